@@ -1,0 +1,104 @@
+"""What can go wrong, and what follows.
+
+::
+
+    OtelSlaError
+     x ConfigError              the file or the environment; start-up and `validate` only
+     x DecodeError              the sender's bytes are not an OTLP trace request
+     x RequestTooLarge          the sender's bytes would take more memory than the limit
+     x Overloaded               a limit of ours is reached; the sender may try again
+     x LedgerError
+        + LedgerUnavailable     cannot be opened, read or written now
+        + LedgerInUse           another pipeline holds it
+        + LedgerCorrupt         the file is not a sound ledger
+        + LedgerSchemaNewer     a newer otel-sla wrote it
+     x ListenError              a port that cannot be bound
+     x ExportError              the backend did not take what was sent
+
+`is_retryable` answers the sender's question, `hint` the operator's. Bad input never stops the process; what a
+sender is told about each is decided in `receiver/status.py` alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class OtelSlaError(Exception):
+    """Base of all errors of this package; the message is one line for the operator."""
+
+    is_retryable = False
+    hint = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigProblem:
+    """One mistake in a configuration: `path` as in `agreements[0].downtime.no_data`, and what is wrong with it."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ConfigError(OtelSlaError):
+    """The configuration cannot be used; holds every problem found, not the first one only."""
+
+    def __init__(self, source: str, problems: Sequence[ConfigProblem]) -> None:
+        assert problems, "a ConfigError needs its problems"
+        self.source = source
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"{source}: {problem}" for problem in self.problems))
+
+
+class DecodeError(OtelSlaError):
+    """The bytes are no `ExportTraceServiceRequest`; `offset` is where the scan gave up."""
+
+    def __init__(self, reason: str, offset: int) -> None:
+        self.reason = reason
+        self.offset = offset
+        super().__init__(f"not an OTLP trace request: {reason} at byte {offset}")
+
+
+class RequestTooLarge(OtelSlaError):
+    """The request needs more memory than one request may take."""
+
+
+class Overloaded(OtelSlaError):
+    """A limit of the pipeline is reached; nothing of the request was counted."""
+
+    is_retryable = True
+
+
+class LedgerError(OtelSlaError):
+    """The ledger did not do what it was asked."""
+
+
+class LedgerUnavailable(LedgerError):
+    """The ledger cannot be opened, read or written."""
+
+    is_retryable = True
+
+
+class LedgerInUse(LedgerError):
+    """Another pipeline writes this ledger."""
+
+
+class LedgerCorrupt(LedgerError):
+    """The file is not a sound ledger."""
+
+
+class LedgerSchemaNewer(LedgerError):
+    """The ledger was written by a newer otel-sla."""
+
+
+class ListenError(OtelSlaError):
+    """A configured endpoint cannot be bound."""
+
+
+class ExportError(OtelSlaError):
+    """The backend did not take what was sent."""
+
+    def __init__(self, message: str, *, is_retryable: bool) -> None:
+        self.is_retryable = is_retryable
+        super().__init__(message)

@@ -1,0 +1,133 @@
+"""The agreement as plain values: what is covered, what fails, what is downtime, what is promised.
+
+`config.py` builds these from text; nothing here parses or defaults. The clauses named are those of the
+specification of the arithmetic (docs/clauses.md).
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import Enum, IntEnum
+from fractions import Fraction
+
+
+class Outcome(IntEnum):
+    """What became of one covered request (clause 4); the number is its column in the counts."""
+
+    SUCCEEDED = 0
+    FAILED = 1
+    INVALID = 2
+
+
+class Scope(Enum):
+    """Where a condition's attribute stands."""
+
+    RESOURCE = "resource"
+    SPAN = "span"
+
+
+class NoStatusCode(Enum):
+    """Clause 4, rule 9: a request without a usable status code that bears an error."""
+
+    SPAN_STATUS = "span_status"  # It failed.
+    SUCCEEDED = "succeeded"  # It is valid and succeeded.
+    INVALID = "invalid"  # It is no valid request.
+
+
+class NoData(Enum):
+    """Clause 6: what a minute without a valid request counts as, from the series' first minute with data on."""
+
+    UP = "up"
+    DOWN = "down"
+    CARRY = "carry"
+
+
+class WhenAbsent(Enum):
+    """Clause 4: a failing HTTP status on a span that lacks the code attribute."""
+
+    FAILED = "failed"
+    SUCCEEDED = "succeeded"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One attribute's text matches any of `patterns`: exact, or a glob of `*` and `?` over the whole value."""
+
+    scope: Scope
+    key: str
+    patterns: tuple[str, ...]
+
+
+Selector = tuple[Condition, ...]  # Holds if every condition holds; the empty one holds always.
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRule:
+    """The contract's strict reading: a failing status counts only with one of these codes beside it."""
+
+    attribute: str  # Key of a span attribute.
+    values: tuple[str, ...]  # Compared with the attribute's text, exactly.
+    when_absent: WhenAbsent
+
+
+@dataclass(frozen=True, slots=True)
+class DowntimeTerms:
+    """Clauses 5 to 7."""
+
+    error_rate_above: Fraction  # In [0, 1]. Strictly above it is downtime.
+    valid_requests_min: int  # Requests, at least 1. A minute with fewer is low traffic.
+    period_minutes_min: int  # Minutes, at least 1. A shorter run is no downtime period.
+    no_data: NoData
+
+
+class ExclusionReason(Enum):
+    """Clause 12."""
+
+    SCHEDULED_MAINTENANCE = "scheduled_maintenance"
+    FORCE_MAJEURE = "force_majeure"
+    NETWORK_OR_DEVICE_OUTSIDE = "network_or_device_outside"
+    THIRD_PARTY = "third_party"
+    UNADVISED_USE = "unadvised_use"
+    PRE_RELEASE_FEATURE = "pre_release_feature"
+    UNSUPPORTED_CONFIGURATION = "unsupported_configuration"
+    NOT_COVERED = "not_covered"
+
+
+@dataclass(frozen=True, slots=True)
+class ExclusionWindow:
+    """Clause 13: `[start, stop)` does not count as downtime, if `reason`'s conditions are met."""
+
+    reason: ExclusionReason
+    start: datetime  # Aware.
+    stop: datetime  # Aware, after start.
+    group: tuple[tuple[str, str], ...] | None  # One series of the agreement by its group; None: all of it.
+    announced_at: datetime | None  # Aware. Needed for scheduled maintenance (clause 14).
+    note: str
+    recorded_by: str
+    recorded_at: datetime | None  # Aware; None for a window from the configuration.
+
+
+@dataclass(frozen=True, slots=True)
+class ExclusionTerms:
+    """Clauses 12 to 14: the notice that maintenance needs, and the windows that the configuration names."""
+
+    notice_business_days_min: int
+    holidays: tuple[date, ...]
+    windows: tuple[ExclusionWindow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """One agreement; several in one pipeline each count for themselves."""
+
+    name: str
+    covered_service: Selector  # Clause 3.
+    entry_spans_only: bool  # Clause 1.
+    group_by: tuple[str, ...]  # Clause 3. Each distinct tuple of values is a series.
+    invalid: tuple[Selector, ...]  # Clause 4, rule 1. Any that holds makes the request invalid.
+    no_status_code: NoStatusCode
+    failed_http_status: frozenset[int]  # Within 500 to 599.
+    code: CodeRule | None
+    downtime: DowntimeTerms
+    target: Fraction  # In (0, 1]. The promised monthly uptime.
+    time_zone: str  # IANA name. Months are local to it (clause 8).
+    exclusions: ExclusionTerms
