@@ -1,0 +1,112 @@
+"""Requests share a commit, and a failed one ends all."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from otel_sla.errors import LedgerUnavailable
+from otel_sla.group_commit import GroupCommit
+
+
+class GatedWrite:
+    """A write that ends when the test says so, and tells how often it began."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.gates: list[asyncio.Future[None]] = []
+
+    async def __call__(self) -> None:
+        self.begun += 1
+        gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.gates.append(gate)
+        await gate
+
+
+async def until(is_true: Callable[[], bool]) -> None:
+    """Let the loop turn until something holds; a bounded number of turns."""
+    for _ in range(100):
+        if is_true():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never came true")
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 10))
+
+
+def test_what_comes_during_a_commit_shares_the_next() -> None:
+    """Three requests during one commit: exactly one more commit, and none is told before its own."""
+
+    async def scenario() -> None:
+        write = GatedWrite()
+        commits = GroupCommit(write)
+        first = commits.join()
+        await until(lambda: write.begun == 1)
+        later = [commits.join() for _ in range(3)]
+        assert later[0] is later[1] is later[2] is not first
+        write.gates[0].set_result(None)
+        await first
+        await until(lambda: write.begun == 2)
+        assert not later[0].done()
+        write.gates[1].set_result(None)
+        await later[0]
+        await until(lambda: commits._task is None)
+        assert write.begun == 2
+
+    run(scenario)
+
+
+def test_a_commit_starts_without_a_timer_after_an_idle_time() -> None:
+    """After all is written, the next request starts a commit at once."""
+
+    async def scenario() -> None:
+        write = GatedWrite()
+        commits = GroupCommit(write)
+        for turn in range(3):
+            joined = commits.join()
+            await until(lambda turn=turn: write.begun == turn + 1)
+            write.gates[turn].set_result(None)
+            await joined
+            await until(lambda: commits._task is None)
+
+    run(scenario)
+
+
+def test_a_failed_commit_fails_all_who_wait_and_all_who_come() -> None:
+    """The write fails: the running batch, the gathering one and every later one are refused; `failure` says why."""
+
+    async def scenario() -> None:
+        write = GatedWrite()
+        commits = GroupCommit(write)
+        running = commits.join()
+        await until(lambda: write.begun == 1)
+        gathering = commits.join()
+        write.gates[0].set_exception(LedgerUnavailable("no space left on device"))
+        for waiting in (running, gathering):
+            with pytest.raises(LedgerUnavailable, match="no space left"):
+                await waiting
+        assert "no space left" in str(await commits.failure)
+        with pytest.raises(LedgerUnavailable, match="no space left"):
+            commits.join()
+        assert write.begun == 1
+
+    run(scenario)
+
+
+def test_a_cancelled_request_does_not_cancel_the_commit_of_others() -> None:
+    """One sender gives up: the shielded commit goes on and the other is told."""
+
+    async def scenario() -> None:
+        write = GatedWrite()
+        commits = GroupCommit(write)
+        leaving = asyncio.ensure_future(commits.settle())
+        staying = asyncio.ensure_future(commits.settle())
+        await until(lambda: write.begun == 1)
+        leaving.cancel()
+        write.gates[0].set_result(None)
+        await staying
+        assert leaving.cancelled()
+
+    run(scenario)
