@@ -1,0 +1,728 @@
+"""The slow, obvious twin of everything fast: the agreement's arithmetic written down a second time.
+
+Taken from the specification of the arithmetic clause by clause, not from the package: of `otel_sla` it uses the
+agreement's values, which are its input, and nothing else. Loops, dicts, ints, Fractions and datetimes; a protobuf
+object for each span; a step for each minute. Where the package and this file differ, one of them is wrong.
+
+Time spans are `timedelta`, points in time are ns since the Unix epoch, minutes are whole ones since the epoch.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
+from functools import cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+from opentelemetry.proto.common.v1 import common_pb2
+from opentelemetry.proto.resource.v1 import resource_pb2
+from opentelemetry.proto.trace.v1 import trace_pb2
+
+from otel_sla.sla.agreement import (
+    Agreement,
+    CodeRule,
+    Condition,
+    ExclusionReason,
+    ExclusionTerms,
+    ExclusionWindow,
+    NoData,
+    NoStatusCode,
+    Outcome,
+    Scope,
+    Selector,
+    WhenAbsent,
+)
+
+NANOS_PER_MINUTE = 60 * 10**9
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+SERVER = 2
+STATUS_ERROR = 2
+HAS_IS_REMOTE = 1 << 8
+IS_REMOTE = 1 << 9
+
+HTTP_STATUS_KEYS = ("http.response.status_code", "http.status_code")
+GRPC_NAMES = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+GRPC_FAILED = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
+
+UP = "up"
+DOWN = "down"
+NO_DATA = "no_data"
+LOW_TRAFFIC = "low_traffic"
+EXCLUDED = "excluded"
+
+Group = tuple[tuple[str, bytes], ...]
+SeriesKey = tuple[str, Group]  # Agreement's name and the series' group, in the order of group_by.
+MinuteCounts = dict[int, list[int]]  # Epoch minute -> [succeeded, failed, invalid].
+States = dict[int, str]  # Epoch minute -> state.
+Attributes = dict[bytes, Any]  # Key -> AnyValue.
+
+
+# The wire, with bytes where OTLP has strings
+
+
+def _message_classes() -> tuple[Any, Any]:
+    """OTLP's request and ResourceSpans, built anew from their descriptors with two changes.
+
+    Text is bytes, because a value that is no UTF-8 is still a value; and the request's ResourceSpans are bytes too,
+    because a repetition is one of bytes.
+    """
+    pool = descriptor_pool.DescriptorPool()
+    for module in (common_pb2, resource_pb2, trace_pb2, trace_service_pb2):
+        file = descriptor_pb2.FileDescriptorProto()
+        module.DESCRIPTOR.CopyToProto(file)
+        waiting = list(file.message_type)
+        while waiting:
+            message = waiting.pop()
+            waiting.extend(message.nested_type)
+            for entry in message.field:
+                if entry.type == entry.TYPE_STRING:
+                    entry.type = entry.TYPE_BYTES
+                if message.name == "ExportTraceServiceRequest" and entry.name == "resource_spans":
+                    entry.type = entry.TYPE_BYTES
+                    entry.ClearField("type_name")
+        pool.Add(file)
+    names = ("collector.trace.v1.ExportTraceServiceRequest", "trace.v1.ResourceSpans")
+    request, resource_spans = (
+        message_factory.GetMessageClass(pool.FindMessageTypeByName(f"opentelemetry.proto.{name}")) for name in names
+    )
+    return request, resource_spans
+
+
+_Request, _ResourceSpans = _message_classes()
+
+
+def parse_request(body: bytes) -> list[tuple[bytes, Any]]:
+    """Each ResourceSpans of a request, as its bytes and as an object whose texts are bytes; DecodeError as protobuf."""
+    request = _Request.FromString(body)
+    return [(raw, _ResourceSpans.FromString(raw)) for raw in request.resource_spans]
+
+
+# Clauses 1 to 4: from span to request
+
+
+def attributes_of(key_values: Any) -> Attributes:  # noqa: ANN401  a repeated KeyValue
+    """The attributes by key; of two with one key the last counts (clause 3)."""
+    found: Attributes = {}
+    for key_value in key_values:
+        found[key_value.key] = key_value.value
+    return found
+
+
+def attribute_text(value: Any) -> bytes | None:  # noqa: ANN401  an AnyValue
+    """The text that a value compares by, None if it counts as absent (clause 3)."""
+    which = None if value is None else value.WhichOneof("value")
+    if which == "string_value":
+        return bytes(value.string_value)
+    if which == "bool_value":
+        return b"true" if value.bool_value else b"false"
+    if which == "int_value":
+        return str(value.int_value).encode()
+    if which == "double_value":
+        return repr(value.double_value).encode()
+    return None
+
+
+def matches(pattern: str, text: bytes) -> bool:
+    """Whether the glob covers the whole value: `*` any run of characters, `?` one character, all else itself."""
+    return _glob(pattern, text.decode("utf-8", errors="surrogateescape"))
+
+
+def _glob(pattern: str, text: str) -> bool:
+    reached = {0}  # Positions in text that the pattern so far can have come to.
+    for sign in pattern:
+        if sign == "*":
+            reached = set(range(min(reached), len(text) + 1)) if reached else set()
+        else:
+            reached = {at + 1 for at in reached if at < len(text) and sign in ("?", text[at])}
+    return len(text) in reached
+
+
+def condition_holds(condition: Condition, span: Attributes, resource: Attributes) -> bool:
+    """Whether the attribute is there and any of the patterns matches it."""
+    attributes = resource if condition.scope is Scope.RESOURCE else span
+    text = attribute_text(attributes.get(condition.key.encode()))
+    return text is not None and any(matches(pattern, text) for pattern in condition.patterns)
+
+
+def selector_holds(selector: Selector, span: Attributes, resource: Attributes) -> bool:
+    """Whether every condition holds."""
+    return all(condition_holds(condition, span, resource) for condition in selector)
+
+
+def _digits(text: bytes) -> int | None:
+    """The number that a string of ASCII digits writes, None for any other text."""
+    if not text or any(byte not in b"0123456789" for byte in text):
+        return None
+    number = 0
+    for byte in text[-30:]:
+        number = number * 10 + byte - ord("0")
+    return number if not text[:-30].strip(b"0") else 10**30
+
+
+def http_status_of(span: Attributes) -> int | None:
+    """The first usable HTTP status of the span (clause 4)."""
+    for key in HTTP_STATUS_KEYS:
+        value = span.get(key.encode())
+        which = None if value is None else value.WhichOneof("value")
+        number = None
+        if which == "int_value":
+            number = value.int_value
+        elif which == "string_value":
+            number = _digits(value.string_value)
+        if number is not None and 100 <= number <= 599:
+            return int(number)
+    return None
+
+
+def grpc_status_of(span: Attributes) -> str | None:
+    """The name of the first usable gRPC status of the span (clause 4)."""
+    for key, takes_text in (
+        ("rpc.grpc.status_code", False),
+        ("rpc.response.status_code", True),
+        ("rpc.status_code", True),
+    ):
+        value = span.get(key.encode())
+        which = None if value is None else value.WhichOneof("value")
+        number = None
+        if which == "int_value":
+            number = value.int_value
+        elif which == "string_value" and takes_text:
+            number = _digits(value.string_value)
+            for name in GRPC_NAMES:
+                if value.string_value == name.encode():
+                    return name
+        if number is not None and 0 <= number <= 16:
+            return GRPC_NAMES[number]
+    return None
+
+
+def _has_failing_code(code: CodeRule | None, span: Attributes) -> bool:
+    if code is None:
+        return True
+    text = attribute_text(span.get(code.attribute.encode()))
+    if text is None:
+        return code.when_absent is WhenAbsent.FAILED
+    return any(text == value.encode() for value in code.values)
+
+
+def outcome_of(span: Any, resource: Any, agreement: Agreement) -> Outcome | None:  # noqa: ANN401  Span, Resource
+    """What became of the request that the span shows, None if it is none that the agreement covers (1, 3, 4)."""
+    of_span = attributes_of(span.attributes)
+    of_resource = attributes_of(resource.attributes)
+    if span.kind != SERVER:
+        return None
+    if agreement.entry_spans_only:
+        has_parent = any(span.parent_span_id)
+        is_remote = bool(span.flags & HAS_IS_REMOTE) and bool(span.flags & IS_REMOTE)
+        if has_parent and not is_remote:
+            return None
+    if not selector_holds(agreement.covered_service, of_span, of_resource):
+        return None
+    return _covered_outcome(span, of_span, of_resource, agreement)
+
+
+def _covered_outcome(  # noqa: PLR0911  one return for each rule reads best
+    span: Any,  # noqa: ANN401  Span
+    of_span: Attributes,
+    of_resource: Attributes,
+    agreement: Agreement,
+) -> Outcome:
+    if any(selector_holds(selector, of_span, of_resource) for selector in agreement.invalid):
+        return Outcome.INVALID  # Rule 1.
+    http = http_status_of(of_span)
+    if http is not None:
+        if http < 400:
+            return Outcome.SUCCEEDED  # Rule 2.
+        if http < 500:
+            return Outcome.INVALID  # Rule 3.
+        if http in agreement.failed_http_status and _has_failing_code(agreement.code, of_span):
+            return Outcome.FAILED  # Rule 4.
+        return Outcome.SUCCEEDED  # Rule 5.
+    grpc = grpc_status_of(of_span)
+    if grpc is not None:
+        if grpc == "OK":
+            return Outcome.SUCCEEDED  # Rule 6.
+        return Outcome.FAILED if grpc in GRPC_FAILED else Outcome.INVALID  # Rules 7 and 8.
+    if span.status.code == STATUS_ERROR or attribute_text(of_span.get(b"error.type")) is not None:
+        return {  # Rule 9.
+            NoStatusCode.SPAN_STATUS: Outcome.FAILED,
+            NoStatusCode.SUCCEEDED: Outcome.SUCCEEDED,
+            NoStatusCode.INVALID: Outcome.INVALID,
+        }[agreement.no_status_code]
+    return Outcome.SUCCEEDED  # Rule 10.
+
+
+def group_of(span: Any, resource: Any, agreement: Agreement) -> Group:  # noqa: ANN401  Span, Resource
+    """The series of the request: of each key the resource's value, else the span's, else the empty one."""
+    of_span = attributes_of(span.attributes)
+    of_resource = attributes_of(resource.attributes)
+    group = []
+    for key in agreement.group_by:
+        text = attribute_text(of_resource.get(key.encode()))
+        if text is None:
+            text = attribute_text(of_span.get(key.encode()))
+        group.append((key, b"" if text is None else text))
+    return tuple(group)
+
+
+# Clauses 2, 16 and 18: counting
+
+
+@dataclass
+class Counted:
+    """All that was counted, and what each request's sender is told."""
+
+    series: dict[SeriesKey, MinuteCounts] = field(default_factory=dict)
+    late: int = 0
+    future: int = 0
+    malformed: int = 0
+    rejected: list[int | None] = field(default_factory=list)  # Spans per request; None: it could not be decoded.
+
+    @property
+    def rejected_total(self) -> int:
+        """Rejected spans of all requests."""
+        return self.late + self.future + self.malformed
+
+
+def nanos(span: timedelta) -> int:
+    """A time span in whole ns, exactly."""
+    return (span // timedelta(microseconds=1)) * 1000
+
+
+def unix_nano(moment: datetime) -> int:
+    """An aware point in time in ns since the Unix epoch, exactly."""
+    return nanos(moment - EPOCH)
+
+
+def count(
+    requests: list[tuple[bytes, int]],
+    agreements: tuple[Agreement, ...] | list[Agreement],
+    *,
+    late_spans_max: timedelta,
+    future_spans_max: timedelta,
+) -> Counted:
+    """Counts requests, each its bytes and its arrival in ns since the Unix epoch, in the order of arrival.
+
+    A request that protobuf does not read counts nothing. A ResourceSpans whose bytes were there before counts nothing
+    either, but its spans that are out of time are still told to the sender.
+    """
+    counted = Counted()
+    seen: set[bytes] = set()
+    for body, now in requests:
+        try:
+            parsed = parse_request(body)
+        except DecodeError:
+            counted.rejected.append(None)
+            continue
+        before = counted.rejected_total
+        for raw, resource_spans in parsed:
+            for scope_spans in resource_spans.scope_spans:
+                for span in scope_spans.spans:
+                    covering = _covering(span, resource_spans.resource, agreements)
+                    if not covering or _is_rejected(span, now, late_spans_max, future_spans_max, counted):
+                        continue
+                    if raw not in seen:
+                        _add(counted, covering, span.end_time_unix_nano // NANOS_PER_MINUTE)
+            seen.add(raw)
+        counted.rejected.append(counted.rejected_total - before)
+    return counted
+
+
+def _covering(
+    span: Any,  # noqa: ANN401  Span
+    resource: Any,  # noqa: ANN401  Resource
+    agreements: tuple[Agreement, ...] | list[Agreement],
+) -> list[tuple[SeriesKey, Outcome]]:
+    found = []
+    for agreement in agreements:
+        outcome = outcome_of(span, resource, agreement)
+        if outcome is not None:
+            found.append(((agreement.name, group_of(span, resource, agreement)), outcome))
+    return found
+
+
+def _is_rejected(
+    span: Any,  # noqa: ANN401  Span
+    now: int,
+    late_spans_max: timedelta,
+    future_spans_max: timedelta,
+    counted: Counted,
+) -> bool:
+    end = span.end_time_unix_nano
+    minute_stop = (end // NANOS_PER_MINUTE + 1) * NANOS_PER_MINUTE
+    if end == 0:
+        counted.malformed += 1
+    elif now >= minute_stop + nanos(late_spans_max):
+        counted.late += 1
+    elif end > now + nanos(future_spans_max):
+        counted.future += 1
+    else:
+        return False
+    return True
+
+
+def _add(counted: Counted, covering: list[tuple[SeriesKey, Outcome]], minute: int) -> None:
+    for key, outcome in covering:
+        counted.series.setdefault(key, {}).setdefault(minute, [0, 0, 0])[outcome] += 1
+
+
+# Clauses 5 to 7: states and downtime periods
+
+
+def _valid(counts: MinuteCounts, minute: int) -> int:
+    succeeded, failed, _ = counts.get(minute, (0, 0, 0))
+    return succeeded + failed
+
+
+def first_data_minute(counts: MinuteCounts) -> int | None:
+    """The first minute with a valid request."""
+    return min((minute for minute in counts if _valid(counts, minute)), default=None)
+
+
+def unfiltered_states(counts: MinuteCounts, agreement: Agreement, start: int, stop: int) -> States:
+    """Each minute's state before exclusions and before clause 7; looks back before `start` as `carry` needs it."""
+    terms = agreement.downtime
+    first = first_data_minute(counts)
+    begin = start if first is None else min(start, first)
+    states: States = {}
+    last_judged = UP
+    for minute in range(begin, stop):
+        valid = _valid(counts, minute)
+        failed = counts.get(minute, (0, 0, 0))[1]
+        if valid == 0:
+            state = NO_DATA
+            if first is not None and minute >= first:
+                is_carried_down = terms.no_data is NoData.CARRY and last_judged == DOWN
+                if terms.no_data is NoData.DOWN or is_carried_down:
+                    state = DOWN
+        elif valid < terms.valid_requests_min:
+            state = LOW_TRAFFIC
+        else:
+            is_above = Fraction(failed, valid) > terms.error_rate_above
+            last_judged = state = DOWN if is_above else UP
+        states[minute] = state
+    return {minute: state for minute, state in states.items() if minute >= start}
+
+
+def without_short_runs(states: States, period_minutes_min: int) -> States:
+    """Clause 7: the minutes of a run of `down` shorter than the minimum count as `up`."""
+    filtered = dict(states)
+    for start, stop in _runs(states):
+        if stop - start < period_minutes_min:
+            for minute in range(start, stop):
+                filtered[minute] = UP
+    return filtered
+
+
+def _runs(states: States) -> list[tuple[int, int]]:
+    runs = []
+    for minute in sorted(states):
+        if states[minute] != DOWN:
+            continue
+        if runs and runs[-1][1] == minute:
+            runs[-1] = (runs[-1][0], minute + 1)
+        else:
+            runs.append((minute, minute + 1))
+    return runs
+
+
+def periods(states: States) -> list[tuple[int, int]]:
+    """The downtime periods, [start, stop) in minutes, of states that clause 7 was applied to."""
+    return _runs(states)
+
+
+# Clauses 12 to 15: exclusions
+
+
+def is_accepted(window: ExclusionWindow, terms: ExclusionTerms, time_zone: str) -> bool:
+    """Whether the window excludes at all: scheduled maintenance needs its notice (clause 14)."""
+    if window.reason is not ExclusionReason.SCHEDULED_MAINTENANCE:
+        return True
+    if window.announced_at is None:
+        return False
+    zone = ZoneInfo(time_zone)
+    latest = window.start.astimezone(zone).date()
+    while not _is_business_day(latest, terms):
+        latest -= timedelta(days=1)
+    for _ in range(terms.notice_business_days_min):
+        latest -= timedelta(days=1)
+        while not _is_business_day(latest, terms):
+            latest -= timedelta(days=1)
+    return window.announced_at.astimezone(zone).date() <= latest
+
+
+def _is_business_day(day: date, terms: ExclusionTerms) -> bool:
+    return day.weekday() < 5 and day not in terms.holidays
+
+
+def is_in_scope(window: ExclusionWindow, group: Group) -> bool:
+    """Whether the window is meant for the series: for all of the agreement, or for just this group."""
+    return window.group is None or dict(window.group) == group_text(group)
+
+
+def group_text(group: Group) -> dict[str, str]:
+    """The group for people."""
+    return {key: value.decode("utf-8", errors="replace") for key, value in group}
+
+
+def covers(window: ExclusionWindow, minute: int) -> bool:
+    """Whether the window covers the minute whole (clause 13)."""
+    start, stop = unix_nano(window.start), unix_nano(window.stop)
+    return start <= minute * NANOS_PER_MINUTE and (minute + 1) * NANOS_PER_MINUTE <= stop
+
+
+def windows_of(agreement: Agreement, group: Group, recorded: tuple[ExclusionWindow, ...] = ()) -> list[ExclusionWindow]:
+    """The windows meant for a series, of the configuration and recorded ones, accepted or not."""
+    return [window for window in (*agreement.exclusions.windows, *recorded) if is_in_scope(window, group)]
+
+
+def states(
+    counts: MinuteCounts,
+    agreement: Agreement,
+    windows: list[ExclusionWindow],
+    start: int,
+    stop: int,
+) -> tuple[States, States]:
+    """The states of a series minute by minute, raw and after exclusions, clause 7 applied to each by itself.
+
+    A run is only known in full where `start` and `stop` do not cut it: the caller chooses them wide enough.
+    """
+    raw = unfiltered_states(counts, agreement, start, stop)
+    adjusted = dict(raw)
+    for window in windows:
+        if is_accepted(window, agreement.exclusions, agreement.time_zone):
+            first = unix_nano(window.start) // NANOS_PER_MINUTE
+            last = unix_nano(window.stop) // NANOS_PER_MINUTE
+            for minute in range(max(first, start), min(last + 1, stop)):
+                if covers(window, minute):
+                    adjusted[minute] = EXCLUDED
+    period_minutes_min = agreement.downtime.period_minutes_min
+    return without_short_runs(raw, period_minutes_min), without_short_runs(adjusted, period_minutes_min)
+
+
+# Clauses 8 to 11: the month
+
+
+@cache
+def month_minutes(month: str, time_zone: str) -> range:
+    """The minutes of the calendar month `YYYY-MM` in the time zone: each real minute whose local date is in it."""
+    year, number = (int(part) for part in month.split("-"))
+    zone = ZoneInfo(time_zone)
+    moment = datetime(year, number, 1, tzinfo=UTC) - timedelta(days=2)
+    minutes = []
+    for _ in range(36 * 24 * 60):
+        local = moment.astimezone(zone)
+        if (local.year, local.month) == (year, number):
+            minutes.append(unix_nano(moment) // NANOS_PER_MINUTE)
+        moment += timedelta(minutes=1)
+    assert minutes == list(range(minutes[0], minutes[-1] + 1)), "a month in pieces"
+    return range(minutes[0], minutes[-1] + 1)
+
+
+def elapsed_stop(now: int, grace: timedelta) -> int:
+    """The first minute that has not elapsed (clause 17), for `now` in ns since the Unix epoch."""
+    return (now - nanos(grace)) // NANOS_PER_MINUTE
+
+
+def is_breached(down: int, total: int, target: Fraction) -> bool:
+    """Whether so many minutes of downtime break the promise (clause 9)."""
+    return Fraction(total - down, total) < target
+
+
+def minutes_allowed(total: int, target: Fraction) -> int:
+    """The most minutes of downtime that a month of `total` minutes bears."""
+    down = 0
+    while not is_breached(down + 1, total, target) and down < total:
+        down += 1
+    return down
+
+
+def truncated(ratio: Fraction) -> str:
+    """A ratio as a decimal of 8 places, never rounded up (clause 11)."""
+    hundred_millionths = ratio.numerator * 10**8 // ratio.denominator
+    return f"{hundred_millionths // 10**8}.{hundred_millionths % 10**8:08d}"
+
+
+def exact_decimal(ratio: Fraction) -> str:
+    """A ratio that the agreement states, as it is: all its places and no more."""
+    places = 0
+    while (ratio * 10**places).denominator != 1:
+        places += 1
+        if places > 30:
+            return truncated(ratio)
+    digits = str(int(ratio * 10**places)).rjust(places + 1, "0")
+    return f"{digits[:-places]}.{digits[-places:]}" if places else digits
+
+
+def iso(minute: int) -> str:
+    """The start of a minute as ISO 8601 in UTC."""
+    return iso_moment(EPOCH + timedelta(minutes=minute))
+
+
+def iso_moment(moment: datetime) -> str:
+    """A point in time as ISO 8601 in UTC."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def report(
+    month: str,
+    agreements: tuple[Agreement, ...] | list[Agreement],
+    series: dict[SeriesKey, MinuteCounts],
+    *,
+    now: int,
+    grace: timedelta,
+    recorded: dict[str, tuple[ExclusionWindow, ...]] | None = None,
+) -> dict[str, Any]:
+    """The month's report, `otel-sla.report/v1`, as it is at `now` (ns since the Unix epoch).
+
+    `recorded` holds windows beyond those of the configuration, by the agreement's name.
+    """
+    return {
+        "schema": "otel-sla.report/v1",
+        "month": month,
+        "generated_at": iso_moment(EPOCH + timedelta(seconds=now // 10**9)),
+        "agreements": [
+            _agreement_report(
+                month, agreement, series, elapsed_stop(now, grace), (recorded or {}).get(agreement.name, ())
+            )
+            for agreement in agreements
+        ],
+    }
+
+
+def _agreement_report(
+    month: str,
+    agreement: Agreement,
+    series: dict[SeriesKey, MinuteCounts],
+    elapsed: int,
+    recorded: tuple[ExclusionWindow, ...],
+) -> dict[str, Any]:
+    minutes = month_minutes(month, agreement.time_zone)
+    groups = sorted(group for name, group in series if name == agreement.name)
+    return {
+        "name": agreement.name,
+        "time_zone": agreement.time_zone,
+        "target": exact_decimal(agreement.target),
+        "error_rate_above": exact_decimal(agreement.downtime.error_rate_above),
+        "start": iso(minutes.start),
+        "stop": iso(minutes.stop),
+        "series": [
+            series_report(
+                series[agreement.name, group],
+                agreement,
+                group,
+                minutes,
+                elapsed,
+                windows_of(agreement, group, recorded),
+            )
+            for group in groups
+            if is_in_month(series[agreement.name, group], agreement, minutes, elapsed)
+        ],
+    }
+
+
+def is_in_month(counts: MinuteCounts, agreement: Agreement, minutes: range, elapsed: int) -> bool:
+    """Whether a month's report names the series: it has counts in it, or its silence is judged."""
+    stop = min(minutes.stop, elapsed)
+    if any(minutes.start <= minute < stop for minute in counts):
+        return True
+    first = first_data_minute(counts)
+    return agreement.downtime.no_data is not NoData.UP and first is not None and first < stop
+
+
+def series_report(
+    counts: MinuteCounts,
+    agreement: Agreement,
+    group: Group,
+    minutes: range,
+    elapsed: int,
+    windows: list[ExclusionWindow],
+) -> dict[str, Any]:
+    """One series of the report. States are taken from the first count to the last elapsed minute: no run is cut."""
+    begin = min([minutes.start, *counts])
+    raw, adjusted = states(counts, agreement, windows, begin, max(elapsed, begin))
+    in_month = [minute for minute in minutes if minute < elapsed]
+    seen = [adjusted[minute] for minute in in_month]
+    total, down = len(minutes), seen.count(DOWN)
+    down_raw = sum(raw[minute] == DOWN for minute in in_month)
+    with_data = sum(_valid(counts, minute) > 0 for minute in in_month)
+    return {
+        "group": group_text(group),
+        "minutes": {
+            "total": total,
+            "elapsed": len(in_month),
+            **{state: seen.count(state) for state in (UP, DOWN, EXCLUDED, LOW_TRAFFIC, NO_DATA)},
+        },
+        "requests": {
+            "valid": sum(_valid(counts, minute) for minute in in_month),
+            "failed": sum(counts[minute][1] for minute in in_month if minute in counts),
+            "invalid": sum(counts[minute][2] for minute in in_month if minute in counts),
+        },
+        "monthly_uptime": truncated(Fraction(total - down, total)),
+        "monthly_uptime_raw": truncated(Fraction(total - down_raw, total)),
+        "elapsed_uptime": truncated(Fraction(len(in_month) - down, len(in_month))) if in_month else None,
+        "coverage": truncated(Fraction(with_data, len(in_month))) if in_month else None,
+        "downtime_minutes_allowed": minutes_allowed(total, agreement.target),
+        "breached": is_breached(down, total, agreement.target),
+        "downtime_periods": [
+            _period_report(start, stop, counts, adjusted, minutes)
+            for start, stop in periods(raw)
+            if start < minutes.stop and stop > minutes.start
+        ],
+        "exclusions": [
+            _exclusion_report(window, agreement, raw, adjusted, in_month)
+            for window in sorted(windows, key=lambda window: (window.start, window.stop, window.reason.value))
+            if unix_nano(window.start) < minutes.stop * NANOS_PER_MINUTE
+            and unix_nano(window.stop) > minutes.start * NANOS_PER_MINUTE
+        ],
+    }
+
+
+def _period_report(start: int, stop: int, counts: MinuteCounts, adjusted: States, minutes: range) -> dict[str, Any]:
+    return {
+        "start": iso(start),
+        "stop": iso(stop),
+        "minutes": stop - start,
+        "minutes_in_month": sum(minute in minutes for minute in range(start, stop)),
+        "excluded_minutes": sum(adjusted[minute] == EXCLUDED for minute in range(start, stop)),
+        "valid": sum(_valid(counts, minute) for minute in range(start, stop)),
+        "failed": sum(counts[minute][1] for minute in range(start, stop) if minute in counts),
+    }
+
+
+def _exclusion_report(
+    window: ExclusionWindow, agreement: Agreement, raw: States, adjusted: States, in_month: list[int]
+) -> dict[str, Any]:
+    accepted = is_accepted(window, agreement.exclusions, agreement.time_zone)
+    saved = [
+        minute for minute in in_month if raw[minute] == DOWN and adjusted[minute] == EXCLUDED and covers(window, minute)
+    ]
+    return {
+        "reason": window.reason.value,
+        "start": iso_moment(window.start),
+        "stop": iso_moment(window.stop),
+        "accepted": accepted,
+        "minutes_saved": len(saved) if accepted else 0,
+    }
