@@ -1,0 +1,300 @@
+"""The real parts outside: the OpenTelemetry Collector and telemetrygen, built once and run as processes.
+
+`python tests/acceptance/parts.py --get` builds both into a folder outside the tree (needs Go and the Go module proxy;
+about two minutes the first time). Tests only ever use what is built: a test run downloads nothing.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+COLLECTOR_VERSION = "0.155.0"
+ROOT = Path(__file__).resolve().parents[2]
+MANIFEST = ROOT / "collector-config" / "builder.yaml"
+BUILDER_MODULE = f"go.opentelemetry.io/collector/cmd/builder@v{COLLECTOR_VERSION}"
+CORE_MODULE = f"go.opentelemetry.io/collector/otelcol v{COLLECTOR_VERSION}"
+TELEMETRYGEN_MODULE = f"github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen@v{COLLECTOR_VERSION}"
+# Set where the parts must be there, in CI: a test that needs one then fails instead of being skipped.
+REQUIRED_VARIABLE = "OTEL_SLA_TEST_PARTS_REQUIRED"
+
+
+class PartUnavailable(Exception):
+    """The part is not there; the message says why and how to get it."""
+
+
+# Getting them
+
+
+def tools_folder() -> Path:
+    """Where the parts are kept, outside the tree; `OTEL_SLA_TEST_TOOLS` says otherwise."""
+    chosen = os.environ.get("OTEL_SLA_TEST_TOOLS")
+    if chosen:
+        return Path(chosen)
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(cache) / "otel-sla" / "tools"
+
+
+def collector_path() -> Path:
+    """Where the Collector of the present manifest is, or would be."""
+    fingerprint = hashlib.sha256(MANIFEST.read_bytes()).hexdigest()[:12]
+    return tools_folder() / f"otelcol-sla-{COLLECTOR_VERSION}-{fingerprint}"
+
+
+def telemetrygen_path() -> Path:
+    """Where telemetrygen is, or would be."""
+    return tools_folder() / f"telemetrygen-{COLLECTOR_VERSION}"
+
+
+def find_part(path: Path) -> Path:
+    """The part's path, if it is built; PartUnavailable else."""
+    if not path.exists():
+        raise PartUnavailable(f"{path.name} is not built: `{Path(sys.executable).name} {_shown(__file__)} --get` does")
+    return path
+
+
+def get_parts() -> list[Path]:
+    """Builds what is missing; PartUnavailable if that cannot be. Of several processes one builds, the others wait."""
+    folder = tools_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not collector_path().exists():
+            _build(collector_path(), _build_collector)
+        if not telemetrygen_path().exists():
+            _build(telemetrygen_path(), _install_telemetrygen)
+    return [collector_path(), telemetrygen_path()]
+
+
+def _build(target: Path, build: Callable[[Path, str], Path]) -> None:
+    go = shutil.which("go")
+    if go is None:
+        raise PartUnavailable(f"{target.name} cannot be built: Go is not installed (1.25 or newer)")
+    _say(f"building {target.name}")
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        # The rename is what makes it visible: a build that was stopped half-way leaves nothing that looks whole.
+        build(Path(folder), go).rename(target)
+    _say(f"built {target.name}, {target.stat().st_size >> 20} MiB")
+
+
+def _build_collector(folder: Path, go: str) -> Path:
+    _go(go, ["install", BUILDER_MODULE], folder)
+    manifest = MANIFEST.read_text()
+    source = folder / "source"
+    (folder / "builder.yaml").write_text(manifest.replace("dist:\n", f"dist:\n  output_path: {source}\n", 1))
+    generate = ["--config", "builder.yaml", "--skip-get-modules", "--skip-compilation"]
+    _run([str(folder / "builder"), *generate], folder, {})
+    # The builder's own way ends in `go mod tidy`, which also wants modules that only tests of the parts import and
+    # that a proxy may not have. Compiling needs less: the manifest's modules and what they import.
+    modules = [*re.findall(r"gomod: (\S+ v\S+)", manifest), CORE_MODULE]
+    require = "".join(f"\t{module}\n" for module in modules)
+    (source / "go.mod").write_text(f"module otelcol-sla\n\ngo 1.25.0\n\nrequire (\n{require})\n")
+    _go(go, ["build", "-mod=mod", "-trimpath", "-ldflags=-s -w", "-o", str(folder / "otelcol"), "."], source)
+    return folder / "otelcol"
+
+
+def _install_telemetrygen(folder: Path, go: str) -> Path:
+    _go(go, ["install", "-trimpath", "-ldflags=-s -w", TELEMETRYGEN_MODULE], folder)
+    return folder / "telemetrygen"
+
+
+def _go(go: str, arguments: list[str], folder: Path) -> None:
+    _run([go, *arguments], folder, {"GOBIN": str(folder), "GOFLAGS": "-buildvcs=false", "GOWORK": "off"})
+
+
+def _run(command: list[str], folder: Path, environment: Mapping[str, str]) -> None:
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        tail = "\n".join(done.stderr.splitlines()[-15:])
+        raise PartUnavailable(f"`{' '.join(command)}` failed with code {done.returncode}:\n{tail}")
+
+
+def _shown(path: str) -> str:
+    return str(Path(path).resolve().relative_to(ROOT))
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+# Running them
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that the kernel had free a moment ago, each a different one.
+
+    The Collector does not tell which port it got, so it has to be told one. Another process may be faster: see
+    `CollectorProcess.start`.
+    """
+    with contextlib.ExitStack() as open_sockets:
+        sockets = [open_sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [opened.getsockname()[1] for opened in sockets]
+
+
+class ProcessEnded(AssertionError):
+    """The process ended, or said nothing in time, while a line of its log was waited for."""
+
+
+class LoggedProcess:
+    """A process whose standard error is read line by line, so that a test waits for what it says and not for time."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str] | None = None) -> None:
+        self.command = command
+        self.environment = dict(environment or {})
+        self.lines: list[str] = []
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+        self._news = threading.Condition()
+        self._ended = False
+
+    def start(self) -> None:
+        """Starts the process; it may not be ready yet."""
+        self.lines.clear()
+        self._ended = False
+        self._process = subprocess.Popen(
+            self.command,
+            env={**os.environ, **self.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        assert self._process.stderr is not None
+        self._reader = threading.Thread(target=self._read, args=(self._process.stderr,), daemon=True)
+        self._reader.start()
+
+    def _read(self, log: IO[str]) -> None:
+        for line in log:
+            with self._news:
+                self.lines.append(line.rstrip("\n"))
+                self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    def wait_for(self, *patterns: str, timeout_s: float = 30.0) -> str:
+        """The first line in the log that every pattern is found in, now or later; ProcessEnded if none comes."""
+        with self._news:
+            self._news.wait_for(lambda: self._ended or self._find(patterns) is not None, timeout=timeout_s)
+            found = self._find(patterns)
+        if found is None:
+            why = "ended" if self._ended else f"said nothing in {timeout_s} s"
+            log = "\n".join(self.lines[-40:])
+            raise ProcessEnded(f"{Path(self.command[0]).name} {why}, waiting for {patterns}; its log:\n{log}")
+        return found
+
+    def _find(self, patterns: tuple[str, ...]) -> str | None:
+        return next((line for line in self.lines if all(re.search(pattern, line) for pattern in patterns)), None)
+
+    @property
+    def pid(self) -> int:
+        """The running process."""
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    def stop(self, *, timeout_s: float = 20.0) -> int:
+        """SIGTERM, then the exit code; a process that does not obey in time is killed and that is an error."""
+        assert self._process is not None, "not started"
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise ProcessEnded(f"{self.command[0]} did not stop within {timeout_s} s of SIGTERM") from None
+        finally:
+            self._close()
+
+    def kill(self) -> None:
+        """SIGKILL: the process gets no word in."""
+        assert self._process is not None, "not started"
+        self._process.kill()
+        self._process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        assert self._process is not None
+        assert self._process.stderr is not None
+        if self._reader is not None:
+            self._reader.join(timeout=5)
+        self._process.stderr.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.stop()
+
+
+class CollectorProcess(LoggedProcess):
+    """A Collector on ports of its own.
+
+    `port_variables` are the names under which the configuration asks for `host:port`, as in `${env:NAME}`; each gets a
+    free port of the loopback interface. Used as a context it is ready when the body starts.
+    """
+
+    ATTEMPTS = 3
+
+    def __init__(
+        self, binary: Path, config: Path, port_variables: tuple[str, ...], environment: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__([str(binary), "--config", str(config)], environment)
+        self._port_variables = port_variables
+        self.endpoints: dict[str, str] = {}
+
+    def start(self) -> None:
+        """Starts it and returns when it serves. Should a port be taken meanwhile, it is tried again on others."""
+        for attempt in range(self.ATTEMPTS):
+            ports = free_ports(len(self._port_variables))
+            self.endpoints = {name: f"127.0.0.1:{port}" for name, port in zip(self._port_variables, ports, strict=True)}
+            self.environment.update(self.endpoints)
+            super().start()
+            try:
+                self.wait_for("Everything is ready")
+            except ProcessEnded:
+                self.kill()
+                was_taken = any("address already in use" in line for line in self.lines)
+                if not was_taken or attempt == self.ATTEMPTS - 1:
+                    raise
+            else:
+                return
+
+
+def main() -> int:
+    """Gets the parts, or says where they are."""
+    parser = argparse.ArgumentParser(description="The real parts that the acceptance tests run.")
+    parser.add_argument("--get", action="store_true", help="build what is missing; needs Go")
+    arguments = parser.parse_args()
+    try:
+        found = get_parts() if arguments.get else [find_part(collector_path()), find_part(telemetrygen_path())]
+    except PartUnavailable as problem:
+        _say(str(problem))
+        return 1
+    for path in found:
+        sys.stdout.write(f"{path}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
