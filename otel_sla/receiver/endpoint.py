@@ -1,0 +1,110 @@
+"""From `host:port` to addresses and sockets, with one clear error where that fails."""
+
+import asyncio
+import errno
+import os
+import socket
+from dataclasses import dataclass
+
+from otel_sla.errors import ListenError
+
+_BACKLOG = 1024
+# A name such as localhost may have an address of a family that this machine does not run.
+_NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One address to listen on."""
+
+    family: socket.AddressFamily
+    host: str  # Numeric.
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if self.family == socket.AF_INET6 else f"{self.host}:{self.port}"
+
+
+def split_endpoint(endpoint: str) -> tuple[str, int]:
+    """Split `host:port` or `[ipv6]:port`; an empty host means all addresses.
+
+    >>> split_endpoint("[::1]:4317")
+    ('::1', 4317)
+
+    Raises:
+        ListenError: It is neither.
+    """
+    host, colon, port = endpoint.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ListenError(f"endpoint {endpoint!r} is not host:port")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ListenError(f"endpoint {endpoint!r} is not host:port; an IPv6 address is written in brackets")
+    return host, int(port)
+
+
+async def open_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
+    """Listen on every address of `endpoint`; with port 0 all get the same free port.
+
+    Args:
+        endpoint: `host:port`.
+        protocol: For the error's text.
+
+    Raises:
+        ListenError: A name that does not resolve, a port in use, no right to bind it.
+    """
+    host, port = split_endpoint(endpoint)
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {endpoint} ({protocol}): {error.strerror or error}") from error
+    sockets: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in dict.fromkeys(found):
+            opened = _listen(family, str(address[0]), port, is_needed=not sockets and len(found) == 1)
+            if opened is not None:
+                sockets.append(opened)
+                port = opened.getsockname()[1]
+    except OSError as error:
+        close_sockets(sockets)
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ListenError(f"cannot listen on {endpoint} ({protocol}): {reason}") from error
+    if not sockets:
+        raise ListenError(f"cannot listen on {endpoint} ({protocol}): this machine has no such address")
+    return sockets
+
+
+def close_sockets(sockets: list[socket.socket]) -> None:
+    """Close them all."""
+    for opened in sockets:
+        opened.close()
+
+
+def addresses_of(sockets: list[socket.socket]) -> list[Address]:
+    """Tell where they listen."""
+    return [Address(opened.family, *opened.getsockname()[:2]) for opened in sockets]
+
+
+def _listen(family: socket.AddressFamily, host: str, port: int, *, is_needed: bool) -> socket.socket | None:
+    """Open one socket; None if the machine lacks the address and there are others."""
+    try:
+        opened = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        if error.errno in _NO_SUCH_ADDRESS and not is_needed:
+            return None
+        raise
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # Else a restart waits for TIME_WAIT to pass.
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # The IPv4 address has its own socket.
+        opened.bind((host, port))
+        opened.listen(_BACKLOG)
+        opened.setblocking(False)  # noqa: FBT003 - the standard library's signature.
+    except OSError as error:
+        opened.close()
+        if error.errno in _NO_SUCH_ADDRESS and not is_needed:
+            return None
+        raise
+    return opened

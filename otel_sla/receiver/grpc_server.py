@@ -1,0 +1,181 @@
+"""OTLP over gRPC: `opentelemetry.proto.collector.trace.v1.TraceService/Export`, and `grpc.health.v1`.
+
+The request's bytes are not parsed here. Export is registered as stream_unary although it is unary: on the wire that is
+the same, and it lets us check credentials before the body is read and give up on a body that does not come.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from otel_sla.errors import DecodeError, ListenError, Overloaded
+from otel_sla.receiver.accounting import Accountant, Receipt
+from otel_sla.receiver.endpoint import addresses_of, close_sockets, open_sockets
+from otel_sla.receiver.in_flight import Held, InFlight, Intake
+from otel_sla.receiver.settings import BYTES_PER_MIB, GrpcServerSettings
+from otel_sla.receiver.status import BodyTimeout, refusal_of
+
+TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
+_READ_SIZE_BYTES_MIN = 64 * 1024  # Held at least while a body is read: about what HTTP/2 lets arrive unasked.
+_PATIENCE_S = 1.0  # After this long a body that is still coming must hold the largest size.
+
+
+class GrpcServer:
+    """Serves one endpoint.
+
+    Args:
+        settings: What the configuration says.
+        accountant: Counts the requests.
+        in_flight: The limit on bytes, shared with the HTTP server.
+    """
+
+    def __init__(self, settings: GrpcServerSettings, accountant: Accountant, in_flight: InFlight) -> None:
+        self._settings = settings
+        self._intake = Intake(accountant)
+        self._in_flight = in_flight
+        self._size_bytes_max = settings.max_recv_msg_size_mib * BYTES_PER_MIB
+        self._read_size_bytes = _READ_SIZE_BYTES_MIN  # What the recent bodies needed.
+        self._health = health.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+        self.answers: Counter[str] = Counter()  # By the name of the gRPC status code.
+
+    async def start(self) -> int:
+        """Listen and serve; health says NOT_SERVING until `set_serving`.
+
+        Returns:
+            The port.
+
+        Raises:
+            ListenError: The endpoint cannot be bound.
+        """
+        server = grpc.aio.server(options=_options(self._settings))
+        method = grpc.stream_unary_rpc_method_handler(self._export)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(TRACE_SERVICE, {"Export": method}),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        await self.set_serving(is_serving=False)
+        port = await self._bind(server)
+        await server.start()
+        self._server = server
+        return port
+
+    async def set_serving(self, *, is_serving: bool) -> None:
+        """Say through `grpc.health.v1` whether requests are welcome."""
+        serving = health_pb2.HealthCheckResponse.ServingStatus
+        for name in ("", TRACE_SERVICE):
+            await self._health.set(name, serving.SERVING if is_serving else serving.NOT_SERVING)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take nothing new; give what is under way `grace_s` to finish."""
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        await self._health.enter_graceful_shutdown()
+        await server.stop(grace_s)
+
+    async def _bind(self, server: grpc.aio.Server) -> int:
+        # gRPC is content with any one of a name's addresses, and tells the reason for a failure to its own log only:
+        # so each address is bound by us first, then by gRPC.
+        sockets = await open_sockets(self._settings.endpoint, "gRPC")
+        addresses = addresses_of(sockets)
+        close_sockets(sockets)
+        try:
+            for address in addresses:
+                server.add_insecure_port(str(address))
+        except RuntimeError as error:
+            raise ListenError(f"cannot listen on {self._settings.endpoint} (gRPC): {error}") from error
+        return addresses[0].port
+
+    async def _export(self, _requests: object, context: grpc.aio.ServicerContext) -> bytes:
+        try:
+            receipt = await self._receive(context)
+        except Exception as error:  # noqa: BLE001 - every error has its answer, none ends the server.
+            refusal = refusal_of(error)
+            self.answers[refusal.code.name] += 1
+            await context.abort(refusal.code, refusal.message, refusal.trailers())
+        self.answers["OK"] += 1
+        return response_of(receipt)
+
+    async def _receive(self, context: grpc.aio.ServicerContext) -> Receipt:
+        with self._in_flight.hold(self._read_size_bytes) as held:
+            body = await _BodyReader(context, held, self._size_bytes_max).read(self._settings.body_timeout_s)
+            # Forgets slowly, so that one small body among large ones does not let too many in.
+            self._read_size_bytes = max(_READ_SIZE_BYTES_MIN, len(body), self._read_size_bytes * 15 // 16)
+            held.resize(len(body))
+            return await self._intake.take(body, held.move())
+
+
+class _BodyReader:
+    """Reads the one message of a call.
+
+    How large a message is becomes known when it is there. While it comes it holds what recent ones needed; one that
+    takes longer than `_PATIENCE_S` has to hold the largest size, or is given up. So many slow senders can neither
+    take more memory than the limit nor keep the quick ones out.
+    """
+
+    def __init__(self, context: grpc.aio.ServicerContext, held: Held, size_bytes_max: int) -> None:
+        self._context = context
+        self._held = held
+        self._size_bytes_max = size_bytes_max
+        self._overloaded: Overloaded | None = None
+
+    async def read(self, timeout_s: float) -> bytes:
+        loop = asyncio.get_running_loop()
+        deadline = asyncio.timeout(timeout_s)
+        patience = loop.call_later(_PATIENCE_S, self._lose_patience, deadline)
+        try:
+            async with deadline:
+                body = await self._context.read()
+                if body is grpc.aio.EOF:
+                    raise DecodeError("no message", 0)
+                if await self._context.read() is not grpc.aio.EOF:
+                    raise DecodeError("a second message, where one is all that Export takes", 0)
+        except TimeoutError:
+            raise self._overloaded or BodyTimeout(f"the request's body did not arrive within {timeout_s} s") from None
+        finally:
+            patience.cancel()
+        assert isinstance(body, bytes)
+        return body
+
+    def _lose_patience(self, deadline: asyncio.Timeout) -> None:
+        if deadline.expired():
+            return
+        try:
+            self._held.resize(max(self._held.size_bytes, self._size_bytes_max))
+        except Overloaded as error:
+            self._overloaded = error
+            deadline.reschedule(asyncio.get_running_loop().time())
+
+
+def response_of(receipt: Receipt) -> bytes:
+    """Build OTLP's response; `partial_success` stays unset if there is nothing to say."""
+    response = ExportTraceServiceResponse()
+    if receipt.rejected_spans or receipt.error_message:
+        response.partial_success.rejected_spans = receipt.rejected_spans
+        response.partial_success.error_message = receipt.error_message
+    encoded: bytes = response.SerializeToString()
+    return encoded
+
+
+def _options(settings: GrpcServerSettings) -> Sequence[tuple[str, int]]:
+    seconds = {
+        "grpc.server_handshake_timeout_ms": settings.handshake_timeout_s,
+        "grpc.keepalive_time_ms": settings.keepalive_time_s,
+        "grpc.keepalive_timeout_ms": settings.keepalive_timeout_s,
+        "grpc.http2.min_ping_interval_without_data_ms": settings.keepalive_min_time_s,
+    }
+    if settings.max_connection_age_s is not None:
+        seconds["grpc.max_connection_age_ms"] = settings.max_connection_age_s
+        seconds["grpc.max_connection_age_grace_ms"] = settings.max_connection_age_grace_s
+    return (
+        ("grpc.max_receive_message_length", settings.max_recv_msg_size_mib * BYTES_PER_MIB),
+        ("grpc.max_concurrent_streams", settings.max_concurrent_streams),
+        ("grpc.max_allowed_incoming_connections", settings.connections_max),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.so_reuseport", 0),  # Else a second pipeline would silently share the port.
+        *((name, round(value * 1000)) for name, value in seconds.items()),
+    )

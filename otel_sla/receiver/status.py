@@ -1,0 +1,119 @@
+"""What a sender is told about an error: the one place where errors become gRPC and HTTP status.
+
+OTLP (docs/specification.md, "Failures") lets a sender repeat a request on UNAVAILABLE and DEADLINE_EXCEEDED, on 503
+and 504, and makes it drop the request on the others. So nothing that could go well the next time may be answered with
+one of the others: that would lose the sender's spans. RESOURCE_EXHAUSTED without RetryInfo means "never".
+"""
+
+import logging
+import math
+from dataclasses import dataclass
+
+import grpc
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+
+from otel_sla.errors import DecodeError, LedgerError, OtelSlaError, Overloaded, RequestTooLarge
+
+_log = logging.getLogger(__name__)
+
+
+class Unauthenticated(OtelSlaError):
+    """No token, or none that is valid."""
+
+
+class BodyTimeout(OtelSlaError):
+    """The body did not arrive in time."""
+
+    is_retryable = True
+
+
+class PathUnknown(OtelSlaError):
+    """Nothing is served there (HTTP)."""
+
+
+class MethodNotAllowed(OtelSlaError):
+    """The path has no such method (HTTP); `allow` are those that it has."""
+
+    def __init__(self, method: str, allow: str) -> None:
+        self.allow = allow
+        super().__init__(f"method {method} is not allowed, only {allow}")
+
+
+class UnsupportedMediaType(OtelSlaError):
+    """A Content-Type or Content-Encoding that is not read (HTTP)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    code: grpc.StatusCode
+    http_status: int
+    retry_delay_s: float | None = None  # At most 2: senders such as the Python SDK give up after 10 s in all.
+    message: str | None = None  # Told instead of the error's own text, which is for our operator only.
+
+
+_RULES: dict[type[BaseException], _Rule] = {
+    DecodeError: _Rule(grpc.StatusCode.INVALID_ARGUMENT, 400),
+    RequestTooLarge: _Rule(grpc.StatusCode.RESOURCE_EXHAUSTED, 413),
+    Overloaded: _Rule(grpc.StatusCode.UNAVAILABLE, 503, retry_delay_s=1.0),
+    # Also those that need an operator: the sender keeps its spans until there is a sound ledger again.
+    LedgerError: _Rule(grpc.StatusCode.UNAVAILABLE, 503, 2.0, "the ledger is not available"),
+    BodyTimeout: _Rule(grpc.StatusCode.DEADLINE_EXCEEDED, 504),
+    Unauthenticated: _Rule(grpc.StatusCode.UNAUTHENTICATED, 401),
+    PathUnknown: _Rule(grpc.StatusCode.NOT_FOUND, 404),
+    MethodNotAllowed: _Rule(grpc.StatusCode.UNIMPLEMENTED, 405),
+    UnsupportedMediaType: _Rule(grpc.StatusCode.INVALID_ARGUMENT, 415),
+    # A mistake of ours; the same request would meet it again.
+    Exception: _Rule(grpc.StatusCode.INTERNAL, 500, message="internal error"),
+}
+_logged: set[type[BaseException]] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The answer to a request that was not counted."""
+
+    code: grpc.StatusCode
+    http_status: int
+    message: str
+    retry_delay_s: float | None  # When to try again; None: the sender decides, by the code.
+
+    @property
+    def retry_after_s(self) -> int | None:
+        """HTTP's Retry-After: whole seconds."""
+        return None if self.retry_delay_s is None else math.ceil(self.retry_delay_s)
+
+    def status(self) -> Status:
+        """Build the `google.rpc.Status`, the body of an HTTP error, with RetryInfo where there is a delay."""
+        number: int = self.code.value[0]
+        status = Status(code=number, message=self.message)
+        if self.retry_delay_s is not None:
+            status.details.add().Pack(_retry_info(self.retry_delay_s))
+        return status
+
+    def trailers(self) -> tuple[tuple[str, bytes], ...]:
+        """Build the gRPC trailers: most senders read the first, the Python SDK only the second."""
+        if self.retry_delay_s is None:
+            return ()
+        return (
+            ("grpc-status-details-bin", self.status().SerializeToString()),
+            ("google.rpc.retryinfo-bin", _retry_info(self.retry_delay_s).SerializeToString()),
+        )
+
+
+def refusal_of(error: Exception) -> Refusal:
+    """Decide what a sender is told about `error`.
+
+    An error that nobody foresaw is written to the log, with its traceback, the first time that its type is met.
+    """
+    rule = next(rule for base in type(error).__mro__ if (rule := _RULES.get(base)) is not None)
+    if rule.code is grpc.StatusCode.INTERNAL and type(error) not in _logged:
+        _logged.add(type(error))
+        _log.error("a request failed in a way that nobody foresaw", exc_info=error, extra={"action": "request_failed"})
+    return Refusal(rule.code, rule.http_status, rule.message or str(error), rule.retry_delay_s)
+
+
+def _retry_info(delay_s: float) -> RetryInfo:
+    info = RetryInfo()
+    info.retry_delay.FromMilliseconds(round(delay_s * 1000))
+    return info

@@ -1,0 +1,382 @@
+"""The gRPC server with real clients, on a free port."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from receiver_parts import LOOPS, FakeAccountant, run_on, until
+
+from otel_sla.errors import (
+    DecodeError,
+    LedgerCorrupt,
+    LedgerUnavailable,
+    ListenError,
+    Overloaded,
+    RequestTooLarge,
+)
+from otel_sla.receiver import grpc_server
+from otel_sla.receiver.accounting import Receipt
+from otel_sla.receiver.grpc_server import TRACE_SERVICE, GrpcServer
+from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.settings import GrpcServerSettings
+
+EXPORT = f"/{TRACE_SERVICE}/Export"
+MIB = 1024 * 1024
+BODY = b"\x0a\x00"  # One empty ResourceSpans; the fake accountant does not mind.
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@pytest.fixture(params=list(LOOPS))
+def run(request: pytest.FixtureRequest) -> Run:
+    """Run a test's coroutine on each kind of event loop."""
+    return lambda main: run_on(request.param, main)
+
+
+class Served:
+    """A running server, its parts, and a channel to it."""
+
+    def __init__(self, server: GrpcServer, port: int, in_flight: InFlight, channel: grpc.aio.Channel) -> None:
+        self.server = server
+        self.port = port
+        self.in_flight = in_flight
+        self.channel = channel
+
+    async def export(self, body: bytes, **options: object) -> bytes:
+        """Send as every OTLP client does."""
+        return await self.channel.unary_unary(EXPORT)(body, **options)
+
+    async def refused(self, body: bytes = BODY, **options: object) -> grpc.aio.AioRpcError:
+        """Send, expect a refusal and return it."""
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await self.export(body, **options)
+        return caught.value
+
+
+@asynccontextmanager
+async def served(
+    accountant: FakeAccountant, *, in_flight_bytes_max: int = 256 * MIB, **settings: object
+) -> AsyncIterator[Served]:
+    """Serve for the time of a test."""
+    in_flight = InFlight(in_flight_bytes_max)
+    server = GrpcServer(GrpcServerSettings(**{"endpoint": "127.0.0.1:0", **settings}), accountant, in_flight)
+    port = await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield Served(server, port, in_flight, channel)
+    finally:
+        await server.stop(0)
+
+
+def can_connect(port: int) -> bool:
+    """Tell whether anybody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_full_success_is_an_empty_response(run: Run) -> None:
+    """A counted request is answered with OK and no partial_success; the accountant got the very bytes."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant) as it:
+            assert await it.export(BODY) == b""
+            assert await it.export(b"") == b""
+            assert accountant.bodies == [BODY, b""]
+            assert it.server.answers == {"OK": 2}
+            assert it.in_flight.size_bytes == 0
+
+    run(main())
+
+
+def test_partial_success_tells_how_many_and_why(run: Run) -> None:
+    """Rejected spans are told in partial_success, under OK."""
+
+    async def main() -> None:
+        async with served(FakeAccountant(Receipt(3, "3 ended too long ago"))) as it:
+            response = ExportTraceServiceResponse.FromString(await it.export(BODY))
+            assert response.partial_success.rejected_spans == 3
+            assert response.partial_success.error_message == "3 ended too long ago"
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DecodeError("a length past its parent", 7), grpc.StatusCode.INVALID_ARGUMENT),
+        (RequestTooLarge("the columns would take 1 GiB"), grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (ZeroDivisionError("a mistake of ours"), grpc.StatusCode.INTERNAL),
+    ],
+)
+def test_what_must_not_be_repeated_has_no_retry_info(run: Run, error: Exception, code: grpc.StatusCode) -> None:
+    """Errors that a repeat would meet again are answered with codes that no sender repeats, without RetryInfo."""
+
+    async def main() -> None:
+        async with served(FakeAccountant(error)) as it:
+            refusal = await it.refused()
+            assert refusal.code() is code
+            trailers = dict(refusal.trailing_metadata())
+            assert "grpc-status-details-bin" not in trailers
+            assert "google.rpc.retryinfo-bin" not in trailers
+            assert await it.export(BODY) == b""
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "error", [Overloaded("full"), LedgerUnavailable("/secret/path is full"), LedgerCorrupt("/secret/path is corrupt")]
+)
+def test_what_may_pass_is_unavailable_with_retry_info_in_both_trailers(run: Run, error: Exception) -> None:
+    """Overload and ledger faults are UNAVAILABLE with a delay <= 2 s, where each kind of sender looks for it."""
+
+    async def main() -> None:
+        async with served(FakeAccountant(error)) as it:
+            refusal = await it.refused()
+            assert refusal.code() is grpc.StatusCode.UNAVAILABLE
+            assert "secret" not in refusal.details()
+            trailers = dict(refusal.trailing_metadata())
+            status = Status.FromString(trailers["grpc-status-details-bin"])
+            assert status.code == grpc.StatusCode.UNAVAILABLE.value[0]
+            detail = RetryInfo()
+            assert status.details[0].Unpack(detail)
+            assert detail == RetryInfo.FromString(trailers["google.rpc.retryinfo-bin"])
+            assert 0 < detail.retry_delay.ToMilliseconds() <= 2000
+
+    run(main())
+
+
+def test_gzip_is_taken_and_a_bomb_is_not(run: Run) -> None:
+    """Gzip within the limit is counted; what expands past the limit is RESOURCE_EXHAUSTED without RetryInfo."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant, max_recv_msg_size_mib=1) as it:
+            assert await it.export(bytes(MIB), compression=grpc.Compression.Gzip) == b""
+            refusal = await it.refused(bytes(MIB + 1), compression=grpc.Compression.Gzip)
+            assert refusal.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert not dict(refusal.trailing_metadata())
+            assert [len(body) for body in accountant.bodies] == [MIB]
+
+    run(main())
+
+
+def test_oversized_is_resource_exhausted(run: Run) -> None:
+    """A message over the limit is refused before the accountant sees it, for good."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant, max_recv_msg_size_mib=1) as it:
+            refusal = await it.refused(bytes(MIB + 1))
+            assert refusal.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert not dict(refusal.trailing_metadata())
+            assert accountant.bodies == []
+
+    run(main())
+
+
+def test_a_second_message_is_refused(run: Run) -> None:
+    """A stream of two messages is not OTLP: neither is counted, so that none is acknowledged unseen."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant) as it:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await it.channel.stream_unary(EXPORT)(iter([BODY, BODY]))
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await it.channel.stream_unary(EXPORT)(iter([]))
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert accountant.bodies == []
+
+    run(main())
+
+
+def test_a_body_that_does_not_come_is_given_up(run: Run) -> None:
+    """A sender that opens a call and sends nothing is told DEADLINE_EXCEEDED and holds no bytes afterwards."""
+
+    async def main() -> None:
+        async with served(FakeAccountant(), body_timeout_s=0.05) as it:
+            call = it.channel.stream_unary(EXPORT)()
+            assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert it.in_flight.size_bytes == 0
+
+    run(main())
+
+
+def test_a_slow_body_yields_to_others_under_memory_pressure(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that keeps coming must hold the largest size; without room it is told to try again later."""
+    monkeypatch.setattr(grpc_server, "_PATIENCE_S", 0.05)
+
+    async def main() -> None:
+        async with served(FakeAccountant(), max_recv_msg_size_mib=2, in_flight_bytes_max=MIB) as it:
+            call = it.channel.stream_unary(EXPORT)()
+            assert await call.code() is grpc.StatusCode.UNAVAILABLE
+            assert it.in_flight.size_bytes == 0
+
+    run(main())
+
+
+def test_a_slow_body_is_read_where_there_is_room(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body slower than our patience is still counted if its largest size fits in memory."""
+    monkeypatch.setattr(grpc_server, "_PATIENCE_S", 0.0)
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant, max_recv_msg_size_mib=2, in_flight_bytes_max=2 * MIB) as it:
+            call = it.channel.stream_unary(EXPORT)()
+            await until(lambda: it.in_flight.size_bytes == 2 * MIB)
+            await call.write(BODY)
+            await call.done_writing()
+            assert await call == b""
+            assert accountant.bodies == [BODY]
+
+    run(main())
+
+
+def test_bytes_in_flight_are_bounded(run: Run) -> None:
+    """While requests wait for their commit up to the limit, a further one is UNAVAILABLE; afterwards it is taken."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        accountant.gate.clear()
+        async with served(accountant, in_flight_bytes_max=MIB) as it:
+            waiting = asyncio.ensure_future(it.export(bytes(MIB - 1024)))
+            await accountant.arrived.wait()
+            assert it.in_flight.size_bytes == MIB - 1024
+            refusal = await it.refused(bytes(2048))
+            assert refusal.code() is grpc.StatusCode.UNAVAILABLE
+            assert "google.rpc.retryinfo-bin" in dict(refusal.trailing_metadata())
+            accountant.gate.set()
+            assert await waiting == b""
+            assert it.in_flight.size_bytes == 0
+            assert it.in_flight.refused_count == 1
+            assert await it.export(bytes(2048)) == b""
+
+    run(main())
+
+
+def test_a_client_that_gives_up_does_not_stop_the_accounting(run: Run) -> None:
+    """Cancelled by the client while the commit runs: the accounting goes to its end, its bytes are held until then."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        accountant.gate.clear()
+        async with served(accountant) as it:
+            call = it.channel.unary_unary(EXPORT)(BODY)
+            await accountant.arrived.wait()
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert it.in_flight.size_bytes == len(BODY)
+            accountant.gate.set()
+            await until(lambda: it.in_flight.size_bytes == 0)
+            assert accountant.finished == 1
+
+    run(main())
+
+
+def test_stop_lets_what_is_under_way_finish(run: Run) -> None:
+    """A stop with grace takes no new connection and still answers the one that waits for its commit."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        accountant.gate.clear()
+        async with served(accountant) as it:
+            waiting = asyncio.ensure_future(it.export(BODY))
+            await accountant.arrived.wait()
+            stopping = asyncio.ensure_future(it.server.stop(30))
+            await until(lambda: not can_connect(it.port))
+            assert not stopping.done()
+            accountant.gate.set()
+            assert await waiting == b""
+            await stopping
+
+    run(main())
+
+
+def test_health_follows_the_pipeline(run: Run) -> None:
+    """grpc.health.v1 says NOT_SERVING until told otherwise, for the server and for the trace service."""
+
+    async def main() -> None:
+        async with served(FakeAccountant()) as it:
+            stub = health_pb2_grpc.HealthStub(it.channel)
+            serving = health_pb2.HealthCheckResponse
+            for name in ("", TRACE_SERVICE):
+                check = health_pb2.HealthCheckRequest(service=name)
+                assert (await stub.Check(check)).status == serving.NOT_SERVING
+                await it.server.set_serving(is_serving=True)
+                assert (await stub.Check(check)).status == serving.SERVING
+                await it.server.set_serving(is_serving=False)
+                assert (await stub.Check(check)).status == serving.NOT_SERVING
+
+    run(main())
+
+
+def test_a_port_in_use_is_one_clear_error(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    """A second server on the same port is a ListenError that names endpoint and reason; nothing else is printed."""
+
+    async def main() -> None:
+        async with served(FakeAccountant()) as it:
+            endpoint = f"127.0.0.1:{it.port}"
+            second = GrpcServer(GrpcServerSettings(endpoint=endpoint), FakeAccountant(), InFlight(MIB))
+            with pytest.raises(ListenError) as caught:
+                await second.start()
+            assert str(caught.value) == f"cannot listen on {endpoint} (gRPC): Address already in use"
+
+    run(main())
+    assert capfd.readouterr().err == ""
+
+
+def test_localhost_is_served_on_each_of_its_addresses(run: Run) -> None:
+    """`localhost` with port 0 serves one port on every address of that name that this machine has."""
+
+    async def main() -> None:
+        async with served(FakeAccountant(), endpoint="localhost:0") as it:
+            for family, _, _, _, address in socket.getaddrinfo("localhost", it.port, type=socket.SOCK_STREAM):
+                with socket.socket(family, socket.SOCK_STREAM) as probe:
+                    probe.connect(address)
+
+    run(main())
+
+
+def test_the_sdk_sends_unchanged_and_repeats_on_unavailable(run: Run) -> None:
+    """The Python SDK's exporter, with gzip: its spans arrive, and after UNAVAILABLE it sends the same bytes again."""
+
+    async def main() -> None:
+        accountant = FakeAccountant(Overloaded("full"))
+        async with served(accountant) as it:
+
+            def send() -> bool:
+                exporter = OTLPSpanExporter(
+                    endpoint=f"127.0.0.1:{it.port}", insecure=True, compression=grpc.Compression.Gzip
+                )
+                provider = TracerProvider(shutdown_on_exit=False)
+                provider.add_span_processor(BatchSpanProcessor(exporter))
+                with provider.get_tracer("t").start_as_current_span("GET /"):
+                    pass
+                is_sent = provider.force_flush()
+                provider.shutdown()
+                return is_sent
+
+            assert await asyncio.to_thread(send)
+            first, second = accountant.bodies
+            assert first == second
+            assert ExportTraceServiceRequest.FromString(first).resource_spans[0].scope_spans[0].spans[0].name == "GET /"
+            assert it.server.answers == {"UNAVAILABLE": 1, "OK": 1}
+
+    run(main())

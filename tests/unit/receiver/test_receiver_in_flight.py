@@ -1,0 +1,64 @@
+import asyncio
+
+import pytest
+from receiver_parts import FakeAccountant, run_on
+
+from otel_sla.errors import Overloaded
+from otel_sla.receiver.accounting import Receipt
+from otel_sla.receiver.in_flight import InFlight, Intake
+
+
+def test_more_than_the_limit_is_refused_and_changes_nothing() -> None:
+    """A hold or a growth over the limit raises and is counted; what was held before stays held."""
+    in_flight = InFlight(10)
+    with in_flight.hold(6) as held:
+        with pytest.raises(Overloaded, match=r"11 bytes.* limit of 10"):
+            in_flight.hold(5)
+        with pytest.raises(Overloaded):
+            held.resize(11)
+        held.resize(10)
+        assert in_flight.size_bytes == 10
+    assert in_flight.size_bytes == 0
+    assert in_flight.refused_count == 2
+
+
+def test_less_is_never_refused() -> None:
+    """Giving some back works at the limit too."""
+    in_flight = InFlight(10)
+    with in_flight.hold(10) as held:
+        held.resize(3)
+        assert in_flight.size_bytes == 3
+
+
+def test_a_moved_hold_outlives_the_one_it_came_from() -> None:
+    """After `move`, only the new owner's release gives the bytes back."""
+    in_flight = InFlight(10)
+    with in_flight.hold(4) as held:
+        moved = held.move()
+    assert in_flight.size_bytes == 4
+    moved.release()
+    moved.release()
+    assert in_flight.size_bytes == 0
+
+
+def test_settle_waits_for_what_was_abandoned() -> None:
+    """Accounting whose caller was cancelled is still waited for, and gives its bytes back."""
+
+    async def main() -> None:
+        in_flight = InFlight(10)
+        accountant = FakeAccountant(Receipt(), ValueError("nobody is there to be told"))
+        accountant.gate.clear()
+        intake = Intake(accountant)
+        callers = [asyncio.ensure_future(intake.take(b"x", in_flight.hold(4))) for _ in range(2)]
+        await accountant.arrived.wait()
+        for caller in callers:
+            caller.cancel()
+        await asyncio.wait(callers)
+        assert in_flight.size_bytes == 8
+        accountant.gate.set()
+        await intake.settle()
+        assert accountant.finished == 2
+        assert in_flight.size_bytes == 0
+        await intake.settle()
+
+    run_on("asyncio", main())
