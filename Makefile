@@ -1,0 +1,71 @@
+# Everything starts here: a machine with Python and make needs no other step.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+SOURCES := otel_sla tests benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help run test demo bench lint format fuzz crash coverage parts clean
+
+help:  ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(INSTALLED)  ## Serve on the defaults; ARGS="--config FILE" to choose a configuration
+	@$(BIN)/otel-sla run $(ARGS)
+
+demo: $(INSTALLED)  ## Show an eventful hour, start to figure, in half a minute
+	@$(BIN)/otel-sla demo $(ARGS)
+
+test: $(INSTALLED)  ## Run the tests; ARGS="-k downtime" to choose
+	@$(BIN)/pytest -q -n auto $(ARGS)
+
+lint: $(INSTALLED)  ## Check style, types, import contracts, spelling and that the documents are up to date
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/pytest -q -k "is_up_to_date or house" tests
+
+format: $(INSTALLED)  ## Format, and mend what can be mended
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(INSTALLED)  ## Measure
+	@found=0; for file in benchmarks/bench_*.py; do \
+	    test -e "$$file" || continue; found=1; echo "$$file"; $(BIN)/python "$$file" $(ARGS) || exit 1; \
+	done; test $$found = 1 || echo "there is no benchmark yet"
+
+fuzz: $(INSTALLED)  ## Try the decoder with millions of mutated messages
+	@$(BIN)/python tests/fuzz/fuzz_decode.py $(ARGS)
+
+crash: $(INSTALLED)  ## Kill a loaded pipeline again and again, and count what it had acknowledged
+	@$(BIN)/pytest -q -k crash tests $(ARGS)
+
+# Compiled kernels are invisible to coverage: it runs the unit tests with the compiler off.
+coverage: $(INSTALLED)  ## Measure which branches of the core and the ledger the tests take
+	@NUMBA_DISABLE_JIT=1 $(BIN)/pytest -q -n auto --cov --cov-report= tests/unit $(ARGS)
+	@$(BIN)/coverage report --skip-covered --show-missing --fail-under=95 \
+	    --include='otel_sla/spans/*,otel_sla/sla/*,otel_sla/ledger/*'
+
+parts: $(INSTALLED)  ## Build the OpenTelemetry Collector that the acceptance tests run; needs Go
+	@$(BIN)/python tests/acceptance/parts.py --get
+
+clean:  ## Remove what was made here
+	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find $(wildcard $(SOURCES)) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Made anew when the dependencies change. The stamp is written last: an installation that failed is tried again.
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys' 2>/dev/null || \
+	    { echo "otel-sla needs Python 3.11 or newer, and $(PYTHON) does not run: make PYTHON=... $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "otel-sla needs Python 3.11 or newer, $(PYTHON) is `$(PYTHON) -V 2>&1`: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	    { echo "$(PYTHON) has no venv module; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "setting up $(VENV) (once, about a minute)" >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
