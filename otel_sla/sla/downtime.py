@@ -1,0 +1,223 @@
+"""From counts to states of minutes and downtime periods (clauses 5 to 7).
+
+Dimensions:
+    n_minutes: consecutive minutes from `start_minute` on.
+    n_periods: downtime periods found.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from otel_sla.sla.agreement import DowntimeTerms, NoData, Outcome
+from otel_sla.spans.columns import BoolArray, Int8Array, Int64Array
+
+_INT64_MAX = 2**63 - 1
+
+
+class MinuteState(IntEnum):
+    """What a minute counts as (clauses 6, 7 and 13)."""
+
+    UP = 0
+    DOWN = 1
+    EXCLUDED = 2
+    LOW_TRAFFIC = 3
+    NO_DATA = 4
+
+    @property
+    def wire_name(self) -> str:
+        """The state as reports, metrics and events write it."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesCounts:
+    """What was counted for one series in consecutive minutes, and what of its past bears on them."""
+
+    start_minute: int  # Epoch minute of the first row.
+    counts: Int64Array  # int64[n_minutes, 3], requests. Columns as in agreement.Outcome.
+    carried: MinuteState | None  # UP or DOWN: state of the last minute before start_minute that was judged by its
+    #                              requests (`judged_state`); None if there was none. Only `no_data: carry` reads it.
+    first_data_minute: int | None  # First minute ever with a valid request, wherever it lies; None if there is none.
+
+    @property
+    def stop_minute(self) -> int:
+        """One past the last minute."""
+        return self.start_minute + len(self.counts)
+
+    @property
+    def valid(self) -> Int64Array:
+        """int64[n_minutes], valid requests; a new array."""
+        valid: Int64Array = self.counts[:, Outcome.SUCCEEDED] + self.counts[:, Outcome.FAILED]
+        return valid
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedMinutes:
+    """States of consecutive minutes of one series. A minute that is down adjusted is down raw too."""
+
+    start_minute: int  # Epoch minute of the first element.
+    raw: Int8Array  # int8[n_minutes]. A MinuteState: before exclusions, after clause 7.
+    adjusted: Int8Array  # int8[n_minutes]. A MinuteState: after exclusions, after clause 7. What counts.
+    unfiltered: Int8Array  # int8[n_minutes]. A MinuteState: before exclusions and before clause 7.
+
+    @property
+    def stop_minute(self) -> int:
+        """One past the last minute."""
+        return self.start_minute + len(self.raw)
+
+    def part(self, start_minute: int, stop_minute: int) -> "JudgedMinutes":
+        """The same states in a range within this one; views, no copies."""
+        assert self.start_minute <= start_minute <= stop_minute <= self.stop_minute, "a part lies within the whole"
+        cut = slice(start_minute - self.start_minute, stop_minute - self.start_minute)
+        return JudgedMinutes(start_minute, self.raw[cut], self.adjusted[cut], self.unfiltered[cut])
+
+
+def judge_minutes(series_counts: SeriesCounts, terms: DowntimeTerms, excluded: BoolArray) -> JudgedMinutes:
+    """Judge consecutive minutes of one series.
+
+    Runs are only known in full where the edges do not cut them. On the left the caller hands in more minutes as long
+    as `needs_minutes_before` says so. On the right the minutes end where no more have elapsed, or go on as long as
+    `needs_minutes_after` says so; an open run that is still shorter than `period_minutes_min` counts as up for now.
+
+    Args:
+        series_counts: The minutes; counts are not negative.
+        terms: Clauses 5 to 7.
+        excluded: bool[n_minutes]. Covered whole by an accepted window (`exclusions.excluded_minutes`).
+    """
+    assert len(excluded) == len(series_counts.counts), "one exclusion flag per minute"
+    unfiltered = unfiltered_states(series_counts, terms)
+    raw = _drop_short_runs(unfiltered, terms.period_minutes_min)
+    if not excluded.any():
+        return JudgedMinutes(series_counts.start_minute, raw, raw, unfiltered)
+    adjusted = unfiltered.copy()
+    adjusted[excluded] = MinuteState.EXCLUDED
+    adjusted = _drop_short_runs(adjusted, terms.period_minutes_min)
+    return JudgedMinutes(series_counts.start_minute, raw, adjusted, unfiltered)
+
+
+def unfiltered_states(series_counts: SeriesCounts, terms: DowntimeTerms) -> Int8Array:
+    """Give each minute's state by its requests and the policy for silence: before exclusions and clause 7.
+
+    Returns:
+        int8[n_minutes]. A MinuteState; never EXCLUDED.
+    """
+    valid = series_counts.valid
+    failed = series_counts.counts[:, Outcome.FAILED]
+    states = _is_above_limit(failed, valid, terms).astype(np.int8)  # UP is 0, DOWN is 1.
+    if terms.valid_requests_min > 1:
+        states[valid < terms.valid_requests_min] = MinuteState.LOW_TRAFFIC
+    has_no_data = valid == 0
+    states[has_no_data] = MinuteState.NO_DATA
+    first = series_counts.first_data_minute
+    if terms.no_data is NoData.UP or first is None:
+        return states
+    has_no_data[: max(0, first - series_counts.start_minute)] = False
+    if terms.no_data is NoData.DOWN:
+        states[has_no_data] = MinuteState.DOWN
+    else:
+        states[has_no_data & (_last_judged(states, series_counts.carried) == MinuteState.DOWN)] = MinuteState.DOWN
+    return states
+
+
+def judged_state(counts: tuple[int, int, int], terms: DowntimeTerms) -> MinuteState | None:
+    """Judge one minute by its requests alone: UP, DOWN, or None if it has too few to say.
+
+    For `SeriesCounts.carried`: the state of the last minute before the start with `valid_requests_min` valid requests.
+    """
+    valid = counts[Outcome.SUCCEEDED] + counts[Outcome.FAILED]
+    if valid < max(1, terms.valid_requests_min):
+        return None
+    limit = terms.error_rate_above
+    is_above = counts[Outcome.FAILED] * limit.denominator > valid * limit.numerator
+    return MinuteState.DOWN if is_above else MinuteState.UP
+
+
+def downtime_periods(states: Int8Array) -> Int64Array:
+    """Find the maximal runs of down minutes (clause 7).
+
+    Args:
+        states: int8[n_minutes]. A MinuteState, after clause 7 (`JudgedMinutes.raw` or `.adjusted`).
+
+    Returns:
+        int64[n_periods, 2], offsets into states. `[start, stop)` of each period, ascending.
+
+    >>> downtime_periods(np.array([1, 0, 1, 1], dtype=np.int8)).tolist()
+    [[0, 1], [2, 4]]
+    """
+    return runs(states == MinuteState.DOWN)
+
+
+def runs(is_in_run: BoolArray) -> Int64Array:
+    """Find the maximal runs of true elements: int64[n_runs, 2], offsets `[start, stop)`, ascending."""
+    n = len(is_in_run)
+    if n == 0:
+        return np.empty((0, 2), dtype=np.int64)
+    edges = np.flatnonzero(is_in_run[1:] != is_in_run[:-1]) + 1
+    first = [0] if is_in_run[0] else []
+    last = [n] if is_in_run[-1] else []
+    return np.concatenate((first, edges, last)).astype(np.int64).reshape(-1, 2)
+
+
+def needs_minutes_before(series_counts: SeriesCounts, terms: DowntimeTerms) -> bool:
+    """Whether a run may reach across the left edge: the first minute is down and the series' data began earlier.
+
+    The caller then hands in earlier minutes too, however many at a time, and asks again. `series_counts` may hold just
+    the first minute.
+    """
+    first = series_counts.first_data_minute
+    if first is None or first >= series_counts.start_minute or len(series_counts.counts) == 0:
+        return False
+    head = SeriesCounts(series_counts.start_minute, series_counts.counts[:1], series_counts.carried, first)
+    return bool(unfiltered_states(head, terms)[0] == MinuteState.DOWN)
+
+
+def needs_minutes_after(judged: JudgedMinutes, elapsed_stop_minute: int) -> bool:
+    """Whether a run may reach across the right edge: the last minute is down and later minutes have elapsed."""
+    return (
+        judged.stop_minute < elapsed_stop_minute
+        and len(judged.unfiltered) > 0
+        and bool(judged.unfiltered[-1] == MinuteState.DOWN)
+    )
+
+
+def _is_above_limit(failed: Int64Array, valid: Int64Array, terms: DowntimeTerms) -> BoolArray:
+    """Clause 5 in integers: `failed * d > valid * n`."""
+    n, d = terms.error_rate_above.as_integer_ratio()
+    # failed <= valid and n <= d, so this bounds both products: with d = 20 it holds below 4.6e17 requests a minute.
+    if int(valid.max(initial=1)) <= _INT64_MAX // d:
+        if d == 1:
+            return failed > valid * n
+        is_above: BoolArray = failed * d > valid * n
+        return is_above
+    exact: BoolArray = (failed.astype(object) * d > valid.astype(object) * n).astype(np.bool_)
+    return exact
+
+
+def _last_judged(states: Int8Array, carried: MinuteState | None) -> Int8Array:
+    """Give for each minute the state of the last minute up to it that was judged by its requests.
+
+    Low traffic and silence judge nothing. Where nothing was judged yet it is NO_DATA.
+    """
+    is_judged = states <= MinuteState.DOWN
+    last_index = np.maximum.accumulate(np.where(is_judged, np.arange(len(states)), -1))
+    before = np.int8(MinuteState.NO_DATA if carried is None else carried)
+    return np.where(last_index >= 0, states[last_index], before).astype(np.int8)
+
+
+def _drop_short_runs(states: Int8Array, period_minutes_min: int) -> Int8Array:
+    """Clause 7: the minutes of a run of down minutes shorter than the minimum count as up."""
+    if period_minutes_min <= 1:
+        return states
+    periods = downtime_periods(states)
+    short = periods[periods[:, 1] - periods[:, 0] < period_minutes_min]
+    if len(short) == 0:
+        return states
+    step = np.zeros(len(states) + 1, dtype=np.int8)
+    step[short[:, 0]] = 1
+    step[short[:, 1]] = -1  # Runs never adjoin, so a stop is no other run's start.
+    is_short = np.cumsum(step[:-1], dtype=np.int8).astype(np.bool_)
+    filtered = states.copy()
+    filtered[is_short] = MinuteState.UP
+    return filtered

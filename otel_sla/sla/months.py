@@ -1,0 +1,128 @@
+"""Calendar months in an agreement's time zone, as ranges of epoch minutes (clause 8)."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+YEAR_MIN = 1970
+YEAR_MAX = 9997  # Local midnights and their neighbours stay within what datetime can hold.
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Month:
+    """A calendar month; which minutes it has depends on the time zone."""
+
+    year: int
+    month: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Month":
+        """Read `YYYY-MM`.
+
+        Raises:
+            ValueError: It is no such text, or outside the years that can be judged.
+
+        >>> Month.parse("2026-11").next
+        Month(year=2026, month=12)
+        """
+        year, hyphen, month = text.partition("-")
+        is_written_right = len(year) == 4 and len(month) == 2 and hyphen and (year + month).isascii()
+        if not is_written_right or not (year + month).isdigit() or not 1 <= int(month) <= 12:
+            raise ValueError(f"a month is written YYYY-MM, as in 2026-11, not {text!r}")
+        if not YEAR_MIN <= int(year) <= YEAR_MAX:
+            raise ValueError(f"a month is one of the years {YEAR_MIN} to {YEAR_MAX}, not of {year}")
+        return cls(int(year), int(month))
+
+    @property
+    def next(self) -> "Month":
+        """The month after this one."""
+        return Month(self.year + self.month // 12, self.month % 12 + 1)
+
+    @property
+    def previous(self) -> "Month":
+        """The month before this one."""
+        return Month(self.year - (self.month == 1), (self.month - 2) % 12 + 1)
+
+    def __str__(self) -> str:
+        return f"{self.year:04d}-{self.month:02d}"
+
+
+class MinuteRange(NamedTuple):
+    """Epoch minutes `[start_minute, stop_minute)`."""
+
+    start_minute: int
+    stop_minute: int
+
+    @property
+    def n_minutes(self) -> int:
+        """Minutes in the range."""
+        return self.stop_minute - self.start_minute
+
+
+@lru_cache(maxsize=4096)
+def month_range(month: Month, time_zone: str) -> MinuteRange:
+    """Give the real minutes between the month's two local midnights (clause 8).
+
+    Args:
+        month: The calendar month.
+        time_zone: IANA name, as in `Agreement.time_zone`.
+
+    Returns:
+        Epoch minutes. The ranges of consecutive months adjoin.
+
+    >>> month_range(Month(2026, 3), "America/New_York").n_minutes
+    44580
+    """
+    zone = ZoneInfo(time_zone)
+    return MinuteRange(_first_minute(month, zone), _first_minute(month.next, zone))
+
+
+@lru_cache(maxsize=65536)
+def month_of(epoch_minute: int, time_zone: str) -> Month:
+    """Give the month that a minute falls to: the one whose range holds it."""
+    local = _local(epoch_minute, ZoneInfo(time_zone))
+    month = Month(local.year, local.month)
+    start_minute, stop_minute = month_range(month, time_zone)
+    # A clock set back across the first midnight shows the old month's date once more.
+    if epoch_minute < start_minute:
+        return month.previous
+    if epoch_minute >= stop_minute:
+        return month.next
+    return month
+
+
+def _first_minute(month: Month, zone: ZoneInfo) -> int:
+    """Find the first whole minute that starts at or after the month's first local midnight.
+
+    Of a midnight that exists twice it is the earlier one. Of one that the clock jumps over it is the first minute after
+    the jump.
+    """
+    midnight = datetime(month.year, month.month, 1, tzinfo=zone)
+    first = _minute_at_or_after(midnight)
+    second = _minute_at_or_after(midnight.replace(fold=1))
+    if second >= first:
+        return first
+    # Inside a jump the offset after it reads an instant before it, and the other way round: the jump lies between.
+    day = date(month.year, month.month, 1)
+    before, after = second, first
+    while after - before > 1:
+        middle = (before + after) // 2
+        if _local(middle, zone).date() < day:
+            before = middle
+        else:
+            after = middle
+    return after
+
+
+def _minute_at_or_after(moment: datetime) -> int:
+    """Epoch minute that starts at the moment, or the next one; some old offsets have seconds."""
+    return -((_EPOCH - moment) // _MINUTE)
+
+
+def _local(epoch_minute: int, zone: ZoneInfo) -> datetime:
+    return (_EPOCH + epoch_minute * _MINUTE).astimezone(zone)

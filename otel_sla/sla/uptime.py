@@ -1,0 +1,300 @@
+"""From states to the figures of a month (clauses 8 to 11), whole and minute by minute.
+
+Everything is counted in ints and exact Fractions; text is made at the very end and truncated, never rounded up.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from otel_sla.sla.agreement import Agreement, NoData, Outcome
+from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, downtime_periods
+from otel_sla.sla.months import MinuteRange, month_of, month_range
+from otel_sla.sla.series import Series
+from otel_sla.spans.columns import Int64Array
+
+Counts = tuple[int, int, int]  # Requests. Columns as in agreement.Outcome.
+
+
+@dataclass(frozen=True, slots=True)
+class DowntimePeriod:
+    """One raw downtime period, whole even where it crosses the month's edge (clause 7)."""
+
+    start_minute: int
+    stop_minute: int
+    minutes_in_month: int
+    excluded_minutes: int  # Of the whole period.
+    valid: int  # Requests of the whole period.
+    failed: int
+
+    @property
+    def minutes(self) -> int:
+        """Minutes of the whole period."""
+        return self.stop_minute - self.start_minute
+
+
+@dataclass(frozen=True, slots=True)
+class MonthFigures:
+    """A month of one series. Minutes of a running month are those that have elapsed; `total` is the whole month."""
+
+    minutes: MinuteRange  # The calendar month's.
+    elapsed: int
+    up: int
+    down: int  # After exclusions and clause 7: what the uptime is computed from.
+    excluded: int
+    low_traffic: int
+    no_data: int
+    down_raw: int  # Before exclusions.
+    with_data: int  # Minutes with at least one valid request.
+    counts: Counts  # Requests of the elapsed minutes.
+    target: Fraction
+    downtime_periods: tuple[DowntimePeriod, ...]  # Raw ones that touch the elapsed part of the month, in time order.
+
+    @property
+    def total(self) -> int:
+        """Minutes of the whole month: the denominator, in a running month too (clause 10)."""
+        return self.minutes.n_minutes
+
+    @property
+    def valid(self) -> int:
+        """Valid requests."""
+        return self.counts[Outcome.SUCCEEDED] + self.counts[Outcome.FAILED]
+
+    @property
+    def monthly_uptime(self) -> Fraction:
+        """Clause 9, after exclusions."""
+        return Fraction(self.total - self.down, self.total)
+
+    @property
+    def monthly_uptime_raw(self) -> Fraction:
+        """Clause 9, before exclusions."""
+        return Fraction(self.total - self.down_raw, self.total)
+
+    @property
+    def elapsed_uptime(self) -> Fraction | None:
+        """Uptime of the elapsed part alone (clause 10); None if no minute has elapsed."""
+        return Fraction(self.elapsed - self.down, self.elapsed) if self.elapsed else None
+
+    @property
+    def coverage(self) -> Fraction | None:
+        """Share of the elapsed minutes with data (clause 6); None if no minute has elapsed."""
+        return Fraction(self.with_data, self.elapsed) if self.elapsed else None
+
+    @property
+    def downtime_minutes_allowed(self) -> int:
+        """The most down minutes that keep the promise."""
+        return downtime_minutes_allowed(self.total, self.target)
+
+    @property
+    def is_breached(self) -> bool:
+        """Whether the promise is broken, whatever still comes (clause 9)."""
+        return is_breached(self.down, self.total, self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class MonthSoFar:
+    """What a month has gathered up to some minute."""
+
+    counts: Counts = (0, 0, 0)
+    down: int = 0
+    down_raw: int = 0
+    elapsed: int = 0
+    with_data: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteFigures:
+    """One judged minute of one series, with its month up to and including it: what gauges and sums are made of."""
+
+    series: Series
+    epoch_minute: int
+    state: MinuteState  # After exclusions.
+    counts: Counts  # Of this minute.
+    month: MinuteRange  # The calendar month's; cumulative sums start at its start_minute.
+    so_far: MonthSoFar
+    target: Fraction
+
+    @property
+    def valid(self) -> int:
+        """Valid requests of this minute."""
+        return self.counts[Outcome.SUCCEEDED] + self.counts[Outcome.FAILED]
+
+    @property
+    def error_rate(self) -> Fraction | None:
+        """Share of failed among the valid requests of this minute; None without data."""
+        return Fraction(self.counts[Outcome.FAILED], self.valid) if self.valid else None
+
+    @property
+    def monthly_uptime(self) -> Fraction:
+        """Clauses 9 and 10: what the month ends with if nothing more goes wrong."""
+        return Fraction(self.month.n_minutes - self.so_far.down, self.month.n_minutes)
+
+    @property
+    def monthly_uptime_raw(self) -> Fraction:
+        """The same before exclusions."""
+        return Fraction(self.month.n_minutes - self.so_far.down_raw, self.month.n_minutes)
+
+    @property
+    def coverage(self) -> Fraction:
+        """Share of the elapsed minutes with data."""
+        return Fraction(self.so_far.with_data, self.so_far.elapsed)
+
+    @property
+    def downtime_s(self) -> int:
+        """Downtime of the month so far, seconds."""
+        return 60 * self.so_far.down
+
+    @property
+    def downtime_budget_s(self) -> int:
+        """Downtime that the month still bears, seconds in whole minutes; negative iff the promise is broken."""
+        return 60 * (downtime_minutes_allowed(self.month.n_minutes, self.target) - self.so_far.down)
+
+
+def is_breached(down: int, total: int, target: Fraction) -> bool:
+    """Whether so many down minutes break the promise: `down * d > total * (d - n)` for target n/d (clause 9).
+
+    >>> [is_breached(down, 43_200, Fraction(999, 1000)) for down in (43, 44)]
+    [False, True]
+    """
+    return down * target.denominator > total * (target.denominator - target.numerator)
+
+
+def downtime_minutes_allowed(total: int, target: Fraction) -> int:
+    """Give the most down minutes of `total` that do not break the promise.
+
+    >>> [downtime_minutes_allowed(total, Fraction(999, 1000)) for total in (40_320, 41_760, 43_200, 44_640)]
+    [40, 41, 43, 44]
+    """
+    return total * (target.denominator - target.numerator) // target.denominator
+
+
+def month_figures(
+    month: MinuteRange, judged: JudgedMinutes, series_counts: SeriesCounts, target: Fraction
+) -> MonthFigures:
+    """Add up one month of one series.
+
+    Args:
+        month: `months.month_range` of the month.
+        judged: Starts at or before the month and ends where no more minutes have elapsed, or behind the month; for
+            periods to be whole its edges cut no run (`downtime.judge_minutes`).
+        series_counts: The counts that were judged, minute for minute.
+        target: `Agreement.target`.
+    """
+    assert judged.start_minute == series_counts.start_minute, "states and counts start together"
+    assert judged.stop_minute == series_counts.stop_minute, "states and counts stop together"
+    stop_minute = max(month.start_minute, min(month.stop_minute, judged.stop_minute))
+    elapsed = MinuteRange(month.start_minute, stop_minute)
+    assert elapsed.n_minutes == 0 or judged.start_minute <= month.start_minute, "the month is there from its start"
+    cut = slice(elapsed.start_minute - judged.start_minute, elapsed.stop_minute - judged.start_minute)
+    n_in_state = np.bincount(judged.adjusted[cut], minlength=len(MinuteState)).tolist()
+    counts = series_counts.counts[cut]
+    return MonthFigures(
+        minutes=month,
+        elapsed=elapsed.n_minutes,
+        up=n_in_state[MinuteState.UP],
+        down=n_in_state[MinuteState.DOWN],
+        excluded=n_in_state[MinuteState.EXCLUDED],
+        low_traffic=n_in_state[MinuteState.LOW_TRAFFIC],
+        no_data=n_in_state[MinuteState.NO_DATA],
+        down_raw=int(np.count_nonzero(judged.raw[cut] == MinuteState.DOWN)),
+        with_data=int(np.count_nonzero(series_counts.valid[cut])),
+        counts=_sum_counts(counts),
+        target=target,
+        downtime_periods=_periods_touching(elapsed, judged, series_counts),
+    )
+
+
+def is_in_month(month: MinuteRange, series_counts: SeriesCounts, no_data: NoData) -> bool:
+    """Whether a month's report names the series: it has counts in the month's elapsed part, or its silence is judged.
+
+    Args:
+        month: `months.month_range` of the month.
+        series_counts: From the month's start or before, up to where no more minutes have elapsed or behind the month.
+        no_data: The agreement's policy.
+    """
+    stop_minute = min(month.stop_minute, series_counts.stop_minute)
+    cut = slice(
+        max(0, month.start_minute - series_counts.start_minute), max(0, stop_minute - series_counts.start_minute)
+    )
+    if series_counts.counts[cut].any():
+        return True
+    first = series_counts.first_data_minute
+    return no_data is not NoData.UP and first is not None and first < stop_minute
+
+
+def month_so_far(
+    month: MinuteRange, judged: JudgedMinutes, series_counts: SeriesCounts, stop_minute: int
+) -> MonthSoFar:
+    """Add up the month from its start to `stop_minute`, both within what was judged."""
+    part = judged.part(month.start_minute, stop_minute)
+    cut = slice(month.start_minute - judged.start_minute, stop_minute - judged.start_minute)
+    return MonthSoFar(
+        counts=_sum_counts(series_counts.counts[cut]),
+        down=int(np.count_nonzero(part.adjusted == MinuteState.DOWN)),
+        down_raw=int(np.count_nonzero(part.raw == MinuteState.DOWN)),
+        elapsed=len(part.raw),
+        with_data=int(np.count_nonzero(series_counts.valid[cut])),
+    )
+
+
+def minute_figures(
+    series: Series,
+    agreement: Agreement,
+    judged: JudgedMinutes,
+    series_counts: SeriesCounts,
+    minutes: MinuteRange,
+    so_far: MonthSoFar | None = None,
+) -> Iterator[MinuteFigures]:
+    """Go through a range of judged minutes with the month up to and including each.
+
+    Args:
+        series: Whose minutes these are.
+        agreement: Its target and time zone.
+        judged: Holds `minutes`; without `so_far` also all before them of the month that they start in.
+        series_counts: The counts that were judged, minute for minute.
+        minutes: To go through; may cross the edges of months.
+        so_far: The first month up to `minutes.start_minute`, if the caller has it already. A run that reaches
+            `period_minutes_min` makes minutes before it down: such a sum has to be taken anew.
+    """
+    month = None
+    for epoch_minute in range(*minutes):
+        index = epoch_minute - judged.start_minute
+        if month is None or epoch_minute >= month.stop_minute:
+            is_first = month is None
+            month = month_range(month_of(epoch_minute, agreement.time_zone), agreement.time_zone)
+            if not is_first or so_far is None:
+                so_far = month_so_far(month, judged, series_counts, epoch_minute)
+        assert so_far is not None, "set where the month is"
+        row = series_counts.counts[index].tolist()
+        counts = (row[0], row[1], row[2])
+        so_far = MonthSoFar(
+            counts=(so_far.counts[0] + row[0], so_far.counts[1] + row[1], so_far.counts[2] + row[2]),
+            down=so_far.down + int(judged.adjusted[index] == MinuteState.DOWN),
+            down_raw=so_far.down_raw + int(judged.raw[index] == MinuteState.DOWN),
+            elapsed=so_far.elapsed + 1,
+            with_data=so_far.with_data + int(row[Outcome.SUCCEEDED] + row[Outcome.FAILED] > 0),
+        )
+        state = MinuteState(judged.adjusted[index])
+        yield MinuteFigures(series, epoch_minute, state, counts, month, so_far, agreement.target)
+
+
+def _periods_touching(
+    elapsed: MinuteRange, judged: JudgedMinutes, series_counts: SeriesCounts
+) -> tuple[DowntimePeriod, ...]:
+    periods = []
+    for start, stop in downtime_periods(judged.raw).tolist():
+        start_minute, stop_minute = judged.start_minute + start, judged.start_minute + stop
+        n_inside = min(stop_minute, elapsed.stop_minute) - max(start_minute, elapsed.start_minute)
+        if n_inside <= 0:
+            continue
+        succeeded, failed, _ = _sum_counts(series_counts.counts[start:stop])
+        n_excluded = int(np.count_nonzero(judged.adjusted[start:stop] == MinuteState.EXCLUDED))
+        periods.append(DowntimePeriod(start_minute, stop_minute, n_inside, n_excluded, succeeded + failed, failed))
+    return tuple(periods)
+
+
+def _sum_counts(counts: Int64Array) -> Counts:
+    succeeded, failed, invalid = counts.sum(axis=0).tolist()
+    return succeeded, failed, invalid
