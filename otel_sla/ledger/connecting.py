@@ -1,0 +1,141 @@
+"""From a URL to a sound SQLite connection."""
+
+import os
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+from otel_sla.errors import LedgerCorrupt, LedgerUnavailable
+from otel_sla.ledger.faults import RESTORE, translated, translating, with_hint
+
+_SCHEME = "sqlite:///"
+_MAGIC = b"SQLite format 3\x00"
+BUSY_TIMEOUT_MS = 5_000
+# Reading every page of 64 MiB takes about 0.2 s; above that a start-up must not wait for it (`check` does it whole).
+QUICK_CHECK_SIZE_BYTES_MAX = 64 << 20
+# A reader of one month goes through 31 places of the file for each series; this keeps their pages at hand.
+_READER_CACHE_KIB = 8_192
+
+
+def ledger_path(url: str) -> Path:
+    """Give the file of `sqlite:///relative.db` or `sqlite:////absolute.db`, links resolved.
+
+    Raises:
+        LedgerUnavailable: Any other URL.
+    """
+    name = url.removeprefix(_SCHEME)
+    if not url.startswith(_SCHEME) or not name or "\x00" in name or name == ":memory:":
+        raise with_hint(
+            LedgerUnavailable(f"cannot open the ledger {url!r}: not the URL of a file"),
+            "write sqlite:///otel-sla.db for a relative path, sqlite:////var/lib/otel-sla.db for an absolute one",
+        )
+    return Path(os.path.realpath(name))
+
+
+def create_file(path: Path) -> None:
+    """Make an empty file that only its owner can read (it will hold the fingerprints' secret), if there is none."""
+    with translating(path, "create"):
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            return
+        os.close(descriptor)
+        # The file's name is durable only when its directory is; SQLite sees to that for its other files.
+        descriptor = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def check_magic(path: Path) -> None:
+    """Refuse what is no SQLite file before SQLite gets to write to it.
+
+    Raises:
+        LedgerCorrupt: Not empty, and not an SQLite file.
+        LedgerUnavailable: Not readable.
+    """
+    with translating(path, "read"), path.open("rb") as file:
+        start = file.read(len(_MAGIC))
+    if start and start != _MAGIC:
+        raise with_hint(
+            LedgerCorrupt(f"{path} is not a ledger: it does not start as an SQLite file"),
+            "set ledger.url to another file, or move this one away to start a new ledger",
+        )
+
+
+def connect_writer(path: Path, *, checkpoints: bool) -> sqlite3.Connection:
+    """Open for writing, durable at each COMMIT.
+
+    Args:
+        path: The file, which exists.
+        checkpoints: Whether this connection moves the write-ahead log into the file; only the pipeline does.
+    """
+    with translating(path, "open"):
+        connection = _connect(path, "rw")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+        if not checkpoints:
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+        return connection
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """Open for reading; works while a pipeline writes."""
+    check_magic(path)
+    with translating(path, "open"):
+        try:
+            connection = _connect(path, "ro")
+            connection.execute("PRAGMA user_version").fetchone()
+        except sqlite3.OperationalError:
+            # A ledger that was laid down in a read-only place: no log to read, and none can be made.
+            if path.with_name(f"{path.name}-wal").exists():
+                raise
+            connection = _connect(path, "ro&immutable=1")
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")
+        return connection
+
+
+def use_wal(connection: sqlite3.Connection, path: Path) -> None:
+    """Switch to a write-ahead log, which lets others read while the pipeline writes.
+
+    Raises:
+        LedgerUnavailable: The file system has no shared memory for it, as most network file systems.
+    """
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise with_hint(
+            LedgerUnavailable(f"cannot open the ledger {path}: its file system allows no write-ahead log ({mode})"),
+            "put the ledger on a local disk",
+        )
+
+
+def check_pages(connection: sqlite3.Connection, path: Path) -> None:
+    """Look for damage, for a bounded time: every page of a small file, the ends of each table of a large one.
+
+    Raises:
+        LedgerCorrupt: Damage was found.
+    """
+    try:
+        if path.stat().st_size <= QUICK_CHECK_SIZE_BYTES_MAX:
+            found = [line for (line,) in connection.execute("PRAGMA quick_check(1)")]
+        else:
+            found = ["ok"]
+            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+                # The bare ends are found by key, through every level of the table's tree.
+                for order in ("ASC", "DESC"):
+                    connection.execute(f'SELECT * FROM "{name}" ORDER BY 1 {order} LIMIT 1').fetchone()  # noqa: S608
+    except sqlite3.Error as error:
+        raise translated(error, path, "read") from error
+    if found != ["ok"]:
+        raise with_hint(LedgerCorrupt(f"the ledger {path} is damaged: {found[0].splitlines()[-1]}"), RESTORE)
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        isolation_level=None,  # BEGIN and COMMIT are written out where they happen.
+        timeout=BUSY_TIMEOUT_MS / 1000,
+    )

@@ -1,0 +1,54 @@
+"""The one place where SQLite's and the system's errors become the ledger's own, with what the operator does next."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
+
+_FIX_ACCESS = "let the user that runs otel-sla write the file and its directory, or set ledger.url"
+_FREE_SPACE = "free some space on that disk, then start again; nothing that was acknowledged is lost"
+_CHECK_DISK = "check the disk and the kernel's log, then start again; nothing that was acknowledged is lost"
+RESTORE = "restore a backup (otel-sla ledger backup makes them) or move the file away to start a new ledger"
+
+# Primary result code: what to do about it.
+_HINTS = {
+    sqlite3.SQLITE_BUSY: "another program holds the file; end it, then start again",
+    sqlite3.SQLITE_LOCKED: "another program holds the file; end it, then start again",
+    sqlite3.SQLITE_CANTOPEN: _FIX_ACCESS,
+    sqlite3.SQLITE_PERM: _FIX_ACCESS,
+    sqlite3.SQLITE_READONLY: _FIX_ACCESS,
+    sqlite3.SQLITE_FULL: _FREE_SPACE,
+    sqlite3.SQLITE_IOERR: _CHECK_DISK,
+}
+_CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_PRIMARY_CODE_MASK = 0xFF
+
+
+def with_hint(error: LedgerError, hint: str) -> LedgerError:
+    """Say what the operator does next."""
+    error.hint = hint
+    return error
+
+
+def translated(error: sqlite3.Error | OSError, path: Path, doing: str) -> LedgerError:
+    """Give the error of the tree in errors.py for what went wrong while `doing` something with the ledger at `path`."""
+    if isinstance(error, OSError):
+        return with_hint(LedgerUnavailable(f"cannot {doing} the ledger {path}: {error.strerror or error}"), _FIX_ACCESS)
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = None if code is None else code & _PRIMARY_CODE_MASK
+    name = getattr(error, "sqlite_errorname", None)
+    what = f"{error} ({name})" if name else f"{error}"
+    if primary in _CORRUPT:
+        return with_hint(LedgerCorrupt(f"the ledger {path} is damaged: {what}"), RESTORE)
+    return with_hint(LedgerUnavailable(f"cannot {doing} the ledger {path}: {what}"), _HINTS.get(primary or 0, ""))
+
+
+@contextmanager
+def translating(path: Path, doing: str) -> Iterator[None]:
+    """Translate what is raised inside."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise translated(error, path, doing) from error

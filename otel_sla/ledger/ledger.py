@@ -1,0 +1,286 @@
+"""The one writer of a ledger."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from otel_sla.errors import LedgerError, LedgerUnavailable
+from otel_sla.ledger import minutes, rows, sealing
+from otel_sla.ledger.connecting import (
+    check_magic,
+    check_pages,
+    connect_writer,
+    create_file,
+    ledger_path,
+    use_wal,
+)
+from otel_sla.ledger.faults import translated, translating, with_hint
+from otel_sla.ledger.lock import LedgerLock
+from otel_sla.ledger.reader import LedgerReadings
+from otel_sla.ledger.records import Closing, Commit, Json, Position, SetAside
+from otel_sla.ledger.schema import prepare
+
+# About 10 ms of work: an acknowledgement that comes just then waits no longer than that.
+PIECE_ROWS_MAX = 4_096
+
+
+class Ledger(LedgerReadings):
+    """The pipeline's ledger. All methods are called on the thread that opened it.
+
+    What a method wrote is durable when it returns. When one fails, nothing of it is known to be, so the ledger is
+    closed to all further calls: they raise the same error, and the pipeline ends.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: LedgerLock) -> None:
+        super().__init__(path, connection)
+        self._lock = lock
+        self._first_data_minutes = self.first_data_minutes()
+        self._judged_before = self.watermarks().judged_before
+        self._files = {name: _identity(name) for name in (path, path.with_name(f"{path.name}-wal"))}
+
+    @classmethod
+    def open(cls, url: str) -> "Ledger":
+        """Open a ledger for writing, or make a new one.
+
+        Raises:
+            LedgerUnavailable: The file cannot be made, read or written.
+            LedgerInUse: Another pipeline has it.
+            LedgerCorrupt: The file is no sound ledger.
+            LedgerSchemaNewer: A newer otel-sla wrote it.
+        """
+        path = ledger_path(url)
+        lock = LedgerLock(path)
+        try:
+            create_file(path)
+            check_magic(path)
+            return cls(path, _open_connection(path), lock)
+        except LedgerError:
+            lock.release()
+            raise
+
+    def commit(self, commit: Commit) -> None:
+        """Add to the counts, durable when this returns.
+
+        A minute that was judged before is kept in `reopened` with what it held.
+
+        Raises:
+            LedgerUnavailable: Not durable.
+            LedgerError: A fingerprint was counted before, or a position is not where the caller believed.
+        """
+        table = minutes.sorted_rows(commit.rows)
+        first_data_minutes = self._earlier_first_data(table)
+        with self._writing("write to") as connection:
+            rows.add_series(connection, commit.new_series)
+            self._keep_reopened(connection, table)
+            minutes.add(connection, table)
+            connection.executemany(
+                "UPDATE series SET first_data_minute = ? WHERE series_id = ?",
+                [(minute, series_id) for series_id, minute in first_data_minutes.items()],
+            )
+            _add_fingerprints(connection, commit.fingerprints)
+            for position in commit.positions:
+                _move_position(connection, position)
+        self._first_data_minutes.update(first_data_minutes)
+
+    def close_minutes(self, closing: Closing) -> None:
+        """Write what the judge decided. Watermarks never step back; an event with a known `uid` is not written again.
+
+        Raises:
+            LedgerUnavailable: Not durable.
+            LedgerError: A month's revision was closed before.
+        """
+        with self._writing("write to") as connection:
+            connection.execute(
+                "UPDATE ledger SET"
+                " judged_before = max(coalesce(judged_before, ?1), coalesce(?1, judged_before)),"
+                " sealed_before = max(coalesce(sealed_before, ?2), coalesce(?2, sealed_before)),"
+                " exclusion_change = max(exclusion_change, ?3)",
+                (closing.judged_before, closing.sealed_before, closing.exclusion_change or 0),
+            )
+            connection.executemany("DELETE FROM reopened WHERE series_id = ? AND epoch_minute = ?", closing.settled)
+            rows.add_events(connection, closing.events)
+            rows.add_closed_months(connection, closing.closed_months)
+            (judged_before,) = connection.execute("SELECT judged_before FROM ledger").fetchone()
+        self._judged_before = judged_before
+
+    def advance_cursor(
+        self,
+        exporter: str,
+        *,
+        event_id: int | None = None,
+        exported_before: int | None = None,
+        set_aside: tuple[SetAside, ...] = (),
+    ) -> None:
+        """Keep how far an exporter has come, and what its backend will never take; a cursor never steps back."""
+        with self._writing("write to") as connection:
+            connection.execute(
+                "INSERT INTO cursors (exporter, event_id, exported_before) VALUES (?, ?, ?)"
+                " ON CONFLICT (exporter) DO UPDATE SET event_id = max(event_id, excluded.event_id), exported_before ="
+                " max(coalesce(exported_before, excluded.exported_before),"
+                " coalesce(excluded.exported_before, exported_before))",
+                (exporter, event_id or 0, exported_before),
+            )
+            connection.executemany(
+                "INSERT INTO set_aside (exporter, event_id, reason, at_unix_nano) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (exporter, event_id) DO NOTHING",
+                [(exporter, item.event_id, item.reason, item.at_unix_nano) for item in set_aside],
+            )
+
+    def record_agreement(self, agreement: str, terms: Json, since_minute: int) -> int:
+        """Give the version of these terms, a new one if they differ from the last recorded ones.
+
+        Args:
+            agreement: Its name.
+            terms: All that decides a verdict, as JSON values.
+            since_minute: Epoch minute from which they hold, kept with a new version.
+        """
+        text = rows.to_json(terms)
+        with self._writing("write to") as connection:
+            version, known = connection.execute(
+                "SELECT version, terms FROM agreement_versions WHERE agreement = ? ORDER BY version DESC LIMIT 1",
+                (agreement,),
+            ).fetchone() or (0, None)
+            if known != text:
+                version += 1
+                connection.execute(
+                    "INSERT INTO agreement_versions (agreement, version, terms, since_minute) VALUES (?, ?, ?, ?)",
+                    (agreement, version, text, since_minute),
+                )
+        return int(version)
+
+    def seal(self, sealed_before: int, *, pack_before: int | None = None, rows_max: int = PIECE_ROWS_MAX) -> bool:
+        """Pack finished days and drop fingerprints that no acceptable message can have any more.
+
+        Does a bounded piece and returns whether more is left. Once a minute is often enough.
+
+        Args:
+            sealed_before: Epoch minute. Fingerprints whose newest minute is before it are dropped.
+            pack_before: Epoch minute. Whole days before it are packed; later rows for them are added by later calls.
+                None: sealed_before. A later one leaves fewer open rows to read.
+            rows_max: Bound of each piece, rows.
+        """
+        with self._writing("write to") as connection:
+            has_packed = sealing.pack_some(connection, sealed_before if pack_before is None else pack_before, rows_max)
+            return sealing.forget_some_fingerprints(connection, sealed_before, rows_max) or has_packed
+
+    def expire(self, before_minute: int, *, rows_max: int = PIECE_ROWS_MAX) -> bool:
+        """Drop counts and events from before `before_minute`: a bounded piece; returns whether more is left."""
+        with self._writing("write to") as connection:
+            return sealing.expire_some(connection, before_minute, rows_max // 8)
+
+    def close(self) -> None:
+        """Give the ledger to the next pipeline. All that was committed is durable already."""
+        self._sqlite.close()
+        self._lock.release()
+
+    def _earlier_first_data(self, table: list[tuple[int, int, int, int, int]]) -> dict[int, int]:
+        known, earlier = self._first_data_minutes, dict[int, int]()
+        for minute, series_id, succeeded, failed, _ in table:  # By minute: the first one seen is a series' earliest.
+            if succeeded + failed > 0 and series_id not in earlier and minute < known.get(series_id, minute + 1):
+                earlier[series_id] = minute
+        return earlier
+
+    def _keep_reopened(self, connection: sqlite3.Connection, table: list[tuple[int, int, int, int, int]]) -> None:
+        if self._judged_before is None:
+            return
+        connection.executemany(
+            "INSERT INTO reopened (series_id, epoch_minute, succeeded_before, failed_before, invalid_before)"
+            " VALUES (?, ?, ?, ?, ?) ON CONFLICT (series_id, epoch_minute) DO NOTHING",
+            [
+                (series_id, minute, *minutes.read_one(connection, series_id, minute))
+                for minute, series_id, *_ in table
+                if minute < self._judged_before
+            ],
+        )
+
+    @contextmanager
+    def _writing(self, doing: str) -> Iterator[sqlite3.Connection]:
+        """Run one durable transaction; whatever fails, ends the use of this ledger."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            self._sqlite.execute("BEGIN IMMEDIATE")
+            yield self._sqlite
+            self._sqlite.execute("COMMIT")
+            # Looked up after the commit, so that the names were still there when the data was: 5 us.
+            self._check_names()
+        except LedgerError as error:
+            self._fail(error)
+        except (sqlite3.Error, OSError) as error:
+            self._fail(translated(error, self.path, doing), error)
+        except BaseException as error:  # A mistake of ours; what was begun must not be committed with the next call.
+            self._failure = LedgerError(f"the ledger {self.path} was left by an error: {error!r}")
+            self._roll_back()
+            raise
+
+    def _check_names(self) -> None:
+        """What is written to a file that has lost its name is lost with the process."""
+        for name, identity in self._files.items():
+            if _identity(name) != identity:
+                raise with_hint(
+                    LedgerUnavailable(f"the ledger's file {name} was replaced while in use"),
+                    "put the file back or restore a backup, then start again",
+                )
+
+    def _fail(self, failure: LedgerError, cause: Exception | None = None) -> NoReturn:
+        self._failure = failure
+        self._roll_back()
+        raise failure from cause
+
+    def _roll_back(self) -> None:
+        if self._sqlite.in_transaction:
+            try:
+                self._sqlite.execute("ROLLBACK")
+            except sqlite3.Error:
+                self._sqlite.close()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = os.stat(path)  # noqa: PTH116 - half the time of Path.stat.
+    return status.st_dev, status.st_ino
+
+
+def _open_connection(path: Path) -> sqlite3.Connection:
+    connection = connect_writer(path, checkpoints=True)
+    try:
+        with translating(path, "open"):
+            prepare(connection, path)
+            use_wal(connection, path)
+            check_pages(connection, path)
+    except LedgerError:
+        connection.close()
+        raise
+    return connection
+
+
+def _add_fingerprints(connection: sqlite3.Connection, fingerprints: tuple[tuple[int, bytes], ...]) -> None:
+    try:
+        connection.executemany(
+            "INSERT INTO fingerprints (newest_minute, fingerprint) VALUES (?, ?)", sorted(fingerprints)
+        )
+    except sqlite3.IntegrityError as error:
+        raise with_hint(
+            LedgerError("a message was about to be counted twice: its fingerprint is in the ledger already"),
+            "this is a defect of otel-sla; nothing of that commit was counted, please report it",
+        ) from error
+
+
+def _move_position(connection: sqlite3.Connection, position: Position) -> None:
+    if position.before is None:
+        moved = connection.execute(
+            "INSERT INTO positions (source, position) VALUES (?, ?) ON CONFLICT (source) DO NOTHING",
+            (position.source, position.after),
+        )
+    else:
+        moved = connection.execute(
+            "UPDATE positions SET position = ? WHERE source = ? AND position = ?",
+            (position.after, position.source, position.before),
+        )
+    if moved.rowcount != 1:
+        raise with_hint(
+            LedgerError(f"{position.source} is not at {position.before} in the ledger: somebody else counted it"),
+            "let one process at a time count it",
+        )

@@ -1,0 +1,188 @@
+"""Counts in the file: open minutes as rows, finished days packed. What is read is always the sum of both.
+
+Every function runs inside the caller's transaction, so that nothing is packed between its two looks.
+
+Dimensions:
+    n_rows: (series, minute) pairs found.
+    n_minutes: minutes asked for.
+"""
+
+import itertools
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from otel_sla.ledger.packing import MINUTES_PER_DAY, N_OUTCOMES, unpack_days
+from otel_sla.sla.counts import CountRows
+from otel_sla.spans.columns import Int64Array
+
+_SERIES_BITS = 32
+_SERIES_MASK = (1 << _SERIES_BITS) - 1
+
+_ADD = """
+    INSERT INTO counts (epoch_minute, series_id, succeeded, failed, invalid) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (epoch_minute, series_id) DO UPDATE SET
+        succeeded = succeeded + excluded.succeeded,
+        failed = failed + excluded.failed,
+        invalid = invalid + excluded.invalid
+"""
+_ALL_SERIES = """
+    SELECT epoch_minute, series_id, succeeded, failed, invalid FROM counts WHERE epoch_minute >= ? AND epoch_minute < ?
+"""
+# One look-up for each minute instead of a walk through all series of all minutes.
+_ONE_SERIES = """
+    WITH RECURSIVE minute (number) AS (
+        SELECT ? UNION ALL SELECT number + 1 FROM minute WHERE number + 1 < ?
+    )
+    SELECT epoch_minute, series_id, succeeded, failed, invalid
+    FROM minute CROSS JOIN counts ON epoch_minute = number AND series_id = ?
+"""
+# Packed days looked up in one statement; SQLite takes 999 at least.
+_DAYS_AT_ONCE = 500
+
+
+def packed_id(day: int, series_id: int) -> int:
+    """Give the key of a packed day: in the order of days, then of series."""
+    return day << _SERIES_BITS | series_id
+
+
+def day_and_series(packed: int) -> tuple[int, int]:
+    """Undo `packed_id`."""
+    return packed >> _SERIES_BITS, packed & _SERIES_MASK
+
+
+def sorted_rows(rows: CountRows) -> list[tuple[int, int, int, int, int]]:
+    """Give (minute, series, succeeded, failed, invalid) in the order of the table, as numbers that SQLite takes."""
+    order = np.lexsort((rows.series_id, rows.epoch_minute))
+    table = np.column_stack((rows.epoch_minute, rows.series_id, rows.counts))[order]
+    return [tuple(row) for row in table.tolist()]
+
+
+def add(connection: sqlite3.Connection, rows: Iterable[tuple[int, int, int, int, int]]) -> None:
+    """Add to what the minutes hold; `rows` are best in the order of the table."""
+    connection.executemany(_ADD, rows)
+
+
+def read(
+    connection: sqlite3.Connection, start_minute: int, stop_minute: int, series_ids: Sequence[int] | None
+) -> CountRows:
+    """Give the totals of `[start_minute, stop_minute)`; None: of all series. Ordered by minute, then series."""
+    if start_minute >= stop_minute:
+        return CountRows.empty()
+    sql, arguments = _ALL_SERIES, [start_minute, stop_minute]
+    if series_ids is not None:
+        sql += " AND series_id IN (SELECT value FROM json_each(?))"
+        arguments.append(json.dumps(list(series_ids)))  # type: ignore[arg-type]
+    tables = [_fetch_rows(connection.execute(sql, arguments))]
+    wanted = None if series_ids is None else set(series_ids)
+    packed = connection.execute(
+        "SELECT packed_id, counts FROM packed WHERE packed_id >= ? AND packed_id < ?",
+        (packed_id(start_minute // MINUTES_PER_DAY, 0), packed_id((stop_minute - 1) // MINUTES_PER_DAY + 1, 0)),
+    )
+    for key, blob in packed:
+        day, series_id = day_and_series(key)
+        if wanted is None or series_id in wanted:
+            tables.append(_day_rows(day, series_id, blob, start_minute, stop_minute))
+    return _summed(np.concatenate(tables))
+
+
+def read_dense(connection: sqlite3.Connection, series_id: int, start_minute: int, stop_minute: int) -> Int64Array:
+    """Give one series' totals, int64[n_minutes, 3], requests; owned by the caller, each outcome contiguous."""
+    first_day, stop_day = _days(start_minute, stop_minute)
+    dense = _unpacked(connection, series_id, first_day, stop_day)
+    offset = start_minute - first_day * MINUTES_PER_DAY
+    wanted = dense[:, offset : offset + stop_minute - start_minute]
+    for minute, *counts in _open_rows(connection, series_id, start_minute, stop_minute):
+        wanted[:, minute - start_minute] += counts
+    return wanted.T
+
+
+def read_dense_each(
+    connection: sqlite3.Connection, series_ids: Sequence[int], start_minute: int, stop_minute: int
+) -> Iterator[tuple[int, Int64Array]]:
+    """Give (series_id, `read_dense`) of many series, with one walk through the open minutes for all of them."""
+    rows = _fetch_rows(connection.execute(_ALL_SERIES, (start_minute, stop_minute)))
+    rows = rows[np.argsort(rows[:, 1], kind="stable")]
+    first_day, stop_day = _days(start_minute, stop_minute)
+    offset = start_minute - first_day * MINUTES_PER_DAY
+    bounds = np.searchsorted(rows[:, 1], np.asarray(series_ids, dtype=np.int64)[:, None] + np.array([0, 1]))
+    for series_id, (first, stop) in zip(series_ids, bounds.tolist(), strict=True):
+        dense = _unpacked(connection, series_id, first_day, stop_day)
+        wanted = dense[:, offset : offset + stop_minute - start_minute]
+        wanted[:, rows[first:stop, 0] - start_minute] += rows[first:stop, 2:].T
+        yield series_id, wanted.T
+
+
+def read_one(connection: sqlite3.Connection, series_id: int, epoch_minute: int) -> tuple[int, int, int]:
+    """Give one minute's totals, requests."""
+    counts = read_dense(connection, series_id, epoch_minute, epoch_minute + 1)[0]
+    return int(counts[0]), int(counts[1]), int(counts[2])
+
+
+def _days(start_minute: int, stop_minute: int) -> tuple[int, int]:
+    """Give the days `[first, stop)` that hold these minutes."""
+    return start_minute // MINUTES_PER_DAY, max(
+        (stop_minute - 1) // MINUTES_PER_DAY + 1, start_minute // MINUTES_PER_DAY
+    )
+
+
+def _unpacked(connection: sqlite3.Connection, series_id: int, first_day: int, stop_day: int) -> Int64Array:
+    """Give the packed part of whole days, int64[3, n_days * 1440], requests."""
+    n_days = stop_day - first_day
+    blobs: dict[int, bytes] = {}
+    for chunk_start in range(first_day, stop_day, _DAYS_AT_ONCE):
+        keys = [packed_id(day, series_id) for day in range(chunk_start, min(chunk_start + _DAYS_AT_ONCE, stop_day))]
+        marks = ",".join("?" * len(keys))
+        blobs.update(connection.execute(f"SELECT packed_id, counts FROM packed WHERE packed_id IN ({marks})", keys))  # noqa: S608
+    if len(blobs) == n_days:
+        out = np.empty((N_OUTCOMES, n_days, MINUTES_PER_DAY), dtype=np.int64)
+        unpack_days([blobs[packed_id(day, series_id)] for day in range(first_day, stop_day)], out)
+    else:
+        out = np.zeros((N_OUTCOMES, n_days, MINUTES_PER_DAY), dtype=np.int64)
+        found = sorted(blobs)
+        part = np.empty((N_OUTCOMES, len(found), MINUTES_PER_DAY), dtype=np.int64)
+        unpack_days([blobs[key] for key in found], part)
+        out[:, [(key >> _SERIES_BITS) - first_day for key in found]] = part
+    return out.reshape(N_OUTCOMES, n_days * MINUTES_PER_DAY)
+
+
+def _open_rows(
+    connection: sqlite3.Connection, series_id: int, start_minute: int, stop_minute: int
+) -> list[tuple[int, int, int, int]]:
+    oldest, newest = connection.execute(
+        "SELECT (SELECT min(epoch_minute) FROM counts), (SELECT max(epoch_minute) FROM counts)"
+    ).fetchone()
+    if oldest is None:
+        return []
+    start, stop = max(start_minute, oldest), min(stop_minute, newest + 1)
+    if start >= stop:
+        return []
+    rows = connection.execute(_ONE_SERIES, (start, stop, series_id)).fetchall()
+    return [(minute, *counts) for minute, _, *counts in rows]
+
+
+def _fetch_rows(cursor: sqlite3.Cursor) -> Int64Array:
+    """Give int64[n_rows, 5] without a list of a million tuples in between."""
+    return np.fromiter(itertools.chain.from_iterable(cursor), dtype=np.int64).reshape(-1, 2 + N_OUTCOMES)
+
+
+def _day_rows(day: int, series_id: int, blob: bytes, start_minute: int, stop_minute: int) -> Int64Array:
+    dense = np.empty((N_OUTCOMES, 1, MINUTES_PER_DAY), dtype=np.int64)
+    unpack_days([blob], dense)
+    counts = dense[:, 0].T
+    minutes = np.arange(MINUTES_PER_DAY) + day * MINUTES_PER_DAY
+    is_wanted = counts.any(axis=1) & (minutes >= start_minute) & (minutes < stop_minute)
+    n_wanted = int(is_wanted.sum())
+    return np.column_stack((minutes[is_wanted], np.full(n_wanted, series_id), counts[is_wanted]))
+
+
+def _summed(table: Int64Array) -> CountRows:
+    """Sum the rows of one series' minute; ordered by minute, then series."""
+    table = table[np.lexsort((table[:, 1], table[:, 0]))]
+    is_first = np.ones(len(table), dtype=np.bool_)
+    is_first[1:] = (table[1:, :2] != table[:-1, :2]).any(axis=1)
+    firsts = np.flatnonzero(is_first)
+    counts = np.add.reduceat(table[:, 2:], firsts, axis=0) if len(table) else table[:, 2:]
+    return CountRows(table[firsts, 1], table[firsts, 0], counts)

@@ -1,0 +1,104 @@
+"""Exclusions written beside a running pipeline: a second, short-lived writer that adds to two small tables only."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from otel_sla.errors import LedgerError
+from otel_sla.ledger import rows
+from otel_sla.ledger.connecting import check_magic, connect_writer, ledger_path
+from otel_sla.ledger.faults import translated
+from otel_sla.ledger.reader import LedgerReader, LedgerReadings
+from otel_sla.ledger.records import Json
+from otel_sla.sla.agreement import ExclusionWindow
+
+
+class LedgerNotebook(LedgerReadings):
+    """Records and withdraws exclusions, whether a pipeline runs or not; all reading methods are there too.
+
+    Open it for one change and close it: it never moves the write-ahead log into the file, and the pipeline's commits
+    wait while it writes.
+    """
+
+    @classmethod
+    def open(cls, url: str) -> "LedgerNotebook":
+        """Open an existing ledger.
+
+        Raises:
+            LedgerError: As LedgerReader.open.
+        """
+        LedgerReader.open(url).close()  # Says what is wrong with it before anything is opened for writing.
+        path = ledger_path(url)
+        check_magic(path)
+        return cls(path, connect_writer(path, checkpoints=False))
+
+    def record_exclusion(self, agreement: str, window: ExclusionWindow, figures_before: Json | None = None) -> int:
+        """Record one exclusion, durable when this returns; its id."""
+        with self._writing() as connection:
+            change = _next_change(connection)
+            inserted = connection.execute(
+                "INSERT INTO exclusions (change, agreement, figures_before, reason, start, stop, group_values,"
+                " announced_at, note, recorded_by, recorded_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (change, agreement, rows.to_json(figures_before), *rows.window_row(window)),
+            )
+            assert inserted.lastrowid is not None, "an inserted row has an id"
+            return inserted.lastrowid
+
+    def withdraw_exclusion(
+        self,
+        exclusion_id: int,
+        *,
+        withdrawn_by: str,
+        withdrawn_at: datetime,
+        why: str,
+        figures_before: Json | None = None,
+    ) -> None:
+        """Take an exclusion back; its record stays.
+
+        Raises:
+            LedgerError: There is none with this id, or it was withdrawn before.
+        """
+        with self._writing() as connection:
+            if (
+                connection.execute("SELECT 1 FROM exclusions WHERE exclusion_id = ?", (exclusion_id,)).fetchone()
+                is None
+            ):
+                raise LedgerError(f"the ledger {self.path} has no exclusion {exclusion_id}")
+            earlier = connection.execute(
+                "SELECT withdrawn_at, withdrawn_by FROM withdrawals WHERE exclusion_id = ?", (exclusion_id,)
+            ).fetchone()
+            if earlier is not None:
+                raise LedgerError(f"exclusion {exclusion_id} was withdrawn at {earlier[0]} by {earlier[1]}")
+            connection.execute(
+                "INSERT INTO withdrawals (exclusion_id, change, withdrawn_by, withdrawn_at, why, figures_before)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    exclusion_id,
+                    _next_change(connection),
+                    withdrawn_by,
+                    withdrawn_at.isoformat(),
+                    why,
+                    rows.to_json(figures_before),
+                ),
+            )
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._sqlite.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._sqlite
+                self._sqlite.execute("COMMIT")
+            finally:
+                if self._sqlite.in_transaction:
+                    self._sqlite.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise translated(error, self.path, "write to") from error
+
+
+def _next_change(connection: sqlite3.Connection) -> int:
+    (last,) = connection.execute(
+        "SELECT coalesce(max(change), 0) FROM (SELECT change FROM exclusions UNION ALL SELECT change FROM withdrawals)"
+    ).fetchone()
+    return int(last) + 1

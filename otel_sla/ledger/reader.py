@@ -1,0 +1,300 @@
+"""What can be read from a ledger, by the pipeline and by any other process while the pipeline runs."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
+from otel_sla.ledger import minutes, rows
+from otel_sla.ledger.connecting import connect_reader, ledger_path
+from otel_sla.ledger.faults import translated, translating, with_hint
+from otel_sla.ledger.packing import MINUTES_PER_DAY
+from otel_sla.ledger.records import (
+    AgreementVersion,
+    ClosedMonth,
+    Cursor,
+    ExclusionRecord,
+    Reopened,
+    SetAside,
+    StoredEvent,
+    Watermarks,
+)
+from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version
+from otel_sla.sla.counts import CountRows
+from otel_sla.sla.series import Series
+from otel_sla.spans.columns import Int64Array
+
+# Older ones may damage a file that several connections write and checkpoint at once (sqlite.org/wal.html, "WAL-reset").
+SQLITE_VERSION_SOUND = (3, 51, 3)
+_BACKUP_PAGES_AT_ONCE = 1024
+
+
+class LedgerReadings:
+    """The reading methods, over a connection that a subclass opened; one thread uses it.
+
+    Each method sees the ledger as of one commit; `snapshot` makes several see the same one.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._sqlite = connection
+        self._failure: LedgerError | None = None
+        self._instance_id = ""
+        self._fingerprint_seed = 0
+        with self._reading():
+            instance_id, seed = connection.execute("SELECT instance_id, fingerprint_seed FROM ledger").fetchone()
+        self._instance_id = str(instance_id)
+        self._fingerprint_seed = int.from_bytes(seed, "little")
+
+    @property
+    def fingerprint_seed(self) -> int:
+        """The ledger's secret, in [0, 2^64)."""
+        return self._fingerprint_seed
+
+    @property
+    def instance_id(self) -> str:
+        """A UUID, made once; `service.instance.id` of the pipeline that owns the ledger."""
+        return self._instance_id
+
+    @property
+    def sqlite_warning(self) -> str | None:
+        """A line for the log when this Python's SQLite is known to be unsound for a ledger that is read meanwhile."""
+        if sqlite3.sqlite_version_info >= SQLITE_VERSION_SOUND:
+            return None
+        sound = ".".join(map(str, SQLITE_VERSION_SOUND))
+        return f"SQLite {sqlite3.sqlite_version} may damage a write-ahead log that several write; {sound} does not"
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let all that is read inside be as of the same commit. Short: the log grows as long as it lasts."""
+        with self._reading():
+            yield
+
+    def series(self) -> tuple[Series, ...]:
+        """All series ever seen, in the order of their ids."""
+        with self._reading() as connection:
+            return rows.read_series(connection)
+
+    def watermarks(self) -> Watermarks:
+        """How far the judge has come."""
+        with self._reading() as connection:
+            return Watermarks(
+                *connection.execute("SELECT judged_before, sealed_before, exclusion_change FROM ledger").fetchone()
+            )
+
+    def is_counted(self, newest_minute: int, fingerprint: bytes) -> bool:
+        """Whether a message with this fingerprint (16 bytes) was counted and is not yet forgotten."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            found = self._sqlite.execute(
+                "SELECT 1 FROM fingerprints WHERE newest_minute = ? AND fingerprint = ?", (newest_minute, fingerprint)
+            ).fetchone()
+        except sqlite3.Error as error:
+            raise translated(error, self.path, "read") from error
+        return found is not None
+
+    def counts(self, start_minute: int, stop_minute: int, series_ids: Sequence[int] | None = None) -> CountRows:
+        """Totals of the epoch minutes `[start_minute, stop_minute)`; None: of all series. By minute, then series."""
+        with self._reading() as connection:
+            return minutes.read(connection, start_minute, stop_minute, series_ids)
+
+    def month_counts(self, series_id: int, start_minute: int, stop_minute: int) -> Int64Array:
+        """Totals of one series: int64[n_minutes, 3], requests, 0 where there are none.
+
+        Owned by the caller; each outcome's column is contiguous.
+        """
+        with self._reading() as connection:
+            return minutes.read_dense(connection, series_id, start_minute, stop_minute)
+
+    def each_month_counts(
+        self, series_ids: Sequence[int], start_minute: int, stop_minute: int
+    ) -> Iterator[tuple[int, Int64Array]]:
+        """`month_counts` of many series, one after the other and all as of one commit.
+
+        For a month with open minutes this is faster than series by series.
+        """
+        with self._reading() as connection:
+            yield from minutes.read_dense_each(connection, series_ids, start_minute, stop_minute)
+
+    def first_data_minutes(self) -> dict[int, int]:
+        """Give series_id -> first epoch minute with a valid request, for those that had one."""
+        with self._reading() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT series_id, first_data_minute FROM series WHERE first_data_minute IS NOT NULL"
+                )
+            )
+
+    def last_data_minute(
+        self, series_id: int, before_minute: int, valid_requests_min: int
+    ) -> tuple[int, tuple[int, int, int]] | None:
+        """Give the last minute before `before_minute` with at least so many valid requests (clause 6, `carry`), and
+        its counts.
+        """
+        with self._reading() as connection:
+            (first_minute,) = connection.execute(
+                "SELECT first_data_minute FROM series WHERE series_id = ?", (series_id,)
+            ).fetchone() or (None,)
+            # The last hour first, then the rest of its day, then day by day: most series had data just now.
+            stop, span = before_minute, 60
+            while first_minute is not None and stop > first_minute:
+                start = max(stop - span, (stop - 1) // MINUTES_PER_DAY * MINUTES_PER_DAY, 0)
+                counts = minutes.read_dense(connection, series_id, start, stop)
+                found = (counts[:, 0] + counts[:, 1] >= max(valid_requests_min, 1)).nonzero()[0]
+                if len(found):
+                    succeeded, failed, invalid = counts[found[-1]].tolist()
+                    return start + int(found[-1]), (succeeded, failed, invalid)
+                stop, span = start, MINUTES_PER_DAY
+            return None
+
+    def reopened(self) -> tuple[Reopened, ...]:
+        """The minutes that got requests after they were judged and are not settled, by series and minute."""
+        with self._reading() as connection:
+            return tuple(
+                Reopened(series_id, minute, (succeeded, failed, invalid))
+                for series_id, minute, succeeded, failed, invalid in connection.execute(
+                    "SELECT series_id, epoch_minute, succeeded_before, failed_before, invalid_before FROM reopened"
+                    " ORDER BY series_id, epoch_minute"
+                )
+            )
+
+    def position(self, source: str) -> int | None:
+        """How far a source has been counted; None: never seen."""
+        with self._reading() as connection:
+            row = connection.execute("SELECT position FROM positions WHERE source = ?", (source,)).fetchone()
+            return None if row is None else int(row[0])
+
+    def events_after(self, event_id: int, limit: int) -> tuple[StoredEvent, ...]:
+        """The next events of the outbox, in the order of writing."""
+        with self._reading() as connection:
+            return rows.read_events(connection, event_id, limit)
+
+    def events_count_after(self, event_id: int) -> int:
+        """How many events wait behind a cursor."""
+        with self._reading() as connection:
+            return int(connection.execute("SELECT count(*) FROM events WHERE event_id > ?", (event_id,)).fetchone()[0])
+
+    def cursor(self, exporter: str) -> Cursor:
+        """How far an exporter has come; a new one stands at the beginning."""
+        with self._reading() as connection:
+            row = connection.execute(
+                "SELECT event_id, exported_before FROM cursors WHERE exporter = ?", (exporter,)
+            ).fetchone()
+            return Cursor(*row) if row else Cursor(0, None)
+
+    def set_aside(self, exporter: str) -> tuple[SetAside, ...]:
+        """The events that this exporter's backend will never take."""
+        with self._reading() as connection:
+            return tuple(
+                SetAside(*row)
+                for row in connection.execute(
+                    "SELECT event_id, reason, at_unix_nano FROM set_aside WHERE exporter = ? ORDER BY event_id",
+                    (exporter,),
+                )
+            )
+
+    def exclusions(self) -> tuple[ExclusionRecord, ...]:
+        """All exclusions recorded at run time, withdrawn ones too, in the order of recording."""
+        with self._reading() as connection:
+            return rows.read_exclusions(connection)
+
+    def agreement_versions(self, agreement: str) -> tuple[AgreementVersion, ...]:
+        """The versions of an agreement's terms, oldest first."""
+        with self._reading() as connection:
+            return tuple(
+                AgreementVersion(agreement, version, json.loads(terms), since_minute)
+                for version, terms, since_minute in connection.execute(
+                    "SELECT version, terms, since_minute FROM agreement_versions WHERE agreement = ? ORDER BY version",
+                    (agreement,),
+                )
+            )
+
+    def closed_months(self, agreement: str, month: str) -> tuple[ClosedMonth, ...]:
+        """What a month (`YYYY-MM`) was closed with, by series and revision."""
+        with self._reading() as connection:
+            return rows.read_closed_months(connection, agreement, month)
+
+    def check(self) -> tuple[str, ...]:
+        """Read every page and compare tables with their indexes; what is wrong, one line each; () when sound."""
+        with self._reading() as connection:
+            found = [line for (line,) in connection.execute("PRAGMA integrity_check")]
+            found += [
+                f"{table}: a row refers to nothing" for table, *_ in connection.execute("PRAGMA foreign_key_check")
+            ]
+        return tuple(line for line in found if line != "ok")
+
+    def backup(self, path: Path) -> None:
+        """Copy the ledger as of now to a new file, while the pipeline runs.
+
+        Raises:
+            LedgerUnavailable: The file exists, or cannot be written.
+        """
+        if path.exists():
+            raise with_hint(LedgerUnavailable(f"cannot back up to {path}: it exists"), "give the name of a new file")
+        partial = path.with_name(f"{path.name}.partial")
+        with self._reading() as connection, translating(path, "write the backup of"):
+            partial.unlink(missing_ok=True)
+            partial.touch(mode=0o600)
+            with closing(sqlite3.connect(partial)) as copy:
+                connection.backup(copy, pages=_BACKUP_PAGES_AT_ONCE)
+            partial.rename(path)
+
+    def close(self) -> None:
+        """Give the file back; nothing can be read afterwards."""
+        self._sqlite.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            if self._sqlite.in_transaction:  # A snapshot around it.
+                yield self._sqlite
+                return
+            self._sqlite.execute("BEGIN")
+            try:
+                yield self._sqlite
+            finally:
+                if self._sqlite.in_transaction:
+                    self._sqlite.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            raise translated(error, self.path, "read") from error
+        except LedgerCorrupt as error:
+            if str(self.path) in str(error):
+                raise
+            raise with_hint(LedgerCorrupt(f"{error} ({self.path})"), error.hint) from error
+
+
+class LedgerReader(LedgerReadings):
+    """A reading connection; one thread uses it, any number may be open while the pipeline writes."""
+
+    @classmethod
+    def open(cls, url: str) -> "LedgerReader":
+        """Open an existing ledger for reading.
+
+        Raises:
+            LedgerUnavailable: It does not exist or cannot be read.
+            LedgerCorrupt: The file is no sound ledger.
+            LedgerSchemaNewer: A newer otel-sla wrote it.
+        """
+        path = ledger_path(url)
+        if not path.exists():
+            raise with_hint(
+                LedgerUnavailable(f"there is no ledger {path}"), "start otel-sla run, which makes it, or set ledger.url"
+            )
+        connection = connect_reader(path)
+        try:
+            with translating(path, "read"):
+                version = checked_version(connection, path)
+            if version < SCHEMA_VERSION:
+                raise with_hint(
+                    LedgerUnavailable(f"the ledger {path} has schema {version}, this otel-sla reads {SCHEMA_VERSION}"),
+                    "start otel-sla run, which brings it up to date",
+                )
+            return cls(path, connection)
+        except LedgerError:
+            connection.close()
+            raise

@@ -1,0 +1,132 @@
+"""What is written to the ledger and read back from it, as plain values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from otel_sla.sla.agreement import ExclusionWindow
+from otel_sla.sla.counts import CountRows
+from otel_sla.sla.events import Event
+from otel_sla.sla.series import Series
+
+Json = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a source that remembers its own place (a replayed file, a topic's partition) has been counted."""
+
+    source: str  # Identity of the source, such as a digest of the file.
+    before: int | None  # What the writer believes the ledger holds; None: nothing yet.
+    after: int  # What it will hold, in the source's own unit.
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What one transaction adds to the counts."""
+
+    new_series: tuple[Series, ...]
+    rows: CountRows  # Added to what the ledger holds.
+    fingerprints: tuple[tuple[int, bytes], ...]  # (newest minute, 16 bytes), each never committed before.
+    positions: tuple[Position, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """A minute that got requests after it was judged, and what it held when it was judged."""
+
+    series_id: int
+    epoch_minute: int
+    counts_before: tuple[int, int, int]  # Requests, columns as in agreement.Outcome.
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedMonth:
+    """The figures that one series' month was closed with; a later revision names the earlier ones by its number."""
+
+    agreement: str
+    series_id: int
+    month: str  # `YYYY-MM`, local to the agreement.
+    revision: int  # 0 for the first closing.
+    version: int  # AgreementVersion that judged it.
+    figures: Json
+    closed_unix_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What the judge decided in one go; all of it becomes durable or nothing."""
+
+    judged_before: int | None  # Epoch minute; None: unchanged.
+    sealed_before: int | None  # Epoch minute; None: unchanged.
+    events: tuple[Event, ...] = ()
+    settled: tuple[tuple[int, int], ...] = ()  # (series_id, epoch_minute) of Reopened ones that are judged again.
+    closed_months: tuple[ClosedMonth, ...] = ()
+    exclusion_change: int | None = None  # Exclusion changes up to this one are in the verdicts.
+
+
+@dataclass(frozen=True, slots=True)
+class Watermarks:
+    """How far the judge has come."""
+
+    judged_before: int | None  # Epoch minute.
+    sealed_before: int | None  # Epoch minute.
+    exclusion_change: int  # Exclusion changes up to this one are in the verdicts; 0: none.
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """One event of the outbox; ids only grow, in the order of writing."""
+
+    event_id: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far one exporter has come."""
+
+    event_id: int  # The last event that was delivered or set aside; 0: none.
+    exported_before: int | None  # Epoch minute before which gauges were delivered.
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """An event that the backend will never take."""
+
+    event_id: int
+    reason: str
+    at_unix_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """Who took an exclusion back, when and why."""
+
+    change: int
+    withdrawn_by: str
+    withdrawn_at: datetime  # Aware.
+    why: str
+    figures_before: Json | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExclusionRecord:
+    """One exclusion recorded at run time (clauses 13 and 15); never deleted."""
+
+    exclusion_id: int
+    change: int  # Number of the change that recorded it; changes are numbered from 1 without gaps.
+    agreement: str
+    window: ExclusionWindow  # With recorded_by and recorded_at.
+    figures_before: Json | None
+    withdrawal: Withdrawal | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementVersion:
+    """The terms of an agreement as they were configured from some minute on."""
+
+    agreement: str
+    version: int  # From 1.
+    terms: Json
+    since_minute: int  # Epoch minute.

@@ -1,0 +1,153 @@
+"""The small tables: from rows to values and back."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+
+from otel_sla.ledger.records import ClosedMonth, ExclusionRecord, Json, StoredEvent, Withdrawal
+from otel_sla.sla.agreement import ExclusionReason, ExclusionWindow
+from otel_sla.sla.events import Event, Severity
+from otel_sla.sla.series import Series
+
+
+def to_json(value: Json | None) -> str | None:
+    """Give JSON text that is the same for the same value."""
+    return None if value is None else json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def add_series(connection: sqlite3.Connection, new_series: Sequence[Series]) -> None:
+    """Keep new series; values are bytes as they were sent."""
+    for series in new_series:
+        connection.execute(
+            "INSERT INTO series (series_id, agreement, is_overflow) VALUES (?, ?, ?)",
+            (series.series_id, series.agreement, int(series.is_overflow)),
+        )
+        connection.executemany(
+            "INSERT INTO series_group (series_id, place, key, value) VALUES (?, ?, ?, ?)",
+            [(series.series_id, place, key, value) for place, (key, value) in enumerate(series.group)],
+        )
+
+
+def read_series(connection: sqlite3.Connection) -> tuple[Series, ...]:
+    """Give all series in the order of their ids."""
+    groups: dict[int, list[tuple[str, bytes]]] = {}
+    for series_id, key, value in connection.execute(
+        "SELECT series_id, key, value FROM series_group ORDER BY series_id, place"
+    ):
+        groups.setdefault(series_id, []).append((key, value))
+    return tuple(
+        Series(series_id, agreement, tuple(groups.get(series_id, ())), bool(is_overflow))
+        for series_id, agreement, is_overflow in connection.execute(
+            "SELECT series_id, agreement, is_overflow FROM series ORDER BY series_id"
+        )
+    )
+
+
+def add_events(connection: sqlite3.Connection, events: Sequence[Event]) -> None:
+    """Append to the outbox; an event that is there already is left as it is."""
+    connection.executemany(
+        "INSERT INTO events (uid, name, time_unix_nano, severity, body, attributes) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (uid) DO NOTHING",
+        [
+            # Order of attributes is the writer's.
+            (
+                event.uid,
+                event.name,
+                event.time_unix_nano,
+                int(event.severity),
+                event.body,
+                json.dumps(dict(event.attributes)),
+            )
+            for event in events
+        ],
+    )
+
+
+def read_events(connection: sqlite3.Connection, after_event_id: int, limit: int) -> tuple[StoredEvent, ...]:
+    """Give the next events in the order of writing."""
+    return tuple(
+        StoredEvent(event_id, Event(uid, name, time_unix_nano, Severity(severity), body, json.loads(attributes)))
+        for event_id, uid, name, time_unix_nano, severity, body, attributes in connection.execute(
+            "SELECT event_id, uid, name, time_unix_nano, severity, body, attributes FROM events"
+            " WHERE event_id > ? ORDER BY event_id LIMIT ?",
+            (after_event_id, limit),
+        )
+    )
+
+
+def add_closed_months(connection: sqlite3.Connection, closed_months: Sequence[ClosedMonth]) -> None:
+    """Append closed months; one that is there already is an error."""
+    connection.executemany(
+        "INSERT INTO closed_months (agreement, series_id, month, revision, version, figures, closed_unix_nano)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (m.agreement, m.series_id, m.month, m.revision, m.version, to_json(m.figures), m.closed_unix_nano)
+            for m in closed_months
+        ],
+    )
+
+
+def read_closed_months(connection: sqlite3.Connection, agreement: str, month: str) -> tuple[ClosedMonth, ...]:
+    """Give a month's closings, by series and revision."""
+    return tuple(
+        ClosedMonth(agreement, series_id, month, revision, version, json.loads(figures), closed_unix_nano)
+        for series_id, revision, version, figures, closed_unix_nano in connection.execute(
+            "SELECT series_id, revision, version, figures, closed_unix_nano FROM closed_months"
+            " WHERE agreement = ? AND month = ? ORDER BY series_id, revision",
+            (agreement, month),
+        )
+    )
+
+
+def read_exclusions(connection: sqlite3.Connection) -> tuple[ExclusionRecord, ...]:
+    """Give all exclusions recorded at run time, withdrawn ones too, in the order of recording."""
+    withdrawals = {
+        exclusion_id: Withdrawal(change, by, datetime.fromisoformat(at), why, _from_json(figures))
+        for exclusion_id, change, by, at, why, figures in connection.execute(
+            "SELECT exclusion_id, change, withdrawn_by, withdrawn_at, why, figures_before FROM withdrawals"
+        )
+    }
+    rows = connection.execute(
+        "SELECT exclusion_id, change, agreement, figures_before, reason, start, stop, group_values, announced_at, note,"
+        " recorded_by, recorded_at FROM exclusions ORDER BY exclusion_id"
+    )
+    return tuple(
+        ExclusionRecord(
+            exclusion_id, change, agreement, _window(window), _from_json(figures), withdrawals.get(exclusion_id)
+        )
+        for exclusion_id, change, agreement, figures, *window in rows
+    )
+
+
+def window_row(window: ExclusionWindow) -> tuple[str | None, ...]:
+    """Give the columns `reason` to `recorded_at`; times keep the offset that they were given with."""
+    assert window.recorded_at is not None, "an exclusion of the ledger says when it was recorded"
+    return (
+        window.reason.value,
+        window.start.isoformat(),
+        window.stop.isoformat(),
+        None if window.group is None else json.dumps(window.group),
+        None if window.announced_at is None else window.announced_at.isoformat(),
+        window.note,
+        window.recorded_by,
+        window.recorded_at.isoformat(),
+    )
+
+
+def _window(row: Sequence[str | None]) -> ExclusionWindow:
+    reason, start, stop, group, announced_at, note, recorded_by, recorded_at = row
+    return ExclusionWindow(
+        reason=ExclusionReason(reason),
+        start=datetime.fromisoformat(str(start)),
+        stop=datetime.fromisoformat(str(stop)),
+        group=None if group is None else tuple((key, value) for key, value in json.loads(group)),
+        announced_at=None if announced_at is None else datetime.fromisoformat(announced_at),
+        note=str(note),
+        recorded_by=str(recorded_by),
+        recorded_at=datetime.fromisoformat(str(recorded_at)),
+    )
+
+
+def _from_json(text: str | None) -> Json | None:
+    return None if text is None else json.loads(text)

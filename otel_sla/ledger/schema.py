@@ -1,0 +1,187 @@
+"""The tables, and the ladder of versions that leads to them.
+
+A table that a reader would not expect: `counts` holds the minutes as they come in; `seal` moves complete days to
+`packed`. Both may hold the same series' minute, its total is their sum. `packed_id` is day << 32 | series_id, so that
+days are written one behind the other, and retention drops a range.
+"""
+
+import secrets
+import sqlite3
+import uuid
+from pathlib import Path
+
+from otel_sla.errors import LedgerCorrupt, LedgerSchemaNewer
+from otel_sla.ledger.faults import RESTORE, with_hint
+
+APPLICATION_ID = 0x6F534C41  # "oSLA"
+SCHEMA_VERSION = 1
+
+_V1 = """
+CREATE TABLE ledger (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    instance_id TEXT NOT NULL,
+    fingerprint_seed BLOB NOT NULL,
+    judged_before INTEGER,
+    sealed_before INTEGER,
+    exclusion_change INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE series (
+    series_id INTEGER PRIMARY KEY,
+    agreement TEXT NOT NULL,
+    is_overflow INTEGER NOT NULL,
+    first_data_minute INTEGER
+);
+CREATE TABLE series_group (
+    series_id INTEGER NOT NULL REFERENCES series,
+    place INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (series_id, place)
+) WITHOUT ROWID;
+CREATE TABLE counts (
+    epoch_minute INTEGER NOT NULL CHECK (epoch_minute >= 0),
+    series_id INTEGER NOT NULL REFERENCES series,
+    succeeded INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    invalid INTEGER NOT NULL,
+    PRIMARY KEY (epoch_minute, series_id)
+) WITHOUT ROWID;
+CREATE TABLE packed (
+    packed_id INTEGER PRIMARY KEY,
+    counts BLOB NOT NULL
+);
+CREATE TABLE reopened (
+    series_id INTEGER NOT NULL REFERENCES series,
+    epoch_minute INTEGER NOT NULL,
+    succeeded_before INTEGER NOT NULL,
+    failed_before INTEGER NOT NULL,
+    invalid_before INTEGER NOT NULL,
+    PRIMARY KEY (series_id, epoch_minute)
+) WITHOUT ROWID;
+CREATE TABLE fingerprints (
+    newest_minute INTEGER NOT NULL,
+    fingerprint BLOB NOT NULL,
+    PRIMARY KEY (newest_minute, fingerprint)
+) WITHOUT ROWID;
+CREATE TABLE positions (
+    source TEXT PRIMARY KEY,
+    position INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE events (
+    event_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    uid TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    time_unix_nano INTEGER NOT NULL,
+    severity INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    attributes TEXT NOT NULL
+);
+CREATE TABLE cursors (
+    exporter TEXT PRIMARY KEY,
+    event_id INTEGER NOT NULL,
+    exported_before INTEGER
+) WITHOUT ROWID;
+CREATE TABLE set_aside (
+    exporter TEXT NOT NULL,
+    event_id INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    at_unix_nano INTEGER NOT NULL,
+    PRIMARY KEY (exporter, event_id)
+) WITHOUT ROWID;
+CREATE TABLE exclusions (
+    exclusion_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    change INTEGER NOT NULL UNIQUE,
+    agreement TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    start TEXT NOT NULL,
+    stop TEXT NOT NULL,
+    group_values TEXT,
+    announced_at TEXT,
+    note TEXT NOT NULL,
+    recorded_by TEXT NOT NULL,
+    recorded_at TEXT NOT NULL,
+    figures_before TEXT
+);
+CREATE TABLE withdrawals (
+    exclusion_id INTEGER PRIMARY KEY REFERENCES exclusions,
+    change INTEGER NOT NULL UNIQUE,
+    withdrawn_by TEXT NOT NULL,
+    withdrawn_at TEXT NOT NULL,
+    why TEXT NOT NULL,
+    figures_before TEXT
+);
+CREATE TABLE agreement_versions (
+    agreement TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    terms TEXT NOT NULL,
+    since_minute INTEGER NOT NULL,
+    PRIMARY KEY (agreement, version)
+) WITHOUT ROWID;
+CREATE TABLE closed_months (
+    agreement TEXT NOT NULL,
+    series_id INTEGER NOT NULL REFERENCES series,
+    month TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    figures TEXT NOT NULL,
+    closed_unix_nano INTEGER NOT NULL,
+    PRIMARY KEY (agreement, series_id, month, revision)
+) WITHOUT ROWID;
+"""
+
+# Step n leads from version n to n + 1. A step that was released is never changed.
+LADDER = (_V1,)
+
+TABLES = frozenset(statement.split()[2] for statement in _V1.split(";") if statement.strip().startswith("CREATE TABLE"))
+
+
+def prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Create the tables of a new ledger, or climb from an older version; each in one transaction.
+
+    Raises:
+        LedgerCorrupt: The file belongs to another program, or tables are missing.
+        LedgerSchemaNewer: A newer otel-sla wrote it.
+    """
+    version = checked_version(connection, path)
+    if version == SCHEMA_VERSION:
+        return
+    connection.execute("BEGIN EXCLUSIVE")
+    for step in LADDER[version:]:
+        for statement in step.split(";"):
+            connection.execute(statement)
+    if version == 0:
+        connection.execute(
+            "INSERT INTO ledger (only, instance_id, fingerprint_seed) VALUES (1, ?, ?)",
+            (str(uuid.uuid4()), secrets.token_bytes(8)),
+        )
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def checked_version(connection: sqlite3.Connection, path: Path) -> int:
+    """Give the schema's version; 0 for an empty file.
+
+    Raises:
+        LedgerCorrupt: The file belongs to another program, or tables are missing.
+        LedgerSchemaNewer: A newer otel-sla wrote it.
+    """
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables and application_id == 0 and version == 0:
+        return 0
+    if application_id != APPLICATION_ID:
+        raise with_hint(
+            LedgerCorrupt(f"{path} is a database of another program (application_id {application_id:#x})"),
+            "set ledger.url to a file of its own",
+        )
+    if version > SCHEMA_VERSION:
+        raise with_hint(
+            LedgerSchemaNewer(f"the ledger {path} has schema {version}, this otel-sla knows {SCHEMA_VERSION}"),
+            "run the newer otel-sla that wrote it",
+        )
+    missing = TABLES - tables
+    if version == SCHEMA_VERSION and missing:
+        raise with_hint(LedgerCorrupt(f"the ledger {path} lacks its table {min(missing)}"), RESTORE)
+    return int(version)
