@@ -13,7 +13,7 @@ from otel_sla.sla.agreement import Agreement, NoData, Outcome
 from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, downtime_periods
 from otel_sla.sla.months import MinuteRange, month_of, month_range
 from otel_sla.sla.series import Series
-from otel_sla.spans.columns import Int64Array
+from otel_sla.spans.columns import BoolArray, Int64Array
 
 Counts = tuple[int, int, int]  # Requests. Columns as in agreement.Outcome.
 
@@ -283,16 +283,30 @@ def minute_figures(
 def _periods_touching(
     elapsed: MinuteRange, judged: JudgedMinutes, series_counts: SeriesCounts
 ) -> tuple[DowntimePeriod, ...]:
-    periods = []
-    for start, stop in downtime_periods(judged.raw).tolist():
-        start_minute, stop_minute = judged.start_minute + start, judged.start_minute + stop
-        n_inside = min(stop_minute, elapsed.stop_minute) - max(start_minute, elapsed.start_minute)
-        if n_inside <= 0:
-            continue
-        succeeded, failed, _ = _sum_counts(series_counts.counts[start:stop])
-        n_excluded = int(np.count_nonzero(judged.adjusted[start:stop] == MinuteState.EXCLUDED))
-        periods.append(DowntimePeriod(start_minute, stop_minute, n_inside, n_excluded, succeeded + failed, failed))
-    return tuple(periods)
+    starts, stops = downtime_periods(judged.raw).T
+    n_inside = np.minimum(stops, elapsed.stop_minute - judged.start_minute) - np.maximum(
+        starts, elapsed.start_minute - judged.start_minute
+    )
+    touches = n_inside > 0
+    starts, stops = starts[touches], stops[touches]
+    n_excluded = _sums(judged.adjusted == MinuteState.EXCLUDED, starts, stops)
+    valid = _sums(series_counts.valid, starts, stops)
+    failed = _sums(series_counts.counts[:, Outcome.FAILED], starts, stops)
+    return tuple(
+        DowntimePeriod(judged.start_minute + start, judged.start_minute + stop, *figures)
+        for start, stop, *figures in np.stack(
+            (starts, stops, n_inside[touches], n_excluded, valid, failed), axis=1
+        ).tolist()
+    )
+
+
+def _sums(values: Int64Array | BoolArray, starts: Int64Array, stops: Int64Array) -> Int64Array:
+    """Add up `values[start:stop]` of each run."""
+    if len(starts) == 0:
+        return starts
+    before = np.concatenate(([0], np.cumsum(values, dtype=np.int64)))
+    sums: Int64Array = before[stops] - before[starts]
+    return sums
 
 
 def _sum_counts(counts: Int64Array) -> Counts:

@@ -1,0 +1,133 @@
+"""The report as JSON, schema `otel-sla.report/v1` (docs/report.schema.json).
+
+Keys come in a fixed order, times in UTC, ratios as decimal strings that are truncated to 8 places. Readers have to
+pass over keys that they do not know.
+"""
+
+import json
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from typing import Any
+
+from otel_sla.report.document import (
+    AgreementReport,
+    ExclusionReport,
+    Report,
+    SeriesReport,
+    ratio_text,
+    term_text,
+)
+from otel_sla.sla.uptime import DowntimePeriod, MonthFigures
+
+SCHEMA = "otel-sla.report/v1"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Object = dict[str, Any]
+
+
+def render_json(report: Report) -> str:
+    """Write the report as JSON text; ends with a line feed."""
+    return json.dumps(report_object(report), indent=2, ensure_ascii=False) + "\n"
+
+
+def report_object(report: Report) -> Object:
+    """Give the report as plain dicts, lists, strings and numbers, keys in the schema's order."""
+    return {
+        "schema": SCHEMA,
+        "month": str(report.month),
+        "generated_at": _moment_text(report.generated_at.replace(microsecond=0)),
+        "agreements": [_agreement_object(agreement) for agreement in report.agreements],
+    }
+
+
+def minute_text(epoch_minute: int) -> str:
+    """Write a minute's start.
+
+    >>> minute_text(29_701_440)
+    '2026-06-22T00:00:00Z'
+    """
+    return _moment_text(_EPOCH + timedelta(minutes=epoch_minute))
+
+
+def _agreement_object(report: AgreementReport) -> Object:
+    agreement = report.agreement
+    return {
+        "name": agreement.name,
+        "time_zone": agreement.time_zone,
+        "target": term_text(agreement.target),
+        "error_rate_above": term_text(agreement.downtime.error_rate_above),
+        "start": minute_text(report.minutes.start_minute),
+        "stop": minute_text(report.minutes.stop_minute),
+        "series": [_series_object(series) for series in report.series],
+    }
+
+
+def _series_object(report: SeriesReport) -> Object:
+    figures = report.figures
+    return {
+        "group": report.series.group_text,
+        "minutes": _minutes_object(figures),
+        "requests": {"valid": figures.valid, "failed": figures.counts[1], "invalid": figures.counts[2]},
+        "monthly_uptime": ratio_text(figures.monthly_uptime),
+        "monthly_uptime_raw": ratio_text(figures.monthly_uptime_raw),
+        "elapsed_uptime": _optional_ratio_text(figures.elapsed_uptime),
+        "coverage": _optional_ratio_text(figures.coverage),
+        "downtime_minutes_allowed": figures.downtime_minutes_allowed,
+        "downtime_minutes_raw": figures.down_raw,
+        "breached": figures.is_breached,
+        "downtime_periods": [_period_object(period) for period in figures.downtime_periods],
+        "exclusions": [_exclusion_object(exclusion) for exclusion in report.exclusions],
+    }
+
+
+def _minutes_object(figures: MonthFigures) -> Object:
+    return {
+        "total": figures.total,
+        "elapsed": figures.elapsed,
+        "up": figures.up,
+        "down": figures.down,
+        "excluded": figures.excluded,
+        "low_traffic": figures.low_traffic,
+        "no_data": figures.no_data,
+    }
+
+
+def _period_object(period: DowntimePeriod) -> Object:
+    return {
+        "start": minute_text(period.start_minute),
+        "stop": minute_text(period.stop_minute),
+        "minutes": period.minutes,
+        "minutes_in_month": period.minutes_in_month,
+        "excluded_minutes": period.excluded_minutes,
+        "valid": period.valid,
+        "failed": period.failed,
+    }
+
+
+def _exclusion_object(report: ExclusionReport) -> Object:
+    window = report.window
+    entry: Object = {
+        "reason": window.reason.value,
+        "start": _moment_text(window.start),
+        "stop": _moment_text(window.stop),
+        "accepted": report.refusal is None,
+        "minutes_saved": report.minutes_saved,
+    }
+    if report.refusal is not None:
+        entry["refusal"] = report.refusal.value
+    if window.announced_at is not None:
+        entry["announced_at"] = _moment_text(window.announced_at)
+    entry["note"] = window.note
+    if window.recorded_at is not None:
+        entry["recorded_by"] = window.recorded_by
+        entry["recorded_at"] = _moment_text(window.recorded_at)
+    return entry
+
+
+def _optional_ratio_text(ratio: Fraction | None) -> str | None:
+    return None if ratio is None else ratio_text(ratio)
+
+
+def _moment_text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

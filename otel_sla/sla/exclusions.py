@@ -1,0 +1,112 @@
+"""Windows of time that do not count as downtime: which are accepted, which minutes they cover (clauses 12 to 14).
+
+Exclusion by what a span shows is classification's matter; here are the windows that only people know of.
+
+Dimensions:
+    n_minutes: consecutive minutes from `start_minute` on.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from otel_sla.sla.agreement import ExclusionReason, ExclusionTerms, ExclusionWindow
+from otel_sla.sla.downtime import JudgedMinutes, MinuteState
+from otel_sla.sla.months import MinuteRange
+from otel_sla.spans.columns import BoolArray
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MINUTE = timedelta(minutes=1)
+
+
+class Refusal(Enum):
+    """Why a window is kept and reported, but excludes nothing."""
+
+    NOTICE_TOO_SHORT = "notice_too_short"
+
+
+def find_refusal(window: ExclusionWindow, terms: ExclusionTerms, time_zone: str) -> Refusal | None:
+    """Tell why a window is refused; None if it is accepted.
+
+    Clause 14: scheduled maintenance needs `notice_business_days_min` business days between the local date of its
+    announcement and that of its start. A start on a day that is none rolls back to the business day before it.
+    """
+    if window.reason is not ExclusionReason.SCHEDULED_MAINTENANCE:
+        return None
+    if window.announced_at is None:
+        return Refusal.NOTICE_TOO_SHORT
+    zone = ZoneInfo(time_zone)
+    start_date = np.datetime64(window.start.astimezone(zone).date(), "D")
+    announced_date = np.datetime64(window.announced_at.astimezone(zone).date(), "D")
+    holidays = np.array(terms.holidays, dtype="datetime64[D]")
+    latest_date = np.busday_offset(start_date, -terms.notice_business_days_min, roll="backward", holidays=holidays)
+    return None if announced_date <= latest_date else Refusal.NOTICE_TOO_SHORT
+
+
+def is_accepted(window: ExclusionWindow, terms: ExclusionTerms, time_zone: str) -> bool:
+    """Whether the window excludes anything at all (clause 14)."""
+    return find_refusal(window, terms, time_zone) is None
+
+
+def is_in_scope(window: ExclusionWindow, group: Mapping[str, str]) -> bool:
+    """Whether the window is meant for the series of this group: for all of the agreement, or for just this one.
+
+    Args:
+        window: Of the series' own agreement.
+        group: `Series.group_text`.
+    """
+    return window.group is None or dict(window.group) == dict(group)
+
+
+def covered_minutes(window: ExclusionWindow) -> MinuteRange:
+    """Give the epoch minutes that the window covers whole (clause 13); may be empty."""
+    start_minute = -((_EPOCH - window.start) // _MINUTE)
+    stop_minute = (window.stop - _EPOCH) // _MINUTE
+    return MinuteRange(start_minute, max(start_minute, stop_minute))
+
+
+def accepted_windows(
+    windows: Iterable[ExclusionWindow], terms: ExclusionTerms, time_zone: str
+) -> tuple[ExclusionWindow, ...]:
+    """Give those of the windows that exclude."""
+    return tuple(window for window in windows if is_accepted(window, terms, time_zone))
+
+
+def excluded_minutes(
+    accepted: Iterable[ExclusionWindow], group: Mapping[str, str], start_minute: int, stop_minute: int
+) -> BoolArray:
+    """Mark the minutes that some window covers whole.
+
+    Args:
+        accepted: Windows of the series' agreement that are accepted (`accepted_windows`); other groups' are left out.
+        group: `Series.group_text`.
+        start_minute: Epoch minute of the first element.
+        stop_minute: One past the last.
+
+    Returns:
+        bool[n_minutes], owned by the caller.
+    """
+    excluded = np.zeros(stop_minute - start_minute, dtype=np.bool_)
+    for window in accepted:
+        if is_in_scope(window, group):
+            covered = covered_minutes(window)
+            start = max(0, covered.start_minute - start_minute)
+            excluded[start : max(start, covered.stop_minute - start_minute)] = True
+    return excluded
+
+
+def minutes_saved(window: ExclusionWindow, judged: JudgedMinutes, minutes: MinuteRange) -> int:
+    """Count the minutes within `minutes` that an accepted window took out of downtime (clause 13).
+
+    They are down raw and excluded after. A minute that two windows cover was saved by each of them.
+    """
+    covered = covered_minutes(window)
+    start_minute = max(covered.start_minute, minutes.start_minute, judged.start_minute)
+    stop_minute = max(start_minute, min(covered.stop_minute, minutes.stop_minute, judged.stop_minute))
+    if start_minute == stop_minute:
+        return 0
+    part = judged.part(start_minute, stop_minute)
+    return int(np.count_nonzero((part.raw == MinuteState.DOWN) & (part.adjusted == MinuteState.EXCLUDED)))
