@@ -1,0 +1,19 @@
+"""The configuration: the only reader of YAML and of the environment.
+
+Takes a file and the environment's variables; gives a `Config` of plain values, or every problem at once.
+Never opens a port, a ledger or a connection.
+"""
+
+from otel_sla.config.load import effective_yaml, load_config
+from otel_sla.config.settings import Config, LedgerSettings, LogFormat, LogLevel, LogSettings, ProcessorSettings
+
+__all__ = [
+    "Config",
+    "LedgerSettings",
+    "LogFormat",
+    "LogLevel",
+    "LogSettings",
+    "ProcessorSettings",
+    "effective_yaml",
+    "load_config",
+]

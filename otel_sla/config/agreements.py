@@ -1,0 +1,277 @@
+"""`agreements`: what is covered, what fails, what is downtime, what is promised."""
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from difflib import get_close_matches
+from fractions import Fraction
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+
+from otel_sla.config.section import Date, OneOrMore, Ratio, Section, StatusSet, Text, Time, rule_problems
+from otel_sla.config.yaml_file import Loc
+from otel_sla.config.zones import check_zone, settle_time
+from otel_sla.sla import agreement as domain
+from otel_sla.sla.agreement import ExclusionReason, NoData, NoStatusCode, WhenAbsent
+
+Patterns = Annotated[OneOrMore[str], Field(min_length=1)]
+Zone = Annotated[str, AfterValidator(check_zone), WithJsonSchema({"type": "time zone"})]
+PositiveInt = Annotated[int, Field(ge=1)]
+_group_text = PlainSerializer(dict, return_type=dict[str, str])
+
+
+class Selector(Section):
+    """Conditions on attributes; all must hold. A value is exact or a glob of `*` and `?`; of a list, any may match."""
+
+    resource: dict[Text, Patterns] = Field(
+        default={}, description="Conditions on resource attributes.", examples=["{service.name: [chat-*]}"]
+    )
+    span: dict[Text, Patterns] = Field(
+        default={}, description="Conditions on span attributes.", examples=["{http.route: /v1/*}"]
+    )
+
+    def build(self) -> domain.Selector:
+        """Give the plain value."""
+        scopes = ((domain.Scope.RESOURCE, self.resource), (domain.Scope.SPAN, self.span))
+        return tuple(
+            domain.Condition(scope, key, patterns)
+            for scope, conditions in scopes
+            for key, patterns in conditions.items()
+        )
+
+
+class InvalidRule(Selector):
+    """A request that all conditions hold for is no valid request."""
+
+    @model_validator(mode="after")
+    def has_a_condition(self) -> Self:
+        """An empty rule holds for everything: nothing would ever be counted."""
+        if not self.resource and not self.span:
+            raise ValueError("needs a condition under resource or span; without one no request would be valid")
+        return self
+
+
+class ValidRequests(Section):
+    """Which covered requests count (clause 4)."""
+
+    invalid: tuple[InvalidRule, ...] = Field(
+        default=(),
+        description="A request that any of these rules holds for is not valid: alpha and beta features, probes, tests.",
+        examples=["[{span: {feature.stage: [alpha, beta]}}]"],
+    )
+    no_status_code: NoStatusCode = Field(
+        default=NoStatusCode.SPAN_STATUS,
+        description="A request without a usable HTTP or gRPC status whose span bears an error: with `span_status` it "
+        "failed, with `succeeded` it succeeded, with `invalid` it does not count.",
+    )
+
+
+class CodeRule(Section):
+    """The contract's strict reading: a failing status counts only with one of these codes beside it."""
+
+    attribute: Text = Field(description="Key of the span attribute that holds the code.", examples=["error.type"])
+    values: Annotated[OneOrMore[str], Field(min_length=1)] = Field(
+        description="Codes that fail, compared exactly.", examples=['["Internal Error"]']
+    )
+    when_absent: WhenAbsent = Field(
+        default=WhenAbsent.FAILED, description="What a request with a failing status and no such attribute did."
+    )
+
+
+class ErrorRate(Section):
+    """Which valid requests failed (clause 4)."""
+
+    failed_http_status: StatusSet = Field(
+        default=frozenset(range(500, 600)),
+        description="Statuses that fail, within 500 to 599: `5xx`, `500`, `500-504`, or a list of them.",
+        examples=['["500"]'],
+    )
+    code: CodeRule | None = Field(default=None, description="Code that must stand beside such a status.")
+
+
+class Downtime(Section):
+    """When a minute is downtime (clauses 5 to 7)."""
+
+    error_rate_above: Ratio = Field(
+        default=Fraction(1, 20), description="A minute is down if its error rate is strictly above this."
+    )
+    valid_requests_min: PositiveInt = Field(
+        default=1, description="A minute with fewer valid requests is not judged (`low_traffic`)."
+    )
+    period_minutes_min: PositiveInt = Field(
+        default=1, description="Fewer down minutes in a row are no downtime period and count as up."
+    )
+    no_data: NoData = Field(
+        default=NoData.UP,
+        description="What a minute without a valid request counts as: `up`, `down`, or `carry`, which keeps the state "
+        "of the last judged minute (clause 6).",
+    )
+
+
+class MonthlyUptime(Section):
+    """What is promised (clauses 8 and 9)."""
+
+    target: Ratio = Field(default=Fraction(999, 1000), description="Promised share of the month's minutes; above 0%.")
+    time_zone: Zone = Field(
+        default="UTC", description="IANA time zone in which months begin and end.", examples=["Europe/Berlin"]
+    )
+
+    @model_validator(mode="after")
+    def target_is_above_zero(self) -> Self:
+        """A promise of nothing cannot be broken."""
+        if self.target == 0:
+            raise rule_problems([(("target",), "must be above 0%")])
+        return self
+
+
+class Window(Section):
+    """Time that does not count as downtime (clause 13)."""
+
+    reason: ExclusionReason = Field(description="Why it does not count (clause 12).")
+    start: Time = Field(
+        description="First moment. Without an offset it is local to the agreement's time zone.",
+        examples=["2026-11-06T20:00:00Z"],
+    )
+    stop: Time = Field(description="First moment after it.", examples=["2026-11-06T22:00:00Z"])
+    announced_at: Time | None = Field(
+        default=None,
+        description="When customers were told; `scheduled_maintenance` needs it.",
+        examples=["2026-11-02T09:00:00Z"],
+    )
+    group: Annotated[dict[str, str], _group_text] | None = Field(
+        default=None,
+        description="Only this series, by a value for each `group_by` attribute; without it, the whole agreement.",
+        examples=["{service.name: chat-1}"],
+    )
+    note: str = Field(default="", description="For people; shown in reports.", examples=["database upgrade"])
+
+    @model_validator(mode="after")
+    def maintenance_is_announced(self) -> Self:
+        """Whether maintenance was announced in time cannot be told without it (clause 14)."""
+        if self.reason is ExclusionReason.SCHEDULED_MAINTENANCE and self.announced_at is None:
+            raise rule_problems(
+                [(("announced_at",), "is required for scheduled_maintenance: notice is counted from it")]
+            )
+        return self
+
+
+class Exclusions(Section):
+    """What is not held against the provider (clauses 12 to 15)."""
+
+    notice_business_days_min: int = Field(
+        default=3, ge=0, le=366, description="Business days before its start by which maintenance must be announced."
+    )
+    holidays: tuple[Date, ...] = Field(
+        default=(), description="Days that are no business days, besides weekends.", examples=["[2026-12-25]"]
+    )
+    windows: tuple[Window, ...] = Field(default=(), description="Times that do not count as downtime.")
+
+
+class Agreement(Section):
+    """One agreement; several each count for themselves."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")] = Field(
+        description="Its name in reports, metrics and events. What is counted is kept under it.", examples=["chat"]
+    )
+    covered_service: Selector = Field(
+        default=Selector(), description="Whose server spans are requests of this agreement; all by default (clause 3)."
+    )
+    entry_spans_only: bool = Field(
+        default=False, description="Count only spans without a parent or with a remote one, for meshes (clause 1)."
+    )
+    group_by: OneOrMore[Text] = Field(
+        default=("service.name",),
+        description="Attributes whose values make a series, judged by itself; `[]` judges all together (clause 3).",
+    )
+    valid_requests: ValidRequests = Field(default=ValidRequests(), description="Which covered requests count.")
+    error_rate: ErrorRate = Field(default=ErrorRate(), description="Which valid requests failed.")
+    downtime: Downtime = Field(default=Downtime(), description="When a minute is downtime.")
+    monthly_uptime: MonthlyUptime = Field(default=MonthlyUptime(), description="What is promised.")
+    exclusions: Exclusions = Field(default=Exclusions(), description="What is not held against the provider.")
+
+    @model_validator(mode="after")
+    def names_and_times_fit_together(self) -> Self:
+        """Check what no section can check by itself."""
+        problems = [*self._repeated_attributes()]
+        for index, window in enumerate(self.exclusions.windows):
+            place: Loc = ("exclusions", "windows", index)
+            problems += [((*place, *loc), message) for loc, message in self._window_problems(window)]
+        if problems:
+            raise rule_problems(problems)
+        return self
+
+    def _repeated_attributes(self) -> list[tuple[Loc, str]]:
+        counts = Counter(self.group_by)
+        return [(("group_by",), f"names {key!r} {count} times") for key, count in counts.items() if count > 1]
+
+    def _window_problems(self, window: Window) -> list[tuple[Loc, str]]:
+        problems: list[tuple[Loc, str]] = []
+        settled: dict[str, datetime] = {}
+        for key in ("start", "stop", "announced_at"):
+            time: datetime | None = getattr(window, key)
+            if time is not None:
+                try:
+                    settled[key] = settle_time(time, self.monthly_uptime.time_zone)
+                except ValueError as error:
+                    problems.append(((key,), str(error)))
+        if "start" in settled and "stop" in settled and settled["start"] >= settled["stop"]:
+            start, stop = settled["start"].isoformat(), settled["stop"].isoformat()
+            problems.append((("stop",), f"must be after start: {stop} is not after {start}"))
+        if window.group is not None:
+            problems += _group_problems(window.group, self.group_by)
+        return problems
+
+    def build(self) -> domain.Agreement:
+        """Give the plain value."""
+        code = self.error_rate.code
+        return domain.Agreement(
+            name=self.name,
+            covered_service=self.covered_service.build(),
+            entry_spans_only=self.entry_spans_only,
+            group_by=self.group_by,
+            invalid=tuple(rule.build() for rule in self.valid_requests.invalid),
+            no_status_code=self.valid_requests.no_status_code,
+            failed_http_status=self.error_rate.failed_http_status,
+            code=domain.CodeRule(code.attribute, code.values, code.when_absent) if code else None,
+            downtime=domain.DowntimeTerms(
+                error_rate_above=self.downtime.error_rate_above,
+                valid_requests_min=self.downtime.valid_requests_min,
+                period_minutes_min=self.downtime.period_minutes_min,
+                no_data=self.downtime.no_data,
+            ),
+            target=self.monthly_uptime.target,
+            time_zone=self.monthly_uptime.time_zone,
+            exclusions=domain.ExclusionTerms(
+                notice_business_days_min=self.exclusions.notice_business_days_min,
+                holidays=self.exclusions.holidays,
+                windows=tuple(self._build_window(window) for window in self.exclusions.windows),
+            ),
+        )
+
+    def _build_window(self, window: Window) -> domain.ExclusionWindow:
+        zone = self.monthly_uptime.time_zone
+        group = window.group
+        return domain.ExclusionWindow(
+            reason=window.reason,
+            start=settle_time(window.start, zone),
+            stop=settle_time(window.stop, zone),
+            group=None if group is None else tuple((key, group[key]) for key in self.group_by),
+            announced_at=None if window.announced_at is None else settle_time(window.announced_at, zone),
+            note=window.note,
+            recorded_by="configuration",
+            recorded_at=None,
+        )
+
+
+def _group_problems(group: Mapping[str, str], group_by: tuple[str, ...]) -> list[tuple[Loc, str]]:
+    problems: list[tuple[Loc, str]] = []
+    for key in group:
+        if key not in group_by:
+            near = get_close_matches(key, group_by, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            problems.append((("group", key), f"is no attribute of group_by ({', '.join(group_by) or 'empty'}){hint}"))
+    missing = [key for key in group_by if key not in group]
+    if missing and not problems:
+        problems.append((("group",), f"needs a value for each group_by attribute; {', '.join(missing)} is missing"))
+    return problems

@@ -1,0 +1,127 @@
+"""The whole file: one section per stage, and the rules between them."""
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+
+from otel_sla.config.agreements import Agreement
+from otel_sla.config.exporters import Exporter
+from otel_sla.config.quantities import NANOS_PER_S, format_duration
+from otel_sla.config.receivers import Receivers
+from otel_sla.config.section import Duration, PositiveDuration, Section, rule_problems
+from otel_sla.config.settings import LogFormat, LogLevel
+from otel_sla.config.yaml_file import Loc
+from otel_sla.receiver.settings import ReceiverSettings
+
+_DAY_NANOS = 86400 * NANOS_PER_S
+_MONTH_NANOS = 32 * _DAY_NANOS  # More than any month, clock changes included.
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+def _ledger_url(text: str) -> str:
+    if not text.startswith("sqlite:///") or not text.removeprefix("sqlite:///").strip("/"):
+        raise ValueError(f"must be sqlite:///relative.db or sqlite:////absolute.db, not {text!r}")
+    return text
+
+
+class Ledger(Section):
+    """Where counts are kept: the truth that every figure derives from."""
+
+    url: Annotated[str, AfterValidator(_ledger_url), WithJsonSchema({"type": "URL"})] = Field(
+        default="sqlite:///otel-sla.db",
+        description="SQLite file; three slashes before a relative path, four before an absolute one.",
+        examples=["sqlite:////var/lib/otel-sla/ledger.db"],
+    )
+    retention: PositiveDuration = Field(
+        default=400 * _DAY_NANOS,
+        description="For how long counts are kept. Not less than 32d and `processor.late_spans_max` together, "
+        "or a month could not be judged.",
+    )
+
+
+class Processor(Section):
+    """When minutes are judged, and what bounds the work."""
+
+    grace: Duration = Field(
+        default=60 * NANOS_PER_S,
+        description="A minute is judged this long after its end, for spans that are under way (clause 17).",
+    )
+    late_spans_max: PositiveDuration = Field(
+        default=24 * 3600 * NANOS_PER_S,
+        description="For how long a span is accepted after its minute; then the minute is sealed (clause 16).",
+    )
+    future_spans_max: Duration = Field(
+        default=300 * NANOS_PER_S, description="How far ahead of our clock a span may end (clause 16)."
+    )
+    series_max: PositiveInt = Field(
+        default=10_000,
+        le=10_000_000,
+        description="Series per agreement; what comes after is counted in one overflow series.",
+    )
+    memory_limit_mib: PositiveInt = Field(
+        default=ReceiverSettings().memory_limit_mib,
+        description="Requests that are being read or counted, of both protocols; senders are asked to wait above it.",
+    )
+
+    @model_validator(mode="after")
+    def late_spans_max_covers_grace(self) -> Self:
+        """A minute cannot be sealed before it is judged."""
+        if self.late_spans_max < self.grace:
+            late, grace = format_duration(self.late_spans_max), format_duration(self.grace)
+            raise rule_problems([(("late_spans_max",), f"must not be shorter than grace: {late} is below {grace}")])
+        return self
+
+
+class Logs(Section):
+    """Our own log, on standard error."""
+
+    level: LogLevel = Field(default=LogLevel.INFO, description="Least severity that is logged.")
+    format: LogFormat = Field(default=LogFormat.TEXT, description="Lines for people, or one JSON object per line.")
+
+
+class Telemetry(Section):
+    """What otel-sla says of itself."""
+
+    logs: Logs = Field(default=Logs(), description="Our own log.")
+
+
+class Document(Section):
+    """The configuration; everything may be left out."""
+
+    receivers: Receivers = Field(default=Receivers(), description="Where spans come in.")
+    ledger: Ledger = Field(default=Ledger(), description="Where counts are kept.")
+    processor: Processor = Field(default=Processor(), description="When minutes are judged, and what bounds the work.")
+    exporters: dict[str, Exporter] = Field(
+        default={}, description="Where verdicts and events go, by component id: `type` or `type/name`."
+    )
+    agreements: Annotated[tuple[Agreement, ...], Field(min_length=1)] = Field(
+        default=(Agreement(name="default"),),
+        description="What is promised; by default one agreement `default` that covers all.",
+    )
+    telemetry: Telemetry = Field(default=Telemetry(), description="What otel-sla says of itself.")
+
+    @model_validator(mode="after")
+    def stages_fit_together(self) -> Self:
+        """Check what no section can check by itself."""
+        problems = [*self._retention_covers_a_month(), *self._agreement_names_are_unique()]
+        if problems:
+            raise rule_problems(problems)
+        return self
+
+    def _retention_covers_a_month(self) -> list[tuple[Loc, str]]:
+        needed = _MONTH_NANOS + self.processor.late_spans_max
+        if self.ledger.retention >= needed:
+            return []
+        retention, late = format_duration(self.ledger.retention), format_duration(self.processor.late_spans_max)
+        return [(("ledger", "retention"), f"must be at least 32d and late_spans_max ({late}), not {retention}")]
+
+    def _agreement_names_are_unique(self) -> list[tuple[Loc, str]]:
+        first_index: dict[str, int] = {}
+        problems: list[tuple[Loc, str]] = []
+        for index, agreement in enumerate(self.agreements):
+            first = first_index.setdefault(agreement.name, index)
+            if first != index:
+                problems.append(
+                    (("agreements", index, "name"), f"{agreement.name!r} is the name of agreements[{first}]")
+                )
+        return problems

@@ -1,0 +1,147 @@
+"""From a file and the environment to the plain configuration."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from otel_sla.config.document import Document
+from otel_sla.config.exporters import DebugExporter, Exporter, OtlpGrpcExporter, OtlpHttpExporter, exporter_type
+from otel_sla.config.problems import Found, find_problems, locate
+from otel_sla.config.quantities import seconds
+from otel_sla.config.settings import Config, LedgerSettings, LogSettings, ProcessorSettings
+from otel_sla.config.yaml_file import Tree, read_yaml
+from otel_sla.errors import ConfigError, ConfigProblem
+from otel_sla.receiver.settings import ReceiverSettings
+
+DEFAULTS_SOURCE = "defaults"
+FILE_SIZE_BYTES_MAX = 16 * 1024 * 1024
+ENDPOINT_VARIABLES = (
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+)
+PROTOCOL_VARIABLE = "OTEL_EXPORTER_OTLP_PROTOCOL"
+_PROTOCOLS: Mapping[str, type[Exporter]] = {"grpc": OtlpGrpcExporter, "http/protobuf": OtlpHttpExporter}
+
+
+def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """Read and check a configuration; without a file, the defaults.
+
+    Raises:
+        ConfigError: It cannot be used; holds every problem that was found.
+    """
+    source = DEFAULTS_SOURCE if path is None else str(path)
+    file = read_yaml("" if path is None else _read_text(path), environ)
+    problems = list(file.problems)
+    document: Document | None = None
+    # After a syntax error there is no tree that could be said anything about.
+    if file.tree is not None or not problems:
+        document, found = _check(file.tree, environ)
+        reported = {problem.path for problem in problems}
+        problems += [problem for problem in locate(found, file.lines) if problem.path not in reported]
+    if problems or document is None:
+        raise ConfigError(source, problems)
+    return _build(document, source)
+
+
+def effective_yaml(config: Config) -> str:
+    """Write the whole configuration, defaults included, secrets masked."""
+    return config.effective
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            body = file.read(FILE_SIZE_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(str(path), [ConfigProblem("", f"cannot be read: {error.strerror}")]) from error
+    if len(body) > FILE_SIZE_BYTES_MAX:
+        raise ConfigError(str(path), [ConfigProblem("", f"is larger than {FILE_SIZE_BYTES_MAX} bytes")])
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        message = f"is not UTF-8 at byte {error.start}"
+        raise ConfigError(str(path), [ConfigProblem("", message)]) from error
+
+
+def _check(tree: Tree, environ: Mapping[str, str]) -> tuple[Document | None, list[Found]]:
+    """Check the sections, each exporter by the type that its id names."""
+    found: list[Found] = []
+    given: object = tree
+    if isinstance(tree, dict):
+        exporters = tree.get("exporters")
+        given = {**tree, "exporters": _check_exporters(exporters, environ, found)}
+    elif tree is None:
+        given = {"exporters": _check_exporters(None, environ, found)}
+    try:
+        return Document.model_validate(given), found
+    except ValidationError as error:
+        return None, [*found, *find_problems(error, Document)]
+
+
+def _check_exporters(given: Tree, environ: Mapping[str, str], found: list[Found]) -> object:
+    if given is None or given == {}:
+        return _exporters_of_environment(environ, found)
+    if not isinstance(given, dict):
+        return given
+    exporters: dict[str, Exporter] = {}
+    for component_id, settings in given.items():
+        place = ("exporters", component_id)
+        try:
+            section = exporter_type(component_id)
+        except ValueError as error:
+            found.append((place, str(error)))
+            continue
+        try:
+            exporters[component_id] = section.model_validate(settings)
+        except ValidationError as error:
+            found += find_problems(error, section, place)
+    return exporters
+
+
+def _exporters_of_environment(environ: Mapping[str, str], found: list[Found]) -> dict[str, Exporter]:
+    """Export to the backend that the environment names; if it names none, to the log.
+
+    Nothing is queued for a backend that nobody named.
+    """
+    if not any(environ.get(name) for name in ENDPOINT_VARIABLES):
+        return {"debug": DebugExporter()}
+    protocol = environ.get(PROTOCOL_VARIABLE) or "grpc"
+    section = _PROTOCOLS.get(protocol)
+    if section is None:
+        found.append(((), f"{PROTOCOL_VARIABLE} must be one of {', '.join(_PROTOCOLS)}, not {protocol!r}"))
+        return {}
+    return {"otlp_grpc" if section is OtlpGrpcExporter else "otlp_http": section.model_validate({})}
+
+
+def _build(document: Document, source: str) -> Config:
+    processor = document.processor
+    protocols = document.receivers.otlp.protocols
+    return Config(
+        source=source,
+        receiver=ReceiverSettings(
+            grpc=protocols.grpc.build() if protocols.grpc else None,
+            http=protocols.http.build() if protocols.http else None,
+            memory_limit_mib=processor.memory_limit_mib,
+        ),
+        ledger=LedgerSettings(url=document.ledger.url, retention_s=seconds(document.ledger.retention)),
+        processor=ProcessorSettings(
+            grace_s=seconds(processor.grace),
+            late_spans_max_s=seconds(processor.late_spans_max),
+            future_spans_max_s=seconds(processor.future_spans_max),
+            series_max=processor.series_max,
+        ),
+        exporters=tuple(exporter.build(component_id) for component_id, exporter in document.exporters.items()),
+        agreements=tuple(agreement.build() for agreement in document.agreements),
+        logs=LogSettings(level=document.telemetry.logs.level, format=document.telemetry.logs.format),
+        effective=_effective(document),
+    )
+
+
+def _effective(document: Document) -> str:
+    text = yaml.safe_dump(
+        document.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True, width=120
+    )
+    return text.replace("$", "$$")  # So that it reads as the same configuration.

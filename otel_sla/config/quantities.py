@@ -1,0 +1,164 @@
+"""Durations, ratios, status codes and times, from text and back.
+
+Each `parse_…` raises ValueError with a message that completes "<path>: …" for people.
+"""
+
+import re
+from datetime import date, datetime
+from fractions import Fraction
+
+NANOS_PER_S = 1_000_000_000
+
+_NANOS_PER_UNIT = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,
+    "μs": 1_000,
+    "ms": 1_000_000,
+    "s": NANOS_PER_S,
+    "m": 60 * NANOS_PER_S,
+    "h": 3600 * NANOS_PER_S,
+    "d": 86400 * NANOS_PER_S,
+}
+_DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d)", re.ASCII)
+_DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+", re.ASCII)
+_DURATION_NANOS_MAX = 2**63 - 1  # Go's, about 292 years.
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)", re.ASCII)
+_TEXT_SIZE_MAX = 64  # No honest number is longer; conversion time grows with the square of it.
+
+
+def parse_duration_nanos(text: str) -> int:
+    """Read a duration as Go writes them, with `d` for 24 hours besides.
+
+    >>> parse_duration_nanos("1h30m") // NANOS_PER_S, parse_duration_nanos("1.5h") // NANOS_PER_S
+    (5400, 5400)
+    """
+    if text.strip() == "0":
+        return 0
+    if len(text) > _TEXT_SIZE_MAX or not _DURATION.fullmatch(text):
+        unit = f"; did you mean '{text}s'?" if _NUMBER.fullmatch(text) and not text.startswith("-") else ""
+        raise ValueError(f"must be a duration such as 90s, 1h30m or 400d, not {text!r}{unit}")
+    nanos = sum(Fraction(number) * _NANOS_PER_UNIT[unit] for number, unit in _DURATION_PART.findall(text))
+    if nanos > _DURATION_NANOS_MAX:
+        raise ValueError(f"must be a duration of less than 106751d, not {text!r}")
+    return int(nanos)
+
+
+def format_duration(nanos: int) -> str:
+    """Write a duration so that `parse_duration_nanos` reads the same.
+
+    >>> format_duration(5400 * NANOS_PER_S), format_duration(400 * 86400 * NANOS_PER_S)
+    ('1h30m', '400d')
+    """
+    if nanos >= 2 * _NANOS_PER_UNIT["d"] and nanos % _NANOS_PER_UNIT["d"] == 0:
+        return f"{nanos // _NANOS_PER_UNIT['d']}d"
+    text = ""
+    for unit in ("h", "m", "s", "ms", "us", "ns"):
+        count, nanos = divmod(nanos, _NANOS_PER_UNIT[unit])
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
+
+
+def seconds(nanos: int) -> float:
+    """Give a duration as the plain settings take it."""
+    return nanos / NANOS_PER_S
+
+
+def parse_ratio(text: str) -> Fraction:
+    """Read a ratio exactly, from a percentage or from a number.
+
+    >>> parse_ratio("5%"), parse_ratio("0.05"), parse_ratio("99.9%")
+    (Fraction(1, 20), Fraction(1, 20), Fraction(999, 1000))
+    """
+    number = text.removesuffix("%").strip()
+    if len(text) > _TEXT_SIZE_MAX or not _NUMBER.fullmatch(number):
+        raise ValueError(f"must be a percentage such as 5% or a ratio such as 0.05, not {text!r}")
+    value = Fraction(number)
+    if text.endswith("%"):
+        value /= 100
+    elif value > 1:
+        raise ValueError(f"must be at most 1, not {text}; did you mean {text}%?")
+    if not 0 <= value <= 1:
+        raise ValueError(f"must be from 0% to 100%, not {text}")
+    return value
+
+
+def format_ratio(ratio: Fraction) -> str:
+    """Write a ratio that came from text as an exact percentage.
+
+    >>> format_ratio(Fraction(999, 1000)), format_ratio(Fraction(1, 20))
+    ('99.9%', '5%')
+    """
+    return f"{format_decimal(ratio * 100)}%"
+
+
+def format_decimal(value: Fraction) -> str:
+    """Write a fraction whose denominator divides a power of ten, without loss.
+
+    >>> format_decimal(Fraction(1, 8))
+    '0.125'
+    """
+    digits = 0
+    while (value * 10**digits).denominator != 1:
+        digits += 1
+        assert digits <= 2 * _TEXT_SIZE_MAX, f"{value} is no finite decimal"
+    scaled = int(value * 10**digits)
+    whole, rest = divmod(scaled, 10**digits)
+    return f"{whole}.{rest:0{digits}d}" if digits else str(whole)
+
+
+def parse_status_set(text: str) -> frozenset[int]:
+    """Read `500`, `500-599` or `5xx`; only 500 to 599 can fail (clause 4).
+
+    >>> sorted(parse_status_set("502-504"))
+    [502, 503, 504]
+    """
+    match = re.fullmatch(r"(\d{3})(?:\s*-\s*(\d{3}))?|(\d)xx", text.strip(), re.ASCII | re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"must be an HTTP status such as 500, a range such as 500-504, or 5xx; not {text!r}")
+    start = int(match[1] or match[3] + "00")
+    last = int(match[2] or match[1] or match[3] + "99")
+    if start > last:
+        raise ValueError(f"the range {text} is empty: {start} is above {last}")
+    if start < 500 or last > 599:
+        raise ValueError(f"only 500 to 599 can fail, not {text}: a 4xx is the client's fault, the rest succeeded")
+    return frozenset(range(start, last + 1))
+
+
+def format_status_set(statuses: frozenset[int]) -> list[str]:
+    """Write status codes as the shortest list of ranges.
+
+    >>> format_status_set(frozenset({500, 502, 503}))
+    ['500', '502-503']
+    """
+    if statuses == frozenset(range(500, 600)):
+        return ["5xx"]
+    ranges: list[list[int]] = []
+    for status in sorted(statuses):
+        if ranges and status == ranges[-1][1] + 1:
+            ranges[-1][1] = status
+        else:
+            ranges.append([status, status])
+    return [str(start) if start == last else f"{start}-{last}" for start, last in ranges]
+
+
+def parse_time(text: str) -> datetime:
+    """Read an ISO 8601 time; without an offset it is naive, for the agreement's zone to settle."""
+    message = f"must be a time such as 2026-11-06T20:00:00Z or 2026-11-06T20:00 (local), not {text!r}"
+    if not re.match(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}", text, re.ASCII):
+        raise ValueError(message)
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(message) from error
+
+
+def parse_date(text: str) -> date:
+    """Read an ISO 8601 date."""
+    message = f"must be a date such as 2026-12-25, not {text!r}"
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
+        raise ValueError(message)
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(message) from error

@@ -1,0 +1,158 @@
+"""What all sections of the configuration have in common, and the types of their settings.
+
+A setting's type reads text (see `yaml_file`), and writes itself back as text for `validate`.
+"""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from fractions import Fraction
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from otel_sla.config import quantities
+from otel_sla.config.yaml_file import Loc
+
+Value = TypeVar("Value")
+MASK = "****"
+RULES_ERROR = "otel_sla_rules"  # pydantic's error type for `RuleProblems`.
+
+
+class Section(BaseModel):
+    """A mapping of the file. A key that is written without a value leaves its default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_enum_values=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_defaults_for_empty_values(cls, value: object) -> object:
+        if value is None:
+            return {}
+        if isinstance(value, dict):
+            return {key: item for key, item in value.items() if item is not None or key not in cls.model_fields}
+        return value
+
+
+def rule_problems(problems: Sequence[tuple[Loc, str]]) -> PydanticCustomError:
+    """Make the error that carries every broken rule of a section, each with its place within the section."""
+    return PydanticCustomError(RULES_ERROR, "rules", {"problems": tuple(problems)})
+
+
+def _of_text(parse: Any, kind: str) -> BeforeValidator:  # noqa: ANN401 - any parser of text.
+    def read(value: object) -> object:
+        if isinstance(value, str):
+            return parse(value)
+        if isinstance(value, (dict, list)) or value is None:
+            raise ValueError(f"must be {kind}, not {kind_of(value)}")
+        return value
+
+    return BeforeValidator(read)
+
+
+def kind_of(value: object) -> str:
+    """Name what stands in a place, for people."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    return "nothing" if value is None else repr(value)
+
+
+def _one_or_more(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _positive(nanos: int) -> int:
+    if nanos == 0:
+        raise ValueError("must be longer than 0s")
+    return nanos
+
+
+def host_port(text: str) -> str:
+    """Return `text` if it is a network address with a port."""
+    host, colon, port = text.rpartition(":")
+    is_host = host and "/" not in text and (":" not in host or (host.startswith("[") and host.endswith("]")))
+    if not (colon and is_host and port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise ValueError(f"must be host:port such as localhost:4317 or [::1]:4317, not {text!r}")
+    return text
+
+
+def _statuses(value: object) -> object:
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list):
+        return value
+    statuses: set[int] = set()
+    problems: list[tuple[Loc, str]] = []
+    for index, item in enumerate(value):
+        try:
+            statuses |= quantities.parse_status_set(item) if isinstance(item, str) else _not_a_status(item)
+        except ValueError as error:
+            problems.append(((index,), str(error)))
+    if problems:
+        raise rule_problems(problems)
+    if not statuses:
+        raise ValueError("must name at least one status")
+    return frozenset(statuses)
+
+
+def _not_a_status(item: object) -> frozenset[int]:
+    raise ValueError(f"must be an HTTP status, not {kind_of(item)}")
+
+
+_duration_text = PlainSerializer(quantities.format_duration, return_type=str)
+
+# Nanoseconds.
+Duration = Annotated[
+    int,
+    _of_text(quantities.parse_duration_nanos, "a duration"),
+    _duration_text,
+    WithJsonSchema({"type": "duration"}),
+]
+PositiveDuration = Annotated[
+    int,
+    _of_text(quantities.parse_duration_nanos, "a duration"),
+    AfterValidator(_positive),
+    _duration_text,
+    WithJsonSchema({"type": "duration"}),
+]
+Ratio = Annotated[
+    Fraction,
+    _of_text(quantities.parse_ratio, "a percentage or a ratio"),
+    PlainSerializer(quantities.format_ratio, return_type=str),
+    WithJsonSchema({"type": "ratio"}),
+]
+StatusSet = Annotated[
+    frozenset[int],
+    BeforeValidator(_statuses),
+    PlainSerializer(quantities.format_status_set, return_type=list[str]),
+    WithJsonSchema({"type": "list of HTTP statuses"}),
+]
+Time = Annotated[
+    datetime,
+    PlainValidator(_of_text(quantities.parse_time, "a time").func),
+    PlainSerializer(datetime.isoformat, return_type=str),
+    WithJsonSchema({"type": "time"}),
+]
+Date = Annotated[
+    date,
+    PlainValidator(_of_text(quantities.parse_date, "a date").func),
+    PlainSerializer(date.isoformat, return_type=str),
+    WithJsonSchema({"type": "date"}),
+]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Endpoint = Annotated[str, AfterValidator(host_port), WithJsonSchema({"type": "host:port"})]
+Secret = Annotated[SecretStr, PlainSerializer(lambda _: MASK, return_type=str), WithJsonSchema({"type": "secret"})]
+OneOrMore = Annotated[tuple[Value, ...], BeforeValidator(_one_or_more)]
