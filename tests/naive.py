@@ -437,7 +437,7 @@ def without_short_runs(states: States, period_minutes_min: int) -> States:
 
 
 def _runs(states: States) -> list[tuple[int, int]]:
-    runs = []
+    runs: list[tuple[int, int]] = []
     for minute in sorted(states):
         if states[minute] != DOWN:
             continue
@@ -527,18 +527,19 @@ def states(
 
 @cache
 def month_minutes(month: str, time_zone: str) -> range:
-    """The minutes of the calendar month `YYYY-MM` in the time zone: each real minute whose local date is in it."""
+    """The minutes of the calendar month `YYYY-MM` in the time zone: from its first local minute to the next month's."""
     year, number = (int(part) for part in month.split("-"))
+    following = (year + number // 12, number % 12 + 1)
+    return range(_first_minute((year, number), time_zone), _first_minute(following, time_zone))
+
+
+def _first_minute(month: tuple[int, int], time_zone: str) -> int:
+    """Steps through real minutes until the local date is in the month; no zone is a day away from UTC."""
     zone = ZoneInfo(time_zone)
-    moment = datetime(year, number, 1, tzinfo=UTC) - timedelta(days=2)
-    minutes = []
-    for _ in range(36 * 24 * 60):
-        local = moment.astimezone(zone)
-        if (local.year, local.month) == (year, number):
-            minutes.append(unix_nano(moment) // NANOS_PER_MINUTE)
+    moment = datetime(*month, 1, tzinfo=UTC) - timedelta(days=1)
+    while (moment.astimezone(zone).year, moment.astimezone(zone).month) != month:
         moment += timedelta(minutes=1)
-    assert minutes == list(range(minutes[0], minutes[-1] + 1)), "a month in pieces"
-    return range(minutes[0], minutes[-1] + 1)
+    return unix_nano(moment) // NANOS_PER_MINUTE
 
 
 def elapsed_stop(now: int, grace: timedelta) -> int:
