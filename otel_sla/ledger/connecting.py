@@ -13,6 +13,8 @@ _MAGIC = b"SQLite format 3\x00"
 BUSY_TIMEOUT_MS = 5_000
 # Reading every page of 64 MiB takes about 0.2 s; above that a start-up must not wait for it (`check` does it whole).
 QUICK_CHECK_SIZE_BYTES_MAX = 64 << 20
+# A long read makes the write-ahead log grow; afterwards it is cut back to this.
+_LOG_SIZE_BYTES_MAX = 64 << 20
 # A reader of one month goes through 31 places of the file for each series; this keeps their pages at hand.
 _READER_CACHE_KIB = 8_192
 
@@ -21,7 +23,7 @@ def ledger_path(url: str) -> Path:
     """Give the file of `sqlite:///relative.db` or `sqlite:////absolute.db`, links resolved.
 
     Raises:
-        LedgerUnavailable: Any other URL.
+        LedgerUnavailable: Any other URL, or no such directory.
     """
     name = url.removeprefix(_SCHEME)
     if not url.startswith(_SCHEME) or not name or "\x00" in name or name == ":memory:":
@@ -29,7 +31,13 @@ def ledger_path(url: str) -> Path:
             LedgerUnavailable(f"cannot open the ledger {url!r}: not the URL of a file"),
             "write sqlite:///otel-sla.db for a relative path, sqlite:////var/lib/otel-sla.db for an absolute one",
         )
-    return Path(os.path.realpath(name))
+    path = Path(os.path.realpath(name))
+    if not path.parent.is_dir():
+        raise with_hint(
+            LedgerUnavailable(f"cannot open the ledger {path}: there is no directory {path.parent}"),
+            "make the directory, or set ledger.url",
+        )
+    return path
 
 
 def create_file(path: Path) -> None:
@@ -75,7 +83,9 @@ def connect_writer(path: Path, *, checkpoints: bool) -> sqlite3.Connection:
         connection = _connect(path, "rw")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
-        if not checkpoints:
+        if checkpoints:
+            connection.execute(f"PRAGMA journal_size_limit = {_LOG_SIZE_BYTES_MAX}")
+        else:
             connection.execute("PRAGMA wal_autocheckpoint = 0")
         return connection
 
@@ -111,14 +121,14 @@ def use_wal(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def check_pages(connection: sqlite3.Connection, path: Path) -> None:
-    """Look for damage, for a bounded time: every page of a small file, the ends of each table of a large one.
+def check_pages(connection: sqlite3.Connection, path: Path, size_bytes_max: int = QUICK_CHECK_SIZE_BYTES_MAX) -> None:
+    """Look for damage, for a bounded time: in every page up to `size_bytes_max`, at the ends of the tables above it.
 
     Raises:
         LedgerCorrupt: Damage was found.
     """
     try:
-        if path.stat().st_size <= QUICK_CHECK_SIZE_BYTES_MAX:
+        if path.stat().st_size <= size_bytes_max:
             found = [line for (line,) in connection.execute("PRAGMA quick_check(1)")]
         else:
             found = ["ok"]

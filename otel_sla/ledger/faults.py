@@ -1,5 +1,6 @@
 """The one place where SQLite's and the system's errors become the ledger's own, with what the operator does next."""
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ _HINTS = {
     sqlite3.SQLITE_FULL: _FREE_SPACE,
     sqlite3.SQLITE_IOERR: _CHECK_DISK,
 }
+_ERRNO_HINTS = {errno.ENOSPC: _FREE_SPACE, errno.EDQUOT: _FREE_SPACE, errno.EIO: _CHECK_DISK}
+_DEFECT = "this is a defect of otel-sla; nothing of that change was written, please report it"
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY_CODE_MASK = 0xFF
 
@@ -35,13 +38,18 @@ def with_hint(error: LedgerError, hint: str) -> LedgerError:
 def translated(error: sqlite3.Error | OSError, path: Path, doing: str) -> LedgerError:
     """Give the error of the tree in errors.py for what went wrong while `doing` something with the ledger at `path`."""
     if isinstance(error, OSError):
-        return with_hint(LedgerUnavailable(f"cannot {doing} the ledger {path}: {error.strerror or error}"), _FIX_ACCESS)
+        return with_hint(
+            LedgerUnavailable(f"cannot {doing} the ledger {path}: {error.strerror or error}"),
+            _ERRNO_HINTS.get(error.errno or 0, _FIX_ACCESS),
+        )
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & _PRIMARY_CODE_MASK
     name = getattr(error, "sqlite_errorname", None)
     what = f"{error} ({name})" if name else f"{error}"
     if primary in _CORRUPT:
         return with_hint(LedgerCorrupt(f"the ledger {path} is damaged: {what}"), RESTORE)
+    if primary == sqlite3.SQLITE_CONSTRAINT:
+        return with_hint(LedgerError(f"cannot {doing} the ledger {path}: {what}"), _DEFECT)
     return with_hint(LedgerUnavailable(f"cannot {doing} the ledger {path}: {what}"), _HINTS.get(primary or 0, ""))
 
 

@@ -24,7 +24,7 @@ from otel_sla.ledger.records import Closing, Commit, Json, Position, SetAside
 from otel_sla.ledger.schema import prepare
 
 # About 10 ms of work: an acknowledgement that comes just then waits no longer than that.
-PIECE_ROWS_MAX = 4_096
+PIECE_ROWS_MAX = 2_048
 
 
 class Ledger(LedgerReadings):
@@ -152,19 +152,23 @@ class Ledger(LedgerReadings):
         return int(version)
 
     def seal(self, sealed_before: int, *, pack_before: int | None = None, rows_max: int = PIECE_ROWS_MAX) -> bool:
-        """Pack finished days and drop fingerprints that no acceptable message can have any more.
+        """Pack older minutes and drop fingerprints that no acceptable message can have any more.
 
         Does a bounded piece and returns whether more is left. Once a minute is often enough.
 
         Args:
             sealed_before: Epoch minute. Fingerprints whose newest minute is before it are dropped.
-            pack_before: Epoch minute. Whole days before it are packed; later rows for them are added by later calls.
-                None: sealed_before. A later one leaves fewer open rows to read.
+            pack_before: Epoch minute. Whole hours before it are packed; later counts for them are added by later calls.
+                None: sealed_before. The fewer open rows, the faster a running month is read; the watermark
+                judged_before is a good choice.
             rows_max: Bound of each piece, rows.
         """
         with self._writing("write to") as connection:
-            has_packed = sealing.pack_some(connection, sealed_before if pack_before is None else pack_before, rows_max)
-            return sealing.forget_some_fingerprints(connection, sealed_before, rows_max) or has_packed
+            if sealing.pack_some(connection, sealed_before if pack_before is None else pack_before, rows_max):
+                return True
+            if sealing.finish_some_days(connection, sealed_before, rows_max):
+                return True
+            return sealing.forget_some_fingerprints(connection, sealed_before, rows_max)
 
     def expire(self, before_minute: int, *, rows_max: int = PIECE_ROWS_MAX) -> bool:
         """Drop counts and events from before `before_minute`: a bounded piece; returns whether more is left."""
@@ -189,11 +193,9 @@ class Ledger(LedgerReadings):
         connection.executemany(
             "INSERT INTO reopened (series_id, epoch_minute, succeeded_before, failed_before, invalid_before)"
             " VALUES (?, ?, ?, ?, ?) ON CONFLICT (series_id, epoch_minute) DO NOTHING",
-            [
-                (series_id, minute, *minutes.read_one(connection, series_id, minute))
-                for minute, series_id, *_ in table
-                if minute < self._judged_before
-            ],
+            minutes.read_pairs(
+                connection, [(series_id, minute) for minute, series_id, *_ in table if minute < self._judged_before]
+            ),
         )
 
     @contextmanager

@@ -1,6 +1,6 @@
-"""Counts in the file: open minutes as rows, finished days packed. What is read is always the sum of both.
+"""Counts in the file: open minutes as rows, older ones packed. What is read is always the sum.
 
-Every function runs inside the caller's transaction, so that nothing is packed between its two looks.
+Every function runs inside the caller's transaction, so that nothing is packed between two looks of it.
 
 Dimensions:
     n_rows: (series, minute) pairs found.
@@ -18,6 +18,7 @@ from otel_sla.ledger.packing import MINUTES_PER_DAY, N_OUTCOMES, unpack_days
 from otel_sla.sla.counts import CountRows
 from otel_sla.spans.columns import Int64Array
 
+_MINUTES_PER_HOUR = 60
 _SERIES_BITS = 32
 _SERIES_MASK = (1 << _SERIES_BITS) - 1
 
@@ -31,6 +32,7 @@ _ADD = """
 _ALL_SERIES = """
     SELECT epoch_minute, series_id, succeeded, failed, invalid FROM counts WHERE epoch_minute >= ? AND epoch_minute < ?
 """
+_ONE_MINUTE = "SELECT succeeded, failed, invalid FROM counts WHERE epoch_minute = ? AND series_id = ?"
 # One look-up for each minute instead of a walk through all series of all minutes.
 _ONE_SERIES = """
     WITH RECURSIVE minute (number) AS (
@@ -39,6 +41,11 @@ _ONE_SERIES = """
     SELECT epoch_minute, series_id, succeeded, failed, invalid
     FROM minute CROSS JOIN counts ON epoch_minute = number AND series_id = ?
 """
+_PACKED = """
+    SELECT packed_id, counts FROM packed WHERE {condition} UNION ALL
+    SELECT packed_id, counts FROM packing WHERE {condition}
+"""
+_PACKED_RANGE = _PACKED.format(condition="packed_id >= ?1 AND packed_id < ?2")
 # Packed days looked up in one statement; SQLite takes 999 at least.
 _DAYS_AT_ONCE = 500
 
@@ -77,10 +84,8 @@ def read(
         arguments.append(json.dumps(list(series_ids)))  # type: ignore[arg-type]
     tables = [_fetch_rows(connection.execute(sql, arguments))]
     wanted = None if series_ids is None else set(series_ids)
-    packed = connection.execute(
-        "SELECT packed_id, counts FROM packed WHERE packed_id >= ? AND packed_id < ?",
-        (packed_id(start_minute // MINUTES_PER_DAY, 0), packed_id((stop_minute - 1) // MINUTES_PER_DAY + 1, 0)),
-    )
+    first_day, stop_day = _days(start_minute, stop_minute)
+    packed = connection.execute(_PACKED_RANGE, (packed_id(first_day, 0), packed_id(stop_day, 0)))
     for key, blob in packed:
         day, series_id = day_and_series(key)
         if wanted is None or series_id in wanted:
@@ -115,10 +120,38 @@ def read_dense_each(
         yield series_id, wanted.T
 
 
-def read_one(connection: sqlite3.Connection, series_id: int, epoch_minute: int) -> tuple[int, int, int]:
-    """Give one minute's totals, requests."""
-    counts = read_dense(connection, series_id, epoch_minute, epoch_minute + 1)[0]
-    return int(counts[0]), int(counts[1]), int(counts[2])
+def read_pairs(
+    connection: sqlite3.Connection, pairs: Iterable[tuple[int, int]]
+) -> Iterator[tuple[int, int, int, int, int]]:
+    """Give (series, minute, succeeded, failed, invalid) for each (series, minute), requests; 0 where there are none."""
+    days: dict[int, Int64Array] = {}
+    for series_id, minute in pairs:
+        day, place = divmod(minute, MINUTES_PER_DAY)
+        key = packed_id(day, series_id)
+        if key not in days:
+            days[key] = _unpacked(connection, series_id, day, day + 1)
+        succeeded, failed, invalid = days[key][:, place].tolist()
+        open_counts = connection.execute(_ONE_MINUTE, (minute, series_id)).fetchone() or (0, 0, 0)
+        yield series_id, minute, succeeded + open_counts[0], failed + open_counts[1], invalid + open_counts[2]
+
+
+def read_last(
+    connection: sqlite3.Connection, series_id: int, before_minute: int, valid_requests_min: int
+) -> tuple[int, tuple[int, int, int]] | None:
+    """Give the last minute before `before_minute` with at least so many valid requests, and its counts."""
+    found = connection.execute("SELECT first_data_minute FROM series WHERE series_id = ?", (series_id,)).fetchone()
+    first_minute = before_minute if found is None or found[0] is None else found[0]
+    # The last hour first, then the rest of its day, then day by day: most series had data just now.
+    stop, span = before_minute, _MINUTES_PER_HOUR
+    while stop > first_minute:
+        start = max(stop - span, (stop - 1) // MINUTES_PER_DAY * MINUTES_PER_DAY)
+        counts = read_dense(connection, series_id, start, stop)
+        (places,) = (counts[:, 0] + counts[:, 1] >= max(valid_requests_min, 1)).nonzero()
+        if len(places):
+            succeeded, failed, invalid = counts[places[-1]].tolist()
+            return start + int(places[-1]), (succeeded, failed, invalid)
+        stop, span = start, MINUTES_PER_DAY
+    return None
 
 
 def _days(start_minute: int, stop_minute: int) -> tuple[int, int]:
@@ -131,21 +164,25 @@ def _days(start_minute: int, stop_minute: int) -> tuple[int, int]:
 def _unpacked(connection: sqlite3.Connection, series_id: int, first_day: int, stop_day: int) -> Int64Array:
     """Give the packed part of whole days, int64[3, n_days * 1440], requests."""
     n_days = stop_day - first_day
-    blobs: dict[int, bytes] = {}
+    out = np.zeros((N_OUTCOMES, n_days, MINUTES_PER_DAY), dtype=np.int64)
     for chunk_start in range(first_day, stop_day, _DAYS_AT_ONCE):
         keys = [packed_id(day, series_id) for day in range(chunk_start, min(chunk_start + _DAYS_AT_ONCE, stop_day))]
-        marks = ",".join("?" * len(keys))
-        blobs.update(connection.execute(f"SELECT packed_id, counts FROM packed WHERE packed_id IN ({marks})", keys))  # noqa: S608
-    if len(blobs) == n_days:
-        out = np.empty((N_OUTCOMES, n_days, MINUTES_PER_DAY), dtype=np.int64)
-        unpack_days([blobs[packed_id(day, series_id)] for day in range(first_day, stop_day)], out)
-    else:
-        out = np.zeros((N_OUTCOMES, n_days, MINUTES_PER_DAY), dtype=np.int64)
-        found = sorted(blobs)
-        part = np.empty((N_OUTCOMES, len(found), MINUTES_PER_DAY), dtype=np.int64)
-        unpack_days([blobs[key] for key in found], part)
-        out[:, [(key >> _SERIES_BITS) - first_day for key in found]] = part
+        marks = ",".join(f"?{place + 1}" for place in range(len(keys)))
+        blobs = connection.execute(_PACKED.format(condition=f"packed_id IN ({marks})"), keys).fetchall()
+        # Mostly each day has one blob; one with late counts has a second in `packing`, which is added.
+        chosen = dict(blobs)
+        _add_days(out, chosen, first_day)
+        _add_days(out, {key: blob for key, blob in blobs if chosen[key] is not blob}, first_day)
     return out.reshape(N_OUTCOMES, n_days * MINUTES_PER_DAY)
+
+
+def _add_days(out: Int64Array, blobs: dict[int, bytes], first_day: int) -> None:
+    if not blobs:
+        return
+    days = [(key >> _SERIES_BITS) - first_day for key in blobs]
+    counts = np.empty((N_OUTCOMES, len(days), MINUTES_PER_DAY), dtype=np.int64)
+    unpack_days(list(blobs.values()), counts)
+    out[:, days] += counts
 
 
 def _open_rows(

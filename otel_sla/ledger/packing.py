@@ -39,30 +39,31 @@ _HEADER = np.dtype(
 )
 
 
-def pack_day(counts: Int64Array) -> bytes:
+def pack_day(counts: Int64Array, *, is_final: bool = True) -> bytes:
     """Pack one day.
 
     Args:
-        counts: int64[1440, 3], requests. Not negative.
+        counts: int64[3, 1440], requests. Not negative.
+        is_final: Take the time to deflate.
     """
-    assert counts.shape == (MINUTES_PER_DAY, N_OUTCOMES), f"a day has 1440 x 3 counts, not {counts.shape}"
+    assert counts.shape == (N_OUTCOMES, MINUTES_PER_DAY), f"a day has 3 x 1440 counts, not {counts.shape}"
     assert counts.min() >= 0, "a count below zero"
     header = np.zeros(1, dtype=_HEADER)
     header["format"] = _FORMAT
     columns = []
     for outcome in range(N_OUTCOMES):
-        column = np.ascontiguousarray(counts[:, outcome])
+        column = counts[outcome]
         first, step = int(column.min()), 0
         numbers = column - first
         steps = np.diff(column, prepend=column[0])
-        if int(steps.max() - steps.min()).bit_length() < int(numbers.max()).bit_length():
+        if (int(steps.max()) - int(steps.min())).bit_length() < int(numbers.max()).bit_length():
             first, step = int(column[0]), int(steps.min())
             numbers = steps - step
             header["is_steps"][0, outcome] = 1
         half_bytes = -(-int(numbers.max()).bit_length() // 4)
         stored = _to_half_bytes(numbers, half_bytes)
-        deflated = zlib.compress(stored, _DEFLATE_LEVEL, wbits=-zlib.MAX_WBITS)
-        if len(deflated) <= len(stored) * _DEFLATED_SHARE_MAX:
+        deflated = zlib.compress(stored, _DEFLATE_LEVEL, wbits=-zlib.MAX_WBITS) if is_final else stored
+        if len(deflated) < len(stored) * _DEFLATED_SHARE_MAX:
             stored = deflated
             header["is_deflated"][0, outcome] = 1
         header["half_bytes"][0, outcome] = half_bytes

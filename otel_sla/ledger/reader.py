@@ -10,7 +10,6 @@ from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
 from otel_sla.ledger import minutes, rows
 from otel_sla.ledger.connecting import connect_reader, ledger_path
 from otel_sla.ledger.faults import translated, translating, with_hint
-from otel_sla.ledger.packing import MINUTES_PER_DAY
 from otel_sla.ledger.records import (
     AgreementVersion,
     ClosedMonth,
@@ -135,20 +134,7 @@ class LedgerReadings:
         its counts.
         """
         with self._reading() as connection:
-            (first_minute,) = connection.execute(
-                "SELECT first_data_minute FROM series WHERE series_id = ?", (series_id,)
-            ).fetchone() or (None,)
-            # The last hour first, then the rest of its day, then day by day: most series had data just now.
-            stop, span = before_minute, 60
-            while first_minute is not None and stop > first_minute:
-                start = max(stop - span, (stop - 1) // MINUTES_PER_DAY * MINUTES_PER_DAY, 0)
-                counts = minutes.read_dense(connection, series_id, start, stop)
-                found = (counts[:, 0] + counts[:, 1] >= max(valid_requests_min, 1)).nonzero()[0]
-                if len(found):
-                    succeeded, failed, invalid = counts[found[-1]].tolist()
-                    return start + int(found[-1]), (succeeded, failed, invalid)
-                stop, span = start, MINUTES_PER_DAY
-            return None
+            return minutes.read_last(connection, series_id, before_minute, valid_requests_min)
 
     def reopened(self) -> tuple[Reopened, ...]:
         """The minutes that got requests after they were judged and are not settled, by series and minute."""

@@ -1,8 +1,9 @@
 """The tables, and the ladder of versions that leads to them.
 
-A table that a reader would not expect: `counts` holds the minutes as they come in; `seal` moves complete days to
-`packed`. Both may hold the same series' minute, its total is their sum. `packed_id` is day << 32 | series_id, so that
-days are written one behind the other, and retention drops a range.
+Counts live in three places. `counts` takes the minutes as they come in; `seal` moves whole hours on to `packing`, one
+blob for each series and day, and whole days from there to `packed`, where no blob grows any more and pages are filled
+to the brim. All three may hold the same series' minute, its total is their sum. `packed_id` is day << 32 | series_id,
+so that days are written one behind the other, and retention drops a range.
 """
 
 import secrets
@@ -46,6 +47,10 @@ CREATE TABLE counts (
     invalid INTEGER NOT NULL,
     PRIMARY KEY (epoch_minute, series_id)
 ) WITHOUT ROWID;
+CREATE TABLE packing (
+    packed_id INTEGER PRIMARY KEY,
+    counts BLOB NOT NULL
+);
 CREATE TABLE packed (
     packed_id INTEGER PRIMARY KEY,
     counts BLOB NOT NULL

@@ -1,4 +1,4 @@
-"""Packing of finished days, and what is forgotten: a bounded piece of work at a time.
+"""Packing of older minutes, and what is forgotten: a bounded piece of work at a time.
 
 Every function runs inside the caller's transaction and returns whether it found work to do.
 """
@@ -9,31 +9,62 @@ import numpy as np
 
 from otel_sla.ledger.minutes import packed_id
 from otel_sla.ledger.packing import MINUTES_PER_DAY, N_OUTCOMES, pack_day, unpack_days
+from otel_sla.sla.counts import NANOS_PER_MINUTE
+from otel_sla.spans.columns import Int64Array
+
+_MINUTES_PER_HOUR = 60
+# Finishing a day's blob takes about as long as moving this many rows.
+_ROWS_PER_DAY_BLOB = 64
+
+_BLOCK = """
+    WITH RECURSIVE minute (number) AS (
+        SELECT ? UNION ALL SELECT number + 1 FROM minute WHERE number + 1 < ?
+    )
+    SELECT epoch_minute, series_id, succeeded, failed, invalid
+    FROM minute CROSS JOIN counts ON epoch_minute = number AND series_id >= ? AND series_id < ?
+"""
 
 
 def pack_some(connection: sqlite3.Connection, pack_before: int, rows_max: int) -> bool:
-    """Pack the oldest open day of some series, if that day ended before `pack_before`.
-
-    What was packed of that day before is merged. At most about `rows_max` rows are moved.
-    """
+    """Move the oldest open hour of some series to `packing`, if that hour ended before `pack_before`."""
     oldest = connection.execute("SELECT epoch_minute, series_id FROM counts ORDER BY 1, 2 LIMIT 1").fetchone()
     if oldest is None:
         return False
     first_minute, first_series = oldest
-    day = first_minute // MINUTES_PER_DAY
-    stop_minute = (day + 1) * MINUTES_PER_DAY
+    stop_minute = (first_minute // _MINUTES_PER_HOUR + 1) * _MINUTES_PER_HOUR
     if stop_minute > pack_before:
         return False
-    stop_series = first_series + max(1, rows_max // (stop_minute - first_minute))
-    chosen = "epoch_minute >= ? AND epoch_minute < ? AND series_id >= ? AND series_id < ?"
-    span = (first_minute, stop_minute, first_series, stop_series)
-    by_series: dict[int, list[tuple[int, int, int, int]]] = {}
-    for minute, series_id, *counts in connection.execute(f"SELECT * FROM counts WHERE {chosen}", span):  # noqa: S608
-        by_series.setdefault(series_id, []).append((minute - day * MINUTES_PER_DAY, *counts))
-    for series_id, minutes in sorted(by_series.items()):
-        _merge(connection, packed_id(day, series_id), minutes)
-    connection.execute(f"DELETE FROM counts WHERE {chosen}", span)  # noqa: S608
+    stop_series = first_series + max(1, rows_max // _MINUTES_PER_HOUR)
+    # A block of an hour by some series: by whole days, each piece of work would touch all pages of the day.
+    day, day_counts = first_minute // MINUTES_PER_DAY, dict[int, Int64Array]()
+    block = connection.execute(_BLOCK, (first_minute, stop_minute, first_series, stop_series))
+    for minute, series_id, *counts in block.fetchall():
+        if series_id not in day_counts:
+            day_counts[series_id] = np.zeros((N_OUTCOMES, MINUTES_PER_DAY), dtype=np.int64)
+        day_counts[series_id][:, minute % MINUTES_PER_DAY] = counts
+    for series_id, counts_of_day in sorted(day_counts.items()):
+        _merge(connection, "packing", packed_id(day, series_id), counts_of_day)
+    connection.executemany(
+        "DELETE FROM counts WHERE epoch_minute = ? AND series_id >= ? AND series_id < ?",
+        [(minute, first_series, stop_series) for minute in range(first_minute, stop_minute)],
+    )
     return True
+
+
+def finish_some_days(connection: sqlite3.Connection, sealed_before: int, rows_max: int) -> bool:
+    """Move days that are whole from `packing` to `packed`."""
+    n_blobs = max(1, rows_max // _ROWS_PER_DAY_BLOB)
+    found = connection.execute(
+        "SELECT packed_id, counts FROM packing WHERE packed_id < ? ORDER BY packed_id LIMIT ?",
+        (packed_id(sealed_before // MINUTES_PER_DAY, 0), n_blobs),
+    ).fetchall()
+    for key, blob in found:
+        dense = np.empty((N_OUTCOMES, 1, MINUTES_PER_DAY), dtype=np.int64)
+        unpack_days([blob], dense)
+        _merge(connection, "packed", key, dense[:, 0])
+    if found:
+        connection.execute("DELETE FROM packing WHERE packed_id <= ?", (found[-1][0],))
+    return bool(found)
 
 
 def forget_some_fingerprints(connection: sqlite3.Connection, sealed_before: int, rows_max: int) -> bool:
@@ -51,10 +82,13 @@ def forget_some_fingerprints(connection: sqlite3.Connection, sealed_before: int,
 
 def expire_some(connection: sqlite3.Connection, before_minute: int, rows_max: int) -> bool:
     """Drop the oldest packed days, open minutes and events from before `before_minute`."""
-    n_dropped = connection.execute(
-        "DELETE FROM packed WHERE packed_id IN (SELECT packed_id FROM packed WHERE packed_id < ? ORDER BY 1 LIMIT ?)",
-        (packed_id(before_minute // MINUTES_PER_DAY, 0), rows_max),
-    ).rowcount
+    n_dropped = 0
+    for table in ("packed", "packing"):
+        n_dropped += connection.execute(
+            f"DELETE FROM {table} WHERE packed_id IN"  # noqa: S608
+            f" (SELECT packed_id FROM {table} WHERE packed_id < ? ORDER BY 1 LIMIT ?)",
+            (packed_id(before_minute // MINUTES_PER_DAY, 0), rows_max),
+        ).rowcount
     n_dropped += connection.execute(
         "DELETE FROM counts WHERE (epoch_minute, series_id) IN"
         " (SELECT epoch_minute, series_id FROM counts WHERE epoch_minute < ? ORDER BY 1, 2 LIMIT ?)",
@@ -65,7 +99,7 @@ def expire_some(connection: sqlite3.Connection, before_minute: int, rows_max: in
     first_kept = connection.execute(
         "SELECT min(event_id) FROM (SELECT event_id, time_unix_nano FROM events ORDER BY event_id LIMIT ?)"
         " WHERE time_unix_nano >= ?",
-        (rows_max, before_minute * 60_000_000_000),
+        (rows_max, before_minute * NANOS_PER_MINUTE),
     ).fetchone()[0]
     if first_kept is None:
         first_kept = connection.execute(
@@ -77,13 +111,11 @@ def expire_some(connection: sqlite3.Connection, before_minute: int, rows_max: in
     return n_dropped > 0
 
 
-def _merge(connection: sqlite3.Connection, key: int, rows: list[tuple[int, int, int, int]]) -> None:
-    dense = np.zeros((N_OUTCOMES, 1, MINUTES_PER_DAY), dtype=np.int64)
-    packed = connection.execute("SELECT counts FROM packed WHERE packed_id = ?", (key,)).fetchone()
+def _merge(connection: sqlite3.Connection, table: str, key: int, counts: Int64Array) -> None:
+    packed = connection.execute(f"SELECT counts FROM {table} WHERE packed_id = ?", (key,)).fetchone()  # noqa: S608
     if packed is not None:
+        dense = np.empty((N_OUTCOMES, 1, MINUTES_PER_DAY), dtype=np.int64)
         unpack_days([packed[0]], dense)
-    table = np.array(rows, dtype=np.int64)
-    dense[:, 0, table[:, 0]] += table[:, 1:].T
-    connection.execute(
-        "INSERT OR REPLACE INTO packed (packed_id, counts) VALUES (?, ?)", (key, pack_day(dense[:, 0].T))
-    )
+        counts = counts + dense[:, 0]
+    blob = pack_day(counts, is_final=table == "packed")
+    connection.execute(f"INSERT OR REPLACE INTO {table} (packed_id, counts) VALUES (?, ?)", (key, blob))  # noqa: S608

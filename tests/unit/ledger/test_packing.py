@@ -1,0 +1,82 @@
+"""A day of counts survives packing, and damage does not pass."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from otel_sla.errors import LedgerCorrupt
+from otel_sla.ledger.packing import MINUTES_PER_DAY, pack_day, unpack_days
+from otel_sla.spans.columns import Int64Array
+
+SHAPE = (3, MINUTES_PER_DAY)
+
+
+def unpacked(*blobs: bytes) -> Int64Array:
+    """int64[3, n_days, 1440]."""
+    out = np.full((3, len(blobs), MINUTES_PER_DAY), -7, dtype=np.int64)
+    unpack_days(list(blobs), out)
+    return out
+
+
+def realistic_day(seed: int, requests_per_minute: float) -> Int64Array:
+    """Counts that rise and fall with the day, int64[3, 1440]."""
+    rng = np.random.default_rng(seed)
+    rate = requests_per_minute * (1 + 0.6 * np.sin(2 * np.pi * np.arange(MINUTES_PER_DAY) / MINUTES_PER_DAY))
+    return np.stack([rng.poisson(rate), rng.poisson(rate * 0.001), rng.poisson(rate * 0.02)]).astype(np.int64)
+
+
+@settings(derandomize=True, max_examples=60, deadline=None)
+@given(
+    hnp.arrays(np.int64, (3, 24), elements=st.integers(0, 2**62)),
+    st.integers(0, 60),
+    st.booleans(),
+)
+def test_any_counts_come_back(few: Int64Array, shift: int, is_final: bool) -> None:  # noqa: FBT001 - drawn.
+    """Counts of any width, in steps and in leaps, come back as they were."""
+    day = np.repeat(few >> shift, MINUTES_PER_DAY // 24, axis=1)
+    day[:, ::7] = 0
+    assert (unpacked(pack_day(day, is_final=is_final))[:, 0] == day).all()
+
+
+@settings(derandomize=True, max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from([0, 1, 7, 300, 70_000, 10**8])), min_size=1, max_size=5))
+def test_days_of_different_widths_are_unpacked_together(days: list[tuple[int, int]]) -> None:
+    """Each of several days comes back in its place, whatever widths the others have."""
+    dense = [realistic_day(seed, mean) for seed, mean in days]
+    out = unpacked(*[pack_day(day) for day in dense])
+    assert all((out[:, place] == day).all() for place, day in enumerate(dense))
+
+
+def test_no_days() -> None:
+    """Nothing unpacks to nothing."""
+    assert unpacked().shape == (3, 0, MINUTES_PER_DAY)
+
+
+@pytest.mark.parametrize(("requests_per_minute", "bytes_per_minute_max"), [(0, 0.1), (5, 1.6), (60, 2.1), (1000, 3.1)])
+def test_size(requests_per_minute: int, bytes_per_minute_max: float) -> None:
+    """A minute of a series takes few enough bytes for 1,000 series and 13 months in 2 GB (3.4 a minute)."""
+    blobs = [pack_day(realistic_day(seed, requests_per_minute)) for seed in range(5)]
+    assert sum(map(len, blobs)) / (5 * MINUTES_PER_DAY) <= bytes_per_minute_max
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        pytest.param(lambda _: b"", id="empty"),
+        pytest.param(lambda blob: blob[:40], id="cut header"),
+        pytest.param(lambda blob: blob[:-1], id="cut column"),
+        pytest.param(lambda blob: b"\x09" + blob[1:], id="unknown format"),
+        pytest.param(lambda blob: blob[:-9] + b"\xff" * 9, id="not deflated data"),
+    ],
+)
+def test_damage_is_told(damaged: Callable[[bytes], bytes]) -> None:
+    """A blob that was cut or changed is an error, never other counts."""
+    day = np.zeros(SHAPE, dtype=np.int64)
+    day[0] = np.arange(MINUTES_PER_DAY) % 1000
+    day[2, 5:700] = 3  # Deflated.
+    with pytest.raises(LedgerCorrupt, match="packed day"):
+        unpacked(damaged(pack_day(day)))
