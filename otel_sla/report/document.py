@@ -7,7 +7,6 @@ nothing out.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from fractions import Fraction
 
 from otel_sla.sla.agreement import Agreement, ExclusionWindow
 from otel_sla.sla.downtime import JudgedMinutes
@@ -15,9 +14,6 @@ from otel_sla.sla.exclusions import Refusal, find_refusal, is_in_scope, minutes_
 from otel_sla.sla.months import MinuteRange, Month, month_range
 from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import MonthFigures
-
-_RATIO_PLACES = 8
-_TERM_PLACES_MAX = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,42 +92,6 @@ def agreement_report(agreement: Agreement, month: Month, series: Iterable[Series
 def build_report(month: Month, generated_at: datetime, agreements: Sequence[AgreementReport]) -> Report:
     """Put the whole report together."""
     return Report(month=month, generated_at=generated_at, agreements=tuple(agreements))
-
-
-def ratio_text(ratio: Fraction) -> str:
-    """Write a ratio as a decimal of 8 places, truncated (clause 11).
-
-    >>> ratio_text(Fraction(99_899_999_999, 10**11))
-    '0.99899999'
-    """
-    return _decimal_text(ratio, _RATIO_PLACES)
-
-
-def percent_text(ratio: Fraction, places: int = 5) -> str:
-    """Write a ratio as a percentage for people, truncated (clause 11).
-
-    >>> percent_text(Fraction(998_999, 10**6), places=2)
-    '99.89 %'
-    """
-    return f"{_decimal_text(ratio * 100, places)} %"
-
-
-def term_text(term: Fraction) -> str:
-    """Write a term of the agreement as it is: all its places and no more; one that has no end is truncated.
-
-    >>> term_text(Fraction(999, 1000))
-    '0.999'
-    """
-    for places in range(_TERM_PLACES_MAX + 1):
-        if (term * 10**places).denominator == 1:
-            return _decimal_text(term, places)
-    return ratio_text(term)
-
-
-def _decimal_text(ratio: Fraction, places: int) -> str:
-    assert ratio >= 0, "no ratio here is negative"
-    digits = str(ratio.numerator * 10**places // ratio.denominator).rjust(places + 1, "0")
-    return f"{digits[:-places]}.{digits[-places:]}" if places else digits
 
 
 def _exclusion_report(

@@ -5,7 +5,6 @@ pass over keys that they do not know.
 """
 
 import json
-from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
@@ -14,14 +13,12 @@ from otel_sla.report.document import (
     ExclusionReport,
     Report,
     SeriesReport,
-    ratio_text,
-    term_text,
 )
-from otel_sla.sla.uptime import DowntimePeriod, MonthFigures
+from otel_sla.sla.periods import DowntimePeriod
+from otel_sla.sla.texts import minute_text, moment_text, ratio_text, term_text
+from otel_sla.sla.uptime import MonthFigures
 
 SCHEMA = "otel-sla.report/v1"
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Object = dict[str, Any]
 
@@ -36,18 +33,9 @@ def report_object(report: Report) -> Object:
     return {
         "schema": SCHEMA,
         "month": str(report.month),
-        "generated_at": _moment_text(report.generated_at.replace(microsecond=0)),
+        "generated_at": moment_text(report.generated_at.replace(microsecond=0)),
         "agreements": [_agreement_object(agreement) for agreement in report.agreements],
     }
-
-
-def minute_text(epoch_minute: int) -> str:
-    """Write a minute's start.
-
-    >>> minute_text(29_701_440)
-    '2026-06-22T00:00:00Z'
-    """
-    return _moment_text(_EPOCH + timedelta(minutes=epoch_minute))
 
 
 def _agreement_object(report: AgreementReport) -> Object:
@@ -109,25 +97,21 @@ def _exclusion_object(report: ExclusionReport) -> Object:
     window = report.window
     entry: Object = {
         "reason": window.reason.value,
-        "start": _moment_text(window.start),
-        "stop": _moment_text(window.stop),
+        "start": moment_text(window.start),
+        "stop": moment_text(window.stop),
         "accepted": report.refusal is None,
         "minutes_saved": report.minutes_saved,
     }
     if report.refusal is not None:
         entry["refusal"] = report.refusal.value
     if window.announced_at is not None:
-        entry["announced_at"] = _moment_text(window.announced_at)
+        entry["announced_at"] = moment_text(window.announced_at)
     entry["note"] = window.note
     if window.recorded_at is not None:
         entry["recorded_by"] = window.recorded_by
-        entry["recorded_at"] = _moment_text(window.recorded_at)
+        entry["recorded_at"] = moment_text(window.recorded_at)
     return entry
 
 
 def _optional_ratio_text(ratio: Fraction | None) -> str | None:
     return None if ratio is None else ratio_text(ratio)
-
-
-def _moment_text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

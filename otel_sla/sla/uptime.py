@@ -10,29 +10,13 @@ from fractions import Fraction
 import numpy as np
 
 from otel_sla.sla.agreement import Agreement, NoData, Outcome
-from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, downtime_periods
+from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts
 from otel_sla.sla.months import MinuteRange, month_of, month_range
+from otel_sla.sla.periods import DowntimePeriod, list_periods
 from otel_sla.sla.series import Series
-from otel_sla.spans.columns import BoolArray, Int64Array
+from otel_sla.spans.columns import Int64Array
 
 Counts = tuple[int, int, int]  # Requests. Columns as in agreement.Outcome.
-
-
-@dataclass(frozen=True, slots=True)
-class DowntimePeriod:
-    """One raw downtime period, whole even where it crosses the month's edge (clause 7)."""
-
-    start_minute: int
-    stop_minute: int
-    minutes_in_month: int
-    excluded_minutes: int  # Of the whole period.
-    valid: int  # Requests of the whole period.
-    failed: int
-
-    @property
-    def minutes(self) -> int:
-        """Minutes of the whole period."""
-        return self.stop_minute - self.start_minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +186,7 @@ def month_figures(
         with_data=int(np.count_nonzero(series_counts.valid[cut])),
         counts=_sum_counts(counts),
         target=target,
-        downtime_periods=_periods_touching(elapsed, judged, series_counts),
+        downtime_periods=list_periods(elapsed, judged, series_counts),
     )
 
 
@@ -278,35 +262,6 @@ def minute_figures(
         )
         state = MinuteState(judged.adjusted[index])
         yield MinuteFigures(series, epoch_minute, state, counts, month, so_far, agreement.target)
-
-
-def _periods_touching(
-    elapsed: MinuteRange, judged: JudgedMinutes, series_counts: SeriesCounts
-) -> tuple[DowntimePeriod, ...]:
-    starts, stops = downtime_periods(judged.raw).T
-    n_inside = np.minimum(stops, elapsed.stop_minute - judged.start_minute) - np.maximum(
-        starts, elapsed.start_minute - judged.start_minute
-    )
-    touches = n_inside > 0
-    starts, stops = starts[touches], stops[touches]
-    n_excluded = _sums(judged.adjusted == MinuteState.EXCLUDED, starts, stops)
-    valid = _sums(series_counts.valid, starts, stops)
-    failed = _sums(series_counts.counts[:, Outcome.FAILED], starts, stops)
-    return tuple(
-        DowntimePeriod(judged.start_minute + start, judged.start_minute + stop, *figures)
-        for start, stop, *figures in np.stack(
-            (starts, stops, n_inside[touches], n_excluded, valid, failed), axis=1
-        ).tolist()
-    )
-
-
-def _sums(values: Int64Array | BoolArray, starts: Int64Array, stops: Int64Array) -> Int64Array:
-    """Add up `values[start:stop]` of each run."""
-    if len(starts) == 0:
-        return starts
-    before = np.concatenate(([0], np.cumsum(values, dtype=np.int64)))
-    sums: Int64Array = before[stops] - before[starts]
-    return sums
 
 
 def _sum_counts(counts: Int64Array) -> Counts:

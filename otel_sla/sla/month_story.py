@@ -1,0 +1,115 @@
+"""What to tell about a month: that its promise is broken, and what it ended with."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from otel_sla.sla.downtime import MinuteState
+from otel_sla.sla.events import Event, Severity
+from otel_sla.sla.months import MinuteRange, Month
+from otel_sla.sla.story import Story, World
+from otel_sla.sla.telling import AttributeValue, Subject, make_event
+from otel_sla.sla.texts import minute_text, percent_text, ratio_text, term_percent_text, term_text
+from otel_sla.sla.uptime import MonthFigures, downtime_minutes_allowed
+
+
+@dataclass(frozen=True, slots=True)
+class MonthBefore:
+    """A calendar month, and what of it lies before the worlds that are told of."""
+
+    month: Month
+    minutes: MinuteRange  # `months.month_range` of it.
+    down_before: int = 0  # Adjusted down minutes of the month before the worlds' start; the same for both.
+
+
+def tell_breach(subject: Subject, old: World, new: World, before: MonthBefore, revision: int) -> Story:
+    """Tell at which minute a month became impossible to meet, once, or that it is possible again.
+
+    Args:
+        subject: The series and its agreement.
+        old: What was told last; without minutes if nothing was.
+        new: What is to be told. Starts with `old` and stops with it or later.
+        before: The month. It has no judged minute before the worlds' start that `down_before` does not count.
+        revision: As in `story.tell`.
+    """
+    allowed = downtime_minutes_allowed(before.minutes.n_minutes, subject.agreement.target)
+    was, is_now = (_breaking_minute(world, before, allowed) for world in (old, new))
+    if was == is_now:
+        return Story((), revision)
+    is_revision = was is not None or (is_now is not None and is_now < old.judged.stop_minute)
+    number = revision + is_revision
+    attributes: dict[str, AttributeValue] = {
+        "sla.month.name": str(before.month),
+        "sla.month.target": term_text(subject.agreement.target),
+        "sla.month.minutes": before.minutes.n_minutes,
+        "sla.month.downtime_minutes_allowed": allowed,
+        "sla.revision.number": number,
+    }
+    target = term_percent_text(subject.agreement.target)
+    if is_now is None:
+        assert was is not None, "they differ"
+        said = f"{before.month} can keep its {target} again"
+        event = make_event(subject, "sla.target.breach_withdrawn", was + 1, Severity.WARN, said, attributes)
+        return Story((event,), number)
+    attributes["sla.month.breached_at"] = minute_text(is_now + 1)
+    said = f"{before.month} has more than {allowed} minutes of downtime, its {target} cannot be kept"
+    # Only moved: no new alarm, but nothing that was told is replaced in silence.
+    severity = Severity.ERROR if was is None else Severity.INFO
+    return Story((make_event(subject, "sla.target.breached", is_now + 1, severity, said, attributes),), number)
+
+
+def tell_month_closed(
+    subject: Subject, month: Month, figures: MonthFigures, revision: int, supersedes: str | None
+) -> Event:
+    """Tell what a month ended with, once its last minute is sealed.
+
+    Args:
+        subject: The series and its agreement, in the version that judged the month.
+        month: The calendar month.
+        figures: The whole month's.
+        revision: 0 the first time; one more each time that the figures differ from those told last.
+        supersedes: `uid` of the event that told them last; None the first time.
+    """
+    assert figures.elapsed == figures.total, "a month that runs is not closed"
+    assert (supersedes is None) == (revision == 0), "a revision names what it supersedes"
+    attributes: dict[str, AttributeValue] = {
+        "sla.month.name": str(month),
+        "sla.month.start": minute_text(figures.minutes.start_minute),
+        "sla.month.stop": minute_text(figures.minutes.stop_minute),
+        "sla.month.minutes": figures.total,
+        "sla.month.up_minutes": figures.up,
+        "sla.month.downtime_minutes": figures.down,
+        "sla.month.raw_downtime_minutes": figures.down_raw,
+        "sla.month.excluded_minutes": figures.excluded,
+        "sla.month.low_traffic_minutes": figures.low_traffic,
+        "sla.month.no_data_minutes": figures.no_data,
+        "sla.month.data_minutes": figures.with_data,
+        "sla.month.requests.valid": figures.valid,
+        "sla.month.requests.failed": figures.counts[1],
+        "sla.month.requests.invalid": figures.counts[2],
+        "sla.month.uptime": ratio_text(figures.monthly_uptime),
+        "sla.month.raw_uptime": ratio_text(figures.monthly_uptime_raw),
+        "sla.month.coverage": ratio_text(figures.coverage) if figures.coverage is not None else "",
+        "sla.month.target": term_text(figures.target),
+        "sla.month.downtime_minutes_allowed": figures.downtime_minutes_allowed,
+        "sla.month.is_breached": figures.is_breached,
+        "sla.revision.number": revision,
+    }
+    if supersedes is not None:
+        attributes["sla.revision.supersedes"] = supersedes
+    verb = "closed" if revision == 0 else "closed again"
+    said = f"{month} {verb} with {percent_text(figures.monthly_uptime)}, {figures.down} minutes of downtime"
+    severity = Severity.WARN if figures.is_breached else Severity.INFO
+    return make_event(subject, "sla.month.closed", figures.minutes.stop_minute, severity, said, attributes)
+
+
+def _breaking_minute(world: World, before: MonthBefore, allowed: int) -> int | None:
+    """Find the epoch minute that is one more down minute of the month than allowed."""
+    judged = world.judged
+    start = max(0, before.minutes.start_minute - judged.start_minute)
+    stop = max(start, before.minutes.stop_minute - judged.start_minute)
+    down = np.flatnonzero(judged.adjusted[start:stop] == MinuteState.DOWN)
+    index = allowed - before.down_before
+    if index < 0 or index >= len(down):
+        return None
+    return judged.start_minute + start + int(down[index])

@@ -1,0 +1,63 @@
+"""Downtime periods with what happened in them (clause 7)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from otel_sla.sla.agreement import Outcome
+from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, downtime_periods
+from otel_sla.sla.months import MinuteRange
+from otel_sla.spans.columns import BoolArray, Int64Array
+
+
+@dataclass(frozen=True, slots=True)
+class DowntimePeriod:
+    """One raw downtime period, whole even where it crosses the month's edge (clause 7)."""
+
+    start_minute: int
+    stop_minute: int
+    minutes_in_month: int
+    excluded_minutes: int  # Of the whole period.
+    valid: int  # Requests of the whole period.
+    failed: int
+
+    @property
+    def minutes(self) -> int:
+        """Minutes of the whole period."""
+        return self.stop_minute - self.start_minute
+
+
+def list_periods(
+    elapsed: MinuteRange, judged: JudgedMinutes, series_counts: SeriesCounts
+) -> tuple[DowntimePeriod, ...]:
+    """List the raw downtime periods that touch a month's elapsed part, each with the figures of all its minutes.
+
+    Args:
+        elapsed: The elapsed part.
+        judged: Its edges cut no run (`downtime.judge_minutes`).
+        series_counts: The counts that were judged, minute for minute.
+    """
+    starts, stops = downtime_periods(judged.raw).T
+    n_inside = np.minimum(stops, elapsed.stop_minute - judged.start_minute) - np.maximum(
+        starts, elapsed.start_minute - judged.start_minute
+    )
+    touches = n_inside > 0
+    starts, stops = starts[touches], stops[touches]
+    n_excluded = _sums(judged.adjusted == MinuteState.EXCLUDED, starts, stops)
+    valid = _sums(series_counts.valid, starts, stops)
+    failed = _sums(series_counts.counts[:, Outcome.FAILED], starts, stops)
+    return tuple(
+        DowntimePeriod(judged.start_minute + start, judged.start_minute + stop, *figures)
+        for start, stop, *figures in np.stack(
+            (starts, stops, n_inside[touches], n_excluded, valid, failed), axis=1
+        ).tolist()
+    )
+
+
+def _sums(values: Int64Array | BoolArray, starts: Int64Array, stops: Int64Array) -> Int64Array:
+    """Add up `values[start:stop]` of each run."""
+    if len(starts) == 0:
+        return starts
+    before = np.concatenate(([0], np.cumsum(values, dtype=np.int64)))
+    sums: Int64Array = before[stops] - before[starts]
+    return sums

@@ -1,0 +1,70 @@
+"""Small agreements, series and counts for the tests of judging and reporting."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from otel_sla.sla.agreement import (
+    Agreement,
+    DowntimeTerms,
+    ExclusionTerms,
+    NoData,
+    NoStatusCode,
+)
+from otel_sla.sla.downtime import SeriesCounts
+from otel_sla.sla.series import Series
+from otel_sla.spans.columns import Int64Array
+
+MINUTE = 29_701_440  # 2026-06-22T00:00:00Z, a Monday.
+
+
+def make_terms(
+    error_rate_above: Fraction = Fraction(1, 20),
+    *,
+    valid_requests_min: int = 1,
+    period_minutes_min: int = 1,
+    no_data: NoData = NoData.UP,
+) -> DowntimeTerms:
+    """Clauses 5 to 7, by default as the contract has them."""
+    return DowntimeTerms(error_rate_above, valid_requests_min, period_minutes_min, no_data)
+
+
+def make_agreement(
+    *,
+    downtime: DowntimeTerms | None = None,
+    target: Fraction = Fraction(999, 1000),
+    time_zone: str = "UTC",
+    exclusions: ExclusionTerms | None = None,
+) -> Agreement:
+    """The contract's agreement over everything, grouped by service."""
+    return Agreement(
+        name="chat",
+        covered_service=(),
+        entry_spans_only=False,
+        group_by=("service.name",),
+        invalid=(),
+        no_status_code=NoStatusCode.SPAN_STATUS,
+        failed_http_status=frozenset(range(500, 600)),
+        code=None,
+        downtime=make_terms() if downtime is None else downtime,
+        target=target,
+        time_zone=time_zone,
+        exclusions=ExclusionTerms(3, (), ()) if exclusions is None else exclusions,
+    )
+
+
+def make_series(*, group: tuple[tuple[str, bytes], ...] = (("service.name", b"chat-1"),)) -> Series:
+    """One series of the agreement."""
+    return Series(series_id=0, agreement="chat", group=group, is_overflow=False)
+
+
+def make_counts(rows: Sequence[tuple[int, int, int]]) -> Int64Array:
+    """Counts of consecutive minutes: succeeded, failed, invalid."""
+    return np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+
+def make_series_counts(rows: Sequence[tuple[int, int, int]], *, start_minute: int = MINUTE) -> SeriesCounts:
+    """Consecutive minutes of a series whose data begins where it begins in the rows."""
+    first = next((start_minute + n for n, (ok, failed, _) in enumerate(rows) if ok + failed), None)
+    return SeriesCounts(start_minute, make_counts(rows), None, first)
