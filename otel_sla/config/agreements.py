@@ -7,10 +7,10 @@ from difflib import get_close_matches
 from fractions import Fraction
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, WithJsonSchema, field_validator, model_validator
 
 from otel_sla.config.section import Date, OneOrMore, Ratio, Section, StatusSet, Text, Time, rule_problems
-from otel_sla.config.yaml_file import Loc
+from otel_sla.config.yaml_file import Loc, Problem
 from otel_sla.config.zones import check_zone, settle_time
 from otel_sla.sla import agreement as domain
 from otel_sla.sla.agreement import ExclusionReason, NoData, NoStatusCode, WhenAbsent
@@ -162,7 +162,7 @@ class Exclusions(Section):
     notice_business_days_min: int = Field(
         default=3, ge=0, le=366, description="Business days before its start by which maintenance must be announced."
     )
-    holidays: tuple[Date, ...] = Field(
+    holidays: OneOrMore[Date] = Field(
         default=(), description="Days that are no business days, besides weekends.", examples=["[2026-12-25]"]
     )
     windows: tuple[Window, ...] = Field(default=(), description="Times that do not count as downtime.")
@@ -190,10 +190,19 @@ class Agreement(Section):
     monthly_uptime: MonthlyUptime = Field(default=MonthlyUptime(), description="What is promised.")
     exclusions: Exclusions = Field(default=Exclusions(), description="What is not held against the provider.")
 
+    @field_validator("group_by", mode="after")
+    @classmethod
+    def group_by_is_distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """An attribute cannot be two parts of one group."""
+        repeated = [key for key, count in Counter(value).items() if count > 1]
+        if repeated:
+            raise ValueError(f"names {', '.join(map(repr, repeated))} more than once")
+        return value
+
     @model_validator(mode="after")
-    def names_and_times_fit_together(self) -> Self:
-        """Check what no section can check by itself."""
-        problems = [*self._repeated_attributes()]
+    def windows_fit_together(self) -> Self:
+        """A window's times depend on the agreement's time zone, its group on the agreement's `group_by`."""
+        problems: list[Problem] = []
         for index, window in enumerate(self.exclusions.windows):
             place: Loc = ("exclusions", "windows", index)
             problems += [((*place, *loc), message) for loc, message in self._window_problems(window)]
@@ -201,12 +210,8 @@ class Agreement(Section):
             raise rule_problems(problems)
         return self
 
-    def _repeated_attributes(self) -> list[tuple[Loc, str]]:
-        counts = Counter(self.group_by)
-        return [(("group_by",), f"names {key!r} {count} times") for key, count in counts.items() if count > 1]
-
-    def _window_problems(self, window: Window) -> list[tuple[Loc, str]]:
-        problems: list[tuple[Loc, str]] = []
+    def _window_problems(self, window: Window) -> list[Problem]:
+        problems: list[Problem] = []
         settled: dict[str, datetime] = {}
         for key in ("start", "stop", "announced_at"):
             time: datetime | None = getattr(window, key)
@@ -264,8 +269,8 @@ class Agreement(Section):
         )
 
 
-def _group_problems(group: Mapping[str, str], group_by: tuple[str, ...]) -> list[tuple[Loc, str]]:
-    problems: list[tuple[Loc, str]] = []
+def _group_problems(group: Mapping[str, str], group_by: tuple[str, ...]) -> list[Problem]:
+    problems: list[Problem] = []
     for key in group:
         if key not in group_by:
             near = get_close_matches(key, group_by, n=1)

@@ -10,7 +10,6 @@ from otel_sla.config.quantities import NANOS_PER_S, format_duration
 from otel_sla.config.receivers import Receivers
 from otel_sla.config.section import Duration, PositiveDuration, Section, rule_problems
 from otel_sla.config.settings import LogFormat, LogLevel
-from otel_sla.config.yaml_file import Loc
 from otel_sla.receiver.settings import ReceiverSettings
 
 _DAY_NANOS = 86400 * NANOS_PER_S
@@ -101,27 +100,11 @@ class Document(Section):
     telemetry: Telemetry = Field(default=Telemetry(), description="What otel-sla says of itself.")
 
     @model_validator(mode="after")
-    def stages_fit_together(self) -> Self:
-        """Check what no section can check by itself."""
-        problems = [*self._retention_covers_a_month(), *self._agreement_names_are_unique()]
-        if problems:
-            raise rule_problems(problems)
-        return self
-
-    def _retention_covers_a_month(self) -> list[tuple[Loc, str]]:
+    def retention_covers_a_month(self) -> Self:
+        """What is dropped before the month is sealed would be missing from its figure."""
         needed = _MONTH_NANOS + self.processor.late_spans_max
-        if self.ledger.retention >= needed:
-            return []
-        retention, late = format_duration(self.ledger.retention), format_duration(self.processor.late_spans_max)
-        return [(("ledger", "retention"), f"must be at least 32d and late_spans_max ({late}), not {retention}")]
-
-    def _agreement_names_are_unique(self) -> list[tuple[Loc, str]]:
-        first_index: dict[str, int] = {}
-        problems: list[tuple[Loc, str]] = []
-        for index, agreement in enumerate(self.agreements):
-            first = first_index.setdefault(agreement.name, index)
-            if first != index:
-                problems.append(
-                    (("agreements", index, "name"), f"{agreement.name!r} is the name of agreements[{first}]")
-                )
-        return problems
+        if self.ledger.retention < needed:
+            retention, least = format_duration(self.ledger.retention), format_duration(needed)
+            message = f"must be at least {least} (32d and processor.late_spans_max), not {retention}"
+            raise rule_problems([(("ledger", "retention"), message)])
+        return self

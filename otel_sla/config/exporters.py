@@ -81,6 +81,7 @@ class DebugExporter(Section):
 
 
 class _OtlpExporter(Section):
+    endpoint: str | None = None  # Each protocol says what it is; here it takes its place as the first key.
     tls: ClientTls | None = Field(
         default=None, description="TLS towards the backend; without it, TLS unless the endpoint is an `http://` URL."
     )

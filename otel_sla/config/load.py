@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from otel_sla.config.document import Document
 from otel_sla.config.exporters import DebugExporter, Exporter, OtlpGrpcExporter, OtlpHttpExporter, exporter_type
-from otel_sla.config.problems import Found, find_problems, locate
+from otel_sla.config.problems import find_problems, locate
 from otel_sla.config.quantities import seconds
 from otel_sla.config.settings import Config, LedgerSettings, LogSettings, ProcessorSettings
-from otel_sla.config.yaml_file import Tree, read_yaml
+from otel_sla.config.yaml_file import Problem, Tree, read_yaml
 from otel_sla.errors import ConfigError, ConfigProblem
 from otel_sla.receiver.settings import ReceiverSettings
 
@@ -39,10 +39,10 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     # After a syntax error there is no tree that could be said anything about.
     if file.tree is not None or not problems:
         document, found = _check(file.tree, environ)
-        reported = {problem.path for problem in problems}
-        problems += [problem for problem in locate(found, file.lines) if problem.path not in reported]
+        reported = {place for place, _ in problems}
+        problems += [problem for problem in found if problem[0] not in reported]
     if problems or document is None:
-        raise ConfigError(source, problems)
+        raise ConfigError(source, locate(problems, file.lines))
     return _build(document, source)
 
 
@@ -66,9 +66,9 @@ def _read_text(path: Path) -> str:
         raise ConfigError(str(path), [ConfigProblem("", message)]) from error
 
 
-def _check(tree: Tree, environ: Mapping[str, str]) -> tuple[Document | None, list[Found]]:
+def _check(tree: Tree, environ: Mapping[str, str]) -> tuple[Document | None, list[Problem]]:
     """Check the sections, each exporter by the type that its id names."""
-    found: list[Found] = []
+    found = _repeated_names(tree)
     given: object = tree
     if isinstance(tree, dict):
         exporters = tree.get("exporters")
@@ -81,7 +81,20 @@ def _check(tree: Tree, environ: Mapping[str, str]) -> tuple[Document | None, lis
         return None, [*found, *find_problems(error, Document)]
 
 
-def _check_exporters(given: Tree, environ: Mapping[str, str], found: list[Found]) -> object:
+def _repeated_names(tree: Tree) -> list[Problem]:
+    """Agreement names are unique. Asked of the tree, so that it is told beside what is wrong with an agreement."""
+    agreements = tree.get("agreements") if isinstance(tree, dict) else None
+    first_index: dict[str, int] = {}
+    found: list[Problem] = []
+    for index, agreement in enumerate(agreements if isinstance(agreements, list) else []):
+        name = agreement.get("name") if isinstance(agreement, dict) else None
+        first = first_index.setdefault(name, index) if isinstance(name, str) else index
+        if first != index:
+            found.append((("agreements", index, "name"), f"{name!r} is the name of agreements[{first}] already"))
+    return found
+
+
+def _check_exporters(given: Tree, environ: Mapping[str, str], found: list[Problem]) -> object:
     if given is None or given == {}:
         return _exporters_of_environment(environ, found)
     if not isinstance(given, dict):
@@ -101,7 +114,7 @@ def _check_exporters(given: Tree, environ: Mapping[str, str], found: list[Found]
     return exporters
 
 
-def _exporters_of_environment(environ: Mapping[str, str], found: list[Found]) -> dict[str, Exporter]:
+def _exporters_of_environment(environ: Mapping[str, str], found: list[Problem]) -> dict[str, Exporter]:
     """Export to the backend that the environment names; if it names none, to the log.
 
     Nothing is queued for a backend that nobody named.

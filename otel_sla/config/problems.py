@@ -9,15 +9,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from otel_sla.config.section import RULES_ERROR, kind_of
-from otel_sla.config.yaml_file import Loc, path_text
+from otel_sla.config.yaml_file import Loc, Problem, path_text
 from otel_sla.errors import ConfigProblem
 
-Found = tuple[Loc, str]
 
-
-def find_problems(error: ValidationError, model: type[BaseModel], prefix: Loc = ()) -> list[Found]:
+def find_problems(error: ValidationError, model: type[BaseModel], prefix: Loc = ()) -> list[Problem]:
     """List every problem of a validation with its place; `prefix` is where `model` stands in the file."""
-    found: list[Found] = []
+    found: list[Problem] = []
     for details in error.errors(include_url=False):
         loc = tuple(part for part in details["loc"] if part != "[key]")
         if details["type"] == RULES_ERROR:
@@ -27,7 +25,7 @@ def find_problems(error: ValidationError, model: type[BaseModel], prefix: Loc = 
     return found
 
 
-def locate(found: Iterable[Found], lines: Mapping[Loc, int]) -> list[ConfigProblem]:
+def locate(found: Iterable[Problem], lines: Mapping[Loc, int]) -> list[ConfigProblem]:
     """Write problems for people, with the line of the place or of what it should stand in, in the file's order."""
     located: list[tuple[int, str, str]] = []
     for loc, message in found:

@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from otel_sla.config import quantities
-from otel_sla.config.yaml_file import Loc
+from otel_sla.config.yaml_file import Problem
 
 Value = TypeVar("Value")
 MASK = "****"
@@ -45,7 +45,7 @@ class Section(BaseModel):
         return value
 
 
-def rule_problems(problems: Sequence[tuple[Loc, str]]) -> PydanticCustomError:
+def rule_problems(problems: Sequence[Problem]) -> PydanticCustomError:
     """Make the error that carries every broken rule of a section, each with its place within the section."""
     return PydanticCustomError(RULES_ERROR, "rules", {"problems": tuple(problems)})
 
@@ -95,7 +95,7 @@ def _statuses(value: object) -> object:
     if not isinstance(value, list):
         return value
     statuses: set[int] = set()
-    problems: list[tuple[Loc, str]] = []
+    problems: list[Problem] = []
     for index, item in enumerate(value):
         try:
             statuses |= quantities.parse_status_set(item) if isinstance(item, str) else _not_a_status(item)
@@ -155,4 +155,5 @@ Date = Annotated[
 Text = Annotated[str, StringConstraints(min_length=1)]
 Endpoint = Annotated[str, AfterValidator(host_port), WithJsonSchema({"type": "host:port"})]
 Secret = Annotated[SecretStr, PlainSerializer(lambda _: MASK, return_type=str), WithJsonSchema({"type": "secret"})]
-OneOrMore = Annotated[tuple[Value, ...], BeforeValidator(_one_or_more)]
+ONE_OR_MORE = BeforeValidator(_one_or_more)  # A single text where a list is expected.
+OneOrMore = Annotated[tuple[Value, ...], ONE_OR_MORE]

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from otel_sla.errors import ConfigProblem
-
 Loc = tuple[str | int, ...]
+Problem = tuple[Loc, str]  # Where, and what is wrong there.
 Tree = None | str | list["Tree"] | dict[str, "Tree"]
 
 NODES_MAX = 100_000  # Aliases of aliases grow exponentially; no honest file comes near.
@@ -43,7 +42,7 @@ class Document:
 
     tree: Tree = None
     lines: dict[Loc, int] = field(default_factory=dict)  # 1-based line of each value, and of each key.
-    problems: list[ConfigProblem] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
 
 def path_text(loc: Loc) -> str:
@@ -69,11 +68,11 @@ def read_yaml(text: str, environ: Mapping[str, str]) -> Document:
     try:
         node = yaml.compose(text, Loader=_TextLoader)
     except yaml.MarkedYAMLError as error:
-        document.problems.append(ConfigProblem("", _syntax_message(error)))
+        document.problems.append(((), _syntax_message(error)))
     except (yaml.YAMLError, ValueError) as error:
-        document.problems.append(ConfigProblem("", f"is no YAML: {' '.join(str(error).split())}"))
+        document.problems.append(((), f"is no YAML: {' '.join(str(error).split())}"))
     except RecursionError:
-        document.problems.append(ConfigProblem("", "is no configuration: nested too deep"))
+        document.problems.append(((), "is no configuration: nested too deep"))
     else:
         if node is not None:
             document.tree = _TreeBuilder(document, environ).build(node)
@@ -102,11 +101,8 @@ class _TreeBuilder:
         try:
             return self._build(node, ())
         except (_TooManyNodes, RecursionError):
-            self._document.problems = [
-                ConfigProblem(
-                    "", f"is no configuration: more than {NODES_MAX} values, or an alias that contains itself"
-                )
-            ]
+            message = f"is no configuration: more than {NODES_MAX} values, or an alias that contains itself"
+            self._document.problems = [((), message)]
             return None
 
     def _build(self, node: yaml.Node, loc: Loc) -> Tree:
@@ -126,7 +122,7 @@ class _TreeBuilder:
 
     def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Tree]:
         tree: dict[str, Tree] = {}
-        first_line: dict[str, int] = {}
+        seen: set[str] = set()
         merged: list[yaml.Node] = []
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
@@ -138,10 +134,10 @@ class _TreeBuilder:
                 merged.append(value_node)
                 continue
             place = (*loc, key)
-            if key in first_line:
-                self._report(place, f"is given twice, in line {first_line[key]} and again in line {line}")
+            if key in seen:
+                self._report(place, f"is given again in line {line}")
                 continue
-            first_line[key] = line
+            seen.add(key)
             self._document.lines[place] = line
             tree[key] = self._build(value_node, place)
         for value_node in merged:
@@ -183,7 +179,7 @@ class _TreeBuilder:
         return _REFERENCE.sub(replace, text)
 
     def _report(self, loc: Loc, message: str) -> None:
-        self._document.problems.append(ConfigProblem(path_text(loc), message))
+        self._document.problems.append((loc, message))
 
 
 def _reference_message(match: re.Match[str]) -> str:
