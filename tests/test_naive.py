@@ -128,7 +128,7 @@ def test_cases_are_the_same_for_a_seed_and_reach_every_state() -> None:
         case = agreements.random_case(seed)
         assert case == agreements.random_case(seed)
         counted = naive.count(
-            list(case.requests),
+            case.requests,
             case.agreements,
             late_spans_max=case.late_spans_max,
             future_spans_max=case.future_spans_max,

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -200,6 +201,16 @@ class LoggedProcess:
             raise ProcessEnded(f"{Path(self.command[0]).name} {why}, waiting for {patterns}; its log:\n{log}")
         return found
 
+    def wait_until(self, is_so: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
+        """Waits for what the log does not tell: asks after each line, and ten times a second besides."""
+        deadline = time.monotonic() + timeout_s
+        while not is_so():
+            if self._ended or time.monotonic() > deadline:
+                why = "ended" if self._ended else f"did not come to it in {timeout_s} s"
+                raise ProcessEnded(f"{self.command} {why}; its log:\n" + "\n".join(self.lines[-40:]))
+            with self._news:
+                self._news.wait(0.1)
+
     def _find(self, patterns: tuple[str, ...]) -> str | None:
         return next((line for line in self.lines if all(re.search(pattern, line) for pattern in patterns)), None)
 
@@ -208,6 +219,11 @@ class LoggedProcess:
         """The running process."""
         assert self._process is not None, "not started"
         return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     def stop(self, *, timeout_s: float = 20.0) -> int:
         """SIGTERM, then the exit code; a process that does not obey in time is killed and that is an error."""
@@ -243,7 +259,7 @@ class LoggedProcess:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self.is_running:
             self.stop()
 
 
