@@ -27,7 +27,7 @@ lint: $(INSTALLED)  ## Check style, types, import contracts, spelling and that t
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
-	$(BIN)/pytest -q -k "is_up_to_date or house" tests
+	$(BIN)/python -m otel_sla.config.page | diff -u docs/configuration.md -
 
 format: $(INSTALLED)  ## Format, and mend what can be mended
 	$(BIN)/ruff format

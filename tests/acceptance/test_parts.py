@@ -11,18 +11,19 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
 CONFIG = parts.ROOT / "collector-config" / "beside-otel-sla.yaml"
-PORTS = ("APPLICATIONS_ENDPOINT", "RETURN_ENDPOINT", "OTEL_SLA_ENDPOINT", "HEALTH_ENDPOINT")
+PORTS = ("OTLP_ENDPOINT", "OTEL_SLA_ENDPOINT", "HEALTH_ENDPOINT")
 
 
 @pytest.mark.collector
 def test_collector_runs_with_the_published_config(collector_binary: Path, tmp_path: Path) -> None:
     """The config for users starts a real Collector; metrics sent to its return port are in the file once it stopped."""
     output = tmp_path / "signals.json"
-    with parts.CollectorProcess(collector_binary, CONFIG, PORTS, {"OUTPUT_FILE": str(output)}) as collector:
+    environment = {"OUTPUT_FILE": str(output), "QUEUE_FOLDER": str(tmp_path / "queue")}
+    with parts.CollectorProcess(collector_binary, CONFIG, PORTS, environment) as collector:
         health = f"http://{collector.endpoints['HEALTH_ENDPOINT']}/"
         with urllib.request.urlopen(health, timeout=5) as answer:
             assert answer.status == 200
-        exporter = OTLPMetricExporter(endpoint=f"http://{collector.endpoints['RETURN_ENDPOINT']}", insecure=True)
+        exporter = OTLPMetricExporter(endpoint=f"http://{collector.endpoints['OTLP_ENDPOINT']}", insecure=True)
         provider = MeterProvider([PeriodicExportingMetricReader(exporter, export_interval_millis=float("inf"))])
         provider.get_meter("test").create_counter("sent.by.the.test").add(7)
         assert provider.force_flush()
