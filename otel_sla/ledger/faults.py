@@ -53,6 +53,13 @@ def translated(error: sqlite3.Error | OSError, path: Path, doing: str) -> Ledger
     return with_hint(LedgerUnavailable(f"cannot {doing} the ledger {path}: {what}"), _HINTS.get(primary or 0, ""))
 
 
+def located(error: LedgerError, path: Path) -> LedgerError:
+    """Name the file in an error of who does not know it; such a one comes from what was read."""
+    if str(path) in str(error) or not isinstance(error, LedgerCorrupt):
+        return error
+    return with_hint(LedgerCorrupt(f"the ledger {path} is damaged: {error}"), RESTORE)
+
+
 @contextmanager
 def translating(path: Path, doing: str) -> Iterator[None]:
     """Translate what is raised inside."""

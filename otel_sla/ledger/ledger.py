@@ -17,7 +17,7 @@ from otel_sla.ledger.connecting import (
     ledger_path,
     use_wal,
 )
-from otel_sla.ledger.faults import translated, translating, with_hint
+from otel_sla.ledger.faults import located, translated, translating, with_hint
 from otel_sla.ledger.lock import LedgerLock
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Closing, Commit, Json, Position, SetAside
@@ -210,7 +210,7 @@ class Ledger(LedgerReadings):
             # Looked up after the commit, so that the names were still there when the data was: 5 us.
             self._check_names()
         except LedgerError as error:
-            self._fail(error)
+            self._fail(located(error, self.path), error)
         except (sqlite3.Error, OSError) as error:
             self._fail(translated(error, self.path, doing), error)
         except BaseException as error:  # A mistake of ours; what was begun must not be committed with the next call.
@@ -227,7 +227,7 @@ class Ledger(LedgerReadings):
                     "put the file back or restore a backup, then start again",
                 )
 
-    def _fail(self, failure: LedgerError, cause: Exception | None = None) -> NoReturn:
+    def _fail(self, failure: LedgerError, cause: Exception) -> NoReturn:
         self._failure = failure
         self._roll_back()
         raise failure from cause
@@ -251,6 +251,10 @@ def _open_connection(path: Path) -> sqlite3.Connection:
         with translating(path, "open"):
             prepare(connection, path)
             use_wal(connection, path)
+            # SQLite opens what it may not write for reading, and says so only when it is to write.
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("UPDATE ledger SET only = only")
+            connection.execute("ROLLBACK")
             check_pages(connection, path)
     except LedgerError:
         connection.close()

@@ -20,21 +20,28 @@ class LedgerLock:
 
     def __init__(self, path: Path) -> None:
         self.path = path.with_name(f"{path.name}-lock")
+        self._descriptor: int | None = None
         with translating(path, "lock"):
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # The file stays when the lock is released: who removed it could take it from under a third process.
+                os.truncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
             except BlockingIOError:
-                holder = os.read(self._descriptor, 20).decode("ascii", errors="replace").strip()
-                os.close(self._descriptor)
+                holder = os.pread(descriptor, 20, 0).decode("ascii", errors="replace").strip()
+                os.close(descriptor)
                 raise with_hint(
                     LedgerInUse(f"the ledger {path} is in use by process {holder or 'of unknown number'}"),
                     "stop that process, or give this one another ledger.url",
                 ) from None
-            # The file stays when the lock is released: who removed it could take it from under a third process.
-            os.truncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+            except OSError:
+                os.close(descriptor)
+                raise
+        self._descriptor = descriptor
 
     def release(self) -> None:
-        """Let the next pipeline have the ledger."""
-        os.close(self._descriptor)
+        """Let the next pipeline have the ledger; again is fine."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

@@ -90,10 +90,10 @@ def unpack_days(blobs: Sequence[bytes], out: Int64Array) -> None:
     try:
         headers = np.frombuffer(b"".join([blob[: _HEADER.itemsize] for blob in blobs]), dtype=_HEADER)
         if len(headers) != len(blobs) or (headers["format"] != _FORMAT).any():
-            raise LedgerCorrupt("a packed day of the ledger is of no known format")
+            raise LedgerCorrupt("a packed day is of no known format")
         _unpack_columns(blobs, headers, out)
     except (zlib.error, ValueError) as error:
-        raise LedgerCorrupt(f"a packed day of the ledger is damaged: {error}") from error
+        raise LedgerCorrupt(f"a packed day cannot be read: {error}") from error
 
 
 def _unpack_columns(blobs: Sequence[bytes], headers: NDArray[np.void], out: Int64Array) -> None:

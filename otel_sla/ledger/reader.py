@@ -9,7 +9,7 @@ from pathlib import Path
 from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
 from otel_sla.ledger import minutes, rows
 from otel_sla.ledger.connecting import connect_reader, ledger_path
-from otel_sla.ledger.faults import translated, translating, with_hint
+from otel_sla.ledger.faults import located, translated, translating, with_hint
 from otel_sla.ledger.records import (
     AgreementVersion,
     ClosedMonth,
@@ -249,9 +249,7 @@ class LedgerReadings:
         except (sqlite3.Error, OSError) as error:
             raise translated(error, self.path, "read") from error
         except LedgerCorrupt as error:
-            if str(self.path) in str(error):
-                raise
-            raise with_hint(LedgerCorrupt(f"{error} ({self.path})"), error.hint) from error
+            raise located(error, self.path) from error
 
 
 class LedgerReader(LedgerReadings):
