@@ -55,7 +55,7 @@ TEXTS = (
 PATTERNS = (
     *TEXTS,
     *("chat-*", "*", "?hat-1", "c*t-?", "*-*", "**", "?", "[a-c]", "a?b", "w?rld", "*1*"),
-    *("4?3", "tru*", "*.5", "chat-??"),
+    *("4?3", "tr?e", "*.5", "chat-??"),
 )
 RESOURCE_KEYS = ("service.name", "deployment.environment.name", "server.port", "ratio")
 SPAN_KEYS = ("http.route", "server.port", "is.beta", "ratio", "service.name", "enduser.tier")
