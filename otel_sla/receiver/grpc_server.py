@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from otel_sla.errors import DecodeError, ListenError, Overloaded
 from otel_sla.receiver.accounting import Accountant, Receipt
 from otel_sla.receiver.endpoint import addresses_of, close_sockets, open_sockets
 from otel_sla.receiver.in_flight import Held, InFlight, Intake
+from otel_sla.receiver.response import encode_protobuf
 from otel_sla.receiver.settings import BYTES_PER_MIB, GrpcServerSettings
 from otel_sla.receiver.status import BodyTimeout, refusal_of
 
@@ -38,7 +38,7 @@ class GrpcServer:
         self._settings = settings
         self._intake = Intake(accountant)
         self._in_flight = in_flight
-        self._size_bytes_max = settings.max_recv_msg_size_mib * BYTES_PER_MIB
+        self._slow_size_bytes = min(settings.max_recv_msg_size_mib * BYTES_PER_MIB, in_flight.size_bytes_max)
         self._read_size_bytes = _READ_SIZE_BYTES_MIN  # What the recent bodies needed.
         self._health = health.HealthServicer()
         self._server: grpc.aio.Server | None = None
@@ -98,11 +98,11 @@ class GrpcServer:
             self.answers[refusal.code.name] += 1
             await context.abort(refusal.code, refusal.message, refusal.trailers())
         self.answers["OK"] += 1
-        return response_of(receipt)
+        return encode_protobuf(receipt)
 
     async def _receive(self, context: grpc.aio.ServicerContext) -> Receipt:
-        with self._in_flight.hold(self._read_size_bytes) as held:
-            body = await _BodyReader(context, held, self._size_bytes_max).read(self._settings.body_timeout_s)
+        with self._in_flight.hold(min(self._read_size_bytes, self._slow_size_bytes)) as held:
+            body = await _BodyReader(context, held, self._slow_size_bytes).read(self._settings.body_timeout_s)
             # Forgets slowly, so that one small body among large ones does not let too many in.
             self._read_size_bytes = max(_READ_SIZE_BYTES_MIN, len(body), self._read_size_bytes * 15 // 16)
             held.resize(len(body))
@@ -117,10 +117,10 @@ class _BodyReader:
     take more memory than the limit nor keep the quick ones out.
     """
 
-    def __init__(self, context: grpc.aio.ServicerContext, held: Held, size_bytes_max: int) -> None:
+    def __init__(self, context: grpc.aio.ServicerContext, held: Held, slow_size_bytes: int) -> None:
         self._context = context
         self._held = held
-        self._size_bytes_max = size_bytes_max
+        self._slow_size_bytes = slow_size_bytes
         self._overloaded: Overloaded | None = None
 
     async def read(self, timeout_s: float) -> bytes:
@@ -145,20 +145,10 @@ class _BodyReader:
         if deadline.expired():
             return
         try:
-            self._held.resize(max(self._held.size_bytes, self._size_bytes_max))
+            self._held.resize(max(self._held.size_bytes, self._slow_size_bytes))
         except Overloaded as error:
             self._overloaded = error
             deadline.reschedule(asyncio.get_running_loop().time())
-
-
-def response_of(receipt: Receipt) -> bytes:
-    """Build OTLP's response; `partial_success` stays unset if there is nothing to say."""
-    response = ExportTraceServiceResponse()
-    if receipt.rejected_spans or receipt.error_message:
-        response.partial_success.rejected_spans = receipt.rejected_spans
-        response.partial_success.error_message = receipt.error_message
-    encoded: bytes = response.SerializeToString()
-    return encoded
 
 
 def _options(settings: GrpcServerSettings) -> Sequence[tuple[str, int]]:

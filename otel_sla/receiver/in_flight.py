@@ -6,7 +6,7 @@ One `InFlight` is shared by all servers of a pipeline. It runs on the event loop
 import asyncio
 from typing import Self
 
-from otel_sla.errors import Overloaded
+from otel_sla.errors import Overloaded, RequestTooLarge
 from otel_sla.receiver.accounting import Accountant, Receipt
 
 
@@ -23,7 +23,8 @@ class InFlight:
         """Hold this much for one request; give it back with `release` or as a context manager.
 
         Raises:
-            Overloaded: It would be more than the limit.
+            Overloaded: With all the others it would be more than the limit.
+            RequestTooLarge: It is more than the limit by itself.
         """
         held = Held(self)
         held.resize(size_bytes)
@@ -43,9 +44,14 @@ class Held:
         """Hold `size_bytes` from now on, instead of what was held.
 
         Raises:
-            Overloaded: It would be more than the limit; what was held stays held.
+            Overloaded: With all the others it would be more than the limit; what was held stays held.
+            RequestTooLarge: It is more than the limit by itself.
         """
         in_flight = self._in_flight
+        if size_bytes > in_flight.size_bytes_max:
+            raise RequestTooLarge(
+                f"the request needs {size_bytes} bytes of memory, more than the limit of {in_flight.size_bytes_max}"
+            )
         wanted = in_flight.size_bytes + size_bytes - self.size_bytes
         if wanted > in_flight.size_bytes_max and size_bytes > self.size_bytes:
             in_flight.refused_count += 1

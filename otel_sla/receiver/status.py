@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import grpc
+import orjson
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
@@ -90,6 +91,14 @@ class Refusal:
         if self.retry_delay_s is not None:
             status.details.add().Pack(_retry_info(self.retry_delay_s))
         return status
+
+    def status_json(self) -> bytes:
+        """Encode the same `google.rpc.Status` as JSON."""
+        status: dict[str, object] = {"code": self.code.value[0], "message": self.message}
+        if self.retry_delay_s is not None:
+            kind = "type.googleapis.com/google.rpc.RetryInfo"
+            status["details"] = [{"@type": kind, "retryDelay": f"{self.retry_delay_s:g}s"}]
+        return orjson.dumps(status)
 
     def trailers(self) -> tuple[tuple[str, bytes], ...]:
         """Build the gRPC trailers: most senders read the first, the Python SDK only the second."""

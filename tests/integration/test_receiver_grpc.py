@@ -223,9 +223,10 @@ def test_a_slow_body_yields_to_others_under_memory_pressure(run: Run, monkeypatc
     monkeypatch.setattr(grpc_server, "_PATIENCE_S", 0.05)
 
     async def main() -> None:
-        async with served(FakeAccountant(), max_recv_msg_size_mib=2, in_flight_bytes_max=MIB) as it:
-            call = it.channel.stream_unary(EXPORT)()
-            assert await call.code() is grpc.StatusCode.UNAVAILABLE
+        async with served(FakeAccountant(), max_recv_msg_size_mib=2, in_flight_bytes_max=2 * MIB) as it:
+            with it.in_flight.hold(1):
+                call = it.channel.stream_unary(EXPORT)()
+                assert await call.code() is grpc.StatusCode.UNAVAILABLE
             assert it.in_flight.size_bytes == 0
 
     run(main())

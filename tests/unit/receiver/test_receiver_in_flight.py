@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from receiver_parts import FakeAccountant, run_on
 
-from otel_sla.errors import Overloaded
+from otel_sla.errors import Overloaded, RequestTooLarge
 from otel_sla.receiver.accounting import Receipt
 from otel_sla.receiver.in_flight import InFlight, Intake
 
@@ -14,12 +14,20 @@ def test_more_than_the_limit_is_refused_and_changes_nothing() -> None:
     with in_flight.hold(6) as held:
         with pytest.raises(Overloaded, match=r"11 bytes.* limit of 10"):
             in_flight.hold(5)
-        with pytest.raises(Overloaded):
-            held.resize(11)
+        with in_flight.hold(2), pytest.raises(Overloaded):
+            held.resize(9)
         held.resize(10)
         assert in_flight.size_bytes == 10
     assert in_flight.size_bytes == 0
     assert in_flight.refused_count == 2
+
+
+def test_what_can_never_fit_is_too_large() -> None:
+    """More than the whole limit is no overload: a repeat would not help."""
+    in_flight = InFlight(10)
+    with pytest.raises(RequestTooLarge, match="11 bytes"):
+        in_flight.hold(11)
+    assert in_flight.size_bytes == 0
 
 
 def test_less_is_never_refused() -> None:

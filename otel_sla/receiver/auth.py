@@ -1,0 +1,91 @@
+"""Bearer tokens: who may send."""
+
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from otel_sla.errors import ConfigError, ConfigProblem
+from otel_sla.receiver.settings import BearerSettings
+from otel_sla.receiver.status import Unauthenticated
+from otel_sla.receiver.watched_files import WatchedFiles
+
+_log = logging.getLogger(__name__)
+
+
+class BearerAuth:
+    """Checks the `authorization` of requests against the tokens.
+
+    Tokens are compared as digests, all of them each time: how long that takes tells nothing about them.
+
+    Args:
+        settings: The tokens, and the file of more; the file is read again when it changes.
+        clock_s: Monotonic seconds.
+
+    Raises:
+        ConfigError: The file cannot be read, or there is no token at all.
+    """
+
+    def __init__(self, settings: BearerSettings, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        paths = () if settings.tokens_file is None else (settings.tokens_file,)
+        self._files = WatchedFiles(paths, settings.reload_interval_s, clock_s)
+        try:
+            self._digests = self._read()
+        except OSError as error:
+            problem = ConfigProblem("auth.tokens_file", f"cannot read {error.filename}: {error.strerror}")
+            raise ConfigError("receivers.otlp", [problem]) from error
+        if not self._digests:
+            raise ConfigError("receivers.otlp", [ConfigProblem("auth", "there is no token")])
+
+    def check(self, authorization: str) -> None:
+        """Check the value of the header or metadata `authorization`; empty if there is none.
+
+        Raises:
+            Unauthenticated: It holds no valid token.
+        """
+        if self._files.have_changed():
+            self._reload()
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthenticated("a bearer token is needed")
+        digest = _digest(token.strip())
+        is_known = False
+        for known in self._digests:
+            is_known |= hmac.compare_digest(known, digest)
+        if not is_known:
+            raise Unauthenticated("the bearer token is not valid")
+
+    def _reload(self) -> None:
+        """Take the tokens of the changed file; keep the former ones if there are none in it."""
+        try:
+            digests = self._read()
+        except OSError as error:
+            _log.warning(
+                "cannot read the tokens again, the former stay valid: %s",
+                error,
+                extra={"action": "tokens_not_reloaded"},
+            )
+            return
+        if not digests:
+            _log.warning("no tokens, the former stay valid", extra={"action": "tokens_not_reloaded"})
+            return
+        self._digests = digests
+        _log.info("tokens read again: %d are valid", len(digests), extra={"action": "tokens_reloaded"})
+
+    def _read(self) -> tuple[bytes, ...]:
+        tokens = list(self._settings.tokens)
+        if self._settings.tokens_file is not None:
+            tokens += _tokens_in(self._settings.tokens_file)
+        return tuple(_digest(token) for token in tokens if token)
+
+
+def _tokens_in(path: Path) -> list[str]:
+    lines = (line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

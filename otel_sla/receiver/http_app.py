@@ -1,0 +1,202 @@
+"""OTLP over HTTP, and the probes, as an ASGI application.
+
+Request bodies are protobuf or OTLP's JSON; errors are `google.rpc.Status` in the request's encoding. Whatever can be
+refused by the headers alone is refused before the body is read.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from otel_sla.errors import DecodeError, Overloaded
+from otel_sla.receiver.accounting import Accountant
+from otel_sla.receiver.auth import BearerAuth
+from otel_sla.receiver.cors import Cors, Headers
+from otel_sla.receiver.http_body import Receive, SenderGone, check_content_length, expand_body, read_body
+from otel_sla.receiver.in_flight import Held, InFlight, Intake
+from otel_sla.receiver.json_traces import convert_json, estimate_size_bytes
+from otel_sla.receiver.response import encode_json, encode_protobuf
+from otel_sla.receiver.settings import BYTES_PER_MIB, HttpServerSettings
+from otel_sla.receiver.status import (
+    BodyTimeout,
+    MethodNotAllowed,
+    PathUnknown,
+    Refusal,
+    UnsupportedMediaType,
+    refusal_of,
+)
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]  # ASGI's.
+
+PROTOBUF = "application/x-protobuf"
+JSON = "application/json"
+_TEXT = "text/plain; charset=utf-8"
+_METRICS = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' text format.
+_JSON_SIZE_BYTES_ON_LOOP_MAX = 128 * 1024  # About 10 ms to convert; more of it must not delay the others.
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """What operators and their tools ask over HTTP.
+
+    Attributes:
+        not_ready_reason: Gives why the pipeline takes no requests now; empty if it does.
+        metrics: Gives the self-metrics as Prometheus' text; None if they are not served.
+    """
+
+    not_ready_reason: Callable[[], str]
+    metrics: Callable[[], str] | None = None
+
+
+@dataclass(slots=True)
+class _Answer:
+    http_status: int
+    content_type: str
+    body: bytes
+    headers: Headers = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Request:
+    method: str
+    path: str
+    headers: dict[str, str]
+    receive: Receive
+    is_body_read: bool = False
+
+    @property
+    def media_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+class HttpApp:
+    """The ASGI application.
+
+    Args:
+        settings: What the configuration says.
+        accountant: Counts the requests.
+        in_flight: The limit on bytes, shared with the gRPC server.
+        probes: Readiness and self-metrics.
+    """
+
+    def __init__(
+        self, settings: HttpServerSettings, accountant: Accountant, in_flight: InFlight, probes: Probes
+    ) -> None:
+        self._settings = settings
+        self._size_bytes_max = settings.max_request_body_size_mib * BYTES_PER_MIB
+        self._in_flight = in_flight
+        self._intake = Intake(accountant)
+        self._probes = probes
+        self._auth = None if settings.auth is None else BearerAuth(settings.auth)
+        self._cors = None if settings.cors is None else Cors(settings.cors)
+        self.answers: Counter[int] = Counter()  # To requests on the traces' path, by HTTP status.
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        assert scope["type"] == "http", scope["type"]
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        request = _Request(scope["method"], scope["path"], headers, receive)
+        is_traces = request.path == self._settings.traces_url_path
+        try:
+            answer = await (self._answer_traces(request) if is_traces else self._answer_probe(request))
+        except SenderGone:
+            return
+        except asyncio.CancelledError:
+            # The server's grace is over. What was taken will be counted, but not in time to say so.
+            answer = _refuse(request, Overloaded("the pipeline is stopping"))
+        except Exception as error:  # noqa: BLE001 - every error has its answer, none ends the server.
+            answer = _refuse(request, error)
+        if is_traces:
+            self.answers[answer.http_status] += 1
+            if self._cors is not None and request.method == "POST":
+                answer.headers += self._cors.answer(headers)
+        await _send(answer, send)
+
+    async def _answer_traces(self, request: _Request) -> _Answer:
+        if request.method == "OPTIONS" and self._cors is not None:
+            return _Answer(204, _TEXT, b"", self._cors.answer_preflight(request.headers, "POST"))
+        if request.method != "POST":
+            raise MethodNotAllowed(request.method, "POST" if self._cors is None else "POST, OPTIONS")
+        self._authenticate(request)
+        if request.media_type not in (PROTOBUF, JSON):
+            raise UnsupportedMediaType(f"Content-Type {request.media_type!r} is not {PROTOBUF} or {JSON}")
+        check_content_length(request.headers.get("content-length", ""), self._size_bytes_max)
+        with self._in_flight.hold(0) as held:
+            body = await self._read(request, held)
+            if request.media_type == JSON:
+                body = await _convert_json(body, held)
+            receipt = await self._intake.take(body, held.move())
+        encode = encode_json if request.media_type == JSON else encode_protobuf
+        return _Answer(200, request.media_type, encode(receipt))
+
+    async def _read(self, request: _Request, held: Held) -> bytes:
+        body = await read_body(
+            request.receive, held, size_bytes_max=self._size_bytes_max, timeout_s=self._settings.body_timeout_s
+        )
+        request.is_body_read = True
+        encoding = request.headers.get("content-encoding", "").strip().lower()
+        return await expand_body(body, encoding, held, size_bytes_max=self._size_bytes_max)
+
+    async def _answer_probe(self, request: _Request) -> _Answer:
+        if request.path not in ("/healthz", "/readyz", "/metrics"):
+            raise PathUnknown(f"nothing is served at {request.path}")
+        if request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed(request.method, "GET, HEAD")
+        if request.path == "/healthz":
+            return _Answer(200, _TEXT, b"ok\n")
+        if request.path == "/readyz":
+            reason = self._probes.not_ready_reason()
+            return _Answer(503 if reason else 200, _TEXT, f"{reason or 'ready'}\n".encode())
+        if self._probes.metrics is None:
+            raise PathUnknown("the self-metrics are not served")
+        self._authenticate(request)
+        return _Answer(200, _METRICS, self._probes.metrics().encode())
+
+    def _authenticate(self, request: _Request) -> None:
+        if self._auth is not None:
+            self._auth.check(request.headers.get("authorization", ""))
+
+
+async def _convert_json(body: bytes, held: Held) -> bytes:
+    if not body:
+        raise DecodeError("an empty body is no JSON", 0)
+    held.resize(estimate_size_bytes(body))
+    if len(body) <= _JSON_SIZE_BYTES_ON_LOOP_MAX:
+        converted = convert_json(body)
+    else:
+        converted = await asyncio.to_thread(convert_json, body)
+    held.resize(len(converted))
+    return converted
+
+
+def _refuse(request: _Request, error: Exception) -> _Answer:
+    refusal: Refusal = refusal_of(error)
+    if request.media_type == PROTOBUF:
+        answer = _Answer(refusal.http_status, PROTOBUF, refusal.status().SerializeToString())
+    else:
+        answer = _Answer(refusal.http_status, JSON, refusal.status_json())
+    if refusal.retry_after_s is not None:
+        answer.headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
+    if isinstance(error, MethodNotAllowed):
+        answer.headers.append((b"allow", error.allow.encode()))
+    if refusal.http_status == 401:
+        answer.headers.append((b"www-authenticate", b"Bearer"))
+    # A sender that waits for "100 Continue" may now leave its body out, and the next request would be taken for it.
+    is_body_in_doubt = not request.is_body_read and "expect" in request.headers
+    if is_body_in_doubt or isinstance(error, BodyTimeout):
+        answer.headers.append((b"connection", b"close"))
+    return answer
+
+
+async def _send(answer: _Answer, send: Send) -> None:
+    headers = [
+        (b"content-type", answer.content_type.encode()),
+        (b"content-length", str(len(answer.body)).encode()),
+        *answer.headers,
+    ]
+    if answer.http_status == 204:
+        headers = answer.headers
+    await send({"type": "http.response.start", "status": answer.http_status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

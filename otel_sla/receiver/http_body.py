@@ -1,0 +1,160 @@
+"""Reads an HTTP request's body, as sent and expanded, within its limits."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import Any
+
+import zstandard
+from isal import isal_zlib
+
+from otel_sla.errors import DecodeError, RequestTooLarge
+from otel_sla.receiver.in_flight import Held
+from otel_sla.receiver.status import BodyTimeout, UnsupportedMediaType
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]  # ASGI's.
+
+_GZIP_WBITS = 31
+_STEP_SIZE_BYTES = 1024 * 1024  # What is expanded before other requests get their turn,
+_STEPS_PER_TURN = 1024  # in at most so many steps.
+_GZIP_SLICE_SIZE_BYTES = 64 * 1024  # What isal is given at once; it copies what it has not consumed at each step.
+_ZSTD_SLICE_SIZE_BYTES = 256
+_MEMBERS_MAX = 4096  # Each costs a decoder; 64 MiB could be millions of empty ones.
+_ZSTD_WINDOW_SIZE_BYTES_MAX = 8 * 1024 * 1024  # RFC 9659: HTTP's zstd needs no more.
+
+
+class SenderGone(Exception):
+    """The connection ended before the body did; nobody is left to be answered."""
+
+
+async def read_body(receive: Receive, held: Held, *, size_bytes_max: int, timeout_s: float) -> bytes:
+    """Read the body as sent; `held` follows its size.
+
+    Raises:
+        RequestTooLarge: More than `size_bytes_max`.
+        Overloaded: More than there is room for now.
+        BodyTimeout: It did not arrive in time.
+        SenderGone: The connection ended.
+    """
+    parts: list[bytes] = []
+    size_bytes = 0
+    more_body = True
+    try:
+        async with asyncio.timeout(timeout_s):
+            while more_body:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise SenderGone
+                part: bytes = message["body"]
+                more_body = message["more_body"]
+                if part:
+                    parts.append(part)
+                    size_bytes += len(part)
+                    _check_size(size_bytes, size_bytes_max)
+                    held.resize(size_bytes)
+    except TimeoutError:
+        raise BodyTimeout(f"the request's body did not arrive within {timeout_s} s") from None
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def expand_body(body: bytes, encoding: str, held: Held, *, size_bytes_max: int) -> bytes:
+    """Undo the Content-Encoding; `held` follows the size, other requests run in between.
+
+    Raises:
+        UnsupportedMediaType: An encoding other than `gzip`, `zstd` and `identity`.
+        DecodeError: The body is not what the encoding says.
+        RequestTooLarge: It expands to more than `size_bytes_max`.
+        Overloaded: It expands to more than there is room for now.
+    """
+    if encoding in ("", "identity"):
+        return body
+    expand = _EXPANDERS.get(encoding)
+    if expand is None:
+        raise UnsupportedMediaType(f"Content-Encoding {encoding!r} is not gzip, zstd or identity")
+    parts: list[bytes] = []
+    size_bytes = 0
+    turn_ends_at = _STEP_SIZE_BYTES
+    try:
+        for index, part in enumerate(expand(body), start=1):
+            parts.append(part)
+            size_bytes += len(part)
+            _check_size(size_bytes, size_bytes_max)
+            held.resize(len(body) + size_bytes)
+            if size_bytes >= turn_ends_at or index % _STEPS_PER_TURN == 0:
+                turn_ends_at = size_bytes + _STEP_SIZE_BYTES
+                await asyncio.sleep(0)
+    except _NOT_AS_ENCODED as error:
+        raise DecodeError(f"the body is not {encoding}: {error}", len(body)) from None
+    expanded = parts[0] if len(parts) == 1 else b"".join(parts)
+    held.resize(len(expanded))
+    return expanded
+
+
+def check_content_length(content_length: str, size_bytes_max: int) -> None:
+    """Refuse a body by its announced size, before any of it is read.
+
+    Raises:
+        RequestTooLarge: It is announced to be larger than `size_bytes_max`.
+    """
+    if content_length.isdecimal():
+        _check_size(int(content_length), size_bytes_max)
+
+
+def _check_size(size_bytes: int, size_bytes_max: int) -> None:
+    if size_bytes > size_bytes_max:
+        raise RequestTooLarge(f"the request's body is larger than {size_bytes_max} bytes")
+
+
+def _expand_gzip(body: bytes) -> Iterator[bytes]:
+    """Expand all members, at most `_STEP_SIZE_BYTES` at a time."""
+    member = isal_zlib.decompressobj(_GZIP_WBITS)
+    members_left = _MEMBERS_MAX
+    for piece in _slices(body, _GZIP_SLICE_SIZE_BYTES):
+        rest: bytes | memoryview = piece
+        while rest:
+            if member.eof:  # Gzip may be several members in a row.
+                members_left = _count_down(members_left)
+                member = isal_zlib.decompressobj(_GZIP_WBITS)
+            yield member.decompress(rest, _STEP_SIZE_BYTES)
+            rest = member.unused_data if member.eof else member.unconsumed_tail
+    while not member.eof:
+        more = member.decompress(b"", _STEP_SIZE_BYTES)
+        if not more and not member.eof:
+            raise EOFError("it is cut off")
+        yield more
+
+
+def _expand_zstd(body: bytes) -> Iterator[bytes]:
+    """Expand all frames, at most 8 MiB at a time.
+
+    `decompressobj` cannot be told how much to expand at once, `stream_reader` does not notice a frame that is cut off:
+    so it is the former, given so little that even blocks of one repeated byte (4 bytes for 128 KiB) stay small.
+    """
+    expander = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_SIZE_BYTES_MAX)
+    frame = expander.decompressobj()
+    frames_left = _MEMBERS_MAX
+    for piece in _slices(body, _ZSTD_SLICE_SIZE_BYTES):
+        rest: bytes | memoryview = piece
+        while rest:
+            if frame.eof:
+                frames_left = _count_down(frames_left)
+                frame = expander.decompressobj()
+            yield frame.decompress(rest)
+            rest = frame.unused_data if frame.eof else b""
+    if not frame.eof:
+        raise EOFError("it is cut off")
+
+
+def _slices(body: bytes, size_bytes: int) -> Iterator[memoryview]:
+    view = memoryview(body)
+    return (view[start : start + size_bytes] for start in range(0, len(body), size_bytes))
+
+
+def _count_down(members_left: int) -> int:
+    if members_left == 0:
+        raise EOFError(f"it is more than {_MEMBERS_MAX} members in a row")
+    return members_left - 1
+
+
+# isal's stub gives the class as an instance.
+_NOT_AS_ENCODED: tuple[type[Exception], ...] = (isal_zlib.error, zstandard.ZstdError, EOFError)  # type: ignore[assignment]
+_EXPANDERS: dict[str, Callable[[bytes], Iterator[bytes]]] = {"gzip": _expand_gzip, "zstd": _expand_zstd}

@@ -1,0 +1,662 @@
+"""The HTTP server with real clients, on a free port."""
+
+import asyncio
+import gzip
+import http.client
+import json
+import re
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+import zstandard
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from receiver_parts import LOOPS, FakeAccountant, run_on, until
+
+from otel_sla.errors import (
+    DecodeError,
+    LedgerCorrupt,
+    LedgerUnavailable,
+    ListenError,
+    Overloaded,
+    RequestTooLarge,
+)
+from otel_sla.receiver.accounting import Receipt
+from otel_sla.receiver.http_app import JSON, PROTOBUF, Probes
+from otel_sla.receiver.http_server import HttpServer
+from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.settings import BearerSettings, CorsSettings, HttpServerSettings
+
+MIB = 1024 * 1024
+BODY = b"\x0a\x00"  # One empty ResourceSpans; the fake accountant does not mind.
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@pytest.fixture(params=list(LOOPS))
+def run(request: pytest.FixtureRequest) -> Run:
+    """Run a test's coroutine on each kind of event loop."""
+    return lambda main: run_on(request.param, main)
+
+
+class Reply:
+    """A whole response."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status = response.status
+        self.headers = {name.lower(): value for name, value in response.getheaders()}
+        self.body = response.read()
+
+
+class Served:
+    """A running server and its parts."""
+
+    def __init__(self, server: HttpServer, port: int, in_flight: InFlight) -> None:
+        self.server = server
+        self.port = port
+        self.in_flight = in_flight
+
+    async def send(
+        self, body: bytes | None = BODY, *, method: str = "POST", path: str = "/v1/traces", **headers: str
+    ) -> Reply:
+        """Send one request; the keywords are headers, protobuf is the default media type."""
+
+        def send() -> Reply:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            try:
+                wanted = {"content-type": PROTOBUF} if body is not None else {}
+                wanted.update({name.replace("_", "-"): value for name, value in headers.items()})
+                connection.request(method, path, body, wanted)
+                return Reply(connection.getresponse())
+            finally:
+                connection.close()
+
+        return await asyncio.to_thread(send)
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """Open a connection, and close it at the end."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def talk(self, text: bytes) -> bytes:
+        """Write these bytes and read until the server closes the connection."""
+        async with self.connected() as (reader, writer):
+            writer.write(text)
+            return await reader.read()
+
+
+@asynccontextmanager
+async def served(
+    accountant: FakeAccountant,
+    *,
+    in_flight_bytes_max: int = 512 * MIB,
+    probes: Probes | None = None,
+    **settings: Any,  # noqa: ANN401
+) -> AsyncIterator[Served]:
+    """Serve for the time of a test."""
+    in_flight = InFlight(in_flight_bytes_max)
+    wanted = HttpServerSettings(**{"endpoint": "127.0.0.1:0", **settings})
+    server = HttpServer(wanted, accountant, in_flight, probes or Probes(not_ready_reason=lambda: ""))
+    port = await server.start()
+    try:
+        yield Served(server, port, in_flight)
+    finally:
+        await server.stop(0)
+
+
+def test_full_success_is_an_empty_response(run: Run) -> None:
+    """A counted request is answered 200 with no partial_success, in the encoding that it came in."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant) as it:
+            reply = await it.send()
+            assert (reply.status, reply.headers["content-type"], reply.body) == (200, PROTOBUF, b"")
+            assert "date" in reply.headers
+            reply = await it.send(b"")
+            assert (reply.status, reply.body) == (200, b"")
+            reply = await it.send(b'{"resourceSpans":[{}]}', content_type="application/json; charset=utf-8")
+            assert (reply.status, reply.headers["content-type"], reply.body) == (200, JSON, b"{}")
+            assert accountant.bodies == [BODY, b"", BODY]
+            assert it.server.app.answers == {200: 3}
+            assert it.in_flight.size_bytes == 0
+
+    run(main())
+
+
+def test_partial_success_tells_how_many_and_why(run: Run) -> None:
+    """Rejected spans are told in partial_success under 200, in both encodings."""
+
+    async def main() -> None:
+        receipt = Receipt(3, "3 ended too long ago")
+        async with served(FakeAccountant(receipt, receipt)) as it:
+            response = ExportTraceServiceResponse.FromString((await it.send()).body)
+            assert response.partial_success.rejected_spans == 3
+            assert response.partial_success.error_message == "3 ended too long ago"
+            reply = await it.send(b"{}", content_type=JSON)
+            assert json.loads(reply.body) == {
+                "partialSuccess": {"rejectedSpans": "3", "errorMessage": "3 ended too long ago"}
+            }
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("error", "http_status", "code"),
+    [
+        (DecodeError("a length past its parent", 7), 400, 3),
+        (RequestTooLarge("the columns would take 1 GiB"), 413, 8),
+        (ZeroDivisionError("a mistake of ours"), 500, 13),
+    ],
+)
+def test_what_must_not_be_repeated_says_so(run: Run, error: Exception, http_status: int, code: int) -> None:
+    """Errors that a repeat would meet again have a status that no sender repeats, and a Status as their body."""
+
+    async def main() -> None:
+        async with served(FakeAccountant(error, error)) as it:
+            reply = await it.send()
+            assert (reply.status, reply.headers["content-type"]) == (http_status, PROTOBUF)
+            assert "retry-after" not in reply.headers
+            status = Status.FromString(reply.body)
+            assert status.code == code
+            assert not status.details
+            reply = await it.send(b"{}", content_type=JSON)
+            assert (reply.status, reply.headers["content-type"]) == (http_status, JSON)
+            assert json.loads(reply.body) == {"code": code, "message": status.message}
+            assert (await it.send()).status == 200
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "error", [Overloaded("full"), LedgerUnavailable("/secret/path is full"), LedgerCorrupt("/secret/path is corrupt")]
+)
+def test_what_may_pass_is_503_with_retry_after(run: Run, error: Exception) -> None:
+    """Overload and ledger faults are 503 with a Retry-After of at most 2 s, and the same in the body."""
+
+    async def main() -> None:
+        async with served(FakeAccountant(error, error)) as it:
+            reply = await it.send()
+            assert reply.status == 503
+            assert reply.headers["retry-after"] in {"1", "2"}
+            status = Status.FromString(reply.body)
+            assert status.code == 14
+            assert "secret" not in status.message
+            detail = RetryInfo()
+            assert status.details[0].Unpack(detail)
+            assert str(detail.retry_delay.ToSeconds()) == reply.headers["retry-after"]
+            reply = await it.send(b"{}", content_type=JSON)
+            assert reply.status == 503
+            assert json.loads(reply.body)["details"] == [
+                {
+                    "@type": "type.googleapis.com/google.rpc.RetryInfo",
+                    "retryDelay": f"{reply.headers['retry-after']}s",
+                }
+            ]
+
+    run(main())
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_compressed_bodies_are_expanded_within_the_limit(run: Run, encoding: str) -> None:
+    """Up to the limit is counted; a byte more is 413; a bomb is 413 before it is expanded whole."""
+    compress = {"gzip": gzip.compress, "zstd": zstandard.compress}[encoding]
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant, max_request_body_size_mib=2) as it:
+            assert (await it.send(compress(bytes(2 * MIB)), content_encoding=encoding)).status == 200
+            assert [len(body) for body in accountant.bodies] == [2 * MIB]
+            for size_bytes in (2 * MIB + 1, 100 * MIB):
+                reply = await it.send(compress(bytes(size_bytes)), content_encoding=encoding)
+                assert reply.status == 413
+            assert len(accountant.bodies) == 1
+            assert it.in_flight.size_bytes == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+@pytest.mark.parametrize("damage", ["cut", "junk after", "not at all", "empty"])
+def test_bad_compression_is_400(run: Run, encoding: str, damage: str) -> None:
+    """What is not what its encoding says is 400 and reaches no accountant, also where only its end is missing."""
+    whole = {"gzip": gzip.compress, "zstd": zstandard.compress}[encoding](bytes(range(256)) * 100)
+    body = {"cut": whole[:-1], "junk after": whole + b"junk", "not at all": BODY, "empty": b""}[damage]
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant) as it:
+            assert (await it.send(body, content_encoding=encoding)).status == 400
+            assert accountant.bodies == []
+
+    run(main())
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_several_members_in_a_row_are_one_body(run: Run, encoding: str) -> None:
+    """Gzip members and zstd frames that follow each other are expanded to one body, but not millions of them."""
+    compress = {"gzip": gzip.compress, "zstd": zstandard.compress}[encoding]
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant) as it:
+            await it.send(compress(b"ab") + compress(b"") + compress(b"c"), content_encoding=encoding)
+            assert accountant.bodies == [b"abc"]
+            assert (await it.send(compress(b"") * 5000, content_encoding=encoding)).status == 400
+
+    run(main())
+
+
+def test_an_oversized_body_is_413_as_soon_as_it_is_known(run: Run) -> None:
+    """Announced by Content-Length it is refused unread; without one, as soon as it is over the limit."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant, max_request_body_size_mib=1) as it:
+            async with it.connected() as (reader, writer):
+                writer.write(request_head(content_length=str(MIB + 1)))
+                assert (await reader.readline()).split()[1] == b"413"
+            async with it.connected() as (reader, writer):
+                writer.write(request_head(transfer_encoding="chunked"))
+                chunk = b"100000\r\n" + bytes(MIB) + b"\r\n"
+                writer.write(chunk + chunk)  # And no end.
+                assert (await reader.readline()).split()[1] == b"413"
+            assert (await it.send(bytes(MIB))).status == 200
+            assert it.in_flight.size_bytes == 0
+
+    run(main())
+
+
+def request_head(**headers: str) -> bytes:
+    """Write the head of a request for traces in protobuf."""
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in {"content_type": PROTOBUF, **headers}.items()]
+    return ("\r\n".join(["POST /v1/traces HTTP/1.1", "host: x", *lines]) + "\r\n\r\n").encode()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "http_status"),
+    [
+        ("POST", "/v1/traces", {"content_type": "text/plain"}, 415),
+        ("POST", "/v1/traces", {"content_type": ""}, 415),
+        ("POST", "/v1/traces", {"content_encoding": "br"}, 415),
+        ("POST", "/v1/traces", {"content_type": JSON}, 400),
+        ("GET", "/v1/traces", {}, 405),
+        ("OPTIONS", "/v1/traces", {}, 405),
+        ("POST", "/v1/metrics", {}, 404),
+        ("POST", "/healthz", {}, 405),
+        ("GET", "/", {}, 404),
+        ("GET", "/metrics", {}, 404),
+    ],
+)
+def test_what_is_not_served_is_told(
+    run: Run, method: str, path: str, headers: dict[str, str], http_status: int
+) -> None:
+    """Wrong media types, encodings, methods and paths have their own status; 405 names what is allowed."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant) as it:
+            reply = await it.send(method=method, path=path, **headers)
+            assert reply.status == http_status
+            assert ("allow" in reply.headers) == (http_status == 405)
+            assert accountant.bodies == []
+
+    run(main())
+
+
+def test_the_probes_answer(run: Run) -> None:
+    """Liveness is always ok; readiness says why not; the self-metrics are what the callable gives."""
+
+    async def main() -> None:
+        reasons = ["the ledger failed"]
+        probes = Probes(not_ready_reason=lambda: "".join(reasons), metrics=lambda: "up 1\n")
+        async with served(FakeAccountant(), probes=probes) as it:
+            assert (await it.send(None, method="GET", path="/healthz")).body == b"ok\n"
+            reply = await it.send(None, method="GET", path="/readyz")
+            assert (reply.status, reply.body) == (503, b"the ledger failed\n")
+            reasons.clear()
+            assert (await it.send(None, method="GET", path="/readyz")).status == 200
+            head = await it.send(None, method="HEAD", path="/readyz")
+            assert (head.status, head.body) == (200, b"")
+            assert (await it.send(None, method="GET", path="/metrics")).body == b"up 1\n"
+            assert it.server.app.answers == {}
+
+    run(main())
+
+
+def test_without_a_valid_token_nothing_is_read(run: Run) -> None:
+    """No or a wrong token is 401 before the body is read; each of the valid ones is taken; probes need none."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        probes = Probes(not_ready_reason=lambda: "", metrics=lambda: "")
+        async with served(accountant, probes=probes, auth=BearerSettings(tokens=("old", "new"))) as it:
+            for headers in ({}, {"authorization": "Bearer other"}, {"authorization": "Basic bmV3"}):
+                reply = await it.send(**headers)
+                assert (reply.status, reply.headers["www-authenticate"]) == (401, "Bearer")
+                assert Status.FromString(reply.body).code == 16
+            async with it.connected() as (reader, writer):
+                writer.write(request_head(content_length="1000000"))  # And no body.
+                assert (await reader.readline()).split()[1] == b"401"
+            assert accountant.bodies == []
+            for token in ("old", "new"):
+                assert (await it.send(authorization=f"Bearer {token}")).status == 200
+            assert (await it.send(None, method="GET", path="/readyz")).status == 200
+            assert (await it.send(None, method="GET", path="/metrics")).status == 401
+
+    run(main())
+
+
+def test_a_body_that_does_not_come_is_504_and_the_connection_ends(run: Run) -> None:
+    """A sender that stalls in its body is told so, in time, and holds neither bytes nor the connection."""
+
+    async def main() -> None:
+        async with served(FakeAccountant(), body_timeout_s=0.05) as it:
+            reply = await it.talk(request_head(content_length="10") + b"half")
+            assert reply.startswith(b"HTTP/1.1 504 ")
+            assert it.in_flight.size_bytes == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("text", [b"", b"\r\n", b"POST /v1/traces HTTP/1.1\r\nhost: x\r\n"])
+def test_headers_that_do_not_come_end_the_connection(run: Run, text: bytes) -> None:
+    """A connection that never gets to the end of its first headers is closed in time."""
+
+    async def main() -> None:
+        async with served(FakeAccountant(), header_timeout_s=0.05) as it:
+            assert await it.talk(text) == b""
+
+    run(main())
+
+
+@pytest.mark.parametrize("text", [b"", b"\r\n", b"POST /v1/tr"])
+def test_a_connection_left_idle_is_closed(run: Run, text: bytes) -> None:
+    """After an answer, silence ends the connection in time, and so does the mere beginning of a request."""
+
+    async def main() -> None:
+        server = served(FakeAccountant(), header_timeout_s=0.05, keep_alive_timeout_s=0.05)
+        async with server as it, it.connected() as (reader, writer):
+            writer.write(request_head(content_length="2") + BODY)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            writer.write(text)
+            assert await reader.read() == b""
+
+    run(main())
+
+
+def test_the_rest_of_a_refused_body_is_not_awaited_for_ever(run: Run) -> None:
+    """After a refusal by the headers, a body that keeps the connection busy without end is cut off."""
+
+    async def main() -> None:
+        async with served(FakeAccountant(), body_timeout_s=0.05, auth=BearerSettings(tokens=("a",))) as it:
+            assert (await it.talk(request_head(content_length="10") + b"half")).startswith(b"HTTP/1.1 401 ")
+
+    run(main())
+
+
+def test_a_refused_sender_that_waits_for_continue_is_disconnected(run: Run) -> None:
+    """With `Expect: 100-continue` and a refusal, the next bytes might be a body or a request: there are none."""
+
+    async def main() -> None:
+        async with served(FakeAccountant(), auth=BearerSettings(tokens=("a",))) as it:
+            reply = await it.talk(request_head(content_length="10", expect="100-continue"))
+            assert reply.startswith(b"HTTP/1.1 401 ")
+
+    run(main())
+
+
+def test_endless_headers_are_cut_off(run: Run) -> None:
+    """Headers past their limit end the connection, and no other."""
+
+    async def main() -> None:
+        async with served(FakeAccountant()) as it:
+            async with it.connected() as (_, writer):
+                writer.write(b"POST /v1/traces HTTP/1.1\r\n")
+                with suppress(ConnectionError):
+                    while True:
+                        writer.write(b"x: " + b"x" * 1000 + b"\r\n")
+                        await writer.drain()
+            assert (await it.send()).status == 200
+
+    run(main())
+
+
+def test_more_connections_than_the_limit_are_told_to_come_back(run: Run) -> None:
+    """A connection over the limit is answered 503 with Retry-After, and when one ends there is room again."""
+
+    async def main() -> None:
+        async with served(FakeAccountant(), connections_max=1) as it:
+            async with it.connected() as (_, _):
+                reply = await it.send()
+                assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+            while (await it.send()).status == 503:
+                pass
+
+    run(main())
+
+
+def test_requests_on_one_connection_are_answered_in_order(run: Run) -> None:
+    """Keep-alive and pipelining: each request has its own answer, in order."""
+
+    async def main() -> None:
+        accountant = FakeAccountant(Receipt(), DecodeError("x", 0), Receipt())
+        async with served(accountant, keep_alive_timeout_s=0.05) as it:
+            reply = await it.talk((request_head(content_length="2") + BODY) * 3)
+            assert re.findall(rb"HTTP/1.1 (\d+) ", reply) == [b"200", b"400", b"200"]
+
+    run(main())
+
+
+def test_bytes_in_flight_are_bounded(run: Run) -> None:
+    """While requests wait for their commit up to the limit, a further one is 503; afterwards it is taken."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        accountant.gate.clear()
+        async with served(accountant, in_flight_bytes_max=MIB) as it:
+            waiting = asyncio.ensure_future(it.send(bytes(MIB - 1)))
+            await accountant.arrived.wait()
+            assert it.in_flight.size_bytes == MIB - 1
+            assert (await it.send(BODY)).status == 503
+            accountant.gate.set()
+            assert (await waiting).status == 200
+            assert (await it.send(BODY)).status == 200
+            assert it.in_flight.size_bytes == 0
+
+    run(main())
+
+
+def test_json_that_would_not_fit_in_memory_is_413(run: Run) -> None:
+    """JSON is weighed by what it takes as objects, before that is taken."""
+
+    async def main() -> None:
+        async with served(FakeAccountant(), in_flight_bytes_max=MIB) as it:
+            reply = await it.send(b'{"x":[' + b"[]," * 30_000 + b"[]]}", content_type=JSON)
+            assert reply.status == 413
+            assert it.in_flight.size_bytes == 0
+
+    run(main())
+
+
+def test_a_client_that_gives_up_does_not_stop_the_accounting(run: Run) -> None:
+    """Disconnected while the commit runs: the accounting goes to its end, its bytes are held until then."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        accountant.gate.clear()
+        async with served(accountant) as it:
+            async with it.connected() as (_, writer):
+                writer.write(request_head(content_length="2") + BODY)
+                await accountant.arrived.wait()
+            assert it.in_flight.size_bytes == 2
+            accountant.gate.set()
+            await until(lambda: it.in_flight.size_bytes == 0)
+            assert accountant.finished == 1
+
+    run(main())
+
+
+def test_a_client_that_leaves_in_its_body_is_not_counted(run: Run) -> None:
+    """A connection that ends within the body reaches no accountant and gives its bytes back."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant) as it:
+            async with it.connected() as (_, writer):
+                writer.write(request_head(content_length="1000000") + bytes(1000))
+                await until(lambda: it.in_flight.size_bytes == 1000)
+            await until(lambda: it.in_flight.size_bytes == 0)
+            assert accountant.bodies == []
+            assert it.server.app.answers == {}
+
+    run(main())
+
+
+def test_stop_lets_what_is_under_way_finish(run: Run) -> None:
+    """A stop with grace takes no new connection and still answers the request that waits for its commit."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        accountant.gate.clear()
+        async with served(accountant) as it:
+            waiting = asyncio.ensure_future(it.send())
+            await accountant.arrived.wait()
+            stopping = asyncio.ensure_future(it.server.stop(30))
+            await until(lambda: not can_connect(it.port))
+            assert not stopping.done()
+            accountant.gate.set()
+            assert (await waiting).status == 200
+            await stopping
+
+    run(main())
+
+
+def test_when_the_grace_is_over_senders_are_told_to_repeat(run: Run) -> None:
+    """A request that the end of the grace cuts off is answered 503, not with silence; its accounting goes on."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        accountant.gate.clear()
+        async with served(accountant) as it:
+            waiting = asyncio.ensure_future(it.send())
+            await accountant.arrived.wait()
+            await it.server.stop(0)
+            assert (await waiting).status == 503
+            accountant.gate.set()
+            await until(lambda: accountant.finished == 1)
+
+    run(main())
+
+
+def can_connect(port: int) -> bool:
+    """Tell whether anybody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_port_in_use_is_one_clear_error(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    """A second server on the same port is a ListenError that names endpoint and reason; nothing is printed."""
+
+    async def main() -> None:
+        async with served(FakeAccountant()) as it:
+            endpoint = f"127.0.0.1:{it.port}"
+            with pytest.raises(ListenError) as caught:
+                async with served(FakeAccountant(), endpoint=endpoint):
+                    pass
+            assert str(caught.value) == f"cannot listen on {endpoint} (HTTP): Address already in use"
+
+    run(main())
+    assert capfd.readouterr().err == ""
+
+
+def test_browsers_may_send_from_allowed_origins_only(run: Run) -> None:
+    """Preflight and request name an allowed origin and what it may send; another origin gets no permission."""
+
+    async def main() -> None:
+        cors = CorsSettings(allowed_origins=("https://*.example.com",), allowed_headers=("X-Team",), max_age_s=60)
+        async with served(FakeAccountant(), cors=cors) as it:
+            wanted = {
+                "origin": "https://shop.example.com",
+                "access_control_request_method": "POST",
+                "access_control_request_headers": "content-type, x-team",
+            }
+            reply = await it.send(None, method="OPTIONS", **wanted)
+            assert reply.status == 204
+            assert reply.headers["access-control-allow-origin"] == "https://shop.example.com"
+            assert reply.headers["access-control-allow-methods"] == "POST"
+            assert reply.headers["access-control-allow-headers"] == "content-type, x-team"
+            assert reply.headers["access-control-max-age"] == "60"
+            assert reply.headers["vary"] == "origin"
+            for other in (
+                {"origin": "https://shop.example.com.evil.org"},
+                {"access_control_request_method": "DELETE"},
+                {"access_control_request_headers": "x-other"},
+            ):
+                reply = await it.send(None, method="OPTIONS", **{**wanted, **other})
+                assert "access-control-allow-origin" not in reply.headers
+            reply = await it.send(origin="https://shop.example.com")
+            assert (reply.status, reply.headers["access-control-allow-origin"]) == (200, "https://shop.example.com")
+            reply = await it.send(b"{", origin="https://shop.example.com", content_type=JSON)
+            assert (reply.status, reply.headers["access-control-allow-origin"]) == (400, "https://shop.example.com")
+            assert "access-control-allow-origin" not in (await it.send(origin="https://evil.org")).headers
+            assert (await it.send(None, method="GET")).headers["allow"] == "POST, OPTIONS"
+
+    run(main())
+
+
+def test_malformed_requests_are_400_and_write_no_log(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """What is no HTTP is answered 400; anybody can send it, so it is not logged."""
+
+    async def main() -> None:
+        async with served(FakeAccountant()) as it:
+            for text in (b"\x16\x03\x01\x02\x00", b"GET http://[ HTTP/1.1\r\n\r\n"):
+                assert (await it.talk(text + b"\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+            upgrade = b"GET /healthz HTTP/1.1\r\nconnection: upgrade, close\r\nupgrade: h2c\r\nhost: x\r\n\r\n"
+            assert (await it.talk(upgrade)).startswith(b"HTTP/1.1 200 ")
+
+    run(main())
+    assert [record for record in caplog.records if record.name != "asyncio"] == []
+
+
+@pytest.mark.parametrize("compression", [Compression.NoCompression, Compression.Gzip])
+def test_the_sdk_sends_unchanged_and_repeats_on_503(run: Run, compression: Compression) -> None:
+    """The Python SDK's exporter, in each compression that we read: after 503 it sends the same bytes again."""
+
+    async def main() -> None:
+        accountant = FakeAccountant(Overloaded("full"))
+        async with served(accountant) as it:
+
+            def send() -> bool:
+                exporter = OTLPSpanExporter(endpoint=f"http://127.0.0.1:{it.port}/v1/traces", compression=compression)
+                provider = TracerProvider(shutdown_on_exit=False)
+                provider.add_span_processor(BatchSpanProcessor(exporter))
+                with provider.get_tracer("t").start_as_current_span("GET /"):
+                    pass
+                is_sent = provider.force_flush()
+                provider.shutdown()
+                return is_sent
+
+            assert await asyncio.to_thread(send)
+            first, second = accountant.bodies
+            assert first == second
+            assert ExportTraceServiceRequest.FromString(first).resource_spans[0].scope_spans[0].spans[0].name == "GET /"
+            assert it.server.app.answers == {503: 1, 200: 1}
+
+    run(main())

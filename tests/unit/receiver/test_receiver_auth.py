@@ -1,0 +1,97 @@
+import logging
+from pathlib import Path
+
+import pytest
+
+from otel_sla.errors import ConfigError
+from otel_sla.receiver.auth import BearerAuth
+from otel_sla.receiver.settings import BearerSettings
+from otel_sla.receiver.status import Unauthenticated
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    now_s = 0.0
+
+    def read(self) -> float:
+        """Give the time."""
+        return self.now_s
+
+
+def is_let_in(auth: BearerAuth, authorization: str) -> bool:
+    """Tell whether `authorization` is accepted."""
+    try:
+        auth.check(authorization)
+    except Unauthenticated:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("authorization", "is_valid"),
+    [
+        ("Bearer one", True),
+        ("bearer two", True),
+        ("Bearer  two ", True),
+        ("Bearer three", False),
+        ("Bearer on", False),
+        ("Bearer onee", False),
+        ("Bearer", False),
+        ("Bearer ", False),
+        ("Basic one", False),
+        ("one", False),
+        ("", False),
+        ("Bearer \udcff\xe4", False),
+    ],
+)
+def test_any_of_the_tokens_lets_in(authorization: str, *, is_valid: bool) -> None:
+    """Each token is valid, whole and with the scheme in any case; all else is refused."""
+    auth = BearerAuth(BearerSettings(tokens=("one", "two", "")))
+    assert is_let_in(auth, authorization) is is_valid
+
+
+def test_a_rotated_file_is_read_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Tokens of the file change without a restart, not before the interval; without any token the former stay."""
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "tokens"
+    path.write_text("# rotated weekly\n\nold\nnew  \n")
+    clock = Clock()
+    auth = BearerAuth(BearerSettings(tokens=("fixed",), tokens_file=path, reload_interval_s=10), clock.read)
+    assert all(is_let_in(auth, f"Bearer {token}") for token in ("fixed", "old", "new"))
+    path.write_text("newer token file\n")
+    clock.now_s = 9.9
+    assert is_let_in(auth, "Bearer old")
+    clock.now_s = 10.0
+    assert not is_let_in(auth, "Bearer old")
+    assert is_let_in(auth, "Bearer newer token file")
+    path.unlink()
+    clock.now_s = 20.0
+    assert is_let_in(auth, "Bearer newer token file")
+    assert is_let_in(auth, "Bearer fixed")
+    assert [record.action for record in caplog.records] == ["tokens_reloaded", "tokens_not_reloaded"]
+    assert "newer token file" not in caplog.text
+
+
+def test_an_emptied_file_locks_nobody_out(tmp_path: Path) -> None:
+    """A file that lost all its tokens is taken for a mistake: the former stay valid."""
+    path = tmp_path / "tokens"
+    path.write_text("old")
+    clock = Clock()
+    auth = BearerAuth(BearerSettings(tokens_file=path), clock.read)
+    path.write_text("# nothing")
+    clock.now_s = 60
+    assert is_let_in(auth, "Bearer old")
+
+
+def test_no_token_at_all_is_a_config_error(tmp_path: Path) -> None:
+    """A missing file, or no token anywhere, is told at the start."""
+    with pytest.raises(ConfigError, match=r"cannot read .*missing: No such file"):
+        BearerAuth(BearerSettings(tokens_file=tmp_path / "missing"))
+    with pytest.raises(ConfigError, match="there is no token"):
+        BearerAuth(BearerSettings(tokens=("",)))
+
+
+def test_tokens_are_not_shown() -> None:
+    """The settings' text, which ends in logs and tracebacks, holds no token."""
+    assert "s3cret" not in repr(BearerSettings(tokens=("s3cret",)))

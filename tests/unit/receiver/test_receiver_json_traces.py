@@ -1,0 +1,198 @@
+import json
+import math
+import tracemalloc
+
+import orjson
+import pytest
+from google.protobuf import json_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+
+from otel_sla.errors import DecodeError
+from otel_sla.receiver.json_traces import convert_json, estimate_size_bytes
+
+# The example of OTLP's repository (examples/trace.json), shortened, with what its text says may be written otherwise.
+SPAN = {
+    "traceId": "5b8efff798038103d269b633813fc60c",
+    "spanId": "EEE19B7EC3C1B174",
+    "parentSpanId": "EEE19B7EC3C1B173",
+    "name": "I'm a server span",
+    "startTimeUnixNano": "1544712660000000000",
+    "endTimeUnixNano": 1544712661000000000,
+    "kind": 2,
+    "flags": 257,
+    "status": {"code": 2, "message": "bad"},
+    "attributes": [{"key": "http.response.status_code", "value": {"intValue": "503"}}],
+}
+
+
+def request_of(span: object) -> bytes:
+    """One span as a request in JSON."""
+    return orjson.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]})
+
+
+def read_span(span: object) -> ExportTraceServiceRequest:
+    """Convert and read back."""
+    return (
+        ExportTraceServiceRequest.FromString(convert_json(request_of(span))).resource_spans[0].scope_spans[0].spans[0]
+    )
+
+
+def test_the_mapping_of_otlp_is_read() -> None:
+    """Hex ids in either case, 64-bit integers as text or number, enums as integers."""
+    span = read_span(SPAN)
+    assert span.trace_id.hex() == "5b8efff798038103d269b633813fc60c"
+    assert span.span_id.hex() == "eee19b7ec3c1b174"
+    assert span.parent_span_id.hex() == "eee19b7ec3c1b173"
+    assert (span.start_time_unix_nano, span.end_time_unix_nano) == (1544712660000000000, 1544712661000000000)
+    assert (span.kind, span.flags, span.status.code, span.status.message) == (2, 257, 2, "bad")
+    assert span.attributes[0].value.int_value == 503
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"stringValue": "ä"}, AnyValue(string_value="ä")),
+        ({"stringValue": ""}, AnyValue(string_value="")),
+        ({"boolValue": False}, AnyValue(bool_value=False)),
+        ({"intValue": "-9223372036854775808"}, AnyValue(int_value=-(2**63))),
+        ({"intValue": "5e2"}, AnyValue(int_value=500)),
+        ({"intValue": 500.0}, AnyValue(int_value=500)),
+        ({"doubleValue": 1}, AnyValue(double_value=1.0)),
+        ({"doubleValue": "0.5"}, AnyValue(double_value=0.5)),
+        ({"doubleValue": "-Infinity"}, AnyValue(double_value=-math.inf)),
+        ({"bytesValue": "-_8"}, AnyValue(bytes_value=b"\xfb\xff")),
+        ({"bytesValue": "+/8="}, AnyValue(bytes_value=b"\xfb\xff")),
+        ({"arrayValue": {"values": [{"intValue": 1}, {}]}}, {"array_value": {"values": [{"int_value": 1}, {}]}}),
+        (
+            {"kvlistValue": {"values": [{"key": "k", "value": {"boolValue": True}}]}},
+            {"kvlist_value": {"values": [{"key": "k", "value": {"bool_value": True}}]}},
+        ),
+        ({"stringValue": None}, AnyValue()),
+        ({"noSuchValue": 1}, AnyValue()),
+        ({"string_value": "only lowerCamelCase is a key"}, AnyValue()),
+    ],
+)
+def test_every_kind_of_value_is_read(value: dict[str, object], expected: object) -> None:
+    """Each AnyValue as proto3's JSON writes it; null and unknown keys are not there."""
+    attribute = read_span({"attributes": [{"key": "k", "value": value}]}).attributes[0]
+    wanted = expected if isinstance(expected, AnyValue) else AnyValue(**expected)
+    assert attribute == KeyValue(key="k", value=wanted)
+
+
+def test_unknown_keys_and_null_are_ignored() -> None:
+    """A newer sender's fields, at any depth, do not disturb; null is an absent field, also a repeated one."""
+    assert convert_json(b'{"new":{"deep":[1]},"resourceSpans":null}') == b""
+    assert read_span({"name": "n", "events": None, "x": [[]], "status": None}).name == "n"
+
+
+@pytest.mark.parametrize(
+    ("span", "reason"),
+    [
+        ({"traceId": "xyz"}, "traceId cannot be a string 'xyz'"),
+        ({"traceId": 5}, "traceId cannot be a number 5"),
+        ({"kind": "SPAN_KIND_SERVER"}, "kind cannot be a string"),
+        ({"kind": True}, "kind cannot be a boolean"),
+        ({"kind": 2**40}, ""),
+        ({"endTimeUnixNano": "-1"}, ""),
+        ({"endTimeUnixNano": "1_0"}, "endTimeUnixNano cannot be a string '1_0'"),
+        ({"endTimeUnixNano": " 1"}, "endTimeUnixNano cannot be"),
+        ({"endTimeUnixNano": 1.5}, "endTimeUnixNano cannot be"),
+        ({"endTimeUnixNano": "1e400"}, "endTimeUnixNano cannot be"),
+        ({"endTimeUnixNano": str(2**64)}, ""),
+        ({"name": 1}, "name cannot be a number"),
+        ({"attributes": {}}, "attributes is an object, not an array"),
+        ({"attributes": ["x"]}, "KeyValue is a string, not an object"),
+        ({"status": []}, "Status is an array, not an object"),
+        ({"attributes": [{"value": {"boolValue": "true"}}]}, "boolValue cannot be a string"),
+        ({"attributes": [{"value": {"doubleValue": "nan"}}]}, "doubleValue cannot be a string"),
+        ({"attributes": [{"value": {"doubleValue": True}}]}, "doubleValue cannot be a boolean"),
+        ({"attributes": [{"value": {"bytesValue": "?"}}]}, "bytesValue cannot be a string"),
+    ],
+)
+def test_what_has_the_wrong_kind_is_a_decode_error(span: dict[str, object], reason: str) -> None:
+    """A known key with a value of another kind, or out of range, refuses the request and names the key."""
+    with pytest.raises(DecodeError) as caught:
+        convert_json(request_of(span))
+    assert str(caught.value).startswith(f"not an OTLP trace request in JSON: {reason}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b"1", b"null", b'"x"', b"\xff", b'{"resourceSpans":[{}', b'{"a":"\\ud800"}', b"[" * 10**5],
+)
+def test_what_is_no_json_object_is_a_decode_error(body: bytes) -> None:
+    """Broken text, broken UTF-8, lone surrogates, endless nesting and other values than an object."""
+    with pytest.raises(DecodeError):
+        convert_json(body)
+
+
+def test_nesting_is_bounded() -> None:
+    """Values within values end at the depth where protobuf parsers end, with a clear error."""
+    value: dict[str, object] = {"intValue": 1}
+    for _ in range(60):
+        value = {"arrayValue": {"values": [value]}}
+    with pytest.raises(DecodeError, match="more than 100 messages within each other"):
+        convert_json(request_of({"attributes": [{"value": value}]}))
+
+
+_any_value = st.recursive(
+    st.one_of(
+        st.builds(lambda v: AnyValue(string_value=v), st.text(st.characters(codec="utf-8"), max_size=8)),
+        st.builds(lambda v: AnyValue(bool_value=v), st.booleans()),
+        st.builds(lambda v: AnyValue(int_value=v), st.integers(-(2**63), 2**63 - 1)),
+        st.builds(lambda v: AnyValue(double_value=v), st.floats(allow_nan=False)),
+        st.builds(lambda v: AnyValue(bytes_value=v), st.binary(max_size=8)),
+        st.just(AnyValue()),
+    ),
+    lambda inner: st.builds(lambda values: AnyValue(array_value={"values": values}), st.lists(inner, max_size=3)),
+    max_leaves=5,
+)
+
+
+@settings(derandomize=True, max_examples=200, deadline=None)
+@given(
+    values=st.lists(_any_value, max_size=4),
+    end_time=st.integers(0, 2**64 - 1),
+    span_id=st.binary(max_size=9),
+    kind=st.integers(0, 5),
+)
+def test_what_json_format_writes_is_read_the_same(
+    values: list[AnyValue], end_time: int, span_id: bytes, kind: int
+) -> None:
+    """For any request: protobuf's own JSON, with ids in hex and enums as integers, converts to an equal request."""
+    request = ExportTraceServiceRequest()
+    span = (
+        request.resource_spans.add()
+        .scope_spans.add()
+        .spans.add(span_id=span_id, kind=kind, end_time_unix_nano=end_time)
+    )
+    for value in values:
+        span.attributes.add(key="k", value=value)
+    written = json.loads(json_format.MessageToJson(request, use_integers_for_enums=True))
+    for written_span in written["resourceSpans"][0]["scopeSpans"][0]["spans"]:
+        if "spanId" in written_span:
+            written_span["spanId"] = span_id.hex()
+    assert ExportTraceServiceRequest.FromString(convert_json(orjson.dumps(written))) == request
+
+
+@pytest.mark.parametrize(
+    "item",
+    [b"[]", b"{}", b"1.5", b'"a"', b"1", b'{"a":1}', b'"\\u00e4"', b"1234567890123", orjson.dumps(SPAN)],
+    ids=lambda item: item[:12].decode(),
+)
+@pytest.mark.parametrize("around", [b'{"x":[%s]}', b'{"resourceSpans":[{"scopeSpans":[{"spans":[%s]}]}]}'])
+def test_memory_is_not_underestimated(item: bytes, around: bytes) -> None:
+    """What reading takes stays below what was estimated before, also for bodies made to take much."""
+    body = around % b",".join([item] * (200_000 // len(item)))
+    tracemalloc.start()
+    try:
+        convert_json(body)
+    except DecodeError:
+        pass  # A number is no span; it was read all the same.
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < estimate_size_bytes(body)
