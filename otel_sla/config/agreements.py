@@ -9,16 +9,22 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, PlainSerializer, WithJsonSchema, field_validator, model_validator
 
-from otel_sla.config.section import Date, OneOrMore, Ratio, Section, StatusSet, Text, Time, rule_problems
+from otel_sla.config.section import NOT_EMPTY, Date, OneOrMore, Ratio, Section, StatusSet, Text, Time, rule_problems
 from otel_sla.config.yaml_file import Loc, Problem
 from otel_sla.config.zones import check_zone, settle_time
 from otel_sla.sla import agreement as domain
 from otel_sla.sla.agreement import ExclusionReason, NoData, NoStatusCode, WhenAbsent
 
-Patterns = Annotated[OneOrMore[str], Field(min_length=1)]
+Patterns = Annotated[OneOrMore[str], NOT_EMPTY]
 Zone = Annotated[str, AfterValidator(check_zone), WithJsonSchema({"type": "time zone"})]
 PositiveInt = Annotated[int, Field(ge=1)]
 _group_text = PlainSerializer(dict, return_type=dict[str, str])
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"must be printable text on one line, not {text!r}")
+    return text
 
 
 class Selector(Section):
@@ -71,7 +77,7 @@ class CodeRule(Section):
     """The contract's strict reading: a failing status counts only with one of these codes beside it."""
 
     attribute: Text = Field(description="Key of the span attribute that holds the code.", examples=["error.type"])
-    values: Annotated[OneOrMore[str], Field(min_length=1)] = Field(
+    values: Annotated[OneOrMore[str], NOT_EMPTY] = Field(
         description="Codes that fail, compared exactly.", examples=['["Internal Error"]']
     )
     when_absent: WhenAbsent = Field(
@@ -171,7 +177,7 @@ class Exclusions(Section):
 class Agreement(Section):
     """One agreement; several each count for themselves."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")] = Field(
+    name: Annotated[Text, Field(max_length=200), AfterValidator(_one_line)] = Field(
         description="Its name in reports, metrics and events. What is counted is kept under it.", examples=["chat"]
     )
     covered_service: Selector = Field(

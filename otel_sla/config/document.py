@@ -8,7 +8,7 @@ from otel_sla.config.agreements import Agreement
 from otel_sla.config.exporters import Exporter
 from otel_sla.config.quantities import NANOS_PER_S, format_duration
 from otel_sla.config.receivers import Receivers
-from otel_sla.config.section import Duration, PositiveDuration, Section, rule_problems
+from otel_sla.config.section import NOT_EMPTY, Duration, PositiveDuration, Section, rule_problems
 from otel_sla.config.settings import LogFormat, LogLevel
 from otel_sla.receiver.settings import ReceiverSettings
 
@@ -93,7 +93,7 @@ class Document(Section):
     exporters: dict[str, Exporter] = Field(
         default={}, description="Where verdicts and events go, by component id: `type` or `type/name`."
     )
-    agreements: Annotated[tuple[Agreement, ...], Field(min_length=1)] = Field(
+    agreements: Annotated[tuple[Agreement, ...], NOT_EMPTY] = Field(
         default=(Agreement(name="default"),),
         description="What is promised; by default one agreement `default` that covers all.",
     )

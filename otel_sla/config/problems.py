@@ -72,6 +72,7 @@ _MESSAGES: Mapping[str, Callable[[Any, Mapping[str, Any]], str]] = {
     "model_type": lambda given, _context: f"must be a mapping of keys to values, not {kind_of(given)}",
     "dict_type": lambda given, _context: f"must be a mapping of keys to values, not {kind_of(given)}",
     "tuple_type": lambda given, _context: f"must be a list, not {kind_of(given)}",
+    "frozen_set_type": lambda given, _context: f"must be a list, not {kind_of(given)}",
     "list_type": lambda given, _context: f"must be a list, not {kind_of(given)}",
     "too_short": lambda _given, _context: "must not be empty",
     "string_too_short": lambda _given, _context: "must not be empty",

@@ -74,6 +74,13 @@ def _one_or_more(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _not_empty(value: Sequence[Value]) -> Sequence[Value]:
+    # pydantic's own check would also complain of a list whose items are all wrong.
+    if not value:
+        raise ValueError("must not be empty")
+    return value
+
+
 def _positive(nanos: int) -> int:
     if nanos == 0:
         raise ValueError("must be longer than 0s")
@@ -155,5 +162,6 @@ Date = Annotated[
 Text = Annotated[str, StringConstraints(min_length=1)]
 Endpoint = Annotated[str, AfterValidator(host_port), WithJsonSchema({"type": "host:port"})]
 Secret = Annotated[SecretStr, PlainSerializer(lambda _: MASK, return_type=str), WithJsonSchema({"type": "secret"})]
+NOT_EMPTY = AfterValidator(_not_empty)
 ONE_OR_MORE = BeforeValidator(_one_or_more)  # A single text where a list is expected.
 OneOrMore = Annotated[tuple[Value, ...], ONE_OR_MORE]
