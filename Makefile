@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 SOURCES := otel_sla tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help run test demo bench lint format fuzz crash coverage parts clean
+.PHONY: help run test demo bench lint format fuzz months crash coverage parts clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench: $(INSTALLED)  ## Measure
 
 fuzz: $(INSTALLED)  ## Try the decoder with millions of mutated messages
 	@$(BIN)/python tests/fuzz/fuzz_decode.py $(ARGS)
+
+months: $(INSTALLED)  ## Compare the reports of 1,000 random months with the slow twin's
+	@$(BIN)/python tests/report_twin.py $(ARGS)
 
 crash: $(INSTALLED)  ## Kill a loaded pipeline again and again, and count what it had acknowledged
 	@$(BIN)/pytest -q -k crash tests $(ARGS)

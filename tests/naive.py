@@ -647,7 +647,7 @@ def _agreement_report(
 
 def is_in_month(counts: MinuteCounts, agreement: Agreement, minutes: range, elapsed: int) -> bool:
     """Whether a month's report names the series: it has counts in it, or its silence is judged."""
-    stop = min(minutes.stop, elapsed)
+    stop = max(minutes.start, min(minutes.stop, elapsed))  # The end of the month's elapsed part, be that empty.
     if any(minutes.start <= minute < stop for minute in counts):
         return True
     first = first_data_minute(counts)
