@@ -87,10 +87,11 @@ def _options(
 @app.command()
 def run(config: ConfigOption = None) -> None:
     """Take spans, count and judge them, and export what follows, until stopped."""
-    from otel_sla.logs import set_up_logs  # noqa: PLC0415 - see the module's docstring.
+    settings = _load(config)
+    # A wrong configuration is told before the seconds that this import takes.
+    from otel_sla.logs import set_up_logs  # noqa: PLC0415
     from otel_sla.pipeline import run_until_stopped  # noqa: PLC0415
 
-    settings = _load(config)
     set_up_logs(settings.logs, sys.stderr)
     run_until_stopped(settings)
 
