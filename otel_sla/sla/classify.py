@@ -1,0 +1,282 @@
+"""From columns to requests: which spans count, for which series, in which minute, with what outcome (clauses 1 to 4).
+
+::
+
+    values      every cell -> the number of its distinct value
+    classes     the conditions that a span's values satisfy, as a mask -> the agreements that cover it, each with its
+                row of the outcome table
+    groups      the values of group_by -> the series of each of those agreements
+
+Python runs once per distinct value, mask and group; per span there are only look-ups, and what several agreements ask
+of a span is asked once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from otel_sla.sla.agreement import Agreement
+from otel_sla.sla.classes import ClassTable, words_of_mask
+from otel_sla.sla.conditions import ENTRY_SPAN_BIT, STATUS_KEYS, Conditions
+from otel_sla.sla.groups import UNKNOWN_SERIES, GroupTable
+from otel_sla.sla.matching import (
+    CLASS_UNKNOWN,
+    COUNTED,
+    FUTURE,
+    GROUPS_FULL,
+    LATE,
+    MALFORMED,
+    PROGRESS_SIZE,
+    REASON,
+    SLOT,
+    UNKNOWN,
+    Found,
+    Rules,
+    ValueMeanings,
+    match_spans_kernel,
+)
+from otel_sla.sla.outcome import NO_STATUS, outcome_table, status_index
+from otel_sla.sla.series import SeriesTable
+from otel_sla.sla.values import CHUNK_SPANS, ValueTable
+from otel_sla.spans.columns import BoolArray, Int32Array, Int64Array, SpanColumns, UInt8Array, WatchList
+
+_CLASSES_MAX = 4096
+_UINT64_MAX = 0xFFFF_FFFF_FFFF_FFFF
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptWindow:
+    """Which end times are accepted (clause 16)."""
+
+    sealed_before_minute: int  # Epoch minute. A span of an earlier minute is late.
+    future_after_unix_nano: int  # ns since the Unix epoch. A span that ends after it is early.
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Requests of one body, and what was turned away.
+
+    A span that several agreements cover is one request of each of them, but rejected only once. n_requests: covered and
+    accepted spans, times agreements.
+    """
+
+    series_id: Int64Array  # int64[n_requests]. See series.SeriesTable.
+    epoch_minute: Int64Array  # int64[n_requests], whole minutes since the Unix epoch.
+    outcome: UInt8Array  # uint8[n_requests]. An agreement.Outcome.
+    late_count: int  # Covered spans whose minute is sealed.
+    future_count: int  # Covered spans that end too far ahead.
+    malformed_count: int  # Covered spans without an end time.
+    overflow_count: int  # Requests that went to an overflow series.
+
+    def __len__(self) -> int:
+        return len(self.series_id)
+
+    @property
+    def rejected_count(self) -> int:
+        """Spans that the sender is told about."""
+        return self.late_count + self.future_count + self.malformed_count
+
+
+class Classifier:
+    """Turns columns into requests. Keeps what it learns of values; not for several threads at a time."""
+
+    def __init__(
+        self,
+        agreements: Sequence[Agreement],
+        table: SeriesTable,
+        *,
+        values_max: int = 65536,
+        text_bytes_max: int = 16 << 20,
+        hash_mask: int = _UINT64_MAX,
+    ) -> None:
+        """Prepare for a configuration.
+
+        Args:
+            agreements: Those of `table`, in the same order.
+            table: Gets the series that are met.
+            values_max: Distinct attribute values that are remembered at a time.
+            text_bytes_max: Bytes of text that are remembered at a time.
+            hash_mask: Bits that the look-ups' hashes use; results do not depend on it.
+        """
+        self._table = table
+        self._conditions = Conditions(agreements)
+        self._hash_mask = np.uint64(hash_mask)
+        self._classes = ClassTable(self._conditions, _CLASSES_MAX)
+        self._groups = GroupTable([agreement.group_by for agreement in agreements], self._conditions, table, values_max)
+        n_resource_keys, n_span_keys = len(self.watch.resource_keys), len(self.watch.span_keys)
+        self._span_keys = [key.decode() for key in self.watch.span_keys]
+        numbered = [key for key in range(n_span_keys) if self._is_numbered(n_resource_keys + key)]
+        self._values = ValueTable(
+            n_resource_keys,
+            n_span_keys,
+            _indices(numbered),
+            values_max=values_max,
+            text_bytes_max=text_bytes_max,
+            hash_mask=hash_mask,
+        )
+        n_values = self._values.values_max + 1
+        n_words = self._conditions.n_words
+        self._meanings = ValueMeanings(
+            mask=np.zeros((n_values, n_words), dtype=np.uint64),
+            status_index=np.full(n_values, NO_STATUS, dtype=np.int16),
+            text_id=np.zeros(n_values, dtype=np.int32),
+        )
+        tested = [column for column in range(self._conditions.n_columns) if self._conditions.has_tests(column)]
+        self._rules = Rules(
+            tested_resource_keys=_indices([column for column in tested if column < n_resource_keys]),
+            tested_span_keys=_indices([column - n_resource_keys for column in tested if column >= n_resource_keys]),
+            outcomes=outcome_table(agreements),
+            entry_span_bit=np.array([ENTRY_SPAN_BIT * self._conditions.reads_entry_span], dtype=np.uint64),
+        )
+        self._found = _empty_found(max(2 * CHUNK_SPANS, len(agreements)), n_words, len(self._groups.arrays.n_keys))
+
+    @property
+    def watch(self) -> WatchList:
+        """The attributes that are to be decoded."""
+        return self._conditions.watch
+
+    def classify(self, columns: SpanColumns, window: AcceptWindow, is_fresh: BoolArray) -> Requests:
+        """Find the requests of one body.
+
+        Args:
+            columns: Decoded with `watch`.
+            window: The end times that are accepted.
+            is_fresh: bool[n_resources]. False for a ResourceSpans that was counted before: its spans are not counted
+                again, but those out of the window are still told.
+        """
+        assert columns.value_type.shape[1] == len(self._span_keys), "columns are decoded with this watch list"
+        assert len(is_fresh) == columns.n_resources, f"{len(is_fresh)} of {columns.n_resources} resources"
+        tally = _Tally()
+        start = 0
+        while start < columns.n_spans:
+            stop = self._values.number(columns, start, min(start + CHUNK_SPANS, columns.n_spans))
+            if stop == start:
+                self._forget()
+                continue
+            self._learn_values()
+            start = self._match(columns, window, is_fresh, start, stop, tally)
+        return tally.requests(self._table.overflow_ids)
+
+    def _match(
+        self, columns: SpanColumns, window: AcceptWindow, is_fresh: BoolArray, start: int, stop: int, tally: "_Tally"
+    ) -> int:
+        """Match a numbered chunk; gives where to go on, earlier than `stop` if all had to be forgotten."""
+        at = start
+        while at < stop:
+            at = match_spans_kernel(
+                at,
+                stop,
+                start,
+                (
+                    columns.kind,
+                    columns.resource_index,
+                    columns.end_time_unix_nano,
+                    columns.flags,
+                    columns.has_parent,
+                    columns.span_status_code,
+                    columns.value_type,
+                ),
+                is_fresh,
+                np.uint64(min(max(window.sealed_before_minute, 0), _UINT64_MAX)),
+                np.uint64(min(max(window.future_after_unix_nano, 0), _UINT64_MAX)),
+                self._hash_mask,
+                self._values.ids,
+                self._meanings,
+                self._rules,
+                self._classes.arrays,
+                self._groups.arrays,
+                self._found,
+            )
+            progress = self._found.progress.tolist()
+            if progress[UNKNOWN]:
+                self._learn_series(progress[COUNTED])
+            tally.add(self._found, progress)
+            if progress[REASON] == CLASS_UNKNOWN:
+                self._classes.learn(self._found.words[1], progress[SLOT])
+            elif progress[REASON] == GROUPS_FULL:
+                self._forget()
+                break
+        return at
+
+    def _learn_values(self) -> None:
+        n_resource_keys = len(self.watch.resource_keys)
+        for value_id, column, value_type, text in self._values.drain_new():
+            mask = self._conditions.mask_of(column, text)
+            self._meanings.mask[value_id] = words_of_mask(mask, self._conditions.n_words)
+            status = NO_STATUS
+            if column >= n_resource_keys:
+                status = status_index(self._span_keys[column - n_resource_keys], value_type, text)
+            self._meanings.status_index[value_id] = status
+            self._meanings.text_id[value_id] = self._groups.text_id(text) if column in self._groups.columns else 0
+
+    def _learn_series(self, n_found: int) -> None:
+        found = self._found
+        learnt: dict[tuple[int, int], int] = {}
+        for index in np.flatnonzero(found.series_id[:n_found] == UNKNOWN_SERIES).tolist():
+            key = int(found.agreement[index]), int(found.group[index])
+            if key not in learnt:
+                learnt[key] = self._groups.find_series(*key)
+            found.series_id[index] = learnt[key]
+
+    def _forget(self) -> None:
+        """Begin anew with values and groups; series keep their ids."""
+        self._values.clear()
+        self._groups.clear()
+
+    def _is_numbered(self, column: int) -> bool:
+        """Whether anything reads the column's values; of error.type alone only its presence is read."""
+        n_resource_keys = len(self.watch.resource_keys)
+        is_status = column - n_resource_keys in range(len(STATUS_KEYS))
+        return is_status or self._conditions.has_tests(column) or column in self._groups.columns
+
+
+class _Tally:
+    """Gathers what the chunks of one body gave."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Int64Array, Int64Array, UInt8Array]] = []
+        self._rejected = [0, 0, 0]
+
+    def add(self, found: Found, progress: list[int]) -> None:
+        count = progress[COUNTED]
+        if count:
+            part = found.series_id[:count].copy(), found.epoch_minute[:count].copy(), found.outcome[:count].copy()
+            self._parts.append(part)
+        for index in (LATE, FUTURE, MALFORMED):
+            self._rejected[index] += progress[index]
+
+    def requests(self, overflow_ids: Sequence[int]) -> Requests:
+        if len(self._parts) == 1:
+            series_id, epoch_minute, outcome = self._parts[0]
+        elif self._parts:
+            series_id, epoch_minute, outcome = (np.concatenate(column) for column in zip(*self._parts, strict=True))
+        else:
+            series_id, epoch_minute, outcome = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8)
+        overflow_count = int(np.isin(series_id, overflow_ids).sum()) if overflow_ids else 0
+        return Requests(
+            series_id,
+            epoch_minute,
+            outcome,
+            late_count=self._rejected[LATE],
+            future_count=self._rejected[FUTURE],
+            malformed_count=self._rejected[MALFORMED],
+            overflow_count=overflow_count,
+        )
+
+
+def _indices(indices: list[int]) -> Int32Array:
+    return np.array(indices, dtype=np.int32)
+
+
+def _empty_found(n_found_max: int, n_words: int, n_groupings: int) -> Found:
+    return Found(
+        series_id=np.zeros(n_found_max, dtype=np.int64),
+        epoch_minute=np.zeros(n_found_max, dtype=np.int64),
+        outcome=np.zeros(n_found_max, dtype=np.uint8),
+        agreement=np.zeros(n_found_max, dtype=np.int32),
+        group=np.zeros(n_found_max, dtype=np.int32),
+        progress=np.zeros(PROGRESS_SIZE, dtype=np.int64),
+        words=np.zeros((3, n_words), dtype=np.uint64),
+        groups_now=np.zeros(n_groupings, dtype=np.int32),
+    )
