@@ -22,13 +22,14 @@ class BearerAuth:
 
     Args:
         settings: The tokens, and the file of more; the file is read again when it changes.
+        source: The part of the configuration that names them, for errors.
         clock_s: Monotonic seconds.
 
     Raises:
         ConfigError: The file cannot be read, or there is no token at all.
     """
 
-    def __init__(self, settings: BearerSettings, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, settings: BearerSettings, source: str, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         paths = () if settings.tokens_file is None else (settings.tokens_file,)
         self._files = WatchedFiles(paths, settings.reload_interval_s, clock_s)
@@ -36,9 +37,9 @@ class BearerAuth:
             self._digests = self._read()
         except OSError as error:
             problem = ConfigProblem("auth.tokens_file", f"cannot read {error.filename}: {error.strerror}")
-            raise ConfigError("receivers.otlp", [problem]) from error
+            raise ConfigError(source, [problem]) from error
         if not self._digests:
-            raise ConfigError("receivers.otlp", [ConfigProblem("auth", "there is no token")])
+            raise ConfigError(source, [ConfigProblem("auth", "there is no token")])
 
     def check(self, authorization: str) -> None:
         """Check the value of the header or metadata `authorization`; empty if there is none.

@@ -2,11 +2,15 @@
 
 import asyncio
 import errno
+import ipaddress
+import logging
 import os
 import socket
 from dataclasses import dataclass
 
 from otel_sla.errors import ListenError
+
+_log = logging.getLogger(__name__)
 
 _BACKLOG = 1024
 # A name such as localhost may have an address of a family that this machine does not run.
@@ -85,6 +89,18 @@ def close_sockets(sockets: list[socket.socket]) -> None:
 def addresses_of(sockets: list[socket.socket]) -> list[Address]:
     """Tell where they listen."""
     return [Address(opened.family, *opened.getsockname()[:2]) for opened in sockets]
+
+
+def warn_if_open(addresses: list[Address], source: str, *, is_guarded: bool) -> None:
+    """Write one warning if others than this machine can send here and nothing stops them."""
+    beyond = [str(address) for address in addresses if not ipaddress.ip_address(address.host).is_loopback]
+    if beyond and not is_guarded:
+        _log.warning(
+            "%s: anybody who reaches %s can send spans; set tls.client_ca_file or auth, or listen on localhost",
+            source,
+            ", ".join(beyond),
+            extra={"action": "endpoint_open"},
+        )
 
 
 def _listen(family: socket.AddressFamily, host: str, port: int, *, is_needed: bool) -> socket.socket | None:

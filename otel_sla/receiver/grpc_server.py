@@ -14,11 +14,13 @@ from grpc_health.v1.health import aio as health
 
 from otel_sla.errors import DecodeError, ListenError, Overloaded
 from otel_sla.receiver.accounting import Accountant, Receipt
-from otel_sla.receiver.endpoint import addresses_of, close_sockets, open_sockets
+from otel_sla.receiver.auth import BearerAuth
+from otel_sla.receiver.endpoint import addresses_of, close_sockets, open_sockets, warn_if_open
 from otel_sla.receiver.in_flight import Held, InFlight, Intake
 from otel_sla.receiver.response import encode_protobuf
-from otel_sla.receiver.settings import BYTES_PER_MIB, GrpcServerSettings
+from otel_sla.receiver.settings import BYTES_PER_MIB, GRPC_SOURCE, GrpcServerSettings
 from otel_sla.receiver.status import BodyTimeout, refusal_of
+from otel_sla.receiver.tls import ServerTls
 
 TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 _READ_SIZE_BYTES_MIN = 64 * 1024  # Held at least while a body is read: about what HTTP/2 lets arrive unasked.
@@ -32,6 +34,9 @@ class GrpcServer:
         settings: What the configuration says.
         accountant: Counts the requests.
         in_flight: The limit on bytes, shared with the HTTP server.
+
+    Raises:
+        ConfigError: The tokens or the certificates cannot be read.
     """
 
     def __init__(self, settings: GrpcServerSettings, accountant: Accountant, in_flight: InFlight) -> None:
@@ -40,6 +45,8 @@ class GrpcServer:
         self._in_flight = in_flight
         self._slow_size_bytes = min(settings.max_recv_msg_size_mib * BYTES_PER_MIB, in_flight.size_bytes_max)
         self._read_size_bytes = _READ_SIZE_BYTES_MIN  # What the recent bodies needed.
+        self._auth = None if settings.auth is None else BearerAuth(settings.auth, GRPC_SOURCE)
+        self._tls = None if settings.tls is None else ServerTls(settings.tls, GRPC_SOURCE)
         self._health = health.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self.answers: Counter[str] = Counter()  # By the name of the gRPC status code.
@@ -83,9 +90,13 @@ class GrpcServer:
         sockets = await open_sockets(self._settings.endpoint, "gRPC")
         addresses = addresses_of(sockets)
         close_sockets(sockets)
+        warn_if_open(addresses, GRPC_SOURCE, is_guarded=bool(self._settings.tls or self._settings.auth))
         try:
             for address in addresses:
-                server.add_insecure_port(str(address))
+                if self._tls is None:
+                    server.add_insecure_port(str(address))
+                else:
+                    server.add_secure_port(str(address), self._tls.grpc_credentials())
         except RuntimeError as error:
             raise ListenError(f"cannot listen on {self._settings.endpoint} (gRPC): {error}") from error
         return addresses[0].port
@@ -101,6 +112,8 @@ class GrpcServer:
         return encode_protobuf(receipt)
 
     async def _receive(self, context: grpc.aio.ServicerContext) -> Receipt:
+        if self._auth is not None:
+            self._auth.check(str(dict(context.invocation_metadata() or ()).get("authorization", "")))
         with self._in_flight.hold(min(self._read_size_bytes, self._slow_size_bytes)) as held:
             body = await _BodyReader(context, held, self._slow_size_bytes).read(self._settings.body_timeout_s)
             # Forgets slowly, so that one small body among large ones does not let too many in.

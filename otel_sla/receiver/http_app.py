@@ -18,7 +18,7 @@ from otel_sla.receiver.http_body import Receive, SenderGone, check_content_lengt
 from otel_sla.receiver.in_flight import Held, InFlight, Intake
 from otel_sla.receiver.json_traces import convert_json, estimate_size_bytes
 from otel_sla.receiver.response import encode_json, encode_protobuf
-from otel_sla.receiver.settings import BYTES_PER_MIB, HttpServerSettings
+from otel_sla.receiver.settings import BYTES_PER_MIB, HTTP_SOURCE, HttpServerSettings
 from otel_sla.receiver.status import (
     BodyTimeout,
     MethodNotAllowed,
@@ -89,7 +89,7 @@ class HttpApp:
         self._in_flight = in_flight
         self._intake = Intake(accountant)
         self._probes = probes
-        self._auth = None if settings.auth is None else BearerAuth(settings.auth)
+        self._auth = None if settings.auth is None else BearerAuth(settings.auth, HTTP_SOURCE)
         self._cors = None if settings.cors is None else Cors(settings.cors)
         self.answers: Counter[int] = Counter()  # To requests on the traces' path, by HTTP status.
 

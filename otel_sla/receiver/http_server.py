@@ -5,6 +5,7 @@ uvicorn's own server is left out: it polls for its end, and takes no time limit 
 
 import asyncio
 import logging
+import socket
 from email.utils import formatdate
 
 import uvicorn
@@ -12,10 +13,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState as UvicornState
 
 from otel_sla.receiver.accounting import Accountant
-from otel_sla.receiver.endpoint import addresses_of, close_sockets, open_sockets
+from otel_sla.receiver.endpoint import addresses_of, close_sockets, open_sockets, warn_if_open
 from otel_sla.receiver.http_app import HttpApp, Probes
 from otel_sla.receiver.in_flight import InFlight
-from otel_sla.receiver.settings import HttpServerSettings
+from otel_sla.receiver.settings import HTTP_SOURCE, HttpServerSettings
+from otel_sla.receiver.tls import ServerTls
 
 _HEADERS_SIZE_BYTES_MAX = 64 * 1024
 _CANCEL_S = 1.0  # For the answers of those that the end of the grace cut off.
@@ -46,6 +48,7 @@ class HttpServer:
     ) -> None:
         self.app = HttpApp(settings, accountant, in_flight, probes)
         self._settings = settings
+        self._tls = None if settings.tls is None else ServerTls(settings.tls, HTTP_SOURCE)
         self._state = _State()
         self._servers: list[asyncio.Server] = []
         self._date_timer: asyncio.TimerHandle | None = None
@@ -59,19 +62,18 @@ class HttpServer:
         Raises:
             ListenError: The endpoint cannot be bound.
         """
-        loop = asyncio.get_running_loop()
         config = _Config(self.app, self._settings)
         sockets = await open_sockets(self._settings.endpoint, "HTTP")
-        port = addresses_of(sockets)[0].port
+        addresses = addresses_of(sockets)
+        warn_if_open(addresses, HTTP_SOURCE, is_guarded=bool(self._settings.tls or self._settings.auth))
         try:
             while sockets:
-                server = await loop.create_server(lambda: _Protocol(config, self._state), sock=sockets[0])
-                self._servers.append(server)
+                self._servers.append(await self._serve(sockets[0], config))
                 sockets.pop(0)
         finally:
             close_sockets(sockets)
         self._refresh_date()
-        return port
+        return addresses[0].port
 
     async def stop(self, grace_s: float) -> None:
         """Take nothing new; give what is under way `grace_s` to finish."""
@@ -91,6 +93,17 @@ class HttpServer:
         if self._date_timer is not None:
             self._date_timer.cancel()
             self._date_timer = None
+
+    async def _serve(self, listening: socket.socket, config: "_Config") -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        if self._tls is None:
+            return await loop.create_server(lambda: _Protocol(config, self._state), sock=listening)
+        return await loop.create_server(
+            lambda: _Protocol(config, self._state),
+            sock=listening,
+            ssl=self._tls.ssl_context(),
+            ssl_handshake_timeout=self._settings.header_timeout_s,
+        )
 
     def _refresh_date(self) -> None:
         self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]

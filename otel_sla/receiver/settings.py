@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 BYTES_PER_MIB = 1024 * 1024
+GRPC_SOURCE = "receivers.otlp.protocols.grpc"  # Where the configuration says so, for errors.
+HTTP_SOURCE = "receivers.otlp.protocols.http"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,7 +107,7 @@ async def served(
     *,
     in_flight_bytes_max: int = 512 * MIB,
     probes: Probes | None = None,
-    **settings: Any,  # noqa: ANN401
+    **settings: object,
 ) -> AsyncIterator[Served]:
     """Serve for the time of a test."""
     in_flight = InFlight(in_flight_bytes_max)

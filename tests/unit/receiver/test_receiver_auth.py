@@ -47,7 +47,7 @@ def is_let_in(auth: BearerAuth, authorization: str) -> bool:
 )
 def test_any_of_the_tokens_lets_in(authorization: str, *, is_valid: bool) -> None:
     """Each token is valid, whole and with the scheme in any case; all else is refused."""
-    auth = BearerAuth(BearerSettings(tokens=("one", "two", "")))
+    auth = BearerAuth(BearerSettings(tokens=("one", "two", "")), "here")
     assert is_let_in(auth, authorization) is is_valid
 
 
@@ -57,7 +57,7 @@ def test_a_rotated_file_is_read_again(tmp_path: Path, caplog: pytest.LogCaptureF
     path = tmp_path / "tokens"
     path.write_text("# rotated weekly\n\nold\nnew  \n")
     clock = Clock()
-    auth = BearerAuth(BearerSettings(tokens=("fixed",), tokens_file=path, reload_interval_s=10), clock.read)
+    auth = BearerAuth(BearerSettings(tokens=("fixed",), tokens_file=path, reload_interval_s=10), "here", clock.read)
     assert all(is_let_in(auth, f"Bearer {token}") for token in ("fixed", "old", "new"))
     path.write_text("newer token file\n")
     clock.now_s = 9.9
@@ -78,7 +78,7 @@ def test_an_emptied_file_locks_nobody_out(tmp_path: Path) -> None:
     path = tmp_path / "tokens"
     path.write_text("old")
     clock = Clock()
-    auth = BearerAuth(BearerSettings(tokens_file=path), clock.read)
+    auth = BearerAuth(BearerSettings(tokens_file=path), "here", clock.read)
     path.write_text("# nothing")
     clock.now_s = 60
     assert is_let_in(auth, "Bearer old")
@@ -86,10 +86,10 @@ def test_an_emptied_file_locks_nobody_out(tmp_path: Path) -> None:
 
 def test_no_token_at_all_is_a_config_error(tmp_path: Path) -> None:
     """A missing file, or no token anywhere, is told at the start."""
-    with pytest.raises(ConfigError, match=r"cannot read .*missing: No such file"):
-        BearerAuth(BearerSettings(tokens_file=tmp_path / "missing"))
+    with pytest.raises(ConfigError, match=r"here: auth.tokens_file: cannot read .*missing: No such file"):
+        BearerAuth(BearerSettings(tokens_file=tmp_path / "missing"), "here")
     with pytest.raises(ConfigError, match="there is no token"):
-        BearerAuth(BearerSettings(tokens=("",)))
+        BearerAuth(BearerSettings(tokens=("",)), "here")
 
 
 def test_tokens_are_not_shown() -> None:

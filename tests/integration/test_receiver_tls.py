@@ -1,0 +1,314 @@
+"""TLS, mTLS and bearer tokens with real clients: what gets in, what does not, and certificates that are rotated."""
+
+import asyncio
+import http.client
+import logging
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import trustme
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from receiver_parts import LOOPS, FakeAccountant, run_on
+
+from otel_sla.errors import ConfigError
+from otel_sla.receiver.grpc_server import TRACE_SERVICE, GrpcServer
+from otel_sla.receiver.http_app import PROTOBUF, Probes
+from otel_sla.receiver.http_server import HttpServer
+from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.settings import BearerSettings, GrpcServerSettings, HttpServerSettings, TlsSettings
+from otel_sla.receiver.tls import ServerTls
+
+EXPORT = f"/{TRACE_SERVICE}/Export"
+BODY = b"\x0a\x00"
+PROBES = Probes(not_ready_reason=lambda: "")
+IN_FLIGHT_BYTES_MAX = 1 << 28
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+Serve = Callable[..., AbstractAsyncContextManager[int]]
+Kind = tuple[Serve, Callable[..., Coroutine[Any, Any, bool]]]
+
+
+@pytest.fixture(params=list(LOOPS))
+def run(request: pytest.FixtureRequest) -> Run:
+    """Run a test's coroutine on each kind of event loop."""
+    return lambda main: run_on(request.param, main)
+
+
+@pytest.fixture(scope="module")
+def authorities() -> list[trustme.CA]:
+    """Two certificate authorities that know nothing of each other."""
+    return [trustme.CA(), trustme.CA()]
+
+
+class Files:
+    """A server's PEM files, written by a CA."""
+
+    def __init__(self, folder: Path, ca: trustme.CA, client_ca: trustme.CA | None = None) -> None:
+        self.settings = TlsSettings(
+            cert_file=folder / "cert.pem",
+            key_file=folder / "key.pem",
+            client_ca_file=None if client_ca is None else folder / "client-ca.pem",
+            reload_interval_s=0,
+        )
+        self.write(ca, client_ca)
+
+    def write(self, ca: trustme.CA, client_ca: trustme.CA | None = None) -> None:
+        """Put another certificate in place."""
+        issued = ca.issue_cert("localhost", "127.0.0.1")
+        self.settings.cert_file.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        self.settings.key_file.write_bytes(issued.private_key_pem.bytes())
+        if client_ca is not None:
+            assert self.settings.client_ca_file is not None
+            self.settings.client_ca_file.write_bytes(client_ca.cert_pem.bytes())
+
+
+@asynccontextmanager
+async def serve_grpc(accountant: FakeAccountant, **settings: object) -> AsyncIterator[int]:
+    """Serve gRPC for the time of a test."""
+    wanted = GrpcServerSettings(**{"endpoint": "127.0.0.1:0", **settings})
+    server = GrpcServer(wanted, accountant, InFlight(IN_FLIGHT_BYTES_MAX))
+    port = await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(0)
+
+
+@asynccontextmanager
+async def serve_http(accountant: FakeAccountant, **settings: object) -> AsyncIterator[int]:
+    """Serve HTTP for the time of a test."""
+    wanted = HttpServerSettings(**{"endpoint": "127.0.0.1:0", **settings})
+    server = HttpServer(wanted, accountant, InFlight(IN_FLIGHT_BYTES_MAX), PROBES)
+    port = await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(0)
+
+
+async def send_grpc(port: int, server_ca: trustme.CA, client: trustme.LeafCert | None = None) -> bool:
+    """Send one request on a new connection; tell whether it was answered."""
+    key = None if client is None else client.private_key_pem.bytes()
+    chain = None if client is None else b"".join(blob.bytes() for blob in client.cert_chain_pems)
+    credentials = grpc.ssl_channel_credentials(server_ca.cert_pem.bytes(), key, chain)
+    async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
+        try:
+            return await channel.unary_unary(EXPORT)(BODY) == b""
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            return False
+
+
+async def send_http(port: int, server_ca: trustme.CA, client: trustme.LeafCert | None = None) -> bool:
+    """Send one request on a new connection; tell whether it was answered."""
+    context = ssl.create_default_context()
+    server_ca.configure_trust(context)
+    if client is not None:
+        client.configure_cert(context)
+
+    def send() -> bool:
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=30, context=context)
+        try:
+            connection.request("POST", "/v1/traces", BODY, {"content-type": PROTOBUF})
+            return connection.getresponse().status == 200
+        except (ssl.SSLError, ConnectionError):
+            return False
+        finally:
+            connection.close()
+
+    return await asyncio.to_thread(send)
+
+
+KINDS = [pytest.param((serve_grpc, send_grpc), id="gRPC"), pytest.param((serve_http, send_http), id="HTTP")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tls_serves_those_who_trust_it(run: Run, kind: Kind, tmp_path: Path, authorities: list[trustme.CA]) -> None:
+    """A sender that trusts the server's CA is counted; one that trusts another is not; nor is one without TLS."""
+    serve, send = kind
+    ca, other_ca = authorities
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with serve(accountant, tls=Files(tmp_path, ca).settings) as port:
+            assert await send(port, ca)
+            assert not await send(port, other_ca)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"POST /v1/traces HTTP/1.1\r\n\r\n")
+            assert b"HTTP/1.1" not in await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            assert accountant.bodies == [BODY]
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rotated_certificate_is_served_without_a_restart(
+    run: Run,
+    kind: Kind,
+    tmp_path: Path,
+    authorities: list[trustme.CA],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """New connections get the new certificate; a half-written one, or none, leaves the former in use."""
+    serve, send = kind
+    ca, other_ca = authorities
+    caplog.set_level(logging.INFO, "otel_sla")
+
+    async def main() -> None:
+        files = Files(tmp_path, ca)
+        async with serve(FakeAccountant(), tls=files.settings) as port:
+            assert await send(port, ca)
+            files.write(other_ca)
+            assert await send(port, other_ca)
+            assert not await send(port, ca)
+            new_key = ca.issue_cert("localhost").private_key_pem.bytes()
+            files.settings.key_file.write_bytes(new_key)
+            assert await send(port, other_ca)
+            files.settings.cert_file.unlink()
+            assert await send(port, other_ca)
+
+    run(main())
+    actions = [record.action for record in caplog.records]
+    assert actions == ["tls_reloaded", "tls_not_reloaded", "tls_not_reloaded"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mtls_takes_those_whose_ca_is_current(
+    run: Run,
+    kind: Kind,
+    tmp_path: Path,
+    authorities: list[trustme.CA],
+) -> None:
+    """With a client CA one of its certificates is needed; once it is rotated, those of the former are not taken."""
+    serve, send = kind
+    ca, other_ca = authorities
+    client, other_client = ca.issue_cert("sender"), other_ca.issue_cert("sender")
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        files = Files(tmp_path, ca, client_ca=ca)
+        async with serve(accountant, tls=files.settings) as port:
+            assert await send(port, ca, client)
+            assert not await send(port, ca)
+            assert not await send(port, ca, other_client)
+            files.write(ca, client_ca=other_ca)
+            assert await send(port, ca, other_client)
+            assert not await send(port, ca, client)
+            assert len(accountant.bodies) == 2
+
+    run(main())
+
+
+def test_grpc_senders_need_a_token_before_their_body_is_read(run: Run) -> None:
+    """No or a wrong token is UNAUTHENTICATED while the body is still to come; each valid one is taken."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with serve_grpc(accountant, auth=BearerSettings(tokens=("old", "new"))) as port:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                for metadata in ((), (("authorization", "Bearer other"),)):
+                    call = channel.stream_unary(EXPORT)(metadata=metadata)  # Nothing is ever written.
+                    assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+                for token in ("old", "new"):
+                    metadata = (("authorization", f"Bearer {token}"),)
+                    assert await channel.unary_unary(EXPORT)(BODY, metadata=metadata) == b""
+            assert accountant.bodies == [BODY, BODY]
+
+    run(main())
+
+
+def test_the_sdk_sends_over_mtls_with_a_token(run: Run, tmp_path: Path, authorities: list[trustme.CA]) -> None:
+    """The Python SDK's exporter with certificate and token, all at once."""
+    ca, client_ca = authorities
+    client = client_ca.issue_cert("sender")
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        files = Files(tmp_path, ca, client_ca)
+        async with serve_grpc(accountant, tls=files.settings, auth=BearerSettings(tokens=("t",))) as port:
+
+            def send() -> None:
+                chain = b"".join(blob.bytes() for blob in client.cert_chain_pems)
+                exporter = OTLPSpanExporter(
+                    endpoint=f"https://127.0.0.1:{port}",
+                    credentials=grpc.ssl_channel_credentials(
+                        ca.cert_pem.bytes(), client.private_key_pem.bytes(), chain
+                    ),
+                    headers={"authorization": "Bearer t"},
+                )
+                provider = TracerProvider(shutdown_on_exit=False)
+                provider.add_span_processor(SimpleSpanProcessor(exporter))
+                with provider.get_tracer("t").start_as_current_span("GET /"):
+                    pass
+                provider.shutdown()
+
+            await asyncio.to_thread(send)
+            assert len(accountant.bodies) == 1
+
+    run(main())
+
+
+def test_a_silent_connection_is_closed(run: Run, tmp_path: Path, authorities: list[trustme.CA]) -> None:
+    """A connection that never gets to its TLS handshake is closed in time, by both servers."""
+    tls = Files(tmp_path, authorities[0]).settings
+
+    async def main() -> None:
+        async with (
+            serve_grpc(FakeAccountant(), tls=tls, handshake_timeout_s=0.1) as grpc_port,
+            serve_http(FakeAccountant(), tls=tls, header_timeout_s=0.1) as http_port,
+        ):
+            for port in (grpc_port, http_port):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                assert await reader.read() == b""
+                writer.close()
+                await writer.wait_closed()
+
+    run(main())
+
+
+def test_unusable_files_are_a_config_error(tmp_path: Path, authorities: list[trustme.CA]) -> None:
+    """A missing file, and a key that is not the certificate's, are told at the start, in one line that names them."""
+    settings = Files(tmp_path, authorities[0]).settings
+    settings.key_file.write_bytes(authorities[0].issue_cert("x").private_key_pem.bytes())
+    with pytest.raises(ConfigError, match="here: tls: certificate and key cannot be used: KEY_VALUES_MISMATCH"):
+        ServerTls(settings, "here")
+    settings.cert_file.unlink()
+    with pytest.raises(ConfigError, match=r"here: tls: cannot read .*cert.pem: No such file or directory"):
+        ServerTls(settings, "here")
+
+
+@pytest.mark.parametrize("serve", [serve_grpc, serve_http])
+@pytest.mark.parametrize(
+    ("settings", "is_warned"),
+    [
+        ({"endpoint": "0.0.0.0:0"}, True),
+        ({"endpoint": "0.0.0.0:0", "auth": BearerSettings(tokens=("t",))}, False),
+        ({}, False),
+    ],
+)
+def test_an_open_endpoint_is_told_once(
+    run: Run,
+    serve: Serve,
+    settings: dict[str, object],
+    caplog: pytest.LogCaptureFixture,
+    *,
+    is_warned: bool,
+) -> None:
+    """Listening beyond this machine with neither TLS nor token is one warning at the start."""
+
+    async def main() -> None:
+        async with serve(FakeAccountant(), **settings):
+            pass
+
+    run(main())
+    assert [record.action for record in caplog.records] == ["endpoint_open"] * is_warned
