@@ -87,8 +87,6 @@ _MESSAGES: Mapping[str, Callable[[Any, Mapping[str, Any]], str]] = {
 def _unknown_key(loc: Loc, model: type[BaseModel]) -> str:
     key = str(loc[-1])
     section = _section_at(model, loc[:-1])
-    if section is None:
-        return "is no key that is known"
     known = list(section.model_fields)
     near = get_close_matches(key.lower(), known, n=1, cutoff=0.6)
     if near:
@@ -99,18 +97,17 @@ def _unknown_key(loc: Loc, model: type[BaseModel]) -> str:
     return f"is no key that is known; known are {', '.join(known)}"
 
 
-def _section_at(model: type[BaseModel], loc: Loc) -> type[BaseModel] | None:
+def _section_at(model: type[BaseModel], loc: Loc) -> type[BaseModel]:
     here: Any = model
     for part in loc:
         if isinstance(here, type) and issubclass(here, BaseModel):
-            if part not in here.model_fields:
-                return None
             here = _plain_type(here.model_fields[str(part)].annotation)
         else:
             # A list's items, or a mapping's values.
-            arguments = [argument for argument in get_args(here) if argument is not Ellipsis]
-            here = _plain_type(arguments[-1]) if arguments else None
-    return here if isinstance(here, type) and issubclass(here, BaseModel) else None
+            here = _plain_type([argument for argument in get_args(here) if argument is not Ellipsis][-1])
+    section: type[BaseModel] = here
+    assert issubclass(section, BaseModel), "only sections refuse keys"
+    return section
 
 
 def _plain_type(annotation: Any) -> Any:  # noqa: ANN401 - any annotation.

@@ -108,13 +108,13 @@ def test_validate_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("command", ["run", "validate", "report"])
 def test_a_wrong_configuration_exits_with_2(tmp_path: Path, command: str) -> None:
     """Two mistakes in a file: one line each on standard error, exit code 2, no traceback."""
-    path = write(tmp_path / "bad.yaml", "processor: {series_max: 0}\nrecievers: {}\n")
+    path = write(tmp_path / "bad.yaml", "processor: {series_max: 0}\nreceiverz: {}\n")
     result = invoke(command, "--config", path)
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.splitlines() == [
         f"otel-sla: error: {path}: processor.series_max: must be at least 1, not 0 (line 1)",
-        f"otel-sla: error: {path}: recievers: is no key that is known; did you mean 'receivers'? (line 2)",
+        f"otel-sla: error: {path}: receiverz: is no key that is known; did you mean 'receivers'? (line 2)",
     ]
 
 
@@ -179,9 +179,9 @@ def test_a_file_that_cannot_be_written_is_told(config: Path, tmp_path: Path) -> 
 
 def test_an_unknown_agreement_is_told_with_the_nearest(config: Path) -> None:
     """A misspelt agreement: exit code 2 and the one that was meant; a far one: those that there are."""
-    near = invoke("report", "-c", config, "--agreement", "defalt")
+    near = invoke("report", "-c", config, "--agreement", "defaultt")
     assert near.exit_code == 2
-    assert "there is no agreement 'defalt'; did you mean 'default'?" in near.stderr
+    assert "there is no agreement 'defaultt'; did you mean 'default'?" in near.stderr
     far = invoke("report", "-c", config, "--agreement", "zzz")
     assert "there is no agreement 'zzz'; the configuration has 'default'" in far.stderr
 

@@ -69,6 +69,7 @@ def nested(path: str, value: str) -> str:
         (f"{GRPC}.auth", "{}", "needs tokens, tokens_file, or both"),
         (f"{GRPC}.auth", "{tokens: []}", "needs tokens, tokens_file, or both"),
         (f"{GRPC}.auth", "5", "must be a mapping of keys to values, not '5'"),
+        ("receivers.otlp.protocols", "grpc", "must be a mapping of keys to values, not 'grpc'"),
         (f"{HTTP}.traces_url_path", "v1/traces", "must match ^/[^?#]*$, not 'v1/traces'"),
         (f"{HTTP}.cors.max_age", "-1", "must be at least 0, not -1"),
         ("ledger.url", "postgresql://a/b", f"{NO_LEDGER}'postgresql://a/b'"),
@@ -262,7 +263,7 @@ def test_all_problems_are_told_at_once_in_the_files_order(tmp_path: Path) -> Non
     path = tmp_path / "bad.yaml"
     path.write_text(
         "processor: {grace: 2m, late_spans_max: 1m}\n"
-        "recievers: {}\n"
+        "receiverz: {}\n"
         "ledger:\n"
         "  url: ${env:GONE}\n"
         "exporters: {oltp: }\n"
@@ -276,7 +277,7 @@ def test_all_problems_are_told_at_once_in_the_files_order(tmp_path: Path) -> Non
         load_config(path, {})
     assert [str(problem) for problem in raised.value.problems] == [
         "processor.late_spans_max: must not be shorter than grace: 1m is below 2m (line 1)",
-        "recievers: is no key that is known; did you mean 'receivers'? (line 2)",
+        "receiverz: is no key that is known; did you mean 'receivers'? (line 2)",
         "ledger.url: the environment has no variable GONE; ${env:GONE:-…} would give a default (line 4)",
         "exporters.oltp: is no exporter that is known; did you mean 'otlp'? (line 5)",
         "agreements[0].name: is given again in line 7 (line 7)",
