@@ -1,0 +1,128 @@
+"""The one place that decides how kernels are compiled.
+
+Kernels are compiled on first use and kept on disk, so that the next start is warm. Three traps of that cache are met
+here:
+
+- A cached binary does not know whether it was compiled with bounds checks, so `NUMBA_BOUNDSCHECK=1` gets a cache
+  directory of its own; otherwise a fuzz run would silently check nothing.
+- Where neither the package's folder nor a home can be written to, numba refuses to *import* a cached function. There
+  the kernels are compiled anew at each start instead.
+- A callee in another file can change without the caller's cache noticing. Kernels therefore call only kernels of
+  their own file, and the cache directory bears this package's version.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+UInt8Array = NDArray[np.uint8]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_CACHE_VARIABLE = "NUMBA_CACHE_DIR"
+
+
+def _is_writable(directory: Path) -> bool:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            return True
+    except OSError:
+        return False
+
+
+def _choose_cache_directory() -> Path | None:
+    """Give the folder for compiled kernels, or None where nothing can be written."""
+    given = os.environ.get(_CACHE_VARIABLE)
+    if given:
+        base = Path(given)
+    else:
+        home = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("HOME") and f"{os.environ['HOME']}/.cache")
+        if not home:
+            return None
+        base = Path(home) / "otel-sla" / "kernels"
+    if os.environ.get("NUMBA_BOUNDSCHECK", "0") not in {"", "0"}:
+        base = base / "bounds-checked"
+    return base if _is_writable(base) else None
+
+
+CACHE_DIRECTORY = _choose_cache_directory()
+if CACHE_DIRECTORY is not None:
+    os.environ[_CACHE_VARIABLE] = str(CACHE_DIRECTORY)
+
+import numba  # noqa: E402 - reads its environment when imported.
+from llvmlite import ir  # noqa: E402
+from numba.core import types  # noqa: E402
+from numba.extending import intrinsic, overload  # noqa: E402
+
+IS_CHECKED = bool(numba.config.BOUNDSCHECK) or bool(numba.config.DISABLE_JIT)
+
+
+def kernel(function: _Function) -> _Function:
+    """Compile a module-level function over arrays and scalars; releases the GIL while it runs.
+
+    With `NUMBA_DISABLE_JIT=1` it stays plain Python, so that coverage sees inside.
+    """
+    compiled: _Function = numba.njit(nogil=True, cache=CACHE_DIRECTORY is not None)(function)
+    return compiled
+
+
+def inner_kernel(function: _Function) -> _Function:
+    """Compile a function that only kernels of its own file call; kept on disk as part of them.
+
+    Give it scalars and `Buffer`s, no arrays: numba counts the references of an array at each call, which costs more
+    than the work of reading a varint (0.9 against 10 million spans/s in benchmarks/bench_decode.py).
+    """
+    compiled: _Function = numba.njit(nogil=True)(function)
+    return compiled
+
+
+def inlined_kernel(function: _Function) -> _Function:
+    """Compile a small function over arrays into each kernel that calls it, so that no reference is counted."""
+    compiled: _Function = numba.njit(inline="always")(function)
+    return compiled
+
+
+Buffer = UInt8Array | int
+
+
+def buffer_of(array: UInt8Array) -> Buffer:
+    """Give what kernels read bytes from: the array's address, or the array itself where bounds are checked.
+
+    The caller keeps the array alive, and the kernel within its bounds: `make fuzz` runs the same code on the array,
+    with numba's bounds checks on.
+    """
+    if IS_CHECKED:
+        return array
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def byte_at(buffer: Buffer, position: int) -> int:
+    """Read one byte of a buffer, from inside a kernel."""
+    return buffer[position]  # type: ignore[index, return-value]
+
+
+@intrinsic
+def _load_byte(_context: Any, _address: Any, _position: Any) -> Any:  # noqa: ANN401 - numba's own types.
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
+        pointer = builder.inttoptr(builder.add(*arguments), ir.PointerType(ir.IntType(8)))
+        return builder.load(pointer)
+
+    return types.uint8(types.int64, types.int64), generate
+
+
+@overload(byte_at, inline="always")
+def _compile_byte_at(buffer, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001 - numba compares names.
+    if isinstance(buffer, types.Integer):
+        return lambda buffer, position: _load_byte(buffer, position)  # noqa: PLW0108 - numba wants a function.
+    return lambda buffer, position: buffer[position]
+
+
+def is_cache_warm() -> bool:
+    """Whether an earlier start left compiled kernels behind; if not, the first request waits for the compiler."""
+    return CACHE_DIRECTORY is not None and any(CACHE_DIRECTORY.rglob("*.nbi"))
