@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given, settings
@@ -328,7 +329,7 @@ def test_clause_16_events_alone_add_up_to_the_last_world(worlds: list[World]) ->
 @settings(max_examples=200, derandomize=True, deadline=None)
 def test_clause_16_every_told_minute_that_changed_is_named(worlds: list[World]) -> None:
     """A reader that keeps states minute by minute and follows the revisions has the told states."""
-    for old, new in zip(worlds, worlds[1:], strict=False):
+    for old, new in pairwise(worlds):
         states = old.judged.adjusted.tolist()
         for event in tell(SUBJECT, old, new, Cause.LATE_SPANS, 0).events:
             first = event.time_unix_nano // NANOS - MINUTE
