@@ -15,7 +15,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ from llvmlite import ir  # noqa: E402
 from numba.core import types  # noqa: E402
 from numba.extending import intrinsic, overload  # noqa: E402
 
-IS_CHECKED = bool(numba.config.BOUNDSCHECK) or bool(numba.config.DISABLE_JIT)
+IS_CHECKED = any(os.environ.get(name, "0") not in {"", "0"} for name in ("NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"))
 
 
 def kernel(function: _Function) -> _Function:
@@ -67,8 +67,7 @@ def kernel(function: _Function) -> _Function:
 
     With `NUMBA_DISABLE_JIT=1` it stays plain Python, so that coverage sees inside.
     """
-    compiled: _Function = numba.njit(nogil=True, cache=CACHE_DIRECTORY is not None)(function)
-    return compiled
+    return cast(_Function, numba.njit(nogil=True, cache=CACHE_DIRECTORY is not None)(function))
 
 
 def inner_kernel(function: _Function) -> _Function:
@@ -77,14 +76,12 @@ def inner_kernel(function: _Function) -> _Function:
     Give it scalars and `Buffer`s, no arrays: numba counts the references of an array at each call, which costs more
     than the work of reading a varint (0.9 against 10 million spans/s in benchmarks/bench_decode.py).
     """
-    compiled: _Function = numba.njit(nogil=True)(function)
-    return compiled
+    return cast(_Function, numba.njit(nogil=True)(function))
 
 
 def inlined_kernel(function: _Function) -> _Function:
     """Compile a small function over arrays into each kernel that calls it, so that no reference is counted."""
-    compiled: _Function = numba.njit(inline="always")(function)
-    return compiled
+    return cast(_Function, numba.njit(inline="always")(function))
 
 
 Buffer = UInt8Array | int
@@ -104,7 +101,7 @@ def buffer_of(array: UInt8Array) -> Buffer:
 
 def byte_at(buffer: Buffer, position: int) -> int:
     """Read one byte of a buffer, from inside a kernel."""
-    return buffer[position]  # type: ignore[index, return-value]
+    return int(cast(UInt8Array, buffer)[position])
 
 
 @intrinsic
@@ -119,7 +116,7 @@ def _load_byte(_context: Any, _address: Any, _position: Any) -> Any:  # noqa: AN
 @overload(byte_at, inline="always")
 def _compile_byte_at(buffer, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001 - numba compares names.
     if isinstance(buffer, types.Integer):
-        return lambda buffer, position: _load_byte(buffer, position)  # noqa: PLW0108 - numba wants a function.
+        return lambda buffer, position: _load_byte(buffer, position)  # type: ignore[call-arg]  # noqa: PLW0108 - numba wants a function.
     return lambda buffer, position: buffer[position]
 
 
