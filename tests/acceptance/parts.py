@@ -239,8 +239,9 @@ class LoggedProcess:
             self._close()
 
     def kill(self) -> None:
-        """SIGKILL: the process gets no word in."""
-        assert self._process is not None, "not started"
+        """SIGKILL: the process gets no word in. Nothing happens to one that has ended or was not started."""
+        if self._process is None:
+            return
         self._process.kill()
         self._process.wait()
         self._close()
@@ -261,6 +262,8 @@ class LoggedProcess:
     ) -> None:
         if self.is_running:
             self.stop()
+        else:
+            self.kill()
 
 
 class CollectorProcess(LoggedProcess):
