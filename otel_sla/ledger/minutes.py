@@ -41,11 +41,10 @@ _ONE_SERIES = """
     SELECT epoch_minute, series_id, succeeded, failed, invalid
     FROM minute CROSS JOIN counts ON epoch_minute = number AND series_id = ?
 """
-_PACKED = """
-    SELECT packed_id, counts FROM packed WHERE {condition} UNION ALL
-    SELECT packed_id, counts FROM packing WHERE {condition}
+_PACKED_RANGE = """
+    SELECT packed_id, counts FROM packed WHERE packed_id >= ?1 AND packed_id < ?2 UNION ALL
+    SELECT packed_id, counts FROM packing WHERE packed_id >= ?1 AND packed_id < ?2
 """
-_PACKED_RANGE = _PACKED.format(condition="packed_id >= ?1 AND packed_id < ?2")
 # Packed days looked up in one statement; SQLite takes 999 at least.
 _DAYS_AT_ONCE = 500
 
@@ -164,25 +163,40 @@ def _days(start_minute: int, stop_minute: int) -> tuple[int, int]:
 def _unpacked(connection: sqlite3.Connection, series_id: int, first_day: int, stop_day: int) -> Int64Array:
     """Give the packed part of whole days, int64[3, n_days * 1440], requests."""
     n_days = stop_day - first_day
-    out = np.zeros((N_OUTCOMES, n_days, MINUTES_PER_DAY), dtype=np.int64)
-    for chunk_start in range(first_day, stop_day, _DAYS_AT_ONCE):
-        keys = [packed_id(day, series_id) for day in range(chunk_start, min(chunk_start + _DAYS_AT_ONCE, stop_day))]
-        marks = ",".join(f"?{place + 1}" for place in range(len(keys)))
-        blobs = connection.execute(_PACKED.format(condition=f"packed_id IN ({marks})"), keys).fetchall()
-        # Mostly each day has one blob; one with late counts has a second in `packing`, which is added.
-        chosen = dict(blobs)
-        _add_days(out, chosen, first_day)
-        _add_days(out, {key: blob for key, blob in blobs if chosen[key] is not blob}, first_day)
+    finished = _blobs(connection, "packed", series_id, first_day, stop_day)
+    # Only the last days are being filled; looking for all of them would take as long as reading the finished ones.
+    (oldest,) = connection.execute("SELECT min(packed_id) FROM packing").fetchone()
+    filling_day = stop_day if oldest is None else max(first_day, oldest >> _SERIES_BITS)
+    filling = _blobs(connection, "packing", series_id, filling_day, stop_day)
+    if len(finished) == n_days:
+        out = np.empty((N_OUTCOMES, n_days, MINUTES_PER_DAY), dtype=np.int64)
+        unpack_days([blob for _, blob in finished], out)
+    else:
+        out = np.zeros((N_OUTCOMES, n_days, MINUTES_PER_DAY), dtype=np.int64)
+        _add_days(out, finished, first_day)
+    _add_days(out, filling, first_day)
     return out.reshape(N_OUTCOMES, n_days * MINUTES_PER_DAY)
 
 
-def _add_days(out: Int64Array, blobs: dict[int, bytes], first_day: int) -> None:
-    if not blobs:
+def _blobs(
+    connection: sqlite3.Connection, table: str, series_id: int, first_day: int, stop_day: int
+) -> list[tuple[int, bytes]]:
+    found: list[tuple[int, bytes]] = []
+    for chunk_start in range(first_day, stop_day, _DAYS_AT_ONCE):
+        keys = [packed_id(day, series_id) for day in range(chunk_start, min(chunk_start + _DAYS_AT_ONCE, stop_day))]
+        marks = ",".join("?" * len(keys))
+        # The list is looked up in the order of its keys.
+        sql = f"SELECT packed_id, counts FROM {table} WHERE packed_id IN ({marks}) ORDER BY packed_id"  # noqa: S608
+        found += connection.execute(sql, keys).fetchall()
+    return found
+
+
+def _add_days(out: Int64Array, found: list[tuple[int, bytes]], first_day: int) -> None:
+    if not found:
         return
-    days = [(key >> _SERIES_BITS) - first_day for key in blobs]
-    counts = np.empty((N_OUTCOMES, len(days), MINUTES_PER_DAY), dtype=np.int64)
-    unpack_days(list(blobs.values()), counts)
-    out[:, days] += counts
+    counts = np.empty((N_OUTCOMES, len(found), MINUTES_PER_DAY), dtype=np.int64)
+    unpack_days([blob for _, blob in found], counts)
+    out[:, [(key >> _SERIES_BITS) - first_day for key, _ in found]] += counts
 
 
 def _open_rows(

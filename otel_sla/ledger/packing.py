@@ -1,50 +1,51 @@
 """A series' day of counts as one small blob.
 
-Counts change little from minute to minute, and failures are rare. So each outcome's 1,440 counts are kept as the
-distance to their smallest one, or as the steps from minute to minute, whichever is narrower, in as many half bytes
-as the widest needs. A column of mostly equal values is deflated as well; noise is not, because inflating it would cost
-more time than all the rest of reading a month (`benchmarks/ledger.py`).
+Counts change little from minute to minute, and failures are rare. So each outcome's 1,440 counts are kept in the
+smallest of three forms: as the distance to their smallest one, as the steps from minute to minute, or, when most
+minutes hold the smallest count, as a list of the others. Numbers take as many half bytes as the widest one needs.
+General compression would save a fifth of that and take three times as long to read (`benchmarks/ledger.py`).
 
 Dimensions:
     n_days: days asked for.
 """
 
-import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from otel_sla.errors import LedgerCorrupt
-from otel_sla.spans.columns import BoolArray, Int64Array, UInt8Array
+from otel_sla.spans.columns import BoolArray, Int64Array
 
 MINUTES_PER_DAY = 1440
-_HALF_DAY = MINUTES_PER_DAY // 2
 N_OUTCOMES = 3
+_HALF_DAY = MINUTES_PER_DAY // 2
 _FORMAT = 1
-_DEFLATE_LEVEL = 6
-# Deflated only if that leaves at most this share: it costs some 10 us per column and day to inflate.
-_DEFLATED_SHARE_MAX = 0.33
+
+_DISTANCES, _STEPS, _EXCEPTIONS = 0, 1, 2
+# Half bytes of a number: the whole ones are little-endian integers, 1 is two numbers to the byte, 3 is 2 and 1.
+_WIDTHS = (0, 1, 2, 3, 4, 8, 16)
+_WHOLE = {2: "<u1", 4: "<u2", 8: "<u4", 16: "<u8"}
+_PLACE_SIZE = 2  # Bytes; the minute of the day of an exception.
 
 _HEADER = np.dtype(
     [
         ("format", "u1"),
-        ("half_bytes", "u1", (N_OUTCOMES,)),  # Width of a number; 0: all numbers are 0.
-        ("is_steps", "u1", (N_OUTCOMES,)),  # Numbers are steps from minute to minute instead of counts.
-        ("is_deflated", "u1", (N_OUTCOMES,)),
-        ("size", "<u2", (N_OUTCOMES,)),  # Bytes of the column, as stored.
-        ("first", "<i8", (N_OUTCOMES,)),  # Added to every count.
-        ("step", "<i8", (N_OUTCOMES,)),  # Added to every step.
+        ("form", "u1", (N_OUTCOMES,)),
+        ("width", "u1", (N_OUTCOMES,)),  # One of _WIDTHS.
+        ("size", "<u2", (N_OUTCOMES,)),  # Bytes of the column.
+        ("first", "<i8", (N_OUTCOMES,)),  # The smallest count; of steps, the first count.
+        ("step", "<i8", (N_OUTCOMES,)),  # The smallest step.
     ]
 )
 
 
-def pack_day(counts: Int64Array, *, is_final: bool = True) -> bytes:
+def pack_day(counts: Int64Array) -> bytes:
     """Pack one day.
 
     Args:
         counts: int64[3, 1440], requests. Not negative.
-        is_final: Take the time to deflate.
     """
     assert counts.shape == (N_OUTCOMES, MINUTES_PER_DAY), f"a day has 3 x 1440 counts, not {counts.shape}"
     assert counts.min() >= 0, "a count below zero"
@@ -52,25 +53,11 @@ def pack_day(counts: Int64Array, *, is_final: bool = True) -> bytes:
     header["format"] = _FORMAT
     columns = []
     for outcome in range(N_OUTCOMES):
-        column = counts[outcome]
-        first, step = int(column.min()), 0
-        numbers = column - first
-        steps = np.diff(column, prepend=column[0])
-        if (int(steps.max()) - int(steps.min())).bit_length() < int(numbers.max()).bit_length():
-            first, step = int(column[0]), int(steps.min())
-            numbers = steps - step
-            header["is_steps"][0, outcome] = 1
-        half_bytes = -(-int(numbers.max()).bit_length() // 4)
-        stored = _to_half_bytes(numbers, half_bytes)
-        deflated = zlib.compress(stored, _DEFLATE_LEVEL, wbits=-zlib.MAX_WBITS) if is_final else stored
-        if len(deflated) < len(stored) * _DEFLATED_SHARE_MAX:
-            stored = deflated
-            header["is_deflated"][0, outcome] = 1
-        header["half_bytes"][0, outcome] = half_bytes
-        header["size"][0, outcome] = len(stored)
-        header["first"][0, outcome] = first
-        header["step"][0, outcome] = step
-        columns.append(stored)
+        column = _smallest(counts[outcome])
+        for name in ("form", "width", "first", "step"):
+            header[name][0, outcome] = getattr(column, name)
+        header["size"][0, outcome] = len(column.stored)
+        columns.append(column.stored)
     return b"".join((header.tobytes(), *columns))
 
 
@@ -85,84 +72,110 @@ def unpack_days(blobs: Sequence[bytes], out: Int64Array) -> None:
         LedgerCorrupt: A blob was not made by `pack_day`.
     """
     assert out.shape == (N_OUTCOMES, len(blobs), MINUTES_PER_DAY), f"no room for {len(blobs)} days in {out.shape}"
-    if not blobs:
-        return
     try:
         headers = np.frombuffer(b"".join([blob[: _HEADER.itemsize] for blob in blobs]), dtype=_HEADER)
         if len(headers) != len(blobs) or (headers["format"] != _FORMAT).any():
             raise LedgerCorrupt("a packed day is of no known format")
-        _unpack_columns(blobs, headers, out)
-    except (zlib.error, ValueError) as error:
+        starts = np.full(len(blobs), _HEADER.itemsize, dtype=np.int64)
+        for outcome in range(N_OUTCOMES):
+            stops = starts + headers["size"][:, outcome]
+            spans = zip(blobs, starts.tolist(), stops.tolist(), strict=True)
+            stored = [blob[start:stop] for blob, start, stop in spans]
+            _unpack_column(stored, headers, outcome, out[outcome])
+            starts = stops
+    except (ValueError, IndexError, KeyError) as error:
         raise LedgerCorrupt(f"a packed day cannot be read: {error}") from error
 
 
-def _unpack_columns(blobs: Sequence[bytes], headers: NDArray[np.void], out: Int64Array) -> None:
-    starts = np.full(len(blobs), _HEADER.itemsize, dtype=np.int64)
-    for outcome in range(N_OUTCOMES):
-        stops = starts + headers["size"][:, outcome]
-        half_bytes = headers["half_bytes"][:, outcome]
-        is_deflated = headers["is_deflated"][:, outcome]
-        # Days of a month mostly have one width: a handful of array operations instead of a handful for each day.
-        for width in set(half_bytes.tolist()):
-            is_width = half_bytes == width
-            stored = [
-                _inflated(blobs[day][start:stop], deflated)
-                for day, start, stop, deflated in zip(
-                    np.flatnonzero(is_width).tolist(),
-                    starts[is_width].tolist(),
-                    stops[is_width].tolist(),
-                    is_deflated[is_width].tolist(),
-                    strict=True,
-                )
-            ]
-            _put(out[outcome], is_width, _from_half_bytes(b"".join(stored), width, len(stored)))
-        starts = stops
-        steps = headers["is_steps"][:, outcome] != 0
-        if steps.any():
-            _sum_steps(out[outcome], steps, headers["step"][:, outcome])
-        out[outcome] += headers["first"][:, outcome, None]
+@dataclass(frozen=True, slots=True)
+class _Column:
+    form: int
+    width: int
+    first: int
+    step: int
+    stored: bytes
 
 
-def _inflated(stored: bytes, is_deflated: int) -> bytes:
-    return zlib.decompress(stored, wbits=-zlib.MAX_WBITS) if is_deflated else stored
+def _smallest(column: Int64Array) -> _Column:
+    first = int(column.min())
+    distances = column - first
+    width = _width_of(int(distances.max()))
+    places = np.flatnonzero(distances).astype("<u2")
+    whole = max(2, width + (width & 1))
+    if len(places) * (_PLACE_SIZE + whole / 2) < _HALF_DAY * width:
+        values = distances[places].astype(_WHOLE[whole])
+        return _Column(_EXCEPTIONS, whole, first, 0, places.tobytes() + values.tobytes())
+    steps = np.diff(column)
+    step = int(steps.min())
+    steps_width = _width_of(int(steps.max()) - step)
+    if steps_width < width:
+        numbers = np.concatenate((np.zeros(1, dtype=np.int64), steps - step))
+        return _Column(_STEPS, steps_width, int(column[0]), step, _stored(numbers, steps_width))
+    return _Column(_DISTANCES, width, first, 0, _stored(distances, width))
 
 
-def _put(out: Int64Array, is_chosen: BoolArray, numbers: Int64Array | UInt8Array) -> None:
-    if is_chosen.all():
-        out[:] = numbers
-    else:
-        out[is_chosen] = numbers
+def _width_of(number: int) -> int:
+    return next(width for width in _WIDTHS if number < 1 << (4 * width))
 
 
-def _sum_steps(out: Int64Array, is_steps: BoolArray, step: Int64Array) -> None:
-    numbers = out if is_steps.all() else out[is_steps]
-    numbers += step[is_steps, None]
-    numbers[:, 0] = 0  # The first minute's step is from itself.
-    np.cumsum(numbers, axis=1, out=numbers)
-    if numbers is not out:
-        out[is_steps] = numbers
+def _stored(numbers: Int64Array, width: int) -> bytes:
+    if width in _WHOLE:
+        return numbers.astype(_WHOLE[width]).tobytes()
+    # Half bytes: the two halves of the day share a byte, so that each is taken out in one piece.
+    top = (numbers >> (4 * max(width - 1, 0))).astype(np.uint8)
+    halves = (top[:_HALF_DAY] | (top[_HALF_DAY:] << 4)).tobytes()
+    whole = (numbers & 0xFF).astype(np.uint8).tobytes()
+    return {0: b"", 1: halves, 3: whole + halves}[width]
 
 
-def _to_half_bytes(numbers: Int64Array, half_bytes: int) -> bytes:
-    """Store whole bytes, lowest first, each for all minutes; then the odd half byte, two half days in one byte."""
-    planes = [((numbers >> (8 * place)) & 0xFF).astype(np.uint8).tobytes() for place in range(half_bytes // 2)]
-    if half_bytes % 2:
-        top = ((numbers >> (4 * (half_bytes - 1))) & 0xF).astype(np.uint8)
-        planes.append((top[:_HALF_DAY] | (top[_HALF_DAY:] << 4)).tobytes())
-    return b"".join(planes)
+def _unpack_column(stored: list[bytes], headers: NDArray[np.void], outcome: int, out: Int64Array) -> None:
+    # Days of a month mostly have one form: a handful of array operations instead of a handful for each day.
+    forms = headers["form"][:, outcome].astype(np.int64) << 8 | headers["width"][:, outcome]
+    for form_and_width in set(forms.tolist()):
+        form, width = divmod(form_and_width, 1 << 8)
+        is_chosen = forms == form_and_width
+        is_all = bool(is_chosen.all())
+        target = out if is_all else np.empty((int(is_chosen.sum()), MINUTES_PER_DAY), dtype=np.int64)
+        chosen = stored if is_all else _chosen(stored, is_chosen)
+        first, step = (headers[name][is_chosen, outcome, None] for name in ("first", "step"))
+        if form == _EXCEPTIONS:
+            _put_exceptions(chosen, width, first, target)
+        else:
+            numbers = _numbers(b"".join(chosen), width, len(chosen))
+            np.add(numbers, step if form == _STEPS else first, out=target)
+            if form == _STEPS:
+                target[:, :1] = first
+                np.cumsum(target, axis=1, out=target)
+        if not is_all:
+            out[is_chosen] = target
 
 
-def _from_half_bytes(stored: bytes, half_bytes: int, n_days: int) -> Int64Array | UInt8Array:
-    n_bytes = half_bytes // 2
-    planes = np.frombuffer(stored, dtype=np.uint8).reshape(n_days, half_bytes * _HALF_DAY)
-    if half_bytes == 2:
-        return planes
-    numbers = np.zeros((n_days, MINUTES_PER_DAY), dtype=np.int64)
-    for place in range(n_bytes):
-        plane = planes[:, place * MINUTES_PER_DAY : (place + 1) * MINUTES_PER_DAY]
-        numbers |= plane.astype(np.int64) << (8 * place)
-    if half_bytes % 2:
-        top = planes[:, n_bytes * MINUTES_PER_DAY :]
-        numbers[:, :_HALF_DAY] |= (top & 0xF).astype(np.int64) << (8 * n_bytes)
-        numbers[:, _HALF_DAY:] |= (top >> 4).astype(np.int64) << (8 * n_bytes)
+def _chosen(stored: list[bytes], is_chosen: BoolArray) -> list[bytes]:
+    return [stored[place] for place in np.flatnonzero(is_chosen).tolist()]
+
+
+def _put_exceptions(stored: list[bytes], width: int, first: Int64Array, out: Int64Array) -> None:
+    value_size = width // 2
+    sizes = [len(column) // (_PLACE_SIZE + value_size) for column in stored]
+    bounds = list(zip(stored, [_PLACE_SIZE * size for size in sizes], strict=True))
+    places = np.frombuffer(b"".join([column[:bound] for column, bound in bounds]), dtype="<u2")
+    values = np.frombuffer(b"".join([column[bound:] for column, bound in bounds]), dtype=_WHOLE[width])
+    days = np.repeat(np.arange(len(stored)), sizes)
+    out[:] = first
+    out[days, places] += values.astype(np.int64)
+
+
+def _numbers(stored: bytes, width: int, n_days: int) -> NDArray[np.integer]:
+    if width in _WHOLE:
+        numbers = np.frombuffer(stored, dtype=_WHOLE[width]).reshape(n_days, MINUTES_PER_DAY)
+        return numbers.astype(np.int64) if width == max(_WIDTHS) else numbers
+    planes = np.frombuffer(stored, dtype=np.uint8).reshape(n_days, _HALF_DAY * {0: 0, 1: 1, 3: 3}[width])
+    numbers = np.zeros((n_days, MINUTES_PER_DAY), dtype=np.uint16)
+    if width:
+        halves = planes[:, -_HALF_DAY:]
+        np.bitwise_and(halves, 0xF, out=numbers[:, :_HALF_DAY])
+        np.right_shift(halves, 4, out=numbers[:, _HALF_DAY:])
+    if width == 3:
+        numbers <<= 8
+        numbers |= planes[:, :MINUTES_PER_DAY]
     return numbers

@@ -9,7 +9,7 @@ from pathlib import Path
 from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
 from otel_sla.ledger import minutes, rows
 from otel_sla.ledger.connecting import connect_reader, ledger_path
-from otel_sla.ledger.faults import located, translated, translating, with_hint
+from otel_sla.ledger.faults import RESTORE, located, translated, translating, with_hint
 from otel_sla.ledger.records import (
     AgreementVersion,
     ClosedMonth,
@@ -43,9 +43,11 @@ class LedgerReadings:
         self._instance_id = ""
         self._fingerprint_seed = 0
         with self._reading():
-            instance_id, seed = connection.execute("SELECT instance_id, fingerprint_seed FROM ledger").fetchone()
-        self._instance_id = str(instance_id)
-        self._fingerprint_seed = int.from_bytes(seed, "little")
+            identity = connection.execute("SELECT instance_id, fingerprint_seed FROM ledger").fetchone()
+        if identity is None:
+            raise with_hint(LedgerCorrupt(f"the ledger {path} has lost its identity"), RESTORE)
+        self._instance_id = str(identity[0])
+        self._fingerprint_seed = int.from_bytes(identity[1], "little")
 
     @property
     def fingerprint_seed(self) -> int:

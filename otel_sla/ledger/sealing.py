@@ -117,5 +117,5 @@ def _merge(connection: sqlite3.Connection, table: str, key: int, counts: Int64Ar
         dense = np.empty((N_OUTCOMES, 1, MINUTES_PER_DAY), dtype=np.int64)
         unpack_days([packed[0]], dense)
         counts = counts + dense[:, 0]
-    blob = pack_day(counts, is_final=table == "packed")
+    blob = pack_day(counts)
     connection.execute(f"INSERT OR REPLACE INTO {table} (packed_id, counts) VALUES (?, ?)", (key, blob))  # noqa: S608

@@ -184,6 +184,15 @@ def test_missing_table(path: Path) -> None:
     assert_refused(path, LedgerCorrupt, str(path), "lacks its table fingerprints")
 
 
+def test_lost_identity(path: Path) -> None:
+    """A ledger without its secret would count repeats twice, so it is refused."""
+    make_ledger(path)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("DELETE FROM ledger")
+        other.commit()
+    assert_refused(path, LedgerCorrupt, str(path), "lost its identity")
+
+
 @pytest.mark.parametrize(
     ("offset", "what"),
     [(0, "start"), (60, "header"), (100, "schema"), (4096 * 3, "first tables"), (-4000, "last page")],
