@@ -47,9 +47,9 @@ months: $(INSTALLED)  ## Compare the reports of 1,000 random months with the slo
 crash: $(INSTALLED)  ## Kill a loaded pipeline again and again, and count what it had acknowledged
 	@$(BIN)/pytest -q -k crash tests $(ARGS)
 
-# Compiled kernels are invisible to coverage: it runs the unit tests with the compiler off.
+# Compiled kernels are invisible to coverage: it runs the tests with the compiler off.
 coverage: $(INSTALLED)  ## Measure which branches of the core and the ledger the tests take
-	@NUMBA_DISABLE_JIT=1 $(BIN)/pytest -q -n auto --cov --cov-report= tests/unit $(ARGS)
+	@NUMBA_DISABLE_JIT=1 $(BIN)/pytest -q -n auto --cov --cov-report= tests/unit tests/integration $(ARGS)
 	@$(BIN)/coverage report --skip-covered --show-missing --fail-under=95 \
 	    --include='otel_sla/spans/*,otel_sla/sla/*,otel_sla/ledger/*'
 
