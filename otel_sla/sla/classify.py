@@ -13,6 +13,7 @@ of a span is asked once.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -164,29 +165,30 @@ class Classifier:
         """Match a numbered chunk; gives where to go on, earlier than `stop` if all had to be forgotten."""
         at = start
         while at < stop:
+            learnt: tuple[Any, ...] = (
+                *self._values.ids,
+                *self._meanings,
+                *self._rules,
+                *self._classes.arrays,
+                *self._groups.arrays,
+                *self._found,
+            )
             at = match_spans_kernel(
                 at,
                 stop,
                 start,
-                (
-                    columns.kind,
-                    columns.resource_index,
-                    columns.end_time_unix_nano,
-                    columns.flags,
-                    columns.has_parent,
-                    columns.span_status_code,
-                    columns.value_type,
-                ),
+                columns.kind,
+                columns.resource_index,
+                columns.end_time_unix_nano,
+                columns.flags,
+                columns.has_parent,
+                columns.span_status_code,
+                columns.value_type,
                 is_fresh,
                 np.uint64(min(max(window.sealed_before_minute, 0), _UINT64_MAX)),
                 np.uint64(min(max(window.future_after_unix_nano, 0), _UINT64_MAX)),
                 self._hash_mask,
-                self._values.ids,
-                self._meanings,
-                self._rules,
-                self._classes.arrays,
-                self._groups.arrays,
-                self._found,
+                *learnt,
             )
             progress = self._found.progress.tolist()
             if progress[UNKNOWN]:

@@ -1,16 +1,14 @@
 """The look-ups per span: from value ids to requests. What is missing is left to `classify.Classifier` to learn."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from otel_sla.jit import kernel
-from otel_sla.sla.classes import ClassArrays
 from otel_sla.sla.conditions import ERROR_TYPE_SPAN_KEY_INDEX, STATUS_KEYS
 from otel_sla.sla.counts import NANOS_PER_MINUTE
-from otel_sla.sla.groups import UNKNOWN_SERIES, GroupArrays
+from otel_sla.sla.groups import UNKNOWN_SERIES
 from otel_sla.sla.outcome import ERROR_STATUS_INDEX, NEITHER_STATUS_INDEX, NO_STATUS
-from otel_sla.sla.values import ChunkIds
 from otel_sla.spans.columns import (
     SPAN_KIND_SERVER,
     SPAN_STATUS_ERROR,
@@ -19,6 +17,7 @@ from otel_sla.spans.columns import (
     Int32Array,
     Int64Array,
     UInt8Array,
+    UInt32Array,
     UInt64Array,
 )
 
@@ -69,43 +68,68 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
     start: int,
     stop: int,
     chunk_start: int,
-    columns: tuple[Any, ...],
+    kind: Int32Array,
+    resource_index: Int32Array,
+    end_time_unix_nano: UInt64Array,
+    flags: UInt32Array,
+    has_parent: BoolArray,
+    span_status_code: Int32Array,
+    value_type: UInt8Array,
     is_fresh: BoolArray,
     sealed_before_minute: np.uint64,
     future_after_unix_nano: np.uint64,
     hash_mask: np.uint64,
-    ids: ChunkIds,
-    meanings: ValueMeanings,
-    rules: Rules,
-    classes: ClassArrays,
-    groups: GroupArrays,
-    found: Found,
+    ids_resource_row: Int32Array,
+    ids_resource: Int32Array,
+    ids_span: Int32Array,
+    value_mask: UInt64Array,
+    value_status: Int16Array,
+    value_text: Int32Array,
+    tested_resource_keys: Int32Array,
+    tested_span_keys: Int32Array,
+    outcomes: UInt8Array,
+    entry_span_bits: UInt64Array,
+    slot_class: Int32Array,
+    class_words: UInt64Array,
+    entry_start: Int32Array,
+    entry_stop: Int32Array,
+    entry_agreement: Int32Array,
+    entry_row: Int32Array,
+    grouping_of: Int32Array,
+    cell_of: Int32Array,
+    n_keys_of: Int32Array,
+    n_cells_of: Int32Array,
+    resource_key: Int32Array,
+    span_key: Int32Array,
+    slot_group: Int32Array,
+    group_grouping: Int32Array,
+    group_texts: Int32Array,
+    group_cell: Int64Array,
+    group_series: Int64Array,
+    group_size: Int64Array,
+    found_series: Int64Array,
+    found_minute: Int64Array,
+    found_outcome: UInt8Array,
+    found_agreement: Int32Array,
+    found_group: Int32Array,
+    progress: Int64Array,
+    words: UInt64Array,
+    groups_now: Int32Array,
 ) -> int:
-    """Match SERVER spans [start, stop) of a chunk; gives the span it came to, REASON says why."""
-    kind, resource_index, end_time_unix_nano, flags, has_parent, span_status_code, value_type = columns
-    ids_resource_row, ids_resource, ids_span = ids.resource_row, ids.resource, ids.span
-    value_mask, value_status, value_text = meanings.mask, meanings.status_index, meanings.text_id
-    tested_resource_keys, tested_span_keys = rules.tested_resource_keys, rules.tested_span_keys
-    outcomes, entry_span_bit = rules.outcomes, rules.entry_span_bit[0]
-    slot_class, class_words = classes.slot_class, classes.words
-    entry_start, entry_stop = classes.entry_start, classes.entry_stop
-    entry_agreement, entry_row = classes.entry_agreement, classes.entry_row
-    grouping_of, cell_of, n_keys_of, n_cells_of = groups.grouping_of, groups.cell_of, groups.n_keys, groups.n_cells
-    resource_key, span_key = groups.resource_key, groups.span_key
-    slot_group, group_grouping, group_texts = groups.slot_group, groups.grouping, groups.texts
-    group_cell, group_series = groups.cell, groups.series
-    found_series, found_minute, found_outcome = found.series_id, found.epoch_minute, found.outcome
-    found_agreement, found_group = found.agreement, found.group
-    progress, words, groups_now = found.progress, found.words, found.groups_now
+    """Match SERVER spans [start, stop) of a chunk; gives the span it came to, progress[REASON] says why.
 
+    The arrays are fields of SpanColumns, ChunkIds, ValueMeanings, Rules, ClassArrays, GroupArrays and Found, in this
+    order. They come one by one as numba takes twice as long to unpack tuples of them, at each request.
+    """
+    entry_span_bit = entry_span_bits[0]
     n_words = words.shape[1]
     n_groupings = groups_now.shape[0]
     n_groups_max = group_grouping.shape[0] - 1
     n_cells_max = group_series.shape[0]
     n_found_max = found_series.shape[0]
     n_found = 0
-    n_groups = groups.size[0]
-    n_cells = groups.size[1]
+    n_groups = group_size[0]
+    n_cells = group_size[1]
     class_slot_mask = np.uint64(slot_class.shape[0] - 1)
     group_slot_mask = np.uint64(slot_group.shape[0] - 1)
     low = np.uint64(0xFFFF_FFFF)
@@ -262,8 +286,8 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
             n_found = n_found_before
             came_to = span
             break
-    groups.size[0] = n_groups
-    groups.size[1] = n_cells
+    group_size[0] = n_groups
+    group_size[1] = n_cells
     progress[LATE] = n_late
     progress[FUTURE] = n_future
     progress[MALFORMED] = n_malformed
