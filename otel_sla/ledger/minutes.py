@@ -134,6 +134,13 @@ def read_pairs(
         yield series_id, minute, succeeded + open_counts[0], failed + open_counts[1], invalid + open_counts[2]
 
 
+def read_one(connection: sqlite3.Connection, series_id: int, epoch_minute: int) -> tuple[int, int, int]:
+    """Give one minute's totals, requests."""
+    ((_, _, *counts),) = read_pairs(connection, [(series_id, epoch_minute)])
+    succeeded, failed, invalid = counts
+    return succeeded, failed, invalid
+
+
 def read_last(
     connection: sqlite3.Connection, series_id: int, before_minute: int, valid_requests_min: int
 ) -> tuple[int, tuple[int, int, int]] | None:
