@@ -4,6 +4,7 @@ Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration. What makes a comma
 """
 
 import os
+import shutil
 import sys
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
@@ -132,7 +133,8 @@ def report(
     elapsed_stop = elapsed_stop_minute(now, timedelta(seconds=settings.processor.grace_s))
     with closing(LedgerReader.open(settings.ledger.url)) as reader:
         document = load_report(reader, agreements, wanted, elapsed_stop, shown_time)
-    _write(_render(document, report_format), output)
+    path = None if output is None or str(output) == "-" else output
+    _write(_render(document, report_format, is_for_terminal=path is None and sys.stdout.isatty()), path)
 
 
 @app.command()
@@ -181,18 +183,19 @@ def _choose_agreements(name: str | None, config: "Config") -> tuple["Agreement",
     raise typer.BadParameter(f"there is no agreement {name!r}; {hint}", param_hint="--agreement")
 
 
-def _render(document: "Report", report_format: ReportFormat) -> str:
+def _render(document: "Report", report_format: ReportFormat, *, is_for_terminal: bool) -> str:
     if report_format is ReportFormat.JSON:
         from otel_sla.report.json import render_json  # noqa: PLC0415
 
         return render_json(document)
-    from otel_sla.report.table import render_table  # noqa: PLC0415
+    from otel_sla.report.table import WIDTH_MIN, render_table  # noqa: PLC0415
 
-    return render_table(document)
+    # A file or a pipe gets the same bytes whatever terminal stands behind.
+    return render_table(document, shutil.get_terminal_size().columns if is_for_terminal else WIDTH_MIN)
 
 
 def _write(text: str, output: Path | None) -> None:
-    if output is None or str(output) == "-":
+    if output is None:
         typer.echo(text, nl=False)
         return
     try:
