@@ -34,7 +34,7 @@ format: $(INSTALLED)  ## Format, and mend what can be mended
 	$(BIN)/ruff check --fix
 
 bench: $(INSTALLED)  ## Measure
-	@found=0; for file in benchmarks/bench_*.py; do \
+	@found=0; for file in benchmarks/*.py; do \
 	    test -e "$$file" || continue; found=1; echo "$$file"; $(BIN)/python "$$file" $(ARGS) || exit 1; \
 	done; test $$found = 1 || echo "there is no benchmark yet"
 
