@@ -249,6 +249,25 @@ def test_a_slow_body_is_read_where_there_is_room(run: Run, monkeypatch: pytest.M
     run(main())
 
 
+def test_many_slow_senders_do_not_keep_a_good_one_out(run: Run) -> None:
+    """While two hundred calls stall in their bodies, others are answered, and little memory is set aside."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant) as it:
+            calls = [it.channel.stream_unary(EXPORT)() for _ in range(200)]
+            await until(lambda: it.in_flight.size_bytes >= 200 * 64 * 1024)
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{it.port}") as other:
+                for _ in range(10):
+                    assert await other.unary_unary(EXPORT)(BODY) == b""
+            assert len(accountant.bodies) == 10
+            for call in calls:
+                call.cancel()
+            await until(lambda: it.in_flight.size_bytes == 0)
+
+    run(main())
+
+
 def test_bytes_in_flight_are_bounded(run: Run) -> None:
     """While requests wait for their commit up to the limit, a further one is UNAVAILABLE; afterwards it is taken."""
 

@@ -7,7 +7,7 @@ import json
 import re
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -422,6 +422,24 @@ def test_a_refused_sender_that_waits_for_continue_is_disconnected(run: Run) -> N
     run(main())
 
 
+def test_many_slow_senders_do_not_keep_a_good_one_out(run: Run) -> None:
+    """While a hundred connections stall in their headers and a hundred in their bodies, others are answered."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant) as it, AsyncExitStack() as stalled:
+            body_head = request_head(content_length=str(60 * MIB))
+            for index in range(200):
+                _, writer = await stalled.enter_async_context(it.connected())
+                writer.write(body_head + b"x" if index % 2 else b"POST /v1/traces HTTP/1.1\r\nhost: x\r\n")
+            await until(lambda: it.in_flight.size_bytes == 100)
+            for _ in range(10):
+                assert (await it.send()).status == 200
+            assert len(accountant.bodies) == 10
+
+    run(main())
+
+
 def test_endless_headers_are_cut_off(run: Run) -> None:
     """Headers past their limit end the connection, and no other."""
 
@@ -625,10 +643,10 @@ def test_malformed_requests_are_400_and_write_no_log(run: Run, caplog: pytest.Lo
     """What is no HTTP is answered 400; anybody can send it, so it is not logged."""
 
     async def main() -> None:
-        async with served(FakeAccountant()) as it:
+        async with served(FakeAccountant(), keep_alive_timeout_s=0.05) as it:
             for text in (b"\x16\x03\x01\x02\x00", b"GET http://[ HTTP/1.1\r\n\r\n"):
                 assert (await it.talk(text + b"\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
-            upgrade = b"GET /healthz HTTP/1.1\r\nconnection: upgrade, close\r\nupgrade: h2c\r\nhost: x\r\n\r\n"
+            upgrade = b"GET /healthz HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\nhost: x\r\n\r\n"
             assert (await it.talk(upgrade)).startswith(b"HTTP/1.1 200 ")
 
     run(main())
