@@ -103,10 +103,15 @@ class Ledger(LedgerReadings):
                 "UPDATE ledger SET"
                 " judged_before = max(coalesce(judged_before, ?1), coalesce(?1, judged_before)),"
                 " sealed_before = max(coalesce(sealed_before, ?2), coalesce(?2, sealed_before)),"
-                " exclusion_change = max(exclusion_change, ?3)",
-                (closing.judged_before, closing.sealed_before, closing.exclusion_change or 0),
+                " exclusion_change = max(exclusion_change, ?3),"
+                " told_before = max(coalesce(told_before, ?4), coalesce(?4, told_before))",
+                (closing.judged_before, closing.sealed_before, closing.exclusion_change or 0, closing.told_before),
             )
-            connection.executemany("DELETE FROM reopened WHERE series_id = ? AND epoch_minute = ?", closing.settled)
+            held = minutes.read_pairs(connection, [(told.series_id, told.epoch_minute) for told in closing.settled])
+            rows.settle(connection, closing.settled, held)
+            connection.executemany(
+                "UPDATE series SET revision = max(revision, ?2) WHERE series_id = ?1", closing.revisions
+            )
             rows.add_events(connection, closing.events)
             rows.add_closed_months(connection, closing.closed_months)
             (judged_before,) = connection.execute("SELECT judged_before FROM ledger").fetchone()

@@ -82,7 +82,9 @@ class LedgerReadings:
         """How far the judge has come."""
         with self._reading() as connection:
             return Watermarks(
-                *connection.execute("SELECT judged_before, sealed_before, exclusion_change FROM ledger").fetchone()
+                *connection.execute(
+                    "SELECT judged_before, sealed_before, exclusion_change, told_before FROM ledger"
+                ).fetchone()
             )
 
     def is_counted(self, newest_minute: int, fingerprint: bytes) -> bool:
@@ -137,6 +139,11 @@ class LedgerReadings:
         """
         with self._reading() as connection:
             return minutes.read_last(connection, series_id, before_minute, valid_requests_min)
+
+    def revisions(self) -> dict[int, int]:
+        """Give series_id -> how often what was told of it was revised, for those that were."""
+        with self._reading() as connection:
+            return dict(connection.execute("SELECT series_id, revision FROM series WHERE revision > 0"))
 
     def reopened(self) -> tuple[Reopened, ...]:
         """The minutes that got requests after they were judged and are not settled, by series and minute."""

@@ -57,21 +57,24 @@ class ClosedMonth:
 class Closing:
     """What the judge decided in one go; all of it becomes durable or nothing."""
 
-    judged_before: int | None  # Epoch minute; None: unchanged.
+    judged_before: int | None  # Epoch minute: from now on a change of an earlier one re-opens it; None: unchanged.
     sealed_before: int | None  # Epoch minute; None: unchanged.
     events: tuple[Event, ...] = ()
-    settled: tuple[tuple[int, int], ...] = ()  # (series_id, epoch_minute) of Reopened ones that are judged again.
+    settled: tuple[Reopened, ...] = ()  # What was told now: a minute that holds more by now stays re-opened.
     closed_months: tuple[ClosedMonth, ...] = ()
     exclusion_change: int | None = None  # Exclusion changes up to this one are in the verdicts.
+    told_before: int | None = None  # Epoch minute: earlier ones are told of; None: unchanged.
+    revisions: tuple[tuple[int, int], ...] = ()  # (series_id, number of revisions) where it grew.
 
 
 @dataclass(frozen=True, slots=True)
 class Watermarks:
     """How far the judge has come."""
 
-    judged_before: int | None  # Epoch minute.
+    judged_before: int | None  # Epoch minute. Earlier ones may have been told of.
     sealed_before: int | None  # Epoch minute.
     exclusion_change: int  # Exclusion changes up to this one are in the verdicts; 0: none.
+    told_before: int | None  # Epoch minute. Earlier ones were told of; at most judged_before.
 
 
 @dataclass(frozen=True, slots=True)

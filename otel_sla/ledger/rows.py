@@ -2,10 +2,10 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from otel_sla.ledger.records import ClosedMonth, ExclusionRecord, Json, StoredEvent, Withdrawal
+from otel_sla.ledger.records import ClosedMonth, ExclusionRecord, Json, Reopened, StoredEvent, Withdrawal
 from otel_sla.sla.agreement import ExclusionReason, ExclusionWindow
 from otel_sla.sla.events import Event, Severity
 from otel_sla.sla.series import Series
@@ -73,6 +73,32 @@ def read_events(connection: sqlite3.Connection, after_event_id: int, limit: int)
             " WHERE event_id > ? ORDER BY event_id LIMIT ?",
             (after_event_id, limit),
         )
+    )
+
+
+def settle(
+    connection: sqlite3.Connection, told: Sequence[Reopened], held: Iterable[tuple[int, int, int, int, int]]
+) -> None:
+    """End the re-opening of minutes that were told with the counts in `told`, unless they hold others by now.
+
+    Args:
+        connection: In a transaction.
+        told: Each minute with the counts that were told.
+        held: (series_id, epoch_minute, succeeded, failed, invalid) as of now.
+    """
+    now = {(series_id, minute): tuple(counts) for series_id, minute, *counts in held}
+    connection.executemany(
+        "UPDATE reopened SET succeeded_before = ?, failed_before = ?, invalid_before = ?"
+        " WHERE series_id = ? AND epoch_minute = ?",
+        [(*minute.counts_before, minute.series_id, minute.epoch_minute) for minute in told],
+    )
+    connection.executemany(
+        "DELETE FROM reopened WHERE series_id = ? AND epoch_minute = ?",
+        [
+            (minute.series_id, minute.epoch_minute)
+            for minute in told
+            if now.get((minute.series_id, minute.epoch_minute), (0, 0, 0)) == minute.counts_before
+        ],
     )
 
 

@@ -23,6 +23,7 @@ CREATE TABLE ledger (
     instance_id TEXT NOT NULL,
     fingerprint_seed BLOB NOT NULL,
     judged_before INTEGER,
+    told_before INTEGER,
     sealed_before INTEGER,
     exclusion_change INTEGER NOT NULL DEFAULT 0
 );
@@ -30,7 +31,8 @@ CREATE TABLE series (
     series_id INTEGER PRIMARY KEY,
     agreement TEXT NOT NULL,
     is_overflow INTEGER NOT NULL,
-    first_data_minute INTEGER
+    first_data_minute INTEGER,
+    revision INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE series_group (
     series_id INTEGER NOT NULL REFERENCES series,

@@ -72,7 +72,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def close_minutes(self, judged: int | None, sealed: int | None, uid: str, *, settle: bool) -> None:
         """Watermarks grow, an event is written once, reopened minutes are settled."""
         settled = tuple(self.reopened) if settle else ()
-        self.ledger.close_minutes(Closing(judged, sealed, (make_event(uid),), settled))
+        told = tuple(Reopened(series_id, minute, self.totals[minute, series_id]) for series_id, minute in settled)
+        self.ledger.close_minutes(Closing(judged, sealed, (make_event(uid),), told))
         for key in settled:
             del self.reopened[key]
         self.judged_before = max((m for m in (self.judged_before, judged) if m is not None), default=None)

@@ -137,10 +137,26 @@ def test_reopened_keeps_what_was_judged(ledger: Ledger, reader: LedgerReader) ->
     assert reader.reopened() == expected
     ledger.commit(make_commit(late))
     assert reader.reopened() == expected
-    ledger.close_minutes(Closing(None, None, settled=((0, 10), (1, 11), (1, 99))))
+    told = (Reopened(0, 10, (3, 2, 3)), Reopened(1, 11, (2, 0, 0)), Reopened(1, 99, (0, 0, 0)))
+    ledger.close_minutes(Closing(None, None, settled=told))
     assert reader.reopened() == expected[1:2]
     ledger.commit(make_commit(late[:1]))
     assert reader.reopened()[0] == Reopened(0, 10, (3, 2, 3))
+
+
+def test_a_minute_that_grew_while_it_was_told_stays_reopened(ledger: Ledger, reader: LedgerReader) -> None:
+    """Requests come between the look at a re-opened minute and its settling: it is re-opened with what was told."""
+    ledger.commit(make_commit([(10, 0, 1, 0, 0)], new_series=1))
+    ledger.close_minutes(Closing(judged_before=11, sealed_before=None, told_before=11, revisions=((0, 2),)))
+    ledger.commit(make_commit([(10, 0, 1, 0, 0)]))
+    looked_at = Reopened(0, 10, (2, 0, 0))
+    ledger.commit(make_commit([(10, 0, 0, 1, 0)]))
+    ledger.close_minutes(Closing(None, None, settled=(looked_at,)))
+    assert reader.reopened() == (looked_at,)
+    ledger.close_minutes(Closing(None, None, settled=(Reopened(0, 10, (2, 1, 0)),)))
+    assert reader.reopened() == ()
+    assert reader.watermarks().told_before == 11
+    assert reader.revisions() == {0: 2}
 
 
 def test_first_data_minutes(ledger: Ledger, reader: LedgerReader, url: str) -> None:
@@ -177,12 +193,12 @@ def test_last_data_minute(ledger: Ledger, reader: LedgerReader) -> None:
 
 def test_watermarks_never_step_back(ledger: Ledger, reader: LedgerReader) -> None:
     """Each watermark only grows, by itself; None leaves it."""
-    assert reader.watermarks() == Watermarks(None, None, 0)
+    assert reader.watermarks() == Watermarks(None, None, 0, told_before=None)
     ledger.close_minutes(Closing(100, None))
-    assert reader.watermarks() == Watermarks(100, None, 0)
+    assert reader.watermarks() == Watermarks(100, None, 0, told_before=None)
     ledger.close_minutes(Closing(90, 50, exclusion_change=3))
     ledger.close_minutes(Closing(None, 40, exclusion_change=2))
-    assert reader.watermarks() == Watermarks(100, 50, 3)
+    assert reader.watermarks() == Watermarks(100, 50, 3, told_before=None)
 
 
 def test_events_are_kept_in_order_and_once(ledger: Ledger, reader: LedgerReader) -> None:
