@@ -87,13 +87,9 @@ def month_of(epoch_minute: int, time_zone: str) -> Month:
     """Give the month that a minute falls to: the one whose range holds it."""
     local = _local(epoch_minute, ZoneInfo(time_zone))
     month = Month(local.year, local.month)
-    start_minute, stop_minute = month_range(month, time_zone)
     # A clock set back across the first midnight shows the old month's date once more.
-    if epoch_minute < start_minute:
-        return month.previous
-    if epoch_minute >= stop_minute:
-        return month.next
-    return month
+    is_over = epoch_minute >= month_range(month, time_zone).stop_minute
+    return month.next if is_over else month
 
 
 def _first_minute(month: Month, zone: ZoneInfo) -> int:

@@ -82,7 +82,7 @@ def test_the_report_is_the_slow_twins(seed: int) -> None:
 
 
 def test_an_eventful_month() -> None:
-    """A month with an outage, an accepted window, a refused one and one too short says so in the promised form."""
+    """A month's report has the promised keys in their order, the agreement's terms, and its series by group."""
     report = json.loads(render_json(eventful_month()))
     validate(report)
     assert list(report) == ["schema", "month", "generated_at", "agreements"]
@@ -99,7 +99,11 @@ def test_an_eventful_month() -> None:
         "stop": "2026-12-01T00:00:00Z",
     }
     assert [entry["group"] for entry in series] == [{"service.name": "chat-1"}, {"service.name": "chat-2"}]
-    broken = series[0]
+
+
+def test_the_figures_of_an_eventful_month() -> None:
+    """A month with an outage half excluded has its figures raw and adjusted, and the period whole."""
+    broken = report_object(eventful_month())["agreements"][0]["series"][0]
     assert broken["minutes"] == {
         "total": 43200,
         "elapsed": 43200,
@@ -124,6 +128,11 @@ def test_an_eventful_month() -> None:
             "failed": 540,
         }
     ]
+
+
+def test_clause_14_the_fate_of_each_window() -> None:
+    """Windows accepted, refused, and too short to cover a minute are all there, each with what it saved."""
+    broken, other = report_object(eventful_month())["agreements"][0]["series"]
     assert broken["exclusions"] == [
         {
             "reason": "scheduled_maintenance",
@@ -155,7 +164,7 @@ def test_an_eventful_month() -> None:
             "recorded_at": "2026-11-21T12:00:00Z",
         },
     ]
-    assert len(series[1]["exclusions"]) == 2, "the window of one group is not the other's"
+    assert len(other["exclusions"]) == 2, "the window of one group is not the other's"
 
 
 def test_clause_10_a_month_to_come_has_no_figures_yet() -> None:
