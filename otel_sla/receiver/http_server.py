@@ -211,7 +211,9 @@ class _Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._is_in_message and not self._is_in_headers and not self.transport.is_closing():
+        if self.transport.is_closing():
+            self._set_write_deadline()  # It closes when all is written, which a sender that does not read prevents.
+        elif self._is_in_message and not self._is_in_headers:
             self._set_deadline(self._settings.body_timeout_s)
 
     def _refuse(self) -> None:
@@ -236,8 +238,7 @@ class _Protocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._clear_write_deadline()
-        self._write_deadline = self.loop.call_later(self._settings.body_timeout_s, self._give_up)
+        self._set_write_deadline()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -245,6 +246,10 @@ class _Protocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         self._give_up()
+
+    def _set_write_deadline(self) -> None:
+        self._clear_write_deadline()
+        self._write_deadline = self.loop.call_later(self._settings.body_timeout_s, self._give_up)
 
     def _clear_write_deadline(self) -> None:
         if self._write_deadline is not None:

@@ -101,11 +101,6 @@ class Intake:
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
 
-    async def settle(self) -> None:
-        """Wait until all that was taken is accounted for, also what no sender waits for any more."""
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-
     async def _account(self, body: bytes, held: Held) -> Receipt:
         with held:
             return await self._accountant.account(body)

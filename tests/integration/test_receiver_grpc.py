@@ -347,6 +347,22 @@ def test_health_follows_the_pipeline(run: Run) -> None:
     run(main())
 
 
+def test_connections_are_bounded(run: Run) -> None:
+    """A connection over the limit is not served, those within it are."""
+
+    async def main() -> None:
+        async with served(FakeAccountant(), connections_max=1) as it:
+            assert await it.export(BODY) == b""
+            options = [("grpc.use_local_subchannel_pool", 1)]  # Else the channels share one connection.
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{it.port}", options) as other:
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await other.unary_unary(EXPORT)(BODY)
+                assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert await it.export(BODY) == b""
+
+    run(main())
+
+
 def test_a_port_in_use_is_one_clear_error(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
     """A second server on the same port is a ListenError that names endpoint and reason; nothing else is printed."""
 

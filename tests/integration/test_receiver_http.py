@@ -440,6 +440,22 @@ def test_many_slow_senders_do_not_keep_a_good_one_out(run: Run) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+def test_a_client_that_reads_no_answer_is_disconnected(run: Run, connection: str) -> None:
+    """An answer that its sender does not read holds the connection for a limited time only."""
+
+    async def main() -> None:
+        big = Probes(not_ready_reason=lambda: "", metrics=lambda: "x" * 32 * MIB)
+        async with served(FakeAccountant(), probes=big, body_timeout_s=0.05, keep_alive_timeout_s=0.05) as it:
+            with socket.socket() as client:
+                client.connect(("127.0.0.1", it.port))
+                client.sendall(f"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: {connection}\r\n\r\n".encode())
+                await until(lambda: it.server._state.connections)
+                await until(lambda: not it.server._state.connections)
+
+    run(main())
+
+
 def test_endless_headers_are_cut_off(run: Run) -> None:
     """Headers past their limit end the connection, and no other."""
 
