@@ -201,7 +201,7 @@ def _last_judged(states: Int8Array, carried: MinuteState | None) -> Int8Array:
     Low traffic and silence judge nothing. Where nothing was judged yet it is NO_DATA.
     """
     is_judged = states <= MinuteState.DOWN
-    last_index = np.maximum.accumulate(np.where(is_judged, np.arange(len(states)), -1))
+    last_index = np.maximum.accumulate(np.where(is_judged, np.arange(len(states), dtype=np.int32), np.int32(-1)))
     before = np.int8(MinuteState.NO_DATA if carried is None else carried)
     return np.where(last_index >= 0, states[last_index], before).astype(np.int8)
 

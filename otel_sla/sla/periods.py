@@ -43,7 +43,10 @@ def list_periods(
     )
     touches = n_inside > 0
     starts, stops = starts[touches], stops[touches]
-    n_excluded = _sums(judged.adjusted == MinuteState.EXCLUDED, starts, stops)
+    # Without exclusions both are one array (judge_minutes), and a month of many series has few.
+    n_excluded = np.zeros_like(starts)
+    if judged.adjusted is not judged.raw:
+        n_excluded = _sums(judged.adjusted == MinuteState.EXCLUDED, starts, stops)
     valid = _sums(series_counts.valid, starts, stops)
     failed = _sums(series_counts.counts[:, Outcome.FAILED], starts, stops)
     return tuple(
@@ -58,6 +61,9 @@ def _sums(values: Int64Array | BoolArray, starts: Int64Array, stops: Int64Array)
     """Add up `values[start:stop]` of each run."""
     if len(starts) == 0:
         return starts
-    before = np.concatenate(([0], np.cumsum(values, dtype=np.int64)))
-    sums: Int64Array = before[stops] - before[starts]
+    edges = np.stack((starts, stops), axis=1).ravel()
+    # reduceat takes no edge behind the last element; a piece without one reaches the end by itself.
+    edges = edges[:-1] if edges[-1] == len(values) else edges
+    # Every other piece lies between two runs.
+    sums: Int64Array = np.add.reduceat(values, edges, dtype=np.int64)[::2]
     return sums

@@ -172,7 +172,8 @@ def month_figures(
     elapsed = MinuteRange(month.start_minute, stop_minute)
     assert elapsed.n_minutes == 0 or judged.start_minute <= month.start_minute, "the month is there from its start"
     cut = slice(elapsed.start_minute - judged.start_minute, elapsed.stop_minute - judged.start_minute)
-    n_in_state = np.bincount(judged.adjusted[cut], minlength=len(MinuteState)).tolist()
+    # Five passes over bytes take a third of the time of one bincount, which widens them first.
+    n_in_state = [int(np.count_nonzero(judged.adjusted[cut] == state)) for state in MinuteState]
     counts = series_counts.counts[cut]
     return MonthFigures(
         minutes=month,
@@ -265,5 +266,5 @@ def minute_figures(
 
 
 def _sum_counts(counts: Int64Array) -> Counts:
-    succeeded, failed, invalid = counts.sum(axis=0).tolist()
+    succeeded, failed, invalid = (int(column.sum()) for column in counts.T)
     return succeeded, failed, invalid
