@@ -96,7 +96,7 @@ def _read_tag(body, position, end):
             if shift > 28:
                 position = _fail(_BAD_TAG, start)
                 break
-    if position >= 0 and (tag < 8 or tag > 0xFFFFFFFF):
+    if position >= 0 and tag > 0xFFFFFFFF:
         position = _fail(_BAD_TAG, start)
     return tag, position
 
@@ -127,13 +127,15 @@ def _read_length(body, position, end):
 
 @inner_kernel
 def _skip_message(body, position, end, message, depth):
-    """Check a message whose fields nobody asks for, or the inside of a group (`message` is minus its field number).
+    """Check a message whose fields nobody asks for, or the inside of a group.
+
+    Inside a group upb takes the field number 0 too.
 
     Args:
         body: The request (`jit.buffer_of`).
         position: First byte of the content.
         end: One past the last byte that it may have.
-        message: Which one, or minus the field number of a group that has just been opened.
+        message: Which one, or -1 minus the field number of a group that has just been opened.
         depth: Messages and groups around the content, itself included.
     """
     if depth > DEPTH_MAX:
@@ -159,6 +161,8 @@ def _skip_message(body, position, end, message, depth):
             return position
         wire_type = tag & 7
         field = tag >> 3
+        if field == 0 and message >= 0:
+            return _fail(_BAD_TAG, start)
         if wire_type == _VARINT:
             _, position = _read_varint(body, position, end)
         elif wire_type == _BYTES:
@@ -184,9 +188,9 @@ def _skip_message(body, position, end, message, depth):
                 return _fail(_TOO_DEEP, start)
             depth += 1
             ends[depth] = end
-            messages[depth] = -field
+            messages[depth] = -field - 1
         elif wire_type == _GROUP_END:
-            if message != -field:
+            if message != -field - 1:
                 return _fail(_BAD_GROUP, start)
             if depth == outermost:
                 return position
@@ -201,7 +205,9 @@ def _skip_message(body, position, end, message, depth):
 def _skip_field(body, position, end, tag, depth):
     """Skip a field whose tag was read; `depth` is that of the message that it is in."""
     wire_type = tag & 7
-    if wire_type == _VARINT:
+    if tag < 8:
+        position = _fail(_BAD_TAG, position)
+    elif wire_type == _VARINT:
         _, position = _read_varint(body, position, end)
     elif wire_type == _BYTES:
         length, position = _read_length(body, position, end)
@@ -212,7 +218,7 @@ def _skip_field(body, position, end, tag, depth):
     elif wire_type == _FIXED32:
         position = position + 4 if end - position >= 4 else _fail(_CUT_OFF, position)
     elif wire_type == _GROUP:
-        position = _skip_message(body, position, end, -(tag >> 3), depth + 1)
+        position = _skip_message(body, position, end, -(tag >> 3) - 1, depth + 1)
     elif wire_type == _GROUP_END:
         position = _fail(_BAD_GROUP, position)
     else:

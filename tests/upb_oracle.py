@@ -1,0 +1,136 @@
+"""What upb, the reference parser, makes of a request: the oracle of the compiled decoder.
+
+Text is bytes here, so that upb does not look at UTF-8, which the decoder leaves alone by design.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+from opentelemetry.proto.common.v1 import common_pb2
+from opentelemetry.proto.resource.v1 import resource_pb2
+from opentelemetry.proto.trace.v1 import trace_pb2
+
+from otel_sla.spans.columns import SpanColumns, ValueType, WatchList
+
+Cell = tuple[int, int | bytes]  # ValueType and what it holds: the bytes of a string, else the bits; absent is (0, 0).
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A request as plain values, so that two of them compare and print."""
+
+    resource_bytes: list[bytes]  # Each ResourceSpans as it stands in the request.
+    resource_cells: list[list[Cell]]
+    spans: list[tuple[int, int, int, int, bool, int]]  # resource, kind, end time, flags, has parent, status code
+    cells: list[list[Cell]]
+
+
+def _load_pool() -> descriptor_pool.DescriptorPool:
+    pool = descriptor_pool.DescriptorPool()
+    for module in (common_pb2, resource_pb2, trace_pb2, trace_service_pb2):
+        file = descriptor_pb2.FileDescriptorProto()
+        module.DESCRIPTOR.CopyToProto(file)
+        waiting = list(file.message_type)
+        while waiting:
+            kind = waiting.pop()
+            waiting.extend(kind.nested_type)
+            for field in kind.field:
+                if field.type == field.TYPE_STRING:
+                    field.type = field.TYPE_BYTES
+        pool.Add(file)
+    raw = descriptor_pb2.FileDescriptorProto(name="raw.proto", package="raw", syntax="proto3")
+    kind = raw.message_type.add(name="Request")
+    kind.field.add(
+        name="resource_spans",
+        number=1,
+        type=descriptor_pb2.FieldDescriptorProto.TYPE_BYTES,
+        label=descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED,
+    )
+    pool.Add(raw)
+    return pool
+
+
+_POOL = _load_pool()
+REQUEST_DESCRIPTOR = _POOL.FindMessageTypeByName("opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest")
+_Request = message_factory.GetMessageClass(REQUEST_DESCRIPTOR)
+_RawRequest = message_factory.GetMessageClass(_POOL.FindMessageTypeByName("raw.Request"))
+
+
+def _cell(value: Any) -> Cell:  # noqa: ANN401  an AnyValue of the private pool
+    which = value.WhichOneof("value")
+    if which == "string_value":
+        return ValueType.STRING, value.string_value
+    if which == "bool_value":
+        return ValueType.BOOL, int(value.bool_value)
+    if which == "int_value":
+        return ValueType.INT, value.int_value & 0xFFFF_FFFF_FFFF_FFFF
+    if which == "double_value":
+        return ValueType.DOUBLE, struct.unpack("<Q", struct.pack("<d", value.double_value))[0]
+    return ValueType.ABSENT, 0
+
+
+def _cells(attributes: Any, keys: tuple[bytes, ...]) -> list[Cell]:  # noqa: ANN401  repeated KeyValue
+    found = {attribute.key: attribute.value for attribute in attributes}
+    return [_cell(found[key]) if key in found else (ValueType.ABSENT, 0) for key in keys]
+
+
+def decode_with_upb(body: bytes, watch: WatchList) -> Decoded | None:
+    """Decode by upb and loops over its objects; None where upb rejects the bytes."""
+    try:
+        request: Any = _Request.FromString(body)
+    except message.DecodeError:
+        return None
+    raw: Any = _RawRequest.FromString(body)
+    decoded = Decoded(list(raw.resource_spans), [], [], [])
+    for index, resource_spans in enumerate(request.resource_spans):
+        decoded.resource_cells.append(_cells(resource_spans.resource.attributes, watch.resource_keys))
+        for scope_spans in resource_spans.scope_spans:
+            for span in scope_spans.spans:
+                has_parent = any(span.parent_span_id)
+                decoded.spans.append(
+                    (index, span.kind, span.end_time_unix_nano, span.flags, has_parent, span.status.code)
+                )
+                decoded.cells.append(_cells(span.attributes, watch.span_keys))
+    return decoded
+
+
+def _rows(types: Any, bits: Any, body: bytes) -> list[list[Cell]]:  # noqa: ANN401  arrays
+    return [
+        [_read_cell(kind, value, body) for kind, value in zip(*row, strict=True)]
+        for row in zip(types.tolist(), bits.tolist(), strict=True)
+    ]
+
+
+def _read_cell(kind: int, bits: int, body: bytes) -> Cell:
+    if kind == ValueType.ABSENT:
+        return ValueType.ABSENT, 0
+    if kind == ValueType.STRING:
+        start, size = bits >> 32, bits & 0xFFFF_FFFF
+        assert start + size <= len(body), f"a string of {size} bytes at {start} is outside of {len(body)} bytes"
+        return kind, body[start : start + size]
+    return kind, bits
+
+
+def read_columns(columns: SpanColumns) -> Decoded:
+    """Write columns as plain values."""
+    body = columns.body.tobytes()
+    ranges = zip(columns.resource_start.tolist(), columns.resource_stop.tolist(), strict=True)
+    return Decoded(
+        [body[start:stop] for start, stop in ranges],
+        _rows(columns.resource_value_type, columns.resource_value_bits, body),
+        list(
+            zip(
+                columns.resource_index.tolist(),
+                columns.kind.tolist(),
+                columns.end_time_unix_nano.tolist(),
+                columns.flags.tolist(),
+                columns.has_parent.tolist(),
+                columns.span_status_code.tolist(),
+                strict=True,
+            )
+        ),
+        _rows(columns.value_type, columns.value_bits, body),
+    )
