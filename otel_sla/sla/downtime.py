@@ -117,7 +117,7 @@ def unfiltered_states(series_counts: SeriesCounts, terms: DowntimeTerms) -> Int8
     if terms.no_data is NoData.DOWN:
         states[has_no_data] = MinuteState.DOWN
     else:
-        states[has_no_data & (_last_judged(states, series_counts.carried) == MinuteState.DOWN)] = MinuteState.DOWN
+        states[has_no_data & _follows_down(states, series_counts.carried)] = MinuteState.DOWN
     return states
 
 
@@ -195,15 +195,21 @@ def _is_above_limit(failed: Int64Array, valid: Int64Array, terms: DowntimeTerms)
     return exact
 
 
-def _last_judged(states: Int8Array, carried: MinuteState | None) -> Int8Array:
-    """Give for each minute the state of the last minute up to it that was judged by its requests.
+def _follows_down(states: Int8Array, carried: MinuteState | None) -> BoolArray:
+    """Mark the minutes that no requests judge (low traffic, silence) and before which the last judged one was down."""
+    unjudged = runs(states > MinuteState.DOWN)
+    before = states[unjudged[:, 0] - 1]
+    if len(unjudged) and unjudged[0, 0] == 0:
+        before[0] = MinuteState.NO_DATA if carried is None else carried
+    return _mark(unjudged[before == MinuteState.DOWN], len(states))
 
-    Low traffic and silence judge nothing. Where nothing was judged yet it is NO_DATA.
-    """
-    is_judged = states <= MinuteState.DOWN
-    last_index = np.maximum.accumulate(np.where(is_judged, np.arange(len(states), dtype=np.int32), np.int32(-1)))
-    before = np.int8(MinuteState.NO_DATA if carried is None else carried)
-    return np.where(last_index >= 0, states[last_index], before).astype(np.int8)
+
+def _mark(chosen: Int64Array, n_minutes: int) -> BoolArray:
+    """Mark the minutes of runs; undoes `runs`."""
+    step = np.zeros(n_minutes + 1, dtype=np.int8)
+    step[chosen[:, 0]] = 1
+    step[chosen[:, 1]] = -1  # Runs never adjoin, so a stop is no other run's start.
+    return np.cumsum(step[:-1], dtype=np.int8).astype(np.bool_)
 
 
 def _drop_short_runs(states: Int8Array, period_minutes_min: int) -> Int8Array:
@@ -214,10 +220,6 @@ def _drop_short_runs(states: Int8Array, period_minutes_min: int) -> Int8Array:
     short = periods[periods[:, 1] - periods[:, 0] < period_minutes_min]
     if len(short) == 0:
         return states
-    step = np.zeros(len(states) + 1, dtype=np.int8)
-    step[short[:, 0]] = 1
-    step[short[:, 1]] = -1  # Runs never adjoin, so a stop is no other run's start.
-    is_short = np.cumsum(step[:-1], dtype=np.int8).astype(np.bool_)
     filtered = states.copy()
-    filtered[is_short] = MinuteState.UP
+    filtered[_mark(short, len(states))] = MinuteState.UP
     return filtered
