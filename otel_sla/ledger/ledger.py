@@ -112,6 +112,10 @@ class Ledger(LedgerReadings):
             connection.executemany(
                 "UPDATE series SET revision = max(revision, ?2) WHERE series_id = ?1", closing.revisions
             )
+            connection.executemany(
+                "INSERT INTO retold (series_id, start_minute, stop_minute) VALUES (?, ?, ?)",
+                [(told.series_id, told.start_minute, told.stop_minute) for told in closing.retold],
+            )
             rows.add_events(connection, closing.events)
             rows.add_closed_months(connection, closing.closed_months)
             (judged_before,) = connection.execute("SELECT judged_before FROM ledger").fetchone()
@@ -123,17 +127,20 @@ class Ledger(LedgerReadings):
         *,
         event_id: int | None = None,
         exported_before: int | None = None,
+        retold_id: int | None = None,
         set_aside: tuple[SetAside, ...] = (),
     ) -> None:
         """Keep how far an exporter has come, and what its backend will never take; a cursor never steps back."""
         with self._writing("write to") as connection:
             connection.execute(
-                "INSERT INTO cursors (exporter, event_id, exported_before) VALUES (?, ?, ?)"
-                " ON CONFLICT (exporter) DO UPDATE SET event_id = max(event_id, excluded.event_id), exported_before ="
+                "INSERT INTO cursors (exporter, event_id, exported_before, retold_id) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (exporter) DO UPDATE SET event_id = max(event_id, excluded.event_id),"
+                " retold_id = max(retold_id, excluded.retold_id), exported_before ="
                 " max(coalesce(exported_before, excluded.exported_before),"
                 " coalesce(excluded.exported_before, exported_before))",
-                (exporter, event_id or 0, exported_before),
+                (exporter, event_id or 0, exported_before, retold_id or 0),
             )
+            connection.execute("DELETE FROM retold WHERE retold_id <= (SELECT min(retold_id) FROM cursors)")
             connection.executemany(
                 "INSERT INTO set_aside (exporter, event_id, reason, at_unix_nano) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (exporter, event_id) DO NOTHING",

@@ -16,6 +16,7 @@ from otel_sla.ledger.records import (
     Cursor,
     ExclusionRecord,
     Reopened,
+    Retold,
     SetAside,
     StoredEvent,
     Watermarks,
@@ -176,9 +177,21 @@ class LedgerReadings:
         """How far an exporter has come; a new one stands at the beginning."""
         with self._reading() as connection:
             row = connection.execute(
-                "SELECT event_id, exported_before FROM cursors WHERE exporter = ?", (exporter,)
+                "SELECT event_id, exported_before, retold_id FROM cursors WHERE exporter = ?", (exporter,)
             ).fetchone()
             return Cursor(*row) if row else Cursor(0, None)
+
+    def retold_after(self, retold_id: int, limit: int) -> tuple[Retold, ...]:
+        """Give the next ranges of minutes whose gauges are due once more, in the order of writing."""
+        with self._reading() as connection:
+            return tuple(
+                Retold(series_id, start_minute, stop_minute, found_id)
+                for found_id, series_id, start_minute, stop_minute in connection.execute(
+                    "SELECT retold_id, series_id, start_minute, stop_minute FROM retold"
+                    " WHERE retold_id > ? ORDER BY retold_id LIMIT ?",
+                    (retold_id, limit),
+                )
+            )
 
     def set_aside(self, exporter: str) -> tuple[SetAside, ...]:
         """The events that this exporter's backend will never take."""

@@ -54,6 +54,16 @@ class ClosedMonth:
 
 
 @dataclass(frozen=True, slots=True)
+class Retold:
+    """Minutes of one series that were told of before and read otherwise now; their gauges are due once more."""
+
+    series_id: int
+    start_minute: int  # Epoch minute.
+    stop_minute: int
+    retold_id: int = 0  # Given by the ledger; only grows.
+
+
+@dataclass(frozen=True, slots=True)
 class Closing:
     """What the judge decided in one go; all of it becomes durable or nothing."""
 
@@ -64,6 +74,7 @@ class Closing:
     closed_months: tuple[ClosedMonth, ...] = ()
     exclusion_change: int | None = None  # Exclusion changes up to this one are in the verdicts.
     told_before: int | None = None  # Epoch minute: earlier ones are told of; None: unchanged.
+    retold: tuple[Retold, ...] = ()
     revisions: tuple[tuple[int, int], ...] = ()  # (series_id, number of revisions) where it grew.
 
 
@@ -91,6 +102,7 @@ class Cursor:
 
     event_id: int  # The last event that was delivered or set aside; 0: none.
     exported_before: int | None  # Epoch minute before which gauges were delivered.
+    retold_id: int = 0  # The last Retold whose gauges were delivered again; 0: none.
 
 
 @dataclass(frozen=True, slots=True)

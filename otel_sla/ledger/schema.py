@@ -86,8 +86,15 @@ CREATE TABLE events (
 CREATE TABLE cursors (
     exporter TEXT PRIMARY KEY,
     event_id INTEGER NOT NULL,
-    exported_before INTEGER
+    exported_before INTEGER,
+    retold_id INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
+CREATE TABLE retold (
+    retold_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    series_id INTEGER NOT NULL REFERENCES series,
+    start_minute INTEGER NOT NULL,
+    stop_minute INTEGER NOT NULL
+);
 CREATE TABLE set_aside (
     exporter TEXT NOT NULL,
     event_id INTEGER NOT NULL,

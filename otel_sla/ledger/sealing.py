@@ -95,6 +95,7 @@ def expire_some(connection: sqlite3.Connection, before_minute: int, rows_max: in
         (before_minute, rows_max),
     ).rowcount
     n_dropped += connection.execute("DELETE FROM reopened WHERE epoch_minute < ?", (before_minute,)).rowcount
+    n_dropped += connection.execute("DELETE FROM retold WHERE stop_minute < ?", (before_minute,)).rowcount
     # Events are written in about the order of their time: those behind the first that stays wait for it.
     first_kept = connection.execute(
         "SELECT min(event_id) FROM (SELECT event_id, time_unix_nano FROM events ORDER BY event_id LIMIT ?)"

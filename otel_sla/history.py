@@ -1,0 +1,162 @@
+"""What was counted, with as much of its surroundings as judging needs, and judged.
+
+Between the ledger, which keeps counts, and `sla/`, which judges arrays that are handed to it: this module knows how
+far to read so that no run is cut at an edge. It takes what it reads from a snapshot and gives values; it keeps nothing.
+
+Dimensions:
+    n_minutes: consecutive minutes of one series.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from otel_sla.ledger.reader import LedgerReadings
+from otel_sla.ledger.records import Reopened
+from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData
+from otel_sla.sla.downtime import (
+    JudgedMinutes,
+    MinuteState,
+    SeriesCounts,
+    judge_minutes,
+    judged_state,
+    needs_minutes_after,
+    needs_minutes_before,
+)
+from otel_sla.sla.exclusions import accepted_windows, excluded_minutes
+from otel_sla.sla.months import MinuteRange
+from otel_sla.sla.series import Series
+from otel_sla.sla.story import World
+from otel_sla.spans.columns import Int64Array
+
+_MINUTES_PER_DAY = 1440
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedSeries:
+    """One series over a range of minutes: what was counted and how it is judged, minute for minute."""
+
+    counts: SeriesCounts
+    judged: JudgedMinutes
+
+    @property
+    def world(self) -> World:
+        """The same as the story tells it."""
+        return World(self.judged, self.counts.counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """An agreement together with the windows that hold for it at some time, configured and recorded ones."""
+
+    agreement: Agreement
+    windows: tuple[ExclusionWindow, ...]
+
+    @property
+    def accepted(self) -> tuple[ExclusionWindow, ...]:
+        """The windows that exclude (clause 14)."""
+        return accepted_windows(self.windows, self.agreement.exclusions, self.agreement.time_zone)
+
+
+def series_of(agreement: Agreement, all_series: Iterable[Series]) -> tuple[Series, ...]:
+    """Give the series that the agreement, grouped as it is now, is judged by; the overflow series among them."""
+    keys = agreement.group_by
+    return tuple(
+        series
+        for series in all_series
+        if series.agreement == agreement.name
+        and (series.is_overflow or tuple(key for key, _ in series.group) == keys)
+    )
+
+
+class History:
+    """Reads the past of one ledger; every call sees the connection's snapshot.
+
+    Args:
+        reader: The caller holds its `snapshot()` where several calls have to agree.
+        first_data_minutes: `reader.first_data_minutes()`, read once for all series.
+    """
+
+    def __init__(self, reader: LedgerReadings, first_data_minutes: Mapping[int, int]) -> None:
+        self._reader = reader
+        self._first_data_minutes = first_data_minutes
+
+    def judged(
+        self, series: Series, terms: Terms, minutes: MinuteRange, elapsed_stop_minute: int
+    ) -> JudgedSeries:
+        """Judge `minutes` of a series, and as many before and behind as the runs at their edges reach.
+
+        Args:
+            series: Of the terms' agreement.
+            terms: What to judge by.
+            minutes: The minutes asked for; those from `elapsed_stop_minute` on are left out.
+            elapsed_stop_minute: No minute from this one on has elapsed.
+        """
+        stop_minute = max(minutes.start_minute, min(minutes.stop_minute, elapsed_stop_minute))
+        counts = self.counts(series, terms.agreement, MinuteRange(minutes.start_minute, stop_minute))
+        judged = judge(series, terms, counts)
+        while needs_minutes_after(judged.judged, elapsed_stop_minute):
+            stop_minute = min(elapsed_stop_minute, stop_minute + _MINUTES_PER_DAY)
+            counts = self._extended(counts, series, stop_minute)
+            judged = judge(series, terms, counts)
+        return judged
+
+    def counts(self, series: Series, agreement: Agreement, minutes: MinuteRange) -> SeriesCounts:
+        """Give the counts of `minutes`, and of as many minutes before as a run at their start reaches back."""
+        start_minute, rows = minutes.start_minute, self._dense(series, *minutes)
+        n_more = 64
+        while True:
+            counts = SeriesCounts(
+                start_minute=start_minute,
+                counts=rows,
+                carried=self._carried(series, agreement, start_minute),
+                first_data_minute=self._first_data_minutes.get(series.series_id),
+            )
+            if not needs_minutes_before(counts, agreement.downtime):
+                return counts
+            assert counts.first_data_minute is not None, "what had no data cannot be down"
+            earlier = max(counts.first_data_minute, start_minute - n_more)
+            rows = np.concatenate((self._dense(series, earlier, start_minute), rows))
+            start_minute, n_more = earlier, 4 * n_more
+
+    def _extended(self, counts: SeriesCounts, series: Series, stop_minute: int) -> SeriesCounts:
+        more = self._dense(series, counts.stop_minute, stop_minute)
+        return SeriesCounts(
+            counts.start_minute, np.concatenate((counts.counts, more)), counts.carried, counts.first_data_minute
+        )
+
+    def _dense(self, series: Series, start_minute: int, stop_minute: int) -> Int64Array:
+        return self._reader.month_counts(series.series_id, start_minute, stop_minute)
+
+    def _carried(self, series: Series, agreement: Agreement, start_minute: int) -> MinuteState | None:
+        if agreement.downtime.no_data is not NoData.CARRY:
+            return None
+        found = self._reader.last_data_minute(series.series_id, start_minute, agreement.downtime.valid_requests_min)
+        return None if found is None else judged_state(found[1], agreement.downtime)
+
+
+def judge(series: Series, terms: Terms, counts: SeriesCounts) -> JudgedSeries:
+    """Judge counts that reach as far as they have to (`downtime.judge_minutes`)."""
+    excluded = excluded_minutes(terms.accepted, series.group_text, counts.start_minute, counts.stop_minute)
+    return JudgedSeries(counts, judge_minutes(counts, terms.agreement.downtime, excluded))
+
+
+def counts_as_told(counts: SeriesCounts, reopened: Sequence[Reopened], told_before: int) -> SeriesCounts:
+    """Give the counts as they were when they were told of: before the requests that came late.
+
+    Args:
+        counts: From before the oldest re-opened minute on.
+        reopened: The series' minutes that got requests since, each with what it held.
+        told_before: Epoch minute; those from it on are left out.
+    """
+    rows = counts.counts[: max(0, told_before - counts.start_minute)].copy()
+    for minute in reopened:
+        if counts.start_minute <= minute.epoch_minute < told_before:
+            rows[minute.epoch_minute - counts.start_minute] = minute.counts_before
+    first = counts.first_data_minute
+    if first is not None and first >= counts.start_minute:
+        valid = rows[:, 0] + rows[:, 1]
+        has_data = np.flatnonzero(valid > 0)
+        first = counts.start_minute + int(has_data[0]) if len(has_data) else None
+    return SeriesCounts(counts.start_minute, rows, counts.carried, first)
