@@ -74,6 +74,15 @@ class JudgedMinutes:
         return JudgedMinutes(start_minute, self.raw[cut], self.adjusted[cut], self.unfiltered[cut])
 
 
+def is_state(states: Int8Array, state: MinuteState) -> BoolArray:
+    """Mark the minutes in a state.
+
+    An enum's member makes NumPy compare in int64: 17 us for a month of minutes where a plain int takes 1.5 us.
+    """
+    marked: BoolArray = states == int(state)
+    return marked
+
+
 def judge_minutes(series_counts: SeriesCounts, terms: DowntimeTerms, excluded: BoolArray) -> JudgedMinutes:
     """Judge consecutive minutes of one series.
 
@@ -146,7 +155,7 @@ def downtime_periods(states: Int8Array) -> Int64Array:
     >>> downtime_periods(np.array([1, 0, 1, 1], dtype=np.int8)).tolist()
     [[0, 1], [2, 4]]
     """
-    return runs(states == MinuteState.DOWN)
+    return runs(is_state(states, MinuteState.DOWN))
 
 
 def runs(is_in_run: BoolArray) -> Int64Array:
@@ -197,11 +206,11 @@ def _is_above_limit(failed: Int64Array, valid: Int64Array, terms: DowntimeTerms)
 
 def _follows_down(states: Int8Array, carried: MinuteState | None) -> BoolArray:
     """Mark the minutes that no requests judge (low traffic, silence) and before which the last judged one was down."""
-    unjudged = runs(states > MinuteState.DOWN)
+    unjudged = runs(states > int(MinuteState.DOWN))
     before = states[unjudged[:, 0] - 1]
     if len(unjudged) and unjudged[0, 0] == 0:
         before[0] = MinuteState.NO_DATA if carried is None else carried
-    return _mark(unjudged[before == MinuteState.DOWN], len(states))
+    return _mark(unjudged[is_state(before, MinuteState.DOWN)], len(states))
 
 
 def _mark(chosen: Int64Array, n_minutes: int) -> BoolArray:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from otel_sla.sla.agreement import ExclusionReason, ExclusionTerms, ExclusionWindow
-from otel_sla.sla.downtime import JudgedMinutes, MinuteState
+from otel_sla.sla.downtime import JudgedMinutes, MinuteState, is_state
 from otel_sla.sla.months import MinuteRange
 from otel_sla.spans.columns import BoolArray
 
@@ -109,4 +109,4 @@ def minutes_saved(window: ExclusionWindow, judged: JudgedMinutes, minutes: Minut
     if start_minute == stop_minute:
         return 0
     part = judged.part(start_minute, stop_minute)
-    return int(np.count_nonzero((part.raw == MinuteState.DOWN) & (part.adjusted == MinuteState.EXCLUDED)))
+    return int(np.count_nonzero(is_state(part.raw, MinuteState.DOWN) & is_state(part.adjusted, MinuteState.EXCLUDED)))

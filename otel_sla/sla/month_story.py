@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from otel_sla.sla.downtime import MinuteState
+from otel_sla.sla.downtime import MinuteState, is_state
 from otel_sla.sla.events import Event, Severity
 from otel_sla.sla.months import MinuteRange, Month
 from otel_sla.sla.story import Story, World
@@ -108,7 +108,7 @@ def _breaking_minute(world: World, before: MonthBefore, allowed: int) -> int | N
     judged = world.judged
     start = max(0, before.minutes.start_minute - judged.start_minute)
     stop = max(start, before.minutes.stop_minute - judged.start_minute)
-    down = np.flatnonzero(judged.adjusted[start:stop] == MinuteState.DOWN)
+    down = np.flatnonzero(is_state(judged.adjusted[start:stop], MinuteState.DOWN))
     index = allowed - before.down_before
     if index < 0 or index >= len(down):
         return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from otel_sla.sla.agreement import Outcome
-from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, downtime_periods
+from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, downtime_periods, is_state
 from otel_sla.sla.months import MinuteRange
 from otel_sla.spans.columns import BoolArray, Int64Array
 
@@ -46,7 +46,7 @@ def list_periods(
     # Without exclusions both are one array (judge_minutes), and a month of many series has few.
     n_excluded = np.zeros_like(starts)
     if judged.adjusted is not judged.raw:
-        n_excluded = _sums(judged.adjusted == MinuteState.EXCLUDED, starts, stops)
+        n_excluded = _sums(is_state(judged.adjusted, MinuteState.EXCLUDED), starts, stops)
     valid = _sums(series_counts.valid, starts, stops)
     failed = _sums(series_counts.counts[:, Outcome.FAILED], starts, stops)
     return tuple(

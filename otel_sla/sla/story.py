@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from otel_sla.sla.agreement import DowntimeTerms, Outcome
-from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, judge_minutes, runs
+from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, is_state, judge_minutes, runs
 from otel_sla.sla.events import Event, Severity
 from otel_sla.sla.telling import AttributeValue, Subject, make_event, make_id
 from otel_sla.sla.texts import minute_text
@@ -122,7 +122,7 @@ def _is_worth_telling(old: World, new: World) -> bool:
     """Whether anything can have happened; the common minute of a series that is up ends here."""
     n_told = len(old.judged.raw)
     return bool(
-        (new.judged.raw == MinuteState.DOWN).any()
+        is_state(new.judged.raw, MinuteState.DOWN).any()
         or (old.judged.raw != new.judged.raw[:n_told]).any()
         or (old.judged.adjusted != new.judged.adjusted[:n_told]).any()
     )
@@ -139,14 +139,14 @@ def _revised(old: JudgedMinutes, new: JudgedMinutes) -> BoolArray:
     if not revised.any() or len(new.raw) == n_told or new.unfiltered[n_told] != MinuteState.DOWN:
         return revised
     is_as_before = (
-        (old.unfiltered == MinuteState.DOWN)
-        & (new.unfiltered[:n_told] == MinuteState.DOWN)
-        & ((old.adjusted == MinuteState.EXCLUDED) == (new.adjusted[:n_told] == MinuteState.EXCLUDED))
+        is_state(old.unfiltered, MinuteState.DOWN)
+        & is_state(new.unfiltered[:n_told], MinuteState.DOWN)
+        & (is_state(old.adjusted, MinuteState.EXCLUDED) == is_state(new.adjusted[:n_told], MinuteState.EXCLUDED))
     )
     others = np.flatnonzero(~is_as_before)
     grown = slice(int(others[-1]) + 1 if len(others) else 0, n_told)
-    is_less = (old.raw == MinuteState.DOWN) & (new.raw[:n_told] != MinuteState.DOWN)
-    is_less |= (old.adjusted == MinuteState.DOWN) & (new.adjusted[:n_told] != MinuteState.DOWN)
+    is_less = is_state(old.raw, MinuteState.DOWN) & ~is_state(new.raw[:n_told], MinuteState.DOWN)
+    is_less |= is_state(old.adjusted, MinuteState.DOWN) & ~is_state(new.adjusted[:n_told], MinuteState.DOWN)
     revised[grown] &= is_less[grown]
     return revised
 
@@ -154,10 +154,10 @@ def _revised(old: JudgedMinutes, new: JudgedMinutes) -> BoolArray:
 def _stretches(world: World) -> list[_Stretch]:
     judged = world.judged
     n_minutes = len(judged.raw)
-    states: Int8Array = np.where(judged.raw == MinuteState.DOWN, judged.adjusted, np.int8(_NOT_DOWN))
+    states: Int8Array = np.where(is_state(judged.raw, MinuteState.DOWN), judged.adjusted, np.int8(_NOT_DOWN))
     found = []
     for state in (MinuteState.DOWN, MinuteState.EXCLUDED, MinuteState.UP):
-        for start, stop in runs(states == state).tolist():
+        for start, stop in runs(is_state(states, state)).tolist():
             failed = world.counts[start:stop, Outcome.FAILED]
             valid = world.counts[start:stop, Outcome.SUCCEEDED] + failed
             has_data = valid > 0

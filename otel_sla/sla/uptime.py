@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from otel_sla.sla.agreement import Agreement, NoData, Outcome
-from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts
+from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, is_state
 from otel_sla.sla.months import MinuteRange, month_of, month_range
 from otel_sla.sla.periods import DowntimePeriod, list_periods
 from otel_sla.sla.series import Series
@@ -172,8 +172,8 @@ def month_figures(
     elapsed = MinuteRange(month.start_minute, stop_minute)
     assert elapsed.n_minutes == 0 or judged.start_minute <= month.start_minute, "the month is there from its start"
     cut = slice(elapsed.start_minute - judged.start_minute, elapsed.stop_minute - judged.start_minute)
-    # Five passes over bytes take a third of the time of one bincount, which widens them first.
-    n_in_state = [int(np.count_nonzero(judged.adjusted[cut] == state)) for state in MinuteState]
+    # Five passes over bytes take less time than one bincount, which widens them first.
+    n_in_state = [int(np.count_nonzero(is_state(judged.adjusted[cut], state))) for state in MinuteState]
     counts = series_counts.counts[cut]
     return MonthFigures(
         minutes=month,
@@ -183,7 +183,7 @@ def month_figures(
         excluded=n_in_state[MinuteState.EXCLUDED],
         low_traffic=n_in_state[MinuteState.LOW_TRAFFIC],
         no_data=n_in_state[MinuteState.NO_DATA],
-        down_raw=int(np.count_nonzero(judged.raw[cut] == MinuteState.DOWN)),
+        down_raw=int(np.count_nonzero(is_state(judged.raw[cut], MinuteState.DOWN))),
         with_data=int(np.count_nonzero(series_counts.valid[cut])),
         counts=_sum_counts(counts),
         target=target,
@@ -217,8 +217,8 @@ def month_so_far(
     cut = slice(month.start_minute - judged.start_minute, stop_minute - judged.start_minute)
     return MonthSoFar(
         counts=_sum_counts(series_counts.counts[cut]),
-        down=int(np.count_nonzero(part.adjusted == MinuteState.DOWN)),
-        down_raw=int(np.count_nonzero(part.raw == MinuteState.DOWN)),
+        down=int(np.count_nonzero(is_state(part.adjusted, MinuteState.DOWN))),
+        down_raw=int(np.count_nonzero(is_state(part.raw, MinuteState.DOWN))),
         elapsed=len(part.raw),
         with_data=int(np.count_nonzero(series_counts.valid[cut])),
     )
