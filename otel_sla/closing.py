@@ -112,7 +112,7 @@ class _Look:
         for agreement in self._agreements:
             if agreement.name != record.agreement:
                 continue
-            old_terms, new_terms = self._terms(agreement, number - 1), self._terms(agreement, number)
+            old_terms, new_terms = (Terms.of(agreement, self._exclusions, change) for change in (number - 1, number))
             covered = covered_minutes(record.window)
             if covered.start_minute >= self._told_before:
                 continue
@@ -130,7 +130,7 @@ class _Look:
         rows = self._reader.counts(self._told_before, self._progress.judged_before)
         still_down: set[int] = set()
         for agreement in self._agreements:
-            terms = self._terms(agreement, self._marks.exclusion_change)
+            terms = Terms.of(agreement, self._exclusions, self._marks.exclusion_change)
             suspects = self._suspects(agreement, rows) | set(self._reopened)
             for series in series_of(agreement, self._all_series):
                 if open_runs is None or series.series_id in open_runs or series.series_id in suspects:
@@ -140,17 +140,6 @@ class _Look:
             self._close_months(agreement, terms)
         closing = self._closing(told_before=self._progress.judged_before, sealed_before=self._progress.sealed_before)
         return closing, still_down
-
-    def _terms(self, agreement: Agreement, change: int) -> Terms:
-        """Give what holds after so many changes of exclusions."""
-        recorded = tuple(
-            record.window
-            for record in self._exclusions
-            if record.agreement == agreement.name
-            and record.change <= change
-            and (record.withdrawal is None or record.withdrawal.change > change)
-        )
-        return Terms(agreement, (*agreement.exclusions.windows, *recorded))
 
     def _suspects(self, agreement: Agreement, rows: CountRows) -> set[int]:
         """Give the series to which something may have happened in the new minutes; the others are just up."""
@@ -192,10 +181,13 @@ class _Look:
         self._tell(series, new_terms, worlds, cause)
 
     def _counts(self, series: Series, terms: Terms, start_minute: int, stop_minute: int) -> SeriesCounts:
-        # One minute earlier: there both worlds are the same, so a run that reaches further back does so in both.
+        # Earlier by the minutes of a period: a run that grows to one makes so many told minutes down, and where nothing
+        # differs both worlds are the same, so a run that reaches further back does so in both. From the month's start,
+        # because a breach counts the month's minutes.
         time_zone = terms.agreement.time_zone
-        month = month_range(month_of(start_minute - 1, time_zone), time_zone)
-        return self._history.counts(series, terms.agreement, MinuteRange(month.start_minute - 1, stop_minute))
+        first_minute = max(0, start_minute - terms.agreement.downtime.period_minutes_min)
+        month = month_range(month_of(first_minute, time_zone), time_zone)
+        return self._history.counts(series, terms.agreement, MinuteRange(max(0, month.start_minute - 1), stop_minute))
 
     def _tell(self, series: Series, terms: Terms, worlds: tuple[JudgedSeries, JudgedSeries], cause: Cause) -> None:
         old, new = worlds[0].world, worlds[1].world

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from otel_sla.ledger.reader import LedgerReadings
-from otel_sla.ledger.records import Reopened
+from otel_sla.ledger.records import ExclusionRecord, Reopened
 from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData
 from otel_sla.sla.downtime import (
     JudgedMinutes,
@@ -53,6 +53,18 @@ class Terms:
     agreement: Agreement
     windows: tuple[ExclusionWindow, ...]
 
+    @classmethod
+    def of(cls, agreement: Agreement, records: Iterable[ExclusionRecord], change: int) -> "Terms":
+        """Give what holds after so many changes of the recorded exclusions."""
+        recorded = tuple(
+            record.window
+            for record in records
+            if record.agreement == agreement.name
+            and record.change <= change
+            and (record.withdrawal is None or record.withdrawal.change > change)
+        )
+        return cls(agreement, (*agreement.exclusions.windows, *recorded))
+
     @property
     def accepted(self) -> tuple[ExclusionWindow, ...]:
         """The windows that exclude (clause 14)."""
@@ -65,8 +77,7 @@ def series_of(agreement: Agreement, all_series: Iterable[Series]) -> tuple[Serie
     return tuple(
         series
         for series in all_series
-        if series.agreement == agreement.name
-        and (series.is_overflow or tuple(key for key, _ in series.group) == keys)
+        if series.agreement == agreement.name and (series.is_overflow or tuple(key for key, _ in series.group) == keys)
     )
 
 
@@ -82,9 +93,7 @@ class History:
         self._reader = reader
         self._first_data_minutes = first_data_minutes
 
-    def judged(
-        self, series: Series, terms: Terms, minutes: MinuteRange, elapsed_stop_minute: int
-    ) -> JudgedSeries:
+    def judged(self, series: Series, terms: Terms, minutes: MinuteRange, elapsed_stop_minute: int) -> JudgedSeries:
         """Judge `minutes` of a series, and as many before and behind as the runs at their edges reach.
 
         Args:

@@ -1,0 +1,171 @@
+"""What one exporter still has to deliver, read from the ledger and kept there.
+
+Nothing is queued in memory: an exporter has a place in the story (`ledger.records.Cursor`), and what lies behind it is
+computed again when it is wanted. A backend that is down for a day costs a day's reading later, and no memory now.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from otel_sla.exporter.delivery import FigureBatch
+from otel_sla.history import History, Terms, series_of
+from otel_sla.ledger.reader import LedgerReader
+from otel_sla.ledger.records import SetAside, StoredEvent
+from otel_sla.sla.agreement import Agreement, NoData
+from otel_sla.sla.months import MinuteRange, month_of, month_range
+from otel_sla.sla.series import Series
+from otel_sla.sla.uptime import MinuteFigures, MonthSoFar, minute_figures
+from otel_sla.threads import LedgerThread, Writer
+
+_RETOLD_MAX = 256  # Ranges of re-told minutes in one batch.
+
+
+class LedgerBacklog:
+    """Implements `exporter.delivery.Backlog`. Its reading runs on a thread of its own.
+
+    Args:
+        name: The exporter's component id, the name of its cursor.
+        url: Of the ledger.
+        agreements: As configured.
+        writer: Keeps the cursor.
+        first_minutes_max: An exporter that is new to a ledger begins so many minutes back at most.
+    """
+
+    def __init__(
+        self, name: str, url: str, agreements: Sequence[Agreement], writer: Writer, *, first_minutes_max: int
+    ) -> None:
+        self._name = name
+        self._writer = writer
+        self._thread = LedgerThread(f"backlog-{name}", lambda: LedgerReader.open(url))
+        self._figures = _Figures(name, agreements, first_minutes_max)
+
+    async def open(self) -> None:
+        """Open the reading connection.
+
+        Raises:
+            LedgerError: It cannot be read.
+        """
+        await self._thread.open()
+
+    async def close(self) -> None:
+        """Close the reading connection."""
+        await self._thread.close()
+
+    async def events(self, limit: int) -> tuple[StoredEvent, ...]:
+        """Give the next events behind the cursor."""
+        return await self._thread.call(lambda reader: reader.events_after(reader.cursor(self._name).event_id, limit))
+
+    async def delivered_events(self, event_id: int) -> None:
+        """Move the cursor behind an event."""
+        await self._writer.call(lambda ledger: ledger.advance_cursor(self._name, event_id=event_id))
+
+    async def set_aside(self, event: StoredEvent, reason: str) -> None:
+        """Keep that the backend will never take an event, and move the cursor behind it."""
+        at_unix_nano = int(datetime.now(tz=UTC).timestamp() * 1e9)
+        aside = (SetAside(event.event_id, reason, at_unix_nano),)
+        await self._writer.call(
+            lambda ledger: ledger.advance_cursor(self._name, event_id=event.event_id, set_aside=aside)
+        )
+
+    async def figures(self, minutes_max: int) -> FigureBatch | None:
+        """Give the figures of the next judged minutes, or of minutes that were told again; None if there are none."""
+        return await self._thread.call(lambda reader: self._figures.next_batch(reader, minutes_max))
+
+    async def delivered_figures(self, batch: FigureBatch) -> None:
+        """Move the cursor behind a batch."""
+        await self._writer.call(
+            lambda ledger: ledger.advance_cursor(
+                self._name, exported_before=batch.exported_before, retold_id=batch.retold_id
+            )
+        )
+
+
+class _Figures:
+    """Computes batches; remembers each series' month so far, so that a new minute does not cost the whole month."""
+
+    def __init__(self, name: str, agreements: Sequence[Agreement], first_minutes_max: int) -> None:
+        self._name = name
+        self._agreements = tuple(agreements)
+        self._first_minutes_max = first_minutes_max
+        self._so_far: dict[int, tuple[int, MonthSoFar]] = {}  # Series -> (minute, its month before that minute).
+
+    def next_batch(self, reader: LedgerReader, minutes_max: int) -> FigureBatch | None:
+        with reader.snapshot():
+            marks, cursor = reader.watermarks(), reader.cursor(self._name)
+            first_data = reader.first_data_minutes()
+            if marks.told_before is None or not first_data:
+                return None
+            start = cursor.exported_before
+            if start is None:
+                start = max(min(first_data.values()), marks.told_before - self._first_minutes_max)
+            look = _Look(reader, self._agreements, first_data, marks.told_before)
+            if start < marks.told_before:
+                minutes = MinuteRange(start, min(start + minutes_max, marks.told_before))
+                figures = tuple(look.figures(minutes, self._so_far))
+                return FigureBatch(figures, exported_before=minutes.stop_minute, retold_id=None)
+            retold = reader.retold_after(cursor.retold_id, _RETOLD_MAX)
+            if not retold:
+                return None
+            wanted: dict[int, set[int]] = {}
+            for told in retold:
+                self._so_far.pop(told.series_id, None)
+                stop_minute = min(told.stop_minute, marks.told_before)
+                wanted.setdefault(told.series_id, set()).update(range(told.start_minute, stop_minute))
+            return FigureBatch(tuple(look.figures_again(wanted)), exported_before=None, retold_id=retold[-1].retold_id)
+
+
+class _Look:
+    """One look at one snapshot."""
+
+    def __init__(
+        self, reader: LedgerReader, agreements: Sequence[Agreement], first_data: dict[int, int], told_before: int
+    ) -> None:
+        self._history = History(reader, first_data)
+        self._first_data = first_data
+        self._told_before = told_before
+        all_series, records, change = reader.series(), reader.exclusions(), reader.watermarks().exclusion_change
+        self._pairs = [
+            (series, terms)
+            for terms in (Terms.of(agreement, records, change) for agreement in agreements)
+            for series in series_of(terms.agreement, all_series)
+        ]
+
+    def figures(self, minutes: MinuteRange, so_far: dict[int, tuple[int, MonthSoFar]]) -> Iterator[MinuteFigures]:
+        """Go through new minutes of all series; keeps `so_far` up to date."""
+        for series, terms in self._pairs:
+            first = self._first_data.get(series.series_id)
+            if first is None or first >= minutes.stop_minute:
+                continue
+            wanted = MinuteRange(max(minutes.start_minute, first), minutes.stop_minute)
+            before, known = so_far.pop(series.series_id, (-1, None))
+            # A run that grows to a period makes minutes before it down: then the month is added up anew.
+            is_known = before == wanted.start_minute and terms.agreement.downtime.period_minutes_min == 1
+            found = list(self._of_series(series, terms, wanted, known if is_known else None))
+            if found:
+                so_far[series.series_id] = (wanted.stop_minute, found[-1].so_far)
+            yield from (figures for figures in found if _is_shown(figures, terms))
+
+    def figures_again(self, wanted: dict[int, set[int]]) -> Iterator[MinuteFigures]:
+        """Go through minutes that were told again, by series."""
+        for series, terms in self._pairs:
+            minutes = wanted.get(series.series_id)
+            if minutes:
+                span = MinuteRange(min(minutes), max(minutes) + 1)
+                found = self._of_series(series, terms, span, None)
+                yield from (figures for figures in found if figures.epoch_minute in minutes)
+
+    def _of_series(
+        self, series: Series, terms: Terms, minutes: MinuteRange, so_far: MonthSoFar | None
+    ) -> Iterator[MinuteFigures]:
+        zone = terms.agreement.time_zone
+        month = month_range(month_of(minutes.start_minute, zone), zone)
+        start_minute = minutes.start_minute if so_far is not None else month.start_minute
+        if so_far is not None and start_minute == month.start_minute:
+            so_far = MonthSoFar()
+        judged = self._history.judged(series, terms, MinuteRange(start_minute, minutes.stop_minute), self._told_before)
+        return minute_figures(series, terms.agreement, judged.judged, judged.counts, minutes, so_far)
+
+
+def _is_shown(figures: MinuteFigures, terms: Terms) -> bool:
+    """A series that was silent all month is no more shown than it is reported (`uptime.is_in_month`)."""
+    return any(figures.so_far.counts) or terms.agreement.downtime.no_data is not NoData.UP

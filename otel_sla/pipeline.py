@@ -1,0 +1,309 @@
+"""The composition root: builds the stages from the configuration, starts them and stops them.
+
+Nothing is decided here but the order: the ledger is open before a port is, the ports are closed before the ledger is.
+"""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from otel_sla.accountant import Accountant
+from otel_sla.backlog import LedgerBacklog
+from otel_sla.closing import Closer, Progress
+from otel_sla.config import Config
+from otel_sla.errors import LedgerError, LedgerUnavailable
+from otel_sla.exporter.debug import DebugSender
+from otel_sla.exporter.delivery import Delivery
+from otel_sla.exporter.otlp import OtlpSender
+from otel_sla.exporter.settings import DebugSettings, ExporterSettings
+from otel_sla.jit import is_cache_warm
+from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.reader import LedgerReader
+from otel_sla.ledger.records import Closing, Commit, Watermarks
+from otel_sla.receiver.grpc_server import GrpcServer
+from otel_sla.receiver.http_app import Probes
+from otel_sla.receiver.http_server import HttpServer
+from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.settings import BYTES_PER_MIB
+from otel_sla.self_metrics import SelfMetrics
+from otel_sla.sla.classify import AcceptWindow, Classifier
+from otel_sla.sla.counts import NANOS_PER_MINUTE
+from otel_sla.sla.ring import MinuteRing
+from otel_sla.sla.series import SeriesTable
+from otel_sla.spans.decode import decode_request
+from otel_sla.threads import LedgerThread, Writer
+
+_log = logging.getLogger(__name__)
+
+Clock = Callable[[], int]  # ns since the Unix epoch.
+
+TICK_S = 1.0
+STOP_GRACE_S = 5.0  # For requests under way.
+DRAIN_S = 10.0  # For what the backends have not got yet.
+_RING_MINUTES = 16
+_NANOS_PER_S = 1_000_000_000
+_MINUTES_PER_DAY = 1440
+
+
+class Clockwork:
+    """Turns the clock into the three bounds that the pipeline works by; none of them ever steps back.
+
+    Args:
+        config: Durations of the processor.
+        clock: ns since the Unix epoch.
+        marks: What the ledger was left with.
+    """
+
+    def __init__(self, config: Config, clock: Clock, marks: Watermarks) -> None:
+        processor = config.processor
+        self._grace = round(processor.grace_s * _NANOS_PER_S)
+        self._late_spans_max = round(processor.late_spans_max_s * _NANOS_PER_S)
+        self._future_spans_max = round(processor.future_spans_max_s * _NANOS_PER_S)
+        self._clock = clock
+        self._judged_before = marks.judged_before or 0
+        self._sealed_before = marks.sealed_before or 0
+
+    def window(self) -> AcceptWindow:
+        """Give what is accepted now (clause 16)."""
+        now = self._clock()
+        self._sealed_before = max(self._sealed_before, (now - self._late_spans_max) // NANOS_PER_MINUTE)
+        return AcceptWindow(self._sealed_before, now + self._future_spans_max)
+
+    def progress(self) -> Progress:
+        """Give how far time has come (clause 17)."""
+        now = self._clock()
+        self._judged_before = max(self._judged_before, (now - self._grace) // NANOS_PER_MINUTE)
+        sealed_before = min(self.window().sealed_before_minute, self._judged_before)
+        return Progress(judged_before=self._judged_before, sealed_before=sealed_before)
+
+    def newest_minute(self) -> int:
+        """Give the newest minute that is accepted."""
+        return (self._clock() + self._future_spans_max) // NANOS_PER_MINUTE
+
+
+class Pipeline:
+    """One running pipeline.
+
+    Args:
+        config: What the configuration says.
+        clock: ns since the Unix epoch.
+        tick_s: How often minutes are closed, seconds.
+    """
+
+    def __init__(self, config: Config, *, clock: Clock = time.time_ns, tick_s: float = TICK_S) -> None:
+        self._config = config
+        self._clock = clock
+        self._tick_s = tick_s
+        self._writer: Writer = LedgerThread("ledger", lambda: Ledger.open(config.ledger.url))
+        self._judge = LedgerThread("judge", lambda: LedgerReader.open(config.ledger.url))
+        self._tick_lock = asyncio.Lock()
+        self._not_ready_reason = "starting"
+        self._deliveries: list[tuple[Delivery, LedgerBacklog]] = []
+        self._servers: list[GrpcServer | HttpServer] = []
+        self._ticking: asyncio.Task[None] | None = None
+        self.metrics = SelfMetrics()
+        self.grpc_port: int | None = None
+        self.http_port: int | None = None
+
+    async def start(self) -> None:
+        """Open the ledger, then the ports; serving when this returns.
+
+        Raises:
+            OtelSlaError: A stage cannot start; what had been started is stopped.
+        """
+        try:
+            await self._writer.open()
+            await self._judge.open()
+            await self._start_counting()
+            await self._start_exporters()
+            await self._start_servers()
+        except BaseException:
+            await self.stop()
+            raise
+        self._ticking = asyncio.create_task(self._tick_for_ever())
+        self._not_ready_reason = ""
+        _log.info(
+            "serving: gRPC %s, HTTP %s, ledger %s, %d agreement(s), exporters %s",
+            self.grpc_port or "off",
+            self.http_port or "off",
+            self._config.ledger.url,
+            len(self._config.agreements),
+            ", ".join(exporter.name for exporter in self._config.exporters),
+            extra={"action": "serving"},
+        )
+
+    async def failed(self) -> LedgerError:
+        """Wait until the pipeline cannot go on, and give why: the ledger could not be written or read."""
+        waits = [self.accountant.commits.failure, self._ticking]
+        await asyncio.wait([wait for wait in waits if wait is not None], return_when=asyncio.FIRST_COMPLETED)
+        self._not_ready_reason = "the ledger failed"
+        if self.accountant.commits.failure.done():
+            return self.accountant.commits.failure.result()
+        assert self._ticking is not None, "the pipeline was started"
+        error = self._ticking.exception()
+        return error if isinstance(error, LedgerError) else LedgerUnavailable(f"the judge failed: {error!r}")
+
+    async def tick(self) -> None:
+        """Close what has become old enough, and let the exporters know.
+
+        Raises:
+            LedgerError: The ledger cannot be written or read.
+        """
+        async with self._tick_lock:
+            progress = self._clockwork.progress()
+            # What was accepted by an earlier bound is durable before the minute counts as sealed.
+            await self.accountant.commits.settle()
+            if progress.judged_before > self._marked_before:
+                await self._close(Closing(judged_before=progress.judged_before, sealed_before=None))
+                self._marked_before = progress.judged_before
+            while (closing := await self._judge.call(lambda _: self._closer.find(progress))) is not None:
+                await self._close(closing)
+                for delivery, _ in self._deliveries:
+                    delivery.wake()
+            await self._tidy(progress)
+
+    async def stop(self) -> None:
+        """Stop taking, make durable what was taken, deliver what can be delivered; safe to call at any time, twice."""
+        self._not_ready_reason = "stopping"
+        servers, self._servers = self._servers, []
+        await asyncio.gather(*(server.stop(STOP_GRACE_S) for server in servers))
+        if self._ticking is not None:
+            ticking, self._ticking = self._ticking, None
+            ticking.cancel()
+            with suppress(asyncio.CancelledError, LedgerError):
+                await ticking
+            # The ledger's failure was told already; what was acknowledged is in it.
+            with suppress(LedgerError):
+                await self.tick()
+        deliveries, self._deliveries = self._deliveries, []
+        await asyncio.gather(*(delivery.drain(DRAIN_S) for delivery, _ in deliveries))
+        for _, backlog in deliveries:
+            await backlog.close()
+        await self._judge.close()
+        await self._writer.close()
+        if servers:
+            totals = ", ".join(f"{name} {value}" for name, value in self.metrics.totals().items())
+            _log.info("stopped: %s", totals, extra={"action": "stopped"})
+
+    async def _start_counting(self) -> None:
+        if not is_cache_warm():
+            _log.info("compiling kernels, once on this machine: some seconds", extra={"action": "compiling"})
+        agreements = self._config.agreements
+        reader = LedgerReader.open(self._config.ledger.url)
+        if reader.sqlite_warning:
+            _log.warning("%s", reader.sqlite_warning, extra={"action": "sqlite_version"})
+        marks = reader.watermarks()
+        self._marked_before = marks.judged_before or 0
+        self._clockwork = Clockwork(self._config, self._clock, marks)
+        table = SeriesTable(agreements, series_max=self._config.processor.series_max, known=reader.series())
+        classifier = Classifier(agreements, table)
+        ring = MinuteRing(minutes_kept=_RING_MINUTES)
+        newest = self._clockwork.newest_minute()
+        ring.load(reader.counts(newest - _RING_MINUTES + 1, newest + 1), start_minute=newest - _RING_MINUTES + 1)
+        warm_up(classifier)
+        self._closer = Closer(await self._judge.call(lambda judge_reader: judge_reader), agreements)
+        self.accountant = Accountant(
+            classifier=classifier,
+            table=table,
+            ring=ring,
+            reader=reader,
+            fingerprint_seed=reader.fingerprint_seed,
+            write=self._commit,
+            window=self._clockwork.window,
+            metrics=self.metrics,
+        )
+
+    async def _start_exporters(self) -> None:
+        instance_id = await self._writer.call(lambda ledger: ledger.instance_id)
+        for settings in self._config.exporters:
+            backlog = LedgerBacklog(
+                settings.name,
+                self._config.ledger.url,
+                self._config.agreements,
+                self._writer,
+                first_minutes_max=round(self._config.processor.late_spans_max_s) // 60,
+            )
+            await backlog.open()
+            delivery = Delivery(settings.name, make_sender(settings, instance_id), backlog, settings.interval_s)
+            self._deliveries.append((delivery, backlog))
+            delivery.start()
+
+    async def _start_servers(self) -> None:
+        receiver = self._config.receiver
+        in_flight = InFlight(receiver.memory_limit_mib * BYTES_PER_MIB)
+        if receiver.grpc is not None:
+            grpc_server = GrpcServer(receiver.grpc, self.accountant, in_flight)
+            self.grpc_port = await grpc_server.start()
+            self._servers.append(grpc_server)
+            await grpc_server.set_serving(is_serving=True)
+        if receiver.http is not None:
+            probes = Probes(lambda: self._not_ready_reason, self.metrics.prometheus_text)
+            http_server = HttpServer(receiver.http, self.accountant, in_flight, probes)
+            self.http_port = await http_server.start()
+            self._servers.append(http_server)
+
+    async def _commit(self, commit: Commit) -> None:
+        await self._writer.call(lambda ledger: ledger.commit(commit))
+
+    async def _close(self, closing: Closing) -> None:
+        await self._writer.call(lambda ledger: ledger.close_minutes(closing))
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            await self.tick()
+            await asyncio.sleep(self._tick_s)
+
+    async def _tidy(self, progress: Progress) -> None:
+        """Pack and forget a bounded piece, so that no acknowledgement waits long for it."""
+        retained_from = progress.judged_before - round(self._config.ledger.retention_s) // 60
+        await self._writer.call(lambda ledger: ledger.seal(progress.sealed_before, pack_before=progress.judged_before))
+        if retained_from > 0 and retained_from % _MINUTES_PER_DAY == 0:
+            await self._writer.call(lambda ledger: ledger.expire(retained_from))
+
+
+def make_sender(settings: ExporterSettings, instance_id: str) -> DebugSender | OtlpSender:
+    """Give what sends for one configured exporter."""
+    if isinstance(settings, DebugSettings):
+        return DebugSender(settings.name)
+    return OtlpSender(settings, instance_id)
+
+
+def warm_up(classifier: Classifier) -> None:
+    """Load or compile all kernels, so that the first request does not wait for them."""
+    columns = decode_request(_ONE_SPAN, classifier.watch)
+    window = AcceptWindow(sealed_before_minute=1, future_after_unix_nano=0)
+    requests = classifier.classify(columns, window, columns.resource_start >= 0)
+    MinuteRing().add(requests)
+
+
+# resource_spans { scope_spans { spans { kind: SERVER } } }, which no window accepts.
+_ONE_SPAN = bytes.fromhex("0a0612041202" + "3002")
+
+
+def run_until_stopped(config: Config) -> None:
+    """Serve until SIGTERM or Ctrl-C; then finish and return.
+
+    Raises:
+        OtelSlaError: It cannot start, or cannot go on.
+    """
+    asyncio.run(_run(config))
+
+
+async def _run(config: Config) -> None:
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    pipeline = Pipeline(config)
+    await pipeline.start()
+    waits = [asyncio.create_task(stopped.wait()), asyncio.create_task(pipeline.failed())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    failure = waits[1].result() if waits[1].done() and not waits[1].cancelled() else None
+    await pipeline.stop()
+    if failure is not None:
+        raise failure
