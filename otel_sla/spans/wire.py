@@ -14,7 +14,7 @@ Dimensions:
 
 import numpy as np
 
-from otel_sla.jit import byte_at, inner_kernel, kernel
+from otel_sla.jit import byte_at, hot_kernel, inner_kernel, kernel
 
 DEPTH_MAX = 100  # Messages and groups below the request, as in upb.
 REASONS = (
@@ -25,11 +25,15 @@ REASONS = (
     "an end of a group that did not start",
     "nesting deeper than 100",
 )
-_CUT_OFF, _LONG_VARINT, _BAD_TAG, _LONG_LENGTH, _BAD_GROUP, _TOO_DEEP = range(6)
+_CUT_OFF, _LONG_VARINT, _BAD_TAG, _LONG_LENGTH, _BAD_GROUP, _TOO_DEEP = map(np.int64, range(6))
+# Depths of the messages on the way to a span. Typed, as are the numbers above and below that are handed to functions:
+# numba compiles a function anew for each literal that it is called with.
+_REQUEST, _RESOURCE_SPANS, _SCOPE_SPANS, _SPAN, _IN_SPAN = map(np.int64, range(5))
+_RESOURCE, _IN_RESOURCE = _SCOPE_SPANS, _SPAN
 
 _VARINT, _FIXED64, _BYTES, _GROUP, _GROUP_END, _FIXED32 = range(6)
 
-_ABSENT, _STRING, _BOOL, _INT, _DOUBLE = range(5)
+_ABSENT, _STRING, _BOOL, _INT, _DOUBLE = map(np.int64, range(5))
 
 # Messages that are only checked. opentelemetry/proto/{common/v1/common,resource/v1/resource,trace/v1/trace}.proto:
 #   AnyValue { ArrayValue array_value = 5; KeyValueList kvlist_value = 6; }
@@ -39,7 +43,7 @@ _ABSENT, _STRING, _BOOL, _INT, _DOUBLE = range(5)
 #   InstrumentationScope { repeated KeyValue attributes = 3; }
 #   Event { repeated KeyValue attributes = 3; }
 #   Link { repeated KeyValue attributes = 4; }
-_ANY, _ARRAY, _MAP, _PAIR, _SCOPE, _EVENT, _LINK, _LEAF = range(8)
+_ANY, _ARRAY, _MAP, _PAIR, _SCOPE, _EVENT, _LINK, _LEAF = map(np.int64, range(8))
 _CHILDREN_FIELDS_MAX = 8
 _CHILDREN = np.full((8, _CHILDREN_FIELDS_MAX), -1, dtype=np.int8)
 _CHILDREN[_ANY, 5], _CHILDREN[_ANY, 6] = _ARRAY, _MAP
@@ -49,7 +53,7 @@ _CHILDREN[_PAIR, 2] = _ANY
 _CHILDREN[_SCOPE, 3] = _CHILDREN[_EVENT, 3] = _CHILDREN[_LINK, 4] = _PAIR
 
 
-@inner_kernel
+@hot_kernel
 def _fail(reason, position):
     return -(position * 8 + reason) - 1
 
@@ -76,34 +80,41 @@ def _read_varint(body, position, end):
 
 
 @inner_kernel
-def _read_tag(body, position, end):
-    tag = np.int64(byte_at(body, position))
+def _read_long_tag(body, position, end):
     start = position
-    position += 1
-    if tag >= 0x80:
-        tag &= 0x7F
-        shift = 7
-        while True:
-            if position >= end:
-                position = _fail(_CUT_OFF, start)
-                break
-            byte = np.int64(byte_at(body, position))
-            position += 1
-            tag |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                break
-            shift += 7
-            if shift > 28:
-                position = _fail(_BAD_TAG, start)
-                break
+    tag = np.int64(0)
+    shift = 0
+    while True:
+        if position >= end:
+            position = _fail(_CUT_OFF, start)
+            break
+        byte = np.int64(byte_at(body, position))
+        position += 1
+        tag |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+        shift += 7
+        if shift > 28:
+            position = _fail(_BAD_TAG, start)
+            break
     if position >= 0 and tag > 0xFFFFFFFF:
         position = _fail(_BAD_TAG, start)
     return tag, position
 
 
+@hot_kernel
+def _read_tag(body, position, end):
+    """Read a tag; `position` is before `end`. Field number 0 is left to who skips the field."""
+    tag = np.int64(byte_at(body, position))
+    if tag < 0x80:
+        position += 1
+    else:
+        tag, position = _read_long_tag(body, position, end)
+    return tag, position
+
+
 @inner_kernel
-def _read_length(body, position, end):
-    """Read a length; the position is where its bytes begin, all of them before `end`."""
+def _read_long_length(body, position, end):
     start = position
     length = np.int64(0)
     shift = 0
@@ -120,6 +131,20 @@ def _read_length(body, position, end):
         if shift > 28:
             position = _fail(_LONG_LENGTH, start)
             break
+    return length, position
+
+
+@hot_kernel
+def _read_length(body, position, end):
+    """Read a length; the position is where its bytes begin, all of them before `end`."""
+    start = position
+    length = np.int64(0x80)
+    if position < end:
+        length = np.int64(byte_at(body, position))
+    if length < 0x80:
+        position += 1
+    else:
+        length, position = _read_long_length(body, position, end)
     if position >= 0 and length > end - position:
         position = _fail(_LONG_LENGTH, start)
     return length, position
@@ -320,7 +345,7 @@ def _read_pair_slowly(body, position, end, depth):
     return key_start, key_size, value_type, bits, position
 
 
-@inner_kernel
+@hot_kernel
 def _read_pair(body, position, end, depth):
     """Read a KeyValue: the form that every SDK writes is read here, any other slowly."""
     is_plain = False
@@ -371,12 +396,12 @@ def _read_pair(body, position, end, depth):
     return key_start, key_size, value_type, bits, position
 
 
-@inner_kernel
+@hot_kernel
 def _read_uint16(table, position):
     return np.int64(byte_at(table, position)) | np.int64(byte_at(table, position + 1)) << 8
 
 
-@inner_kernel
+@hot_kernel
 def _find_key(body, key_start, key_size, table):
     """Give the column of a watched key, or -1.
 
@@ -402,7 +427,7 @@ def _find_key(body, key_start, key_size, table):
     return -1
 
 
-@inner_kernel
+@hot_kernel
 def _read_attribute(body, position, end, depth, table):
     """Read a KeyValue whose tag was read; gives the column of its key or -1, the value and the position."""
     column, value_type, bits = -1, _ABSENT, np.uint64(0)
@@ -425,7 +450,7 @@ def _read_status_code(body, position, end, code):
             value, position = _read_varint(body, position, end)
             code = _to_int32(value)
         else:
-            position = _skip_field(body, position, end, tag, 4)
+            position = _skip_field(body, position, end, tag, _IN_SPAN)
         if position < 0:
             break
     return code, position
@@ -466,7 +491,7 @@ def count_kernel(body, end, counts):
         if position < 0:
             break
         if tag != 0x0A:
-            position = _skip_field(body, position, end, tag, 0)
+            position = _skip_field(body, position, end, tag, _REQUEST)
             continue
         length, position = _read_length(body, position, end)
         if position < 0:
@@ -478,7 +503,7 @@ def count_kernel(body, end, counts):
             if position < 0:
                 break
             if tag != 0x12:
-                position = _skip_field(body, position, resource_end, tag, 1)
+                position = _skip_field(body, position, resource_end, tag, _RESOURCE_SPANS)
                 continue
             length, position = _read_length(body, position, resource_end)
             if position < 0:
@@ -490,7 +515,7 @@ def count_kernel(body, end, counts):
                     break
                 if tag == 0x12:
                     counts[1] += 1
-                position = _skip_field(body, position, scope_end, tag, 2)
+                position = _skip_field(body, position, scope_end, tag, _SCOPE_SPANS)
 
 
 @kernel
@@ -501,14 +526,14 @@ def _scan_resource(body, position, end, table, types, bits, row):
         if position < 0:
             break
         if tag == 0x0A:
-            column, value_type, value_bits, position = _read_attribute(body, position, end, 3, table)
+            column, value_type, value_bits, position = _read_attribute(body, position, end, _IN_RESOURCE, table)
             if column >= 0:
                 types[row, column] = value_type
                 bits[row, column] = value_bits
         elif tag == 0x1A:
-            position = _skip_child(body, position, end, _LEAF, 3)
+            position = _skip_child(body, position, end, _LEAF, _IN_RESOURCE)
         else:
-            position = _skip_field(body, position, end, tag, 2)
+            position = _skip_field(body, position, end, tag, _RESOURCE)
         if position < 0:
             break
     return position
@@ -545,7 +570,7 @@ def scan_kernel(
         if position < 0:
             return position
         if tag != 0x0A:
-            position = _skip_field(body, position, end, tag, 0)
+            position = _skip_field(body, position, end, tag, _REQUEST)
             if position < 0:
                 return position
             continue
@@ -570,7 +595,7 @@ def scan_kernel(
                     return position
                 continue
             if tag != 0x12:
-                position = _skip_field(body, position, resource_end, tag, 1)
+                position = _skip_field(body, position, resource_end, tag, _RESOURCE_SPANS)
                 if position < 0:
                     return position
                 continue
@@ -584,9 +609,9 @@ def scan_kernel(
                     return position
                 if tag != 0x12:
                     if tag == 0x0A:
-                        position = _skip_child(body, position, scope_end, _SCOPE, 3)
+                        position = _skip_child(body, position, scope_end, _SCOPE, _SPAN)
                     else:
-                        position = _skip_field(body, position, scope_end, tag, 2)
+                        position = _skip_field(body, position, scope_end, tag, _SCOPE_SPANS)
                     if position < 0:
                         return position
                     continue
@@ -602,7 +627,7 @@ def scan_kernel(
                         return position
                     if tag == 0x4A:
                         column, value_type, value_bits, position = _read_attribute(
-                            body, position, span_end, 4, span_table
+                            body, position, span_end, _IN_SPAN, span_table
                         )
                         if column >= 0:
                             types[row, column] = value_type
@@ -627,11 +652,11 @@ def scan_kernel(
                             code, position = _read_status_code(body, position, position + length, span_status_code[row])
                             span_status_code[row] = code
                     elif tag == 0x5A:
-                        position = _skip_child(body, position, span_end, _EVENT, 4)
+                        position = _skip_child(body, position, span_end, _EVENT, _IN_SPAN)
                     elif tag == 0x6A:
-                        position = _skip_child(body, position, span_end, _LINK, 4)
+                        position = _skip_child(body, position, span_end, _LINK, _IN_SPAN)
                     else:
-                        position = _skip_field(body, position, span_end, tag, 3)
+                        position = _skip_field(body, position, span_end, tag, _SPAN)
                     if position < 0:
                         return position
     return position

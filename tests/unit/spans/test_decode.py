@@ -1,0 +1,155 @@
+"""Requests as senders write them, and the limits of decoding."""
+
+import struct
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from builders import (
+    START_UNIX_NANO,
+    make_exception_event,
+    make_request,
+    make_request_of,
+    make_resource_spans,
+    make_span,
+    realistic_request,
+)
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from upb_oracle import decode_with_upb, read_columns
+
+from otel_sla.errors import DecodeError, RequestTooLarge
+from otel_sla.spans.columns import ValueType, WatchList
+from otel_sla.spans.decode import decode_request
+
+WATCH = WatchList(
+    span_keys=(b"http.route", b"http.response.status_code", b"error.type", b"server.port"),
+    resource_keys=(b"service.name", b"host.name"),
+)
+NO_KEYS = WatchList((), ())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_realistic_batch_is_what_upb_reads(seed: int) -> None:
+    """A batch of several services comes out as upb has it, cell by cell."""
+    body = realistic_request(300, seed)
+    columns = decode_request(body, WATCH)
+    assert (columns.n_spans, columns.n_resources) == (300, 3)
+    assert read_columns(columns) == decode_with_upb(body, WATCH)
+
+
+def test_spans_of_every_kind_have_a_row() -> None:
+    """No kind is left out, and the order is the wire's."""
+    body = make_request_of(*(make_span(kind=kind, end_time_unix_nano=kind + 1) for kind in (5, 2, 0, 3, 1, 4)))
+    columns = decode_request(body, NO_KEYS)
+    assert columns.kind.tolist() == [5, 2, 0, 3, 1, 4]
+    assert columns.end_time_unix_nano.tolist() == [6, 3, 1, 4, 2, 5]
+
+
+def test_values_are_typed_cells() -> None:
+    """Each type of value is in its cell; arrays, maps, bytes and unset values count as absent."""
+    attributes = {"s": "é", "t": True, "i": -5, "d": 0.5, "b": b"x", "n": None, "l": ["x"], "m": {"k": 1}}
+    watch = WatchList(tuple(key.encode() for key in attributes), ())
+    columns = decode_request(make_request_of(make_span(attributes)), watch)
+    assert columns.value_type.dtype == np.uint8
+    assert columns.value_type.tolist() == [
+        [ValueType.STRING, ValueType.BOOL, ValueType.INT, ValueType.DOUBLE, *[ValueType.ABSENT] * 4]
+    ]
+    start, size = divmod(int(columns.value_bits[0, 0]), 2**32)
+    assert columns.body[start : start + size].tobytes() == "é".encode()
+    half = struct.unpack("<Q", struct.pack("<d", 0.5))[0]
+    assert columns.value_bits[0, 1:4].tolist() == [1, 2**64 - 5, half]
+
+
+def test_resources_are_found_by_their_bytes() -> None:
+    """Each ResourceSpans has the range of its message, those without a span too."""
+    parts = [
+        make_resource_spans([make_span(), make_span()], {"service.name": "a"}),
+        make_resource_spans([], {}),
+        make_resource_spans([make_span()], {"service.name": "b", "host.name": "h"}),
+    ]
+    columns = decode_request(make_request(*parts), WATCH)
+    ranges = zip(columns.resource_start.tolist(), columns.resource_stop.tolist(), strict=True)
+    assert [columns.body[start:stop].tobytes() for start, stop in ranges] == [
+        part.SerializeToString() for part in parts
+    ]
+    assert columns.resource_index.tolist() == [0, 0, 2]
+    assert columns.resource_value_type.tolist() == [[1, 0], [0, 0], [1, 1]]
+
+
+def test_events_and_links_do_not_lend_their_attributes() -> None:
+    """An attribute of an event or a link is none of the span's."""
+    link = Span.Link(trace_id=bytes(16), attributes=make_span({"error.type": "link"}).attributes)
+    event = make_exception_event()
+    event.attributes.extend(make_span({"error.type": "event"}).attributes)
+    columns = decode_request(make_request_of(make_span(events=[event], links=[link])), WATCH)
+    assert columns.value_type.tolist() == [[0, 0, 0, 0]]
+
+
+def test_empty_request_has_no_rows() -> None:
+    """No byte is a request without a span; the columns keep their widths."""
+    columns = decode_request(b"", WATCH)
+    assert (columns.n_spans, columns.n_resources) == (0, 0)
+    assert columns.value_type.shape == (0, 4)
+    assert columns.resource_value_bits.shape == (0, 2)
+
+
+@pytest.mark.parametrize("wrap", [bytes, memoryview, lambda body: memoryview(bytearray(body))])
+def test_body_is_not_copied(wrap: type) -> None:
+    """Bytes, a view and a view of memory that can be written are read where they are."""
+    body = wrap(realistic_request(3, 1))
+    columns = decode_request(body, WATCH)
+    assert columns.n_spans == 3
+    assert columns.body.__array_interface__["data"][0] == np.frombuffer(body, dtype=np.uint8).ctypes.data
+
+
+def test_slice_of_a_larger_body_is_read_alone() -> None:
+    """What lies beside the slice, as in a file of many requests, is not read."""
+    body = make_request_of(make_span({"http.route": "/v1"}))
+    padded = memoryview(b"\xff" * 7 + body + b"\x0a\x00")
+    assert read_columns(decode_request(padded[7:-2], WATCH)) == decode_with_upb(body, WATCH)
+    with pytest.raises(DecodeError):
+        decode_request(padded[7:-1], WATCH)
+
+
+def test_request_of_empty_spans_is_held_to_the_limit() -> None:
+    """Small bytes with large columns are refused before the columns are made, and the limit is exact."""
+    body = make_request(make_resource_spans([Span()] * 50_000))
+    columns = decode_request(body, WATCH)
+    total = sum(getattr(columns, field.name).nbytes for field in fields(columns) if field.name != "body")
+    assert total > 6 * len(body)
+    assert decode_request(body, WATCH, columns_size_bytes_max=total).n_spans == 50_000
+    with pytest.raises(RequestTooLarge, match=r"50000 spans"):
+        decode_request(body, WATCH, columns_size_bytes_max=total - 1)
+
+
+@pytest.mark.parametrize("keys_count", [1, 20, 300])
+def test_each_of_many_keys_has_its_column(keys_count: int) -> None:
+    """Keys of one size, of many sizes and ones that begin or end alike are told apart."""
+    keys = [f"{'k' * (number % 7)}{number}.{'z' * (number % 11)}" for number in range(keys_count)]
+    assert len(set(keys)) == keys_count
+    body = make_request_of(make_span({key: number for number, key in enumerate(reversed(keys))} | {"k": 1}))
+    columns = decode_request(body, WatchList(tuple(key.encode() for key in keys), ()))
+    assert columns.value_bits.tolist() == [list(range(keys_count - 1, -1, -1))]
+
+
+def test_long_watched_key_is_found() -> None:
+    """A key whose size takes two bytes on the wire is one like others."""
+    key = "k" * 300
+    columns = decode_request(make_request_of(make_span({key: 1})), WatchList((b"a", key.encode()), ()))
+    assert columns.value_type.tolist() == [[ValueType.ABSENT, ValueType.INT]]
+
+
+def test_error_says_where_and_why() -> None:
+    """A sender learns the offset of what is broken."""
+    body = make_request_of(make_span({"http.route": "/v1"}))
+    with pytest.raises(DecodeError, match=r"not an OTLP trace request: a length past the end .* at byte 1$"):
+        decode_request(body[:-1], WATCH)
+
+
+def test_columns_do_not_depend_on_earlier_requests() -> None:
+    """The same bytes give the same columns, whatever was decoded before."""
+    body = realistic_request(20, 3)
+    first = read_columns(decode_request(body, WATCH))
+    decode_request(realistic_request(200, 4), WATCH)
+    assert read_columns(decode_request(body, WATCH)) == first
+    assert first.spans[0][2] >= START_UNIX_NANO

@@ -1,0 +1,109 @@
+"""How kernels are compiled, each case in a process of its own: numba reads its environment when imported."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from builders import make_request_of, make_span
+
+from otel_sla.spans import wire
+from otel_sla.spans.columns import WatchList
+from otel_sla.spans.decode import decode_request
+
+PACKAGE = Path(wire.__file__).resolve().parents[1]
+
+PROBE = """
+import numpy as np
+from otel_sla.jit import kernel
+
+@kernel
+def probe_kernel(array, index):
+    return array[index]
+
+try:
+    probe_kernel(np.zeros(2, dtype=np.uint8), 7)
+except IndexError:
+    print("checked")
+else:
+    print("unchecked")
+"""
+
+DECODE = """
+from otel_sla import jit
+from otel_sla.spans.columns import WatchList
+from otel_sla.spans.decode import decode_request
+
+print("warm" if jit.is_cache_warm() else "cold", jit.CACHE_DIRECTORY is not None)
+print(decode_request(bytes((10, 4, 18, 2, 18, 0)), WatchList((b"a",), ())).n_spans)
+"""
+
+
+def run_python(code: str, folder: Path, **environment: str) -> list[str]:
+    """Run code in an own process with nothing of numba's or the user's in its environment; gives its lines."""
+    script = folder / "script.py"
+    script.write_text(code)
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("NUMBA_", "XDG_")) and name not in {"HOME", "PYTHONPATH"}
+    }
+    kept["PYTHONPATH"] = str(PACKAGE.parent)
+    result = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        env=kept | environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+def test_bounds_checks_check(tmp_path: Path) -> None:
+    """With NUMBA_BOUNDSCHECK=1 a read outside raises, though the same cache holds the binary without checks."""
+    cache = str(tmp_path / "cache")
+    assert run_python(PROBE, tmp_path, NUMBA_CACHE_DIR=cache) == ["unchecked"]
+    assert run_python(PROBE, tmp_path, NUMBA_CACHE_DIR=cache, NUMBA_BOUNDSCHECK="1") == ["checked"]
+    assert run_python(PROBE, tmp_path, NUMBA_CACHE_DIR=cache) == ["unchecked"]
+
+
+@pytest.mark.slow
+def test_second_start_is_warm(tmp_path: Path) -> None:
+    """The first start says that it compiles, the second that it need not."""
+    cache = str(tmp_path / "cache")
+    assert run_python(DECODE, tmp_path, NUMBA_CACHE_DIR=cache) == ["cold True", "1"]
+    assert run_python(DECODE, tmp_path, NUMBA_CACHE_DIR=cache) == ["warm True", "1"]
+
+
+@pytest.mark.slow
+def test_nothing_to_write_to_is_no_error(tmp_path: Path) -> None:
+    """Without HOME and with a package that cannot be written to, kernels are compiled at each start."""
+    copy = tmp_path / "installed"
+    shutil.copytree(PACKAGE, copy / "otel_sla", ignore=shutil.ignore_patterns("__pycache__"))
+    # A file where the folder of compiled kernels would be stops root too, whom no mode stops.
+    for folder in [path for path in (copy / "otel_sla").rglob("*") if path.is_dir()]:
+        (folder / "__pycache__").write_text("")
+        folder.chmod(0o555)
+    environment = {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    assert run_python(DECODE, tmp_path, **environment) == ["cold False", "1"]
+    blocked = tmp_path / "blocked"
+    blocked.write_text("")
+    assert run_python(DECODE, tmp_path, HOME=str(blocked), **environment) == ["cold False", "1"]
+
+
+@pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="nothing is compiled")
+def test_scan_counts_no_references_per_span() -> None:
+    """No array is handed to an inner function: its references would be counted for each span, at ten times the cost."""
+    decode_request(make_request_of(make_span()), WatchList((b"a",), ()))
+    (code,) = wire.scan_kernel.inspect_llvm().values()  # type: ignore[attr-defined]
+    functions = re.split(r"\n(?=define )", code)
+    inner = [text for text in functions if re.match(r"define .*@_ZN.*_(?:read|skip|find)_", text)]
+    assert inner, "the inner functions are not where this test looks"
+    counting = [text.splitlines()[0] for text in inner if "@NRT_incref" in text]
+    assert not counting, counting
