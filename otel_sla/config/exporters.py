@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, WithJsonSchema, mod
 
 from otel_sla.config.quantities import NANOS_PER_S, seconds
 from otel_sla.config.section import PositiveDuration, Secret, Section, Text, host_port, rule_problems
-from otel_sla.config.settings import ClientTlsSettings, DebugSettings, OtlpSettings
+from otel_sla.exporter.settings import ClientTlsSettings, DebugSettings, OtlpSettings
 
 FilePath = Annotated[Path, PlainSerializer(str, return_type=str)]
 INTERVAL_NANOS = 60 * NANOS_PER_S

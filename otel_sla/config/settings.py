@@ -1,10 +1,9 @@
 """What the pipeline is told, as plain values: where pydantic stops."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
+from otel_sla.exporter.settings import ExporterSettings
 from otel_sla.receiver.settings import ReceiverSettings
 from otel_sla.sla.agreement import Agreement
 
@@ -49,43 +48,6 @@ class ProcessorSettings:
     late_spans_max_s: float  # At least grace_s.
     future_spans_max_s: float
     series_max: int  # Per agreement.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientTlsSettings:
-    """`tls` of an exporter."""
-
-    insecure: bool = False  # Plain text.
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DebugSettings:
-    """`exporters.debug`: the log."""
-
-    name: str  # The component id.
-    interval_s: float = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OtlpSettings:
-    """An exporter that speaks OTLP. None leaves a setting to the standard environment variables."""
-
-    name: str  # The component id.
-    is_http: bool  # Else gRPC.
-    endpoint: str | None = None  # gRPC: host:port or URL; HTTP: base URL.
-    metrics_endpoint: str | None = None  # HTTP: full URL, instead of endpoint + /v1/metrics.
-    logs_endpoint: str | None = None  # HTTP: full URL, instead of endpoint + /v1/logs.
-    tls: ClientTlsSettings | None = None
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    compression: str | None = None  # none, gzip, deflate.
-    timeout_s: float | None = None
-    interval_s: float = 60.0
-
-
-ExporterSettings = DebugSettings | OtlpSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from otel_sla.config import Config, LogFormat, LogLevel, effective_yaml, load_config
-from otel_sla.config.settings import DebugSettings, OtlpSettings
 from otel_sla.errors import ConfigError
+from otel_sla.exporter.settings import DebugSettings, OtlpSettings
 from otel_sla.receiver.settings import GrpcServerSettings, HttpServerSettings, ReceiverSettings
 from otel_sla.sla.agreement import (
     Agreement,

@@ -1,0 +1,45 @@
+"""What the exporters are told: plain values, built by `config.py`, checked there.
+
+None leaves a setting to the standard environment variables (`OTEL_EXPORTER_OTLP_*`), which the library reads.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientTlsSettings:
+    """`tls` of an exporter: PEM files; without a CA the system's authorities hold."""
+
+    insecure: bool = False  # Plain text.
+    ca_file: Path | None = None
+    cert_file: Path | None = None  # Our own, for mTLS; together with key_file.
+    key_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DebugSettings:
+    """`exporters.debug`: the log."""
+
+    name: str  # The component id.
+    interval_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtlpSettings:
+    """An exporter that speaks OTLP."""
+
+    name: str  # The component id.
+    is_http: bool  # Else gRPC.
+    endpoint: str | None = None  # gRPC: host:port or URL; HTTP: base URL.
+    metrics_endpoint: str | None = None  # HTTP: full URL, instead of endpoint + /v1/metrics.
+    logs_endpoint: str | None = None  # HTTP: full URL, instead of endpoint + /v1/logs.
+    tls: ClientTlsSettings | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # Empty: those of the environment.
+    compression: str | None = None  # none, gzip; over HTTP also deflate.
+    timeout_s: float | None = None  # Of one attempt.
+    interval_s: float = 60.0  # Between two deliveries of figures, at least.
+
+
+ExporterSettings = DebugSettings | OtlpSettings
