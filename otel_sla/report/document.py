@@ -2,10 +2,13 @@
 
 The caller judges; here the judged month is put in order. Whoever writes the report out adds nothing and leaves
 nothing out.
+
+Dimensions:
+    n_minutes: elapsed minutes of the month.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from otel_sla.sla.agreement import Agreement, ExclusionWindow
@@ -14,6 +17,7 @@ from otel_sla.sla.exclusions import Refusal, find_refusal, is_in_scope, minutes_
 from otel_sla.sla.months import MinuteRange, Month, month_range
 from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import MonthFigures
+from otel_sla.spans.columns import Int64Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,16 @@ class SeriesReport:
     series: Series
     figures: MonthFigures
     exclusions: tuple[ExclusionReport, ...]  # Those that touch the month, in time order.
+    states: JudgedMinutes | None = None  # The elapsed minutes one by one; only where a format draws them.
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesMinutes:
+    """One series' elapsed minutes of the month, one by one. Too much to keep for many series: they pass by."""
+
+    series: Series
+    states: JudgedMinutes
+    counts: Int64Array  # int64[n_minutes, 3], requests. Columns as in agreement.Outcome.
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +92,21 @@ def series_report(
             if is_in_scope(window, series.group_text) and _touches(window, figures.minutes)
         ),
     )
+
+
+def by_badness(report: SeriesReport) -> tuple[int, int, int, tuple[tuple[str, bytes], ...]]:
+    """Sort key that puts the series first that people ask about first: most downtime, then least data."""
+    figures = report.figures
+    return (-figures.down, -figures.down_raw, figures.with_data, report.series.group)
+
+
+def draw_worst(reports: Sequence[SeriesReport], drawn_max: int) -> list[SeriesReport]:
+    """Keep the single minutes of the worst series, `drawn_max` of them, and drop those of the others."""
+    worst = {report.series.series_id for report in sorted(reports, key=by_badness)[:drawn_max]}
+    return [
+        report if report.states is None or report.series.series_id in worst else replace(report, states=None)
+        for report in reports
+    ]
 
 
 def agreement_report(agreement: Agreement, month: Month, series: Iterable[SeriesReport]) -> AgreementReport:
