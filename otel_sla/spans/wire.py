@@ -152,16 +152,10 @@ def _read_length(body, position, end):
 
 @inner_kernel
 def _skip_message(body, position, end, message, depth):
-    """Check a message whose fields nobody asks for, or the inside of a group.
+    """Check a message whose fields nobody asks for, or the inside of a group, where upb takes field number 0 too.
 
-    Inside a group upb takes the field number 0 too.
-
-    Args:
-        body: The request (`jit.buffer_of`).
-        position: First byte of the content.
-        end: One past the last byte that it may have.
-        message: Which one, or -1 minus the field number of a group that has just been opened.
-        depth: Messages and groups around the content, itself included.
+    `message` is which one, or -1 minus the field number of a group that has just been opened; `depth` counts the
+    messages and groups around the content, itself included.
     """
     if depth > DEPTH_MAX:
         return _fail(_TOO_DEEP, position)
