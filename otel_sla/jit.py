@@ -74,7 +74,7 @@ def inner_kernel(function: _Function) -> _Function:
     """Compile a function that only kernels of its own file call; kept on disk as part of them.
 
     Give it scalars and `Buffer`s, no arrays: numba counts the references of an array at each call, which costs more
-    than the work of reading a varint (0.9 against 10 million spans/s in benchmarks/bench_decode.py).
+    than the work of reading a varint (3.7 against 6.8 million spans/s in benchmarks/bench_decode.py).
     """
     return cast(_Function, numba.njit(nogil=True)(function))
 
