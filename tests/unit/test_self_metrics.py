@@ -1,0 +1,129 @@
+"""The pipeline's own telemetry."""
+
+import doctest
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from otel_sla import self_metrics
+from otel_sla.self_metrics import INSTRUMENTS, Kind, SelfMetrics, prometheus_name
+
+
+@pytest.fixture
+def metrics() -> Iterator[SelfMetrics]:
+    """The telemetry of one pipeline, let go afterwards."""
+    made = SelfMetrics()
+    yield made
+    made.close()
+
+
+def samples(metrics: SelfMetrics) -> dict[str, float]:
+    """The samples of the Prometheus text, by name and labels."""
+    lines = [line for line in metrics.prometheus_text().splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+
+def test_counts_are_shown_as_they_are(metrics: SelfMetrics) -> None:
+    """Every integer attribute: its counter shows what was added, under its Prometheus name."""
+    shown = {}
+    for number, instrument in enumerate(INSTRUMENTS, start=1):
+        if instrument.field:
+            setattr(metrics, instrument.field, number)
+            shown[prometheus_name(instrument.name, instrument.unit, instrument.kind)] = number
+    found = samples(metrics)
+    assert len(shown) == 9
+    assert {name: found[name] for name in shown} == shown
+
+
+def test_counters_go_on(metrics: SelfMetrics) -> None:
+    """A second reading after more counts: the running total, not the difference."""
+    metrics.accepted_spans += 3
+    metrics.prometheus_text()
+    metrics.accepted_spans += 4
+    assert samples(metrics)["otelcol_receiver_accepted_spans_total"] == 7
+
+
+def test_the_names_of_the_process_are_the_collectors(metrics: SelfMetrics) -> None:
+    """Uptime, memory and CPU: the Collector's names with Prometheus' units, and plausible values."""
+    found = samples(metrics)
+    assert found["otelcol_process_uptime_seconds_total"] >= 0
+    assert found["otelcol_process_memory_rss_bytes"] > 1_000_000
+    assert found["otelcol_process_cpu_seconds_total"] > 0
+
+
+def test_a_commit_counts_its_rows_and_its_time(metrics: SelfMetrics) -> None:
+    """Two commits: rows add up, and each falls into its bucket of the histogram."""
+    metrics.record_commit(0.0003, 5)
+    metrics.record_commit(20.0, 2)
+    found = samples(metrics)
+    assert found["sla_ledger_committed_rows_total"] == 7
+    assert found['sla_ledger_commit_duration_seconds_bucket{le="0.00025"}'] == 0
+    assert found['sla_ledger_commit_duration_seconds_bucket{le="0.0005"}'] == 1
+    assert found['sla_ledger_commit_duration_seconds_bucket{le="10.0"}'] == 1
+    assert found['sla_ledger_commit_duration_seconds_bucket{le="+Inf"}'] == 2
+    assert found["sla_ledger_commit_duration_seconds_count"] == 2
+    assert found["sla_ledger_commit_duration_seconds_sum"] == pytest.approx(20.0003)
+
+
+def test_acknowledgements_have_a_histogram(metrics: SelfMetrics) -> None:
+    """One answered request: its latency is in the histogram."""
+    metrics.record_ack_latency(0.004)
+    assert samples(metrics)["sla_receiver_ack_latency_seconds_count"] == 1
+
+
+def test_values_of_other_owners(metrics: SelfMetrics) -> None:
+    """Two exporters register one counter: each has its line; what is not registered or not known is absent."""
+    metrics.register("otelcol_exporter_sent_log_records", lambda: 2, {"exporter": "otlp"})
+    metrics.register("otelcol_exporter_sent_log_records", lambda: 3, {"exporter": 'a "b"\\\n'})
+    metrics.register("sla.ledger.series", lambda: None)
+    found = samples(metrics)
+    assert found['otelcol_exporter_sent_log_records_total{exporter="otlp"}'] == 2
+    assert found['otelcol_exporter_sent_log_records_total{exporter="a \\"b\\"\\\\\\n"}'] == 3
+    assert not [name for name in found if name.startswith(("sla_ledger_series", "otelcol_exporter_queue_size"))]
+
+
+def test_unknown_names_are_our_own_mistake(metrics: SelfMetrics) -> None:
+    """Registering what the table does not have, or a histogram: refused."""
+    for name in ("sla.receiver.nothing", "sla.receiver.ack_latency"):
+        with pytest.raises(AssertionError, match=re.escape(name)):
+            metrics.register(name, lambda: 1)
+
+
+def test_totals_for_the_last_line(metrics: SelfMetrics) -> None:
+    """At the stop: counts by their short names, those of all exporters together; no seconds, no gauges."""
+    metrics.accepted_spans = 10
+    metrics.register("otelcol_exporter_sent_log_records", lambda: 2, {"exporter": "otlp"})
+    metrics.register("otelcol_exporter_sent_log_records", lambda: 3, {"exporter": "debug"})
+    metrics.register("otelcol_exporter_queue_size", lambda: 9)
+    assert metrics.totals() == {
+        "accepted_spans": 10,
+        "refused_spans": 0,
+        "failed_spans": 0,
+        "sent_log_records": 5,
+        "late_spans": 0,
+        "future_spans": 0,
+        "malformed_spans": 0,
+        "duplicate_spans": 0,
+        "overflow_spans": 0,
+        "committed_rows": 0,
+    }
+
+
+def test_the_text_is_well_formed(metrics: SelfMetrics) -> None:
+    """Every line: a HELP, a TYPE of its kind, or a sample whose name belongs to the TYPE above it."""
+    metrics.record_ack_latency(1)
+    name = ""
+    for line in metrics.prometheus_text().splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            assert kind in {kind.value for kind in Kind}
+        elif not line.startswith("# HELP "):
+            assert re.fullmatch(rf"{name}(_bucket|_sum|_count)?(\{{.*\}})? \S+", line)
+
+
+def test_the_examples_in_the_docstrings_hold() -> None:
+    """The module's doctests give what they show."""
+    failed, attempted = doctest.testmod(self_metrics)
+    assert attempted
+    assert not failed
