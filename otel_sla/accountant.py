@@ -135,9 +135,7 @@ class Accountant:
 
     async def _commit(self) -> None:
         fingerprints, self._gathered = self._gathered, []
-        commit = Commit(
-            new_series=self._table.drain_new(), rows=self._ring.drain(), fingerprints=tuple(fingerprints)
-        )
+        commit = Commit(new_series=self._table.drain_new(), rows=self._ring.drain(), fingerprints=tuple(fingerprints))
         started_s = time.perf_counter()
         await self._write(commit)
         self._metrics.record_commit(time.perf_counter() - started_s, len(commit.rows))
