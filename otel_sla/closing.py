@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from otel_sla.clockwork import Progress
 from otel_sla.history import History, JudgedSeries, Terms, counts_as_told, judge, series_of
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ClosedMonth, Closing, ExclusionRecord, Reopened, Retold
@@ -26,14 +27,6 @@ from otel_sla.sla.series import Series
 from otel_sla.sla.story import Cause, World, tell
 from otel_sla.sla.telling import Subject
 from otel_sla.sla.uptime import is_in_month, month_figures
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far time has come; all are epoch minutes."""
-
-    judged_before: int  # Minutes before it may be told; the ledger has this mark already.
-    sealed_before: int  # Minutes before it cannot change any more.
 
 
 @dataclass(slots=True)

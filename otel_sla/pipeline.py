@@ -7,12 +7,12 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 from otel_sla.accountant import Accountant
 from otel_sla.backlog import LedgerBacklog
-from otel_sla.closing import Closer, Progress
+from otel_sla.clockwork import Clock, Clockwork, Progress
+from otel_sla.closing import Closer
 from otel_sla.config import Config
 from otel_sla.errors import LedgerError, LedgerUnavailable
 from otel_sla.exporter.debug import DebugSender
@@ -22,7 +22,7 @@ from otel_sla.exporter.settings import DebugSettings, ExporterSettings
 from otel_sla.jit import is_cache_warm
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.ledger.records import Closing, Commit, Watermarks
+from otel_sla.ledger.records import Closing, Commit
 from otel_sla.receiver.grpc_server import GrpcServer
 from otel_sla.receiver.http_app import Probes
 from otel_sla.receiver.http_server import HttpServer
@@ -30,7 +30,6 @@ from otel_sla.receiver.in_flight import InFlight
 from otel_sla.receiver.settings import BYTES_PER_MIB
 from otel_sla.self_metrics import SelfMetrics
 from otel_sla.sla.classify import AcceptWindow, Classifier
-from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import SeriesTable
 from otel_sla.spans.decode import decode_request
@@ -38,50 +37,11 @@ from otel_sla.threads import LedgerThread, Writer
 
 _log = logging.getLogger(__name__)
 
-Clock = Callable[[], int]  # ns since the Unix epoch.
-
 TICK_S = 1.0
 STOP_GRACE_S = 5.0  # For requests under way.
 DRAIN_S = 10.0  # For what the backends have not got yet.
 _RING_MINUTES = 16
-_NANOS_PER_S = 1_000_000_000
 _MINUTES_PER_DAY = 1440
-
-
-class Clockwork:
-    """Turns the clock into the three bounds that the pipeline works by; none of them ever steps back.
-
-    Args:
-        config: Durations of the processor.
-        clock: ns since the Unix epoch.
-        marks: What the ledger was left with.
-    """
-
-    def __init__(self, config: Config, clock: Clock, marks: Watermarks) -> None:
-        processor = config.processor
-        self._grace = round(processor.grace_s * _NANOS_PER_S)
-        self._late_spans_max = round(processor.late_spans_max_s * _NANOS_PER_S)
-        self._future_spans_max = round(processor.future_spans_max_s * _NANOS_PER_S)
-        self._clock = clock
-        self._judged_before = marks.judged_before or 0
-        self._sealed_before = marks.sealed_before or 0
-
-    def window(self) -> AcceptWindow:
-        """Give what is accepted now (clause 16)."""
-        now = self._clock()
-        self._sealed_before = max(self._sealed_before, (now - self._late_spans_max) // NANOS_PER_MINUTE)
-        return AcceptWindow(self._sealed_before, now + self._future_spans_max)
-
-    def progress(self) -> Progress:
-        """Give how far time has come (clause 17)."""
-        now = self._clock()
-        self._judged_before = max(self._judged_before, (now - self._grace) // NANOS_PER_MINUTE)
-        sealed_before = min(self.window().sealed_before_minute, self._judged_before)
-        return Progress(judged_before=self._judged_before, sealed_before=sealed_before)
-
-    def newest_minute(self) -> int:
-        """Give the newest minute that is accepted."""
-        return (self._clock() + self._future_spans_max) // NANOS_PER_MINUTE
 
 
 class Pipeline:
@@ -197,7 +157,7 @@ class Pipeline:
             _log.warning("%s", reader.sqlite_warning, extra={"action": "sqlite_version"})
         marks = reader.watermarks()
         self._marked_before = marks.judged_before or 0
-        self._clockwork = Clockwork(self._config, self._clock, marks)
+        self._clockwork = Clockwork(self._config.processor, self._clock, marks)
         table = SeriesTable(agreements, series_max=self._config.processor.series_max, known=reader.series())
         classifier = Classifier(agreements, table)
         ring = MinuteRing(minutes_kept=_RING_MINUTES)
