@@ -20,7 +20,7 @@ from otel_sla.ledger.connecting import (
 from otel_sla.ledger.faults import located, translated, translating, with_hint
 from otel_sla.ledger.lock import LedgerLock
 from otel_sla.ledger.reader import LedgerReadings
-from otel_sla.ledger.records import Closing, Commit, Json, Position, SetAside
+from otel_sla.ledger.records import Closing, Commit, Json, SetAside
 from otel_sla.ledger.schema import prepare
 
 # Some 5 to 10 ms of work: an acknowledgement that comes just then waits no longer than that.
@@ -86,9 +86,9 @@ class Ledger(LedgerReadings):
                 "UPDATE series SET first_data_minute = ? WHERE series_id = ?",
                 [(minute, series_id) for series_id, minute in first_data_minutes.items()],
             )
-            _add_fingerprints(connection, commit.fingerprints)
+            rows.add_fingerprints(connection, commit.fingerprints)
             for position in commit.positions:
-                _move_position(connection, position)
+                rows.move_position(connection, position)
         self._first_data_minutes.update(first_data_minutes)
 
     def close_minutes(self, closing: Closing) -> None:
@@ -278,33 +278,3 @@ def _open_connection(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _add_fingerprints(connection: sqlite3.Connection, fingerprints: tuple[tuple[int, bytes], ...]) -> None:
-    try:
-        connection.executemany(
-            "INSERT INTO fingerprints (newest_minute, fingerprint) VALUES (?, ?)", sorted(fingerprints)
-        )
-    except sqlite3.IntegrityError as error:
-        raise with_hint(
-            LedgerError("a message was about to be counted twice: its fingerprint is in the ledger already"),
-            "this is a defect of otel-sla; nothing of that commit was counted, please report it",
-        ) from error
-
-
-def _move_position(connection: sqlite3.Connection, position: Position) -> None:
-    if position.before is None:
-        moved = connection.execute(
-            "INSERT INTO positions (source, position) VALUES (?, ?) ON CONFLICT (source) DO NOTHING",
-            (position.source, position.after),
-        )
-    else:
-        moved = connection.execute(
-            "UPDATE positions SET position = ? WHERE source = ? AND position = ?",
-            (position.after, position.source, position.before),
-        )
-    if moved.rowcount != 1:
-        raise with_hint(
-            LedgerError(f"{position.source} is not at {position.before} in the ledger: somebody else counted it"),
-            "let one process at a time count it",
-        )

@@ -149,13 +149,7 @@ class LedgerReadings:
     def reopened(self) -> tuple[Reopened, ...]:
         """The minutes that got requests after they were judged and are not settled, by series and minute."""
         with self._reading() as connection:
-            return tuple(
-                Reopened(series_id, minute, (succeeded, failed, invalid))
-                for series_id, minute, succeeded, failed, invalid in connection.execute(
-                    "SELECT series_id, epoch_minute, succeeded_before, failed_before, invalid_before FROM reopened"
-                    " ORDER BY series_id, epoch_minute"
-                )
-            )
+            return rows.read_reopened(connection)
 
     def position(self, source: str) -> int | None:
         """How far a source has been counted; None: never seen."""
@@ -184,14 +178,7 @@ class LedgerReadings:
     def retold_after(self, retold_id: int, limit: int) -> tuple[Retold, ...]:
         """Give the next ranges of minutes whose gauges are due once more, in the order of writing."""
         with self._reading() as connection:
-            return tuple(
-                Retold(series_id, start_minute, stop_minute, found_id)
-                for found_id, series_id, start_minute, stop_minute in connection.execute(
-                    "SELECT retold_id, series_id, start_minute, stop_minute FROM retold"
-                    " WHERE retold_id > ? ORDER BY retold_id LIMIT ?",
-                    (retold_id, limit),
-                )
-            )
+            return rows.read_retold(connection, retold_id, limit)
 
     def set_aside(self, exporter: str) -> tuple[SetAside, ...]:
         """The events that this exporter's backend will never take."""

@@ -5,7 +5,18 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from otel_sla.ledger.records import ClosedMonth, ExclusionRecord, Json, Reopened, StoredEvent, Withdrawal
+from otel_sla.errors import LedgerError
+from otel_sla.ledger.faults import with_hint
+from otel_sla.ledger.records import (
+    ClosedMonth,
+    ExclusionRecord,
+    Json,
+    Position,
+    Reopened,
+    Retold,
+    StoredEvent,
+    Withdrawal,
+)
 from otel_sla.sla.agreement import ExclusionReason, ExclusionWindow
 from otel_sla.sla.events import Event, Severity
 from otel_sla.sla.series import Series
@@ -177,3 +188,58 @@ def _window(row: Sequence[str | None]) -> ExclusionWindow:
 
 def _from_json(text: str | None) -> Json | None:
     return None if text is None else json.loads(text)
+
+
+def read_reopened(connection: sqlite3.Connection) -> tuple[Reopened, ...]:
+    """Give the re-opened minutes, by series and minute."""
+    return tuple(
+        Reopened(series_id, minute, (succeeded, failed, invalid))
+        for series_id, minute, succeeded, failed, invalid in connection.execute(
+            "SELECT series_id, epoch_minute, succeeded_before, failed_before, invalid_before FROM reopened"
+            " ORDER BY series_id, epoch_minute"
+        )
+    )
+
+
+def read_retold(connection: sqlite3.Connection, after_retold_id: int, limit: int) -> tuple[Retold, ...]:
+    """Give the next ranges of minutes that were told again, in the order of writing."""
+    return tuple(
+        Retold(series_id, start_minute, stop_minute, retold_id)
+        for retold_id, series_id, start_minute, stop_minute in connection.execute(
+            "SELECT retold_id, series_id, start_minute, stop_minute FROM retold"
+            " WHERE retold_id > ? ORDER BY retold_id LIMIT ?",
+            (after_retold_id, limit),
+        )
+    )
+
+
+def add_fingerprints(connection: sqlite3.Connection, fingerprints: Sequence[tuple[int, bytes]]) -> None:
+    """Keep what was counted; one that is there already is our own broken promise."""
+    try:
+        connection.executemany(
+            "INSERT INTO fingerprints (newest_minute, fingerprint) VALUES (?, ?)", sorted(fingerprints)
+        )
+    except sqlite3.IntegrityError as error:
+        raise with_hint(
+            LedgerError("a message was about to be counted twice: its fingerprint is in the ledger already"),
+            "this is a defect of otel-sla; nothing of that commit was counted, please report it",
+        ) from error
+
+
+def move_position(connection: sqlite3.Connection, position: Position) -> None:
+    """Move a source's place on, if it is where the caller believes."""
+    if position.before is None:
+        moved = connection.execute(
+            "INSERT INTO positions (source, position) VALUES (?, ?) ON CONFLICT (source) DO NOTHING",
+            (position.source, position.after),
+        )
+    else:
+        moved = connection.execute(
+            "UPDATE positions SET position = ? WHERE source = ? AND position = ?",
+            (position.after, position.source, position.before),
+        )
+    if moved.rowcount != 1:
+        raise with_hint(
+            LedgerError(f"{position.source} is not at {position.before} in the ledger: somebody else counted it"),
+            "let one process at a time count it",
+        )
