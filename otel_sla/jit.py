@@ -7,23 +7,30 @@ here:
   directory of its own; otherwise a fuzz run would silently check nothing.
 - Where neither the package's folder nor a home can be written to, numba refuses to *import* a cached function. There
   the kernels are compiled anew at each start instead.
-- A callee in another file can change without the caller's cache noticing. Kernels therefore call only kernels of
-  their own file, and the cache directory bears this package's version.
+- A callee in another file can change without the caller's cache noticing, since numba looks at the caller's file only.
+  The cache directory therefore bears a digest of every module that kernels are compiled from.
 """
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
 UInt8Array = NDArray[np.uint8]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-_CACHE_VARIABLE = "NUMBA_CACHE_DIR"
+_PACKAGE = Path(__file__).parent
+_NUMBA: Any = numba.config  # Names that numba makes from its environment; its types do not know them.
+IS_CHECKED = bool(_NUMBA.BOUNDSCHECK or _NUMBA.DISABLE_JIT)
 
 
 def _is_writable(directory: Path) -> bool:
@@ -35,31 +42,32 @@ def _is_writable(directory: Path) -> bool:
         return False
 
 
+def _digest_sources() -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        source = path.read_bytes()
+        if path == Path(__file__) or b"from otel_sla.jit import" in source:
+            digest.update(source)
+    return digest.hexdigest()
+
+
 def _choose_cache_directory() -> Path | None:
     """Give the folder for compiled kernels, or None where nothing can be written."""
-    given = os.environ.get(_CACHE_VARIABLE)
-    if given:
-        base = Path(given)
+    if _NUMBA.CACHE_DIR:
+        base = Path(_NUMBA.CACHE_DIR)
     else:
         home = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("HOME") and f"{os.environ['HOME']}/.cache")
         if not home:
             return None
         base = Path(home) / "otel-sla" / "kernels"
-    if os.environ.get("NUMBA_BOUNDSCHECK", "0") not in {"", "0"}:
-        base = base / "bounds-checked"
-    return base if _is_writable(base) else None
+    directory = base / (_digest_sources() + ("-bounds-checked" if _NUMBA.BOUNDSCHECK else ""))
+    return directory if _is_writable(directory) else None
 
 
 CACHE_DIRECTORY = _choose_cache_directory()
 if CACHE_DIRECTORY is not None:
-    os.environ[_CACHE_VARIABLE] = str(CACHE_DIRECTORY)
-
-import numba  # noqa: E402 - reads its environment when imported.
-from llvmlite import ir  # noqa: E402
-from numba.core import types  # noqa: E402
-from numba.extending import intrinsic, overload  # noqa: E402
-
-IS_CHECKED = any(os.environ.get(name, "0") not in {"", "0"} for name in ("NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"))
+    # Not by the environment, which child processes inherit: each would put its folder into its parent's.
+    _NUMBA.CACHE_DIR = str(CACHE_DIRECTORY)
 
 
 def kernel(function: _Function) -> _Function:
@@ -71,7 +79,7 @@ def kernel(function: _Function) -> _Function:
 
 
 def inner_kernel(function: _Function) -> _Function:
-    """Compile a function that only kernels of its own file call; kept on disk as part of them.
+    """Compile a function that only kernels call; kept on disk as part of them.
 
     Give it scalars and `Buffer`s, no arrays: numba counts the references of an array at each call, which costs more
     than the work of reading a varint (3.7 against 6.8 million spans/s in benchmarks/bench_decode.py).

@@ -8,7 +8,8 @@ import numpy as np
 from otel_sla.errors import DecodeError, RequestTooLarge
 from otel_sla.jit import buffer_of
 from otel_sla.spans.columns import SpanColumns, UInt8Array, WatchList
-from otel_sla.spans.wire import REASONS, count_kernel, scan_kernel
+from otel_sla.spans.scan import count_kernel, scan_kernel
+from otel_sla.spans.wire import REASONS
 
 COLUMNS_SIZE_BYTES_MAX = 256 * 1024 * 1024
 
@@ -19,7 +20,7 @@ _CELL_SIZE = 1 + 8
 
 @lru_cache(maxsize=64)
 def key_table(keys: tuple[bytes, ...]) -> UInt8Array:
-    """Write the table that `wire` finds watched keys in; its layout is told there (`_find_key`).
+    """Write the table that `attributes` finds watched keys in; its layout is told there (`_find_key`).
 
     Args:
         keys: Distinct. The index of each is its column.

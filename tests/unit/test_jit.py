@@ -12,11 +12,11 @@ import numba
 import pytest
 from builders import make_request_of, make_span
 
-from otel_sla.spans import wire
+from otel_sla.spans import scan
 from otel_sla.spans.columns import WatchList
 from otel_sla.spans.decode import decode_request
 
-PACKAGE = Path(wire.__file__).resolve().parents[1]
+PACKAGE = Path(scan.__file__).resolve().parents[1]
 
 PROBE = """
 import numpy as np
@@ -83,6 +83,19 @@ def test_second_start_is_warm(tmp_path: Path) -> None:
     assert run_python(DECODE, tmp_path, NUMBA_CACHE_DIR=cache) == ["warm True", "1"]
 
 
+def test_each_version_of_the_kernels_has_its_own_cache(tmp_path: Path) -> None:
+    """A change in a file that kernels of other files call from is not answered by a binary compiled before it."""
+    copy = tmp_path / "installed"
+    shutil.copytree(PACKAGE, copy / "otel_sla", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {"PYTHONPATH": str(copy), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    ask = "from otel_sla import jit\nprint(jit.CACHE_DIRECTORY)"
+    before = run_python(ask, tmp_path, **environment)
+    assert run_python(ask, tmp_path, **environment) == before
+    with (copy / "otel_sla" / "spans" / "skipping.py").open("a") as file:
+        file.write("\n_MORE = 1\n")
+    assert run_python(ask, tmp_path, **environment) != before
+
+
 @pytest.mark.slow
 def test_nothing_to_write_to_is_no_error(tmp_path: Path) -> None:
     """Without HOME and with a package that cannot be written to, kernels are compiled at each start."""
@@ -105,13 +118,13 @@ def test_nothing_to_write_to_is_no_error(tmp_path: Path) -> None:
 def test_scan_counts_no_references_per_span() -> None:
     """No array is handed to an inner function: its references would be counted for each span, at ten times the cost."""
     decode_request(make_request_of(make_span()), WatchList((b"a",), ()))
-    served: Any = wire.scan_kernel
+    served: Any = scan.scan_kernel
     compiled = numba.njit(nogil=True)(served.py_func)  # Of a binary from the cache there is no text to read.
     compiled.compile(served.nopython_signatures[0].args)
     (code,) = compiled.inspect_llvm().values()
     assert "@NRT_incref" in code, "references are counted by another name now"
     functions = re.split(r"\n(?=define )", code)
-    inner = [text for text in functions if re.match(r"define .*@_ZN.*_(?:read|skip|find)_", text)]
+    inner = [text for text in functions if re.match(r"define .*@_ZN.*\d_?(?:read|skip|find)_", text)]
     assert inner, "the inner functions are not where this test looks"
     counting = [text.splitlines()[0] for text in inner if "@NRT_incref" in text]
     assert not counting, counting

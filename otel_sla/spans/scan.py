@@ -1,0 +1,239 @@
+"""The two kernels that walk a request: one counts the rows, one fills the columns.
+
+Dimensions:
+    n_bytes: bytes of the request.
+"""
+
+import numpy as np
+
+from otel_sla.jit import byte_at, inner_kernel, kernel
+from otel_sla.spans.attributes import read_attribute
+from otel_sla.spans.skipping import EVENT, LEAF, LINK, SCOPE, skip_child, skip_field
+from otel_sla.spans.wire import read_fixed, read_length, read_tag, read_varint
+
+# Depths of the messages on the way to a span, typed (`wire`).
+_REQUEST, _RESOURCE_SPANS, _SCOPE_SPANS, _SPAN, _IN_SPAN = map(np.int64, range(5))
+_RESOURCE, _IN_RESOURCE = _SCOPE_SPANS, _SPAN
+
+
+@inner_kernel
+def _read_status_code(body, position, end, code):
+    """message Status { string message = 2; StatusCode code = 3; }"""
+    while position < end:
+        tag, position = read_tag(body, position, end)
+        if position < 0:
+            break
+        if tag == 0x18:
+            value, position = read_varint(body, position, end)
+            code = _to_int32(value)
+        else:
+            position = skip_field(body, position, end, tag, _IN_SPAN)
+        if position < 0:
+            break
+    return code, position
+
+
+@inner_kernel
+def _to_int32(value):
+    """An enum is cut to 32 bits."""
+    return np.int32(np.int64(value & np.uint64(0xFFFFFFFF)))
+
+
+@inner_kernel
+def _has_other_than_zero(body, position, size):
+    for index in range(position, position + size):
+        if byte_at(body, index) != 0:
+            return True
+    return False
+
+
+@kernel
+def count_kernel(body, end, counts):
+    """Count what the columns need room for; stops where the scan will find the error.
+
+    message ExportTraceServiceRequest { repeated ResourceSpans resource_spans = 1; }
+    message ResourceSpans { Resource resource = 1; repeated ScopeSpans scope_spans = 2; }
+    message ScopeSpans { InstrumentationScope scope = 1; repeated Span spans = 2; }
+
+    Args:
+        body: The request (`jit.buffer_of`).
+        end: n_bytes.
+        counts: int64[2], written. ResourceSpans, spans.
+    """
+    counts[0] = 0
+    counts[1] = 0
+    position = 0
+    while 0 <= position < end:
+        tag, position = read_tag(body, position, end)
+        if position < 0:
+            break
+        if tag != 0x0A:
+            position = skip_field(body, position, end, tag, _REQUEST)
+            continue
+        length, position = read_length(body, position, end)
+        if position < 0:
+            break
+        counts[0] += 1
+        resource_end = position + length
+        while 0 <= position < resource_end:
+            tag, position = read_tag(body, position, resource_end)
+            if position < 0:
+                break
+            if tag != 0x12:
+                position = skip_field(body, position, resource_end, tag, _RESOURCE_SPANS)
+                continue
+            length, position = read_length(body, position, resource_end)
+            if position < 0:
+                break
+            scope_end = position + length
+            while 0 <= position < scope_end:
+                tag, position = read_tag(body, position, scope_end)
+                if position < 0:
+                    break
+                if tag == 0x12:
+                    counts[1] += 1
+                position = skip_field(body, position, scope_end, tag, _SCOPE_SPANS)
+
+
+@kernel
+def _scan_resource(body, position, end, table, types, bits, row):
+    """message Resource { repeated KeyValue attributes = 1; repeated EntityRef entity_refs = 3; }"""
+    while position < end:
+        tag, position = read_tag(body, position, end)
+        if position < 0:
+            break
+        if tag == 0x0A:
+            column, value_type, value_bits, position = read_attribute(body, position, end, _IN_RESOURCE, table)
+            if column >= 0:
+                types[row, column] = value_type
+                bits[row, column] = value_bits
+        elif tag == 0x1A:
+            position = skip_child(body, position, end, LEAF, _IN_RESOURCE)
+        else:
+            position = skip_field(body, position, end, tag, _RESOURCE)
+        if position < 0:
+            break
+    return position
+
+
+@kernel
+def scan_kernel(
+    body, end, resource_table, span_table,
+    resource_start, resource_stop, resource_types, resource_bits,
+    resource_index, kind, end_time_unix_nano, flags, has_parent, span_status_code, types, bits,
+):  # fmt: skip
+    """Fill the columns (see `columns.SpanColumns`), which have room for what `count_kernel` counted and are zero.
+
+    message Span { bytes parent_span_id = 4; SpanKind kind = 6; fixed64 end_time_unix_nano = 8;
+        repeated KeyValue attributes = 9; repeated Event events = 11; repeated Link links = 13; Status status = 15;
+        fixed32 flags = 16; }
+
+    One function of nested loops: handing the columns to another one would count their references for each span.
+
+    Args:
+        body: The request (`jit.buffer_of`).
+        end: n_bytes.
+        resource_table: Keys of `resource_types` (`_find_key`).
+        span_table: Keys of `types`.
+        resource_start: This and all behind it: the columns, written.
+
+    Returns:
+        n_bytes, or a negative number that `decode` reads.
+    """
+    position = 0
+    resource, row = -1, -1
+    while position < end:
+        tag, position = read_tag(body, position, end)
+        if position < 0:
+            return position
+        if tag != 0x0A:
+            position = skip_field(body, position, end, tag, _REQUEST)
+            if position < 0:
+                return position
+            continue
+        length, position = read_length(body, position, end)
+        if position < 0:
+            return position
+        resource += 1
+        resource_end = position + length
+        resource_start[resource] = position
+        resource_stop[resource] = resource_end
+        while position < resource_end:
+            tag, position = read_tag(body, position, resource_end)
+            if position < 0:
+                return position
+            if tag == 0x0A:
+                length, position = read_length(body, position, resource_end)
+                if position >= 0:
+                    position = _scan_resource(
+                        body, position, position + length, resource_table, resource_types, resource_bits, resource
+                    )
+                if position < 0:
+                    return position
+                continue
+            if tag != 0x12:
+                position = skip_field(body, position, resource_end, tag, _RESOURCE_SPANS)
+                if position < 0:
+                    return position
+                continue
+            length, position = read_length(body, position, resource_end)
+            if position < 0:
+                return position
+            scope_end = position + length
+            while position < scope_end:
+                tag, position = read_tag(body, position, scope_end)
+                if position < 0:
+                    return position
+                if tag != 0x12:
+                    if tag == 0x0A:
+                        position = skip_child(body, position, scope_end, SCOPE, _SPAN)
+                    else:
+                        position = skip_field(body, position, scope_end, tag, _SCOPE_SPANS)
+                    if position < 0:
+                        return position
+                    continue
+                length, position = read_length(body, position, scope_end)
+                if position < 0:
+                    return position
+                span_end = position + length
+                row += 1
+                resource_index[row] = resource
+                while position < span_end:
+                    tag, position = read_tag(body, position, span_end)
+                    if position < 0:
+                        return position
+                    if tag == 0x4A:
+                        column, value_type, value_bits, position = read_attribute(
+                            body, position, span_end, _IN_SPAN, span_table
+                        )
+                        if column >= 0:
+                            types[row, column] = value_type
+                            bits[row, column] = value_bits
+                    elif tag == 0x22:
+                        length, position = read_length(body, position, span_end)
+                        if position >= 0:
+                            has_parent[row] = _has_other_than_zero(body, position, length)
+                            position += length
+                    elif tag == 0x30:
+                        value, position = read_varint(body, position, span_end)
+                        kind[row] = _to_int32(value)
+                    elif tag == 0x41 and span_end - position >= 8:
+                        end_time_unix_nano[row] = read_fixed(body, position, 8)
+                        position += 8
+                    elif tag == 0x85 and span_end - position >= 4:
+                        flags[row] = np.uint32(read_fixed(body, position, 4))
+                        position += 4
+                    elif tag == 0x7A:
+                        length, position = read_length(body, position, span_end)
+                        if position >= 0:
+                            code, position = _read_status_code(body, position, position + length, span_status_code[row])
+                            span_status_code[row] = code
+                    elif tag == 0x5A:
+                        position = skip_child(body, position, span_end, EVENT, _IN_SPAN)
+                    elif tag == 0x6A:
+                        position = skip_child(body, position, span_end, LINK, _IN_SPAN)
+                    else:
+                        position = skip_field(body, position, span_end, tag, _SPAN)
+                    if position < 0:
+                        return position
+    return position
