@@ -9,8 +9,9 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 from opentelemetry.metrics import CallbackOptions, Observation
@@ -53,7 +54,7 @@ INSTRUMENTS = (
     Instrument("otelcol_exporter_sent_metric_points", "{datapoint}", _C, "Data points that the backend took."),
     Instrument("otelcol_exporter_send_failed_log_records", "{record}", _C, "Events in failed attempts to send."),
     Instrument("otelcol_exporter_send_failed_metric_points", "{datapoint}", _C, "Data points in failed attempts."),
-    Instrument("otelcol_exporter_queue_size", "{batch}", _G, "Batches that wait for the backend."),
+    Instrument("otelcol_exporter_queue_size", "{record}", _G, "Events that wait for the backend's answer."),
     Instrument("otelcol_process_uptime", "s", _C, "Time since the pipeline was made."),
     Instrument("otelcol_process_memory_rss", "By", _G, "Physical memory of the process."),
     Instrument("otelcol_process_cpu_seconds", "s", _C, "User and system CPU time of the process."),
@@ -72,6 +73,17 @@ _ACK_LATENCY = "sla.receiver.ack_latency"
 _COMMIT_DURATION = "sla.ledger.commit_duration"
 # A commit takes 0.2 to 0.5 ms on a local disk, seconds on a bad network drive.
 _LATENCY_BOUNDS_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(slots=True)
+class ExporterCounts:
+    """What one exporter has sent; its delivery adds to it."""
+
+    sent_log_records: int = 0
+    sent_metric_points: int = 0
+    send_failed_log_records: int = 0
+    send_failed_metric_points: int = 0
+    queue_size: int = 0  # Events.
 
 
 class SelfMetrics:
@@ -119,6 +131,11 @@ class SelfMetrics:
         kinds = {instrument.name: instrument.kind for instrument in INSTRUMENTS}
         assert kinds.get(name) in (Kind.COUNTER, Kind.GAUGE), f"no counter or gauge is named {name!r}"
         self._reads[name].append((read, dict(attributes or {})))
+
+    def register_exporter(self, name: str, counts: ExporterCounts) -> None:
+        """Show what one exporter counts, under its component id."""
+        for field in fields(counts):
+            self.register(f"otelcol_exporter_{field.name}", partial(getattr, counts, field.name), {"exporter": name})
 
     def totals(self) -> dict[str, int]:
         """Give the counts of things by the last word of their names: `accepted_spans`, `sent_log_records`, …."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from otel_sla import self_metrics
-from otel_sla.self_metrics import INSTRUMENTS, Kind, SelfMetrics, prometheus_name
+from otel_sla.self_metrics import INSTRUMENTS, ExporterCounts, Kind, SelfMetrics, prometheus_name
 
 
 @pytest.fixture
@@ -81,6 +81,25 @@ def test_values_of_other_owners(metrics: SelfMetrics) -> None:
     assert found['otelcol_exporter_sent_log_records_total{exporter="otlp"}'] == 2
     assert found['otelcol_exporter_sent_log_records_total{exporter="a \\"b\\"\\\\\\n"}'] == 3
     assert not [name for name in found if name.startswith(("sla_ledger_series", "otelcol_exporter_queue_size"))]
+
+
+def test_an_exporter_has_its_lines(metrics: SelfMetrics) -> None:
+    """What an exporter's delivery counts: shown under the Collector's names, with the exporter's own."""
+    counts = ExporterCounts(sent_log_records=1)
+    metrics.register_exporter("otlp/2", counts)
+    counts.sent_metric_points += 20
+    counts.send_failed_log_records += 3
+    counts.send_failed_metric_points += 4
+    counts.queue_size = 5
+    label = '{exporter="otlp/2"}'
+    expected = {
+        f"otelcol_exporter_sent_log_records_total{label}": 1,
+        f"otelcol_exporter_sent_metric_points_total{label}": 20,
+        f"otelcol_exporter_send_failed_log_records_total{label}": 3,
+        f"otelcol_exporter_send_failed_metric_points_total{label}": 4,
+        f"otelcol_exporter_queue_size{label}": 5,
+    }
+    assert {name: value for name, value in samples(metrics).items() if label in name} == expected
 
 
 def test_unknown_names_are_our_own_mistake(metrics: SelfMetrics) -> None:
