@@ -34,6 +34,26 @@ else:
     print("unchecked")
 """
 
+BYTE_PROBE = """
+import numpy as np
+from otel_sla.jit import buffer_of, byte_at, inner_kernel, kernel
+
+@inner_kernel
+def inner(buffer, position):
+    return byte_at(buffer, position)
+
+@kernel
+def probe_kernel(buffer, position):
+    return inner(buffer, position)
+
+array = np.arange(3, dtype=np.uint8)
+print(probe_kernel(buffer_of(array[:2]), 1))
+try:
+    probe_kernel(buffer_of(array[:2]), 2)
+except IndexError:
+    print("checked")
+"""
+
 DECODE = """
 from otel_sla import jit
 from otel_sla.spans.columns import WatchList
@@ -81,6 +101,29 @@ def test_second_start_is_warm(tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
     assert run_python(DECODE, tmp_path, NUMBA_CACHE_DIR=cache) == ["cold True", "1"]
     assert run_python(DECODE, tmp_path, NUMBA_CACHE_DIR=cache) == ["warm True", "1"]
+
+
+@pytest.mark.parametrize("mode", ["NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"])
+def test_bytes_are_read_within_bounds(mode: str, tmp_path: Path) -> None:
+    """Where bounds are checked, the byte behind a buffer cannot be read, not even from an inner kernel."""
+    cache = str(tmp_path / "cache")
+    assert run_python(BYTE_PROBE, tmp_path, NUMBA_CACHE_DIR=cache, **{mode: "1"}) == ["1", "checked"]
+
+
+@pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="this is that run")
+def test_decoder_is_the_same_without_the_compiler() -> None:
+    """Uncompiled, as coverage sees them, the kernels pass the decoder's tests, and no number overflows on the way."""
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", str(Path(__file__).parent / "spans")],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r"\d+ passed", result.stdout)
 
 
 def test_each_version_of_the_kernels_has_its_own_cache(tmp_path: Path) -> None:

@@ -153,3 +153,29 @@ def test_columns_do_not_depend_on_earlier_requests() -> None:
     decode_request(realistic_request(200, 4), WATCH)
     assert read_columns(decode_request(body, WATCH)) == first
     assert first.spans[0][2] >= START_UNIX_NANO
+
+
+@pytest.mark.parametrize("keys_count", [0, 40])
+def test_keys_of_one_size_and_none_at_all(keys_count: int) -> None:
+    """Nothing watched gives no cells, and keys that differ in one byte only are told apart."""
+    keys = tuple(b"http.request.header.x%02d" % number for number in range(keys_count))
+    body = make_request_of(make_span({key.decode(): number for number, key in enumerate(keys)} | {"a": "b"}))
+    watch = WatchList(keys, keys)
+    columns = decode_request(body, watch)
+    assert columns.value_bits.tolist() == [list(range(keys_count))]
+    assert read_columns(columns) == decode_with_upb(body, watch)
+
+
+def test_realistic_request_cut_anywhere_is_judged_as_by_upb() -> None:
+    """A connection that ends early leaves a request that upb rejects, or the ResourceSpans that were whole."""
+    body = realistic_request(3, 5)
+    accepted = 0
+    for stop in range(len(body)):
+        expected = decode_with_upb(body[:stop], WATCH)
+        if expected is None:
+            with pytest.raises(DecodeError):
+                decode_request(body[:stop], WATCH)
+        else:
+            accepted += 1
+            assert read_columns(decode_request(body[:stop], WATCH)) == expected
+    assert accepted == decode_request(body, WATCH).n_resources

@@ -201,3 +201,70 @@ def test_groups_end_where_they_do_in_upb(levels: int) -> None:
     else:
         with pytest.raises(DecodeError, match="nesting"):
             decode_request(body, WATCH)
+
+
+MERGED = {
+    "resource in two parts": (
+        field(
+            1, field(1, field(1, field(1, b"c") + field(2, INT))) + field(1, field(1, field(1, b"a") + field(2, TEXT)))
+        ),
+        [[(ValueType.STRING, b"x")]],
+    ),
+    "last attribute of two parts": (
+        field(
+            1,
+            field(1, field(1, field(1, b"a") + field(2, INT)))
+            + field(2, b"")
+            + field(1, field(1, field(1, b"a") + field(2, TEXT))),
+        ),
+        [[(ValueType.STRING, b"x")]],
+    ),
+    "resource behind its spans": (
+        field(1, field(2, field(2, b"")) + field(1, field(1, field(1, b"a") + field(2, TEXT)))),
+        [[(ValueType.STRING, b"x")]],
+    ),
+    "two processes": (
+        field(1, field(1, field(1, field(1, b"a") + field(2, INT)))) + field(1, b""),
+        [[(ValueType.INT, 7)], [ABSENT]],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MERGED)
+def test_resource_is_what_upb_reads(name: str) -> None:
+    """A resource in parts, or behind the spans that it is of, is one resource."""
+    body, expected = MERGED[name]
+    found = read_columns(decode_request(body, WATCH))
+    assert found == decode_with_upb(body, WATCH)
+    assert found.resource_cells == expected
+
+
+@pytest.mark.parametrize("border", [127, 128, 16_383, 16_384])
+@pytest.mark.parametrize("key_size", [1, 127, 128])
+def test_sizes_of_every_width_are_read(border: int, key_size: int) -> None:
+    """Text, value and attribute whose sizes take one byte more than the next smaller one are read whole."""
+    key = b"k" * key_size
+    watch = WatchList((b"a", key), ())
+    for size in range(max(0, border - key_size - 14), border + 2):
+        text = b"y" * size
+        body = in_span(attribute(key, field(1, text)) + b"\x30\x02")
+        found = read_columns(decode_request(body, watch))
+        assert found.cells == [[ABSENT, (ValueType.STRING, text)]], size
+        assert found.spans == [(0, 2, 0, 0, False, 0)], size
+
+
+@pytest.mark.parametrize(
+    "value", [TEXT, field(1, b"y" * 130), INT, b"\x18" + b"\xff" * 9 + b"\x01", BOOL, DOUBLE, ARRAY]
+)
+def test_every_length_that_is_wrong_is_judged_as_by_upb(value: bytes) -> None:
+    """An attribute whose lengths are larger or smaller than what is there is read or rejected as by upb."""
+    body = in_span(attribute(b"a", value) + attribute(b"b", INT))
+    for position in range(len(body)):
+        for byte in (*range(12), 0x7F, 0x80, 0xFF, body[position] - 1 & 0xFF, body[position] + 1 & 0xFF):
+            broken = body[:position] + bytes((byte,)) + body[position + 1 :]
+            expected = decode_with_upb(broken, WATCH)
+            if expected is None:
+                with pytest.raises(DecodeError):
+                    decode_request(broken, WATCH)
+            else:
+                assert read_columns(decode_request(broken, WATCH)) == expected, broken.hex()
