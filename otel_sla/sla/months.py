@@ -79,7 +79,21 @@ def month_range(month: Month, time_zone: str) -> MinuteRange:
     44580
     """
     zone = ZoneInfo(time_zone)
-    return MinuteRange(_first_minute(month, zone), _first_minute(month.next, zone))
+    return MinuteRange(_first_minute(_first_day(month), zone), _first_minute(_first_day(month.next), zone))
+
+
+@lru_cache(maxsize=256)
+def day_ranges(month: Month, time_zone: str) -> tuple[tuple[date, MinuteRange], ...]:
+    """Give the month's local days, each with its real minutes; the ranges adjoin and make up the month's.
+
+    A day has 1,440 minutes unless the clock is changed on it. One that the calendar leaves out is not there.
+    """
+    zone = ZoneInfo(time_zone)
+    first, stop = _first_day(month), _first_day(month.next)
+    days = [first + timedelta(days=n) for n in range((stop - first).days)]
+    edges = [_first_minute(day, zone) for day in [*days, stop]]
+    ranges = map(MinuteRange, edges, edges[1:])
+    return tuple((day, minutes) for day, minutes in zip(days, ranges, strict=True) if minutes.n_minutes)
 
 
 @lru_cache(maxsize=65536)
@@ -92,19 +106,22 @@ def month_of(epoch_minute: int, time_zone: str) -> Month:
     return month.next if is_over else month
 
 
-def _first_minute(month: Month, zone: ZoneInfo) -> int:
-    """Find the first whole minute that starts at or after the month's first local midnight.
+def _first_day(month: Month) -> date:
+    return date(month.year, month.month, 1)
+
+
+def _first_minute(day: date, zone: ZoneInfo) -> int:
+    """Find the first whole minute that starts at or after the day's local midnight.
 
     Of a midnight that exists twice it is the earlier one. Of one that the clock jumps over it is the first minute after
     the jump.
     """
-    midnight = datetime(month.year, month.month, 1, tzinfo=zone)
+    midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
     first = _minute_at_or_after(midnight)
     second = _minute_at_or_after(midnight.replace(fold=1))
     if second >= first:
         return first
     # Inside a jump the offset after it reads an instant before it, and the other way round: the jump lies between.
-    day = date(month.year, month.month, 1)
     before, after = second, first
     while after - before > 1:
         middle = (before + after) // 2

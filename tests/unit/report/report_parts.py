@@ -74,8 +74,10 @@ def make_report(
     month: Month,
     elapsed_stop: int,
     generated_at: datetime = GENERATED_AT,
+    *,
+    is_drawn: bool = False,
 ) -> Report:
-    """The whole report of what was counted."""
+    """The whole report of what was counted; with every minute's state if it is to be drawn."""
     reports = []
     for agreement in agreements:
         of_agreement = []
@@ -88,12 +90,13 @@ def make_report(
             judged, counts = judge_month(minutes, agreement, series, month, elapsed_stop, windows)
             if is_in_month(calendar, counts, agreement.downtime.no_data):
                 figures = month_figures(calendar, judged, counts, agreement.target)
-                of_agreement.append(series_report(series, agreement, figures, judged, windows))
+                report = series_report(series, agreement, figures, judged, windows)
+                of_agreement.append(replace(report, states=judged) if is_drawn else report)
         reports.append(agreement_report(agreement, month, of_agreement))
     return build_report(month, generated_at, reports)
 
 
-def eventful_month() -> Report:
+def eventful_month(*, is_drawn: bool = False) -> Report:
     """November 2026 of one service that broke its promise, with a window of each fate, and of one that did not."""
     november = Month(2026, 11)
     start = month_range(november, "UTC").start_minute
@@ -131,4 +134,4 @@ def eventful_month() -> Report:
         ("chat", (("service.name", b"chat-2"),)): quiet,
         ("chat", make_series().group): broken,
     }
-    return make_report([agreement], counted, november, start + 43_200)
+    return make_report([agreement], counted, november, start + 43_200, is_drawn=is_drawn)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_sla.sla import months
-from otel_sla.sla.months import Month, month_of, month_range
+from otel_sla.sla.months import Month, day_ranges, month_of, month_range
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ZONES = (
@@ -119,3 +119,29 @@ def test_months_are_ordered_and_written() -> None:
     """Months compare by time and are written as they are read."""
     assert Month.parse("2026-12") < Month.parse("2027-01")
     assert str(Month.parse("2026-02")) == "2026-02"
+
+
+@pytest.mark.parametrize(
+    ("month", "time_zone", "day", "n_minutes"),
+    [
+        (Month(2026, 3), "America/New_York", 8, 1380),
+        (Month(2026, 11), "America/New_York", 1, 1500),
+        (Month(2026, 10), "Australia/Lord_Howe", 4, 1410),
+        (Month(2026, 4), "Australia/Lord_Howe", 5, 1470),
+        (Month(2018, 11), "America/Sao_Paulo", 4, 1380),
+        (Month(2026, 6), "UTC", 30, 1440),
+    ],
+)
+def test_clause_8_days_with_a_clock_change(month: Month, time_zone: str, day: int, n_minutes: int) -> None:
+    """A day has the minutes that its clock shows, and the days of a month make up the month."""
+    days = day_ranges(month, time_zone)
+    assert {date.day: minutes.n_minutes for date, minutes in days}[day] == n_minutes
+    edges = [days[0][1].start_minute, *(minutes.stop_minute for _, minutes in days)]
+    assert [minutes.start_minute for _, minutes in days] == edges[:-1]
+    assert (edges[0], edges[-1]) == month_range(month, time_zone)
+
+
+def test_clause_8_a_day_that_the_calendar_leaves_out() -> None:
+    """Samoa crossed the date line: its 30 December 2011 never was."""
+    days = [date.day for date, _ in day_ranges(Month(2011, 12), "Pacific/Apia")]
+    assert days == [day for day in range(1, 32) if day != 30]

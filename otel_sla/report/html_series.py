@@ -1,0 +1,150 @@
+"""One series' section of the HTML report: verdict, calendar, how its figures come about, periods, exclusions."""
+
+from collections.abc import Iterator
+
+from otel_sla.report.calendar import draw_calendar
+from otel_sla.report.document import AgreementReport, ExclusionReport, SeriesReport
+from otel_sla.report.markup import Child, Markup, join, table, tag
+from otel_sla.report.wording import group_name, moment_in, percent, short_minute, verdict_text
+from otel_sla.sla.agreement import Outcome
+from otel_sla.sla.months import Month
+from otel_sla.sla.periods import DowntimePeriod
+from otel_sla.sla.texts import term_text
+from otel_sla.sla.uptime import MonthFigures
+
+# A series that flaps has thousands of periods; nobody reads them on paper.
+PERIODS_MAX = 200
+
+_TIMES = "\u00d7"
+_MINUS = "\u2212"
+
+
+def series_section(series: SeriesReport, section: AgreementReport, month: Month, anchor: str) -> Markup:
+    """Write a series' section.
+
+    Args:
+        series: With its single minutes, if a calendar is wanted.
+        section: Of its agreement.
+        month: The report's.
+        anchor: Id of the section in the document.
+    """
+    zone = section.agreement.time_zone
+    figures = series.figures
+    opening: list[Child] = [
+        tag("h3", tag("bdi", group_name(series)), id=anchor),
+        tag(
+            "p",
+            tag("span", f"Promise {verdict_text(figures)}", class_="broken" if figures.is_breached else "kept"),
+            f": {percent(figures.monthly_uptime)} monthly uptime, {figures.down:,} of"
+            f" {figures.downtime_minutes_allowed:,} allowed minutes of downtime,"
+            f" coverage {percent(figures.coverage, 2)}.",
+        ),
+    ]
+    if series.states is not None:
+        opening.append(draw_calendar(series.states, month, zone))
+    parts: list[Child] = [tag("div", *opening, class_="opening")]
+    parts += [tag("h4", "How the figures come about"), _computation(figures)]
+    parts += [tag("h4", "Downtime periods, before exclusions"), *_periods(figures, zone)]
+    parts += [tag("h4", "Exclusions"), *_exclusions(series, zone)]
+    return tag("section", *parts)
+
+
+def _computation(figures: MonthFigures) -> Markup:
+    return table(["Figure", "Computed as", ""], _computed_rows(figures), class_="computed")
+
+
+def _computed_rows(figures: MonthFigures) -> Iterator[list[Child]]:
+    total, elapsed = figures.total, figures.elapsed
+    states = (
+        f"{figures.up:,} up + {figures.down:,} down + {figures.excluded:,} excluded"
+        f" + {figures.low_traffic:,} low traffic + {figures.no_data:,} no data"
+    )
+    yield ["Minutes", f"{states} = {elapsed:,} elapsed, of {total:,} in the month", f"{total:,}"]
+    uptime = f"({total:,} {_MINUS} {figures.down:,}) / {total:,} = {total - figures.down:,} / {total:,}"
+    yield ["Monthly uptime", uptime, percent(figures.monthly_uptime, 6)]
+    raw = f"({total:,} {_MINUS} {figures.down_raw:,}) / {total:,} = {total - figures.down_raw:,} / {total:,}"
+    yield ["Before exclusions", raw, percent(figures.monthly_uptime_raw, 6)]
+    if elapsed < total:
+        part = f"({elapsed:,} {_MINUS} {figures.down:,}) / {elapsed:,}" if elapsed else "nothing has elapsed"
+        yield ["Of the elapsed part alone", part, percent(figures.elapsed_uptime, 6)]
+    target = term_text(figures.target)
+    allowed = f"{total:,} {_TIMES} (1 {_MINUS} {target}) = {term_text(total * (1 - figures.target))} minutes"
+    yield ["Downtime that the promise allows", allowed, f"{figures.downtime_minutes_allowed:,} min"]
+    verdict = "more than that" if figures.is_breached else "not more than that"
+    yield ["Verdict", f"{figures.down:,} minutes of downtime are {verdict}", verdict_text(figures)]
+    yield ["Coverage", f"{figures.with_data:,} minutes with data / {elapsed:,} elapsed", percent(figures.coverage, 6)]
+    failed, invalid = figures.counts[Outcome.FAILED], figures.counts[Outcome.INVALID]
+    succeeded = figures.counts[Outcome.SUCCEEDED]
+    requests = f"{succeeded:,} succeeded + {failed:,} failed; {invalid:,} more were not valid"
+    yield ["Valid requests", requests, f"{figures.valid:,}"]
+
+
+def _periods(figures: MonthFigures, zone: str) -> Iterator[Markup]:
+    periods = figures.downtime_periods
+    if not periods:
+        yield tag("p", "None.")
+        return
+    shown = sorted(sorted(periods, key=lambda period: -period.minutes)[:PERIODS_MAX], key=lambda p: p.start_minute)
+    if len(shown) < len(periods):
+        yield tag("p", f"The {len(shown)} longest of {len(periods):,}; all are in the JSON and CSV reports.")
+    head = ["From", "To", "Minutes", "In this month", "Excluded", "Failed of valid"]
+    yield tag("div", table(head, (_period_row(period, zone) for period in shown)), class_="wide")
+
+
+def _period_row(period: DowntimePeriod, zone: str) -> list[Child]:
+    return [
+        _minute_times(period.start_minute, zone),
+        _minute_times(period.stop_minute, zone),
+        f"{period.minutes:,}",
+        f"{period.minutes_in_month:,}",
+        f"{period.excluded_minutes:,}",
+        f"{period.failed:,} of {period.valid:,}",
+    ]
+
+
+def _exclusions(series: SeriesReport, zone: str) -> Iterator[Markup]:
+    if not series.exclusions:
+        yield tag("p", "None.")
+        return
+    head = ["From", "To", "Reason and note", "Decision", "Minutes saved"]
+    yield tag("div", table(head, (_exclusion_row(exclusion, zone) for exclusion in series.exclusions)), class_="wide")
+
+
+def _exclusion_row(exclusion: ExclusionReport, zone: str) -> list[Child]:
+    window = exclusion.window
+    said: list[Child] = [words_of(window.reason.value)]
+    if window.group is not None:
+        said.append(", for this series alone")
+    if window.note:
+        said += [Markup("<br/>"), tag("bdi", window.note)]
+    if window.recorded_at is not None:
+        said += [Markup("<br/>"), tag("span", "recorded by ", tag("bdi", window.recorded_by), class_="quiet")]
+        said.append(tag("span", f", {moment_in(window.recorded_at, zone)}", class_="quiet"))
+    decision = "accepted" if exclusion.refusal is None else f"REFUSED: {words_of(exclusion.refusal.value)}"
+    decided: list[Child] = [decision]
+    if window.announced_at is not None:
+        announced = f"announced {moment_in(window.announced_at, zone)}"
+        decided += [Markup("<br/>"), tag("span", announced, class_="quiet")]
+    return [
+        _times(moment_in(window.start, zone), moment_in(window.start, "UTC")),
+        _times(moment_in(window.stop, zone), moment_in(window.stop, "UTC")),
+        join(said),
+        join(decided),
+        f"{exclusion.minutes_saved:,}",
+    ]
+
+
+def words_of(name: str) -> str:
+    """Write the name of a reason or refusal as words."""
+    return name.replace("_", " ")
+
+
+def _minute_times(epoch_minute: int, zone: str) -> Markup:
+    return _times(short_minute(epoch_minute, zone), short_minute(epoch_minute, "UTC"))
+
+
+def _times(local: str, utc: str) -> Markup:
+    """Local time, and under it UTC unless both are the same."""
+    if local == utc:
+        return tag("span", utc, class_="time")
+    return tag("span", local, Markup("<br/>"), tag("span", utc, class_="quiet"), class_="time")
