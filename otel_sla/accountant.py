@@ -9,11 +9,12 @@ The way of one request: decode, leave out what was counted before, classify, add
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import numpy as np
 import xxhash
 
+from otel_sla.errors import LedgerError
 from otel_sla.group_commit import GroupCommit
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit
@@ -53,7 +54,7 @@ class Accountant:
         ring: MinuteRing,
         reader: LedgerReader,
         fingerprint_seed: int,
-        write: Callable[[Commit], asyncio.Future[None]],
+        write: Callable[[Commit], Awaitable[None]],
         window: Callable[[], AcceptWindow],
         metrics: SelfMetrics,
     ) -> None:
@@ -83,10 +84,14 @@ class Accountant:
         """
         arrived_s = time.perf_counter()
         columns = decode_request(body, self._classifier.watch)
-        commits, requests = self._count(columns, body)
-        for commit in commits:
-            # Shielded: a sender that gives up must not cancel the commit of all the others.
-            await asyncio.shield(commit)
+        try:
+            commits, requests = self._count(columns, body)
+            for commit in commits:
+                # Shielded: a sender that gives up must not cancel the commit of all the others.
+                await asyncio.shield(commit)
+        except LedgerError:
+            self._metrics.refused_spans += columns.n_spans
+            raise
         self._metrics.accepted_spans += columns.n_spans
         self._metrics.record_ack_latency(time.perf_counter() - arrived_s)
         return receipt_of(requests)

@@ -28,7 +28,7 @@ from otel_sla.receiver.http_app import Probes
 from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import InFlight
 from otel_sla.receiver.settings import BYTES_PER_MIB
-from otel_sla.self_metrics import SelfMetrics
+from otel_sla.self_metrics import ExporterCounts, SelfMetrics
 from otel_sla.sla.classify import AcceptWindow, Classifier
 from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import SeriesTable
@@ -52,6 +52,11 @@ class Pipeline:
         clock: ns since the Unix epoch.
         tick_s: How often minutes are closed, seconds.
     """
+
+    accountant: Accountant  # From `start` on, as the next three.
+    _clockwork: Clockwork
+    _closer: Closer
+    _marked_before: int  # Epoch minute: the ledger's judged_before.
 
     def __init__(self, config: Config, *, clock: Clock = time.time_ns, tick_s: float = TICK_S) -> None:
         self._config = config
@@ -163,6 +168,7 @@ class Pipeline:
         ring = MinuteRing(minutes_kept=_RING_MINUTES)
         newest = self._clockwork.newest_minute()
         ring.load(reader.counts(newest - _RING_MINUTES + 1, newest + 1), start_minute=newest - _RING_MINUTES + 1)
+        self.metrics.register("sla.ledger.series", lambda: len(table))
         warm_up(classifier)
         self._closer = Closer(await self._judge.call(lambda judge_reader: judge_reader), agreements)
         self.accountant = Accountant(
@@ -187,7 +193,9 @@ class Pipeline:
                 first_minutes_max=round(self._config.processor.late_spans_max_s) // 60,
             )
             await backlog.open()
-            delivery = Delivery(settings.name, make_sender(settings, instance_id), backlog, settings.interval_s)
+            counts = ExporterCounts()
+            self.metrics.register_exporter(settings.name, counts)
+            delivery = Delivery(settings.name, make_sender(settings, instance_id), backlog, settings.interval_s, counts)
             self._deliveries.append((delivery, backlog))
             delivery.start()
 
@@ -259,11 +267,11 @@ async def _run(config: Config) -> None:
         loop.add_signal_handler(number, stopped.set)
     pipeline = Pipeline(config)
     await pipeline.start()
-    waits = [asyncio.create_task(stopped.wait()), asyncio.create_task(pipeline.failed())]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
-    failure = waits[1].result() if waits[1].done() and not waits[1].cancelled() else None
+    stopping, failing = asyncio.create_task(stopped.wait()), asyncio.create_task(pipeline.failed())
+    await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
+    failure = failing.result() if failing.done() else None
+    stopping.cancel()
+    failing.cancel()
     await pipeline.stop()
     if failure is not None:
         raise failure
