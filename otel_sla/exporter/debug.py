@@ -1,0 +1,68 @@
+"""Writes verdicts to the log: a line for each event, and one when a minute's state is another than the minute's before.
+
+What stands behind `exporters.debug`, and what runs when no backend is named.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from otel_sla.exporter.answers import Answer
+from otel_sla.sla.agreement import Outcome
+from otel_sla.sla.downtime import MinuteState
+from otel_sla.sla.events import Event, Severity
+from otel_sla.sla.texts import minute_text
+from otel_sla.sla.uptime import MinuteFigures
+
+_log = logging.getLogger(__name__)
+
+_LEVELS = {Severity.INFO: logging.INFO, Severity.WARN: logging.WARNING, Severity.ERROR: logging.ERROR}
+_TAKEN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+class DebugSender:
+    """Implements `exporter.delivery.Sender`.
+
+    Args:
+        name: The component id.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._last: dict[int, tuple[int, MinuteState]] = {}  # Series -> (epoch minute, its state).
+
+    def send_events(self, events: Sequence[Event]) -> Answer:
+        """Write one line for each event."""
+        for event in events:
+            # A group's key may be any text, also the name of what a log record has already.
+            fields = {key: value for key, value in event.attributes.items() if key not in _TAKEN}
+            fields["action"] = event.name.removeprefix("sla.").replace(".", "_")
+            _log.log(_LEVELS[event.severity], "%s", event.body, extra=fields)
+        return Answer()
+
+    def send_figures(self, figures: Sequence[MinuteFigures]) -> Answer:
+        """Write one line for each minute that differs from the one before; revised ones are told by their events."""
+        for minute in figures:
+            last_minute, last_state = self._last.get(minute.series.series_id, (-1, MinuteState.UP))
+            if minute.epoch_minute <= last_minute:
+                continue
+            self._last[minute.series.series_id] = (minute.epoch_minute, minute.state)
+            if minute.state is not last_state:
+                self._write(minute, last_state)
+        return Answer()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _write(self, minute: MinuteFigures, last_state: MinuteState) -> None:
+        group = ", ".join(f"{key}={value}" for key, value in minute.series.group_text.items())
+        _log.info(
+            "%s (%s): %s after %s in the minute of %s, %d of %d requests failed",
+            minute.series.agreement,
+            group,
+            minute.state.wire_name,
+            last_state.wire_name,
+            minute_text(minute.epoch_minute),
+            minute.counts[Outcome.FAILED],
+            minute.valid,
+            extra={"action": "minute_state_changed", "exporter": self._name},
+        )

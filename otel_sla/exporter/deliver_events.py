@@ -1,0 +1,75 @@
+"""Events to the backend: in the order of the ledger's outbox, each at least once."""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from otel_sla.exporter.answers import Answer
+from otel_sla.exporter.outbox import Backlog, Sender
+from otel_sla.exporter.parcel import Parcel
+from otel_sla.ledger.records import StoredEvent
+from otel_sla.self_metrics import ExporterCounts
+
+_log = logging.getLogger(__name__)
+
+EVENTS_MAX = 100  # In one request.
+
+Call = Callable[[Callable[[], Answer]], Awaitable[Answer]]  # Makes a blocking call of the sender elsewhere.
+
+
+class EventsDelivery:
+    """Delivers events, and keeps the books of their parcels."""
+
+    def __init__(self, sender: Sender, backlog: Backlog, call: Call, counts: ExporterCounts) -> None:
+        self._sender = sender
+        self._backlog = backlog
+        self._call = call
+        self._counts = counts
+
+    async def deliver(self) -> None:
+        """Deliver until no event is left.
+
+        Raises:
+            Refused: The rest has to wait.
+            LedgerError: It cannot be read or written.
+        """
+        while stored := await self._backlog.events(EVENTS_MAX):
+            self._counts.queue_size = len(stored)
+            await Parcel(self._send, self).deliver(stored)
+
+    async def delivered(self, items: Sequence[StoredEvent], answer: Answer) -> None:
+        """Implement `parcel.Books`."""
+        rejected = min(answer.rejected_count, len(items))
+        if rejected:
+            # Which ones, the answer does not say, and OTLP forbids to send them again: each is kept with the reason.
+            which = "" if rejected == len(items) else f"{rejected} of {len(items)} events, perhaps this one, "
+            for item in items:
+                await self._backlog.set_aside(item, f"{which}rejected by the backend: {answer.message}")
+            _log.warning(
+                "%d of %d events were rejected: %s",
+                rejected,
+                len(items),
+                answer.message,
+                extra={"action": "events_rejected"},
+            )
+        else:
+            await self._backlog.delivered_events(items[-1].event_id)
+        self._counts.sent_log_records += len(items) - rejected
+        self._counts.send_failed_log_records += rejected
+        self._counts.queue_size -= len(items)
+
+    async def set_aside(self, item: StoredEvent, reason: str) -> None:
+        """Implement `parcel.Books`."""
+        await self._backlog.set_aside(item, reason)
+        self._counts.send_failed_log_records += 1
+        self._counts.queue_size -= 1
+        _log.error(
+            "event %d (%s) is set aside, the backend will not take it: %s",
+            item.event_id,
+            item.event.name,
+            reason,
+            extra={"action": "event_set_aside"},
+        )
+
+    async def _send(self, stored: Sequence[StoredEvent]) -> Answer:
+        events = [item.event for item in stored]
+        return await self._call(lambda: self._sender.send_events(events))

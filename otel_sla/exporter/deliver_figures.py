@@ -1,0 +1,78 @@
+"""Figures to the backend: minute after minute, those that were told again after the new ones."""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from otel_sla.exporter.answers import Answer
+from otel_sla.exporter.outbox import Backlog, Sender
+from otel_sla.exporter.parcel import Parcel
+from otel_sla.exporter.signals import count_points
+from otel_sla.self_metrics import ExporterCounts
+from otel_sla.sla.uptime import MinuteFigures
+
+_log = logging.getLogger(__name__)
+
+FIGURES_MAX = 200  # In one request: some 3,000 points, 0.5 MB; receivers take 4 MiB by default.
+BATCH_FIGURES = 5_000  # About so many are in memory at once, but at least those of one minute.
+BATCH_MINUTES_MAX = 60
+
+Call = Callable[[Callable[[], Answer]], Awaitable[Answer]]  # Makes a blocking call of the sender elsewhere.
+
+
+class FiguresDelivery:
+    """Delivers figures, and keeps the books of their parcels."""
+
+    def __init__(self, sender: Sender, backlog: Backlog, call: Call, counts: ExporterCounts) -> None:
+        self._sender = sender
+        self._backlog = backlog
+        self._call = call
+        self._counts = counts
+        self._minutes_max = 1
+        self._n_refused = 0  # Figures of the batch under way that the backend will never take.
+
+    async def deliver(self) -> None:
+        """Deliver until no figures are left.
+
+        Raises:
+            Refused: The rest has to wait; of the batch under way all will be sent again.
+            LedgerError: It cannot be read or written.
+        """
+        while (batch := await self._backlog.figures(self._minutes_max)) is not None:
+            self._n_refused = 0
+            for start in range(0, len(batch.figures), FIGURES_MAX):
+                await Parcel(self._send, self).deliver(batch.figures[start : start + FIGURES_MAX])
+            await self._backlog.delivered_figures(batch)
+            self._minutes_max = next_minutes_max(self._minutes_max, len(batch.figures))
+
+    async def delivered(self, items: Sequence[MinuteFigures], answer: Answer) -> None:
+        """Implement `parcel.Books`."""
+        n_points = sum(map(count_points, items))
+        rejected = min(answer.rejected_count, n_points)
+        self._counts.sent_metric_points += n_points - rejected
+        self._counts.send_failed_metric_points += rejected
+        if rejected:
+            self._tell_refused(f"{rejected} of {n_points} points were rejected: {answer.message}")
+
+    async def set_aside(self, item: MinuteFigures, reason: str) -> None:
+        """Implement `parcel.Books`. The minute stays in the ledger and in every report."""
+        self._counts.send_failed_metric_points += count_points(item)
+        self._tell_refused(reason)
+
+    def _tell_refused(self, reason: str) -> None:
+        self._n_refused += 1
+        if self._n_refused == 1:  # A line per batch: a backend that takes no late points refuses each of them.
+            _log.warning("points that the backend will not take: %s", reason, extra={"action": "points_refused"})
+
+    async def _send(self, figures: Sequence[MinuteFigures]) -> Answer:
+        return await self._call(lambda: self._sender.send_figures(figures))
+
+
+def next_minutes_max(minutes_max: int, n_figures: int) -> int:
+    """Give how many minutes to read next, so that about BATCH_FIGURES are in memory however many series there are.
+
+    >>> next_minutes_max(4, 100), next_minutes_max(60, 100), next_minutes_max(4, 9_000), next_minutes_max(1, 10_000)
+    (8, 60, 2, 1)
+    """
+    if n_figures > BATCH_FIGURES:
+        return max(1, minutes_max // 2)
+    return min(BATCH_MINUTES_MAX, 2 * minutes_max) if 2 * n_figures <= BATCH_FIGURES else minutes_max

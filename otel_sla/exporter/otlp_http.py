@@ -1,0 +1,192 @@
+"""OTLP over HTTP: the library's exporter on a session that keeps the answer.
+
+The exporter retries by itself and tells only that it failed. A session is a public argument of it; this one makes each
+answer that is no success, and each failure to get one, an error that no version of the library retries.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import requests
+from google.protobuf.message import DecodeError, Message
+from google.rpc.status_pb2 import Status
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+
+from otel_sla.exporter.answers import Blame, Refused, http_blame, one_line
+from otel_sla.exporter.settings import OtlpSettings
+
+_COMPRESSION = {"none": Compression.NoCompression, "gzip": Compression.Gzip, "deflate": Compression.Deflate}
+_PROTOBUF = "application/x-protobuf"
+
+
+class HttpExporter:
+    """One signal over HTTP.
+
+    Args:
+        exporter: Of the library, built on `session`.
+        session: Its session.
+        response: What the answer's body is.
+    """
+
+    def __init__(
+        self, exporter: OTLPLogExporter | OTLPMetricExporter, session: "AnswerSession", response: type[Message]
+    ) -> None:
+        self._exporter = exporter
+        self._session = session
+        self._response = response
+
+    def send(self, data: Any) -> Any:  # noqa: ANN401  In: log records or metrics. Out: the signal's response message.
+        """Send once. A success whose body cannot be read is one all the same.
+
+        Raises:
+            Refused: It was not taken.
+        """
+        self._session.outcome = None
+        with _quiet:
+            try:
+                self._exporter.export(data)
+            except Exception as error:
+                raise Refused(f"cannot be encoded: {one_line(str(error))}", Blame.ITEM) from error
+        outcome = self._session.outcome
+        if isinstance(outcome, bytes):
+            try:
+                return self._response.FromString(outcome)
+            except DecodeError:
+                return self._response()
+        raise outcome or Refused("cannot be encoded, or is larger than the library sends", Blame.ITEM)
+
+    def shutdown(self) -> None:
+        """Close the connections."""
+        self._exporter.shutdown()
+
+
+class AnswerSession(requests.Session):
+    """Keeps what came of the last request in `outcome`: the body of a success, or why it was none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outcome: bytes | Refused | None = None
+
+    def request(self, method: Any, url: Any, **options: Any) -> requests.Response:  # type: ignore[override]  # noqa: ANN401
+        """Send one request; anything but a success is raised as `_NotTaken`."""
+        options["allow_redirects"] = False
+        try:
+            response = self._request(method, url, options)
+        except requests.RequestException as error:
+            is_network = isinstance(error, requests.ConnectionError | requests.Timeout)
+            blame = Blame.BACKEND if is_network else Blame.SENDER
+            self.outcome = Refused(f"{url} cannot be reached: {one_line(str(error))}", blame)
+            raise _NotTaken from error
+        if not 200 <= response.status_code < 300:
+            self.outcome = _refused(url, response)
+            raise _NotTaken
+        self.outcome = response.content if _is_protobuf(response) else b""
+        return response
+
+    def _request(self, method: Any, url: Any, options: dict[str, Any]) -> requests.Response:  # noqa: ANN401
+        try:
+            return super().request(method, url, **options)
+        except requests.ConnectTimeout:
+            raise
+        except requests.ConnectionError:
+            # Most often a kept connection that the backend closed meanwhile.
+            return super().request(method, url, **options)
+
+
+class _NotTaken(requests.RequestException):
+    """Ends an attempt. No ConnectionError, as the library would try those again."""
+
+
+def make_http_exporters(settings: OtlpSettings) -> tuple[HttpExporter, HttpExporter]:
+    """Build the exporters of log records and of metrics; what is None they take from the environment."""
+    tls = settings.tls
+    options: dict[str, Any] = {
+        "certificate_file": _text(tls.ca_file) if tls else None,
+        "client_certificate_file": _text(tls.cert_file) if tls else None,
+        "client_key_file": _text(tls.key_file) if tls else None,
+        "headers": dict(settings.headers) or None,
+        "timeout": settings.timeout_s,
+        "compression": _COMPRESSION[settings.compression] if settings.compression else None,
+    }
+    logs_endpoint = settings.logs_endpoint or _signal_url(settings.endpoint, "logs")
+    metrics_endpoint = settings.metrics_endpoint or _signal_url(settings.endpoint, "metrics")
+    logs_session, metrics_session = AnswerSession(), AnswerSession()
+    logs = OTLPLogExporter(endpoint=logs_endpoint, session=logs_session, **options)
+    metrics = OTLPMetricExporter(endpoint=metrics_endpoint, session=metrics_session, **options)
+    return (
+        HttpExporter(logs, logs_session, ExportLogsServiceResponse),
+        HttpExporter(metrics, metrics_session, ExportMetricsServiceResponse),
+    )
+
+
+def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
+    """Read `Retry-After`, seconds or a date; None if it is not there or cannot be read.
+
+    >>> retry_after_s({"Retry-After": "2"}, 0.0)
+    2.0
+    >>> retry_after_s({"Retry-After": "Thu, 01 Jan 1970 00:01:00 GMT"}, 50.0)
+    10.0
+    """
+    text = headers.get("Retry-After", "").strip()
+    try:
+        return max(0.0, float(text) if text.isdigit() else parsedate_to_datetime(text).timestamp() - now_s)
+    except (TypeError, ValueError):
+        return None
+
+
+def _refused(url: str, response: requests.Response) -> Refused:
+    said = response.text
+    if _is_protobuf(response):
+        try:
+            said = Status.FromString(response.content).message
+        except DecodeError:
+            said = ""
+    status = response.status_code
+    message = f"{url} answers {status} {response.reason}: {one_line(said)}"
+    return Refused(message, http_blame(status), retry_after_s(response.headers, time.time()))
+
+
+def _is_protobuf(response: requests.Response) -> bool:
+    return response.headers.get("Content-Type", "").startswith(_PROTOBUF)
+
+
+def _signal_url(base: str | None, signal: str) -> str | None:
+    return None if base is None else f"{base.rstrip('/')}/v1/{signal}"
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+class _Quiet(logging.Filter):
+    """Keeps the library from logging each attempt while it is entered, on the thread that entered it.
+
+    `delivery` says once that a backend does not take anything, and once that it does again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._local = threading.local()
+
+    def __enter__(self) -> None:
+        self._local.is_on = True
+
+    def __exit__(self, *_: object) -> None:
+        self._local.is_on = False
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  The library's one kind of record.
+        return not getattr(self._local, "is_on", False)
+
+
+_quiet = _Quiet()
+for _module in (OTLPLogExporter.__module__, OTLPMetricExporter.__module__):
+    logging.getLogger(_module).addFilter(_quiet)

@@ -1,0 +1,194 @@
+"""Backends that keep what they take and answer as they are told, over gRPC and over HTTP."""
+
+import gzip
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+
+from otel_sla.capture import Captured, ExportRequest, GrpcBackend
+from otel_sla.exporter.settings import ClientTlsSettings, OtlpSettings
+
+PROTOCOLS = ("grpc", "http")
+WAIT_S = 20.0  # For what another thread does; never reached unless a test fails.
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer. Without a status it is a success."""
+
+    grpc_status: grpc.StatusCode | None = None
+    http_status: int = 200
+    message: str = "said so"
+    retry_after_s: float | None = None
+    rejected: int = 0
+    until: threading.Event | None = None  # It waits for it.
+
+
+OK = Reply()
+BUSY = Reply(grpc.StatusCode.UNAVAILABLE, 503)
+BAD_ITEM = Reply(grpc.StatusCode.INVALID_ARGUMENT, 400)
+UNCLEAR = Reply(grpc.StatusCode.INTERNAL, 500)
+NOT_YOU = Reply(grpc.StatusCode.UNAUTHENTICATED, 401)
+
+
+class Script:
+    """Answers with the replies in turn, then with success; `rule` decides first, where it gives a reply."""
+
+    def __init__(self, *replies: Reply, rule: Callable[[ExportRequest], Reply | None] | None = None) -> None:
+        self.replies = list(replies)
+        self.rule = rule
+        self.asked = 0
+        self.headers: list[dict[str, str]] = []
+
+    def __call__(self, request: ExportRequest) -> Reply:
+        """Give the reply to a request."""
+        self.asked += 1
+        ruled = self.rule(request) if self.rule else None
+        return ruled or (self.replies.pop(0) if self.replies else OK)
+
+
+class Backend:
+    """What a test sees of either backend."""
+
+    def __init__(self, protocol: str, script: Script, captured: Captured, address: str) -> None:
+        self.protocol = protocol
+        self.script = script
+        self.captured = captured
+        self.address = address
+
+    def settings(self, **settings: Any) -> OtlpSettings:  # noqa: ANN401
+        """How an exporter finds it."""
+        is_http = self.protocol == "http"
+        given = {
+            "endpoint": f"http://{self.address}" if is_http else self.address,
+            "tls": None if is_http else ClientTlsSettings(insecure=True),
+            "timeout_s": WAIT_S,
+            **settings,
+        }
+        return OtlpSettings(name=f"otlp_{self.protocol}", is_http=is_http, **given)
+
+    def uids(self) -> list[str]:
+        """`log.record.uid` of each event that was taken, in the order of arrival."""
+        return uids_of(self.captured.log_records())
+
+
+@contextmanager
+def backend(protocol: str, script: Script | None = None, *, port: int = 0) -> Iterator[Backend]:
+    """A backend that serves until the block ends; on the given port to come back after it was away."""
+    script = script or Script()
+    captured = Captured()
+    if protocol == "grpc":
+        server = GrpcBackend(captured, lambda request, context: _answer_grpc(script, request, context))
+        server.port = port
+        with server:
+            yield Backend(protocol, script, captured, server.endpoint)
+        return
+    with _HttpServer(("127.0.0.1", port), _handler(script, captured)) as http:
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        try:
+            yield Backend(protocol, script, captured, f"127.0.0.1:{http.server_port}")
+        finally:
+            http.shutdown()
+            thread.join(WAIT_S)
+
+
+def uids_of(records: Any) -> list[str]:  # noqa: ANN401  Repeated LogRecord.
+    """`log.record.uid` of each."""
+    return [pair.value.string_value for record in records for pair in record.attributes if pair.key == "log.record.uid"]
+
+
+def uids_in(request: ExportRequest) -> list[str]:
+    """`log.record.uid` of each event of one request; none in a request of metrics."""
+    captured = Captured()
+    captured.keep(request)
+    return uids_of(captured.log_records())
+
+
+def _response(request: ExportRequest, reply: Reply) -> Any:  # noqa: ANN401
+    if isinstance(request, ExportLogsServiceRequest):
+        logs = ExportLogsServiceResponse()
+        if reply.rejected:
+            logs.partial_success.rejected_log_records = reply.rejected
+            logs.partial_success.error_message = reply.message
+        return logs
+    metrics = ExportMetricsServiceResponse()
+    if reply.rejected:
+        metrics.partial_success.rejected_data_points = reply.rejected
+        metrics.partial_success.error_message = reply.message
+    return metrics
+
+
+def _answer_grpc(script: Script, request: ExportRequest, context: grpc.ServicerContext) -> Any:  # noqa: ANN401
+    script.headers.append({key: str(value) for key, value in context.invocation_metadata()})
+    reply = script(request)
+    if reply.until is not None:
+        reply.until.wait(WAIT_S)
+    if reply.grpc_status is not None:
+        context.abort_with_status(_GrpcStatus(reply))
+    return _response(request, reply)
+
+
+class _GrpcStatus(grpc.Status):
+    """A status with its RetryInfo as a detail, as Go's servers send it."""
+
+    def __init__(self, reply: Reply) -> None:
+        self.code = reply.grpc_status
+        self.details = reply.message
+        status = Status(code=reply.grpc_status.value[0], message=reply.message)
+        if reply.retry_after_s is not None:
+            status.details.add().Pack(RetryInfo(retry_delay=Duration(seconds=int(reply.retry_after_s))))
+        self.trailing_metadata = (("grpc-status-details-bin", status.SerializeToString()),)
+
+
+class _HttpServer(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+
+def _handler(script: Script, captured: Captured) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            expand = {"gzip": gzip.decompress, "deflate": zlib.decompress}.get(self.headers.get("Content-Encoding", ""))
+            is_logs = self.path.endswith("logs")
+            request = (ExportLogsServiceRequest if is_logs else ExportMetricsServiceRequest).FromString(
+                expand(body) if expand else body
+            )
+            script.headers.append({**{key.lower(): value for key, value in self.headers.items()}, "path": self.path})
+            reply = script(request)
+            if reply.until is not None:
+                reply.until.wait(WAIT_S)
+            is_taken = 200 <= reply.http_status < 300
+            if is_taken:
+                captured.keep(request)
+            message = _response(request, reply) if is_taken else Status(message=reply.message)
+            content = message.SerializeToString()
+            self.send_response(reply.http_status)
+            self.send_header("Content-Type", "application/x-protobuf")
+            self.send_header("Content-Length", str(len(content)))
+            if reply.retry_after_s is not None:
+                self.send_header("Retry-After", str(int(reply.retry_after_s)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    return Handler
