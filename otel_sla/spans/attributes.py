@@ -138,8 +138,13 @@ def _read_pair(body, position, end, depth):
 
 
 @hot_kernel
-def _read_uint16(table, position):
-    return np.int64(byte_at(table, position)) | np.int64(byte_at(table, position + 1)) << 8
+def _read_uint32(table, position):
+    return (
+        np.int64(byte_at(table, position))
+        | np.int64(byte_at(table, position + 1)) << 8
+        | np.int64(byte_at(table, position + 2)) << 16
+        | np.int64(byte_at(table, position + 3)) << 24
+    )
 
 
 @hot_kernel
@@ -150,21 +155,21 @@ def _find_key(body, key_start, key_size, table):
         body: The request.
         key_start: First byte of the key.
         key_size: Bytes.
-        table: Written by `decode.key_table`. uint16 numbers, little endian: the largest size; for each size from 0 on
+        table: Written by `decode.key_table`. uint32 numbers, little endian: the largest size; for each size from 0 on
             the position of its first entry, 0 for none. An entry: column, position of the next entry of that size or
             0, the key's bytes.
     """
-    if key_size > _read_uint16(table, 0):
+    if key_size > _read_uint32(table, 0):
         return -1
-    entry = _read_uint16(table, 2 + 2 * key_size)
+    entry = _read_uint32(table, 4 + 4 * key_size)
     while entry > 0:
         # From the end: keys of one size mostly begin alike (`http.`, `rpc.`).
         same = key_size
-        while same > 0 and byte_at(body, key_start + same - 1) == byte_at(table, entry + 3 + same):
+        while same > 0 and byte_at(body, key_start + same - 1) == byte_at(table, entry + 7 + same):
             same -= 1
         if same == 0:
-            return _read_uint16(table, entry)
-        entry = _read_uint16(table, entry + 2)
+            return _read_uint32(table, entry)
+        entry = _read_uint32(table, entry + 4)
     return -1
 
 

@@ -139,6 +139,15 @@ def test_long_watched_key_is_found() -> None:
     assert columns.value_type.tolist() == [[ValueType.ABSENT, ValueType.INT]]
 
 
+def test_keys_of_any_size_are_watched() -> None:
+    """A table of more than 64 KiB of keys finds its last key as it finds its first."""
+    keys = tuple(f"{number:0300}".encode() for number in range(300))
+    body = make_request_of(make_span({keys[0].decode(): 7, keys[-1].decode(): 8}))
+    columns = decode_request(body, WatchList(keys, ()))
+    assert columns.value_bits[0, [0, -1]].tolist() == [7, 8]
+    assert int(columns.value_type.sum()) == 2 * ValueType.INT
+
+
 def test_error_says_where_and_why() -> None:
     """A sender learns the offset of what is broken."""
     body = make_request_of(make_span({"http.route": "/v1"}))
