@@ -1,9 +1,13 @@
-"""Backends that keep what they take and answer as they are told, over gRPC and over HTTP."""
+"""Backends that keep what they take and answer as they are told, over gRPC and over HTTP.
+
+What `otel_sla.capture` is for the demo, with every answer that a backend can give.
+"""
 
 import gzip
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,9 +22,13 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, NumberDataPoint
 
-from otel_sla.capture import Captured, ExportRequest, GrpcBackend
+from otel_sla.capture import LOGS_SERVICE, METRICS_SERVICE
 from otel_sla.exporter.settings import ClientTlsSettings, OtlpSettings
+
+ExportRequest = ExportLogsServiceRequest | ExportMetricsServiceRequest
 
 PROTOCOLS = ("grpc", "http")
 WAIT_S = 20.0  # For what another thread does; never reached unless a test fails.
@@ -61,6 +69,37 @@ class Script:
         return ruled or (self.replies.pop(0) if self.replies else OK)
 
 
+class Captured:
+    """What a backend has taken, in the order of arrival."""
+
+    def __init__(self) -> None:
+        self.requests: list[ExportRequest] = []
+
+    def log_records(self) -> list[LogRecord]:
+        """All log records so far."""
+        return [
+            record
+            for request in list(self.requests)
+            if isinstance(request, ExportLogsServiceRequest)
+            for of_resource in request.resource_logs
+            for of_scope in of_resource.scope_logs
+            for record in of_scope.log_records
+        ]
+
+    def metrics(self) -> Iterator[Metric]:
+        """All metrics so far; a name comes again with each request."""
+        for request in list(self.requests):
+            if isinstance(request, ExportMetricsServiceRequest):
+                for of_resource in request.resource_metrics:
+                    for of_scope in of_resource.scope_metrics:
+                        yield from of_scope.metrics
+
+    def points(self, name: str) -> list[NumberDataPoint]:
+        """All points so far of a gauge or a sum."""
+        found = [metric for metric in self.metrics() if metric.name == name]
+        return [point for metric in found for point in (*metric.gauge.data_points, *metric.sum.data_points)]
+
+
 class Backend:
     """What a test sees of either backend."""
 
@@ -92,10 +131,14 @@ def backend(protocol: str, script: Script | None = None, *, port: int = 0) -> It
     script = script or Script()
     captured = Captured()
     if protocol == "grpc":
-        server = GrpcBackend(captured, lambda request, context: _answer_grpc(script, request, context))
-        server.port = port
-        with server:
-            yield Backend(protocol, script, captured, server.endpoint)
+        server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+        server.add_generic_rpc_handlers(_grpc_handlers(script, captured))
+        bound = server.add_insecure_port(f"127.0.0.1:{port}")
+        server.start()
+        try:
+            yield Backend(protocol, script, captured, f"127.0.0.1:{bound}")
+        finally:
+            server.stop(grace=None).wait()
         return
     with _HttpServer(("127.0.0.1", port), _handler(script, captured)) as http:
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -107,7 +150,7 @@ def backend(protocol: str, script: Script | None = None, *, port: int = 0) -> It
             thread.join(WAIT_S)
 
 
-def uids_of(records: Any) -> list[str]:  # noqa: ANN401  Repeated LogRecord.
+def uids_of(records: Iterable[LogRecord]) -> list[str]:
     """`log.record.uid` of each."""
     return [pair.value.string_value for record in records for pair in record.attributes if pair.key == "log.record.uid"]
 
@@ -115,7 +158,7 @@ def uids_of(records: Any) -> list[str]:  # noqa: ANN401  Repeated LogRecord.
 def uids_in(request: ExportRequest) -> list[str]:
     """`log.record.uid` of each event of one request; none in a request of metrics."""
     captured = Captured()
-    captured.keep(request)
+    captured.requests.append(request)
     return uids_of(captured.log_records())
 
 
@@ -133,14 +176,28 @@ def _response(request: ExportRequest, reply: Reply) -> Any:  # noqa: ANN401
     return metrics
 
 
-def _answer_grpc(script: Script, request: ExportRequest, context: grpc.ServicerContext) -> Any:  # noqa: ANN401
-    script.headers.append({key: str(value) for key, value in context.invocation_metadata()})
-    reply = script(request)
-    if reply.until is not None:
-        reply.until.wait(WAIT_S)
-    if reply.grpc_status is not None:
-        context.abort_with_status(_GrpcStatus(reply))
-    return _response(request, reply)
+def _grpc_handlers(script: Script, captured: Captured) -> list[grpc.GenericRpcHandler]:
+    def answer(request: ExportRequest, context: grpc.ServicerContext) -> Any:  # noqa: ANN401
+        script.headers.append({key: str(value) for key, value in context.invocation_metadata()})
+        reply = script(request)
+        if reply.until is not None:
+            reply.until.wait(WAIT_S)
+        if reply.grpc_status is not None:
+            context.abort_with_status(_GrpcStatus(reply))
+        captured.requests.append(request)
+        return _response(request, reply)
+
+    return [
+        grpc.method_handlers_generic_handler(
+            service,
+            {
+                "Export": grpc.unary_unary_rpc_method_handler(
+                    answer, kind.FromString, lambda out: out.SerializeToString()
+                )
+            },
+        )
+        for service, kind in ((LOGS_SERVICE, ExportLogsServiceRequest), (METRICS_SERVICE, ExportMetricsServiceRequest))
+    ]
 
 
 class _GrpcStatus(grpc.Status):
@@ -177,7 +234,7 @@ def _handler(script: Script, captured: Captured) -> type[BaseHTTPRequestHandler]
                 reply.until.wait(WAIT_S)
             is_taken = 200 <= reply.http_status < 300
             if is_taken:
-                captured.keep(request)
+                captured.requests.append(request)
             message = _response(request, reply) if is_taken else Status(message=reply.message)
             content = message.SerializeToString()
             self.send_response(reply.http_status)
