@@ -64,6 +64,11 @@ def test_every_term_names_its_clauses() -> None:
     assert clauses == ["1\u20133", "3", "4", "4", "5", "6", "7", "8", "9\u201311", "12\u201314", "19"]
 
 
+def test_clause_19_the_basis_of_counting_is_said() -> None:
+    """Every report says that sampled traces are counted as they came, and not extrapolated."""
+    assert "Each span that was received counts as one request" in said_of()
+
+
 def test_nothing_asked_is_said() -> None:
     """An empty selector, which holds always, is not an empty sentence."""
     assert selector_text(()) == "nothing is asked"
