@@ -62,7 +62,7 @@ def count_kernel(body, end, counts):
     """
     counts[0] = 0
     counts[1] = 0
-    position = 0
+    position = np.int64(0)
     while 0 <= position < end:
         tag, position = read_tag(body, position, end)
         if position < 0:
@@ -95,9 +95,12 @@ def count_kernel(body, end, counts):
                 position = skip_field(body, position, scope_end, tag, _SCOPE_SPANS)
 
 
-@kernel
+@inner_kernel
 def _scan_resource(body, position, end, table, types, bits, row):
-    """message Resource { repeated KeyValue attributes = 1; repeated EntityRef entity_refs = 3; }"""
+    """Called once a resource: counting the references of its arrays costs nothing there.
+
+    message Resource { repeated KeyValue attributes = 1; repeated EntityRef entity_refs = 3; }
+    """
     while position < end:
         tag, position = read_tag(body, position, end)
         if position < 0:
@@ -140,7 +143,7 @@ def scan_kernel(
     Returns:
         n_bytes, or a negative number that `decode` reads.
     """
-    position = 0
+    position = np.int64(0)
     resource, row = -1, -1
     while position < end:
         tag, position = read_tag(body, position, end)
