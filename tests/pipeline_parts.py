@@ -10,9 +10,9 @@ from typing import Any
 
 import grpc
 import naive
-from otel_sla.exporter.settings import ExporterSettings
 
 from otel_sla.config import Config, load_config
+from otel_sla.exporter.settings import ExporterSettings
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.pipeline import Pipeline
 from otel_sla.receiver.settings import GrpcServerSettings, ReceiverSettings

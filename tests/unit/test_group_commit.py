@@ -17,6 +17,7 @@ class GatedWrite:
         self.gates: list[asyncio.Future[None]] = []
 
     async def __call__(self) -> None:
+        """Write until the gate opens."""
         self.begun += 1
         gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.gates.append(gate)
@@ -33,6 +34,7 @@ async def until(is_true: Callable[[], bool]) -> None:
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
+    """Run a scenario; it stops by itself."""
     asyncio.run(asyncio.wait_for(test(), 10))
 
 
