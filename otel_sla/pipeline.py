@@ -159,7 +159,7 @@ class Pipeline:
         agreements = self._config.agreements
         reader = LedgerReader.open(self._config.ledger.url)
         if reader.sqlite_warning:
-            _log.warning("%s", reader.sqlite_warning, extra={"action": "sqlite_version"})
+            _log.info("%s", reader.sqlite_warning, extra={"action": "sqlite_version"})
         marks = reader.watermarks()
         self._marked_before = marks.judged_before or 0
         self._clockwork = Clockwork(self._config.processor, self._clock, marks)

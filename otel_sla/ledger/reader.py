@@ -66,7 +66,10 @@ class LedgerReadings:
         if sqlite3.sqlite_version_info >= SQLITE_VERSION_SOUND:
             return None
         sound = ".".join(map(str, SQLITE_VERSION_SOUND))
-        return f"SQLite {sqlite3.sqlite_version} may damage a write-ahead log that several write; {sound} does not"
+        return (
+            f"SQLite {sqlite3.sqlite_version} can damage a database that two processes write and checkpoint at once"
+            f" (mended in {sound}): let nothing but otel-sla write the ledger"
+        )
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
