@@ -4,6 +4,7 @@ What `otel_sla.capture` is for the demo, with every answer that a backend can gi
 """
 
 import gzip
+import ssl
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import grpc
+import trustme
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
@@ -126,14 +128,28 @@ class Backend:
 
 
 @contextmanager
-def backend(protocol: str, script: Script | None = None, *, port: int = 0) -> Iterator[Backend]:
-    """A backend that serves until the block ends; on the given port to come back after it was away."""
+def backend(
+    protocol: str, script: Script | None = None, *, port: int = 0, authority: trustme.CA | None = None
+) -> Iterator[Backend]:
+    """A backend that serves until the block ends.
+
+    Args:
+        protocol: One of PROTOCOLS.
+        script: Its answers.
+        port: To come back after it was away.
+        authority: Of mutual TLS; it signs the backend's certificate and every client's.
+    """
     script = script or Script()
     captured = Captured()
     if protocol == "grpc":
         server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
         server.add_generic_rpc_handlers(_grpc_handlers(script, captured))
-        bound = server.add_insecure_port(f"127.0.0.1:{port}")
+        address = f"127.0.0.1:{port}"
+        bound = (
+            server.add_secure_port(address, _grpc_credentials(authority))
+            if authority
+            else server.add_insecure_port(address)
+        )
         server.start()
         try:
             yield Backend(protocol, script, captured, f"127.0.0.1:{bound}")
@@ -141,6 +157,8 @@ def backend(protocol: str, script: Script | None = None, *, port: int = 0) -> It
             server.stop(grace=None).wait()
         return
     with _HttpServer(("127.0.0.1", port), _handler(script, captured)) as http:
+        if authority:
+            http.socket = _tls_context(authority).wrap_socket(http.socket, server_side=True)
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:
@@ -212,9 +230,29 @@ class _GrpcStatus(grpc.Status):
         self.trailing_metadata = (("grpc-status-details-bin", status.SerializeToString()),)
 
 
+def _grpc_credentials(authority: trustme.CA) -> grpc.ServerCredentials:
+    own = authority.issue_cert("localhost")
+    return grpc.ssl_server_credentials(
+        [(own.private_key_pem.bytes(), own.cert_chain_pems[0].bytes())],
+        root_certificates=authority.cert_pem.bytes(),
+        require_client_auth=True,
+    )
+
+
+def _tls_context(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.configure_trust(context)
+    return context
+
+
 class _HttpServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+
+    def handle_error(self, *_: object) -> None:
+        """A client that breaks off is no matter of the test's output."""
 
 
 def _handler(script: Script, captured: Captured) -> type[BaseHTTPRequestHandler]:

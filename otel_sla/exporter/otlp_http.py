@@ -79,6 +79,8 @@ class AnswerSession(requests.Session):
     def request(self, method: Any, url: Any, **options: Any) -> requests.Response:  # type: ignore[override]  # noqa: ANN401
         """Send one request; anything but a success is raised as `_NotTaken`."""
         options["allow_redirects"] = False
+        # Else a REQUESTS_CA_BUNDLE of the environment comes before the configured authority.
+        options.setdefault("verify", self.verify)
         try:
             response = self._request(method, url, options)
         except requests.RequestException as error:
