@@ -238,6 +238,13 @@ class LoggedProcess:
         finally:
             self._close()
 
+    def wait(self, *, timeout_s: float = 20.0) -> int:
+        """The exit code of a process that ends by itself."""
+        assert self._process is not None, "not started"
+        code = self._process.wait(timeout_s)
+        self._close()
+        return code
+
     def kill(self) -> None:
         """SIGKILL: the process gets no word in. Nothing happens to one that has ended or was not started."""
         if self._process is None:
