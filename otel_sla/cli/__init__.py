@@ -1,0 +1,75 @@
+"""The commands, one module each: the only place that prints or exits.
+
+Takes the command line; gives text, files and an exit code: 0 fine, 1 failed, 2 wrong usage or configuration.
+Never loads what is slow to start before a command needs it: modules import that inside their functions.
+"""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from otel_sla import __version__
+from otel_sla.cli.demo import demo
+from otel_sla.cli.report import report
+from otel_sla.cli.run import run
+from otel_sla.cli.validate import validate
+from otel_sla.errors import ConfigError, OtelSlaError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+class _Commands(TyperGroup):
+    """Tells errors of this package in one line each, without a traceback."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401 - as the base has it.
+        try:
+            return super().invoke(ctx)
+        except OtelSlaError as error:
+            _tell(error)
+            raise typer.Exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED) from error
+
+
+app = typer.Typer(
+    name="otel-sla",
+    cls=_Commands,
+    help="The uptime figure that a contract is settled by, computed from OpenTelemetry traces.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.command()(validate)
+app.command()(report)
+app.command()(demo)
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    app(prog_name="otel-sla")
+
+
+def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - typer's callback.
+    if is_asked:
+        typer.echo(f"otel-sla {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _tell(error: OtelSlaError) -> None:
+    for line in str(error).splitlines():
+        typer.echo(f"otel-sla: error: {line}", err=True)
+    if error.hint:
+        typer.echo(f"otel-sla: hint: {error.hint}", err=True)
