@@ -1,0 +1,190 @@
+"""Agreements as the ledger keeps them: all that decides a verdict, as JSON values, and back.
+
+A closed month stays judged by the terms that closed it, whatever is configured since. So the terms are kept exact:
+ratios as "n/d", times with their offset.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from fractions import Fraction
+from typing import Any
+
+from otel_sla.errors import LedgerCorrupt
+from otel_sla.ledger.reader import LedgerReadings
+from otel_sla.ledger.records import Json
+from otel_sla.sla.agreement import (
+    Agreement,
+    CodeRule,
+    Condition,
+    DowntimeTerms,
+    ExclusionReason,
+    ExclusionTerms,
+    ExclusionWindow,
+    NoData,
+    NoStatusCode,
+    Scope,
+    Selector,
+    WhenAbsent,
+)
+from otel_sla.sla.months import Month
+
+SCHEMA = "otel-sla.terms/v1"
+
+_Object = Mapping[str, Any]
+
+
+def terms_of(agreement: Agreement) -> Json:
+    """Give the agreement as plain dicts, lists, strings and numbers: equal ones for equal agreements."""
+    code = agreement.code
+    downtime = agreement.downtime
+    return {
+        "schema": SCHEMA,
+        "name": agreement.name,
+        "covered_service": _selector_terms(agreement.covered_service),
+        "entry_spans_only": agreement.entry_spans_only,
+        "group_by": list(agreement.group_by),
+        "invalid": [_selector_terms(rule) for rule in agreement.invalid],
+        "no_status_code": agreement.no_status_code.value,
+        "failed_http_status": sorted(agreement.failed_http_status),
+        "code": None
+        if code is None
+        else {"attribute": code.attribute, "values": list(code.values), "when_absent": code.when_absent.value},
+        "downtime": {
+            "error_rate_above": _ratio_term(downtime.error_rate_above),
+            "valid_requests_min": downtime.valid_requests_min,
+            "period_minutes_min": downtime.period_minutes_min,
+            "no_data": downtime.no_data.value,
+        },
+        "target": _ratio_term(agreement.target),
+        "time_zone": agreement.time_zone,
+        "exclusions": {
+            "notice_business_days_min": agreement.exclusions.notice_business_days_min,
+            "holidays": [day.isoformat() for day in agreement.exclusions.holidays],
+            "windows": [_window_terms(window) for window in agreement.exclusions.windows],
+        },
+    }
+
+
+def agreement_of(terms: Json) -> Agreement:
+    """Give back the agreement that `terms_of` made the terms of.
+
+    Raises:
+        LedgerCorrupt: These are no such terms.
+    """
+    known: _Object = terms
+    if known.get("schema") != SCHEMA:
+        raise LedgerCorrupt(f"the terms of an agreement are {known.get('schema')!r}, this otel-sla reads {SCHEMA!r}")
+    try:
+        return _agreement(known)
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise LedgerCorrupt(f"the terms of an agreement cannot be read: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a month is judged by."""
+
+    agreement: Agreement
+    version: int | None  # Its number in the ledger; None: the ledger does not have these terms.
+    closed_version: int | None  # That the month was closed by; None: it is open, or was closed by unknown terms.
+
+
+def find_basis(reader: LedgerReadings, configured: Agreement, month: Month, *, as_configured: bool = False) -> Basis:
+    """Find what a month is judged by: the version that closed it; while it is open, what is configured.
+
+    Args:
+        reader: Its snapshot is the caller's.
+        configured: The agreement as it is configured now.
+        month: Local to the agreement's time zone.
+        as_configured: Judge a closed month by what is configured, too.
+
+    Raises:
+        LedgerCorrupt: A version cannot be read.
+    """
+    versions = reader.agreement_versions(configured.name)
+    # In the order of revisions, so that each series' last closing holds.
+    held = {closed.series_id: closed.version for closed in reader.closed_months(configured.name, str(month))}
+    known = {version.version: version for version in versions}
+    closed_version = max((version for version in held.values() if version in known), default=None)
+    if closed_version is not None and not as_configured:
+        return Basis(agreement_of(known[closed_version].terms), closed_version, closed_version)
+    is_recorded = bool(versions) and versions[-1].terms == terms_of(configured)
+    return Basis(configured, versions[-1].version if is_recorded else None, closed_version)
+
+
+def _agreement(known: _Object) -> Agreement:
+    code, downtime, exclusions = known["code"], known["downtime"], known["exclusions"]
+    return Agreement(
+        name=known["name"],
+        covered_service=_selector(known["covered_service"]),
+        entry_spans_only=known["entry_spans_only"],
+        group_by=tuple(known["group_by"]),
+        invalid=tuple(map(_selector, known["invalid"])),
+        no_status_code=NoStatusCode(known["no_status_code"]),
+        failed_http_status=frozenset(known["failed_http_status"]),
+        code=None
+        if code is None
+        else CodeRule(code["attribute"], tuple(code["values"]), WhenAbsent(code["when_absent"])),
+        downtime=DowntimeTerms(
+            error_rate_above=Fraction(downtime["error_rate_above"]),
+            valid_requests_min=downtime["valid_requests_min"],
+            period_minutes_min=downtime["period_minutes_min"],
+            no_data=NoData(downtime["no_data"]),
+        ),
+        target=Fraction(known["target"]),
+        time_zone=known["time_zone"],
+        exclusions=ExclusionTerms(
+            notice_business_days_min=exclusions["notice_business_days_min"],
+            holidays=tuple(map(date.fromisoformat, exclusions["holidays"])),
+            windows=tuple(map(_window, exclusions["windows"])),
+        ),
+    )
+
+
+def _ratio_term(ratio: Fraction) -> str:
+    return f"{ratio.numerator}/{ratio.denominator}"
+
+
+def _selector_terms(selector: Selector) -> list[dict[str, object]]:
+    return [
+        {"scope": condition.scope.value, "key": condition.key, "patterns": list(condition.patterns)}
+        for condition in selector
+    ]
+
+
+def _selector(terms: Sequence[_Object]) -> Selector:
+    return tuple(
+        Condition(Scope(condition["scope"]), condition["key"], tuple(condition["patterns"])) for condition in terms
+    )
+
+
+def _window_terms(window: ExclusionWindow) -> dict[str, object]:
+    return {
+        "reason": window.reason.value,
+        "start": window.start.isoformat(),
+        "stop": window.stop.isoformat(),
+        "group": None if window.group is None else [list(pair) for pair in window.group],
+        "announced_at": None if window.announced_at is None else window.announced_at.isoformat(),
+        "note": window.note,
+        "recorded_by": window.recorded_by,
+        "recorded_at": None if window.recorded_at is None else window.recorded_at.isoformat(),
+    }
+
+
+def _window(terms: _Object) -> ExclusionWindow:
+    group = terms["group"]
+    return ExclusionWindow(
+        reason=ExclusionReason(terms["reason"]),
+        start=datetime.fromisoformat(terms["start"]),
+        stop=datetime.fromisoformat(terms["stop"]),
+        group=None if group is None else tuple((key, value) for key, value in group),
+        announced_at=_optional_time(terms["announced_at"]),
+        note=terms["note"],
+        recorded_by=terms["recorded_by"],
+        recorded_at=_optional_time(terms["recorded_at"]),
+    )
+
+
+def _optional_time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
