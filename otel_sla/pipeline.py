@@ -19,7 +19,6 @@ from otel_sla.exporter.debug import DebugSender
 from otel_sla.exporter.delivery import Delivery
 from otel_sla.exporter.otlp import OtlpSender
 from otel_sla.exporter.settings import DebugSettings, ExporterSettings
-from otel_sla.jit import is_cache_warm
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
@@ -39,6 +38,7 @@ _log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 STOP_GRACE_S = 5.0  # For requests under way.
+_WARM_S = 1.0  # Kernels that are on disk are loaded in half of it.
 DRAIN_S = 10.0  # For what the backends have not got yet.
 _RING_MINUTES = 16
 _MINUTES_PER_DAY = 1440
@@ -154,8 +154,6 @@ class Pipeline:
             _log.info("stopped: %s", totals, extra={"action": "stopped"})
 
     async def _start_counting(self) -> None:
-        if not is_cache_warm():
-            _log.info("compiling kernels, once on this machine: some seconds", extra={"action": "compiling"})
         agreements = self._config.agreements
         reader = LedgerReader.open(self._config.ledger.url)
         if reader.sqlite_warning:
@@ -169,7 +167,7 @@ class Pipeline:
         newest = self._clockwork.newest_minute()
         ring.load(reader.counts(newest - _RING_MINUTES + 1, newest + 1), start_minute=newest - _RING_MINUTES + 1)
         self.metrics.register("sla.ledger.series", lambda: len(table))
-        warm_up(classifier)
+        await _warm_up(classifier)
         self._closer = Closer(await self._judge.call(lambda judge_reader: judge_reader), agreements)
         self.accountant = Accountant(
             classifier=classifier,
@@ -237,6 +235,14 @@ def make_sender(settings: ExporterSettings, instance_id: str) -> DebugSender | O
     if isinstance(settings, DebugSettings):
         return DebugSender(settings.name)
     return OtlpSender(settings, instance_id)
+
+
+async def _warm_up(classifier: Classifier) -> None:
+    warming = asyncio.create_task(asyncio.to_thread(warm_up, classifier))
+    await asyncio.wait((warming,), timeout=_WARM_S)
+    if not warming.done():
+        _log.info("compiling kernels: some seconds, once on a machine", extra={"action": "compiling"})
+    await warming
 
 
 def warm_up(classifier: Classifier) -> None:
