@@ -4,12 +4,13 @@ What `otel_sla.capture` is for the demo, with every answer that a backend can gi
 """
 
 import gzip
+import socket
 import ssl
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -46,6 +47,7 @@ class Reply:
     retry_after_s: float | None = None
     rejected: int = 0
     until: threading.Event | None = None  # It waits for it.
+    body: bytes | None = None  # Over HTTP, in place of what it should be.
 
 
 OK = Reply()
@@ -251,6 +253,22 @@ class _HttpServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
+    def __init__(self, *args: Any) -> None:  # noqa: ANN401
+        super().__init__(*args)
+        self._connections: list[socket.socket] = []
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Serve a connection, and remember it."""
+        self._connections.append(request)
+        super().process_request(request, client_address)
+
+    def server_close(self) -> None:
+        """Stop listening and break the connections that are kept alive."""
+        super().server_close()
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
     def handle_error(self, *_: object) -> None:
         """A client that breaks off is no matter of the test's output."""
 
@@ -274,7 +292,7 @@ def _handler(script: Script, captured: Captured) -> type[BaseHTTPRequestHandler]
             if is_taken:
                 captured.requests.append(request)
             message = _response(request, reply) if is_taken else Status(message=reply.message)
-            content = message.SerializeToString()
+            content = message.SerializeToString() if reply.body is None else reply.body
             self.send_response(reply.http_status)
             self.send_header("Content-Type", "application/x-protobuf")
             self.send_header("Content-Length", str(len(content)))

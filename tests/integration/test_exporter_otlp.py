@@ -173,6 +173,38 @@ def test_what_cannot_be_encoded_is_the_items_fault(protocol: str, caplog: pytest
     assert caplog.records == []
 
 
+def test_a_connection_that_was_closed_is_opened_again() -> None:
+    """Over HTTP, a backend that was restarted between two requests gets the second one without a refusal."""
+    with backend("http") as there:
+        sender = make_sender(there.settings())
+        sender.send_events(make_events(1))
+    with backend("http", port=int(there.address.rpartition(":")[2])) as back:
+        assert sender.send_events(make_events(2)) == Answer()
+        sender.close()
+    assert back.uids() == ["e0", "e1"]
+
+
+def test_bodies_that_cannot_be_read() -> None:
+    """Over HTTP a success is one whatever its body is, and a refusal without a readable reason is a refusal."""
+    garbage = b"\xff\xff\xff"
+    with backend("http", Script(Reply(body=garbage), Reply(http_status=503, body=garbage))) as there:
+        sender = make_sender(there.settings())
+        assert sender.send_events(make_events(1)) == Answer()
+        with pytest.raises(Refused, match="503 Service Unavailable") as caught:
+            sender.send_events(make_events(1))
+        sender.close()
+    assert caught.value.blame is Blame.BACKEND
+
+
+def test_an_endpoint_that_is_no_url_is_our_fault() -> None:
+    """Where no request can be made the configuration is to blame, not the events."""
+    sender = make_sender(OtlpSettings(name="otlp", is_http=True, endpoint="http://[no-url"))
+    with pytest.raises(Refused, match="cannot be reached") as caught:
+        sender.send_events(make_events(1))
+    sender.close()
+    assert caught.value.blame is Blame.SENDER
+
+
 @both
 def test_headers_are_sent(protocol: str) -> None:
     """Configured headers reach the backend with every request."""
