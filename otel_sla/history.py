@@ -7,8 +7,8 @@ Dimensions:
     n_minutes: consecutive minutes of one series.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -52,6 +52,12 @@ class Terms:
 
     agreement: Agreement
     windows: tuple[ExclusionWindow, ...]
+    accepted: tuple[ExclusionWindow, ...] = field(init=False, compare=False)  # Those that exclude (clause 14).
+
+    def __post_init__(self) -> None:
+        # Once for all series: a window takes 30 us to decide.
+        exclusions, time_zone = self.agreement.exclusions, self.agreement.time_zone
+        object.__setattr__(self, "accepted", accepted_windows(self.windows, exclusions, time_zone))
 
     @classmethod
     def of(cls, agreement: Agreement, records: Iterable[ExclusionRecord], change: int) -> "Terms":
@@ -64,11 +70,6 @@ class Terms:
             and (record.withdrawal is None or record.withdrawal.change > change)
         )
         return cls(agreement, (*agreement.exclusions.windows, *recorded))
-
-    @property
-    def accepted(self) -> tuple[ExclusionWindow, ...]:
-        """The windows that exclude (clause 14)."""
-        return accepted_windows(self.windows, self.agreement.exclusions, self.agreement.time_zone)
 
 
 def series_of(agreement: Agreement, all_series: Iterable[Series]) -> tuple[Series, ...]:
@@ -102,18 +103,40 @@ class History:
             minutes: The minutes asked for; those from `elapsed_stop_minute` on are left out.
             elapsed_stop_minute: No minute from this one on has elapsed.
         """
-        stop_minute = max(minutes.start_minute, min(minutes.stop_minute, elapsed_stop_minute))
-        counts = self.counts(series, terms.agreement, MinuteRange(minutes.start_minute, stop_minute))
-        judged = judge(series, terms, counts)
-        while needs_minutes_after(judged.judged, elapsed_stop_minute):
-            stop_minute = min(elapsed_stop_minute, stop_minute + _MINUTES_PER_DAY)
-            counts = self._extended(counts, series, stop_minute)
-            judged = judge(series, terms, counts)
-        return judged
+        asked = _elapsed_part(minutes, elapsed_stop_minute)
+        return self._judged(series, terms, self.counts(series, terms.agreement, asked), elapsed_stop_minute)
+
+    def each_judged(
+        self, all_series: Sequence[Series], terms: Terms, minutes: MinuteRange, elapsed_stop_minute: int
+    ) -> Iterator[tuple[Series, JudgedSeries]]:
+        """Judge as `judged` does, one series after the other; faster than series by series.
+
+        Args:
+            all_series: Of the terms' agreement. In the order of their ids, that of the ledger, they are read fastest.
+            terms: As for `judged`.
+            minutes: As for `judged`.
+            elapsed_stop_minute: As for `judged`.
+        """
+        asked = _elapsed_part(minutes, elapsed_stop_minute)
+        each_rows = self._reader.each_month_counts([series.series_id for series in all_series], *asked)
+        for series, (_, rows) in zip(all_series, each_rows, strict=True):
+            counts = self._reaching_back(series, terms.agreement, asked.start_minute, rows)
+            yield series, self._judged(series, terms, counts, elapsed_stop_minute)
 
     def counts(self, series: Series, agreement: Agreement, minutes: MinuteRange) -> SeriesCounts:
         """Give the counts of `minutes`, and of as many minutes before as a run at their start reaches back."""
-        start_minute, rows = minutes.start_minute, self._dense(series, *minutes)
+        return self._reaching_back(series, agreement, minutes.start_minute, self._dense(series, *minutes))
+
+    def _judged(self, series: Series, terms: Terms, counts: SeriesCounts, elapsed_stop_minute: int) -> JudgedSeries:
+        """Judge counts that reach back far enough, and as many minutes behind them as a run reaches."""
+        judged = judge(series, terms, counts)
+        while needs_minutes_after(judged.judged, elapsed_stop_minute):
+            stop_minute = min(elapsed_stop_minute, judged.judged.stop_minute + _MINUTES_PER_DAY)
+            judged = judge(series, terms, self._extended(judged.counts, series, stop_minute))
+        return judged
+
+    def _reaching_back(self, series: Series, agreement: Agreement, start_minute: int, rows: Int64Array) -> SeriesCounts:
+        """Put as many minutes before the rows as a run at their start reaches back."""
         n_more = 64
         while True:
             counts = SeriesCounts(
@@ -143,6 +166,11 @@ class History:
             return None
         found = self._reader.last_data_minute(series.series_id, start_minute, agreement.downtime.valid_requests_min)
         return None if found is None else judged_state(found[1], agreement.downtime)
+
+
+def _elapsed_part(minutes: MinuteRange, elapsed_stop_minute: int) -> MinuteRange:
+    stop_minute = max(minutes.start_minute, min(minutes.stop_minute, elapsed_stop_minute))
+    return MinuteRange(minutes.start_minute, stop_minute)
 
 
 def judge(series: Series, terms: Terms, counts: SeriesCounts) -> JudgedSeries:

@@ -1,16 +1,19 @@
 """Reads a month from the ledger, judges it and puts it in order as a report."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from otel_sla.history import History, JudgedSeries, Terms, series_of
 from otel_sla.ledger.reader import LedgerReadings
+from otel_sla.ledger.records import ExclusionRecord, Withdrawal
 from otel_sla.report.document import (
     AgreementReport,
+    RecordedWindow,
     Report,
     SeriesMinutes,
     SeriesReport,
+    Withdrawn,
     agreement_report,
     build_report,
     draw_worst,
@@ -20,6 +23,7 @@ from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.months import Month, month_range
 from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import is_in_month, month_figures
+from otel_sla.versions import Basis, find_basis
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -29,7 +33,7 @@ def elapsed_stop_minute(now: datetime, grace: timedelta) -> int:
     return (now - grace - _EPOCH) // timedelta(minutes=1)
 
 
-def load_report(
+def load_report(  # noqa: PLR0913 - the last two are choices that most callers leave alone.
     reader: LedgerReadings,
     agreements: Sequence[Agreement],
     month: Month,
@@ -37,8 +41,12 @@ def load_report(
     generated_at: datetime,
     *,
     drawn_max: int = 0,
+    as_configured: bool = False,
 ) -> Report:
     """Judge the month of each agreement, as one state of the ledger has it.
+
+    A closed month is judged by the terms that closed it (`versions.find_basis`), and all by the exclusions recorded so
+    far.
 
     Args:
         reader: Its snapshot is taken here.
@@ -47,23 +55,67 @@ def load_report(
         elapsed_stop: `elapsed_stop_minute` of the moment that the report speaks of.
         generated_at: Aware; only shown.
         drawn_max: Of so many of each agreement's series, the worst, the report keeps every minute's state.
+        as_configured: Judge closed months by the terms that are given, too.
 
     Raises:
         LedgerError: It cannot be read.
     """
     with reader.snapshot():
-        history = History(reader, reader.first_data_minutes())
-        all_series = reader.series()
-        sections = []
-        for agreement in agreements:
-            terms = Terms(agreement, agreement.exclusions.windows)
-            judged = _each_judged(history, terms, month, all_series, elapsed_stop)
-            sections.append(_section(terms, month, judged, drawn_max))
+        records = reader.exclusions()
+        sections = [
+            judge_section(
+                reader,
+                find_basis(reader, agreement, month, as_configured=as_configured),
+                month,
+                elapsed_stop,
+                records,
+                drawn_max,
+            )
+            for agreement in agreements
+        ]
     return build_report(month, generated_at, sections)
 
 
+def judge_section(
+    reader: LedgerReadings,
+    basis: Basis,
+    month: Month,
+    elapsed_stop: int,
+    records: Sequence[ExclusionRecord],
+    drawn_max: int = 0,
+) -> AgreementReport:
+    """Judge one agreement's month by the exclusions that `records` have recorded and not withdrawn.
+
+    Args:
+        reader: Its snapshot is the caller's.
+        basis: What to judge by.
+        month: Local to the agreement's time zone.
+        elapsed_stop: As for `load_report`.
+        records: Of any agreements; the ledger's, or what they would be.
+        drawn_max: As for `load_report`.
+    """
+    terms = Terms.of(basis.agreement, records, last_change(records))
+    minutes = month_range(month, basis.agreement.time_zone)
+    history = History(reader, reader.first_data_minutes())
+    each_judged = history.each_judged(series_of(basis.agreement, reader.series()), terms, minutes, elapsed_stop)
+    reports = _judge_series(terms, month, each_judged, _recorded_windows(basis.agreement, records), drawn_max)
+    section = agreement_report(basis.agreement, month, reports)
+    return replace(section, version=basis.version, closed_version=basis.closed_version)
+
+
+def last_change(records: Iterable[ExclusionRecord]) -> int:
+    """Give the number of the last recording or withdrawal; 0 if there was none."""
+    changes = (record.change if record.withdrawal is None else record.withdrawal.change for record in records)
+    return max(changes, default=0)
+
+
 def each_series_minutes(
-    reader: LedgerReadings, agreements: Sequence[Agreement], month: Month, elapsed_stop: int
+    reader: LedgerReadings,
+    agreements: Sequence[Agreement],
+    month: Month,
+    elapsed_stop: int,
+    *,
+    as_configured: bool = False,
 ) -> Iterator[SeriesMinutes]:
     """Judge as `load_report` does, and give each series' elapsed minutes one by one, in the report's order.
 
@@ -71,39 +123,51 @@ def each_series_minutes(
     """
     with reader.snapshot():
         history = History(reader, reader.first_data_minutes())
-        all_series = reader.series()
-        for agreement in agreements:
-            terms = Terms(agreement, agreement.exclusions.windows)
+        all_series, records = reader.series(), reader.exclusions()
+        for configured in agreements:
+            agreement = find_basis(reader, configured, month, as_configured=as_configured).agreement
+            terms = Terms.of(agreement, records, last_change(records))
             minutes = month_range(month, agreement.time_zone)
-            for series, judged in _each_judged(history, terms, month, all_series, elapsed_stop):
+            ordered = sorted(series_of(agreement, all_series), key=lambda series: series.group)
+            for series, judged in history.each_judged(ordered, terms, minutes, elapsed_stop):
+                if not is_in_month(minutes, judged.counts, agreement.downtime.no_data):
+                    continue
                 stop_minute = max(minutes.start_minute, min(minutes.stop_minute, judged.judged.stop_minute))
                 states = judged.judged.part(minutes.start_minute, stop_minute)
                 first = minutes.start_minute - judged.counts.start_minute
                 yield SeriesMinutes(series, states, judged.counts.counts[first : first + len(states.raw)])
 
 
-def _each_judged(
-    history: History, terms: Terms, month: Month, all_series: Sequence[Series], elapsed_stop: int
-) -> Iterator[tuple[Series, JudgedSeries]]:
-    """Judge the series that the month's report names, in its order."""
-    agreement = terms.agreement
-    minutes = month_range(month, agreement.time_zone)
-    for series in sorted(series_of(agreement, all_series), key=lambda series: series.group):
-        judged = history.judged(series, terms, minutes, elapsed_stop)
-        if is_in_month(minutes, judged.counts, agreement.downtime.no_data):
-            yield series, judged
-
-
-def _section(
-    terms: Terms, month: Month, each_judged: Iterator[tuple[Series, JudgedSeries]], drawn_max: int
-) -> AgreementReport:
+def _judge_series(
+    terms: Terms,
+    month: Month,
+    each_judged: Iterator[tuple[Series, JudgedSeries]],
+    recorded: Sequence[RecordedWindow],
+    drawn_max: int,
+) -> list[SeriesReport]:
     agreement = terms.agreement
     minutes = month_range(month, agreement.time_zone)
     reports: list[SeriesReport] = []
     for series, judged in each_judged:
+        if not is_in_month(minutes, judged.counts, agreement.downtime.no_data):
+            continue
         figures = month_figures(minutes, judged.judged, judged.counts, agreement.target)
-        report = series_report(series, agreement, figures, judged.judged, terms.windows)
+        report = series_report(series, agreement, figures, judged.judged, recorded)
         reports.append(replace(report, states=judged.judged) if drawn_max else report)
         if len(reports) % max(256, drawn_max) == 0:  # Never many more states in memory than are drawn.
             reports = draw_worst(reports, drawn_max)
-    return agreement_report(agreement, month, draw_worst(reports, drawn_max))
+    return draw_worst(reports, drawn_max)
+
+
+def _recorded_windows(agreement: Agreement, records: Iterable[ExclusionRecord]) -> tuple[RecordedWindow, ...]:
+    return tuple(
+        RecordedWindow(record.exclusion_id, record.window, _withdrawn(record.withdrawal))
+        for record in records
+        if record.agreement == agreement.name
+    )
+
+
+def _withdrawn(withdrawal: Withdrawal | None) -> Withdrawn | None:
+    if withdrawal is None:
+        return None
+    return Withdrawn(withdrawal.withdrawn_by, withdrawal.withdrawn_at, withdrawal.why)

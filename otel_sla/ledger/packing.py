@@ -11,6 +11,7 @@ Dimensions:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ _DISTANCES, _STEPS, _EXCEPTIONS = 0, 1, 2
 # Half bytes of a number: the whole ones are little-endian integers, 1 is two numbers to the byte, 3 is 2 and 1.
 _WIDTHS = (0, 1, 2, 3, 4, 8, 16)
 _WHOLE = {2: "<u1", 4: "<u2", 8: "<u4", 16: "<u8"}
+_INT32_MAX = 2**31 - 1
 _PLACE_SIZE = 2  # Bytes; the minute of the day of an exception.
 
 _HEADER = np.dtype(
@@ -135,19 +137,43 @@ def _unpack_column(stored: list[bytes], headers: NDArray[np.void], outcome: int,
         form, width = divmod(form_and_width, 1 << 8)
         is_chosen = forms == form_and_width
         is_all = bool(is_chosen.all())
-        target = out if is_all else np.empty((int(is_chosen.sum()), MINUTES_PER_DAY), dtype=np.int64)
         chosen = stored if is_all else _chosen(stored, is_chosen)
         first, step = (headers[name][is_chosen, outcome, None] for name in ("first", "step"))
         if form == _EXCEPTIONS:
+            target = out if is_all else np.empty((len(chosen), MINUTES_PER_DAY), dtype=np.int64)
             _put_exceptions(chosen, width, first, target)
-        else:
-            numbers = _numbers(b"".join(chosen), width, len(chosen))
-            np.add(numbers, step if form == _STEPS else first, out=target)
-            if form == _STEPS:
-                target[:, :1] = first
-                np.cumsum(target, axis=1, out=target)
-        if not is_all:
-            out[is_chosen] = target
+            if not is_all:
+                out[is_chosen] = target
+            continue
+        numbers = _numbers(b"".join(chosen), width, len(chosen))
+        counts = _steps_taken(numbers, width, first, step) if form == _STEPS else _moved(numbers, width, first)
+        out[... if is_all else is_chosen] = counts
+
+
+def _moved(numbers: NDArray[Any], width: int, first: Int64Array) -> NDArray[Any]:
+    """Add each day's smallest count to the distances."""
+    if not first.any():
+        return numbers
+    narrow = _narrow(int(first.max()) + (1 << 4 * width))
+    counts = numbers.astype(narrow)
+    counts += first.astype(narrow)
+    return counts
+
+
+def _steps_taken(numbers: NDArray[Any], width: int, first: Int64Array, step: Int64Array) -> NDArray[Any]:
+    """Add each day's smallest step to the others, and all of them up."""
+    step_max = int(np.abs(step).max()) + (1 << 4 * width)
+    narrow = _narrow(int(first.max()) + MINUTES_PER_DAY * step_max)
+    counts = numbers.astype(narrow)
+    counts += step.astype(narrow)
+    counts[:, :1] = first
+    np.cumsum(counts, axis=1, out=counts)
+    return counts
+
+
+def _narrow(count_max: int) -> type[np.signedinteger[Any]]:
+    """Sums of half the width take half the time, and are widened when they are done."""
+    return np.int32 if count_max <= _INT32_MAX else np.int64
 
 
 def _chosen(stored: list[bytes], is_chosen: BoolArray) -> list[bytes]:
@@ -165,12 +191,12 @@ def _put_exceptions(stored: list[bytes], width: int, first: Int64Array, out: Int
     out[days, places] += values.astype(np.int64)
 
 
-def _numbers(stored: bytes, width: int, n_days: int) -> NDArray[np.integer]:
+def _numbers(stored: bytes, width: int, n_days: int) -> NDArray[Any]:
     if width in _WHOLE:
         numbers = np.frombuffer(stored, dtype=_WHOLE[width]).reshape(n_days, MINUTES_PER_DAY)
         return numbers.astype(np.int64) if width == max(_WIDTHS) else numbers
     planes = np.frombuffer(stored, dtype=np.uint8).reshape(n_days, _HALF_DAY * {0: 0, 1: 1, 3: 3}[width])
-    numbers = np.zeros((n_days, MINUTES_PER_DAY), dtype=np.uint16)
+    numbers = np.zeros((n_days, MINUTES_PER_DAY), dtype=np.uint16 if width == 3 else np.uint8)
     if width:
         halves = planes[:, -_HALF_DAY:]
         np.bitwise_and(halves, 0xF, out=numbers[:, :_HALF_DAY])

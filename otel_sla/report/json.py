@@ -4,9 +4,10 @@ Keys come in a fixed order, times in UTC, ratios as decimal strings that are tru
 pass over keys that they do not know.
 """
 
-import json
 from fractions import Fraction
 from typing import Any
+
+import orjson
 
 from otel_sla.report.document import (
     AgreementReport,
@@ -25,7 +26,7 @@ Object = dict[str, Any]
 
 def render_json(report: Report) -> str:
     """Write the report as JSON text; ends with a line feed."""
-    return json.dumps(report_object(report), indent=2, ensure_ascii=False) + "\n"
+    return orjson.dumps(report_object(report), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def report_object(report: Report) -> Object:
@@ -47,6 +48,8 @@ def _agreement_object(report: AgreementReport) -> Object:
         "error_rate_above": term_text(agreement.downtime.error_rate_above),
         "start": minute_text(report.minutes.start_minute),
         "stop": minute_text(report.minutes.stop_minute),
+        "version": report.version,
+        "closed_by_version": report.closed_version,
         "series": [_series_object(series) for series in report.series],
     }
 
@@ -107,9 +110,15 @@ def _exclusion_object(report: ExclusionReport) -> Object:
     if window.announced_at is not None:
         entry["announced_at"] = moment_text(window.announced_at)
     entry["note"] = window.note
+    if report.exclusion_id is not None:
+        entry["id"] = report.exclusion_id
     if window.recorded_at is not None:
         entry["recorded_by"] = window.recorded_by
         entry["recorded_at"] = moment_text(window.recorded_at)
+    if report.withdrawn is not None:
+        entry["withdrawn_by"] = report.withdrawn.by
+        entry["withdrawn_at"] = moment_text(report.withdrawn.at)
+        entry["withdrawn_why"] = report.withdrawn.why
     return entry
 
 

@@ -42,6 +42,8 @@ def list_periods(
         starts, elapsed.start_minute - judged.start_minute
     )
     touches = n_inside > 0
+    if not touches.any():
+        return ()
     starts, stops = starts[touches], stops[touches]
     # Without exclusions both are one array (judge_minutes), and a month of many series has few.
     n_excluded = np.zeros_like(starts)

@@ -1,17 +1,20 @@
 """What formats need beyond figures, from a real ledger: single minutes, of all series or of the worst."""
 
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from ledger_parts import count_rows
-from sla_parts import make_agreement
+from sla_parts import make_agreement, make_terms
 
+from otel_sla.history import History, Terms
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit
 from otel_sla.report.csv import each_minute_line
 from otel_sla.reporting import each_series_minutes, load_report
+from otel_sla.sla.agreement import NoData
 from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.months import Month, month_range
 from otel_sla.sla.series import Series
@@ -69,3 +72,31 @@ def test_the_worst_series_keep_their_minutes(url: str, drawn_max: int, drawn: li
     assert [entry.series.series_id for entry in series] == [2, 1, 0]
     assert [entry.series.series_id for entry in series if entry.states is not None] == drawn
     reader.close()
+
+
+def test_all_series_at_once_are_judged_as_one_by_one(tmp_path: Path) -> None:
+    """Of 150 series, packed, half packed and open, in any order and with gaps, each is judged as it is by itself."""
+    url = f"sqlite:///{tmp_path}/many.db"
+    series = [Series(n, "chat", (("service.name", b"%d" % n),), is_overflow=False) for n in range(150)]
+    first = MINUTES.start_minute
+    with closing(Ledger.open(url)) as ledger:
+        ledger.commit(Commit(tuple(series), count_rows([]), ()))
+        for hour in (-1, 0, 5, 30, 31, 60):
+            minutes = range(first + 60 * hour, first + 60 * hour + 60, 7)
+            rows = [(m, n, 3, (m + n) % 9 == 0 or n == 77, n % 2) for m in minutes for n in range(150) if n % 10 != 3]
+            ledger.commit(Commit((), count_rows(rows), ()))
+        while ledger.seal(first + 1440, pack_before=first + 1440 + 31 * 60):
+            pass
+    agreement = make_agreement(downtime=make_terms(no_data=NoData.CARRY))
+    elapsed_stop = first + 3 * 1440
+    with closing(LedgerReader.open(url)) as reader, reader.snapshot():
+        history = History(reader, reader.first_data_minutes())
+        for chosen in (series, series[::-1], series[::40], []):
+            terms = Terms(agreement, ())
+            found = list(history.each_judged(chosen, terms, MINUTES, elapsed_stop))
+            assert [entry for entry, _ in found] == chosen
+            for entry, judged in found:
+                alone = history.judged(entry, terms, MINUTES, elapsed_stop)
+                assert judged.judged.start_minute == alone.judged.start_minute
+                assert (judged.counts.counts == alone.counts.counts).all()
+                assert (judged.judged.adjusted == alone.judged.adjusted).all()

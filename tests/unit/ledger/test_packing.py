@@ -50,6 +50,18 @@ def test_days_of_different_widths_are_unpacked_together(days: list[tuple[int, in
     assert all((out[:, place] == day).all() for place, day in enumerate(dense))
 
 
+@pytest.mark.parametrize("base", [0, 2**31 - 1441, 2**31 - 1440, 2**31 - 256, 2**31 - 1, 2**31, 2**62])
+@pytest.mark.parametrize("slope", [0, 1, -1])
+def test_counts_around_the_narrow_width(base: int, slope: int) -> None:
+    """Counts that just fit into half the width, or no more, come back, as distances and as steps."""
+    day = np.full(SHAPE, base, dtype=np.int64)
+    day[0] += max(-slope, 0) * MINUTES_PER_DAY + slope * np.arange(MINUTES_PER_DAY)
+    day[1, ::2] += 255
+    out = unpacked(pack_day(day), pack_day(np.flip(day, axis=1)))
+    assert (out[:, 0] == day).all()
+    assert (out[:, 1] == np.flip(day, axis=1)).all()
+
+
 def test_no_days() -> None:
     """Nothing unpacks to nothing."""
     assert unpacked().shape == (3, 0, MINUTES_PER_DAY)

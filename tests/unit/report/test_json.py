@@ -27,6 +27,22 @@ def validate(report: Any) -> None:  # noqa: ANN401  what json.loads gives
     jsonschema.Draft202012Validator(schema).validate(report)
 
 
+def closed(schema: Any) -> Any:  # noqa: ANN401  any JSON
+    """The schema without room for keys that it does not name."""
+    if isinstance(schema, list):
+        return [closed(entry) for entry in schema]
+    if not isinstance(schema, dict):
+        return schema
+    tight = {key: closed(value) for key, value in schema.items()}
+    # An object that names no key, as a group, or that stands in a condition, is open by intent.
+    if tight.get("type") == "object" and "properties" in tight:
+        tight["additionalProperties"] = False
+    for name in ("minutes", "requests"):
+        if name in tight and isinstance(tight[name], dict) and "required" in tight[name]:
+            tight[name]["propertyNames"] = {"enum": tight[name]["required"]}
+    return tight
+
+
 def twins_keys(ours: Any, theirs: Any) -> Any:  # noqa: ANN401  any JSON
     """Ours with the keys only that the twin has: the schema allows more."""
     if isinstance(theirs, dict) and isinstance(ours, dict) and set(theirs) <= set(ours):
@@ -97,6 +113,8 @@ def test_an_eventful_month() -> None:
         "error_rate_above": "0.05",
         "start": "2026-11-01T00:00:00Z",
         "stop": "2026-12-01T00:00:00Z",
+        "version": None,
+        "closed_by_version": None,
     }
     assert [entry["group"] for entry in series] == [{"service.name": "chat-1"}, {"service.name": "chat-2"}]
 
@@ -175,6 +193,16 @@ def test_clause_10_a_month_to_come_has_no_figures_yet() -> None:
     report = json.loads(render_json(make_report([agreement], counted, Month(2026, 11), start)))
     validate(report)
     assert report["agreements"][0]["series"] == []
+
+
+def test_every_key_that_is_written_is_in_the_schema() -> None:
+    """Nothing is written that the published schema does not name, whatever became of windows and minutes."""
+    schema = closed(json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.validate(json.loads(render_json(eventful_month())))
+    stray = json.loads(render_json(eventful_month()))
+    stray["agreements"][0]["series"][0]["downtime_periods"][0]["stray"] = 1
+    assert not validator.is_valid(stray)
 
 
 def test_the_same_month_gives_the_same_bytes() -> None:
