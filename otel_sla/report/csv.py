@@ -164,6 +164,10 @@ _EXCLUSION_COLUMNS: _Columns = {
     "note": lambda exclusion, _: exclusion.window.note,
     "recorded_by": lambda exclusion, _: exclusion.window.recorded_by,
     "recorded_at": lambda exclusion, _: _optional_moment(exclusion.window.recorded_at),
+    "exclusion_id": lambda exclusion, _: exclusion.exclusion_id,
+    "withdrawn_by": lambda exclusion, _: None if exclusion.withdrawn is None else exclusion.withdrawn.by,
+    "withdrawn_at": lambda exclusion, _: _optional_moment(exclusion.withdrawn and exclusion.withdrawn.at),
+    "withdrawn_why": lambda exclusion, _: None if exclusion.withdrawn is None else exclusion.withdrawn.why,
 }
 
 _COLUMNS = {Rows.SERIES: _SERIES_COLUMNS, Rows.PERIODS: _PERIOD_COLUMNS, Rows.EXCLUSIONS: _EXCLUSION_COLUMNS}

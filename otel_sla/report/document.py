@@ -21,12 +21,32 @@ from otel_sla.spans.columns import Int64Array
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """Who took a recorded window back, when and why (clause 15)."""
+
+    by: str
+    at: datetime  # Aware.
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedWindow:
+    """A window that was recorded at run time."""
+
+    exclusion_id: int
+    window: ExclusionWindow
+    withdrawn: Withdrawn | None
+
+
+@dataclass(frozen=True, slots=True)
 class ExclusionReport:
     """What became of one window in this month."""
 
     window: ExclusionWindow
     refusal: Refusal | None
     minutes_saved: int  # Of this month's elapsed minutes; 0 if refused.
+    exclusion_id: int | None = None  # None: from the configuration.
+    withdrawn: Withdrawn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +75,8 @@ class AgreementReport:
     agreement: Agreement
     minutes: MinuteRange
     series: tuple[SeriesReport, ...]  # Sorted by group.
+    version: int | None = None  # Of the terms it is judged by; None: the ledger does not have them.
+    closed_version: int | None = None  # Of the terms that closed the month; None: it is open.
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +93,7 @@ def series_report(
     agreement: Agreement,
     figures: MonthFigures,
     judged: JudgedMinutes,
-    windows: Iterable[ExclusionWindow],
+    recorded: Iterable[RecordedWindow] = (),
 ) -> SeriesReport:
     """Put one series in order.
 
@@ -80,15 +102,18 @@ def series_report(
         agreement: Its agreement.
         figures: `uptime.month_figures` of the month.
         judged: What the figures were made from.
-        windows: All windows of the agreement, accepted or not, whatever their group and time.
+        recorded: All windows that were recorded for the agreement besides its own ones, accepted or not, whatever
+            their group and time.
     """
     elapsed = MinuteRange(figures.minutes.start_minute, figures.minutes.start_minute + figures.elapsed)
+    windows: list[_Entry] = [(window, None) for window in agreement.exclusions.windows]
+    windows += [(record.window, record) for record in recorded]
     return SeriesReport(
         series=series,
         figures=figures,
         exclusions=tuple(
-            _exclusion_report(window, agreement, judged, elapsed)
-            for window in sorted(windows, key=_window_order)
+            _exclusion_report(window, record, agreement, judged, elapsed)
+            for window, record in sorted(windows, key=_window_order)
             if is_in_scope(window, series.group_text) and _touches(window, figures.minutes)
         ),
     )
@@ -123,16 +148,32 @@ def build_report(month: Month, generated_at: datetime, agreements: Sequence[Agre
     return Report(month=month, generated_at=generated_at, agreements=tuple(agreements))
 
 
+_Entry = tuple[ExclusionWindow, RecordedWindow | None]
+
+
 def _exclusion_report(
-    window: ExclusionWindow, agreement: Agreement, judged: JudgedMinutes, elapsed: MinuteRange
+    window: ExclusionWindow,
+    record: RecordedWindow | None,
+    agreement: Agreement,
+    judged: JudgedMinutes,
+    elapsed: MinuteRange,
 ) -> ExclusionReport:
-    refusal = find_refusal(window, agreement.exclusions, agreement.time_zone)
-    saved = minutes_saved(window, judged, elapsed) if refusal is None else 0
-    return ExclusionReport(window=window, refusal=refusal, minutes_saved=saved)
+    withdrawn = None if record is None else record.withdrawn
+    refusal: Refusal | None = Refusal.WITHDRAWN
+    if withdrawn is None:
+        refusal = find_refusal(window, agreement.exclusions, agreement.time_zone)
+    return ExclusionReport(
+        window=window,
+        refusal=refusal,
+        minutes_saved=minutes_saved(window, judged, elapsed) if refusal is None else 0,
+        exclusion_id=None if record is None else record.exclusion_id,
+        withdrawn=withdrawn,
+    )
 
 
-def _window_order(window: ExclusionWindow) -> tuple[datetime, datetime, str]:
+def _window_order(entry: _Entry) -> tuple[datetime, datetime, str]:
     # In UTC: two times of one zone compare by the clock on the wall, which the end of summer time sets back.
+    window, _ = entry
     return (window.start.astimezone(UTC), window.stop.astimezone(UTC), window.reason.value)
 
 

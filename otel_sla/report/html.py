@@ -13,7 +13,7 @@ from otel_sla.report.html_series import series_section
 from otel_sla.report.markup import Child, Markup, join, table, tag
 from otel_sla.report.style import STYLE
 from otel_sla.report.terms import each_term
-from otel_sla.report.wording import group_name, month_name, percent, short_minute, verdict_text
+from otel_sla.report.wording import group_name, month_name, percent, short_minute, verdict_text, version_text
 from otel_sla.sla.agreement import Outcome
 from otel_sla.sla.texts import moment_text, term_percent_text
 
@@ -63,6 +63,7 @@ def _agreement_section(report: Report, section: AgreementReport, number: int) ->
         "section",
         tag("h2", tag("bdi", agreement.name)),
         tag("p", _range_text(section), class_="quiet"),
+        tag("p", version_text(section), class_="quiet") if version_text(section) else "",
         _verdict(section),
         _overview(section, anchors) if section.series else tag("p", "No requests were counted in this month."),
         _left_out(section, len(chosen)),

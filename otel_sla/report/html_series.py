@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from otel_sla.report.calendar import draw_calendar
 from otel_sla.report.document import AgreementReport, ExclusionReport, SeriesReport
 from otel_sla.report.markup import Child, Markup, join, table, tag
-from otel_sla.report.wording import group_name, moment_in, percent, short_minute, verdict_text
+from otel_sla.report.wording import group_name, moment_in, percent, short_minute, verdict_text, withdrawal_text
 from otel_sla.sla.agreement import Outcome
 from otel_sla.sla.months import Month
 from otel_sla.sla.periods import DowntimePeriod
@@ -121,7 +121,7 @@ def _exclusion_row(exclusion: ExclusionReport, zone: str) -> list[Child]:
         said += [Markup("<br/>"), tag("span", "recorded by ", tag("bdi", window.recorded_by), class_="quiet")]
         said.append(tag("span", f", {moment_in(window.recorded_at, zone)}", class_="quiet"))
     decision = "accepted" if exclusion.refusal is None else f"REFUSED: {words_of(exclusion.refusal.value)}"
-    decided: list[Child] = [decision]
+    decided: list[Child] = [decision if exclusion.withdrawn is None else tag("bdi", withdrawal_text(exclusion, zone))]
     if window.announced_at is not None:
         announced = f"announced {moment_in(window.announced_at, zone)}"
         decided += [Markup("<br/>"), tag("span", announced, class_="quiet")]

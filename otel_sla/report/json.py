@@ -54,10 +54,9 @@ def _agreement_object(report: AgreementReport) -> Object:
     }
 
 
-def _series_object(report: SeriesReport) -> Object:
-    figures = report.figures
+def figures_object(figures: MonthFigures) -> Object:
+    """Give the figures of one series as they stand in the report."""
     return {
-        "group": report.series.group_text,
         "minutes": _minutes_object(figures),
         "requests": {"valid": figures.valid, "failed": figures.counts[1], "invalid": figures.counts[2]},
         "monthly_uptime": ratio_text(figures.monthly_uptime),
@@ -67,7 +66,14 @@ def _series_object(report: SeriesReport) -> Object:
         "downtime_minutes_allowed": figures.downtime_minutes_allowed,
         "downtime_minutes_raw": figures.down_raw,
         "breached": figures.is_breached,
-        "downtime_periods": [_period_object(period) for period in figures.downtime_periods],
+    }
+
+
+def _series_object(report: SeriesReport) -> Object:
+    return {
+        "group": report.series.group_text,
+        **figures_object(report.figures),
+        "downtime_periods": [_period_object(period) for period in report.figures.downtime_periods],
         "exclusions": [_exclusion_object(exclusion) for exclusion in report.exclusions],
     }
 

@@ -6,6 +6,7 @@ Nothing is said by colour, and what senders put into names cannot steer the term
 from collections.abc import Iterator, Sequence
 
 from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesReport
+from otel_sla.report.wording import printable, version_text, withdrawal_text
 from otel_sla.sla.agreement import Agreement, NoData
 from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.texts import minute_text, moment_text, percent_text, term_percent_text
@@ -59,6 +60,8 @@ def _agreement_lines(report: AgreementReport, width: int) -> Iterator[str]:
     yield from _wrapped(f"{report.agreement.name}: {terms_text(report.agreement)}", width)
     start, stop = report.minutes
     yield f"{minute_text(start)} to {minute_text(stop)}, {stop - start} minutes"
+    if version_text(report):
+        yield version_text(report)
     yield ""
     if not report.series:
         yield "  no requests"
@@ -81,7 +84,7 @@ def _figures_lines(reports: Sequence[SeriesReport], width: int) -> Iterator[str]
     name_width = width - 2 - sum(2 + column for column in widths)
     yield _figure_line("series", heads, name_width, widths)
     for report, row in zip(reports, cells, strict=True):
-        name = _printable(group_text(report))
+        name = printable(group_text(report))
         if len(name) > name_width:
             yield from _wrapped(name, width, indent=2)
             name = ""
@@ -130,8 +133,12 @@ def _exclusion_lines(exclusions: Sequence[ExclusionReport], width: int) -> Itera
         window = exclusion.window
         yield f"    {moment_text(window.start):<20}  {moment_text(window.stop):<20}  {window.reason.value}"
         fate = f"accepted, saved {exclusion.minutes_saved} min"
-        if exclusion.refusal is not None:
+        if exclusion.withdrawn is not None:
+            fate = f"excludes nothing: {withdrawal_text(exclusion, 'UTC')}"
+        elif exclusion.refusal is not None:
             fate = f"excludes nothing: {exclusion.refusal.value.replace('_', ' ')}"
+        if exclusion.exclusion_id is not None:
+            fate = f"exclusion {exclusion.exclusion_id} by {window.recorded_by}: {fate}"
         yield from _wrapped(f"{fate}; {window.note}" if window.note else fate, width, indent=6)
 
 
@@ -143,15 +150,10 @@ def _short(epoch_minute: int) -> str:
 def _wrapped(text: str, width: int, indent: int = 0) -> Iterator[str]:
     """Break text between words, or within one that is longer than a line."""
     room = width - indent
-    rest = _printable(text)
+    rest = printable(text)
     while len(rest) > room:
         at = rest.rfind(" ", 1, room + 1)
         at = at if at > 0 else room
         yield " " * indent + rest[:at]
         rest = rest[at:].lstrip(" ")
     yield " " * indent + rest
-
-
-def _printable(text: str) -> str:
-    """Replace what is no visible character: escape sequences in a group's value are text here."""
-    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
-from otel_sla.report.document import SeriesReport
+from otel_sla.report.document import AgreementReport, ExclusionReport, SeriesReport
 from otel_sla.sla.months import Month
 from otel_sla.sla.texts import percent_text
 from otel_sla.sla.uptime import MonthFigures
@@ -56,6 +56,27 @@ def verdict_text(figures: MonthFigures) -> str:
     return "kept so far" if figures.elapsed < figures.total else "kept"
 
 
+def version_text(report: AgreementReport) -> str:
+    """Say which version of the agreement the month is judged by; empty where the ledger knows of none."""
+    if report.version is None:
+        by = "Judged by the terms as they are configured now" if report.closed_version is not None else ""
+    else:
+        by = f"Judged by version {report.version} of the agreement"
+    if report.closed_version is None:
+        return by
+    if report.version == report.closed_version:
+        return f"{by}, which closed the month"
+    return f"{by}; the month was closed by version {report.closed_version}"
+
+
+def withdrawal_text(exclusion: ExclusionReport, time_zone: str) -> str:
+    """Say who took a window back, when and why; empty for one that holds."""
+    withdrawn = exclusion.withdrawn
+    if withdrawn is None:
+        return ""
+    return f"withdrawn by {withdrawn.by}, {moment_in(withdrawn.at, time_zone)}: {withdrawn.why}"
+
+
 def short_minute(epoch_minute: int, time_zone: str) -> str:
     """Write a minute's start, local to the zone, with its offset unless the zone is UTC.
 
@@ -73,3 +94,8 @@ def moment_in(moment: datetime, time_zone: str) -> str:
     # The offset is as long as the zone's is fine: hours and minutes, of old ones the seconds too.
     at = max(words.rfind("+"), words.rfind("-"))
     return f"{words[:at]} UTC" if time_zone == "UTC" else f"{words[:at]} {words[at:]}"
+
+
+def printable(text: str) -> str:
+    """Replace what is no visible character: escape sequences in a name are text here, and steer no terminal."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)

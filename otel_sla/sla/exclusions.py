@@ -7,7 +7,7 @@ Dimensions:
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from zoneinfo import ZoneInfo
 
@@ -26,10 +26,19 @@ class Refusal(Enum):
     """Why a window is kept and reported, but excludes nothing."""
 
     NOTICE_TOO_SHORT = "notice_too_short"
+    WITHDRAWN = "withdrawn"  # It was recorded and taken back (clause 15).
+
+
+def latest_announcement(start: datetime, terms: ExclusionTerms, time_zone: str) -> date:
+    """Give the last local date on which maintenance from `start` on can be announced in time (clause 14)."""
+    start_date = np.datetime64(start.astimezone(ZoneInfo(time_zone)).date(), "D")
+    holidays = np.array(terms.holidays, dtype="datetime64[D]")
+    latest_date = np.busday_offset(start_date, -terms.notice_business_days_min, roll="backward", holidays=holidays)
+    return date.fromisoformat(str(latest_date))
 
 
 def find_refusal(window: ExclusionWindow, terms: ExclusionTerms, time_zone: str) -> Refusal | None:
-    """Tell why a window is refused; None if it is accepted.
+    """Tell why a window that was not withdrawn is refused; None if it is accepted.
 
     Clause 14: scheduled maintenance needs `notice_business_days_min` business days between the local date of its
     announcement and that of its start. A start on a day that is none rolls back to the business day before it.
@@ -38,12 +47,9 @@ def find_refusal(window: ExclusionWindow, terms: ExclusionTerms, time_zone: str)
         return None
     if window.announced_at is None:
         return Refusal.NOTICE_TOO_SHORT
-    zone = ZoneInfo(time_zone)
-    start_date = np.datetime64(window.start.astimezone(zone).date(), "D")
-    announced_date = np.datetime64(window.announced_at.astimezone(zone).date(), "D")
-    holidays = np.array(terms.holidays, dtype="datetime64[D]")
-    latest_date = np.busday_offset(start_date, -terms.notice_business_days_min, roll="backward", holidays=holidays)
-    return None if announced_date <= latest_date else Refusal.NOTICE_TOO_SHORT
+    announced_date = window.announced_at.astimezone(ZoneInfo(time_zone)).date()
+    is_in_time = announced_date <= latest_announcement(window.start, terms, time_zone)
+    return None if is_in_time else Refusal.NOTICE_TOO_SHORT
 
 
 def is_accepted(window: ExclusionWindow, terms: ExclusionTerms, time_zone: str) -> bool:

@@ -90,7 +90,7 @@ def make_report(
             judged, counts = judge_month(minutes, agreement, series, month, elapsed_stop, windows)
             if is_in_month(calendar, counts, agreement.downtime.no_data):
                 figures = month_figures(calendar, judged, counts, agreement.target)
-                report = series_report(series, agreement, figures, judged, windows)
+                report = series_report(series, agreement, figures, judged)
                 of_agreement.append(replace(report, states=judged) if is_drawn else report)
         reports.append(agreement_report(agreement, month, of_agreement))
     return build_report(month, generated_at, reports)
