@@ -24,7 +24,7 @@ from otel_sla.sla.downtime import (
     needs_minutes_after,
     needs_minutes_before,
 )
-from otel_sla.sla.exclusions import accepted_windows, excluded_minutes
+from otel_sla.sla.exclusions import CoveredMinutes, accepted_windows, all_covered, excluded_minutes
 from otel_sla.sla.months import MinuteRange
 from otel_sla.sla.series import Series
 from otel_sla.sla.story import World
@@ -52,12 +52,12 @@ class Terms:
 
     agreement: Agreement
     windows: tuple[ExclusionWindow, ...]
-    accepted: tuple[ExclusionWindow, ...] = field(init=False, compare=False)  # Those that exclude (clause 14).
+    covered: tuple[CoveredMinutes, ...] = field(init=False, compare=False)  # By the windows that exclude (clause 14).
 
     def __post_init__(self) -> None:
         # Once for all series: a window takes 30 us to decide.
         exclusions, time_zone = self.agreement.exclusions, self.agreement.time_zone
-        object.__setattr__(self, "accepted", accepted_windows(self.windows, exclusions, time_zone))
+        object.__setattr__(self, "covered", all_covered(accepted_windows(self.windows, exclusions, time_zone)))
 
     @classmethod
     def of(cls, agreement: Agreement, records: Iterable[ExclusionRecord], change: int) -> "Terms":
@@ -175,7 +175,7 @@ def _elapsed_part(minutes: MinuteRange, elapsed_stop_minute: int) -> MinuteRange
 
 def judge(series: Series, terms: Terms, counts: SeriesCounts) -> JudgedSeries:
     """Judge counts that reach as far as they have to (`downtime.judge_minutes`)."""
-    excluded = excluded_minutes(terms.accepted, series.group_text, counts.start_minute, counts.stop_minute)
+    excluded = excluded_minutes(terms.covered, series.group_text, counts.start_minute, counts.stop_minute)
     return JudgedSeries(counts, judge_minutes(counts, terms.agreement.downtime, excluded))
 
 

@@ -16,6 +16,7 @@ from otel_sla.report.document import (
     Withdrawn,
     agreement_report,
     build_report,
+    decide_windows,
     draw_worst,
     series_report,
 )
@@ -147,12 +148,13 @@ def _judge_series(
 ) -> list[SeriesReport]:
     agreement = terms.agreement
     minutes = month_range(month, agreement.time_zone)
+    decided = decide_windows(agreement, minutes, recorded)
     reports: list[SeriesReport] = []
     for series, judged in each_judged:
         if not is_in_month(minutes, judged.counts, agreement.downtime.no_data):
             continue
         figures = month_figures(minutes, judged.judged, judged.counts, agreement.target)
-        report = series_report(series, agreement, figures, judged.judged, recorded)
+        report = series_report(series, figures, judged.judged, decided)
         reports.append(replace(report, states=judged.judged) if drawn_max else report)
         if len(reports) % max(256, drawn_max) == 0:  # Never many more states in memory than are drawn.
             reports = draw_worst(reports, drawn_max)

@@ -39,14 +39,40 @@ class RecordedWindow:
 
 
 @dataclass(frozen=True, slots=True)
-class ExclusionReport:
-    """What became of one window in this month."""
+class DecidedWindow:
+    """A window that touches the month, and whether it excludes."""
 
     window: ExclusionWindow
     refusal: Refusal | None
+    recorded: RecordedWindow | None  # None: from the configuration.
+
+
+@dataclass(frozen=True, slots=True)
+class ExclusionReport:
+    """What became of one window in this month for one series."""
+
+    decided: DecidedWindow
     minutes_saved: int  # Of this month's elapsed minutes; 0 if refused.
-    exclusion_id: int | None = None  # None: from the configuration.
-    withdrawn: Withdrawn | None = None
+
+    @property
+    def window(self) -> ExclusionWindow:
+        """As it was configured or recorded."""
+        return self.decided.window
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why it excludes nothing; None if it was accepted."""
+        return self.decided.refusal
+
+    @property
+    def exclusion_id(self) -> int | None:
+        """Its number in the ledger; None: from the configuration."""
+        return None if self.decided.recorded is None else self.decided.recorded.exclusion_id
+
+    @property
+    def withdrawn(self) -> Withdrawn | None:
+        """Who took it back; None if nobody did."""
+        return None if self.decided.recorded is None else self.decided.recorded.withdrawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,33 +114,48 @@ class Report:
     agreements: tuple[AgreementReport, ...]
 
 
+def decide_windows(
+    agreement: Agreement, minutes: MinuteRange, recorded: Iterable[RecordedWindow] = ()
+) -> tuple[DecidedWindow, ...]:
+    """Decide on an agreement's windows, once for all series: those that touch the month, in time order.
+
+    Args:
+        agreement: With the windows of the configuration.
+        minutes: `months.month_range` of the month.
+        recorded: All that were recorded for the agreement besides, withdrawn or not, whatever their group and time.
+    """
+    entries: list[tuple[ExclusionWindow, RecordedWindow | None]] = [
+        *((window, None) for window in agreement.exclusions.windows),
+        *((record.window, record) for record in recorded),
+    ]
+    decided = [
+        DecidedWindow(window, _refusal(window, record, agreement), record)
+        for window, record in entries
+        if _touches(window, minutes)
+    ]
+    return tuple(sorted(decided, key=_window_order))
+
+
 def series_report(
-    series: Series,
-    agreement: Agreement,
-    figures: MonthFigures,
-    judged: JudgedMinutes,
-    recorded: Iterable[RecordedWindow] = (),
+    series: Series, figures: MonthFigures, judged: JudgedMinutes, decided: Iterable[DecidedWindow]
 ) -> SeriesReport:
     """Put one series in order.
 
     Args:
         series: Whose month this is.
-        agreement: Its agreement.
         figures: `uptime.month_figures` of the month.
         judged: What the figures were made from.
-        recorded: All windows that were recorded for the agreement besides its own ones, accepted or not, whatever
-            their group and time.
+        decided: `decide_windows` of its agreement; those of other groups are left out.
     """
     elapsed = MinuteRange(figures.minutes.start_minute, figures.minutes.start_minute + figures.elapsed)
-    windows: list[_Entry] = [(window, None) for window in agreement.exclusions.windows]
-    windows += [(record.window, record) for record in recorded]
+    group = series.group_text
     return SeriesReport(
         series=series,
         figures=figures,
         exclusions=tuple(
-            _exclusion_report(window, record, agreement, judged, elapsed)
-            for window, record in sorted(windows, key=_window_order)
-            if is_in_scope(window, series.group_text) and _touches(window, figures.minutes)
+            ExclusionReport(entry, minutes_saved(entry.window, judged, elapsed) if entry.refusal is None else 0)
+            for entry in decided
+            if is_in_scope(entry.window, group)
         ),
     )
 
@@ -148,32 +189,15 @@ def build_report(month: Month, generated_at: datetime, agreements: Sequence[Agre
     return Report(month=month, generated_at=generated_at, agreements=tuple(agreements))
 
 
-_Entry = tuple[ExclusionWindow, RecordedWindow | None]
+def _refusal(window: ExclusionWindow, record: RecordedWindow | None, agreement: Agreement) -> Refusal | None:
+    if record is not None and record.withdrawn is not None:
+        return Refusal.WITHDRAWN
+    return find_refusal(window, agreement.exclusions, agreement.time_zone)
 
 
-def _exclusion_report(
-    window: ExclusionWindow,
-    record: RecordedWindow | None,
-    agreement: Agreement,
-    judged: JudgedMinutes,
-    elapsed: MinuteRange,
-) -> ExclusionReport:
-    withdrawn = None if record is None else record.withdrawn
-    refusal: Refusal | None = Refusal.WITHDRAWN
-    if withdrawn is None:
-        refusal = find_refusal(window, agreement.exclusions, agreement.time_zone)
-    return ExclusionReport(
-        window=window,
-        refusal=refusal,
-        minutes_saved=minutes_saved(window, judged, elapsed) if refusal is None else 0,
-        exclusion_id=None if record is None else record.exclusion_id,
-        withdrawn=withdrawn,
-    )
-
-
-def _window_order(entry: _Entry) -> tuple[datetime, datetime, str]:
+def _window_order(decided: DecidedWindow) -> tuple[datetime, datetime, str]:
     # In UTC: two times of one zone compare by the clock on the wall, which the end of summer time sets back.
-    window, _ = entry
+    window = decided.window
     return (window.start.astimezone(UTC), window.stop.astimezone(UTC), window.reason.value)
 
 

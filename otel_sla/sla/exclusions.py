@@ -9,6 +9,7 @@ Dimensions:
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -81,13 +82,28 @@ def accepted_windows(
     return tuple(window for window in windows if is_accepted(window, terms, time_zone))
 
 
+class CoveredMinutes(NamedTuple):
+    """What one accepted window excludes, worked out once for all series."""
+
+    minutes: MinuteRange
+    group: dict[str, str] | None  # None: all series of the agreement.
+
+
+def all_covered(accepted: Iterable[ExclusionWindow]) -> tuple[CoveredMinutes, ...]:
+    """Work out what accepted windows exclude."""
+    return tuple(
+        CoveredMinutes(covered_minutes(window), None if window.group is None else dict(window.group))
+        for window in accepted
+    )
+
+
 def excluded_minutes(
-    accepted: Iterable[ExclusionWindow], group: Mapping[str, str], start_minute: int, stop_minute: int
+    covered: Iterable[CoveredMinutes], group: Mapping[str, str], start_minute: int, stop_minute: int
 ) -> BoolArray:
     """Mark the minutes that some window covers whole.
 
     Args:
-        accepted: Windows of the series' agreement that are accepted (`accepted_windows`); other groups' are left out.
+        covered: By the accepted windows of the series' agreement (`all_covered`); other groups' are left out.
         group: `Series.group_text`.
         start_minute: Epoch minute of the first element.
         stop_minute: One past the last.
@@ -96,11 +112,9 @@ def excluded_minutes(
         bool[n_minutes], owned by the caller.
     """
     excluded = np.zeros(stop_minute - start_minute, dtype=np.bool_)
-    for window in accepted:
-        if is_in_scope(window, group):
-            covered = covered_minutes(window)
-            start = max(0, covered.start_minute - start_minute)
-            excluded[start : max(start, covered.stop_minute - start_minute)] = True
+    for (first_minute, end_minute), of_group in covered:
+        if first_minute < stop_minute and end_minute > start_minute and of_group in (None, group):
+            excluded[max(0, first_minute - start_minute) : end_minute - start_minute] = True
     return excluded
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 from sla_parts import make_agreement, make_series, make_terms
 
-from otel_sla.report.document import Report, agreement_report, build_report, series_report
+from otel_sla.report.document import Report, agreement_report, build_report, decide_windows, series_report
 from otel_sla.sla.agreement import Agreement, ExclusionReason, ExclusionTerms, ExclusionWindow
 from otel_sla.sla.downtime import (
     JudgedMinutes,
@@ -18,7 +18,7 @@ from otel_sla.sla.downtime import (
     needs_minutes_after,
     needs_minutes_before,
 )
-from otel_sla.sla.exclusions import accepted_windows, excluded_minutes
+from otel_sla.sla.exclusions import accepted_windows, all_covered, excluded_minutes
 from otel_sla.sla.months import Month, month_range
 from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import is_in_month, month_figures
@@ -57,11 +57,11 @@ def judge_month(
     while needs_minutes_before(counts_between(minutes, agreement, start, start + 1), agreement.downtime):
         start, step = start - step, 2 * step
     stop = max(start, min(calendar.stop_minute, elapsed_stop))
-    accepted = accepted_windows(windows, agreement.exclusions, agreement.time_zone)
+    covered = all_covered(accepted_windows(windows, agreement.exclusions, agreement.time_zone))
     step = 3
     while True:
         counts = counts_between(minutes, agreement, start, stop)
-        excluded = excluded_minutes(accepted, series.group_text, start, stop)
+        excluded = excluded_minutes(covered, series.group_text, start, stop)
         judged = judge_minutes(counts, agreement.downtime, excluded)
         if not needs_minutes_after(judged, elapsed_stop):
             return judged, counts
@@ -90,7 +90,7 @@ def make_report(
             judged, counts = judge_month(minutes, agreement, series, month, elapsed_stop, windows)
             if is_in_month(calendar, counts, agreement.downtime.no_data):
                 figures = month_figures(calendar, judged, counts, agreement.target)
-                report = series_report(series, agreement, figures, judged)
+                report = series_report(series, figures, judged, decide_windows(agreement, calendar))
                 of_agreement.append(replace(report, states=judged) if is_drawn else report)
         reports.append(agreement_report(agreement, month, of_agreement))
     return build_report(month, generated_at, reports)

@@ -16,6 +16,7 @@ from otel_sla.sla.downtime import judge_minutes
 from otel_sla.sla.exclusions import (
     Refusal,
     accepted_windows,
+    all_covered,
     covered_minutes,
     excluded_minutes,
     find_refusal,
@@ -170,7 +171,7 @@ def test_clause_13_windows_do_not_add_up_to_a_minute() -> None:
     """Two windows that cover half a minute each exclude nothing: one window has to cover it whole."""
     middle = START + timedelta(seconds=30)
     windows = (window_of(START, middle), window_of(middle, START + timedelta(seconds=60)))
-    assert not excluded_minutes(windows, {}, MINUTE, MINUTE + 1).any()
+    assert not excluded_minutes(all_covered(windows), {}, MINUTE, MINUTE + 1).any()
 
 
 def test_clause_13_times_of_any_zone() -> None:
@@ -189,7 +190,14 @@ def test_clause_13_minutes_excluded() -> None:
         window_of(START - timedelta(minutes=50), START - timedelta(minutes=40)),
         window_of(START + timedelta(minutes=60), START + timedelta(minutes=70)),
     )
-    assert excluded_minutes(windows, {}, MINUTE, MINUTE + 6).tolist() == [True, True, False, False, True, True]
+    assert excluded_minutes(all_covered(windows), {}, MINUTE, MINUTE + 6).tolist() == [
+        True,
+        True,
+        False,
+        False,
+        True,
+        True,
+    ]
     assert excluded_minutes((), {}, MINUTE, MINUTE).tolist() == []
 
 
@@ -200,8 +208,8 @@ def test_clause_13_scope() -> None:
     assert not is_in_scope(window, {"region": "us", "service.name": "chat-1"})
     assert not is_in_scope(window, {"service.name": "chat-1"})
     assert is_in_scope(window_of(), {"service.name": "chat-2"})
-    assert not excluded_minutes([window], {"service.name": "chat-2"}, MINUTE, MINUTE + 5).any()
-    assert excluded_minutes([window], {"region": "eu", "service.name": "chat-1"}, MINUTE, MINUTE + 5).all()
+    assert not excluded_minutes(all_covered([window]), {"service.name": "chat-2"}, MINUTE, MINUTE + 5).any()
+    assert excluded_minutes(all_covered([window]), {"region": "eu", "service.name": "chat-1"}, MINUTE, MINUTE + 5).all()
 
 
 def test_clause_14_too_short_a_notice_excludes_nothing() -> None:
@@ -218,7 +226,7 @@ def test_clause_13_minutes_saved() -> None:
         window_of(START + timedelta(minutes=2), START + timedelta(minutes=6)),
         window_of(START - timedelta(minutes=9), START + timedelta(minutes=3)),
     )
-    excluded = excluded_minutes(windows, {}, MINUTE, MINUTE + 8)
+    excluded = excluded_minutes(all_covered(windows), {}, MINUTE, MINUTE + 8)
     judged = judge_minutes(counts, make_terms(), excluded)
     everything = MinuteRange(MINUTE, MINUTE + 8)
     assert [minutes_saved(window, judged, everything) for window in windows] == [2, 3]
