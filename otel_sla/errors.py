@@ -14,6 +14,7 @@
         + LedgerSchemaNewer     a newer otel-sla wrote it
      x ListenError              a port that cannot be bound
      x ExportError              the backend did not take what was sent
+     x ReplayError              a recorded file cannot be counted, or not from here on
 
 `is_retryable` answers the sender's question, `hint` the operator's. Bad input never stops the process; what a
 sender is told about each is decided in `receiver/status.py` alone.
@@ -101,4 +102,12 @@ class ExportError(OtelSlaError):
 
     def __init__(self, message: str, *, is_retryable: bool) -> None:
         self.is_retryable = is_retryable
+        super().__init__(message)
+
+
+class ReplayError(OtelSlaError):
+    """A recorded file, or the rest of it, cannot be counted; what was counted of it is in the ledger."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.hint = hint
         super().__init__(message)

@@ -1,0 +1,123 @@
+"""What a record holds, as the protobuf bytes of a request: expanded, converted, or found to be of another signal.
+
+One file may hold several signals: the Collector's exporter writes all that it is given to one file, without saying
+what is what.
+"""
+
+from typing import Any
+
+import orjson
+import zstandard
+from google.protobuf.message import DecodeError as ProtobufError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+from otel_sla.errors import DecodeError, RequestTooLarge
+from otel_sla.receiver.json_traces import convert_json
+from otel_sla.replay.streams import ZSTD_MAGIC, ZSTD_WINDOW_SIZE_BYTES_MAX
+
+_TRACES_KEY = "resourceSpans"
+_OTHER_KEYS = frozenset({"resourceMetrics", "resourceLogs", "resourceProfiles"})
+_RESOURCE_SPANS_TAG = 0x0A  # repeated ResourceSpans resource_spans = 1;
+_VARINT_SIZE_MAX = 5
+
+Body = bytes | memoryview
+
+
+class OtherSignal(Exception):
+    """The record holds metrics, logs or profiles."""
+
+
+def read_line(line: Body) -> bytes:
+    """Give the request of one line of JSON.
+
+    Raises:
+        OtherSignal: It holds no traces but something else.
+        DecodeError: It is no such request.
+    """
+    body = convert_json(line)  # type: ignore[arg-type]  # orjson takes both.
+    if not body:
+        keys = orjson.loads(line).keys()
+        if _TRACES_KEY not in keys and not _OTHER_KEYS.isdisjoint(keys):
+            raise OtherSignal
+    return body
+
+
+def read_message(message: Body, size_bytes_max: int) -> Body:
+    """Give the request of one message: protobuf or JSON, plain or a zstd frame.
+
+    Raises:
+        OtherSignal: It is JSON that holds no traces but something else.
+        DecodeError: It is JSON that is no such request, or a frame that is damaged.
+        RequestTooLarge: It expands to more than the bound.
+    """
+    if message[:4] == ZSTD_MAGIC:
+        message = _expand(message, size_bytes_max)
+    # A brace would be the tag of a field that no OTLP message has.
+    return read_line(message) if message[:1] == b"{" else message
+
+
+def is_other_signal(body: Body) -> bool:
+    """Tell whether protobuf that gives no spans is metrics or logs: their messages look alike from outside."""
+    raw = bytes(body)
+    metrics = _parsed(ExportMetricsServiceRequest, raw)
+    if metrics is not None and any(
+        metric.name and metric.WhichOneof("data")
+        for resource in metrics.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    ):
+        return True
+    logs = _parsed(ExportLogsServiceRequest, raw)
+    return logs is not None and any(
+        record.time_unix_nano or record.observed_time_unix_nano
+        for resource in logs.resource_logs
+        for scope in resource.scope_logs
+        for record in scope.log_records
+    )
+
+
+def can_be_joined(body: Body) -> bool:
+    """Tell whether a body is nothing but whole ResourceSpans fields.
+
+    Such bodies, one behind the other, are one request (protobuf's repeated fields); a damaged one would run into the
+    next.
+    """
+    at, stop = 0, len(body)
+    while at < stop:
+        if body[at] != _RESOURCE_SPANS_TAG:
+            return False
+        size, shift, at = 0, 0, at + 1
+        while True:
+            if at == stop or shift == 7 * _VARINT_SIZE_MAX:
+                return False
+            byte = body[at]
+            at += 1
+            size |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        at += size
+    return at == stop
+
+
+def _expand(frame: Body, size_bytes_max: int) -> bytes:
+    expander = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_SIZE_BYTES_MAX)
+    try:
+        said = zstandard.frame_content_size(frame)
+        with expander.stream_reader(frame, read_across_frames=True) as reader:
+            expanded = reader.read(size_bytes_max + 1)
+    except zstandard.ZstdError as error:
+        raise DecodeError(f"the zstd frame is damaged: {error}", 0) from None
+    if len(expanded) > size_bytes_max:
+        raise RequestTooLarge(f"a record of {len(frame)} bytes expands to more than {size_bytes_max}")
+    if said > len(expanded):
+        raise DecodeError(f"the zstd frame is cut off: {len(expanded)} bytes instead of {said}", len(expanded))
+    return expanded
+
+
+def _parsed(kind: Any, raw: bytes) -> Any:  # noqa: ANN401 - protobuf's classes have no common type.
+    try:
+        return kind.FromString(raw)
+    except ProtobufError:
+        return None

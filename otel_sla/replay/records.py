@@ -1,0 +1,238 @@
+r"""Cuts a stream into records: a line of JSON each, or a message each behind its length.
+
+The Collector's file exporter (fileexporter/file_writer.go) writes
+
+::
+
+    format: json                        <JSON> \n
+    format: proto                       <size, 4 bytes, big-endian> <protobuf>
+    either with compression: zstd       <size, 4 bytes, big-endian> <zstd frame of JSON or protobuf>
+
+and, behind its feature gate exporter.file.nativeCompression, the first two inside a stream of zstd.
+
+A place in a stream is an offset in its expanded bytes, always the end of a record; so a compressed copy of a file has
+the same places. A line's end is before its line break, for a last line may get its break later.
+"""
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+import orjson
+import xxhash
+
+from otel_sla.errors import ReplayError
+from otel_sla.replay.streams import ByteStream
+
+RECORD_SIZE_BYTES_MAX = 64 * 1024 * 1024
+_CHECK_MASK = (1 << 63) - 1  # SQLite's integers have a sign.
+_SIZE_OF_SIZE = 4
+_WINDOW_SIZE_BYTES = 1024 * 1024
+_BLANK = b" \t\r\n"
+
+
+class Format(Enum):
+    """How records follow each other."""
+
+    AUTO = "auto"
+    JSON = "json"
+    PROTO = "proto"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record."""
+
+    where: str  # `line 12` or `record 12 at byte 3456`, for people.
+    start: int  # Offset in the stream, bytes.
+    stop: int
+    check: int  # Digest of all records so far, this one included; in [0, 2^63).
+    content: memoryview  # Until the next record is asked for. Empty if there is a problem.
+    problem: str = ""  # Why there is no content.
+
+
+class Window:
+    """The part of a stream that is in memory; grows with what has to be in one piece."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self._buffer = bytearray(_WINDOW_SIZE_BYTES)
+        self._start = 0
+        self._stop = 0
+        self.offset = 0  # Of the first byte that is held.
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def fetch(self) -> bool:
+        """Read some more; False at the end. Views are void afterwards."""
+        if self._stop == len(self._buffer):
+            self._make_room()
+        size = self._stream.read_into(memoryview(self._buffer)[self._stop :])
+        self._stop += size
+        return size > 0
+
+    def have(self, size_bytes: int) -> bool:
+        """Read until so many bytes are held; False if the stream has fewer."""
+        while len(self) < size_bytes:
+            if not self.fetch():
+                return False
+        return True
+
+    def find_line_break(self, start: int) -> int:
+        """Give the index of the first line break from index `start` on, -1 if there is none."""
+        found = self._buffer.find(b"\n", self._start + start, self._stop)
+        return found if found < 0 else found - self._start
+
+    def view(self, size_bytes: int) -> memoryview:
+        """Give the first bytes that are held."""
+        return memoryview(self._buffer)[self._start : min(self._start + size_bytes, self._stop)]
+
+    def drop(self, size_bytes: int) -> None:
+        """Go on behind the first bytes."""
+        assert size_bytes <= len(self), f"{size_bytes} of {len(self)} bytes"
+        self._start += size_bytes
+        self.offset += size_bytes
+
+    def _make_room(self) -> None:
+        held = self._buffer[self._start : self._stop]
+        if 2 * len(held) > len(self._buffer):
+            self._buffer = bytearray(2 * len(self._buffer))
+        self._buffer[: len(held)] = held
+        self._start, self._stop = 0, len(held)
+
+
+class Records(ABC):
+    """The records of one stream, to be walked through once.
+
+    Args:
+        name: What messages call the stream.
+        window: At the start of the stream.
+        size_bytes_max: Bound of a record.
+    """
+
+    def __init__(self, name: str, window: Window, size_bytes_max: int) -> None:
+        self._name = name
+        self._window = window
+        self._size_bytes_max = size_bytes_max
+        self._hasher = xxhash.xxh3_128()
+        self.incomplete_size_bytes = 0  # At the end: bytes behind the last whole record.
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Record]:
+        """Walk through the records; stops before one that the stream does not have whole."""
+
+    def _record(self, where: str, size_bytes: int, skipped_size_bytes: int) -> Record:
+        raw = self._window.view(size_bytes)
+        self._hasher.update(raw)
+        start = self._window.offset
+        return Record(where, start, start + size_bytes, self._check, raw[skipped_size_bytes:])
+
+    @property
+    def _check(self) -> int:
+        return int(self._hasher.intdigest()) & _CHECK_MASK
+
+
+class JsonLines(Records):
+    """Lines; blank ones are no records."""
+
+    def __iter__(self) -> Iterator[Record]:
+        for number in itertools.count(1):
+            size_bytes, has_break = self._measure()
+            if size_bytes > self._size_bytes_max:
+                yield self._skip_long_line(f"line {number}")
+            elif self._is_blank(size_bytes):
+                self._window.drop(size_bytes)
+            elif has_break or _is_json(self._window.view(size_bytes)):
+                yield self._record(f"line {number}", size_bytes, 0)
+                self._window.drop(size_bytes)
+            else:
+                self.incomplete_size_bytes = size_bytes
+                return
+            if not self._window.have(1):
+                return
+            self._window.drop(1)
+
+    def _measure(self) -> tuple[int, bool]:
+        """Give the size of the line, and whether it ends with a break; of a line that is too long, some size."""
+        searched = 0
+        while True:
+            found = self._window.find_line_break(searched)
+            if found >= 0:
+                return found, True
+            searched = len(self._window)
+            if searched > self._size_bytes_max or not self._window.fetch():
+                return searched, False
+
+    def _is_blank(self, size_bytes: int) -> bool:
+        return not bytes(self._window.view(size_bytes)[:64]).strip(_BLANK) and (
+            not bytes(self._window.view(size_bytes)).strip(_BLANK)
+        )
+
+    def _skip_long_line(self, where: str) -> Record:
+        start = self._window.offset
+        found = -1
+        while found < 0:
+            found = self._window.find_line_break(0)
+            size_bytes = len(self._window) if found < 0 else found
+            self._hasher.update(self._window.view(size_bytes))
+            self._window.drop(size_bytes)
+            if found < 0 and not self._window.fetch():
+                break
+        problem = f"longer than {self._size_bytes_max} bytes"
+        return Record(where, start, self._window.offset, self._check, memoryview(b""), problem)
+
+
+class LengthPrefixed(Records):
+    """Messages, each behind its length."""
+
+    def __iter__(self) -> Iterator[Record]:
+        for number in itertools.count(1):
+            if not self._window.have(_SIZE_OF_SIZE):
+                break
+            where = f"record {number} at byte {self._window.offset}"
+            size_bytes = int.from_bytes(self._window.view(_SIZE_OF_SIZE), "big")
+            if size_bytes > self._size_bytes_max:
+                raise ReplayError(
+                    f"{self._name}, {where}: a length of {size_bytes} bytes, more than {self._size_bytes_max}:"
+                    " not what the file exporter writes, or damaged; where the next record begins is not known"
+                )
+            if not self._window.have(_SIZE_OF_SIZE + size_bytes):
+                break
+            yield self._record(where, _SIZE_OF_SIZE + size_bytes, _SIZE_OF_SIZE)
+            self._window.drop(_SIZE_OF_SIZE + size_bytes)
+        self.incomplete_size_bytes = len(self._window)
+
+
+def open_records(
+    name: str, stream: ByteStream, wanted: Format, *, size_bytes_max: int = RECORD_SIZE_BYTES_MAX
+) -> Records:
+    """Cut a stream into records, by the format asked for or the one that its beginning shows.
+
+    Raises:
+        ReplayError: It cannot be read.
+    """
+    window = Window(stream)
+    if wanted is Format.AUTO:
+        wanted = Format.JSON if _begins_with_json(window) else Format.PROTO
+    kind = JsonLines if wanted is Format.JSON else LengthPrefixed
+    return kind(name, window, size_bytes_max)
+
+
+def _begins_with_json(window: Window) -> bool:
+    """Tell by the first byte that is not blank; as a length, a brace or a blank were above every limit."""
+    window.have(1)
+    while True:
+        text = bytes(window.view(len(window))).lstrip(_BLANK)
+        if text or len(window) >= _WINDOW_SIZE_BYTES or not window.fetch():
+            return text.startswith(b"{")
+
+
+def _is_json(text: memoryview) -> bool:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True

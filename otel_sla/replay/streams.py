@@ -1,0 +1,110 @@
+"""A recorded file as a stream of bytes, expanded if it is compressed; never more than a piece of it in memory.
+
+What a file is compressed by is seen from its first bytes. None of these can begin a file that is not compressed: JSON
+begins with a brace, and as the length of a message they would be above every limit.
+"""
+
+import io
+from typing import Protocol
+
+import zstandard
+from isal import igzip, isal_zlib
+
+from otel_sla.errors import ReplayError
+
+_GZIP_MAGIC = b"\x1f\x8b"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_ZSTD_SKIPPABLE_MAGIC = b"\x2a\x4d\x18"  # After a byte of 0x50 to 0x5f.
+_MAGIC_SIZE = 4
+_READ_SIZE_BYTES = 256 * 1024
+# What zstd's own command line takes without being asked: `zstd --long` makes frames of this window.
+ZSTD_WINDOW_SIZE_BYTES_MAX = 128 * 1024 * 1024
+_DAMAGED: tuple[type[Exception], ...] = (zstandard.ZstdError, isal_zlib.error, igzip.BadGzipFile)  # type: ignore[assignment]
+
+
+class _Readable(Protocol):
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
+
+
+class _TalliedFile(io.RawIOBase):
+    """A file whose first bytes were looked at; tells how many of its bytes were read."""
+
+    def __init__(self, file: io.BufferedIOBase, head: bytes) -> None:
+        self._file = file
+        self._head = head
+        self.size_bytes_read = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        if self._head:
+            size = min(len(buffer), len(self._head))
+            buffer[:size], self._head = self._head[:size], self._head[size:]
+        else:
+            size = self._file.readinto(buffer)
+        self.size_bytes_read += size
+        return size
+
+
+class ByteStream:
+    """The expanded bytes of one file.
+
+    A compressed file that ends too early, as one does that is still written or whose copy was cut off, gives what can
+    be had of it.
+
+    Args:
+        name: What messages call the file.
+        file: Open for reading, at its start; buffered.
+
+    Raises:
+        ReplayError: It cannot be read.
+    """
+
+    def __init__(self, name: str, file: io.BufferedIOBase) -> None:
+        self._name = name
+        self._size_bytes_given = 0
+        try:
+            head = file.read(_MAGIC_SIZE)
+        except OSError as error:
+            raise _unreadable(name, error) from error
+        self._tally = _TalliedFile(file, head)
+        self._source = _expanded(self._tally, head)
+
+    @property
+    def size_bytes_read(self) -> int:
+        """Bytes of the file as it is stored that were read so far."""
+        return self._tally.size_bytes_read
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Fill some of a buffer that has room; gives how many bytes, 0 at the end.
+
+        Raises:
+            ReplayError: The file cannot be read, or is not what its compression says.
+        """
+        try:
+            size = self._source.readinto(buffer) or 0
+        except EOFError:  # Gzip ends in the middle.
+            return 0
+        except _DAMAGED as error:
+            message = f"{self._name} is damaged: it cannot be expanded behind byte {self._size_bytes_given}: {error}"
+            raise ReplayError(message) from error
+        except OSError as error:
+            raise _unreadable(self._name, error) from error
+        self._size_bytes_given += size
+        return size
+
+
+def _expanded(file: _TalliedFile, head: bytes) -> _Readable:
+    if head.startswith(_GZIP_MAGIC):
+        return igzip.IGzipFile(fileobj=io.BufferedReader(file, _READ_SIZE_BYTES), mode="rb")  # type: ignore[no-untyped-call]
+    if head == ZSTD_MAGIC or head[1:] == _ZSTD_SKIPPABLE_MAGIC:
+        expander = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_SIZE_BYTES_MAX)
+        # Several frames in a row: the exporter ends one whenever it flushes.
+        source = io.BufferedReader(file, _READ_SIZE_BYTES)
+        return expander.stream_reader(source, read_size=_READ_SIZE_BYTES, read_across_frames=True)
+    return file
+
+
+def _unreadable(name: str, error: OSError) -> ReplayError:
+    return ReplayError(f"{name} cannot be read: {error.strerror or error}")
