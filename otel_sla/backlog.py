@@ -17,7 +17,8 @@ from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import MinuteFigures, MonthSoFar, minute_figures
 from otel_sla.threads import LedgerThread, Writer
 
-_RETOLD_MAX = 256  # Ranges of re-told minutes in one batch.
+_ALL = 1_000_000
+_RETOLD_MAX = 64  # Ranges of re-told minutes in one batch; the judge keeps each to an hour.
 
 
 class LedgerBacklog:
@@ -87,6 +88,7 @@ class _Figures:
         self._name = name
         self._agreements = tuple(agreements)
         self._first_minutes_max = first_minutes_max
+        self._retold_seen = 0
         self._so_far: dict[int, tuple[int, MonthSoFar]] = {}  # Series -> (minute, its month before that minute).
 
     def next_batch(self, reader: LedgerReader, minutes_max: int) -> FigureBatch | None:
@@ -98,7 +100,11 @@ class _Figures:
             start = cursor.exported_before
             if start is None:
                 start = max(min(first_data.values()), marks.told_before - self._first_minutes_max)
-            look = _Look(reader, self._agreements, first_data, marks.told_before)
+            look = _Reading(reader, self._agreements, first_data, marks.told_before)
+            # Their months are not what they were when they were last added up.
+            for told in reader.retold_after(max(cursor.retold_id, self._retold_seen), _ALL):
+                self._so_far.pop(told.series_id, None)
+                self._retold_seen = told.retold_id
             if start < marks.told_before:
                 minutes = MinuteRange(start, min(start + minutes_max, marks.told_before))
                 figures = tuple(look.figures(minutes, self._so_far))
@@ -108,14 +114,13 @@ class _Figures:
                 return None
             wanted: dict[int, set[int]] = {}
             for told in retold:
-                self._so_far.pop(told.series_id, None)
                 stop_minute = min(told.stop_minute, marks.told_before)
                 wanted.setdefault(told.series_id, set()).update(range(told.start_minute, stop_minute))
             return FigureBatch(tuple(look.figures_again(wanted)), exported_before=None, retold_id=retold[-1].retold_id)
 
 
-class _Look:
-    """One look at one snapshot."""
+class _Reading:
+    """Figures of one snapshot."""
 
     def __init__(
         self, reader: LedgerReader, agreements: Sequence[Agreement], first_data: dict[int, int], told_before: int
@@ -146,10 +151,16 @@ class _Look:
             yield from (figures for figures in found if _is_shown(figures, terms))
 
     def figures_again(self, wanted: dict[int, set[int]]) -> Iterator[MinuteFigures]:
-        """Go through minutes that were told again, by series."""
+        """Go through minutes that were told again, by series, and the last told minute of each month that they are in.
+
+        A month's figures stand in its newest point: that one is corrected too.
+        """
         for series, terms in self._pairs:
             minutes = wanted.get(series.series_id)
             if minutes:
+                zone = terms.agreement.time_zone
+                months = {month_range(month_of(minute, zone), zone) for minute in minutes}
+                minutes |= {min(month.stop_minute, self._told_before) - 1 for month in months}
                 span = MinuteRange(min(minutes), max(minutes) + 1)
                 found = self._of_series(series, terms, span, None)
                 yield from (figures for figures in found if figures.epoch_minute in minutes)

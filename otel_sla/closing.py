@@ -8,36 +8,24 @@ So a crash at any point only means that the same difference is found again.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from otel_sla.clockwork import Progress
+from otel_sla.findings import Findings
 from otel_sla.history import History, JudgedSeries, Terms, counts_as_told, judge, series_of
 from otel_sla.ledger.reader import LedgerReadings
-from otel_sla.ledger.records import ClosedMonth, Closing, ExclusionRecord, Reopened, Retold
+from otel_sla.ledger.records import ClosedMonth, Closing, ExclusionRecord, Reopened
 from otel_sla.sla.agreement import Agreement, NoData, Outcome
 from otel_sla.sla.counts import CountRows
-from otel_sla.sla.downtime import MinuteState, SeriesCounts, runs
-from otel_sla.sla.events import Event
+from otel_sla.sla.downtime import MinuteState, SeriesCounts
 from otel_sla.sla.exclusions import covered_minutes
 from otel_sla.sla.month_story import MonthBefore, tell_breach, tell_month_closed
 from otel_sla.sla.months import MinuteRange, Month, month_of, month_range
 from otel_sla.sla.series import Series
-from otel_sla.sla.story import Cause, World, tell
+from otel_sla.sla.story import Cause, tell
 from otel_sla.sla.telling import Subject
 from otel_sla.sla.uptime import is_in_month, month_figures
-
-
-@dataclass(slots=True)
-class _Findings:
-    """What one look finds, as it grows."""
-
-    events: list[Event] = field(default_factory=list)
-    settled: list[Reopened] = field(default_factory=list)
-    revisions: dict[int, int] = field(default_factory=dict)
-    retold: list[Retold] = field(default_factory=list)
-    closed_months: list[ClosedMonth] = field(default_factory=list)
 
 
 class Closer:
@@ -62,16 +50,17 @@ class Closer:
             LedgerError: The ledger cannot be read.
         """
         with self._reader.snapshot():
-            look = _Look(self._reader, self._agreements, progress)
+            look = _Snapshot(self._reader, self._agreements, progress)
             change = look.next_exclusion_change()
             if change is not None:
+                self._open_runs = None
                 return look.exclusion_changed(change)
             closing, self._open_runs = look.advanced(self._open_runs)
             return closing
 
 
-class _Look:
-    """One look at one snapshot."""
+class _Snapshot:
+    """One look at one state of the ledger."""
 
     def __init__(self, reader: LedgerReadings, agreements: Sequence[Agreement], progress: Progress) -> None:
         self._reader = reader
@@ -84,7 +73,7 @@ class _Look:
         self._revisions = reader.revisions()
         self._exclusions = reader.exclusions()
         self._reopened: Mapping[int, list[Reopened]] = _by_series(reader.reopened())
-        self._found = _Findings()
+        self._found = Findings()
         # A ledger that was filled before it was ever judged is told from its first minute on.
         first = min(self._first_data.values(), default=progress.judged_before)
         told_before = self._marks.told_before
@@ -112,14 +101,17 @@ class _Look:
             for series in series_of(agreement, self._all_series):
                 self._retell(series, old_terms, new_terms, covered.start_minute, cause)
                 self._close_again(series, new_terms, covered)
-        return self._closing(exclusion_change=number)
+        return self._found.closing(exclusion_change=number)
 
-    def advanced(self, open_runs: set[int] | None) -> tuple[Closing | None, set[int]]:
-        """Tell of the minutes that have elapsed and of those that were re-opened; give the series still down."""
+    def advanced(self, open_runs: set[int] | None) -> tuple[Closing | None, set[int] | None]:
+        """Tell of the minutes that have elapsed and of those that were re-opened; give the series still down.
+
+        None for those is not known: then every series is looked at.
+        """
         is_new = self._progress.judged_before > self._told_before or self._marks.told_before is None
         is_sealing = self._progress.sealed_before > (self._marks.sealed_before or 0)
         if not (is_new or self._reopened or is_sealing):
-            return None, open_runs or set()
+            return None, open_runs
         rows = self._reader.counts(self._told_before, self._progress.judged_before)
         still_down: set[int] = set()
         for agreement in self._agreements:
@@ -131,7 +123,10 @@ class _Look:
                     if len(judged.judged.unfiltered) and judged.judged.unfiltered[-1] == MinuteState.DOWN:
                         still_down.add(series.series_id)
             self._close_months(agreement, terms)
-        closing = self._closing(told_before=self._progress.judged_before, sealed_before=self._progress.sealed_before)
+        self._settle_unjudged()
+        closing = self._found.closing(
+            told_before=self._progress.judged_before, sealed_before=self._progress.sealed_before
+        )
         return closing, still_down
 
     def _suspects(self, agreement: Agreement, rows: CountRows) -> set[int]:
@@ -148,6 +143,15 @@ class _Look:
             suspects |= {series.series_id for series in self._all_series if n_with_data[series.series_id] < n_minutes}
         return suspects
 
+    def _settle_unjudged(self) -> None:
+        """Leave nothing re-opened for ever: of a series that no agreement judges any more there is nothing to tell."""
+        told = {minute.series_id for minute in self._found.settled}
+        for series_id, reopened in self._reopened.items():
+            if series_id not in told:
+                for minute in reopened:
+                    held = self._reader.counts(minute.epoch_minute, minute.epoch_minute + 1, [series_id]).counts
+                    self._found.settle(minute, held[0].tolist() if len(held) else [0, 0, 0])
+
     def _advance(self, series: Series, terms: Terms) -> JudgedSeries:
         """Tell one series up to where time has come."""
         reopened = self._reopened.get(series.series_id, [])
@@ -159,9 +163,9 @@ class _Look:
         rows = counts.counts
         for minute in reopened:
             held = rows[minute.epoch_minute - counts.start_minute].tolist()
-            self._found.settled.append(replace(minute, counts_before=(held[0], held[1], held[2])))
+            self._found.settle(minute, held)
             if minute.epoch_minute < self._told_before:
-                self._found.retold.append(Retold(series.series_id, minute.epoch_minute, minute.epoch_minute + 1))
+                self._found.retell(series.series_id, range(minute.epoch_minute, minute.epoch_minute + 1))
         return new
 
     def _retell(self, series: Series, old_terms: Terms, new_terms: Terms, start_minute: int, cause: Cause) -> None:
@@ -194,10 +198,7 @@ class _Look:
             self._found.events.extend(events)
         if revision != before:
             self._found.revisions[series.series_id] = revision
-        self._found.retold.extend(
-            Retold(series.series_id, old.judged.start_minute + start, old.judged.start_minute + stop)
-            for start, stop in _differences(old, new)
-        )
+        self._found.retell_differences(series.series_id, old, new)
 
     def _close_months(self, agreement: Agreement, terms: Terms) -> None:
         """Tell the figures of the months whose last minute is sealed now."""
@@ -248,29 +249,6 @@ class _Look:
                 closed_unix_nano=event.time_unix_nano,
             )
         )
-
-    def _closing(
-        self, *, told_before: int | None = None, sealed_before: int | None = None, exclusion_change: int | None = None
-    ) -> Closing:
-        found = self._found
-        return Closing(
-            judged_before=None,
-            told_before=told_before,
-            sealed_before=sealed_before,
-            events=tuple(found.events),
-            settled=tuple(found.settled),
-            retold=tuple(dict.fromkeys(found.retold)),
-            revisions=tuple(found.revisions.items()),
-            closed_months=tuple(found.closed_months),
-            exclusion_change=exclusion_change,
-        )
-
-
-def _differences(old: World, new: World) -> list[list[int]]:
-    """Find the runs of told minutes whose state is another now, also one that has only grown to a period."""
-    n_told = len(old.judged.adjusted)
-    found: list[list[int]] = runs(old.judged.adjusted != new.judged.adjusted[:n_told]).tolist()
-    return found
 
 
 def _by_series(reopened: Sequence[Reopened]) -> dict[int, list[Reopened]]:

@@ -4,9 +4,13 @@ Everything here lives on the event loop's thread; only the write itself runs els
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 from otel_sla.errors import LedgerError, LedgerUnavailable
+
+
+_log = logging.getLogger(__name__)
 
 
 class GroupCommit:
@@ -55,6 +59,11 @@ class GroupCommit:
                 await self._write()
             except LedgerError as error:
                 self._fail(error)
+                return
+            except Exception as error:
+                # A mistake of ours: what is half done must not be gone on with.
+                _log.exception("a commit ended in an error that was not foreseen", extra={"action": "commit_failed"})
+                self._fail(LedgerError(f"a commit ended in an error that was not foreseen: {error!r}"))
                 return
             self._running.set_result(None)
         self._task = None

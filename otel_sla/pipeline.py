@@ -7,14 +7,13 @@ import asyncio
 import logging
 import signal
 import time
-from contextlib import suppress
 
 from otel_sla.accountant import Accountant
 from otel_sla.backlog import LedgerBacklog
 from otel_sla.clockwork import Clock, Clockwork, Progress
 from otel_sla.closing import Closer
 from otel_sla.config import Config
-from otel_sla.errors import LedgerError, LedgerUnavailable
+from otel_sla.errors import LedgerError
 from otel_sla.exporter.debug import DebugSender
 from otel_sla.exporter.delivery import Delivery
 from otel_sla.exporter.otlp import OtlpSender
@@ -28,17 +27,16 @@ from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import InFlight
 from otel_sla.receiver.settings import BYTES_PER_MIB
 from otel_sla.self_metrics import ExporterCounts, SelfMetrics
-from otel_sla.sla.classify import AcceptWindow, Classifier
+from otel_sla.sla.classify import Classifier
 from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import SeriesTable
-from otel_sla.spans.decode import decode_request
 from otel_sla.threads import LedgerThread, Writer
+from otel_sla.warming import warm_up
 
 _log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 STOP_GRACE_S = 5.0  # For requests under way.
-_WARM_S = 1.0  # Kernels that are on disk are loaded in half of it.
 DRAIN_S = 10.0  # For what the backends have not got yet.
 _RING_MINUTES = 16
 _MINUTES_PER_DAY = 1440
@@ -70,6 +68,10 @@ class Pipeline:
         self._servers: list[GrpcServer | HttpServer] = []
         self._ticking: asyncio.Task[None] | None = None
         self.metrics = SelfMetrics()
+        self._reader: LedgerReader | None = None
+        self._failure: LedgerError | None = None
+        self._expired_before = 0  # Epoch minute.
+        self._was_serving = False
         self.grpc_port: int | None = None
         self.http_port: int | None = None
 
@@ -90,6 +92,7 @@ class Pipeline:
             raise
         self._ticking = asyncio.create_task(self._tick_for_ever())
         self._not_ready_reason = ""
+        self._was_serving = True
         _log.info(
             "serving: gRPC %s, HTTP %s, ledger %s, %d agreement(s), exporters %s",
             self.grpc_port or "off",
@@ -109,7 +112,15 @@ class Pipeline:
             return self.accountant.commits.failure.result()
         assert self._ticking is not None, "the pipeline was started"
         error = self._ticking.exception()
-        return error if isinstance(error, LedgerError) else LedgerUnavailable(f"the judge failed: {error!r}")
+        if isinstance(error, LedgerError):
+            return error
+        _log.error("the judge failed", exc_info=error, extra={"action": "judge_failed"})
+        return LedgerError(f"the judge failed: {error!r}")
+
+    @property
+    def failure(self) -> LedgerError | None:
+        """What went wrong while stopping: not all that was taken became durable or was told."""
+        return self._failure
 
     async def tick(self) -> None:
         """Close what has become old enough, and let the exporters know.
@@ -124,10 +135,13 @@ class Pipeline:
             if progress.judged_before > self._marked_before:
                 await self._close(Closing(judged_before=progress.judged_before, sealed_before=None))
                 self._marked_before = progress.judged_before
+            # Changes of exclusions first, each alone. Then once: what comes late meanwhile waits for the next tick.
             while (closing := await self._judge.call(lambda _: self._closer.find(progress))) is not None:
                 await self._close(closing)
                 for delivery, _ in self._deliveries:
                     delivery.wake()
+                if closing.exclusion_change is None:
+                    break
             await self._tidy(progress)
 
     async def stop(self) -> None:
@@ -138,24 +152,35 @@ class Pipeline:
         if self._ticking is not None:
             ticking, self._ticking = self._ticking, None
             ticking.cancel()
-            with suppress(asyncio.CancelledError, LedgerError):
-                await ticking
-            # The ledger's failure was told already; what was acknowledged is in it.
-            with suppress(LedgerError):
-                await self.tick()
+            await asyncio.wait((ticking,))
+            await self._tick_last()
         deliveries, self._deliveries = self._deliveries, []
         await asyncio.gather(*(delivery.drain(DRAIN_S) for delivery, _ in deliveries))
         for _, backlog in deliveries:
             await backlog.close()
         await self._judge.close()
+        if self._reader is not None:
+            self._reader.close()  # Before the writer: the last one to close moves the log into the file.
+            self._reader = None
         await self._writer.close()
-        if servers:
+        if self._was_serving:
+            self._was_serving = False
             totals = ", ".join(f"{name} {value}" for name, value in self.metrics.totals().items())
             _log.info("stopped: %s", totals, extra={"action": "stopped"})
 
+    async def _tick_last(self) -> None:
+        """Make durable and tell what there is; whatever is wrong with it must not keep the rest from stopping."""
+        try:
+            await self.tick()
+        except LedgerError as error:
+            self._failure = error
+        except Exception as error:  # noqa: BLE001 - the rest has to be stopped, whatever this is.
+            _log.exception("the last look at the ledger failed", extra={"action": "judge_failed"})
+            self._failure = LedgerError(f"the judge failed: {error!r}")
+
     async def _start_counting(self) -> None:
         agreements = self._config.agreements
-        reader = LedgerReader.open(self._config.ledger.url)
+        reader = self._reader = LedgerReader.open(self._config.ledger.url)
         if reader.sqlite_warning:
             _log.info("%s", reader.sqlite_warning, extra={"action": "sqlite_version"})
         marks = reader.watermarks()
@@ -167,7 +192,7 @@ class Pipeline:
         newest = self._clockwork.newest_minute()
         ring.load(reader.counts(newest - _RING_MINUTES + 1, newest + 1), start_minute=newest - _RING_MINUTES + 1)
         self.metrics.register("sla.ledger.series", lambda: len(table))
-        await _warm_up(classifier)
+        await warm_up(classifier)
         self._closer = Closer(await self._judge.call(lambda judge_reader: judge_reader), agreements)
         self.accountant = Accountant(
             classifier=classifier,
@@ -225,9 +250,11 @@ class Pipeline:
     async def _tidy(self, progress: Progress) -> None:
         """Pack and forget a bounded piece, so that no acknowledgement waits long for it."""
         retained_from = progress.judged_before - round(self._config.ledger.retention_s) // 60
+        retained_from -= retained_from % _MINUTES_PER_DAY
         await self._writer.call(lambda ledger: ledger.seal(progress.sealed_before, pack_before=progress.judged_before))
-        if retained_from > 0 and retained_from % _MINUTES_PER_DAY == 0:
-            await self._writer.call(lambda ledger: ledger.expire(retained_from))
+        if retained_from > self._expired_before:
+            has_more = await self._writer.call(lambda ledger: ledger.expire(retained_from))
+            self._expired_before = self._expired_before if has_more else retained_from
 
 
 def make_sender(settings: ExporterSettings, instance_id: str) -> DebugSender | OtlpSender:
@@ -235,26 +262,6 @@ def make_sender(settings: ExporterSettings, instance_id: str) -> DebugSender | O
     if isinstance(settings, DebugSettings):
         return DebugSender(settings.name)
     return OtlpSender(settings, instance_id)
-
-
-async def _warm_up(classifier: Classifier) -> None:
-    warming = asyncio.create_task(asyncio.to_thread(warm_up, classifier))
-    await asyncio.wait((warming,), timeout=_WARM_S)
-    if not warming.done():
-        _log.info("compiling kernels: some seconds, once on a machine", extra={"action": "compiling"})
-    await warming
-
-
-def warm_up(classifier: Classifier) -> None:
-    """Load or compile all kernels, so that the first request does not wait for them."""
-    columns = decode_request(_ONE_SPAN, classifier.watch)
-    window = AcceptWindow(sealed_before_minute=1, future_after_unix_nano=0)
-    requests = classifier.classify(columns, window, columns.resource_start >= 0)
-    MinuteRing().add(requests)
-
-
-# resource_spans { scope_spans { spans { kind: SERVER } } }, which no window accepts.
-_ONE_SPAN = bytes.fromhex("0a0612041202" + "3002")
 
 
 def run_until_stopped(config: Config) -> None:
@@ -279,5 +286,6 @@ async def _run(config: Config) -> None:
     stopping.cancel()
     failing.cancel()
     await pipeline.stop()
+    failure = failure or pipeline.failure
     if failure is not None:
         raise failure

@@ -25,8 +25,11 @@ class EventsDelivery:
         self._call = call
         self._counts = counts
 
-    async def deliver(self) -> None:
+    async def deliver(self) -> bool:
         """Deliver until no event is left.
+
+        Returns:
+            False: nothing is left.
 
         Raises:
             Refused: The rest has to wait.
@@ -35,6 +38,7 @@ class EventsDelivery:
         while stored := await self._backlog.events(EVENTS_MAX):
             self._counts.queue_size = len(stored)
             await Parcel(self._send, self).deliver(stored)
+        return False
 
     async def delivered(self, items: Sequence[StoredEvent], answer: Answer) -> None:
         """Implement `parcel.Books`."""

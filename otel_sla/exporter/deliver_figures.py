@@ -30,19 +30,25 @@ class FiguresDelivery:
         self._minutes_max = 1
         self._n_refused = 0  # Figures of the batch under way that the backend will never take.
 
-    async def deliver(self) -> None:
-        """Deliver until no figures are left.
+    async def deliver(self) -> bool:
+        """Deliver one batch of figures.
+
+        Returns:
+            Whether more may be left. Between batches it is the events' turn.
 
         Raises:
             Refused: The rest has to wait; of the batch under way all will be sent again.
             LedgerError: It cannot be read or written.
         """
-        while (batch := await self._backlog.figures(self._minutes_max)) is not None:
-            self._n_refused = 0
-            for start in range(0, len(batch.figures), FIGURES_MAX):
-                await Parcel(self._send, self).deliver(batch.figures[start : start + FIGURES_MAX])
-            await self._backlog.delivered_figures(batch)
-            self._minutes_max = next_minutes_max(self._minutes_max, len(batch.figures))
+        batch = await self._backlog.figures(self._minutes_max)
+        if batch is None:
+            return False
+        self._n_refused = 0
+        for start in range(0, len(batch.figures), FIGURES_MAX):
+            await Parcel(self._send, self).deliver(batch.figures[start : start + FIGURES_MAX])
+        await self._backlog.delivered_figures(batch)
+        self._minutes_max = next_minutes_max(self._minutes_max, len(batch.figures))
+        return True
 
     async def delivered(self, items: Sequence[MinuteFigures], answer: Answer) -> None:
         """Implement `parcel.Books`."""

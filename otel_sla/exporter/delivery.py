@@ -101,7 +101,8 @@ class Delivery:
             if not self._is_stopping:
                 await self._pace.wait(self._woken, timeout_s)
         for lane in self._lanes:
-            await lane.go()
+            while await lane.go():
+                pass
 
     async def _call(self, call: Callable[[], Answer]) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)

@@ -48,13 +48,13 @@ class Lane:
     Args:
         name: Of the exporter.
         what: Is delivered, for the log.
-        deliver: Delivers until nothing is left; raises OtelSlaError.
+        deliver: Delivers some or all, and gives whether more may be left; raises OtelSlaError.
         interval_s: Shortest time between two starts.
         pace: Time and chance.
     """
 
     def __init__(
-        self, name: str, what: str, deliver: Callable[[], Awaitable[None]], interval_s: float, pace: Pace
+        self, name: str, what: str, deliver: Callable[[], Awaitable[bool]], interval_s: float, pace: Pace
     ) -> None:
         self._name = name
         self._what = what
@@ -75,12 +75,12 @@ class Lane:
         """Whether it is time to go."""
         return self.due_s <= self._pace.clock()
 
-    async def go(self) -> None:
-        """Deliver what there is, and set the time of the next attempt."""
+    async def go(self) -> bool:
+        """Deliver, and set the time of the next attempt; gives whether more may be left and the backend is well."""
         self._started_s = self._pace.clock()
         self.due_s = NEVER
         try:
-            await self._deliver()
+            has_more = await self._deliver()
         except OtelSlaError as error:
             self._failed(str(error), error)
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not end the delivery; it goes on trying.
@@ -88,6 +88,10 @@ class Lane:
             self._failed(repr(error), None)
         else:
             self._worked()
+            if has_more:
+                self.due_s = self._started_s
+            return has_more
+        return False
 
     def _failed(self, message: str, error: OtelSlaError | None) -> None:
         self._failures += 1

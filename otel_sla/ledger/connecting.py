@@ -10,7 +10,7 @@ from otel_sla.ledger.faults import RESTORE, translated, translating, with_hint
 
 _SCHEME = "sqlite:///"
 _MAGIC = b"SQLite format 3\x00"
-BUSY_TIMEOUT_MS = 5_000
+BUSY_TIMEOUT_MS = 30_000
 # Reading every page of 64 MiB takes about 0.2 s; above that a start-up must not wait for it (`check` does it whole).
 QUICK_CHECK_SIZE_BYTES_MAX = 64 << 20
 # A long read makes the write-ahead log grow; afterwards it is cut back to this.

@@ -1,0 +1,201 @@
+"""The pipeline around its edges: restarts in the middle of a story, late spans, failures while it runs and stops."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import builders
+import grpc
+import pytest
+from pipeline_parts import Clock, events_of, make_config, run, running
+
+from otel_sla.backlog import LedgerBacklog
+from otel_sla.config import Config
+from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.reader import LedgerReader
+from otel_sla.ledger.records import Commit
+from otel_sla.pipeline import Pipeline
+from otel_sla.sla.counts import CountRows
+from otel_sla.sla.uptime import MinuteFigures
+
+MINUTE = 60 * 10**9
+START = 1_795_000_020 * 10**9 // MINUTE * MINUTE  # Some minute of 2026-11.
+GRACE = 60 * 10**9
+
+
+def body_of(minute: int, *, failed: int, succeeded: int = 0, service: str = "chat", number: int = 0) -> bytes:
+    """One request with spans of the minute `START + minute`; `number` makes equal ones differ."""
+    end = START + minute * MINUTE + number
+    spans = [
+        builders.make_span(end_time_unix_nano=end, attributes={"http.response.status_code": status})
+        for status, count in ((500, failed), (200, succeeded))
+        for _ in range(count)
+    ]
+    return builders.make_request(builders.make_resource_spans(spans, {"service.name": service}))
+
+
+def at(minute: int) -> int:
+    """The moment at which the minute `START + minute - 1` has just elapsed."""
+    return START + minute * MINUTE + GRACE
+
+
+def names_of(config: Config) -> list[str]:
+    """The events of the story, in their order."""
+    return [event.name for event in events_of(config)]
+
+
+def test_downtime_that_is_open_at_a_restart_is_ended(tmp_path: Path) -> None:
+    """Restarted within a minute during an outage, the pipeline tells its end all the same."""
+    config, clock = make_config(tmp_path), Clock(START)
+
+    async def scenario() -> None:
+        async with running(config, clock) as (pipeline, send):
+            await send(body_of(0, failed=5))
+            clock.now = at(1)
+            await pipeline.tick()
+        async with running(config, clock) as (pipeline, send):
+            await pipeline.tick()
+            await send(body_of(1, failed=0, succeeded=5))
+            clock.now = at(2)
+            await pipeline.tick()
+
+    run(scenario)
+    assert names_of(config) == ["sla.downtime.started", "sla.downtime.ended"]
+
+
+def test_minutes_of_a_series_that_nobody_judges_any_more_do_not_stay_open(tmp_path: Path) -> None:
+    """Late spans, then a restart with another agreement: the tick ends, and nothing is left to tell."""
+    config, clock = make_config(tmp_path), Clock(START)
+    renamed = replace(config, agreements=(replace(config.agreements[0], name="other"),))
+
+    async def scenario() -> None:
+        async with running(config, clock) as (pipeline, send):
+            await send(body_of(0, failed=0, succeeded=5))
+            clock.now = at(1)
+            await pipeline.tick()
+        with closing(Ledger.open(config.ledger.url)) as ledger:
+            (series,) = ledger.series()
+            rows = ledger.counts(0, 1 << 40)
+            ledger.commit(commit_of(rows))
+            assert [minute.series_id for minute in ledger.reopened()] == [series.series_id]
+        async with running(renamed, clock) as (pipeline, _):
+            await asyncio.wait_for(pipeline.tick(), 10)
+
+    run(scenario)
+    with closing(LedgerReader.open(config.ledger.url)) as reader:
+        assert reader.reopened() == ()
+
+
+def commit_of(rows: CountRows) -> Commit:
+    """The same rows once more."""
+    return Commit(new_series=(), rows=rows, fingerprints=())
+
+
+def last_of(figures: Sequence[MinuteFigures], minute: int) -> MinuteFigures:
+    """What was delivered last for the minute `START + minute`."""
+    return [found for found in figures if found.epoch_minute == START // MINUTE + minute][-1]
+
+
+def test_late_spans_are_in_the_months_newest_figures(tmp_path: Path) -> None:
+    """Spans that come late and a new minute in one tick: re-told and new minute both have the whole month."""
+    config, clock = make_config(tmp_path), Clock(START)
+
+    async def scenario() -> None:
+        async with running(config, clock) as (pipeline, send):
+            backlog = LedgerBacklog(
+                "otlp", config.ledger.url, config.agreements, pipeline._writer, first_minutes_max=1440
+            )
+            await backlog.open()
+            delivered: list[MinuteFigures] = []
+
+            async def deliver() -> None:
+                while (batch := await backlog.figures(60)) is not None:
+                    delivered.extend(batch.figures)
+                    await backlog.delivered_figures(batch)
+
+            for minute in range(3):
+                await send(body_of(minute, failed=0, succeeded=5))
+                clock.now = at(minute + 1)
+                await pipeline.tick()
+                await deliver()
+            await send(body_of(1, failed=50, number=1))
+            await send(body_of(3, failed=0, succeeded=5))
+            clock.now = at(4)
+            await pipeline.tick()
+            await deliver()
+            await backlog.close()
+            assert last_of(delivered, 1).counts == (5, 50, 0)
+            newest = last_of(delivered, 3)
+            assert newest.so_far.counts == (20, 50, 0)
+            assert newest.so_far.down == 1
+            assert last_of(delivered, 2).so_far.down == 0, "told before, and corrected where the month stands"
+
+    run(scenario)
+
+
+def test_an_unforeseen_error_in_a_commit_ends_the_pipeline(tmp_path: Path) -> None:
+    """A defect in the ledger: the sender is refused, nobody waits for ever, and the pipeline says that it failed."""
+    config, clock = make_config(tmp_path), Clock(START)
+
+    async def scenario() -> None:
+        async with running(config, clock) as (pipeline, send):
+
+            async def broken(_: object) -> None:
+                raise MemoryError("no more")
+
+            pipeline.accountant._write = broken
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await send(body_of(0, failed=1))
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert "no more" in str(await asyncio.wait_for(pipeline.failed(), 5))
+            assert pipeline._not_ready_reason
+        assert pipeline.failure is not None
+
+    run(scenario)
+
+
+def test_a_judge_that_fails_does_not_keep_the_rest_from_stopping(tmp_path: Path) -> None:
+    """A defect in the judge: the pipeline fails with it, and the ledger is closed and free all the same."""
+    config, clock = make_config(tmp_path), Clock(START)
+
+    async def scenario() -> None:
+        async with running(config, clock) as (pipeline, _):
+
+            def broken(_: object) -> None:
+                raise ValueError("not judged")
+
+            pipeline._closer.find = broken  # type: ignore[assignment, method-assign]
+        assert "not judged" in str(pipeline.failure)
+
+    run(scenario)
+    Ledger.open(config.ledger.url).close()
+
+
+def test_a_clean_stop_leaves_everything_in_one_file(tmp_path: Path) -> None:
+    """Stopped: the ledger's file alone is the ledger."""
+    config, clock = make_config(tmp_path), Clock(START)
+
+    async def scenario() -> None:
+        async with running(config, clock) as (_, send):
+            await send(body_of(0, failed=1))
+
+    run(scenario)
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith("-wal")] == []
+    copy = tmp_path / "copy.db"
+    copy.write_bytes((tmp_path / "ledger.db").read_bytes())
+    with closing(LedgerReader.open(f"sqlite:///{copy}")) as reader:
+        assert reader.counts(0, 1 << 40).counts.sum() == 1
+
+
+def test_stop_is_safe_before_start_and_twice(tmp_path: Path) -> None:
+    """A pipeline that never started, and one that has stopped, can be stopped."""
+    config, clock = make_config(tmp_path), Clock(START)
+
+    async def scenario() -> None:
+        await Pipeline(config, clock=clock).stop()
+        async with running(config, clock) as (pipeline, _):
+            await pipeline.stop()
+
+    run(scenario)
