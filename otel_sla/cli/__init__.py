@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from otel_sla import __version__
+from otel_sla.cli import exclusion, ledger, outbox
 from otel_sla.cli.demo import demo
 from otel_sla.cli.report import report
 from otel_sla.cli.run import run
@@ -45,6 +46,8 @@ app.command()(run)
 app.command()(validate)
 app.command()(report)
 app.command()(demo)
+for commands in (exclusion.commands, ledger.commands, outbox.commands):
+    app.add_typer(commands)
 
 
 def main() -> None:

@@ -1,6 +1,8 @@
-"""What several commands take: the configuration, an agreement, a month, a time."""
+"""What several commands take: the configuration, an agreement, a group, a month, a time, a name."""
 
+import getpass
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from difflib import get_close_matches
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from otel_sla.config import Config
     from otel_sla.sla.agreement import Agreement
     from otel_sla.sla.months import Month
+    from otel_sla.sla.series import Series
 
 ConfigOption = Annotated[
     Path | None,
@@ -53,12 +56,83 @@ def parse_moment(text: str, option: str) -> datetime:
     raise typer.BadParameter(message, param_hint=option)
 
 
+def settle_moment(text: str, option: str, time_zone: str) -> datetime:
+    """Read a time; without an offset it is local to the time zone."""
+    from otel_sla.config.quantities import parse_time
+    from otel_sla.config.zones import settle_time
+
+    try:
+        return settle_time(parse_time(text), time_zone)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+def user_name(given: str | None) -> str:
+    """Give `--by`, or who runs this command."""
+    if given is None:
+        try:
+            return getpass.getuser()
+        except (KeyError, OSError) as error:
+            message = "is required here: the system does not know its user"
+            raise typer.BadParameter(message, param_hint="--by") from error
+    if not given.strip():
+        raise typer.BadParameter("must name somebody", param_hint="--by")
+    return given.strip()
+
+
 def choose_agreements(name: str | None, config: "Config") -> tuple["Agreement", ...]:
     """Find the agreement of `--agreement`; without it, all."""
-    chosen = tuple(agreement for agreement in config.agreements if name in (None, agreement.name))
-    if chosen:
-        return chosen
+    return config.agreements if name is None else (find_agreement(name, config),)
+
+
+def find_agreement(name: str, config: "Config") -> "Agreement":
+    """Find a configured agreement by its name."""
+    for agreement in config.agreements:
+        if agreement.name == name:
+            return agreement
     names = [agreement.name for agreement in config.agreements]
-    near = get_close_matches(name or "", names, n=1)
+    near = get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"the configuration has {', '.join(map(repr, names))}"
     raise typer.BadParameter(f"there is no agreement {name!r}; {hint}", param_hint="--agreement")
+
+
+def read_group(
+    pairs: Sequence[str], agreement: "Agreement", all_series: "Iterable[Series]"
+) -> tuple[tuple[str, str], ...] | None:
+    """Read `--group key=value ...` as the group of a series that the ledger knows; None without any."""
+    if not pairs:
+        return None
+    from otel_sla.history import series_of
+
+    given: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or key in given:
+            said = "is given twice" if key in given else "must be written key=value"
+            raise typer.BadParameter(f"{pair!r} {said}", param_hint="--group")
+        given[key] = value
+    known = [series.group_text for series in series_of(agreement, all_series)]
+    if given in known:
+        # In the order of the agreement's group_by; several series may look the same, all of them are meant.
+        return next(tuple(group.items()) for group in known if group == given)
+    raise typer.BadParameter(_unknown_group(given, known, agreement.group_by), param_hint="--group")
+
+
+def _unknown_group(given: Mapping[str, str], known: Iterable[Mapping[str, str]], keys: tuple[str, ...]) -> str:
+    if not keys:
+        return "the agreement judges all requests together, it has no groups"
+    for key in given:
+        if key not in keys:
+            near = get_close_matches(key, keys, n=1) or keys
+            return f"{key!r} is no attribute of group_by; did you mean {near[0]!r}?"
+    missing = [key for key in keys if key not in given]
+    if missing:
+        return f"needs a value for each group_by attribute; {', '.join(missing)} is missing"
+    texts = [_group_text(group) for group in known]
+    near_texts = get_close_matches(_group_text(given), texts, n=1)
+    hint = f"did you mean {near_texts[0]!r}?" if near_texts else f"it knows {len(texts)} of this agreement"
+    return f"the ledger knows no series {_group_text(given)!r}; {hint}"
+
+
+def _group_text(group: Mapping[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in group.items())

@@ -85,11 +85,8 @@ class LedgerReadings:
     def watermarks(self) -> Watermarks:
         """How far the judge has come."""
         with self._reading() as connection:
-            return Watermarks(
-                *connection.execute(
-                    "SELECT judged_before, sealed_before, exclusion_change, told_before FROM ledger"
-                ).fetchone()
-            )
+            marks = "SELECT judged_before, sealed_before, exclusion_change, told_before FROM ledger"
+            return Watermarks(*connection.execute(marks).fetchone())
 
     def is_counted(self, newest_minute: int, fingerprint: bytes) -> bool:
         """Whether a message with this fingerprint (16 bytes) was counted and is not yet forgotten."""
@@ -169,6 +166,11 @@ class LedgerReadings:
         """How many events wait behind a cursor."""
         with self._reading() as connection:
             return int(connection.execute("SELECT count(*) FROM events WHERE event_id > ?", (event_id,)).fetchone()[0])
+
+    def exporters(self) -> tuple[str, ...]:
+        """Those that have a cursor, by name."""
+        with self._reading() as connection:
+            return tuple(name for (name,) in connection.execute("SELECT exporter FROM cursors ORDER BY exporter"))
 
     def cursor(self, exporter: str) -> Cursor:
         """How far an exporter has come; a new one stands at the beginning."""

@@ -17,7 +17,7 @@ from otel_sla.ledger.records import Commit
 from otel_sla.sla.counts import CountRows
 from otel_sla.sla.series import Series
 
-NOVEMBER_2025 = 29_366_880  # Epoch minute at which it begins, UTC.
+NOVEMBER_2025 = 29_365_920  # Epoch minute at which it begins, UTC.
 
 
 def invoke(*arguments: str | Path) -> Result:

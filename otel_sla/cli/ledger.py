@@ -1,0 +1,37 @@
+"""`otel-sla ledger check` and `backup`: both work while the pipeline runs."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from otel_sla.cli.options import ConfigOption, load
+from otel_sla.errors import LedgerCorrupt
+
+commands = typer.Typer(name="ledger", help="Look after the ledger's file.", no_args_is_help=True)
+
+
+@commands.command()
+def check(config: ConfigOption = None) -> None:
+    """Read all of the ledger and tell what is damaged; exit code 1 if anything is."""
+    from otel_sla.ledger.faults import RESTORE, with_hint
+    from otel_sla.ledger.reader import LedgerReader
+
+    with closing(LedgerReader.open(load(config).ledger.url)) as reader:
+        found, path = reader.check(), reader.path
+    if found:
+        raise with_hint(LedgerCorrupt("\n".join(f"the ledger {path} is damaged: {line}" for line in found)), RESTORE)
+    typer.echo(f"the ledger {path} is sound")
+
+
+@commands.command()
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")], config: ConfigOption = None
+) -> None:
+    """Copy the ledger, as it is now, to a new file."""
+    from otel_sla.ledger.reader import LedgerReader
+
+    with closing(LedgerReader.open(load(config).ledger.url)) as reader:
+        reader.backup(file)
+        typer.echo(f"the ledger {reader.path} is copied to {file}, {file.stat().st_size} bytes")

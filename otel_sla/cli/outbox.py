@@ -1,0 +1,60 @@
+"""`otel-sla outbox list`: what the backends have not got yet, and what they will never take."""
+
+from contextlib import closing
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from otel_sla.cli.options import ConfigOption, load
+
+if TYPE_CHECKING:
+    from otel_sla.ledger.reader import LedgerReader
+
+commands = typer.Typer(name="outbox", help="See how far the exporters have come.", no_args_is_help=True)
+
+
+@commands.callback()
+def _outbox() -> None:
+    pass  # Keeps `list` a command of its own, though it is the only one.
+
+
+@commands.command(name="list")
+def list_(
+    config: ConfigOption = None,
+    exporter: Annotated[str | None, typer.Option(metavar="NAME", help="Only this exporter.")] = None,
+) -> None:
+    """Show for each exporter how many events wait, and those that its backend refused for good."""
+    from otel_sla.ledger.reader import LedgerReader
+
+    settings = load(config)
+    configured = [each.name for each in settings.exporters]
+    with closing(LedgerReader.open(settings.ledger.url)) as reader, reader.snapshot():
+        names = [*configured, *(name for name in reader.exporters() if name not in configured)]
+        if exporter is not None and exporter not in names:
+            near = get_close_matches(exporter, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(repr, names))}"
+            raise typer.BadParameter(f"there is no exporter {exporter!r}; {hint}", param_hint="--exporter")
+        for name in names:
+            if exporter in (None, name):
+                _tell_exporter(reader, name, is_configured=name in configured)
+
+
+def _tell_exporter(reader: "LedgerReader", name: str, *, is_configured: bool) -> None:
+    from otel_sla.report.wording import printable
+    from otel_sla.sla.texts import minute_text, moment_text
+
+    cursor, aside = reader.cursor(name), reader.set_aside(name)
+    waiting = reader.events_count_after(cursor.event_id)
+    before = cursor.exported_before
+    figures = "no figures delivered yet" if before is None else f"figures delivered up to {minute_text(before)}"
+    gone = "" if is_configured else " (not configured)"
+    typer.echo(printable(f"{name}{gone}: {waiting} events wait, {len(aside)} set aside; {figures}"))
+    for item in aside:
+        at = moment_text(datetime.fromtimestamp(item.at_unix_nano // 1_000_000_000, UTC))
+        stored = reader.events_after(item.event_id - 1, 1)
+        is_kept = bool(stored) and stored[0].event_id == item.event_id
+        what = f"{stored[0].event.name}: {stored[0].event.body}" if is_kept else "an event past its retention"
+        typer.echo(printable(f"  event {item.event_id}, set aside at {at}: {item.reason}"))
+        typer.echo(printable(f"    {what}"))
