@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 
 from otel_sla.errors import LedgerError, LedgerUnavailable
 
-
 _log = logging.getLogger(__name__)
 
 
@@ -60,7 +59,7 @@ class GroupCommit:
             except LedgerError as error:
                 self._fail(error)
                 return
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever.
                 # A mistake of ours: what is half done must not be gone on with.
                 _log.exception("a commit ended in an error that was not foreseen", extra={"action": "commit_failed"})
                 self._fail(LedgerError(f"a commit ended in an error that was not foreseen: {error!r}"))
