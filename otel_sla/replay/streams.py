@@ -8,7 +8,7 @@ import io
 from typing import Protocol
 
 import zstandard
-from isal import igzip, isal_zlib
+from isal import isal_zlib
 
 from otel_sla.errors import ReplayError
 
@@ -16,10 +16,12 @@ _GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE_MAGIC = b"\x2a\x4d\x18"  # After a byte of 0x50 to 0x5f.
 _MAGIC_SIZE = 4
+_GZIP_WBITS = 31
+_GZIP_READ_SIZE_BYTES = 64 * 1024  # What isal is given at once; it copies what it has not consumed at each step.
 _READ_SIZE_BYTES = 256 * 1024
 # What zstd's own command line takes without being asked: `zstd --long` makes frames of this window.
 ZSTD_WINDOW_SIZE_BYTES_MAX = 128 * 1024 * 1024
-_DAMAGED: tuple[type[Exception], ...] = (zstandard.ZstdError, isal_zlib.error, igzip.BadGzipFile)  # type: ignore[assignment]
+_DAMAGED: tuple[type[Exception], ...] = (zstandard.ZstdError, isal_zlib.error)  # type: ignore[assignment]
 
 
 class _Readable(Protocol):
@@ -45,6 +47,32 @@ class _TalliedFile(io.RawIOBase):
             size = self._file.readinto(buffer)
         self.size_bytes_read += size
         return size
+
+
+class _GzipSource:
+    """Expands gzip, all members. isal's own file keeps back what it has when the end is missing; this gives it."""
+
+    def __init__(self, file: _TalliedFile) -> None:
+        self._file = file
+        self._member = isal_zlib.decompressobj(_GZIP_WBITS)
+        self._rest = b""
+
+    def readinto(self, buffer: memoryview) -> int:
+        while True:
+            rest = self._rest or self._file.read(_GZIP_READ_SIZE_BYTES) or b""
+            is_at_end = not rest
+            if self._member.eof:
+                rest = rest.lstrip(b"\0")  # Archivers pad with zeros behind the last member.
+                if rest:
+                    self._member = isal_zlib.decompressobj(_GZIP_WBITS)
+            expanded = b""
+            if not self._member.eof:
+                expanded = self._member.decompress(rest, len(buffer))
+                rest = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+            self._rest = rest
+            if expanded or is_at_end:
+                buffer[: len(expanded)] = expanded
+                return len(expanded)
 
 
 class ByteStream:
@@ -84,8 +112,6 @@ class ByteStream:
         """
         try:
             size = self._source.readinto(buffer) or 0
-        except EOFError:  # Gzip ends in the middle.
-            return 0
         except _DAMAGED as error:
             message = f"{self._name} is damaged: it cannot be expanded behind byte {self._size_bytes_given}: {error}"
             raise ReplayError(message) from error
@@ -97,7 +123,7 @@ class ByteStream:
 
 def _expanded(file: _TalliedFile, head: bytes) -> _Readable:
     if head.startswith(_GZIP_MAGIC):
-        return igzip.IGzipFile(fileobj=io.BufferedReader(file, _READ_SIZE_BYTES), mode="rb")  # type: ignore[no-untyped-call]
+        return _GzipSource(file)
     if head == ZSTD_MAGIC or head[1:] == _ZSTD_SKIPPABLE_MAGIC:
         expander = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_SIZE_BYTES_MAX)
         # Several frames in a row: the exporter ends one whenever it flushes.
