@@ -80,11 +80,6 @@ def user_name(given: str | None) -> str:
     return given.strip()
 
 
-def choose_agreements(name: str | None, config: "Config") -> tuple["Agreement", ...]:
-    """Find the agreement of `--agreement`; without it, all."""
-    return config.agreements if name is None else (find_agreement(name, config),)
-
-
 def find_agreement(name: str, config: "Config") -> "Agreement":
     """Find a configured agreement by its name."""
     for agreement in config.agreements:

@@ -2,7 +2,9 @@
 
 import shutil
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -10,11 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otel_sla.cli.options import ConfigOption, choose_agreements, load, parse_moment, parse_month
+from otel_sla.cli.options import ConfigOption, find_agreement, load, parse_moment, parse_month
 from otel_sla.errors import OtelSlaError
 
 if TYPE_CHECKING:
-    from otel_sla.report.document import Report
+    from otel_sla.config import Config
+    from otel_sla.ledger.reader import LedgerReader
+    from otel_sla.sla.agreement import Agreement
+    from otel_sla.sla.months import Month
 
 
 class ReportFormat(Enum):
@@ -22,6 +27,28 @@ class ReportFormat(Enum):
 
     TABLE = "table"
     JSON = "json"
+    CSV = "csv"
+    HTML = "html"
+
+
+class ReportRows(Enum):
+    """What a row of the CSV stands for."""
+
+    SERIES = "series"
+    PERIODS = "periods"
+    EXCLUSIONS = "exclusions"
+    MINUTES = "minutes"
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the report is to be of."""
+
+    agreements: "tuple[Agreement, ...]"
+    month: "Month"
+    elapsed_stop: int
+    generated_at: datetime
+    as_configured: bool
 
 
 def report(
@@ -32,45 +59,119 @@ def report(
     ] = None,
     agreement: Annotated[str | None, typer.Option(metavar="NAME", help="Only this agreement.")] = None,
     report_format: Annotated[ReportFormat, typer.Option("--format", help="How to write it.")] = ReportFormat.TABLE,
+    rows: Annotated[
+        ReportRows | None, typer.Option(help="Of the CSV: what a row stands for; series by default.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to write it; - and the default are standard output.")
     ] = None,
+    as_configured: Annotated[
+        bool,
+        typer.Option("--as-configured", help="Judge a closed month by the terms as they are now, not as they were."),
+    ] = False,
     generated_at: Annotated[
         str | None, typer.Option(metavar="TIME", help="Time to show as that of the report, for the same bytes twice.")
     ] = None,
 ) -> None:
     """Show a month as the agreement sees it. Reads the ledger, also while the pipeline runs."""
-    from otel_sla.ledger.reader import LedgerReader
-    from otel_sla.reporting import elapsed_stop_minute, load_report
-
+    if rows is not None and report_format is not ReportFormat.CSV:
+        raise typer.BadParameter("is for --format csv", param_hint="--rows")
     now = datetime.now(UTC)
     wanted = parse_month(month, now)
     shown_time = now if generated_at is None else parse_moment(generated_at, "--generated-at")
     settings = load(config)
-    agreements = choose_agreements(agreement, settings)
+    from otel_sla.ledger.reader import LedgerReader
+    from otel_sla.reporting import elapsed_stop_minute
+
     elapsed_stop = elapsed_stop_minute(now, timedelta(seconds=settings.processor.grace_s))
-    with closing(LedgerReader.open(settings.ledger.url)) as reader:
-        document = load_report(reader, agreements, wanted, elapsed_stop, shown_time)
     path = None if output is None or str(output) == "-" else output
-    _write(_render(document, report_format, is_for_terminal=path is None and sys.stdout.isatty()), path)
+    with closing(LedgerReader.open(settings.ledger.url)) as reader:
+        agreements = _choose_agreements(agreement, settings, reader)
+        asked = _Asked(agreements, wanted, elapsed_stop, shown_time, as_configured)
+        if rows is ReportRows.MINUTES:
+            _write(_each_minute_line(reader, asked), path)
+            return
+        is_for_terminal = path is None and sys.stdout.isatty()
+        text = _render(reader, asked, report_format, rows, is_for_terminal=is_for_terminal)
+    _write([text], path)
 
 
-def _render(document: "Report", report_format: ReportFormat, *, is_for_terminal: bool) -> str:
+def _choose_agreements(name: str | None, settings: "Config", reader: "LedgerReader") -> "tuple[Agreement, ...]":
+    """Give the agreement of `--agreement`, also one that is not configured any more; without it, all configured."""
+    if name is None:
+        return settings.agreements
+    if name not in {agreement.name for agreement in settings.agreements}:
+        from otel_sla.versions import agreement_of
+
+        versions = reader.agreement_versions(name)
+        if versions:
+            return (agreement_of(versions[-1].terms),)
+    return (find_agreement(name, settings),)
+
+
+def _render(
+    reader: "LedgerReader",
+    asked: _Asked,
+    report_format: ReportFormat,
+    rows: ReportRows | None,
+    *,
+    is_for_terminal: bool,
+) -> str:
+    from otel_sla.report.html import SECTIONS_MAX, render_html
+    from otel_sla.reporting import load_report
+
+    document = load_report(
+        reader,
+        asked.agreements,
+        asked.month,
+        asked.elapsed_stop,
+        asked.generated_at,
+        drawn_max=SECTIONS_MAX if report_format is ReportFormat.HTML else 0,
+        as_configured=asked.as_configured,
+    )
+    if report_format is ReportFormat.HTML:
+        return render_html(document)
     if report_format is ReportFormat.JSON:
         from otel_sla.report.json import render_json
 
         return render_json(document)
+    if report_format is ReportFormat.CSV:
+        from otel_sla.report.csv import Rows, render_csv
+
+        return render_csv(document, Rows.SERIES if rows is None else Rows(rows.value))
     from otel_sla.report.table import WIDTH_MIN, render_table
 
     # A file or a pipe gets the same bytes whatever terminal stands behind.
     return render_table(document, shutil.get_terminal_size().columns if is_for_terminal else WIDTH_MIN)
 
 
-def _write(text: str, output: Path | None) -> None:
+def _each_minute_line(reader: "LedgerReader", asked: _Asked) -> Iterator[str]:
+    """A month of a thousand series has 44 million lines, so they are written as they come."""
+    from otel_sla.report.csv import each_minute_line
+    from otel_sla.reporting import each_series_minutes
+    from otel_sla.versions import find_basis
+
+    with reader.snapshot():
+        judged_by = [
+            find_basis(reader, agreement, asked.month, as_configured=asked.as_configured).agreement
+            for agreement in asked.agreements
+        ]
+        minutes = each_series_minutes(
+            reader, asked.agreements, asked.month, asked.elapsed_stop, as_configured=asked.as_configured
+        )
+        yield from each_minute_line(judged_by, minutes)
+
+
+def _write(texts: Iterable[str], output: Path | None) -> None:
+    # As bytes: the same ones in a file and in a pipe, whatever the terminal's encoding and line ends are.
+    written = (text.encode() for text in texts)
     if output is None:
-        typer.echo(text, nl=False)
+        stream = typer.get_binary_stream("stdout")
+        stream.writelines(written)
+        stream.flush()
         return
     try:
-        output.write_text(text, encoding="utf-8", newline="")
+        with output.open("wb") as file:
+            file.writelines(written)
     except OSError as error:
         raise OtelSlaError(f"{output} cannot be written: {error.strerror}") from error

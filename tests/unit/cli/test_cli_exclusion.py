@@ -1,5 +1,6 @@
 """`otel-sla exclusion`: beside a pipeline that has the ledger open, and without one."""
 
+import csv
 import getpass
 import json
 from collections.abc import Iterator
@@ -111,6 +112,13 @@ def test_clause_15_a_withdrawal_gives_the_figures_back(config: Path, ledger: Led
     assert after == before
     table = invoke("report", "-c", config, "--month", "2025-10").stdout
     assert "exclusion 1 by ops: excludes nothing: withdrawn by legal" in table
+    page = invoke("report", "-c", config, "--month", "2025-10", "--format", "html").stdout
+    assert "withdrawn by legal, " in page
+    rows = invoke("report", "-c", config, "--month", "2025-10", "--format", "csv", "--rows", "exclusions").stdout
+    of_window = [row for row in csv.DictReader(rows.splitlines()) if row["exclusion_id"] == "1"]
+    assert [(row["accepted"], row["withdrawn_by"], row["withdrawn_why"]) for row in of_window] == [
+        ("false", "legal", "it was no flood")
+    ] * 2
     with closing(LedgerReader.open(ledger_url(config.parent))) as reader:
         (record,) = reader.exclusions()
     assert record.withdrawal is not None
