@@ -17,7 +17,7 @@ from otel_sla.replay.streams import ByteStream
 
 COMMIT_SIZE_BYTES = 64 * 1024 * 1024  # Of records; so much is done again after a stop in the middle.
 _SMALL_SIZE_BYTES_MAX = 64 * 1024
-_JOINED_SIZE_BYTES_MAX = 256 * 1024
+JOINED_SIZE_BYTES_MAX = 256 * 1024
 
 
 class OnError(Enum):
@@ -44,6 +44,7 @@ class ReplayOptions:
     on_error: OnError = OnError.STOP
     record_size_bytes_max: int = RECORD_SIZE_BYTES_MAX
     commit_size_bytes: int = COMMIT_SIZE_BYTES
+    joined_size_bytes_max: int = JOINED_SIZE_BYTES_MAX  # Of records that are counted together.
 
 
 class Replay:
@@ -154,7 +155,7 @@ class _FileReplay:
         body = self._read(record)
         size_bytes = 0 if body is None else len(body)
         is_small = body is None or (size_bytes <= _SMALL_SIZE_BYTES_MAX and can_be_joined(body))
-        if not is_small or self._pieces_size_bytes + size_bytes > _JOINED_SIZE_BYTES_MAX:
+        if not is_small or self._pieces_size_bytes + size_bytes > self._replay.options.joined_size_bytes_max:
             self._settle()
         kept = bytes(body) if is_small and body is not None else body
         self._pieces.append(_Piece(record.where, record.stop, record.check, kept))
@@ -208,10 +209,10 @@ class _FileReplay:
             else:
                 self._refuse(pieces[0].where, error)
         else:
-            if self._is_passing:
-                self._counting.totals.earlier_records += len(bodies)
-            else:
+            if not self._is_passing:
                 self._counting.pending.records += len(bodies)
+        if self._is_passing:
+            self._counting.totals.earlier_records += len(pieces)
         self._behind = pieces[-1].stop, pieces[-1].check
 
     def _add(self, body: Body, *, is_alone: bool) -> None:

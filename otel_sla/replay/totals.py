@@ -18,7 +18,7 @@ class Totals:
     malformed_spans: int = 0  # Covered, without an end time.
     overflow_requests: int = 0  # Those of `requests` that went to an overflow series.
     sealed_requests: int = 0  # Those of `requests` in minutes whose fingerprints the ledger has forgotten.
-    earlier_records: int = 0  # Counted by an earlier run of the same file.
+    earlier_records: int = 0  # Counted, or left out, by an earlier run of the same file.
     other_signal_records: int = 0  # Metrics, logs, profiles.
     broken_records: int = 0  # Skipped.
     skipped_files: int = 0  # Given up, or not begun.
