@@ -1,11 +1,12 @@
 """From a URL to a sound SQLite connection."""
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
-from otel_sla.errors import LedgerCorrupt, LedgerUnavailable
+from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
 from otel_sla.ledger.faults import RESTORE, translated, translating, with_hint
 
 _SCHEME = "sqlite:///"
@@ -59,6 +60,9 @@ def create_file(path: Path) -> None:
 def check_magic(path: Path) -> None:
     """Refuse what is no SQLite file before SQLite gets to write to it.
 
+    Only while this process has no connection to the file: closing any handle on it drops every lock that the process
+    holds on it, and the next process to close a connection would believe to be the last one, and delete the log.
+
     Raises:
         LedgerCorrupt: Not empty, and not an SQLite file.
         LedgerUnavailable: Not readable.
@@ -66,10 +70,7 @@ def check_magic(path: Path) -> None:
     with translating(path, "read"), path.open("rb") as file:
         start = file.read(len(_MAGIC))
     if start and start != _MAGIC:
-        raise with_hint(
-            LedgerCorrupt(f"{path} is not a ledger: it does not start as an SQLite file"),
-            "set ledger.url to another file, or move this one away to start a new ledger",
-        )
+        raise _no_ledger(path)
 
 
 def connect_writer(path: Path, *, checkpoints: bool) -> sqlite3.Connection:
@@ -91,17 +92,17 @@ def connect_writer(path: Path, *, checkpoints: bool) -> sqlite3.Connection:
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
-    """Open for reading; works while a pipeline writes."""
-    check_magic(path)
+    """Open for reading; works while a pipeline writes, in this process too."""
+    with translating(path, "read"):
+        _check_readable(path)
     with translating(path, "open"):
         try:
-            connection = _connect(path, "ro")
-            connection.execute("PRAGMA user_version").fetchone()
+            connection = _connect_checked(path, "ro")
         except sqlite3.OperationalError:
             # A ledger that was laid down in a read-only place: no log to read, and none can be made.
             if path.with_name(f"{path.name}-wal").exists():
                 raise
-            connection = _connect(path, "ro&immutable=1")
+            connection = _connect_checked(path, "ro&immutable=1")
         connection.execute("PRAGMA query_only = ON")
         connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")
         return connection
@@ -140,6 +141,34 @@ def check_pages(connection: sqlite3.Connection, path: Path, size_bytes_max: int 
         raise translated(error, path, "read") from error
     if found != ["ok"]:
         raise with_hint(LedgerCorrupt(f"the ledger {path} is damaged: {found[0].splitlines()[-1]}"), RESTORE)
+
+
+def _check_readable(path: Path) -> None:
+    """Say plainly what SQLite only calls an error of input; without opening the file, see `check_magic`."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _connect_checked(path: Path, mode: str) -> sqlite3.Connection:
+    """Connect, and see that there is a database; SQLite looks for itself, as `check_magic` must not."""
+    connection = _connect(path, mode)
+    try:
+        connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+            raise _no_ledger(path) from error
+        raise
+    return connection
+
+
+def _no_ledger(path: Path) -> LedgerError:
+    return with_hint(
+        LedgerCorrupt(f"{path} is not a ledger: it does not start as an SQLite file"),
+        "set ledger.url to another file, or move this one away to start a new ledger",
+    )
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

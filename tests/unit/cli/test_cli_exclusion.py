@@ -3,6 +3,8 @@
 import csv
 import getpass
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 from cli_parts import invoke, ledger_url, lines_of, open_ledger, write_config
+from ledger_parts import listed, make_commit
 
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
@@ -281,3 +284,20 @@ def test_an_exclusion_reaches_as_far_as_a_run(tmp_path: Path) -> None:
         "  month 2025-11: 1 series get another uptime, 0 keep theirs",
         "    service.name=chat-1: uptime 99.99305 % -> 100.00000 %, downtime 3 -> 0 min (before exclusions 3 min)",
     ]
+
+
+def test_another_process_leaves_the_log_of_a_running_pipeline_alone(config: Path, ledger: Ledger) -> None:
+    """A process with a writer and a reader, as a pipeline is; another process records and ends: both go on.
+
+    SQLite's locks are the process's, and closing any file handle on the ledger would drop them all: then the other
+    process would believe to be the last one, and delete the write-ahead log.
+    """
+    with closing(LedgerReader.open(ledger_url(config.parent))) as reader:
+        arguments = ["--agreement", "chat", "--reason", "third_party", "--note", "x", "--by", "ops"]
+        times = ["--start", "2025-10-10T20:00", "--stop", "2025-10-10T20:30"]
+        command = [sys.executable, "-m", "otel_sla", "exclusion", "add", "-c", str(config), *arguments, *times]
+        subprocess.run(command, capture_output=True, check=True)
+        ledger.commit(make_commit([(OUTAGE + 60, 0, 1, 0, 0)]))
+        assert ledger.path.with_name(f"{ledger.path.name}-wal").exists()
+        assert len(reader.exclusions()) == 1
+        assert listed(reader.counts(OUTAGE + 60, OUTAGE + 61)) == [(OUTAGE + 60, 0, 1, 0, 0)]
