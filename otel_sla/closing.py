@@ -34,10 +34,12 @@ class Closer:
     Args:
         reader: A reading connection of its own.
         agreements: As configured.
+        versions: The ledger's version of each one's terms, by name.
     """
 
-    def __init__(self, reader: LedgerReadings, agreements: Sequence[Agreement]) -> None:
+    def __init__(self, reader: LedgerReadings, agreements: Sequence[Agreement], versions: Mapping[str, int]) -> None:
         self._reader = reader
+        self._versions = dict(versions)
         self._agreements = tuple(agreements)
         self._open_runs: set[int] | None = None  # Series that were down in the last told minute; None: not known yet.
 
@@ -50,7 +52,7 @@ class Closer:
             LedgerError: The ledger cannot be read.
         """
         with self._reader.snapshot():
-            look = _Snapshot(self._reader, self._agreements, progress)
+            look = _Snapshot(self._reader, self._agreements, self._versions, progress)
             change = look.next_exclusion_change()
             if change is not None:
                 self._open_runs = None
@@ -62,7 +64,14 @@ class Closer:
 class _Snapshot:
     """One look at one state of the ledger."""
 
-    def __init__(self, reader: LedgerReadings, agreements: Sequence[Agreement], progress: Progress) -> None:
+    def __init__(
+        self,
+        reader: LedgerReadings,
+        agreements: Sequence[Agreement],
+        versions: Mapping[str, int],
+        progress: Progress,
+    ) -> None:
+        self._versions = versions
         self._reader = reader
         self._agreements = agreements
         self._progress = progress
@@ -244,7 +253,7 @@ class _Snapshot:
                 series_id=series.series_id,
                 month=str(month),
                 revision=revision,
-                version=0,
+                version=self._versions[agreement.name],
                 figures={"uid": event.uid, "attributes": told},
                 closed_unix_nano=event.time_unix_nano,
             )

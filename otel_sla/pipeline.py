@@ -5,7 +5,6 @@ Nothing is decided here but the order: the ledger is open before a port is, the 
 
 import asyncio
 import logging
-import signal
 import time
 
 from otel_sla.accountant import Accountant
@@ -31,6 +30,7 @@ from otel_sla.sla.classify import Classifier
 from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import SeriesTable
 from otel_sla.threads import LedgerThread, Writer
+from otel_sla.versions import record_versions
 from otel_sla.warming import warm_up
 
 _log = logging.getLogger(__name__)
@@ -193,7 +193,8 @@ class Pipeline:
         ring.load(reader.counts(newest - _RING_MINUTES + 1, newest + 1), start_minute=newest - _RING_MINUTES + 1)
         self.metrics.register("sla.ledger.series", lambda: len(table))
         await warm_up(classifier)
-        self._closer = Closer(await self._judge.call(lambda judge_reader: judge_reader), agreements)
+        judge_reader = await self._judge.call(lambda connection: connection)
+        self._closer = Closer(judge_reader, agreements, await self._record_versions(marks.told_before))
         self.accountant = Accountant(
             classifier=classifier,
             table=table,
@@ -204,6 +205,20 @@ class Pipeline:
             window=self._clockwork.window,
             metrics=self.metrics,
         )
+
+    async def _record_versions(self, told_before: int | None) -> dict[str, int]:
+        """Keep the agreements' terms, so that what they judged can be explained later; gives name -> version."""
+        since_minute = told_before or self._clockwork.progress().judged_before
+        agreements = self._config.agreements
+        recorded = await self._writer.call(lambda ledger: record_versions(ledger, agreements, since_minute))
+        for name in recorded.changed:
+            _log.warning(
+                "agreement %s: changed terms (version %d) hold from now on; what was told is not told again",
+                name,
+                recorded.versions[name],
+                extra={"action": "agreement_changed"},
+            )
+        return recorded.versions
 
     async def _start_exporters(self) -> None:
         instance_id = await self._writer.call(lambda ledger: ledger.instance_id)
@@ -262,30 +277,3 @@ def make_sender(settings: ExporterSettings, instance_id: str) -> DebugSender | O
     if isinstance(settings, DebugSettings):
         return DebugSender(settings.name)
     return OtlpSender(settings, instance_id)
-
-
-def run_until_stopped(config: Config) -> None:
-    """Serve until SIGTERM or Ctrl-C; then finish and return.
-
-    Raises:
-        OtelSlaError: It cannot start, or cannot go on.
-    """
-    asyncio.run(_run(config))
-
-
-async def _run(config: Config) -> None:
-    loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    pipeline = Pipeline(config)
-    await pipeline.start()
-    stopping, failing = asyncio.create_task(stopped.wait()), asyncio.create_task(pipeline.failed())
-    await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
-    failure = failing.result() if failing.done() else None
-    stopping.cancel()
-    failing.cancel()
-    await pipeline.stop()
-    failure = failure or pipeline.failure
-    if failure is not None:
-        raise failure

@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from otel_sla.errors import LedgerCorrupt
+from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Json
 from otel_sla.sla.agreement import (
@@ -32,6 +33,32 @@ from otel_sla.sla.months import Month
 SCHEMA = "otel-sla.terms/v1"
 
 _Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The versions of the terms as they are now, by the agreement's name."""
+
+    versions: dict[str, int]
+    changed: tuple[str, ...]  # Those whose terms the ledger had otherwise.
+
+
+def record_versions(ledger: Ledger, agreements: Sequence[Agreement], since_minute: int) -> Recorded:
+    """Keep the terms of each agreement in the ledger, if they differ from the last ones.
+
+    Args:
+        ledger: The pipeline's.
+        agreements: As configured.
+        since_minute: Epoch minute from which new terms hold.
+    """
+    versions: dict[str, int] = {}
+    changed: list[str] = []
+    for agreement in agreements:
+        last = max((version.version for version in ledger.agreement_versions(agreement.name)), default=0)
+        versions[agreement.name] = ledger.record_agreement(agreement.name, terms_of(agreement), since_minute)
+        if last not in (0, versions[agreement.name]):
+            changed.append(agreement.name)
+    return Recorded(versions, tuple(changed))
 
 
 def terms_of(agreement: Agreement) -> Json:

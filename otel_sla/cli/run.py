@@ -10,7 +10,7 @@ def run(config: ConfigOption = None) -> None:
     settings = load(config)
     # A wrong configuration is told before the seconds that this import takes.
     from otel_sla.logs import set_up_logs
-    from otel_sla.pipeline import run_until_stopped
+    from otel_sla.serving import run_until_stopped
 
     set_up_logs(settings.logs, sys.stderr)
     run_until_stopped(settings)

@@ -19,6 +19,7 @@ from otel_sla.ledger.records import Commit
 from otel_sla.pipeline import Pipeline
 from otel_sla.sla.counts import CountRows
 from otel_sla.sla.uptime import MinuteFigures
+from otel_sla.versions import agreement_of
 
 MINUTE = 60 * 10**9
 START = 1_795_000_020 * 10**9 // MINUTE * MINUTE  # Some minute of 2026-11.
@@ -171,6 +172,25 @@ def test_a_judge_that_fails_does_not_keep_the_rest_from_stopping(tmp_path: Path)
 
     run(scenario)
     Ledger.open(config.ledger.url).close()
+
+
+def test_changed_terms_are_a_version_of_their_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Started again with another limit: the ledger keeps both terms, and the log says that they changed."""
+    config, clock = make_config(tmp_path), Clock(START)
+    agreement = config.agreements[0]
+    stricter = replace(agreement, downtime=replace(agreement.downtime, valid_requests_min=3))
+
+    async def scenario() -> None:
+        for agreements in ((agreement,), (agreement,), (stricter,)):
+            async with running(replace(config, agreements=agreements), clock):
+                pass
+
+    run(scenario)
+    with closing(LedgerReader.open(config.ledger.url)) as reader:
+        versions = reader.agreement_versions(agreement.name)
+    assert [agreement_of(version.terms) for version in versions] == [agreement, stricter]
+    told = [record.getMessage() for record in caplog.records if "changed terms" in record.getMessage()]
+    assert len(told) == 1
 
 
 def test_a_clean_stop_leaves_everything_in_one_file(tmp_path: Path) -> None:

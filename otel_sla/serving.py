@@ -1,0 +1,34 @@
+"""A pipeline that serves until it is told to stop, or cannot go on."""
+
+import asyncio
+import signal
+
+from otel_sla.config import Config
+from otel_sla.pipeline import Pipeline
+
+
+def run_until_stopped(config: Config) -> None:
+    """Serve until SIGTERM or Ctrl-C; then finish and return.
+
+    Raises:
+        OtelSlaError: It cannot start, or cannot go on.
+    """
+    asyncio.run(_run(config))
+
+
+async def _run(config: Config) -> None:
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    pipeline = Pipeline(config)
+    await pipeline.start()
+    stopping, failing = asyncio.create_task(stopped.wait()), asyncio.create_task(pipeline.failed())
+    await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
+    failure = failing.result() if failing.done() else None
+    stopping.cancel()
+    failing.cancel()
+    await pipeline.stop()
+    failure = failure or pipeline.failure
+    if failure is not None:
+        raise failure
