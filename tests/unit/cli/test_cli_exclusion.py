@@ -187,7 +187,10 @@ def test_a_time_to_come_changes_no_figure_yet(config: Path) -> None:
         ({"start": "yesterday"}, "must be a time such as 2026-11-06T20:00:00Z"),
         ({"stop": "2025-10-10T20:00"}, "2025-10-10T20:00:00+02:00 is not after 2025-10-10T20:00:00+02:00"),
         ({"reason": "scheduled_maintenance"}, "is required for scheduled_maintenance"),
-        ({"group": "service.names=chat-1"}, "'service.names' is no attribute of group_by; did you mean 'service.name'?"),
+        (
+            {"group": "service.names=chat-1"},
+            "'service.names' is no attribute of group_by; did you mean 'service.name'?",
+        ),
         ({"group": "service.name=chat-3"}, "the ledger knows no series 'service.name=chat-3'; did you mean"),
         ({"group": "chat-1"}, "'chat-1' must be written key=value"),
         ({"note": " "}, "must say something"),
