@@ -19,6 +19,7 @@ from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.replay.counting import Counting, CountingTerms
 from otel_sla.replay.replaying import Replay, ReplayOptions
 from otel_sla.sla.agreement import Agreement
+from otel_sla.sla.classify import AcceptWindow
 
 SEALED_MINUTE = START_UNIX_NANO // 60_000_000_000 + 60  # An hour after the builders' start.
 NEVER_UNIX_NANO = (1 << 64) - 1
@@ -128,8 +129,7 @@ def make_counting(
         CountingTerms(
             agreements=agreements,
             series_max=10_000,
-            sealed_before_minute=sealed_before_minute,
-            future_after_unix_nano=future,
+            window=lambda: AcceptWindow(sealed_before_minute, future),
         ),
     )
 

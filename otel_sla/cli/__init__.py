@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from otel_sla import __version__
 from otel_sla.cli import exclusion, ledger, outbox
 from otel_sla.cli.demo import demo
+from otel_sla.cli.replay import replay
 from otel_sla.cli.report import report
 from otel_sla.cli.run import run
 from otel_sla.cli.validate import validate
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(validate)
 app.command()(report)
+app.command()(replay)
 app.command()(demo)
 for commands in (exclusion.commands, ledger.commands, outbox.commands):
     app.add_typer(commands)

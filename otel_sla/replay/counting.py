@@ -2,8 +2,8 @@
 ring, commit (`accountant.py` has the same way, with senders that wait at its end).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xxhash
@@ -33,8 +33,9 @@ class CountingTerms:
 
     agreements: Sequence[Agreement]
     series_max: int  # Per agreement.
-    sealed_before_minute: int  # Epoch minute. Fingerprints of what is older are not kept: no sender may repeat it.
-    future_after_unix_nano: int  # ns since the Unix epoch. What ends later has a wrong clock.
+    # What ends later has a wrong clock. What is of a sealed minute counts, but the ledger forgets its fingerprint, so
+    # that is not given to it.
+    window: Callable[[], AcceptWindow]
 
 
 class Counting:
@@ -54,8 +55,8 @@ class Counting:
         self._table = SeriesTable(terms.agreements, series_max=terms.series_max, known=ledger.series())
         self._classifier = Classifier(terms.agreements, self._table)
         self._ring = MinuteRing(minutes_kept=_RING_MINUTES)
-        self._window = AcceptWindow(sealed_before_minute=0, future_after_unix_nano=terms.future_after_unix_nano)
         self._seen = SeenMessages(ledger)
+        self._sealed_before_minute = terms.window().sealed_before_minute
         self._fingerprints: list[tuple[int, bytes]] = []
 
     @property
@@ -78,8 +79,10 @@ class Counting:
         columns = decode_request(body, self._classifier.watch)
         if not is_traces and ((columns.end_time_unix_nano == 0) & (columns.kind == 0)).any():
             raise OtherSignal
+        window = self._terms.window()
+        self._sealed_before_minute = window.sealed_before_minute
         is_fresh = self._find_fresh(columns, body)
-        requests = self._classifier.classify(columns, self._window, is_fresh)
+        requests = self._classifier.classify(columns, replace(window, sealed_before_minute=0), is_fresh)
         self._ring.add(requests)
         self._record(columns, requests, is_fresh)
 
@@ -122,7 +125,7 @@ class Counting:
         for index, fingerprint in self._each_fingerprint(columns, body):
             if not self._seen.is_new(*fingerprint):
                 is_fresh[index] = False
-            elif fingerprint[0] >= self._terms.sealed_before_minute:
+            elif fingerprint[0] >= self._sealed_before_minute:
                 self._fingerprints.append(fingerprint)
         return is_fresh
 
@@ -142,7 +145,7 @@ class Counting:
             agreement = self._table[series_id].agreement
             for outcome in Outcome:
                 self.pending.requests[agreement, outcome] += int(counts_of_series[series_id, outcome])
-        is_sealed = rows.epoch_minute < self._terms.sealed_before_minute
+        is_sealed = rows.epoch_minute < self._sealed_before_minute
         self.pending.sealed_requests += int(rows.counts[is_sealed].sum())
         for minute in np.unique(rows.epoch_minute).tolist():
             first, last = self.days.get(minute // _MINUTES_PER_DAY, (minute, minute))

@@ -1,0 +1,154 @@
+"""`otel-sla replay`."""
+
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from enum import Enum
+from io import BufferedIOBase, BufferedReader
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from otel_sla.cli.options import ConfigOption, load, parse_month
+from otel_sla.cli.replay_display import open_display, totals_lines
+from otel_sla.errors import ReplayError
+
+if TYPE_CHECKING:
+    from otel_sla.config import Config
+    from otel_sla.ledger.ledger import Ledger
+    from otel_sla.replay.counting import Counting
+    from otel_sla.replay.replaying import ReplayOptions
+    from otel_sla.sla.months import Month
+
+_EXIT_FAILED = 1
+
+
+class RecordFormat(Enum):
+    """How records follow each other; compression is always seen from the content."""
+
+    AUTO = "auto"
+    JSON = "json"
+    PROTO = "proto"
+
+
+class ErrorPolicy(Enum):
+    """What a broken record or file does."""
+
+    STOP = "stop"
+    SKIP = "skip"
+
+
+class DryReportFormat(Enum):
+    """How the report of a dry run is written."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+def replay(
+    *,
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Written by the Collector's file exporter; .gz and .zst too; - is standard input.",
+        ),
+    ],
+    config: ConfigOption = None,
+    record_format: Annotated[
+        RecordFormat, typer.Option("--format", help="JSON lines, or protobuf behind lengths.")
+    ] = RecordFormat.AUTO,
+    on_error: Annotated[
+        ErrorPolicy, typer.Option(help="End at a broken record, or tell it and count the rest.")
+    ] = ErrorPolicy.STOP,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Leave the ledger alone: print what the report would be.")
+    ] = False,
+    month: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM", help="Of the dry run: which month; all that are found by default.")
+    ] = None,
+    report_format: Annotated[
+        DryReportFormat, typer.Option(help="Of the dry run: how the report is written.")
+    ] = DryReportFormat.TABLE,
+) -> None:
+    """Count recorded spans of any age into the ledger, each once; the same file again counts what is new in it."""
+    if not dry_run and month is not None:
+        raise typer.BadParameter("is for --dry-run", param_hint="--month")
+    for path in files:
+        if not _is_standard_input(path) and (path.is_dir() or not path.exists()):
+            said = "is a directory" if path.is_dir() else "does not exist"
+            raise typer.BadParameter(f"{path} {said}", param_hint="FILE")
+    wanted = None if month is None else parse_month(month, datetime.now(UTC))
+    settings = load(config)
+    # A wrong configuration is told before the seconds that these imports take.
+    from otel_sla.ledger.ledger import Ledger
+    from otel_sla.replay.records import Format
+    from otel_sla.replay.replaying import OnError, ReplayOptions
+    from otel_sla.replay.session import private_ledger
+
+    options = ReplayOptions(format=Format(record_format.value), on_error=OnError(on_error.value))
+    if not dry_run:
+        with closing(Ledger.open(settings.ledger.url)) as ledger:
+            _count(ledger, settings, files, options, is_report_next=False)
+        return
+    with private_ledger() as ledger:
+        counting = _count(ledger, settings, files, options, is_report_next=True)
+        _print_reports(ledger, settings, wanted, counting, report_format)
+
+
+def _count(
+    ledger: "Ledger", settings: "Config", files: Sequence[Path], options: "ReplayOptions", *, is_report_next: bool
+) -> "Counting":
+    """Count all files; the totals are told however it ends."""
+    from otel_sla.replay.replaying import Replay
+    from otel_sla.replay.session import start_counting
+
+    counting = start_counting(ledger, settings, time.time_ns)
+    started_s = time.monotonic()
+    try:
+        with open_display(sum(path.stat().st_size for path in files if not _is_standard_input(path))) as display:
+            replay = Replay(counting, options, tell=display.tell, show=display.show)
+            for path in files:
+                display.begin_file()
+                if _is_standard_input(path):
+                    replay.count("standard input", cast("BufferedIOBase", typer.get_binary_stream("stdin")))
+                else:
+                    with _opened(path) as file:
+                        replay.count(str(path), file)
+    except KeyboardInterrupt:
+        typer.echo("otel-sla: interrupted; the same command goes on from where it stopped", err=True)
+        raise typer.Exit(_EXIT_FAILED) from None
+    finally:
+        for line in totals_lines(counting.totals, time.monotonic() - started_s):
+            typer.echo(line, err=is_report_next)
+    return counting
+
+
+def _print_reports(
+    ledger: "Ledger", settings: "Config", month: "Month | None", counting: "Counting", report_format: DryReportFormat
+) -> None:
+    from otel_sla.replay.session import each_report
+    from otel_sla.report.json import render_json
+    from otel_sla.report.table import WIDTH_MIN, render_table
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH_MIN
+    stream = typer.get_binary_stream("stdout")
+    for document in each_report(ledger, settings, month, counting.days):
+        is_json = report_format is DryReportFormat.JSON
+        stream.write((render_json(document) if is_json else render_table(document, width)).encode())
+    stream.flush()
+
+
+def _is_standard_input(path: Path) -> bool:
+    return str(path) == "-"
+
+
+def _opened(path: Path) -> BufferedReader:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise ReplayError(f"{path} cannot be read: {error.strerror}") from error

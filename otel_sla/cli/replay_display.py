@@ -1,0 +1,156 @@
+"""What `otel-sla replay` shows: a bar on a terminal, now and then a line elsewhere, and totals at the end."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Protocol
+
+import typer
+
+if TYPE_CHECKING:
+    from otel_sla.replay.replaying import Progress
+    from otel_sla.replay.totals import Totals
+
+# Thousands of broken lines say no more than some; all are counted.
+_TOLD_MAX = 20
+_REFRESH_S = 0.1
+_LINE_S = 10.0
+
+
+class _Screen(Protocol):
+    """Where a display shows itself."""
+
+    every_s: float  # No more often than that.
+
+    def print(self, line: str) -> None: ...
+
+    def move(self, name: str, size_bytes: int, spans: int) -> None: ...
+
+
+class Display:
+    """Shows how far a replay is, over all its files.
+
+    Args:
+        screen: Where.
+    """
+
+    def __init__(self, screen: "_Screen") -> None:
+        self._screen = screen
+        self._shown_s = time.monotonic()
+        self._told_count = 0
+        self._size_bytes_before = 0  # Of the files before this one.
+        self._size_bytes = 0  # Of this one, so far.
+
+    def begin_file(self) -> None:
+        """Go on to the next file."""
+        self._size_bytes_before += self._size_bytes
+        self._size_bytes = 0
+
+    def show(self, progress: "Progress") -> None:
+        """Take the progress within a file; shown when the last look is old enough."""
+        self._size_bytes = progress.size_bytes_read
+        now_s = time.monotonic()
+        if now_s - self._shown_s >= self._screen.every_s:
+            self._shown_s = now_s
+            self._screen.move(progress.name, self._size_bytes_before + self._size_bytes, progress.spans)
+
+    def tell(self, line: str) -> None:
+        """Show what was left out."""
+        self._told_count += 1
+        if self._told_count <= _TOLD_MAX:
+            self._screen.print(f"otel-sla: warning: {line}")
+        elif self._told_count == _TOLD_MAX + 1:
+            self._screen.print("otel-sla: warning: there are more; the totals count them")
+
+
+class _Lines:
+    every_s = _LINE_S
+
+    def __init__(self, size_bytes: int) -> None:
+        self._size_bytes = size_bytes
+
+    def print(self, line: str) -> None:
+        typer.echo(line, err=True)
+
+    def move(self, name: str, size_bytes: int, spans: int) -> None:
+        share = f", {size_bytes * 100 // self._size_bytes} % of all files" if self._size_bytes else ""
+        typer.echo(f"otel-sla: {name}: {spans} spans{share}", err=True)
+
+
+class _Bar:
+    every_s = _REFRESH_S
+
+    def __init__(self, size_bytes: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TextColumn("{task.fields[spans]} spans"),
+            TimeRemainingColumn(),
+            console=Console(file=sys.stderr),
+            auto_refresh=False,  # A thread of its own would take its share of the one core.
+            transient=True,
+        )
+        self._task = self.progress.add_task("", total=size_bytes or None, spans="0")
+
+    def print(self, line: str) -> None:
+        self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def move(self, name: str, size_bytes: int, spans: int) -> None:
+        self.progress.update(self._task, description=name, completed=size_bytes, spans=f"{spans:,}")
+        self.progress.refresh()
+
+
+def open_display(size_bytes: int) -> AbstractContextManager[Display]:
+    """Give a display on standard error: a bar if that is a terminal, lines if not.
+
+    Args:
+        size_bytes: Of all files as they are stored; 0 if nobody knows.
+    """
+    if not sys.stderr.isatty():
+        return nullcontext(Display(_Lines(size_bytes)))
+    return _displayed(_Bar(size_bytes))
+
+
+@contextmanager
+def _displayed(bar: _Bar) -> Iterator[Display]:
+    with bar.progress:
+        yield Display(bar)
+
+
+def totals_lines(totals: "Totals", duration_s: float) -> Iterator[str]:
+    """Say what was counted and what was left out.
+
+    Args:
+        totals: Of all files.
+        duration_s: It took so long.
+    """
+    from otel_sla.sla.agreement import Outcome
+
+    rate = round(totals.spans / max(duration_s, 1e-9))
+    yield f"counted {totals.spans} spans of {totals.records} records in {duration_s:.1f} s, {rate} spans/s"
+    for agreement in sorted({agreement for agreement, _ in totals.requests}):
+        counts = ", ".join(f"{totals.requests[agreement, each]} {each.name.lower()}" for each in Outcome)
+        yield f"  {agreement}: {counts}"
+    for count, meaning in (
+        (totals.earlier_records, "records were counted by an earlier replay"),
+        (totals.duplicate_spans, "spans were counted before: their sender repeated them"),
+        (totals.future_spans, "spans rejected: they end further ahead of the clock than processor.future_spans_max"),
+        (totals.malformed_spans, "spans rejected: they have no end time"),
+        (totals.overflow_requests, "requests went to an overflow series (processor.series_max)"),
+        (totals.other_signal_records, "records skipped: metrics, logs or profiles"),
+        (totals.broken_records, "records skipped: broken"),
+        (totals.skipped_files, "files skipped, or the rest of them"),
+        (totals.incomplete_size_bytes, "bytes at the end of files are no whole record yet"),
+    ):
+        if count:
+            yield f"  {count} {meaning}"
+    if totals.sealed_requests:
+        yield (
+            f"  {totals.sealed_requests} requests are of sealed minutes, whose fingerprints are forgotten: any that"
+            " otel-sla run had counted are counted twice now"
+        )

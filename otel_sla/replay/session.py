@@ -1,0 +1,79 @@
+"""Puts a replay together: into the configured ledger, or into a private one that is gone afterwards.
+
+A private ledger answers what an agreement would have said of recorded traffic: it is counted and judged by the same
+code, and nothing of it stays.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from otel_sla.clockwork import Clock, Clockwork
+from otel_sla.config import Config
+from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.reader import LedgerReadings
+from otel_sla.replay.counting import Counting, CountingTerms
+from otel_sla.report.document import Report
+from otel_sla.reporting import elapsed_stop_minute, load_report
+from otel_sla.sla.agreement import Agreement
+from otel_sla.sla.classify import AcceptWindow
+from otel_sla.sla.months import Month, month_of
+
+
+def start_counting(ledger: Ledger, config: Config, clock: Clock) -> Counting:
+    """Prepare to count into a ledger by a configuration.
+
+    Args:
+        ledger: Open for writing.
+        config: Its agreements and bounds.
+        clock: ns since the Unix epoch.
+    """
+    marks = ledger.watermarks()
+    clockwork = Clockwork(config.processor, clock, marks)
+
+    def window() -> AcceptWindow:
+        # By the ledger's mark, not the clock's: what no pipeline has sealed has its fingerprints still.
+        return replace(clockwork.window(), sealed_before_minute=marks.sealed_before or 0)
+
+    terms = CountingTerms(agreements=config.agreements, series_max=config.processor.series_max, window=window)
+    return Counting(ledger, terms)
+
+
+@contextmanager
+def private_ledger() -> Iterator[Ledger]:
+    """Give a new ledger that is gone afterwards.
+
+    Raises:
+        LedgerUnavailable: There is no room for it.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="otel-sla-") as folder,
+        closing(Ledger.open(f"sqlite:///{Path(folder).resolve()}/ledger.db")) as ledger,
+    ):
+        yield ledger
+
+
+def each_report(
+    ledger: LedgerReadings, config: Config, month: Month | None, days: Mapping[int, tuple[int, int]]
+) -> Iterator[Report]:
+    """Judge a month; without one, all that requests were counted in, one by one.
+
+    Args:
+        ledger: What was counted.
+        config: Its agreements are judged.
+        month: Local to each agreement's time zone.
+        days: `Counting.days`.
+    """
+    now = datetime.now(UTC)
+    elapsed_stop = elapsed_stop_minute(now, timedelta(seconds=config.processor.grace_s))
+    for each in [month] if month else months_found(config.agreements, days):
+        yield load_report(ledger, config.agreements, each, elapsed_stop, now)
+
+
+def months_found(agreements: tuple[Agreement, ...], days: Mapping[int, tuple[int, int]]) -> list[Month]:
+    """Give the months, local to any of the agreements, of the first and last minutes of days; oldest first."""
+    zones = {agreement.time_zone for agreement in agreements}
+    return sorted({month_of(minute, zone) for zone in zones for minutes in days.values() for minute in minutes})

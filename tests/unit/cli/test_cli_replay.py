@@ -1,0 +1,256 @@
+"""`otel-sla replay`: what it prints, where, and the exit code."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import zstandard
+from builders import MINUTE_NANOS, START_UNIX_NANO, realistic_request
+from replay_parts import counts_in, json_lines, make_metrics, prefixed, to_json
+from typer.testing import CliRunner, Result
+
+from otel_sla.cli import app
+from otel_sla.cli.replay_display import Display, totals_lines
+from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.reader import LedgerReader
+from otel_sla.ledger.records import Closing
+from otel_sla.replay.replaying import Progress
+from otel_sla.replay.totals import Totals
+
+BODIES = [realistic_request(40, seed, start_unix_nano=START_UNIX_NANO + seed * 5 * MINUTE_NANOS) for seed in range(10)]
+
+
+def invoke(*arguments: str | Path, stdin: bytes | None = None) -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(app, ["replay", *map(str, arguments)], input=stdin, prog_name="otel-sla")
+
+
+def write(path: Path, content: bytes) -> Path:
+    """Write a file and give its path."""
+    path.write_bytes(content)
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A configuration with a ledger of its own that is not there yet."""
+    return write(tmp_path / "otel-sla.yaml", b"ledger: {url: 'sqlite:///%s'}\n" % os.fsencode(tmp_path / "ledger.db"))
+
+
+def url_of(config: Path) -> str:
+    """The ledger of the configuration."""
+    return f"sqlite:///{config.parent / 'ledger.db'}"
+
+
+def test_files_are_counted_and_totals_told(config: Path, tmp_path: Path) -> None:
+    """Files of several formats are counted in one command; a second one counts nothing more."""
+    first = write(tmp_path / "a.json", json_lines(BODIES[:4]))
+    second = write(tmp_path / "b.zst", zstandard.compress(prefixed([make_metrics(), *BODIES[4:], BODIES[2]])))
+    result = invoke("--config", config, first, second)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("counted 440 spans of 11 records in ")
+    assert lines[1].startswith("  default: ")
+    assert lines[2:] == [
+        "  40 spans were counted before: their sender repeated them",
+        "  1 records skipped: metrics, logs or profiles",
+    ]
+    again = invoke("--config", config, second, first)
+    assert again.stdout.splitlines()[0].startswith("counted 0 spans of 0 records in ")
+    assert again.stdout.splitlines()[1:] == ["  12 records were counted by an earlier replay"]
+
+
+def test_standard_input_is_counted(config: Path) -> None:
+    """`-` is standard input, compressed or not."""
+    result = invoke("-c", config, "-", stdin=zstandard.compress(json_lines(BODIES)))
+    assert (result.exit_code, result.stdout.startswith("counted 400 spans of 10 records")) == (0, True)
+
+
+@pytest.mark.parametrize("report_format", ["table", "json"])
+def test_dry_run_says_what_the_real_run_would(config: Path, tmp_path: Path, report_format: str) -> None:
+    """A dry run prints the report that a real run and `report` give, and makes no ledger."""
+    file = write(tmp_path / "spans", prefixed(BODIES))
+    dry = invoke("-c", config, file, "--dry-run", "--report-format", report_format)
+    assert dry.exit_code == 0
+    assert dry.stderr.startswith("counted 400 spans of 10 records")
+    assert not (tmp_path / "ledger.db").exists()
+    assert invoke("-c", config, file).exit_code == 0
+    real = CliRunner().invoke(app, ["report", "-c", str(config), "--month", "2026-06", "--format", report_format])
+    assert real.exit_code == 0
+    assert _untimed(dry.stdout) == _untimed(real.stdout)
+
+
+def _untimed(report: str) -> str:
+    """A report without its time, version and validity, that only the ledger of a pipeline has."""
+    if not report.startswith("{"):
+        return "\n".join(line for line in report.splitlines() if not line.startswith("Month "))
+    document = json.loads(report)
+    del document["generated_at"]
+    return json.dumps(document)
+
+
+def test_dry_run_shows_each_month_that_it_finds(config: Path, tmp_path: Path) -> None:
+    """Without --month every month with requests is shown, oldest first; with it that one, found or not."""
+    later = realistic_request(40, 99, start_unix_nano=START_UNIX_NANO + 60 * 1440 * MINUTE_NANOS)
+    file = write(tmp_path / "spans", prefixed([later, *BODIES]))
+    found = [line for line in invoke("-c", config, file, "--dry-run").stdout.splitlines() if line.startswith("Month")]
+    assert [line[:13] for line in found] == ["Month 2026-06", "Month 2026-08"]
+    asked = invoke("-c", config, file, "--dry-run", "--month", "2026-07")
+    assert asked.stdout.startswith("Month 2026-07")
+
+
+def test_broken_line_is_named_and_fatal_or_skipped(config: Path, tmp_path: Path) -> None:
+    """A broken line ends the command with its file and number after what was counted; --on-error skip goes on."""
+    lines = [to_json(body) for body in BODIES]
+    file = write(tmp_path / "spans.json", b"\n".join([*lines[:3], b"{oops}", *lines[3:]]))
+    stopped = invoke("-c", config, file)
+    assert stopped.exit_code == 1
+    assert stopped.stdout.startswith("counted 120 spans of 3 records")
+    assert f"error: {file}, line 4: not an OTLP trace request in JSON" in stopped.stderr
+    assert "--on-error skip" in stopped.stderr
+    dry = invoke("-c", config, file, "--dry-run")
+    assert (dry.exit_code, dry.stdout) == (1, "")
+    skipped = invoke("-c", config, file, "--on-error", "skip")
+    assert skipped.exit_code == 0
+    assert f"warning: {file}, line 4: not an OTLP" in skipped.stderr
+    assert skipped.stdout.startswith("counted 280 spans of 7 records")
+    assert "  1 records skipped: broken" in skipped.stdout
+
+
+def test_ledger_in_use_is_told(config: Path, tmp_path: Path) -> None:
+    """While another process has the ledger nothing is counted, and what to do is said."""
+    file = write(tmp_path / "spans", prefixed(BODIES))
+    with closing(Ledger.open(url_of(config))):
+        result = invoke("-c", config, file)
+        assert invoke("-c", config, file, "--dry-run").exit_code == 0
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "is in use by process" in result.stderr
+    assert "hint: stop that process" in result.stderr
+
+
+def test_sealed_minutes_are_told(config: Path, tmp_path: Path) -> None:
+    """Requests of minutes that a pipeline has sealed are counted, and the totals warn that it may be twice."""
+    with closing(Ledger.open(url_of(config))) as ledger:
+        minute = START_UNIX_NANO // MINUTE_NANOS + 10_000
+        ledger.close_minutes(Closing(judged_before=minute, sealed_before=minute))
+    result = invoke("-c", config, write(tmp_path / "spans", prefixed(BODIES)))
+    assert "  400 requests are of sealed minutes" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["missing.json"], "missing.json does not exist"),
+        (["."], ". is a directory"),
+        (["-", "--month", "2026-06"], "--dry-run"),
+        (["-", "--dry-run", "--month", "June"], "YYYY-MM"),
+        (["-", "--on-error", "hope"], "'stop'"),
+        ([], "FILE"),
+    ],
+)
+def test_wrong_usage_is_told(arguments: list[str], said: str) -> None:
+    """Wrong arguments end with code 2 before anything is counted."""
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+class _Screen:
+    every_s = 0.0
+
+    def __init__(self) -> None:
+        self.shown: list[object] = []
+
+    def print(self, line: str) -> None:
+        self.shown.append(line)
+
+    def move(self, name: str, size_bytes: int, spans: int) -> None:
+        self.shown.append((name, size_bytes, spans))
+
+
+def test_progress_goes_over_all_files() -> None:
+    """Bytes add up over files, and after some broken records the others are only counted."""
+    screen = _Screen()
+    display = Display(screen)
+    for name in ("a", "b"):
+        display.begin_file()
+        for size in (10, 30):
+            display.show(Progress(name, size, size * 100))
+    assert screen.shown == [("a", 10, 1000), ("a", 30, 3000), ("b", 40, 1000), ("b", 60, 3000)]
+    screen.shown.clear()
+    for number in range(50):
+        display.tell(f"line {number}")
+    assert len(screen.shown) == 21
+    assert screen.shown[19:] == [
+        "otel-sla: warning: line 19",
+        "otel-sla: warning: there are more; the totals count them",
+    ]
+
+
+def test_everything_left_out_has_a_line() -> None:
+    """Each total that is not zero is told, none is that is."""
+    totals = Totals()
+    assert len(list(totals_lines(totals, 1.0))) == 1
+    names = [name for name in Totals.__slots__ if name not in {"records", "spans", "requests"}]
+    for number, name in enumerate(names, start=101):
+        setattr(totals, name, number)
+    lines = list(totals_lines(totals, 1.0))
+    assert [int(line.split()[0]) for line in lines[1:]] == sorted(
+        range(101, 101 + len(names)), key=[int(line.split()[0]) for line in lines[1:]].index
+    )
+
+
+def start(config: Path, *arguments: str, stderr: int) -> "subprocess.Popen[bytes]":
+    """Start the command as a process of its own that reads standard input."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "otel_sla", "replay", "-c", str(config), *arguments, "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+    )
+
+
+def test_terminal_gets_a_bar(config: Path) -> None:
+    """On a terminal progress is a bar, which is gone when the totals are printed."""
+    ours, theirs = pty.openpty()
+    with start(config, stderr=theirs) as process:
+        os.close(theirs)
+        stdout, _ = process.communicate(prefixed(BODIES))
+    shown = os.read(ours, 65536)
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"\x1b[" in shown
+    assert stdout.startswith(b"counted 400 spans")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_killed_replay_goes_on(config: Path, number: signal.Signals) -> None:
+    """A replay that is killed or interrupted in the middle goes on where it stopped; each span counts once."""
+    bodies = [realistic_request(512, seed) for seed in range(20)]
+    # Other ids make other messages of the same length; 480 of them are more than two commits.
+    content = prefixed(body.replace(b"chat.example.com", b"chat.%07d.com" % n) for n in range(25) for body in bodies)
+    process = start(config, stderr=subprocess.DEVNULL)
+    assert process.stdin is not None
+    # The pipe holds less than a commit: when all of this is taken, the first commit is done.
+    process.stdin.write(content[: 90 << 20])
+    process.stdin.flush()
+    process.send_signal(number)
+    stdout, _ = process.communicate()
+    with closing(LedgerReader.open(url_of(config))) as reader:
+        before = sum(counts[0] for minutes in counts_in(reader).values() for counts in minutes.values())
+    assert before > 0
+    if number == signal.SIGINT:
+        assert process.returncode == 1
+        assert stdout.startswith(b"counted ")
+    result = invoke("-c", config, "-", stdin=content)
+    assert result.exit_code == 0
+    assert "records were counted by an earlier replay" in result.stdout
+    with closing(LedgerReader.open(url_of(config))) as reader:
+        total = sum(sum(counts) for minutes in counts_in(reader).values() for counts in minutes.values())
+    assert total == 25 * 20 * 512
