@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from otel_sla.errors import DecodeError, RequestTooLarge
-from otel_sla.jit import buffer_of
+from otel_sla.jit import Buffer, buffer_of
 from otel_sla.spans.columns import SpanColumns, UInt8Array, WatchList
 from otel_sla.spans.scan import count_kernel, scan_kernel
 from otel_sla.spans.wire import REASONS
@@ -68,7 +68,8 @@ def decode_request(
     # 97 us instead of 149 us for 512 spans that are not in the cache, 84 us instead of 78 us for those that are.
     np.bitwise_or.reduce(view[::_CACHE_LINE_SIZE])
     counts = np.empty(2, dtype=np.int64)
-    count_kernel(buffer_of(view), len(view), counts)
+    buffer = buffer_of(view)
+    count_kernel(buffer, len(view), counts)
     n_resources, n_spans = counts.tolist()
     n_resource_keys, n_span_keys = len(watch.resource_keys), len(watch.span_keys)
     size = n_resources * (_RESOURCE_ROW_SIZE + _CELL_SIZE * n_resource_keys)
@@ -93,20 +94,27 @@ def decode_request(
         value_type=np.zeros((n_spans, n_span_keys), dtype=np.uint8),
         value_bits=np.zeros((n_spans, n_span_keys), dtype=np.uint64),
     )
-    result = _scan(columns, watch)
+    result = _scan(columns, watch, buffer)
     if result < 0:
         offset, reason = divmod(-result - 1, 8)
         raise DecodeError(REASONS[reason], offset)
     return columns
 
 
-def _scan(columns: SpanColumns, watch: WatchList) -> int:
-    resource_table, span_table = key_table(watch.resource_keys), key_table(watch.span_keys)
+@lru_cache(maxsize=64)
+def _key_buffers(watch: WatchList) -> tuple[Buffer, Buffer, UInt8Array, UInt8Array]:
+    """Give the tables as kernels read them, and the tables, which have to live as long."""
+    of_resource, of_span = key_table(watch.resource_keys), key_table(watch.span_keys)
+    return buffer_of(of_resource), buffer_of(of_span), of_resource, of_span
+
+
+def _scan(columns: SpanColumns, watch: WatchList, buffer: Buffer) -> int:
+    resource_buffer, span_buffer, *_ = _key_buffers(watch)
     result: int = scan_kernel(
-        buffer_of(columns.body),
+        buffer,
         len(columns.body),
-        buffer_of(resource_table),
-        buffer_of(span_table),
+        resource_buffer,
+        span_buffer,
         columns.resource_start,
         columns.resource_stop,
         columns.resource_value_type,
