@@ -26,6 +26,7 @@ from otel_sla.sla.series import Series
 from otel_sla.sla.story import Cause, tell
 from otel_sla.sla.telling import Subject
 from otel_sla.sla.uptime import is_in_month, month_figures
+from otel_sla.versions import Basis, find_basis
 
 
 class Closer:
@@ -83,6 +84,7 @@ class _Snapshot:
         self._exclusions = reader.exclusions()
         self._reopened: Mapping[int, list[Reopened]] = _by_series(reader.reopened())
         self._found = Findings()
+        self._months_closed: dict[tuple[str, Month], tuple[Basis, dict[int, list[ClosedMonth]]]] = {}
         # A ledger that was filled before it was ever judged is told from its first minute on.
         first = min(self._first_data.values(), default=progress.judged_before)
         told_before = self._marks.told_before
@@ -229,17 +231,17 @@ class _Snapshot:
                 self._close_month(series, terms, month)
 
     def _close_month(self, series: Series, terms: Terms, month: Month) -> None:
-        agreement = terms.agreement
+        # A month that is closed stays judged by the terms that closed it; its windows are those of today.
+        basis, closed_series = self._closed(terms.agreement, month)
+        agreement = basis.agreement
+        recorded = terms.windows[len(terms.agreement.exclusions.windows) :]
+        terms = Terms(agreement, (*agreement.exclusions.windows, *recorded))
         minutes = month_range(month, agreement.time_zone)
         judged = self._history.judged(series, terms, minutes, self._progress.judged_before)
         if not is_in_month(minutes, judged.counts, agreement.downtime.no_data):
             return
         figures = month_figures(minutes, judged.judged, judged.counts, agreement.target)
-        earlier = [
-            closed
-            for closed in self._reader.closed_months(agreement.name, str(month))
-            if closed.series_id == series.series_id
-        ]
+        earlier = closed_series.get(series.series_id, [])
         revision = len(earlier)
         supersedes = str(earlier[-1].figures["uid"]) if earlier else None
         event = tell_month_closed(Subject(series, agreement), month, figures, revision, supersedes)
@@ -253,11 +255,20 @@ class _Snapshot:
                 series_id=series.series_id,
                 month=str(month),
                 revision=revision,
-                version=self._versions[agreement.name],
+                version=basis.closed_version or self._versions[agreement.name],
                 figures={"uid": event.uid, "attributes": told},
                 closed_unix_nano=event.time_unix_nano,
             )
         )
+
+    def _closed(self, agreement: Agreement, month: Month) -> tuple[Basis, dict[int, list[ClosedMonth]]]:
+        """Give what a month is judged by, and its closings so far by series; read once for all series."""
+        if (agreement.name, month) not in self._months_closed:
+            closed: dict[int, list[ClosedMonth]] = defaultdict(list)
+            for one in self._reader.closed_months(agreement.name, str(month)):
+                closed[one.series_id].append(one)
+            self._months_closed[agreement.name, month] = (find_basis(self._reader, agreement, month), closed)
+        return self._months_closed[agreement.name, month]
 
 
 def _by_series(reopened: Sequence[Reopened]) -> dict[int, list[Reopened]]:
