@@ -2,7 +2,7 @@
 
 The file is written once and used again. Some hundred thousand spans are drawn; each further round of them has other
 resources, so that no two ResourceSpans are the same and every one is fingerprinted, looked up, counted and committed.
- CPU time of the process counts; the clock is shown beside it.
+CPU time of the process counts; the clock is shown beside it.
 
 Usage: python benchmarks/bench_replay.py [--spans 10000000] [--batch 512] [--write proto|json] [--compression zstd|none]
 """

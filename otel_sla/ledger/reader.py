@@ -93,12 +93,14 @@ class LedgerReadings:
         if self._failure is not None:
             raise self._failure
         try:
-            found = self._sqlite.execute(
-                "SELECT 1 FROM fingerprints WHERE newest_minute = ? AND fingerprint = ?", (newest_minute, fingerprint)
-            ).fetchone()
+            return rows.has_fingerprint(self._sqlite, newest_minute, fingerprint)
         except sqlite3.Error as error:
             raise translated(error, self.path, "read") from error
-        return found is not None
+
+    def fingerprint_minutes(self) -> tuple[int, int] | None:
+        """First and last newest minute of the fingerprints that are kept; None: there are none."""
+        with self._reading() as connection:
+            return rows.read_fingerprint_minutes(connection)
 
     def counts(self, start_minute: int, stop_minute: int, series_ids: Sequence[int] | None = None) -> CountRows:
         """Totals of the epoch minutes `[start_minute, stop_minute)`; None: of all series. By minute, then series."""

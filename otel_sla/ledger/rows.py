@@ -226,6 +226,22 @@ def add_fingerprints(connection: sqlite3.Connection, fingerprints: Sequence[tupl
         ) from error
 
 
+def has_fingerprint(connection: sqlite3.Connection, newest_minute: int, fingerprint: bytes) -> bool:
+    """Tell whether a fingerprint is kept."""
+    found = connection.execute(
+        "SELECT 1 FROM fingerprints WHERE newest_minute = ? AND fingerprint = ?", (newest_minute, fingerprint)
+    ).fetchone()
+    return found is not None
+
+
+def read_fingerprint_minutes(connection: sqlite3.Connection) -> tuple[int, int] | None:
+    """Give the first and the last newest minute of all fingerprints: a look at either end of the table."""
+    first, last = connection.execute(
+        "SELECT (SELECT min(newest_minute) FROM fingerprints), (SELECT max(newest_minute) FROM fingerprints)"
+    ).fetchone()
+    return None if first is None else (first, last)
+
+
 def move_position(connection: sqlite3.Connection, position: Position) -> None:
     """Move a source's place on, if it is where the caller believes."""
     if position.before is None:

@@ -3,6 +3,7 @@
 from otel_sla.ledger.reader import LedgerReadings
 
 REMEMBERED_MAX = 2_000_000
+_LAST_MINUTE = (1 << 63) - 1
 
 
 class SeenMessages:
@@ -25,16 +26,22 @@ class SeenMessages:
         self._generation_size_max = remembered_max // 2
         self._young: set[bytes] = set()
         self._old: set[bytes] = set()
+        # What the ledger had before: a look-up takes 15 us, a tenth of all for messages of 170 spans.
+        self._first_minute, self._last_minute = ledger.fingerprint_minutes() or (0, -1)
 
     def is_new(self, newest_minute: int, fingerprint: bytes) -> bool:
         """Tell whether a message was not seen before; from now on it is."""
         if fingerprint in self._young or fingerprint in self._old:
             return False
         self.remember(fingerprint)
+        if not self._first_minute <= newest_minute <= self._last_minute:
+            return True
         return not self._ledger.is_counted(newest_minute, fingerprint)
 
     def remember(self, fingerprint: bytes) -> None:
         """Take up a message that was counted before."""
         if len(self._young) >= self._generation_size_max:
+            if self._old:  # What is forgotten here may be in the ledger by now.
+                self._first_minute, self._last_minute = 0, _LAST_MINUTE
             self._old, self._young = self._young, set()
         self._young.add(fingerprint)

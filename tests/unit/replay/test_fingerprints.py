@@ -26,6 +26,17 @@ def test_messages_are_new_once(ledger: Ledger) -> None:
     ledger.close()
 
 
+def test_what_is_forgotten_is_looked_up(ledger: Ledger) -> None:
+    """A message that memory had to give up is still known if it was committed meanwhile, of whatever minute."""
+    seen = SeenMessages(ledger, remembered_max=4)
+    assert seen.is_new(99, fingerprint(2))
+    ledger.commit(make_commit([], [(99, 2)]))
+    for number in range(10, 20):
+        assert seen.is_new(7, fingerprint(number))
+    assert not seen.is_new(99, fingerprint(2))
+    ledger.close()
+
+
 def test_memory_is_bounded_and_keeps_the_latest(ledger: Ledger) -> None:
     """However many messages come, a repetition within half the bound is found, and no more than the bound is kept."""
     seen = SeenMessages(ledger, remembered_max=100)
