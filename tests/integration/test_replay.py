@@ -20,6 +20,7 @@ from builders import (
     make_span,
     realistic_request,
 )
+from pipeline_parts import Clock, events_of, make_config, run, running
 from replay_parts import (
     COMPRESSIONS,
     FORMATS,
@@ -41,6 +42,7 @@ from otel_sla.errors import ReplayError
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.records import Closing, Commit
 from otel_sla.replay.replaying import OnError, Replay, ReplayOptions
+from otel_sla.replay.session import start_counting
 from otel_sla.replay.totals import Totals
 from otel_sla.sla.agreement import Agreement, Outcome
 from otel_sla.sla.counts import NANOS_PER_MINUTE
@@ -281,6 +283,35 @@ def test_old_minutes_are_reopened(ledger: Ledger) -> None:
         assert list(reopened.counts_before) == before.get(reopened.epoch_minute, [0, 0, 0])
     assert len(ledger.reopened()) == 15
     assert counting.totals.sealed_requests == 11 * 30
+
+
+def test_replayed_spans_are_told_by_the_pipeline(tmp_path: Path) -> None:
+    """Failures that are replayed into minutes that were told of as up, sealed ones too, are told when the pipeline runs
+    again: first the revision, then all follows from it.
+    """
+    config, clock = make_config(tmp_path), Clock(START_UNIX_NANO + 1)
+    succeeded = make_request_of(*[make_span({"http.response.status_code": 200}) for _ in range(10)])
+    failed = make_request_of(*[make_span({"http.response.status_code": 500}, name=str(n)) for n in range(10)])
+
+    async def scenario() -> None:
+        async with running(config, clock) as (pipeline, send):
+            await send(succeeded)
+            clock.now += 30 * 3600 * 10**9
+            await pipeline.tick()
+        assert events_of(config) == []
+        with closing(Ledger.open(config.ledger.url)) as ledger:
+            counting = start_counting(ledger, config, clock)
+            Replay(counting, ReplayOptions()).count("spans", io.BytesIO(prefixed([failed])))
+            assert counting.totals.sealed_requests == 10
+        async with running(config, clock) as (pipeline, _):
+            await pipeline.tick()
+
+    run(scenario)
+    assert [event.name for event in events_of(config)] == [
+        "sla.verdict.revised",
+        "sla.downtime.started",
+        "sla.downtime.ended",
+    ]
 
 
 def test_spans_ahead_of_the_clock_are_rejected(ledger: Ledger) -> None:
