@@ -104,7 +104,7 @@ def test_second_pipeline_on_a_ledger_ends_with_1(tmp_path: Path) -> None:
 
 
 def test_ledger_lost_while_running_ends_with_1(tmp_path: Path) -> None:
-    """The file is taken away under a running pipeline: the next request is refused, and the pipeline ends."""
+    """The file is taken away under a running pipeline: what is sent is refused for now, and the pipeline ends."""
     (port,) = parts.free_ports(1)
     ledger, config = tmp_path / "ledger.db", tmp_path / "otel-sla.yaml"
     config.write_text(CONFIG.format(port=port, ledger=ledger))
@@ -116,7 +116,8 @@ def test_ledger_lost_while_running_ends_with_1(tmp_path: Path) -> None:
         body = builders.realistic_request(10, 1, start_unix_nano=time.time_ns())
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as refused:
             channel.unary_unary(EXPORT)(body, timeout=20)
-        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        # The pipeline may have found it out by itself and be closing: gRPC cancels what arrives just then.
+        assert refused.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
         assert process.wait() == 1
         assert not any("Traceback" in line for line in process.lines)
     finally:
