@@ -106,10 +106,14 @@ class GrpcServer:
             receipt = await self._receive(context)
         except Exception as error:  # noqa: BLE001 - every error has its answer, none ends the server.
             refusal = refusal_of(error)
-            self.answers[refusal.code.name] += 1
-            await context.abort(refusal.code, refusal.message, refusal.trailers())
-        self.answers["OK"] += 1
-        return encode_protobuf(receipt)
+        else:
+            self.answers["OK"] += 1
+            return encode_protobuf(receipt)
+        self.answers[refusal.code.name] += 1
+        # Out here, as `context` keeps what `abort` raises: within the `except` that would keep `error`, its traceback and
+        # with it the body, until the garbage collector happens to run.
+        await context.abort(refusal.code, refusal.message, refusal.trailers())
+        raise AssertionError("abort raises")
 
     async def _receive(self, context: grpc.aio.ServicerContext) -> Receipt:
         if self._auth is not None:

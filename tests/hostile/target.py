@@ -1,0 +1,134 @@
+"""A real `otel-sla run` under attack: what it takes of memory, what it has counted, whether it lives."""
+
+import re
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import builders
+import grpc
+import parts
+import yaml
+from pipeline_parts import EXPORT
+
+from otel_sla.ledger.reader import LedgerReader
+
+LIMIT_MIB = 64  # Of one request, and of all that are under way.
+
+
+class Target:
+    """The process, on ports of its own; with the smallest limits that OTLP recommends.
+
+    Args:
+        folder: For the ledger and the configuration.
+        grpc: More settings of the gRPC server.
+        http: More settings of the HTTP server.
+        processor: More settings of the processor.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        grpc: Mapping[str, Any] | None = None,
+        http: Mapping[str, Any] | None = None,
+        processor: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.ledger = folder / "ledger.db"
+        config = folder / "otel-sla.yaml"
+        protocols = {
+            "grpc": {"endpoint": "127.0.0.1:0", "max_recv_msg_size_mib": LIMIT_MIB, **(grpc or {})},
+            "http": {"endpoint": "127.0.0.1:0", "max_request_body_size_mib": LIMIT_MIB, **(http or {})},
+        }
+        settings = {
+            "receivers": {"otlp": {"protocols": protocols}},
+            "ledger": {"url": f"sqlite:///{self.ledger}"},
+            "processor": {"memory_limit_mib": LIMIT_MIB, **(processor or {})},
+        }
+        config.write_text(yaml.safe_dump(settings))
+        self._process = parts.LoggedProcess([sys.executable, "-m", "otel_sla", "run", "--config", str(config)])
+        self._good_sent = 0
+        self.grpc_port = 0
+        self.http_port = 0
+        self.idle_bytes = 0
+
+    def __enter__(self) -> Self:
+        self._process.start()
+        serving = self._process.wait_for("action=serving", timeout_s=120)
+        found = re.search(r"gRPC (\d+), HTTP (\d+)", serving)
+        assert found is not None, serving
+        self.grpc_port, self.http_port = int(found[1]), int(found[2])
+        for _ in range(20):  # What the first requests take stays: buffers, code, SQLite's cache.
+            self.send_good()
+        self.idle_bytes = self.rss_bytes()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._process.kill()
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    @property
+    def log(self) -> list[str]:
+        """The lines of its log."""
+        return list(self._process.lines)
+
+    def rss_bytes(self) -> int:
+        """Physical memory now."""
+        return self._status_bytes("VmRSS")
+
+    def peak_bytes(self) -> int:
+        """The most physical memory since `reset_peak`."""
+        return self._status_bytes("VmHWM")
+
+    def reset_peak(self) -> None:
+        """Begin a new peak: the kernel keeps it, so that none is too short to be seen."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def _status_bytes(self, key: str) -> int:
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        found = re.search(rf"^{key}:\s+(\d+) kB$", status, flags=re.MULTILINE)
+        assert found is not None, status
+        return int(found[1]) * 1024
+
+    def metric(self, name: str) -> float:
+        """A counter or gauge of its own telemetry."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/metrics", timeout=20) as answer:
+            text = answer.read().decode()
+        return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+
+    def counted(self) -> int:
+        """Every request that the ledger holds, of both outcomes and invalid ones."""
+        with closing(LedgerReader.open(f"sqlite:///{self.ledger}")) as reader:
+            return int(reader.counts(0, 1 << 40).counts.sum())
+
+    def send_good(self) -> None:
+        """A good request that no other is like is acknowledged, and counted."""
+        before = self.counted()
+        self._good_sent += 1
+        body = good_body(self._good_sent)
+        with grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}") as channel:
+            channel.unary_unary(EXPORT)(body, timeout=20)
+        assert self.counted() == before + GOOD_SPANS, "a good request is counted, once"
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        return self._process.stop()
+
+
+GOOD_SPANS = 10
+
+
+def good_body(seed: int) -> bytes:
+    """A request of `GOOD_SPANS` spans that end now."""
+    return builders.realistic_request(GOOD_SPANS, seed, start_unix_nano=time.time_ns(), duration_nano=1)
