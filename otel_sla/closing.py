@@ -7,30 +7,33 @@ So a crash at any point only means that the same difference is found again.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from otel_sla.clockwork import Progress
+from otel_sla.eras import AsTold, Eras, judged_alike
 from otel_sla.findings import Findings
-from otel_sla.history import History, JudgedSeries, Terms, counts_as_told, judge, series_of
+from otel_sla.history import History, JudgedSeries, Terms, counts_as_told, series_of
 from otel_sla.ledger.reader import LedgerReadings
-from otel_sla.ledger.records import ClosedMonth, Closing, ExclusionRecord, Reopened
+from otel_sla.ledger.records import Closing, ExclusionRecord, Reopened
+from otel_sla.month_closing import MonthCloser
 from otel_sla.sla.agreement import Agreement, NoData, Outcome
 from otel_sla.sla.counts import CountRows
-from otel_sla.sla.downtime import MinuteState, SeriesCounts
+from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.exclusions import covered_minutes
-from otel_sla.sla.month_story import MonthBefore, tell_breach, tell_month_closed
-from otel_sla.sla.months import MinuteRange, Month, month_of, month_range
+from otel_sla.sla.month_story import Promise, tell_breach
+from otel_sla.sla.months import MinuteRange, Month, month_of, month_range, months_between
 from otel_sla.sla.series import Series
 from otel_sla.sla.story import Cause, tell
 from otel_sla.sla.telling import Subject
-from otel_sla.sla.uptime import is_in_month, month_figures
-from otel_sla.versions import Basis, find_basis
+from otel_sla.versions import agreement_of
 
 
 class Closer:
     """Finds what to tell. Remembers only which series it need not look at; on one thread.
+
+    What changes the past is told first, each change by itself: other terms, then exclusions; then what is new.
 
     Args:
         reader: A reading connection of its own.
@@ -47,13 +50,15 @@ class Closer:
     def find(self, progress: Progress) -> Closing | None:
         """Look for what has to be told; None if nothing has happened.
 
-        An exclusion that was recorded or withdrawn is told of by itself, before anything newer.
-
         Raises:
             LedgerError: The ledger cannot be read.
         """
         with self._reader.snapshot():
             look = _Snapshot(self._reader, self._agreements, self._versions, progress)
+            changed = look.next_changed_terms()
+            if changed is not None:
+                self._open_runs = None
+                return look.terms_changed(*changed)
             change = look.next_exclusion_change()
             if change is not None:
                 self._open_runs = None
@@ -84,11 +89,35 @@ class _Snapshot:
         self._exclusions = reader.exclusions()
         self._reopened: Mapping[int, list[Reopened]] = _by_series(reader.reopened())
         self._found = Findings()
-        self._months_closed: dict[tuple[str, Month], tuple[Basis, dict[int, list[ClosedMonth]]]] = {}
+        self._months = MonthCloser(reader, self._history, versions, progress, self._marks.sealed_before, self._found)
         # A ledger that was filled before it was ever judged is told from its first minute on.
-        first = min(self._first_data.values(), default=progress.judged_before)
+        self._first_minute = first = min(self._first_data.values(), default=progress.judged_before)
         told_before = self._marks.told_before
         self._told_before = min(first, progress.judged_before) if told_before is None else told_before
+
+    def next_changed_terms(self) -> tuple[Agreement, Agreement] | None:
+        """Give the agreement whose open months were told by other terms than today's: as it was, and as it is."""
+        told = self._reader.told_versions()
+        for agreement in self._agreements:
+            version = told.get(agreement.name, self._versions[agreement.name])
+            if version != self._versions[agreement.name]:
+                terms = {known.version: known.terms for known in self._reader.agreement_versions(agreement.name)}
+                return agreement_of(terms[version]), agreement
+        return None
+
+    def terms_changed(self, was: Agreement, agreement: Agreement) -> Closing:
+        """Tell what other terms make of the open months' minutes that were told of."""
+        change = self._marks.exclusion_change
+        terms = (Terms.of(was, self._exclusions, change), Terms.of(agreement, self._exclusions, change))
+        old, new = (self._eras(one, change, self._first_minute) for one in terms)
+        start_minute = max(new.open_minute, self._first_minute)
+        if start_minute < self._told_before:
+            for series in series_of(agreement, self._all_series):
+                self._retell(series, old, new, start_minute, Cause.CONFIGURATION)
+            regrouped = set(series_of(was, self._all_series)) - set(series_of(agreement, self._all_series))
+            for series in sorted(regrouped, key=lambda series: series.series_id):
+                self._end(series, old)
+        return self._found.closing(told_versions=((agreement.name, self._versions[agreement.name]),))
 
     def next_exclusion_change(self) -> ExclusionRecord | None:
         """Give the exclusion whose recording or withdrawal is the next change that was not told of yet."""
@@ -105,13 +134,16 @@ class _Snapshot:
         for agreement in self._agreements:
             if agreement.name != record.agreement:
                 continue
-            old_terms, new_terms = (Terms.of(agreement, self._exclusions, change) for change in (number - 1, number))
             covered = covered_minutes(record.window)
             if covered.start_minute >= self._told_before:
                 continue
+            old, new = (
+                self._eras(Terms.of(agreement, self._exclusions, change), change, covered.start_minute)
+                for change in (number - 1, number)
+            )
             for series in series_of(agreement, self._all_series):
-                self._retell(series, old_terms, new_terms, covered.start_minute, cause)
-                self._close_again(series, new_terms, covered)
+                self._retell(series, old, new, covered.start_minute, cause)
+            self._months.close_again(new.current, self._all_series, covered)
         return self._found.closing(exclusion_change=number)
 
     def advanced(self, open_runs: set[int] | None) -> tuple[Closing | None, set[int] | None]:
@@ -125,15 +157,18 @@ class _Snapshot:
             return None, open_runs
         rows = self._reader.counts(self._told_before, self._progress.judged_before)
         still_down: set[int] = set()
+        reopened = (minute.epoch_minute for of_series in self._reopened.values() for minute in of_series)
+        oldest = min(reopened, default=self._told_before)
         for agreement in self._agreements:
             terms = Terms.of(agreement, self._exclusions, self._marks.exclusion_change)
+            eras = self._eras(terms, self._marks.exclusion_change, oldest)
             suspects = self._suspects(agreement, rows) | set(self._reopened)
             for series in series_of(agreement, self._all_series):
                 if open_runs is None or series.series_id in open_runs or series.series_id in suspects:
-                    judged = self._advance(series, terms)
+                    judged = self._advance(series, eras)
                     if len(judged.judged.unfiltered) and judged.judged.unfiltered[-1] == MinuteState.DOWN:
                         still_down.add(series.series_id)
-            self._close_months(agreement, terms)
+            self._months.close(terms, self._all_series, self._first_minute)
         self._settle_unjudged()
         closing = self._found.closing(
             told_before=self._progress.judged_before, sealed_before=self._progress.sealed_before
@@ -163,112 +198,77 @@ class _Snapshot:
                     held = self._reader.counts(minute.epoch_minute, minute.epoch_minute + 1, [series_id]).counts
                     self._found.settle(minute, held[0].tolist() if len(held) else [0, 0, 0])
 
-    def _advance(self, series: Series, terms: Terms) -> JudgedSeries:
+    def _advance(self, series: Series, eras: Eras) -> JudgedSeries:
         """Tell one series up to where time has come."""
         reopened = self._reopened.get(series.series_id, [])
         start_minute = min([self._told_before, *(minute.epoch_minute for minute in reopened)])
-        counts = self._counts(series, terms, start_minute, self._progress.judged_before)
-        new = judge(series, terms, counts)
-        old = judge(series, terms, counts_as_told(counts, reopened, self._told_before))
-        self._tell(series, terms, (old, new), Cause.LATE_SPANS)
-        rows = counts.counts
+        minutes = _minutes_to_judge(eras, start_minute, self._progress.judged_before)
+        sides = ((eras, self._as_told(reopened)), (eras, lambda held: held))
+        old, new = judged_alike(self._history, series, minutes, sides)
+        self._tell(series, (eras, eras), (old, new), Cause.LATE_SPANS)
+        rows = new.counts.counts
         for minute in reopened:
-            held = rows[minute.epoch_minute - counts.start_minute].tolist()
+            held = rows[minute.epoch_minute - new.counts.start_minute].tolist()
             self._found.settle(minute, held)
             if minute.epoch_minute < self._told_before:
                 self._found.retell(series.series_id, range(minute.epoch_minute, minute.epoch_minute + 1))
         return new
 
-    def _retell(self, series: Series, old_terms: Terms, new_terms: Terms, start_minute: int, cause: Cause) -> None:
+    def _retell(self, series: Series, old: Eras, new: Eras, start_minute: int, cause: Cause) -> None:
         """Tell one series again by other terms, by the counts that were told and no further than was told."""
         reopened = self._reopened.get(series.series_id, [])
         start_minute = min([start_minute, *(minute.epoch_minute for minute in reopened)])
-        counts = self._counts(series, new_terms, start_minute, self._told_before)
-        told = counts_as_told(counts, reopened, self._told_before)
-        worlds = judge(series, old_terms, told), judge(series, new_terms, told)
-        self._tell(series, new_terms, worlds, cause)
+        starts = (_minutes_to_judge(eras, start_minute, self._told_before).start_minute for eras in (old, new))
+        as_told = self._as_told(reopened)
+        minutes = MinuteRange(min(starts), self._told_before)
+        worlds = judged_alike(self._history, series, minutes, ((old, as_told), (new, as_told)))
+        self._tell(series, (old, new), (worlds[0], worlds[1]), cause)
 
-    def _counts(self, series: Series, terms: Terms, start_minute: int, stop_minute: int) -> SeriesCounts:
-        # Earlier by the minutes of a period: a run that grows to one makes so many told minutes down, and where nothing
-        # differs both worlds are the same, so a run that reaches further back does so in both. From the month's start,
-        # because a breach counts the month's minutes.
-        time_zone = terms.agreement.time_zone
-        first_minute = max(0, start_minute - terms.agreement.downtime.period_minutes_min)
-        month = month_range(month_of(first_minute, time_zone), time_zone)
-        return self._history.counts(series, terms.agreement, MinuteRange(max(0, month.start_minute - 1), stop_minute))
+    def _eras(self, terms: Terms, change: int, start_minute: int) -> Eras:
+        start_minute = _minutes_to_judge(Eras((), terms), start_minute, start_minute).start_minute
+        return self._months.eras(terms, self._exclusions, change, max(start_minute, self._first_minute))
 
-    def _tell(self, series: Series, terms: Terms, worlds: tuple[JudgedSeries, JudgedSeries], cause: Cause) -> None:
+    def _end(self, series: Series, eras: Eras) -> None:
+        """End what goes on in a series that nobody judges any more: what was told of it stands."""
+        minutes = _minutes_to_judge(eras, self._told_before, self._told_before)
+        as_told = self._as_told(self._reopened.get(series.series_id, []))
+        told = eras.judged(self._history, series, minutes, as_told)
+        self._tell(series, (eras, eras), (told, told.with_silence()), Cause.CONFIGURATION)
+
+    def _as_told(self, reopened: Sequence[Reopened]) -> AsTold:
+        return lambda held: counts_as_told(held, reopened, self._told_before)
+
+    def _tell(
+        self, series: Series, eras: tuple[Eras, Eras], worlds: tuple[JudgedSeries, JudgedSeries], cause: Cause
+    ) -> None:
         old, new = worlds[0].world, worlds[1].world
-        subject = Subject(series, terms.agreement)
+        agreement = eras[1].current.agreement
+        subject = Subject(series, agreement)
         before = self._found.revisions.get(series.series_id, self._revisions.get(series.series_id, 0))
         events, revision = tell(subject, old, new, cause, before)
         self._found.events.extend(events)
-        for month in _months(terms.agreement, old.judged.start_minute + 1, new.judged.stop_minute):
-            minutes = month_range(month, terms.agreement.time_zone)
-            events, revision = tell_breach(subject, old, new, MonthBefore(month, minutes), revision)
+        for month in months_between(old.judged.start_minute + 1, new.judged.stop_minute, agreement.time_zone):
+            was, promise = (_promise(one, month) for one in eras)
+            events, revision = tell_breach(subject, old, new, promise, revision, was_promised=was)
             self._found.events.extend(events)
         if revision != before:
             self._found.revisions[series.series_id] = revision
         self._found.retell_differences(series.series_id, old, new)
 
-    def _close_months(self, agreement: Agreement, terms: Terms) -> None:
-        """Tell the figures of the months whose last minute is sealed now."""
-        sealed_from = self._marks.sealed_before
-        if sealed_from is None:
-            sealed_from = min(self._first_data.values(), default=self._progress.sealed_before)
-        for month in _months(agreement, sealed_from, self._progress.sealed_before):
-            minutes = month_range(month, agreement.time_zone)
-            if sealed_from < minutes.stop_minute <= self._progress.sealed_before:
-                for series in series_of(agreement, self._all_series):
-                    self._close_month(series, terms, month)
 
-    def _close_again(self, series: Series, terms: Terms, covered: MinuteRange) -> None:
-        """Tell the figures again of months that are closed and that the minutes lie in."""
-        stop_minute = min(covered.stop_minute, self._marks.sealed_before or 0)
-        for month in _months(terms.agreement, covered.start_minute, stop_minute):
-            minutes = month_range(month, terms.agreement.time_zone)
-            if minutes.stop_minute <= (self._marks.sealed_before or 0):
-                self._close_month(series, terms, month)
+def _promise(eras: Eras, month: Month) -> Promise:
+    last_minute = month_range(month, eras.current.agreement.time_zone).stop_minute - 1
+    return Promise.of(eras.agreement_at(last_minute), month)
 
-    def _close_month(self, series: Series, terms: Terms, month: Month) -> None:
-        # A month that is closed stays judged by the terms that closed it; its windows are those of today.
-        basis, closed_series = self._closed(terms.agreement, month)
-        agreement = basis.agreement
-        recorded = terms.windows[len(terms.agreement.exclusions.windows) :]
-        terms = Terms(agreement, (*agreement.exclusions.windows, *recorded))
-        minutes = month_range(month, agreement.time_zone)
-        judged = self._history.judged(series, terms, minutes, self._progress.judged_before)
-        if not is_in_month(minutes, judged.counts, agreement.downtime.no_data):
-            return
-        figures = month_figures(minutes, judged.judged, judged.counts, agreement.target)
-        earlier = closed_series.get(series.series_id, [])
-        revision = len(earlier)
-        supersedes = str(earlier[-1].figures["uid"]) if earlier else None
-        event = tell_month_closed(Subject(series, agreement), month, figures, revision, supersedes)
-        told = {key: value for key, value in event.attributes.items() if not key.startswith("sla.revision.")}
-        if earlier and earlier[-1].figures["attributes"] == told:
-            return
-        self._found.events.append(event)
-        self._found.closed_months.append(
-            ClosedMonth(
-                agreement=agreement.name,
-                series_id=series.series_id,
-                month=str(month),
-                revision=revision,
-                version=basis.closed_version or self._versions[agreement.name],
-                figures={"uid": event.uid, "attributes": told},
-                closed_unix_nano=event.time_unix_nano,
-            )
-        )
 
-    def _closed(self, agreement: Agreement, month: Month) -> tuple[Basis, dict[int, list[ClosedMonth]]]:
-        """Give what a month is judged by, and its closings so far by series; read once for all series."""
-        if (agreement.name, month) not in self._months_closed:
-            closed: dict[int, list[ClosedMonth]] = defaultdict(list)
-            for one in self._reader.closed_months(agreement.name, str(month)):
-                closed[one.series_id].append(one)
-            self._months_closed[agreement.name, month] = (find_basis(self._reader, agreement, month), closed)
-        return self._months_closed[agreement.name, month]
+def _minutes_to_judge(eras: Eras, start_minute: int, stop_minute: int) -> MinuteRange:
+    # Earlier by the minutes of a period: a run that grows to one makes so many told minutes down, and where nothing
+    # differs both worlds are the same, so a run that reaches further back does so in both. From the month's start,
+    # because a breach counts the month's minutes.
+    agreement = eras.agreement_at(start_minute)
+    first_minute = max(0, start_minute - agreement.downtime.period_minutes_min)
+    month = month_range(month_of(first_minute, agreement.time_zone), agreement.time_zone)
+    return MinuteRange(max(0, month.start_minute - 1), stop_minute)
 
 
 def _by_series(reopened: Sequence[Reopened]) -> dict[int, list[Reopened]]:
@@ -276,15 +276,3 @@ def _by_series(reopened: Sequence[Reopened]) -> dict[int, list[Reopened]]:
     for minute in reopened:
         found[minute.series_id].append(minute)
     return found
-
-
-def _months(agreement: Agreement, start_minute: int, stop_minute: int) -> Iterator[Month]:
-    """Go through the months that `[start_minute, stop_minute)` touches."""
-    if start_minute >= stop_minute:
-        return
-    month = month_of(start_minute, agreement.time_zone)
-    last = month_of(stop_minute - 1, agreement.time_zone)
-    while month != last:
-        yield month
-        month = month.next
-    yield last

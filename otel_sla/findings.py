@@ -36,7 +36,12 @@ class Findings:
             self.retell(series_id, minutes)
 
     def closing(
-        self, *, told_before: int | None = None, sealed_before: int | None = None, exclusion_change: int | None = None
+        self,
+        *,
+        told_before: int | None = None,
+        sealed_before: int | None = None,
+        exclusion_change: int | None = None,
+        told_versions: tuple[tuple[str, int], ...] = (),
     ) -> Closing:
         """Give all of it, with how far the judge has come."""
         return Closing(
@@ -49,6 +54,7 @@ class Findings:
             revisions=tuple(self.revisions.items()),
             closed_months=tuple(self.closed_months),
             exclusion_change=exclusion_change,
+            told_versions=told_versions,
         )
 
 

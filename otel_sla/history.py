@@ -14,7 +14,7 @@ import numpy as np
 
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ExclusionRecord, Reopened
-from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData
+from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData, Outcome
 from otel_sla.sla.downtime import (
     JudgedMinutes,
     MinuteState,
@@ -44,6 +44,17 @@ class JudgedSeries:
     def world(self) -> World:
         """The same as the story tells it."""
         return World(self.judged, self.counts.counts)
+
+    def with_silence(self) -> "JudgedSeries":
+        """The same and one minute more, without data and not down, so that nothing goes on behind its end."""
+        counts, judged = self.counts, self.judged
+        rows = np.concatenate((counts.counts, np.zeros((1, len(Outcome)), dtype=np.int64)))
+        silent = np.array([MinuteState.NO_DATA], dtype=np.int8)
+        states = (np.concatenate((each, silent)) for each in (judged.raw, judged.adjusted, judged.unfiltered))
+        return JudgedSeries(
+            SeriesCounts(counts.start_minute, rows, counts.carried, counts.first_data_minute),
+            JudgedMinutes(judged.start_minute, *states),
+        )
 
 
 @dataclass(frozen=True, slots=True)

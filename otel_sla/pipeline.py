@@ -135,12 +135,12 @@ class Pipeline:
             if progress.judged_before > self._marked_before:
                 await self._close(Closing(judged_before=progress.judged_before, sealed_before=None))
                 self._marked_before = progress.judged_before
-            # Changes of exclusions first, each alone. Then once: what comes late meanwhile waits for the next tick.
+            # Changes of the past first, each alone. Then once: what comes late meanwhile waits for the next tick.
             while (closing := await self._judge.call(lambda _: self._closer.find(progress))) is not None:
                 await self._close(closing)
                 for delivery, _ in self._deliveries:
                     delivery.wake()
-                if closing.exclusion_change is None:
+                if closing.told_before is not None:
                     break
             await self._tidy(progress)
 
@@ -213,7 +213,7 @@ class Pipeline:
         recorded = await self._writer.call(lambda ledger: record_versions(ledger, agreements, since_minute))
         for name in recorded.changed:
             _log.warning(
-                "agreement %s: changed terms (version %d) hold from now on; what was told is not told again",
+                "agreement %s: changed terms (version %d): months that are not closed are judged by them, as a whole",
                 name,
                 recorded.versions[name],
                 extra={"action": "agreement_changed"},

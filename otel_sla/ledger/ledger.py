@@ -116,6 +116,7 @@ class Ledger(LedgerReadings):
                 "INSERT INTO retold (series_id, start_minute, stop_minute) VALUES (?, ?, ?)",
                 [(told.series_id, told.start_minute, told.stop_minute) for told in closing.retold],
             )
+            connection.executemany("UPDATE told_terms SET version = ?2 WHERE agreement = ?1", closing.told_versions)
             rows.add_events(connection, closing.events)
             rows.add_closed_months(connection, closing.closed_months)
             (judged_before,) = connection.execute("SELECT judged_before FROM ledger").fetchone()
@@ -150,6 +151,8 @@ class Ledger(LedgerReadings):
     def record_agreement(self, agreement: str, terms: Json, since_minute: int) -> int:
         """Give the version of these terms, a new one if they differ from the last recorded ones.
 
+        The first terms of an agreement are those that it is told by; later ones become so by a `Closing`.
+
         Args:
             agreement: Its name.
             terms: All that decides a verdict, as JSON values.
@@ -167,6 +170,10 @@ class Ledger(LedgerReadings):
                     "INSERT INTO agreement_versions (agreement, version, terms, since_minute) VALUES (?, ?, ?, ?)",
                     (agreement, version, text, since_minute),
                 )
+            connection.execute(
+                "INSERT INTO told_terms (agreement, version) VALUES (?, ?) ON CONFLICT (agreement) DO NOTHING",
+                (agreement, version),
+            )
         return int(version)
 
     def seal(self, sealed_before: int, *, pack_before: int | None = None, rows_max: int = PIECE_ROWS_MAX) -> bool:

@@ -1,6 +1,5 @@
 """What can be read from a ledger, by the pipeline and by any other process while the pipeline runs."""
 
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -206,13 +205,12 @@ class LedgerReadings:
     def agreement_versions(self, agreement: str) -> tuple[AgreementVersion, ...]:
         """The versions of an agreement's terms, oldest first."""
         with self._reading() as connection:
-            return tuple(
-                AgreementVersion(agreement, version, json.loads(terms), since_minute)
-                for version, terms, since_minute in connection.execute(
-                    "SELECT version, terms, since_minute FROM agreement_versions WHERE agreement = ? ORDER BY version",
-                    (agreement,),
-                )
-            )
+            return rows.read_agreement_versions(connection, agreement)
+
+    def told_versions(self) -> dict[str, int]:
+        """By which version of its terms each agreement's open months were told, by name."""
+        with self._reading() as connection:
+            return rows.read_told_versions(connection)
 
     def closed_months(self, agreement: str, month: str) -> tuple[ClosedMonth, ...]:
         """What a month (`YYYY-MM`) was closed with, by series and revision."""

@@ -76,6 +76,7 @@ class Closing:
     told_before: int | None = None  # Epoch minute: earlier ones are told of; None: unchanged.
     retold: tuple[Retold, ...] = ()
     revisions: tuple[tuple[int, int], ...] = ()  # (series_id, number of revisions) where it grew.
+    told_versions: tuple[tuple[str, int], ...] = ()  # (agreement, AgreementVersion) that is told by from now on.
 
 
 @dataclass(frozen=True, slots=True)

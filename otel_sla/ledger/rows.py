@@ -8,6 +8,7 @@ from datetime import datetime
 from otel_sla.errors import LedgerError
 from otel_sla.ledger.faults import with_hint
 from otel_sla.ledger.records import (
+    AgreementVersion,
     ClosedMonth,
     ExclusionRecord,
     Json,
@@ -123,6 +124,22 @@ def add_closed_months(connection: sqlite3.Connection, closed_months: Sequence[Cl
             for m in closed_months
         ],
     )
+
+
+def read_agreement_versions(connection: sqlite3.Connection, agreement: str) -> tuple[AgreementVersion, ...]:
+    """All versions of an agreement's terms, oldest first."""
+    return tuple(
+        AgreementVersion(agreement, version, json.loads(terms), since_minute)
+        for version, terms, since_minute in connection.execute(
+            "SELECT version, terms, since_minute FROM agreement_versions WHERE agreement = ? ORDER BY version",
+            (agreement,),
+        )
+    )
+
+
+def read_told_versions(connection: sqlite3.Connection) -> dict[str, int]:
+    """The versions that open months were told by, by the agreement's name."""
+    return dict(connection.execute("SELECT agreement, version FROM told_terms"))
 
 
 def read_closed_months(connection: sqlite3.Connection, agreement: str, month: str) -> tuple[ClosedMonth, ...]:

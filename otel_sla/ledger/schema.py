@@ -15,7 +15,7 @@ from otel_sla.errors import LedgerCorrupt, LedgerSchemaNewer
 from otel_sla.ledger.faults import RESTORE, with_hint
 
 APPLICATION_ID = 0x6F534C41  # "oSLA"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _V1 = """
 CREATE TABLE ledger (
@@ -143,10 +143,24 @@ CREATE TABLE closed_months (
 ) WITHOUT ROWID;
 """
 
-# Step n leads from version n to n + 1. A step that was released is never changed.
-LADDER = (_V1,)
+# By which terms the told minutes of open months were told.
+_V2 = """
+CREATE TABLE told_terms (
+    agreement TEXT PRIMARY KEY,
+    version INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO told_terms SELECT agreement, max(version) FROM agreement_versions GROUP BY agreement;
+"""
 
-TABLES = frozenset(statement.split()[2] for statement in _V1.split(";") if statement.strip().startswith("CREATE TABLE"))
+# Step n leads from version n to n + 1. A step that was released is never changed.
+LADDER = (_V1, _V2)
+
+TABLES = frozenset(
+    statement.split()[2]
+    for step in LADDER
+    for statement in step.split(";")
+    if statement.strip().startswith("CREATE TABLE")
+)
 
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:

@@ -1,12 +1,14 @@
 """What to tell about a month: that its promise is broken, and what it ended with."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
+from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.downtime import MinuteState, is_state
 from otel_sla.sla.events import Event, Severity
-from otel_sla.sla.months import MinuteRange, Month
+from otel_sla.sla.months import MinuteRange, Month, month_range
 from otel_sla.sla.story import Story, World
 from otel_sla.sla.telling import AttributeValue, Subject, make_event
 from otel_sla.sla.texts import minute_text, percent_text, ratio_text, term_percent_text, term_text
@@ -14,45 +16,58 @@ from otel_sla.sla.uptime import MonthFigures, downtime_minutes_allowed
 
 
 @dataclass(frozen=True, slots=True)
-class MonthBefore:
-    """A calendar month, and what of it lies before the worlds that are told of."""
+class Promise:
+    """What an agreement promises of a calendar month."""
 
     month: Month
     minutes: MinuteRange  # `months.month_range` of it.
-    down_before: int = 0  # Adjusted down minutes of the month before the worlds' start; the same for both.
+    target: Fraction  # Of the month's minutes, those that may not be down; 0 < target <= 1.
+
+    @classmethod
+    def of(cls, agreement: Agreement, month: Month) -> "Promise":
+        """Give what `agreement` promises of `month`."""
+        return cls(month, month_range(month, agreement.time_zone), agreement.target)
+
+    @property
+    def allowed(self) -> int:
+        """Minutes that may be down."""
+        return downtime_minutes_allowed(self.minutes.n_minutes, self.target)
 
 
-def tell_breach(subject: Subject, old: World, new: World, before: MonthBefore, revision: int) -> Story:
+def tell_breach(
+    subject: Subject, old: World, new: World, promise: Promise, revision: int, *, was_promised: Promise | None = None
+) -> Story:
     """Tell at which minute a month became impossible to meet, once, or that it is possible again.
 
     Args:
         subject: The series and its agreement.
         old: What was told last; without minutes if nothing was.
         new: What is to be told. Starts with `old` and stops with it or later.
-        before: The month. It has no judged minute before the worlds' start that `down_before` does not count.
+        promise: The month. It has no judged minute before the worlds' start.
         revision: As in `story.tell`.
+        was_promised: What `old` was told by, if that was something else.
     """
-    allowed = downtime_minutes_allowed(before.minutes.n_minutes, subject.agreement.target)
-    was, is_now = (_breaking_minute(world, before, allowed) for world in (old, new))
+    was = _breaking_minute(old, was_promised or promise)
+    is_now = _breaking_minute(new, promise)
     if was == is_now:
         return Story((), revision)
     is_revision = was is not None or (is_now is not None and is_now < old.judged.stop_minute)
     number = revision + is_revision
     attributes: dict[str, AttributeValue] = {
-        "sla.month.name": str(before.month),
-        "sla.month.target": term_text(subject.agreement.target),
-        "sla.month.minutes": before.minutes.n_minutes,
-        "sla.month.downtime_minutes_allowed": allowed,
+        "sla.month.name": str(promise.month),
+        "sla.month.target": term_text(promise.target),
+        "sla.month.minutes": promise.minutes.n_minutes,
+        "sla.month.downtime_minutes_allowed": promise.allowed,
         "sla.revision.number": number,
     }
-    target = term_percent_text(subject.agreement.target)
+    target = term_percent_text(promise.target)
     if is_now is None:
         assert was is not None, "they differ"
-        said = f"{before.month} can keep its {target} again"
+        said = f"{promise.month} can keep its {target} again"
         event = make_event(subject, "sla.target.breach_withdrawn", was + 1, Severity.WARN, said, attributes)
         return Story((event,), number)
     attributes["sla.month.breached_at"] = minute_text(is_now + 1)
-    said = f"{before.month} has more than {allowed} minutes of downtime, its {target} cannot be kept"
+    said = f"{promise.month} has more than {promise.allowed} minutes of downtime, its {target} cannot be kept"
     # Only moved: no new alarm, but nothing that was told is replaced in silence.
     severity = Severity.ERROR if was is None else Severity.INFO
     return Story((make_event(subject, "sla.target.breached", is_now + 1, severity, said, attributes),), number)
@@ -103,13 +118,10 @@ def tell_month_closed(
     return make_event(subject, "sla.month.closed", figures.minutes.stop_minute, severity, said, attributes)
 
 
-def _breaking_minute(world: World, before: MonthBefore, allowed: int) -> int | None:
+def _breaking_minute(world: World, promise: Promise) -> int | None:
     """Find the epoch minute that is one more down minute of the month than allowed."""
     judged = world.judged
-    start = max(0, before.minutes.start_minute - judged.start_minute)
-    stop = max(start, before.minutes.stop_minute - judged.start_minute)
+    start = max(0, promise.minutes.start_minute - judged.start_minute)
+    stop = max(start, promise.minutes.stop_minute - judged.start_minute)
     down = np.flatnonzero(is_state(judged.adjusted[start:stop], MinuteState.DOWN))
-    index = allowed - before.down_before
-    if index < 0 or index >= len(down):
-        return None
-    return judged.start_minute + start + int(down[index])
+    return judged.start_minute + start + int(down[promise.allowed]) if promise.allowed < len(down) else None

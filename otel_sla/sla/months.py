@@ -1,5 +1,6 @@
 """Calendar months in an agreement's time zone, as ranges of epoch minutes (clause 8)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -104,6 +105,17 @@ def month_of(epoch_minute: int, time_zone: str) -> Month:
     # A clock set back across the first midnight shows the old month's date once more.
     is_over = epoch_minute >= month_range(month, time_zone).stop_minute
     return month.next if is_over else month
+
+
+def months_between(start_minute: int, stop_minute: int, time_zone: str) -> Iterator[Month]:
+    """Go through the local months that the epoch minutes `[start_minute, stop_minute)` touch, in the order of time."""
+    if start_minute >= stop_minute:
+        return
+    month, last = month_of(start_minute, time_zone), month_of(stop_minute - 1, time_zone)
+    while month != last:
+        yield month
+        month = month.next
+    yield last
 
 
 def _first_day(month: Month) -> date:

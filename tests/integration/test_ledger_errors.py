@@ -20,6 +20,7 @@ from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.notebook import LedgerNotebook
 from otel_sla.ledger.reader import SQLITE_VERSION_SOUND, LedgerReader
 from otel_sla.ledger.records import Closing
+from otel_sla.ledger.schema import SCHEMA_VERSION
 
 NOBODY = 65534
 
@@ -173,7 +174,7 @@ def test_newer_schema(path: Path) -> None:
     make_ledger(path)
     with closing(sqlite3.connect(path)) as newer:
         newer.execute("PRAGMA user_version = 7")
-    assert_refused(path, LedgerSchemaNewer, str(path), "schema 7", "knows 1")
+    assert_refused(path, LedgerSchemaNewer, str(path), "schema 7", f"knows {SCHEMA_VERSION}")
 
 
 def test_missing_table(path: Path) -> None:

@@ -1,6 +1,8 @@
 """What the ledger promises to the pipeline, on real files."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from otel_sla.errors import LedgerError
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import ClosedMonth, Closing, Commit, Cursor, Position, Reopened, SetAside, Watermarks
+from otel_sla.ledger.schema import APPLICATION_ID, LADDER
 from otel_sla.sla.series import OVERFLOW_GROUP, Series
 
 DAY = 1440
@@ -346,3 +349,27 @@ def test_month_of_no_counts(ledger: Ledger, reader: LedgerReader) -> None:
     ledger.commit(make_commit([(100, 0, 1, 0, 0)], new_series=1))
     assert not reader.month_counts(0, 101, 44_640).any()
     assert [series_id for series_id, _ in reader.each_month_counts([], 0, 10)] == []
+
+
+def test_told_versions(ledger: Ledger, reader: LedgerReader) -> None:
+    """The first terms are those that minutes are told by; later ones become so when the judge says so."""
+    assert reader.told_versions() == {}
+    assert [ledger.record_agreement("chat", {"target": target}, 10) for target in ("0.9", "0.99")] == [1, 2]
+    assert reader.told_versions() == {"chat": 1}
+    ledger.close_minutes(Closing(judged_before=None, sealed_before=None, told_versions=(("chat", 2),)))
+    assert reader.told_versions() == {"chat": 2}
+
+
+def test_a_ledger_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    """What the older version wrote is there, and counts as told by the last terms that it knew."""
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        old.executescript(LADDER[0])
+        old.execute("INSERT INTO ledger (only, instance_id, fingerprint_seed) VALUES (1, 'i', x'0102030405060708')")
+        old.executemany("INSERT INTO agreement_versions VALUES ('chat', ?, '{}', 7)", [(1,), (2,)])
+        old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        old.execute("PRAGMA user_version = 1")
+    with closing(Ledger.open(f"sqlite:///{path}")) as ledger:
+        assert ledger.instance_id == "i"
+        assert ledger.told_versions() == {"chat": 2}
+        assert ledger.check() == ()

@@ -13,7 +13,7 @@ from sla_parts import MINUTE, make_agreement, make_counts, make_series
 from otel_sla.sla.agreement import DowntimeTerms, NoData
 from otel_sla.sla.downtime import MinuteState, SeriesCounts
 from otel_sla.sla.events import Event, Severity
-from otel_sla.sla.month_story import MonthBefore, tell_breach, tell_month_closed
+from otel_sla.sla.month_story import Promise, tell_breach, tell_month_closed
 from otel_sla.sla.months import MinuteRange, Month, month_range
 from otel_sla.sla.periods import list_periods
 from otel_sla.sla.story import Cause, World, tell
@@ -345,7 +345,7 @@ def test_clause_16_every_told_minute_that_changed_is_named(worlds: list[World]) 
 
 
 NOVEMBER = month_range(Month(2026, 11), "UTC")
-BEFORE = MonthBefore(Month(2026, 11), NOVEMBER)
+PROMISE = Promise.of(SUBJECT.agreement, Month(2026, 11))
 
 
 def november(minutes: str, **kwargs: int) -> World:
@@ -357,8 +357,8 @@ def test_clause_9_the_breach_is_told_once() -> None:
     """The 44th down minute of a month of 43,200 breaks 99.9 %: told once, at that minute's end."""
     start = World.nothing(NOVEMBER.start_minute)
     at_limit, broken = november("x" * 43), november("x" * 44)
-    assert tell_breach(SUBJECT, start, at_limit, BEFORE, 0).events == ()
-    story = tell_breach(SUBJECT, at_limit, broken, BEFORE, 0)
+    assert tell_breach(SUBJECT, start, at_limit, PROMISE, 0).events == ()
+    story = tell_breach(SUBJECT, at_limit, broken, PROMISE, 0)
     assert [event.name for event in story.events] == ["sla.target.breached"]
     assert story.revision == 0
     (event,) = story.events
@@ -366,33 +366,37 @@ def test_clause_9_the_breach_is_told_once() -> None:
     assert event.time_unix_nano == (NOVEMBER.start_minute + 44) * NANOS
     assert event.attributes["sla.month.downtime_minutes_allowed"] == 43
     assert event.attributes["sla.month.breached_at"] == "2026-11-01T00:44:00Z"
-    assert tell_breach(SUBJECT, broken, november("x" * 50), BEFORE, 0).events == ()
+    assert tell_breach(SUBJECT, broken, november("x" * 50), PROMISE, 0).events == ()
 
 
-def test_clause_9_downtime_before_the_world_counts() -> None:
-    """Worlds that start within the month go on from the down minutes before them."""
-    later = replace(BEFORE, down_before=43)
-    world = world_of("..x", start=NOVEMBER.start_minute + 100)
-    story = tell_breach(SUBJECT, World.nothing(NOVEMBER.start_minute + 100), world, later, 0)
-    assert story.events[0].time_unix_nano == (NOVEMBER.start_minute + 103) * NANOS
-    broken_before = replace(BEFORE, down_before=44)
-    assert tell_breach(SUBJECT, World.nothing(NOVEMBER.start_minute + 100), world, broken_before, 0).events == ()
+def test_clause_9_another_promise_breaks_or_keeps_the_same_month() -> None:
+    """With the target changed, the same minutes break a month that was kept, and keep one that was broken."""
+    world = november("x" * 44)
+    lower = replace(PROMISE, target=Fraction("0.99"))
+    story = tell_breach(SUBJECT, world, world, PROMISE, 3, was_promised=lower)
+    assert [(event.name, event.attributes["sla.month.target"]) for event in story.events] == [
+        ("sla.target.breached", "0.999")
+    ]
+    assert story.revision == 4
+    story = tell_breach(SUBJECT, world, world, lower, 4, was_promised=PROMISE)
+    assert [event.name for event in story.events] == ["sla.target.breach_withdrawn"]
+    assert tell_breach(SUBJECT, world, world, PROMISE, 5, was_promised=PROMISE).events == ()
 
 
 def test_clause_15_a_breach_is_taken_back() -> None:
     """An exclusion recorded later makes the month possible again, and its withdrawal breaks it again."""
     broken, saved = november("x" * 44), november("x" * 44, excluded="e")
-    story = tell_breach(SUBJECT, broken, saved, BEFORE, 0)
+    story = tell_breach(SUBJECT, broken, saved, PROMISE, 0)
     assert [event.name for event in story.events] == ["sla.target.breach_withdrawn"]
-    again = tell_breach(SUBJECT, saved, broken, BEFORE, story.revision)
+    again = tell_breach(SUBJECT, saved, broken, PROMISE, story.revision)
     assert [event.name for event in again.events] == ["sla.target.breached"]
-    first = tell_breach(SUBJECT, World.nothing(NOVEMBER.start_minute), broken, BEFORE, 0)
+    first = tell_breach(SUBJECT, World.nothing(NOVEMBER.start_minute), broken, PROMISE, 0)
     assert again.events[0].uid != first.events[0].uid
 
 
 def test_clause_16_a_breach_that_only_moved_is_no_alarm() -> None:
     """Late spans that move the breaking minute tell it again, quietly."""
-    story = tell_breach(SUBJECT, november("x" * 44 + "."), november("." + "x" * 44), BEFORE, 0)
+    story = tell_breach(SUBJECT, november("x" * 44 + "."), november("." + "x" * 44), PROMISE, 0)
     assert [(event.name, event.severity) for event in story.events] == [("sla.target.breached", Severity.INFO)]
     assert story.revision == 1
 
@@ -400,7 +404,7 @@ def test_clause_16_a_breach_that_only_moved_is_no_alarm() -> None:
 def test_clause_7_a_breach_in_the_next_month_is_its_own() -> None:
     """Down minutes outside the month do not break it."""
     outside = world_of("x" * 60, start=NOVEMBER.start_minute - 60)
-    assert tell_breach(SUBJECT, World.nothing(NOVEMBER.start_minute - 60), outside, BEFORE, 0).events == ()
+    assert tell_breach(SUBJECT, World.nothing(NOVEMBER.start_minute - 60), outside, PROMISE, 0).events == ()
 
 
 def test_a_month_is_closed_and_closed_again() -> None:

@@ -1,0 +1,96 @@
+"""Which terms judge which minute, where an agreement's terms have changed.
+
+A closed month stays judged by the terms that closed it; an open one is judged, as a whole, by those of today. So the
+minutes of one series may lie in several *eras*, each judged by terms of its own. What is told of them has to be cut in
+the same way, or the events would add up to other figures than the reports.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from otel_sla.history import History, JudgedSeries, Terms, judge
+from otel_sla.sla.agreement import Agreement
+from otel_sla.sla.downtime import JudgedMinutes, SeriesCounts
+from otel_sla.sla.months import MinuteRange
+from otel_sla.sla.series import Series
+
+AsTold = Callable[[SeriesCounts], SeriesCounts]
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedEra:
+    """Closed months whose terms are not those of today."""
+
+    terms: Terms
+    stop_minute: int  # Epoch minute; where the next era starts.
+
+
+@dataclass(frozen=True, slots=True)
+class Eras:
+    """The terms of all minutes of an agreement, as they hold at one time."""
+
+    closed: tuple[ClosedEra, ...]  # In the order of time; most agreements have none.
+    current: Terms
+
+    @property
+    def open_minute(self) -> int:
+        """The first epoch minute that the current terms judge."""
+        return self.closed[-1].stop_minute if self.closed else 0
+
+    def agreement_at(self, epoch_minute: int) -> Agreement:
+        """Give the agreement that judges a minute."""
+        for era in self.closed:
+            if epoch_minute < era.stop_minute:
+                return era.terms.agreement
+        return self.current.agreement
+
+    def judged(self, history: History, series: Series, minutes: MinuteRange, as_told: AsTold) -> JudgedSeries:
+        """Judge minutes, each by its own era's terms, and as many before as a run at their start reaches back.
+
+        Args:
+            history: Gives the counts.
+            series: Of the agreement.
+            minutes: The minutes asked for.
+            as_told: Gives the counts that are judged, for those that are held.
+        """
+        eras = [era for era in self.closed if era.stop_minute > minutes.start_minute]
+        pieces: list[JudgedSeries] = []
+        cuts: list[int] = []
+        for terms, stop_minute in [*((era.terms, era.stop_minute) for era in eras), (self.current, None)]:
+            counts = history.counts(series, terms.agreement, minutes)
+            pieces.append(judge(series, terms, as_told(counts)))
+            if stop_minute is None or stop_minute >= pieces[0].judged.stop_minute:
+                break
+            cuts.append(stop_minute)
+        return pieces[0] if len(pieces) == 1 else _joined(pieces, cuts)
+
+
+def judged_alike(
+    history: History, series: Series, minutes: MinuteRange, sides: Sequence[tuple[Eras, AsTold]]
+) -> list[JudgedSeries]:
+    """Judge the same minutes by several eras' terms, from a common start on that cuts no run of either."""
+    while True:
+        found = [eras.judged(history, series, minutes, as_told) for eras, as_told in sides]
+        start_minute = min(judged.judged.start_minute for judged in found)
+        if all(judged.judged.start_minute == start_minute for judged in found):
+            return found
+        minutes = MinuteRange(start_minute, minutes.stop_minute)
+
+
+def _joined(pieces: Sequence[JudgedSeries], cuts: Sequence[int]) -> JudgedSeries:
+    """Take each minute from the piece that judges it: those before `cuts[0]` from the first one, and so on."""
+    counts, first = pieces[0].counts, pieces[0].judged
+    starts = [first.start_minute, *cuts]
+    stops = [*cuts, first.stop_minute]
+    parts = [
+        piece.judged.part(start, stop) for piece, start, stop in zip(pieces, starts, stops, strict=True) if start < stop
+    ]
+    judged = JudgedMinutes(
+        first.start_minute,
+        np.concatenate([part.raw for part in parts]),
+        np.concatenate([part.adjusted for part in parts]),
+        np.concatenate([part.unfiltered for part in parts]),
+    )
+    return JudgedSeries(counts, judged)

@@ -1,0 +1,112 @@
+"""Months that are closed: telling their figures, telling them again, and by which terms they stay judged."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from otel_sla.clockwork import Progress
+from otel_sla.eras import ClosedEra, Eras
+from otel_sla.findings import Findings
+from otel_sla.history import History, Terms, series_of
+from otel_sla.ledger.reader import LedgerReadings
+from otel_sla.ledger.records import ClosedMonth, ExclusionRecord
+from otel_sla.sla.agreement import Agreement
+from otel_sla.sla.month_story import tell_month_closed
+from otel_sla.sla.months import MinuteRange, Month, month_range, months_between
+from otel_sla.sla.series import Series
+from otel_sla.sla.telling import Subject
+from otel_sla.sla.uptime import is_in_month, month_figures
+from otel_sla.versions import Basis, find_basis
+
+
+@dataclass(slots=True)
+class MonthCloser:
+    """Closes the months of one look at the ledger."""
+
+    reader: LedgerReadings
+    history: History
+    versions: Mapping[str, int]  # Of the terms as they are configured, by the agreement's name.
+    progress: Progress
+    sealed_before: int | None  # Epoch minute, as the ledger has it.
+    found: Findings  # Grows.
+    _known: dict[tuple[str, Month], tuple[Basis, dict[int, list[ClosedMonth]]]] = field(default_factory=dict)
+
+    def close(self, terms: Terms, all_series: Sequence[Series], first_minute: int) -> None:
+        """Tell the figures of the months whose last minute is sealed now.
+
+        Args:
+            terms: As they are today.
+            all_series: Of the ledger.
+            first_minute: Epoch minute of the first data, from which a ledger that was never sealed is told.
+        """
+        sealed_from = first_minute if self.sealed_before is None else self.sealed_before
+        for month in months_between(sealed_from, self.progress.sealed_before, terms.agreement.time_zone):
+            minutes = month_range(month, terms.agreement.time_zone)
+            if sealed_from < minutes.stop_minute <= self.progress.sealed_before:
+                self._close_month(terms, all_series, month)
+
+    def close_again(self, terms: Terms, all_series: Sequence[Series], covered: MinuteRange) -> None:
+        """Tell the figures again of months that are closed, that the minutes lie in, and that are others now."""
+        sealed_before = self.sealed_before or 0
+        stop_minute = min(covered.stop_minute, sealed_before)
+        for month in months_between(covered.start_minute, stop_minute, terms.agreement.time_zone):
+            if month_range(month, terms.agreement.time_zone).stop_minute <= sealed_before:
+                self._close_month(terms, all_series, month)
+
+    def eras(self, terms: Terms, records: Sequence[ExclusionRecord], change: int, start_minute: int) -> Eras:
+        """Give the terms of all minutes from `start_minute` on: those of closed months, then the given ones.
+
+        Args:
+            terms: Of the months that are not closed.
+            records: Of the exclusions.
+            change: What is recorded of them up to this change holds.
+            start_minute: Epoch minute.
+        """
+        agreement, closed = terms.agreement, list[ClosedEra]()
+        if len(self.reader.agreement_versions(agreement.name)) > 1:
+            for month in months_between(start_minute, self.sealed_before or 0, agreement.time_zone):
+                basis, _ = self._closed(agreement, month)
+                if basis.closed_version is not None:
+                    month_terms = Terms.of(basis.agreement, records, change)
+                    closed.append(ClosedEra(month_terms, month_range(month, basis.agreement.time_zone).stop_minute))
+        return Eras(tuple(closed), terms)
+
+    def _close_month(self, terms: Terms, all_series: Sequence[Series], month: Month) -> None:
+        # A month that is closed stays judged by the terms that closed it; the recorded windows are those of today.
+        basis, closed_series = self._closed(terms.agreement, month)
+        agreement = basis.agreement
+        recorded = terms.windows[len(terms.agreement.exclusions.windows) :]
+        month_terms = Terms(agreement, (*agreement.exclusions.windows, *recorded))
+        minutes = month_range(month, agreement.time_zone)
+        for series in series_of(agreement, all_series):
+            judged = self.history.judged(series, month_terms, minutes, self.progress.judged_before)
+            if not is_in_month(minutes, judged.counts, agreement.downtime.no_data):
+                continue
+            figures = month_figures(minutes, judged.judged, judged.counts, agreement.target)
+            earlier = closed_series.get(series.series_id, [])
+            supersedes = str(earlier[-1].figures["uid"]) if earlier else None
+            event = tell_month_closed(Subject(series, agreement), month, figures, len(earlier), supersedes)
+            told = {key: value for key, value in event.attributes.items() if not key.startswith("sla.revision.")}
+            if earlier and earlier[-1].figures["attributes"] == told:
+                continue
+            self.found.events.append(event)
+            self.found.closed_months.append(
+                ClosedMonth(
+                    agreement=agreement.name,
+                    series_id=series.series_id,
+                    month=str(month),
+                    revision=len(earlier),
+                    version=basis.closed_version or self.versions[agreement.name],
+                    figures={"uid": event.uid, "attributes": told},
+                    closed_unix_nano=event.time_unix_nano,
+                )
+            )
+
+    def _closed(self, agreement: Agreement, month: Month) -> tuple[Basis, dict[int, list[ClosedMonth]]]:
+        """Give what a month is judged by, and its closings so far by series; read once for all series."""
+        if (agreement.name, month) not in self._known:
+            closed: dict[int, list[ClosedMonth]] = defaultdict(list)
+            for one in self.reader.closed_months(agreement.name, str(month)):
+                closed[one.series_id].append(one)
+            self._known[agreement.name, month] = (find_basis(self.reader, agreement, month), closed)
+        return self._known[agreement.name, month]

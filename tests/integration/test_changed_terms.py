@@ -1,0 +1,238 @@
+"""An agreement whose terms change while its ledger goes on: the events still add up to the reports."""
+
+import random
+from collections import defaultdict
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from ledger_parts import count_rows, make_series, make_window
+from sla_parts import make_agreement, make_terms
+
+from otel_sla.clockwork import Progress
+from otel_sla.closing import Closer
+from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.reader import LedgerReader
+from otel_sla.ledger.records import Closing, Commit
+from otel_sla.report.json import report_object
+from otel_sla.reporting import load_report
+from otel_sla.sla.agreement import Agreement, ExclusionReason, ExclusionTerms, NoData
+from otel_sla.sla.months import Month, month_range
+from otel_sla.versions import record_versions
+
+OCTOBER, NOVEMBER = Month(2026, 10), Month(2026, 11)
+EDGE = month_range(NOVEMBER, "UTC").start_minute
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+N_SERIES = 3
+
+
+class History:
+    """A ledger that is counted into, judged, and handed from one configuration to the next."""
+
+    def __init__(self, folder: Path, agreement: Agreement) -> None:
+        self.agreement = agreement
+        self.url = f"sqlite:///{folder}/ledger.db"
+        self.now = EDGE - 60
+        self.sealed_before = self.now
+        self._start()
+        self.count([(self.now, series_id, 1, 0, 0) for series_id in range(N_SERIES)], n_new=N_SERIES)
+
+    def _start(self) -> None:
+        self.ledger = Ledger.open(self.url)
+        self.reader = LedgerReader.open(self.url)
+        recorded = record_versions(self.ledger, (self.agreement,), self.now)
+        self._closer = Closer(self.reader, (self.agreement,), recorded.versions)
+
+    def restart(self, agreement: Agreement) -> None:
+        """Go on with other terms."""
+        self.stop()
+        self.agreement = agreement
+        self._start()
+
+    def stop(self) -> None:
+        """Close the ledger."""
+        self.reader.close()
+        self.ledger.close()
+
+    def count(self, rows: list[tuple[int, int, int, int, int]], *, n_new: int = 0) -> None:
+        """Add (minute, series, succeeded, failed, invalid)."""
+        new_series = tuple(make_series(series_id) for series_id in range(n_new))
+        self.ledger.commit(Commit(new_series, count_rows(rows), ()))
+
+    def judge(self, *, closings_max: int = 100) -> None:
+        """Close minutes as the pipeline's tick does; a small `closings_max` is a crash on the way."""
+        self.ledger.close_minutes(Closing(judged_before=self.now, sealed_before=None))
+        for _ in range(closings_max):
+            closing = self._closer.find(Progress(self.now, self.sealed_before))
+            if closing is None:
+                return
+            self.ledger.close_minutes(closing)
+
+    def report(self, month: Month) -> dict[str, dict[str, object]]:
+        """Give the report's series by service."""
+        moment = EPOCH + timedelta(minutes=self.now)
+        (agreement,) = report_object(load_report(self.reader, (self.agreement,), month, self.now, moment))["agreements"]
+        return {series["group"]["service.name"]: series for series in agreement["series"]}
+
+    def told_down(self) -> dict[str, set[int]]:
+        """Add up the events: the epoch minutes that are down, by service (docs/events.md)."""
+        standing: dict[str, dict[str, object]] = {}
+        for stored in self.reader.events_after(0, 1_000_000):
+            kind, _, what = stored.event.name.rpartition(".")
+            if kind == "sla.downtime":
+                key = str(stored.event.attributes["sla.downtime.id"])
+                standing.pop(key, None)
+                if what != "withdrawn":
+                    standing[key] = dict(stored.event.attributes)
+        down: dict[str, set[int]] = defaultdict(set)
+        for told in standing.values():
+            stop = minute_of(told["sla.downtime.stop"]) if "sla.downtime.stop" in told else self.now
+            down[str(told["service.name"])].update(range(minute_of(told["sla.downtime.start"]), stop))
+        return down
+
+    def told_breached(self, month: Month) -> dict[str, bool]:
+        """Whether the last that was told of a month is that its promise is broken, by service."""
+        breached: dict[str, bool] = defaultdict(bool)
+        for stored in self.reader.events_after(0, 1_000_000):
+            event = stored.event
+            if event.name.startswith("sla.target.") and event.attributes["sla.month.name"] == str(month):
+                breached[str(event.attributes["service.name"])] = event.name == "sla.target.breached"
+        return breached
+
+    def causes(self) -> list[str]:
+        """The causes that were told for revised minutes, each once."""
+        revised = [stored.event for stored in self.reader.events_after(0, 1_000_000)]
+        return sorted(
+            {str(event.attributes["sla.revision.cause"]) for event in revised if event.name == "sla.verdict.revised"}
+        )
+
+    def assert_adds_up(self, where: str) -> None:
+        """The events alone give the report's figures, for both months."""
+        down, breached = self.told_down(), {month: self.told_breached(month) for month in (OCTOBER, NOVEMBER)}
+        for month in (OCTOBER, NOVEMBER):
+            minutes = month_range(month, "UTC")
+            for service, series in self.report(month).items():
+                told = sum(minutes.start_minute <= minute < minutes.stop_minute for minute in down[service])
+                assert told == series["minutes"]["down"], f"{where}, {month}, {service}"  # type: ignore[index]
+                assert breached[month][service] == series["breached"], f"{where}, {month}, {service}"
+
+
+def minute_of(text: object) -> int:
+    """The epoch minute of an event's time."""
+    return int(datetime.fromisoformat(str(text)).timestamp()) // 60
+
+
+def random_terms(rng: random.Random) -> Agreement:
+    """Terms of which few are alike; a target that some of the histories miss."""
+    downtime = make_terms(
+        rng.choice([Fraction(1, 20), Fraction(1, 10), Fraction(1, 2)]),
+        valid_requests_min=rng.choice([1, 1, 4]),
+        period_minutes_min=rng.choice([1, 1, 2, 5]),
+        no_data=rng.choice(list(NoData)),
+    )
+    start = EPOCH + timedelta(minutes=EDGE + rng.randint(-50, 50))
+    window = replace(
+        make_window(),
+        reason=ExclusionReason.FORCE_MAJEURE,
+        start=start,
+        stop=start + timedelta(minutes=rng.randint(1, 30)),
+        group=None,
+    )
+    exclusions = ExclusionTerms(3, (), (window,) if rng.random() < 0.3 else ())
+    return make_agreement(
+        downtime=downtime, target=1 - Fraction(rng.choice([2, 10, 40]), 43_200), exclusions=exclusions
+    )
+
+
+def random_rows(rng: random.Random, start: int, stop: int) -> list[tuple[int, int, int, int, int]]:
+    """Traffic with outages of all lengths and silences."""
+    rows = []
+    for series_id in range(N_SERIES):
+        failed = 0
+        for minute in range(start, stop):
+            if rng.random() < 0.3:
+                failed = rng.choice([0, 0, 1, 5])
+            if rng.random() < 0.8:
+                rows.append((minute, series_id, rng.choice([0, 3, 10]), failed, 0))
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_events_add_up_to_the_reports_through_changed_terms(seed: int, tmp_path: Path) -> None:
+    """Terms that change in open months and beside closed ones, late spans and crashes: the fold is the report."""
+    rng = random.Random(seed)
+    history = History(tmp_path, random_terms(rng))
+    while history.now < EDGE + 60:
+        step = rng.randint(1, 25)
+        history.count(random_rows(rng, history.now, history.now + step))
+        history.now += step
+        late_from = max(history.sealed_before, history.now - 30)
+        if rng.random() < 0.4:
+            history.count(rng.sample(late := random_rows(rng, late_from, history.now), min(3, len(late))))
+        if rng.random() < 0.4:
+            history.sealed_before = max(history.sealed_before, history.now - rng.choice([0, 5, 40]))
+        history.judge(closings_max=rng.choice([0, 1, 100]))
+        if rng.random() < 0.4:
+            history.restart(random_terms(rng))
+        history.judge()
+        history.assert_adds_up(f"seed {seed}, minute {history.now - EDGE}")
+    history.stop()
+
+
+def outage(folder: Path) -> History:
+    """Three minutes of which every tenth request failed, told by the limit of 5 %."""
+    history = History(folder, make_agreement())
+    history.count([(history.now + n, 0, 9, 1, 0) for n in range(1, 4)])
+    history.now += 10
+    history.judge()
+    assert len(history.told_down()["chat-0"]) == 3
+    return history
+
+
+def test_a_changed_limit_is_told_once_with_its_cause(tmp_path: Path) -> None:
+    """By 20 % the minutes are up: the period is withdrawn, the cause is the configuration, and that is told once."""
+    history = outage(tmp_path)
+    history.restart(make_agreement(downtime=make_terms(Fraction(1, 5))))
+    history.judge()
+    assert history.told_down()["chat-0"] == set()
+    assert history.causes() == ["configuration"]
+    n_told = len(history.reader.events_after(0, 1000))
+    history.restart(history.agreement)
+    history.judge()
+    assert len(history.reader.events_after(0, 1000)) == n_told
+    assert history.reader.told_versions() == {"chat": 2}
+    history.stop()
+
+
+def test_a_closed_month_keeps_what_was_told_of_it(tmp_path: Path) -> None:
+    """The month was closed by 5 %: another limit changes neither its report nor its events."""
+    history = outage(tmp_path)
+    history.now = history.sealed_before = EDGE + 10
+    history.judge()
+    before = history.report(OCTOBER)
+    history.restart(make_agreement(downtime=make_terms(Fraction(1, 5)), target=Fraction(1, 2)))
+    history.judge()
+    assert history.report(OCTOBER) == before
+    assert len(history.told_down()["chat-0"]) == 3
+    assert history.causes() == []
+    history.stop()
+
+
+def test_an_outage_under_another_grouping_is_ended(tmp_path: Path) -> None:
+    """Grouped by other keys from now on: what is down by the old ones does not stay down for ever."""
+    history = History(tmp_path, make_agreement())
+    history.count([(history.now + n, 0, 0, 1, 0) for n in range(1, 5)])
+    history.now += 5
+    history.judge()
+    history.restart(replace(history.agreement, group_by=("host.name",)))
+    history.judge()
+    history.now += 100
+    history.judge()
+    assert history.told_down()["chat-0"] == set(range(EDGE - 59, EDGE - 55))
+    with closing(LedgerReader.open(history.url)) as reader:
+        names = [stored.event.name for stored in reader.events_after(0, 10)]
+    assert names == ["sla.downtime.started", "sla.downtime.ended"]
+    history.stop()
