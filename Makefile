@@ -45,7 +45,7 @@ months: $(INSTALLED)  ## Compare the reports of 1,000 random months with the slo
 	@$(BIN)/python tests/report_twin.py $(ARGS)
 
 crash: $(INSTALLED)  ## Kill a loaded pipeline again and again, and count what it had acknowledged
-	@$(BIN)/python tests/crash.py $(ARGS)
+	@$(BIN)/python tests/crash $(ARGS)
 
 # Compiled kernels are invisible to coverage: it runs the tests with the compiler off.
 coverage: $(INSTALLED)  ## Measure which branches of the core and the ledger the tests take

@@ -225,11 +225,16 @@ class LoggedProcess:
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
-    def stop(self, *, timeout_s: float = 20.0) -> int:
-        """SIGTERM, then the exit code; a process that does not obey in time is killed and that is an error."""
+    def terminate(self) -> None:
+        """SIGTERM, without waiting for the end."""
         assert self._process is not None, "not started"
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
+
+    def stop(self, *, timeout_s: float = 20.0) -> int:
+        """SIGTERM, then the exit code; a process that does not obey in time is killed and that is an error."""
+        self.terminate()
+        assert self._process is not None
         try:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
