@@ -4,27 +4,31 @@ The request's bytes are not parsed here. Export is registered as stream_unary al
 the same, and it lets us check credentials before the body is read and give up on a body that does not come.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from weakref import WeakValueDictionary
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 
-from otel_sla.errors import DecodeError, ListenError, Overloaded
+from otel_sla.errors import DecodeError, ListenError
 from otel_sla.receiver.accounting import Accountant, Receipt
 from otel_sla.receiver.auth import BearerAuth
+from otel_sla.receiver.body_deadline import BodyDeadline
 from otel_sla.receiver.endpoint import addresses_of, close_sockets, open_sockets, warn_if_open
-from otel_sla.receiver.in_flight import Held, InFlight, Intake
+from otel_sla.receiver.http_body import expand_body
+from otel_sla.receiver.in_flight import InFlight, Intake, Share
 from otel_sla.receiver.response import encode_protobuf
 from otel_sla.receiver.settings import BYTES_PER_MIB, GRPC_SOURCE, GrpcServerSettings
-from otel_sla.receiver.status import BodyTimeout, refusal_of
+from otel_sla.receiver.status import refusal_of
 from otel_sla.receiver.tls import ServerTls
 
 TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 _READ_SIZE_BYTES_MIN = 64 * 1024  # Held at least while a body is read: about what HTTP/2 lets arrive unasked.
-_PATIENCE_S = 1.0  # After this long a body that is still coming must hold the largest size.
+# No protobuf message begins with these: 0x1f would be a field of wire type 7, which there is not.
+_GZIP_MAGIC = b"\x1f\x8b"
+_IDENTITY_AND_GZIP = 0b101
 
 
 class GrpcServer:
@@ -43,12 +47,16 @@ class GrpcServer:
         self._settings = settings
         self._intake = Intake(accountant)
         self._in_flight = in_flight
-        self._slow_size_bytes = min(settings.max_recv_msg_size_mib * BYTES_PER_MIB, in_flight.size_bytes_max)
+        self._size_bytes_max = settings.max_recv_msg_size_mib * BYTES_PER_MIB
+        # How large a message is becomes known when it is there. While it comes it holds what recent ones needed; one
+        # that is slow has to hold the largest size.
+        self._slow_size_bytes = min(self._size_bytes_max, in_flight.slow.size_bytes_max)
         self._read_size_bytes = _READ_SIZE_BYTES_MIN  # What the recent bodies needed.
         self._auth = None if settings.auth is None else BearerAuth(settings.auth, GRPC_SOURCE)
         self._tls = None if settings.tls is None else ServerTls(settings.tls, GRPC_SOURCE)
         self._health = health.HealthServicer()
         self._server: grpc.aio.Server | None = None
+        self._shares: WeakValueDictionary[str, Share] = WeakValueDictionary()  # By peer; each as long as it is held.
         self.answers: Counter[str] = Counter()  # By the name of the gRPC status code.
 
     async def start(self) -> int:
@@ -110,62 +118,44 @@ class GrpcServer:
             self.answers["OK"] += 1
             return encode_protobuf(receipt)
         self.answers[refusal.code.name] += 1
-        # Out here, as `context` keeps what `abort` raises: within the `except` that would keep `error`, its traceback and
-        # with it the body, until the garbage collector happens to run.
+        # Out here, as `context` keeps what `abort` raises: within the `except` that would keep `error`, its traceback
+        # and with it the body, until the garbage collector happens to run.
         await context.abort(refusal.code, refusal.message, refusal.trailers())
         raise AssertionError("abort raises")
 
     async def _receive(self, context: grpc.aio.ServicerContext) -> Receipt:
         if self._auth is not None:
             self._auth.check(str(dict(context.invocation_metadata() or ()).get("authorization", "")))
-        with self._in_flight.hold(min(self._read_size_bytes, self._slow_size_bytes)) as held:
-            body = await _BodyReader(context, held, self._slow_size_bytes).read(self._settings.body_timeout_s)
+        with self._in_flight.hold(
+            min(self._read_size_bytes, self._slow_size_bytes), self._share_of(context.peer())
+        ) as held:
+            async with BodyDeadline(held, self._settings.body_timeout_s, self._slow_size_bytes) as deadline:
+                deadline.start_patience()
+                body = await _read(context)
             # Forgets slowly, so that one small body among large ones does not let too many in.
             self._read_size_bytes = max(_READ_SIZE_BYTES_MIN, len(body), self._read_size_bytes * 15 // 16)
             held.resize(len(body))
+            if body.startswith(_GZIP_MAGIC):
+                body = await expand_body(body, "gzip", held, size_bytes_max=self._size_bytes_max)
             return await self._intake.take(body, held.move())
 
+    def _share_of(self, peer: str) -> Share:
+        """Give the share of those who send by this connection."""
+        share = self._shares.get(peer)
+        if share is None:
+            share = self._shares[peer] = self._in_flight.new_share("requests of one connection")
+        return share
 
-class _BodyReader:
-    """Reads the one message of a call.
 
-    How large a message is becomes known when it is there. While it comes it holds what recent ones needed; one that
-    takes longer than `_PATIENCE_S` has to hold the largest size, or is given up. So many slow senders can neither
-    take more memory than the limit nor keep the quick ones out.
-    """
-
-    def __init__(self, context: grpc.aio.ServicerContext, held: Held, slow_size_bytes: int) -> None:
-        self._context = context
-        self._held = held
-        self._slow_size_bytes = slow_size_bytes
-        self._overloaded: Overloaded | None = None
-
-    async def read(self, timeout_s: float) -> bytes:
-        loop = asyncio.get_running_loop()
-        deadline = asyncio.timeout(timeout_s)
-        patience = loop.call_later(_PATIENCE_S, self._lose_patience, deadline)
-        try:
-            async with deadline:
-                body = await self._context.read()
-                if body is grpc.aio.EOF:
-                    raise DecodeError("no message", 0)
-                if await self._context.read() is not grpc.aio.EOF:
-                    raise DecodeError("a second message, where one is all that Export takes", 0)
-        except TimeoutError:
-            raise self._overloaded or BodyTimeout(f"the request's body did not arrive within {timeout_s} s") from None
-        finally:
-            patience.cancel()
-        assert isinstance(body, bytes)
-        return body
-
-    def _lose_patience(self, deadline: asyncio.Timeout) -> None:
-        if deadline.expired():
-            return
-        try:
-            self._held.resize(max(self._held.size_bytes, self._slow_size_bytes))
-        except Overloaded as error:
-            self._overloaded = error
-            deadline.reschedule(asyncio.get_running_loop().time())
+async def _read(context: grpc.aio.ServicerContext) -> bytes:
+    """Read the one message of a call."""
+    body = await context.read()
+    if body is grpc.aio.EOF:
+        raise DecodeError("no message", 0)
+    if await context.read() is not grpc.aio.EOF:
+        raise DecodeError("a second message, where one is all that Export takes", 0)
+    assert isinstance(body, bytes)
+    return body
 
 
 def _options(settings: GrpcServerSettings) -> Sequence[tuple[str, int]]:
@@ -180,6 +170,10 @@ def _options(settings: GrpcServerSettings) -> Sequence[tuple[str, int]]:
         seconds["grpc.max_connection_age_grace_ms"] = settings.max_connection_age_grace_s
     return (
         ("grpc.max_receive_message_length", settings.max_recv_msg_size_mib * BYTES_PER_MIB),
+        # Expanded by us, one after another and within the limit of bytes in flight. gRPC would expand the messages of
+        # all calls at once before it shows any of them: 16 calls of 60 KB took 0.8 GiB.
+        ("grpc.per_message_decompression", 0),
+        ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_AND_GZIP),
         ("grpc.max_concurrent_streams", settings.max_concurrent_streams),
         ("grpc.max_allowed_incoming_connections", settings.connections_max),
         ("grpc.keepalive_permit_without_calls", 1),

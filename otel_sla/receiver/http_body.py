@@ -8,8 +8,9 @@ import zstandard
 from isal import isal_zlib
 
 from otel_sla.errors import DecodeError, RequestTooLarge
+from otel_sla.receiver.body_deadline import BodyDeadline
 from otel_sla.receiver.in_flight import Held
-from otel_sla.receiver.status import BodyTimeout, UnsupportedMediaType
+from otel_sla.receiver.status import UnsupportedMediaType
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]  # ASGI's.
 
@@ -38,21 +39,20 @@ async def read_body(receive: Receive, held: Held, *, size_bytes_max: int, timeou
     parts: list[bytes] = []
     size_bytes = 0
     more_body = True
-    try:
-        async with asyncio.timeout(timeout_s):
-            while more_body:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise SenderGone
-                part: bytes = message["body"]
-                more_body = message["more_body"]
-                if part:
-                    parts.append(part)
-                    size_bytes += len(part)
-                    _check_size(size_bytes, size_bytes_max)
-                    held.resize(size_bytes)
-    except TimeoutError:
-        raise BodyTimeout(f"the request's body did not arrive within {timeout_s} s") from None
+    async with BodyDeadline(held, timeout_s) as deadline:
+        while more_body:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise SenderGone
+            part: bytes = message["body"]
+            more_body = message["more_body"]
+            if part:
+                parts.append(part)
+                size_bytes += len(part)
+                _check_size(size_bytes, size_bytes_max)
+                held.resize(size_bytes)
+            if more_body:
+                deadline.start_patience()
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

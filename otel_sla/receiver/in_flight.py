@@ -4,10 +4,24 @@ One `InFlight` is shared by all servers of a pipeline. It runs on the event loop
 """
 
 import asyncio
-from typing import Self
+from typing import NoReturn, Self
 
 from otel_sla.errors import Overloaded, RequestTooLarge
 from otel_sla.receiver.accounting import Accountant, Receipt
+
+
+class Share:
+    """A part of the limit, for requests that must leave the rest to others; one alone may hold more."""
+
+    def __init__(self, name: str, size_bytes_max: int) -> None:
+        self.name = name  # Of those who share, for the error's text.
+        self.size_bytes_max = size_bytes_max
+        self.size_bytes = 0  # Held now.
+
+    def has_room(self, size_bytes: int, size_bytes_before: int) -> bool:
+        """Tell whether a request that held `size_bytes_before` of it may hold `size_bytes`."""
+        of_others = self.size_bytes - size_bytes_before
+        return size_bytes <= size_bytes_before or of_others == 0 or of_others + size_bytes <= self.size_bytes_max
 
 
 class InFlight:
@@ -18,15 +32,24 @@ class InFlight:
         self.size_bytes_max = size_bytes_max
         self.size_bytes = 0  # Held now.
         self.refused_count = 0
+        self.slow = self.new_share("slow requests")  # Whose bodies take long.
 
-    def hold(self, size_bytes: int) -> "Held":
+    def new_share(self, name: str) -> Share:
+        """Give a share of half of the limit."""
+        return Share(name, self.size_bytes_max // 2)
+
+    def hold(self, size_bytes: int, share: Share | None = None) -> "Held":
         """Hold this much for one request; give it back with `release` or as a context manager.
+
+        Args:
+            size_bytes: How much.
+            share: Of those who send by the same connection, where it carries several requests at once.
 
         Raises:
             Overloaded: With all the others it would be more than the limit.
             RequestTooLarge: It is more than the limit by itself.
         """
-        held = Held(self)
+        held = Held(self, () if share is None else (share,))
         held.resize(size_bytes)
         return held
 
@@ -34,10 +57,11 @@ class InFlight:
 class Held:
     """What one request holds of the limit."""
 
-    __slots__ = ("_in_flight", "size_bytes")
+    __slots__ = ("_in_flight", "_shares", "size_bytes")
 
-    def __init__(self, in_flight: InFlight) -> None:
+    def __init__(self, in_flight: InFlight, shares: tuple[Share, ...] = ()) -> None:
         self._in_flight = in_flight
+        self._shares = shares
         self.size_bytes = 0
 
     def resize(self, size_bytes: int) -> None:
@@ -54,23 +78,46 @@ class Held:
             )
         wanted = in_flight.size_bytes + size_bytes - self.size_bytes
         if wanted > in_flight.size_bytes_max and size_bytes > self.size_bytes:
-            in_flight.refused_count += 1
-            raise Overloaded(
-                f"requests in flight would hold {wanted} bytes, more than the limit of {in_flight.size_bytes_max}"
-            )
+            self._refuse("requests in flight", wanted, in_flight.size_bytes_max)
+        for share in self._shares:
+            if not share.has_room(size_bytes, self.size_bytes):
+                wanted_of_share = share.size_bytes + size_bytes - self.size_bytes
+                self._refuse(share.name, wanted_of_share, share.size_bytes_max)
+        for share in self._shares:
+            share.size_bytes += size_bytes - self.size_bytes
         in_flight.size_bytes = wanted
         self.size_bytes = size_bytes
 
+    def slow_down(self, size_bytes: int) -> None:
+        """Be one of the slow requests from now on, and hold `size_bytes`.
+
+        Raises:
+            Overloaded: There is no room for it; nothing changed.
+        """
+        slow = self._in_flight.slow
+        if not slow.has_room(size_bytes, 0):
+            self._refuse(slow.name, slow.size_bytes + size_bytes, slow.size_bytes_max)
+        self.resize(size_bytes)
+        slow.size_bytes += size_bytes
+        self._shares = (*self._shares, slow)
+
     def move(self) -> "Held":
         """Hand all of it over to somebody who ends later; nothing is held here afterwards."""
-        moved = Held(self._in_flight)
+        moved = Held(self._in_flight, self._shares)
         moved.size_bytes, self.size_bytes = self.size_bytes, 0
+        self._shares = ()
         return moved
 
     def release(self) -> None:
         """Give all of it back."""
+        for share in self._shares:
+            share.size_bytes -= self.size_bytes
         self._in_flight.size_bytes -= self.size_bytes
         self.size_bytes = 0
+
+    def _refuse(self, name: str, wanted_bytes: int, size_bytes_max: int) -> NoReturn:
+        self._in_flight.refused_count += 1
+        raise Overloaded(f"{name} would hold {wanted_bytes} bytes, more than the limit of {size_bytes_max}")
 
     def __enter__(self) -> Self:
         return self
@@ -102,8 +149,8 @@ class Intake:
         try:
             return await asyncio.shield(task)
         finally:
-            # An error's traceback holds this frame. If the frame still held the task, which holds the error, the body would
-            # stay until the garbage collector happens to run: up to 64 MiB for each refused request.
+            # An error's traceback holds this frame. If the frame still held the task, which holds the error, the body
+            # would stay until the garbage collector happens to run: up to 64 MiB for each refused request.
             del task
 
     async def _account(self, body: bytes, held: Held) -> Receipt:

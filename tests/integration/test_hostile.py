@@ -2,14 +2,18 @@
 
 import asyncio
 import gc
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+import grpc
 import pytest
-from hostile import grpc_wire, http_wire
-from receiver_parts import run_on
+from hostile import bodies, grpc_wire, http_wire
+from pipeline_parts import EXPORT
+from receiver_parts import FakeAccountant, run_on, until
 
 from otel_sla.errors import DecodeError, Overloaded, RequestTooLarge
+from otel_sla.receiver import body_deadline
 from otel_sla.receiver.accounting import Accountant, Receipt
 from otel_sla.receiver.grpc_server import GrpcServer
 from otel_sla.receiver.http_app import Probes
@@ -44,10 +48,36 @@ async def both_servers(accountant: Accountant, in_flight: InFlight) -> AsyncIter
         yield {
             "http": lambda body: http_wire.post(http_port, body),
             "grpc": lambda body: grpc_wire.call(grpc_port, [grpc_wire.message(body)]),
+            "grpc raw": lambda message, **headers: grpc_wire.call(grpc_port, [message], **headers),
+            "http port": lambda: str(http_port),
+            "grpc port": lambda: str(grpc_port),
         }
     finally:
         await http_server.stop(0)
         await grpc_server.stop(0)
+
+
+@asynccontextmanager
+async def stalling(send: dict[str, Callable[..., str]], count: int, size_bytes: int) -> AsyncIterator[list[str]]:
+    """Open connections that send most of a body of `size_bytes` over HTTP and then nothing; gives their answers."""
+    answers: list[str] = []
+
+    async def stall() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(send["http port"]()))
+        try:
+            writer.write(http_wire.head(size_bytes) + bytes(size_bytes - 1))
+            line = await reader.readline()
+            answers.append(line.split(b" ")[1].decode() if line else "closed")
+        finally:
+            writer.close()
+
+    tasks = [asyncio.create_task(stall()) for _ in range(count)]
+    try:
+        yield answers
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 @contextmanager
@@ -78,5 +108,71 @@ def test_a_refused_body_is_freed_at_once(protocol: str, make_error: Callable[[],
         gc.garbage.clear()
         assert not {"200", "OK"}.intersection(answers)
         assert kept == []
+
+    run_on("asyncio", main())
+
+
+def test_slow_bodies_leave_room_for_quick_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stalling bodies hold no more than half of the limit; the others are served meanwhile, by either protocol."""
+    monkeypatch.setattr(body_deadline, "PATIENCE_S", 0.05)
+
+    async def main() -> None:
+        in_flight = InFlight(8 * MIB)
+        accountant = FakeAccountant()
+        async with both_servers(accountant, in_flight) as send, stalling(send, 6, MIB) as answers:
+            await until(lambda: in_flight.slow.size_bytes >= 3 * MIB and len(answers) >= 2)
+            assert in_flight.slow.size_bytes <= 4 * MIB
+            assert await asyncio.to_thread(send["http"], bytes(2 * MIB)) == "200"
+            assert await asyncio.to_thread(send["grpc"], bytes(2 * MIB)) == "OK"
+        assert set(answers) <= {"503", "closed"}
+
+    run_on("asyncio", main())
+
+
+@pytest.mark.parametrize("n_calls", [12])
+def test_compressed_calls_are_expanded_within_the_limit(n_calls: int) -> None:
+    """Many calls that expand to megabytes each, at once: no more than fit are expanded, the others come again."""
+
+    async def main() -> None:
+        in_flight = InFlight(4 * MIB)
+        accountant = FakeAccountant()
+        accountant.gate.clear()
+        body = grpc_wire.message(bodies.gzip(bytes(MIB)), is_compressed=True)
+        async with both_servers(accountant, in_flight) as send:
+            calls = [
+                asyncio.create_task(asyncio.to_thread(send["grpc raw"], body, grpc_encoding="gzip"))
+                for _ in range(n_calls)
+            ]
+            await until(lambda: in_flight.refused_count == n_calls - len(accountant.bodies) > 0)
+            held_bytes = in_flight.size_bytes
+            accountant.gate.set()
+            answers = Counter(await asyncio.gather(*calls))
+        assert held_bytes == len(accountant.bodies) * MIB <= 4 * MIB
+        assert answers == {"OK": len(accountant.bodies), "UNAVAILABLE": n_calls - len(accountant.bodies)}
+
+    run_on("asyncio", main())
+
+
+def test_one_connection_leaves_room_for_others() -> None:
+    """One connection with many requests under way holds half of the limit; another is served meanwhile."""
+
+    async def main() -> None:
+        in_flight = InFlight(4 * MIB)
+        accountant = FakeAccountant()
+        accountant.gate.clear()
+        async with (
+            both_servers(accountant, in_flight) as send,
+            grpc.aio.insecure_channel(f"127.0.0.1:{send['grpc port']()}") as greedy,
+        ):
+            calls = [greedy.unary_unary(EXPORT)(bytes(MIB // 2)) for _ in range(8)]
+            await until(lambda: in_flight.refused_count == 8 - len(accountant.bodies) > 0)
+            assert in_flight.size_bytes == len(accountant.bodies) * MIB // 2 <= 2 * MIB
+            n_greedy = len(accountant.bodies)
+            small = asyncio.create_task(asyncio.to_thread(send["grpc"], b"small"))
+            await until(lambda: len(accountant.bodies) == n_greedy + 1)
+            accountant.gate.set()
+            assert await small == "OK"
+            codes = Counter([(await call.code()).name for call in calls])
+        assert codes == {"OK": n_greedy, "UNAVAILABLE": 8 - n_greedy}
 
     run_on("asyncio", main())

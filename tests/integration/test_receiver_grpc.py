@@ -28,7 +28,7 @@ from otel_sla.errors import (
     Overloaded,
     RequestTooLarge,
 )
-from otel_sla.receiver import grpc_server
+from otel_sla.receiver import body_deadline
 from otel_sla.receiver.accounting import Receipt
 from otel_sla.receiver.grpc_server import TRACE_SERVICE, GrpcServer
 from otel_sla.receiver.in_flight import InFlight
@@ -220,11 +220,11 @@ def test_a_body_that_does_not_come_is_given_up(run: Run) -> None:
 
 def test_a_slow_body_yields_to_others_under_memory_pressure(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that keeps coming must hold the largest size; without room it is told to try again later."""
-    monkeypatch.setattr(grpc_server, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(body_deadline, "PATIENCE_S", 0.05)
 
     async def main() -> None:
         async with served(FakeAccountant(), max_recv_msg_size_mib=2, in_flight_bytes_max=2 * MIB) as it:
-            with it.in_flight.hold(1):
+            with it.in_flight.hold(MIB + 1):
                 call = it.channel.stream_unary(EXPORT)()
                 assert await call.code() is grpc.StatusCode.UNAVAILABLE
             assert it.in_flight.size_bytes == 0
@@ -234,11 +234,11 @@ def test_a_slow_body_yields_to_others_under_memory_pressure(run: Run, monkeypatc
 
 def test_a_slow_body_is_read_where_there_is_room(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body slower than our patience is still counted if its largest size fits in memory."""
-    monkeypatch.setattr(grpc_server, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(body_deadline, "PATIENCE_S", 0.0)
 
     async def main() -> None:
         accountant = FakeAccountant()
-        async with served(accountant, max_recv_msg_size_mib=2, in_flight_bytes_max=2 * MIB) as it:
+        async with served(accountant, max_recv_msg_size_mib=2, in_flight_bytes_max=4 * MIB) as it:
             call = it.channel.stream_unary(EXPORT)()
             await until(lambda: it.in_flight.size_bytes == 2 * MIB)
             await call.write(BODY)

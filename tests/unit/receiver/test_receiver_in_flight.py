@@ -30,6 +30,38 @@ def test_what_can_never_fit_is_too_large() -> None:
     assert in_flight.size_bytes == 0
 
 
+def test_a_share_leaves_room_for_others() -> None:
+    """Requests that share may take half together, or one of them more; the rest is left to the others."""
+    in_flight = InFlight(10)
+    greedy = in_flight.new_share("greedy ones")
+    with in_flight.hold(3, greedy):
+        with pytest.raises(Overloaded, match="greedy ones would hold 6 bytes, more than the limit of 5"):
+            in_flight.hold(3, greedy)
+        in_flight.hold(3, in_flight.new_share("others")).release()
+        in_flight.hold(7).release()
+        assert greedy.size_bytes == 3
+    with in_flight.hold(9, greedy) as alone:
+        moved = alone.move()
+    assert greedy.size_bytes == 9
+    moved.release()
+    assert greedy.size_bytes == in_flight.size_bytes == 0
+
+
+def test_slow_requests_share() -> None:
+    """What becomes slow holds its size of the slow ones' half; without room there it stays as it was."""
+    in_flight = InFlight(10)
+    with in_flight.hold(1) as first, in_flight.hold(1) as second:
+        first.slow_down(4)
+        with pytest.raises(Overloaded, match="slow requests would hold 6 bytes, more than the limit of 5"):
+            second.slow_down(2)
+        assert (in_flight.size_bytes, in_flight.slow.size_bytes) == (5, 4)
+        first.resize(3)
+        second.slow_down(2)
+        assert (in_flight.size_bytes, in_flight.slow.size_bytes) == (5, 5)
+    assert (in_flight.size_bytes, in_flight.slow.size_bytes) == (0, 0)
+    assert in_flight.refused_count == 1
+
+
 def test_less_is_never_refused() -> None:
     """Giving some back works at the limit too."""
     in_flight = InFlight(10)
