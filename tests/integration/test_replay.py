@@ -1,6 +1,7 @@
 """Recorded files into a real ledger."""
 
 import io
+import os
 import random
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
@@ -338,6 +339,7 @@ def test_file_that_only_begins_alike_is_refused(ledger: Ledger) -> None:
     assert counts_in(ledger) == before
 
 
+@pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="200 MB of spans, an hour without the compiler")
 def test_memory_does_not_grow_with_the_file(ledger: Ledger) -> None:
     """A file that is read through a pipe takes no more memory at its end than after its first part."""
     tracemalloc.start()

@@ -229,6 +229,7 @@ def test_terminal_gets_a_bar(config: Path) -> None:
     assert stdout.startswith(b"counted 400 spans")
 
 
+@pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="256,000 spans, an hour without the compiler")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_killed_replay_goes_on(config: Path, number: signal.Signals) -> None:
     """A replay that is killed or interrupted in the middle goes on where it stopped; each span counts once."""
