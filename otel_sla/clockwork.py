@@ -1,5 +1,11 @@
-"""What the clock means to the pipeline: what is accepted, what is judged, what is sealed."""
+"""What the clock means to the pipeline: what is accepted, what is judged, what is sealed.
 
+What was judged and sealed stays so. A clock that stands wrong for a moment must therefore not get to do either: a step
+forward counts only once it has stood for a while (`TrustedClock`).
+"""
+
+import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +17,57 @@ from otel_sla.sla.counts import NANOS_PER_MINUTE
 Clock = Callable[[], int]  # ns since the Unix epoch.
 
 _NANOS_PER_S = 1_000_000_000
+STEP_NANOS_MAX = 5 * NANOS_PER_MINUTE  # A clock that is corrected by less is just a clock.
+STEP_STANDS_NANOS = 10 * NANOS_PER_MINUTE  # So long a larger step has to stand before it is believed.
+
+_log = logging.getLogger(__name__)
+
+
+def steady_clock() -> int:
+    """Tell the time since some moment, ns; nobody sets it, and it goes on while the machine sleeps, where it can."""
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class TrustedClock:
+    """The wall clock, but for large steps forward that have not stood for long enough yet.
+
+    Until then it goes on as the steady clock does. A step back is believed at once: the bounds that are made of it do
+    not step back, so all it does is to let judging wait.
+
+    Args:
+        wall: ns since the Unix epoch; anybody may set it.
+        steady: ns; nobody sets it.
+    """
+
+    def __init__(self, wall: Clock, steady: Clock) -> None:
+        self._wall = wall
+        self._steady = steady
+        self._now, self._read_at = wall(), steady()
+        self._stepped_at: int | None = None  # By the steady clock.
+
+    def __call__(self) -> int:
+        """Tell the time, ns since the Unix epoch."""
+        wall, steady = self._wall(), self._steady()
+        expected = self._now + steady - self._read_at
+        step = wall - expected
+        if step < -STEP_NANOS_MAX:
+            _tell("the clock was set back by %d s: no minute is judged until it is there again", -step, "clock_back")
+        if step <= STEP_NANOS_MAX:
+            if self._stepped_at is not None:
+                _tell("the clock is back from its step, now at most %d s off", abs(step), "clock_returned")
+            self._stepped_at = None
+        elif self._stepped_at is None:
+            self._stepped_at = steady
+            _tell("the clock was set ahead by %d s: judging follows if that stands for 10 minutes", step, "clock_ahead")
+        elif steady - self._stepped_at >= STEP_STANDS_NANOS:
+            _tell("the clock has stood ahead by %d s for 10 minutes: judging follows it", step, "clock_believed")
+            self._stepped_at = None
+        self._now, self._read_at = (wall if self._stepped_at is None else expected), steady
+        return self._now
+
+
+def _tell(text: str, step_nanos: int, action: str) -> None:
+    _log.warning(text, step_nanos // _NANOS_PER_S, extra={"action": action})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,28 +83,29 @@ class Clockwork:
 
     Args:
         processor: Its durations.
-        clock: ns since the Unix epoch.
+        clock: ns since the Unix epoch; what senders stamp their spans by.
+        trusted: What is judged and sealed by; ns since the Unix epoch.
         marks: What the ledger was left with.
     """
 
-    def __init__(self, processor: ProcessorSettings, clock: Clock, marks: Watermarks) -> None:
+    def __init__(self, processor: ProcessorSettings, clock: Clock, trusted: Clock, marks: Watermarks) -> None:
         self._grace = round(processor.grace_s * _NANOS_PER_S)
         self._late_spans_max = round(processor.late_spans_max_s * _NANOS_PER_S)
         self._future_spans_max = round(processor.future_spans_max_s * _NANOS_PER_S)
         self._clock = clock
+        self._trusted = trusted
         self._judged_before = marks.judged_before or 0
         self._sealed_before = marks.sealed_before or 0
 
     def window(self) -> AcceptWindow:
         """Give what is accepted now (clause 16)."""
-        now = self._clock()
-        self._sealed_before = max(self._sealed_before, (now - self._late_spans_max) // NANOS_PER_MINUTE)
-        return AcceptWindow(self._sealed_before, now + self._future_spans_max)
+        sealed_before = (self._trusted() - self._late_spans_max) // NANOS_PER_MINUTE
+        self._sealed_before = max(self._sealed_before, sealed_before)
+        return AcceptWindow(self._sealed_before, self._clock() + self._future_spans_max)
 
     def progress(self) -> Progress:
         """Give how far time has come (clause 17)."""
-        now = self._clock()
-        self._judged_before = max(self._judged_before, (now - self._grace) // NANOS_PER_MINUTE)
+        self._judged_before = max(self._judged_before, (self._trusted() - self._grace) // NANOS_PER_MINUTE)
         sealed_before = min(self.window().sealed_before_minute, self._judged_before)
         return Progress(judged_before=self._judged_before, sealed_before=sealed_before)
 

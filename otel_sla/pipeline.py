@@ -9,7 +9,7 @@ import time
 
 from otel_sla.accountant import Accountant
 from otel_sla.backlog import LedgerBacklog
-from otel_sla.clockwork import Clock, Clockwork, Progress
+from otel_sla.clockwork import Clock, Clockwork, Progress, TrustedClock
 from otel_sla.closing import Closer
 from otel_sla.config import Config
 from otel_sla.errors import LedgerError
@@ -49,6 +49,7 @@ class Pipeline:
         config: What the configuration says.
         clock: ns since the Unix epoch.
         tick_s: How often minutes are closed, seconds.
+        steady: ns; a clock that nobody sets, to tell steps of `clock` from the passing of time. None: it makes none.
     """
 
     accountant: Accountant  # From `start` on, as the next three.
@@ -56,9 +57,17 @@ class Pipeline:
     _closer: Closer
     _marked_before: int  # Epoch minute: the ledger's judged_before.
 
-    def __init__(self, config: Config, *, clock: Clock = time.time_ns, tick_s: float = TICK_S) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock = time.time_ns,
+        tick_s: float = TICK_S,
+        steady: Clock | None = None,
+    ) -> None:
         self._config = config
         self._clock = clock
+        self._trusted = clock if steady is None else TrustedClock(clock, steady)
         self._tick_s = tick_s
         self._writer: Writer = LedgerThread("ledger", lambda: Ledger.open(config.ledger.url))
         self._judge = LedgerThread("judge", lambda: LedgerReader.open(config.ledger.url))
@@ -185,7 +194,7 @@ class Pipeline:
             _log.info("%s", reader.sqlite_warning, extra={"action": "sqlite_version"})
         marks = reader.watermarks()
         self._marked_before = marks.judged_before or 0
-        self._clockwork = Clockwork(self._config.processor, self._clock, marks)
+        self._clockwork = Clockwork(self._config.processor, self._clock, self._trusted, marks)
         table = SeriesTable(agreements, series_max=self._config.processor.series_max, known=reader.series())
         classifier = Classifier(agreements, table)
         ring = MinuteRing(minutes_kept=_RING_MINUTES)

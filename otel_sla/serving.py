@@ -3,6 +3,7 @@
 import asyncio
 import signal
 
+from otel_sla.clockwork import steady_clock
 from otel_sla.config import Config
 from otel_sla.pipeline import Pipeline
 
@@ -21,7 +22,7 @@ async def _run(config: Config) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    pipeline = Pipeline(config)
+    pipeline = Pipeline(config, steady=steady_clock)
     await pipeline.start()
     stopping, failing = asyncio.create_task(stopped.wait()), asyncio.create_task(pipeline.failed())
     await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)

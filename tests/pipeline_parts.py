@@ -61,9 +61,9 @@ def case_processor(case: Any) -> dict[str, float]:  # noqa: ANN401  agreements.C
 
 
 @asynccontextmanager
-async def running(config: Config, clock: Clock) -> "AsyncPipeline":  # type: ignore[misc]
+async def running(config: Config, clock: Clock, *, steady: Clock | None = None) -> "AsyncPipeline":  # type: ignore[misc]
     """A pipeline that closes minutes only when the test says so (`tick`), and what sends to it."""
-    pipeline = Pipeline(config, clock=clock, tick_s=3600)
+    pipeline = Pipeline(config, clock=clock, tick_s=3600, steady=steady)
     await pipeline.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{pipeline.grpc_port}") as channel:
         call = channel.unary_unary(EXPORT)

@@ -32,7 +32,7 @@ def start_counting(ledger: Ledger, config: Config, clock: Clock) -> Counting:
         clock: ns since the Unix epoch.
     """
     marks = ledger.watermarks()
-    clockwork = Clockwork(config.processor, clock, marks)
+    clockwork = Clockwork(config.processor, clock, clock, marks)
 
     def window() -> AcceptWindow:
         # By the ledger's mark, not the clock's: what no pipeline has sealed has its fingerprints still.

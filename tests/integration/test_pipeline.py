@@ -9,6 +9,7 @@ from pathlib import Path
 import builders
 import grpc
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from pipeline_parts import Clock, events_of, make_config, run, running
 
 from otel_sla.backlog import LedgerBacklog
@@ -172,6 +173,59 @@ def test_a_judge_that_fails_does_not_keep_the_rest_from_stopping(tmp_path: Path)
 
     run(scenario)
     Ledger.open(config.ledger.url).close()
+
+
+def test_end_times_that_no_clock_ever_had(tmp_path: Path) -> None:
+    """Spans that end at 0, 1, 2^63 or in the year 2554 are rejected by number; the rest of the request counts."""
+    config, clock = make_config(tmp_path), Clock(START)
+    ends = (0, 1, 1 << 63, (1 << 64) - 1, START + 6 * MINUTE, START)
+    spans = [builders.make_span(end_time_unix_nano=end) for end in ends]
+    body = builders.make_request(builders.make_resource_spans(spans, {"service.name": "chat"}))
+
+    async def scenario() -> None:
+        async with running(config, clock) as (pipeline, send):
+            answer = ExportTraceServiceResponse.FromString(await send(body))
+            assert answer.partial_success.rejected_spans == 5
+            clock.now = at(1)
+            await pipeline.tick()
+
+    run(scenario)
+    with closing(LedgerReader.open(config.ledger.url)) as reader:
+        rows = reader.counts(0, 1 << 40)
+        marks = reader.watermarks()
+    assert (rows.epoch_minute.tolist(), rows.counts.tolist()) == ([START // MINUTE], [[1, 0, 0]])
+    assert marks.told_before == START // MINUTE + 1
+
+
+def test_a_clock_that_is_set_judges_no_minute_early_or_twice(tmp_path: Path) -> None:
+    """Set ahead by a week and back, then back by an hour and ahead again: each minute is told once, none before it ends."""
+    config, clock, steady = make_config(tmp_path), Clock(START), Clock(0)
+
+    async def scenario() -> None:
+        async with running(config, clock, steady=steady) as (pipeline, send):
+
+            async def pass_minute(minute: int) -> None:
+                await send(body_of(minute, failed=minute % 2, succeeded=1 - minute % 2))
+                clock.now += MINUTE
+                steady.now += MINUTE
+                await pipeline.tick()
+
+            for minute in range(4):
+                await pass_minute(minute)
+            for step in (7 * 24 * 60 * MINUTE, -7 * 24 * 60 * MINUTE, -60 * MINUTE):
+                clock.now += step
+                await pipeline.tick()
+            assert pipeline._clockwork.progress().judged_before == START // MINUTE + 3
+            clock.now += 60 * MINUTE
+            for minute in range(4, 18):  # Long enough for the step back to the right time to be believed.
+                await pass_minute(minute)
+            clock.now += MINUTE
+            await pipeline.tick()
+
+    run(scenario)
+    assert names_of(config) == ["sla.downtime.started", "sla.downtime.ended"] * 9
+    starts = [event.time_unix_nano for event in events_of(config) if event.name == "sla.downtime.started"]
+    assert starts == [START + minute * MINUTE for minute in range(1, 18, 2)]
 
 
 def test_changed_terms_are_a_version_of_their_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
