@@ -198,7 +198,7 @@ def test_end_times_that_no_clock_ever_had(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_is_set_judges_no_minute_early_or_twice(tmp_path: Path) -> None:
-    """Set ahead by a week and back, then back by an hour and ahead again: each minute is told once, none before it ends."""
+    """Set ahead by a week and back, then back by an hour and ahead: each minute is told once, none before its end."""
     config, clock, steady = make_config(tmp_path), Clock(START), Clock(0)
 
     async def scenario() -> None:
