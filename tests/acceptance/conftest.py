@@ -7,11 +7,11 @@ import parts
 import pytest
 
 
-def _require(path: Path) -> Path:
+def _require(path: Path, *, may_be_missing: bool = False) -> Path:
     try:
         return parts.find_part(path)
     except parts.PartUnavailable as problem:
-        if os.environ.get(parts.REQUIRED_VARIABLE):
+        if os.environ.get(parts.REQUIRED_VARIABLE) and not may_be_missing:
             pytest.fail(str(problem))
         pytest.skip(str(problem))
 
@@ -26,3 +26,16 @@ def collector_binary() -> Path:
 def telemetrygen_binary() -> Path:
     """OpenTelemetry's own load generator."""
     return _require(parts.telemetrygen_path())
+
+
+@pytest.fixture(scope="session")
+def go_sender() -> tuple[str, ...]:
+    """The command of the sender with OpenTelemetry's SDK for Go."""
+    return (str(_require(parts.go_sender_path())),)
+
+
+@pytest.fixture(scope="session")
+def node_sender() -> tuple[str, ...]:
+    """The command of the sender with OpenTelemetry's SDK for JavaScript; needs Node, which may be missing anywhere."""
+    folder = _require(parts.node_sender_path(), may_be_missing=not parts.is_node_there())
+    return ("node", str(folder / "send.mjs"))

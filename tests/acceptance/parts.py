@@ -1,7 +1,8 @@
-"""The real parts outside: the OpenTelemetry Collector and telemetrygen, built once and run as processes.
+"""The real parts outside: the OpenTelemetry Collector, telemetrygen and senders with the SDKs of other languages.
 
-`python tests/acceptance/parts.py --get` builds both into a folder outside the tree (needs Go and the Go module proxy;
-about two minutes the first time). Tests only ever use what is built: a test run downloads nothing.
+They are built once and run as processes. `python tests/acceptance/parts.py --get` builds them into a folder outside
+the tree (needs Go and the Go module proxy, and npm and its registry for JavaScript's; about two minutes the first
+time). Tests only ever use what is built: a test run downloads nothing.
 """
 
 import argparse
@@ -29,6 +30,7 @@ MANIFEST = ROOT / "collector-config" / "builder.yaml"
 BUILDER_MODULE = f"go.opentelemetry.io/collector/cmd/builder@v{COLLECTOR_VERSION}"
 CORE_MODULE = f"go.opentelemetry.io/collector/otelcol v{COLLECTOR_VERSION}"
 TELEMETRYGEN_MODULE = f"github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen@v{COLLECTOR_VERSION}"
+SENDERS = ROOT / "tests" / "acceptance" / "senders"
 # Set where the parts must be there, in CI: a test that needs one then fails instead of being skipped.
 REQUIRED_VARIABLE = "OTEL_SLA_TEST_PARTS_REQUIRED"
 
@@ -67,28 +69,59 @@ def find_part(path: Path) -> Path:
     return path
 
 
+def go_sender_path() -> Path:
+    """Where the sender with the Go SDK is, or would be."""
+    return tools_folder() / f"sender-go-{_fingerprint_of(SENDERS / 'go')}"
+
+
+def node_sender_path() -> Path:
+    """Where the folder of the sender with the JavaScript SDK is, or would be; `node send.mjs` runs there."""
+    return tools_folder() / f"sender-node-{_fingerprint_of(SENDERS / 'node')}"
+
+
+def _fingerprint_of(folder: Path) -> str:
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
+
+
+def is_node_there() -> bool:
+    """Whether this machine has what JavaScript's sender needs; Go has to be there, Node may be missing."""
+    return shutil.which("npm") is not None and shutil.which("node") is not None
+
+
+def part_paths() -> list[Path]:
+    """All parts that this machine is to have."""
+    paths = [collector_path(), telemetrygen_path(), go_sender_path()]
+    return [*paths, node_sender_path()] if is_node_there() else paths
+
+
 def get_parts() -> list[Path]:
     """Builds what is missing; PartUnavailable if that cannot be. Of several processes one builds, the others wait."""
     folder = tools_folder()
     folder.mkdir(parents=True, exist_ok=True)
+    builds = {
+        collector_path(): ("go", _build_collector),
+        telemetrygen_path(): ("go", _install_telemetrygen),
+        go_sender_path(): ("go", _build_go_sender),
+        node_sender_path(): ("npm", _install_node_sender),
+    }
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not collector_path().exists():
-            _build(collector_path(), _build_collector)
-        if not telemetrygen_path().exists():
-            _build(telemetrygen_path(), _install_telemetrygen)
-    return [collector_path(), telemetrygen_path()]
+        for path in part_paths():
+            if not path.exists():
+                _build(path, *builds[path])
+    return part_paths()
 
 
-def _build(target: Path, build: Callable[[Path, str], Path]) -> None:
-    go = shutil.which("go")
-    if go is None:
-        raise PartUnavailable(f"{target.name} cannot be built: Go is not installed (1.25 or newer)")
+def _build(target: Path, tool: str, build: Callable[[Path, str], Path]) -> None:
+    command = shutil.which(tool)
+    if command is None:
+        raise PartUnavailable(f"{target.name} cannot be built: {tool} is not installed (Go 1.25 or newer, Node 20)")
     _say(f"building {target.name}")
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         # The rename is what makes it visible: a build that was stopped half-way leaves nothing that looks whole.
-        build(Path(folder), go).rename(target)
-    _say(f"built {target.name}, {target.stat().st_size >> 20} MiB")
+        build(Path(folder), command).rename(target)
+    _say(f"built {target.name}")
 
 
 def _build_collector(folder: Path, go: str) -> Path:
@@ -110,6 +143,20 @@ def _build_collector(folder: Path, go: str) -> Path:
 def _install_telemetrygen(folder: Path, go: str) -> Path:
     _go(go, ["install", "-trimpath", "-ldflags=-s -w", TELEMETRYGEN_MODULE], folder)
     return folder / "telemetrygen"
+
+
+def _build_go_sender(folder: Path, go: str) -> Path:
+    _go(go, ["build", "-trimpath", "-ldflags=-s -w", "-o", str(folder / "sender"), "."], SENDERS / "go")
+    return folder / "sender"
+
+
+def _install_node_sender(folder: Path, npm: str) -> Path:
+    # A copy: the modules are found beside the program, and the tree is to stay as it is. No lock file is written or
+    # read, as it would hold the addresses of one registry; package.json names the versions.
+    source = Path(shutil.copytree(SENDERS / "node", folder / "sender"))
+    quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
+    _run([npm, "install", "--no-package-lock", "--ignore-scripts", *quiet], source, {})
+    return source
 
 
 def _go(go: str, arguments: list[str], folder: Path) -> None:
@@ -315,10 +362,10 @@ class CollectorProcess(LoggedProcess):
 def main() -> int:
     """Gets the parts, or says where they are."""
     parser = argparse.ArgumentParser(description="The real parts that the acceptance tests run.")
-    parser.add_argument("--get", action="store_true", help="build what is missing; needs Go")
+    parser.add_argument("--get", action="store_true", help="build what is missing; needs Go, and npm for one")
     arguments = parser.parse_args()
     try:
-        found = get_parts() if arguments.get else [find_part(collector_path()), find_part(telemetrygen_path())]
+        found = get_parts() if arguments.get else [find_part(path) for path in part_paths()]
     except PartUnavailable as problem:
         _say(str(problem))
         return 1
