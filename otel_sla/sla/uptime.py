@@ -246,25 +246,31 @@ def minute_figures(
             `period_minutes_min` makes minutes before it down: such a sum has to be taken anew.
     """
     month = None
-    for epoch_minute in range(*minutes):
-        index = epoch_minute - judged.start_minute
+    first, stop = (minute - judged.start_minute for minute in minutes)
+    # Python's own integers: an enum's member compared with one of numpy's is most of this loop, 15 us a minute to 6.
+    rows = zip(
+        range(*minutes),
+        series_counts.counts[first:stop].tolist(),
+        judged.adjusted[first:stop].tolist(),
+        judged.raw[first:stop].tolist(),
+        strict=True,
+    )
+    for epoch_minute, row, adjusted, raw in rows:
         if month is None or epoch_minute >= month.stop_minute:
             is_first = month is None
             month = month_range(month_of(epoch_minute, agreement.time_zone), agreement.time_zone)
             if not is_first or so_far is None:
                 so_far = month_so_far(month, judged, series_counts, epoch_minute)
         assert so_far is not None, "set where the month is"
-        row = series_counts.counts[index].tolist()
         counts = (row[0], row[1], row[2])
         so_far = MonthSoFar(
             counts=(so_far.counts[0] + row[0], so_far.counts[1] + row[1], so_far.counts[2] + row[2]),
-            down=so_far.down + int(judged.adjusted[index] == MinuteState.DOWN),
-            down_raw=so_far.down_raw + int(judged.raw[index] == MinuteState.DOWN),
+            down=so_far.down + int(adjusted == MinuteState.DOWN),
+            down_raw=so_far.down_raw + int(raw == MinuteState.DOWN),
             elapsed=so_far.elapsed + 1,
             with_data=so_far.with_data + int(row[Outcome.SUCCEEDED] + row[Outcome.FAILED] > 0),
         )
-        state = MinuteState(judged.adjusted[index])
-        yield MinuteFigures(series, epoch_minute, state, counts, month, so_far, agreement.target)
+        yield MinuteFigures(series, epoch_minute, MinuteState(adjusted), counts, month, so_far, agreement.target)
 
 
 def _sum_counts(counts: Int64Array) -> Counts:
