@@ -410,8 +410,8 @@ def unfiltered_states(counts: MinuteCounts, agreement: Agreement, start: int, st
     states: States = {}
     last_judged = UP
     for minute in range(begin, stop):
-        valid = _valid(counts, minute)
-        failed = counts.get(minute, (0, 0, 0))[1]
+        succeeded, failed, _ = counts.get(minute, (0, 0, 0))
+        valid = succeeded + failed
         if valid == 0:
             state = NO_DATA
             if first is not None and minute >= first:
@@ -423,8 +423,9 @@ def unfiltered_states(counts: MinuteCounts, agreement: Agreement, start: int, st
         else:
             is_above = Fraction(failed, valid) > terms.error_rate_above
             last_judged = state = DOWN if is_above else UP
-        states[minute] = state
-    return {minute: state for minute, state in states.items() if minute >= start}
+        if minute >= start:
+            states[minute] = state
+    return states
 
 
 def without_short_runs(states: States, period_minutes_min: int) -> States:
@@ -439,9 +440,7 @@ def without_short_runs(states: States, period_minutes_min: int) -> States:
 
 def _runs(states: States) -> list[tuple[int, int]]:
     runs: list[tuple[int, int]] = []
-    for minute in sorted(states):
-        if states[minute] != DOWN:
-            continue
+    for minute in sorted(minute for minute, state in states.items() if state == DOWN):
         if runs and runs[-1][1] == minute:
             runs[-1] = (runs[-1][0], minute + 1)
         else:
@@ -488,10 +487,13 @@ def group_text(group: Group) -> dict[str, str]:
     return {key: value.decode("utf-8", errors="replace") for key, value in group}
 
 
-def covers(window: ExclusionWindow, minute: int) -> bool:
-    """Whether the window covers the minute whole (clause 13)."""
+def covered(window: ExclusionWindow) -> range:
+    """The minutes that the window covers whole (clause 13): from the first that starts in it to the last that ends."""
     start, stop = unix_nano(window.start), unix_nano(window.stop)
-    return start <= minute * NANOS_PER_MINUTE and (minute + 1) * NANOS_PER_MINUTE <= stop
+    first = start // NANOS_PER_MINUTE
+    while first * NANOS_PER_MINUTE < start:
+        first += 1
+    return range(first, stop // NANOS_PER_MINUTE)
 
 
 def windows_of(agreement: Agreement, group: Group, recorded: tuple[ExclusionWindow, ...] = ()) -> list[ExclusionWindow]:
@@ -514,10 +516,8 @@ def states(
     adjusted = dict(raw)
     for window in windows:
         if is_accepted(window, agreement.exclusions, agreement.time_zone):
-            first = unix_nano(window.start) // NANOS_PER_MINUTE
-            last = unix_nano(window.stop) // NANOS_PER_MINUTE
-            for minute in range(max(first, start), min(last + 1, stop)):
-                if covers(window, minute):
+            for minute in covered(window):
+                if minute in raw:
                     adjusted[minute] = EXCLUDED
     period_minutes_min = agreement.downtime.period_minutes_min
     return without_short_runs(raw, period_minutes_min), without_short_runs(adjusted, period_minutes_min)
@@ -553,6 +553,7 @@ def is_breached(down: int, total: int, target: Fraction) -> bool:
     return Fraction(total - down, total) < target
 
 
+@cache
 def minutes_allowed(total: int, target: Fraction) -> int:
     """The most minutes of downtime that a month of `total` minutes bears."""
     down = 0
@@ -665,11 +666,12 @@ def series_report(
     """One series of the report. States are taken from the first count to the last elapsed minute: no run is cut."""
     begin = min([minutes.start, *counts])
     raw, adjusted = states(counts, agreement, windows, begin, max(elapsed, begin))
-    in_month = [minute for minute in minutes if minute < elapsed]
+    in_month = range(minutes.start, max(minutes.start, min(minutes.stop, elapsed)))
     seen = [adjusted[minute] for minute in in_month]
     total, down = len(minutes), seen.count(DOWN)
-    down_raw = sum(raw[minute] == DOWN for minute in in_month)
-    with_data = sum(_valid(counts, minute) > 0 for minute in in_month)
+    down_raw = [raw[minute] for minute in in_month].count(DOWN)
+    counted = [minute for minute in counts if minute in in_month]
+    with_data = sum(_valid(counts, minute) > 0 for minute in counted)
     return {
         "group": group_text(group),
         "minutes": {
@@ -678,9 +680,9 @@ def series_report(
             **{state: seen.count(state) for state in (UP, DOWN, EXCLUDED, LOW_TRAFFIC, NO_DATA)},
         },
         "requests": {
-            "valid": sum(_valid(counts, minute) for minute in in_month),
-            "failed": sum(counts[minute][1] for minute in in_month if minute in counts),
-            "invalid": sum(counts[minute][2] for minute in in_month if minute in counts),
+            "valid": sum(_valid(counts, minute) for minute in counted),
+            "failed": sum(counts[minute][1] for minute in counted),
+            "invalid": sum(counts[minute][2] for minute in counted),
         },
         "monthly_uptime": truncated(Fraction(total - down, total)),
         "monthly_uptime_raw": truncated(Fraction(total - down_raw, total)),
@@ -717,11 +719,13 @@ def _period_report(start: int, stop: int, counts: MinuteCounts, adjusted: States
 
 
 def _exclusion_report(
-    window: ExclusionWindow, agreement: Agreement, raw: States, adjusted: States, in_month: list[int]
+    window: ExclusionWindow, agreement: Agreement, raw: States, adjusted: States, in_month: range
 ) -> dict[str, Any]:
     accepted = is_accepted(window, agreement.exclusions, agreement.time_zone)
     saved = [
-        minute for minute in in_month if raw[minute] == DOWN and adjusted[minute] == EXCLUDED and covers(window, minute)
+        minute
+        for minute in covered(window)
+        if minute in in_month and raw[minute] == DOWN and adjusted[minute] == EXCLUDED
     ]
     return {
         "reason": window.reason.value,

@@ -1,7 +1,9 @@
 """Real requests over gRPC through the whole pipeline, against the slow twin."""
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import agreements
 import naive
@@ -12,6 +14,9 @@ from pipeline_parts import Clock, case_processor, events_of, make_config, report
 from otel_sla.config import Config
 
 SEEDS_PER_TEST = 20
+# An exporter's figures are not what is compared here and took half of this test's time: each tenth case has one all the
+# same, so that its deliveries stand between what is.
+SEEDS_PER_EXPORTER = 10
 
 
 @pytest.mark.parametrize("first_seed", range(0, 200, SEEDS_PER_TEST))
@@ -26,6 +31,8 @@ def test_reports_over_grpc_equal_the_twin(first_seed: int, tmp_path: Path) -> No
 def compare_with_twin(case: agreements.Case, folder: Path) -> None:
     """Send a case, restart once in the middle, and compare rejections, reports and the story of the events."""
     config = make_config(folder, case.agreements, **case_processor(case))
+    if case.seed % SEEDS_PER_EXPORTER:
+        config = replace(config, exporters=())
     counted = naive.count(
         case.requests, case.agreements, late_spans_max=case.late_spans_max, future_spans_max=case.future_spans_max
     )
@@ -48,15 +55,15 @@ def compare_with_twin(case: agreements.Case, folder: Path) -> None:
 
     run(scenario)
     assert rejected == counted.rejected, f"seed {case.seed}"
-    for month in case.months:
+    reports = {month: report_of(config, month, case.now) for month in case.months}
+    for month, report in reports.items():
         expected = naive.report(month, case.agreements, counted.series, now=case.now, grace=case.grace)
-        report = report_of(config, month, case.now)
         found = naive.differences(expected, report, f"seed {case.seed}, {month}")
         assert not found, "\n".join(found[:20])
-    assert_story_adds_up(case, config)
+    assert_story_adds_up(case, config, reports)
 
 
-def assert_story_adds_up(case: agreements.Case, config: Config) -> None:
+def assert_story_adds_up(case: agreements.Case, config: Config, reports: dict[str, dict[str, Any]]) -> None:
     """Whoever reads the events alone knows how many minutes each series was down in each month (docs/events.md)."""
     standing: dict[str, dict[str, object]] = {}
     for event in events_of(config):
@@ -75,8 +82,8 @@ def assert_story_adds_up(case: agreements.Case, config: Config) -> None:
         start = minute_of(str(attributes["sla.downtime.start"]))
         stop = minute_of(str(attributes["sla.downtime.stop"])) if "sla.downtime.stop" in attributes else elapsed
         told[agreement.name, group].update(range(start, stop))
-    for month in case.months:
-        for agreement in report_of(config, month, case.now)["agreements"]:
+    for month, report in reports.items():
+        for agreement in report["agreements"]:
             zone = next(a.time_zone for a in case.agreements if a.name == agreement["name"])
             minutes = naive.month_minutes(month, zone)
             for series in agreement["series"]:
