@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 SOURCES := otel_sla tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help run test demo bench lint format fuzz months crash coverage parts clean
+.PHONY: help run test demo bench lint format fuzz hostile soak months crash coverage parts clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ bench: $(INSTALLED)  ## Measure
 fuzz: $(INSTALLED)  ## Try the decoder with millions of mutated messages
 	@$(BIN)/python tests/fuzz/fuzz_decode.py $(ARGS)
 
+hostile: $(INSTALLED)  ## Attack a running pipeline: bombs, lies, slow senders, floods
+	@$(BIN)/python tests/hostile $(ARGS)
+
+soak: $(INSTALLED)  ## Load a pipeline for 75 minutes: every span counted, memory flat, answers quick
+	@$(BIN)/python tests/soak.py $(ARGS)
+
 months: $(INSTALLED)  ## Compare the reports of 1,000 random months with the slow twin's
 	@$(BIN)/python tests/report_twin.py $(ARGS)
 
@@ -53,7 +59,7 @@ coverage: $(INSTALLED)  ## Measure which branches of the core and the ledger the
 	@$(BIN)/coverage report --skip-covered --show-missing --fail-under=95 \
 	    --include='otel_sla/spans/*,otel_sla/sla/*,otel_sla/ledger/*'
 
-parts: $(INSTALLED)  ## Build the OpenTelemetry Collector that the acceptance tests run; needs Go
+parts: $(INSTALLED)  ## Build the Collector and the senders that the acceptance tests run; needs Go
 	@$(BIN)/python tests/acceptance/parts.py --get
 
 clean:  ## Remove what was made here

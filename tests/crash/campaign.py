@@ -3,6 +3,7 @@
 import asyncio
 import random
 import shutil
+import socket
 import sys
 import threading
 import time
@@ -97,7 +98,8 @@ class _Campaign:
         self._folder = folder
         self._tell = tell
         self._ledger = folder / "ledger.db"
-        self._grpc_port, self._http_port = parts.free_ports(2)
+        self._held = [_held_port(), _held_port()]
+        self._grpc_port, self._http_port = (held.getsockname()[1] for held in self._held)
         config = folder / "otel-sla.yaml"
         config.write_text(
             CONFIG.format(grpc_port=self._grpc_port, http_port=self._http_port, ledger=self._ledger), encoding="utf-8"
@@ -123,6 +125,8 @@ class _Campaign:
             assert await asyncio.to_thread(self._process.stop) == 0, "a clean end"
         finally:
             await asyncio.to_thread(self._process.kill)
+            for held in self._held:
+                held.close()
         found = self._look()
         assert found is not None
         assert found.absent == found.unanswered == 0, f"seed {self._seed}: sent and not acknowledged: {found}"
@@ -223,6 +227,14 @@ def _copied(ledger: Path) -> Iterator[Path]:
         yield folder / ledger.name
     finally:
         shutil.rmtree(folder)
+
+
+def _held_port() -> socket.socket:
+    """A port that the pipeline can listen on, and that the kernel gives to nobody else while it does not."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
 
 
 def _wait(seconds: float) -> None:
