@@ -11,6 +11,7 @@ from otel_sla.ledger.faults import RESTORE, translated, translating, with_hint
 
 _SCHEME = "sqlite:///"
 _MAGIC = b"SQLite format 3\x00"
+_JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 BUSY_TIMEOUT_MS = 30_000
 # Reading every page of 64 MiB takes about 0.2 s; above that a start-up must not wait for it (`check` does it whole).
 QUICK_CHECK_SIZE_BYTES_MAX = 64 << 20
@@ -67,10 +68,20 @@ def check_magic(path: Path) -> None:
         LedgerCorrupt: Not empty, and not an SQLite file.
         LedgerUnavailable: Not readable.
     """
-    with translating(path, "read"), path.open("rb") as file:
-        start = file.read(len(_MAGIC))
-    if start and start != _MAGIC:
-        raise _no_ledger(path)
+    with translating(path, "read"):
+        start = _start_of(path, len(_MAGIC))
+        if not start or start == _MAGIC:
+            return
+        # A first start that lost power has left pages in any order, and the journal by which SQLite takes them back.
+        journal = path.with_name(f"{path.name}-journal")
+        if journal.exists() and _start_of(journal, len(_JOURNAL_MAGIC)) == _JOURNAL_MAGIC:
+            return
+    raise _no_ledger(path)
+
+
+def _start_of(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)
 
 
 def connect_writer(path: Path, *, checkpoints: bool) -> sqlite3.Connection:
