@@ -39,3 +39,10 @@ def node_sender() -> tuple[str, ...]:
     """The command of the sender with OpenTelemetry's SDK for JavaScript; needs Node, which may be missing anywhere."""
     folder = _require(parts.node_sender_path(), may_be_missing=not parts.is_node_there())
     return ("node", str(folder / "send.mjs"))
+
+
+@pytest.fixture(scope="session")
+def java_sender() -> tuple[str, ...]:
+    """The command of the sender with OpenTelemetry's SDK for Java; needs a JDK, which may be missing anywhere."""
+    folder = _require(parts.java_sender_path(), may_be_missing=not parts.is_java_there())
+    return ("java", "-XX:TieredStopAtLevel=1", "-cp", f"{folder}:{folder}/*", "Sender")

@@ -1,8 +1,8 @@
 """The real parts outside: the OpenTelemetry Collector, telemetrygen and senders with the SDKs of other languages.
 
 They are built once and run as processes. `python tests/acceptance/parts.py --get` builds them into a folder outside
-the tree (needs Go and the Go module proxy, and npm and its registry for JavaScript's; about two minutes the first
-time). Tests only ever use what is built: a test run downloads nothing.
+the tree (needs Go and the Go module proxy, and for the senders of other languages npm, Maven and their registries;
+about two minutes the first time). Tests only ever use what is built: a test run downloads nothing.
 """
 
 import argparse
@@ -24,19 +24,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-COLLECTOR_VERSION = "0.155.0"
-ROOT = Path(__file__).resolve().parents[2]
-MANIFEST = ROOT / "collector-config" / "builder.yaml"
-BUILDER_MODULE = f"go.opentelemetry.io/collector/cmd/builder@v{COLLECTOR_VERSION}"
-CORE_MODULE = f"go.opentelemetry.io/collector/otelcol v{COLLECTOR_VERSION}"
-TELEMETRYGEN_MODULE = f"github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen@v{COLLECTOR_VERSION}"
-SENDERS = ROOT / "tests" / "acceptance" / "senders"
+import building
+from building import COLLECTOR_VERSION, MANIFEST, ROOT, SENDERS, PartUnavailable
+
 # Set where the parts must be there, in CI: a test that needs one then fails instead of being skipped.
 REQUIRED_VARIABLE = "OTEL_SLA_TEST_PARTS_REQUIRED"
-
-
-class PartUnavailable(Exception):
-    """The part is not there; the message says why and how to get it."""
 
 
 # Getting them
@@ -79,6 +71,11 @@ def node_sender_path() -> Path:
     return tools_folder() / f"sender-node-{_fingerprint_of(SENDERS / 'node')}"
 
 
+def java_sender_path() -> Path:
+    """Where the class path of the sender with the Java SDK is, or would be; its main class is `Sender`."""
+    return tools_folder() / f"sender-java-{_fingerprint_of(SENDERS / 'java')}"
+
+
 def _fingerprint_of(folder: Path) -> str:
     files = sorted(path for path in folder.iterdir() if path.is_file())
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
@@ -89,10 +86,17 @@ def is_node_there() -> bool:
     return shutil.which("npm") is not None and shutil.which("node") is not None
 
 
+def is_java_there() -> bool:
+    """Whether this machine has what Java's sender needs, which may be missing as well."""
+    return all(shutil.which(tool) is not None for tool in ("mvn", "javac", "java"))
+
+
 def part_paths() -> list[Path]:
     """All parts that this machine is to have."""
     paths = [collector_path(), telemetrygen_path(), go_sender_path()]
-    return [*paths, node_sender_path()] if is_node_there() else paths
+    paths += [node_sender_path()] if is_node_there() else []
+    paths += [java_sender_path()] if is_java_there() else []
+    return paths
 
 
 def get_parts() -> list[Path]:
@@ -100,10 +104,11 @@ def get_parts() -> list[Path]:
     folder = tools_folder()
     folder.mkdir(parents=True, exist_ok=True)
     builds = {
-        collector_path(): ("go", _build_collector),
-        telemetrygen_path(): ("go", _install_telemetrygen),
-        go_sender_path(): ("go", _build_go_sender),
-        node_sender_path(): ("npm", _install_node_sender),
+        collector_path(): ("go", building.build_collector),
+        telemetrygen_path(): ("go", building.install_telemetrygen),
+        go_sender_path(): ("go", building.build_go_sender),
+        node_sender_path(): ("npm", building.install_node_sender),
+        java_sender_path(): ("mvn", building.build_java_sender),
     }
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -116,60 +121,12 @@ def get_parts() -> list[Path]:
 def _build(target: Path, tool: str, build: Callable[[Path, str], Path]) -> None:
     command = shutil.which(tool)
     if command is None:
-        raise PartUnavailable(f"{target.name} cannot be built: {tool} is not installed (Go 1.25 or newer, Node 20)")
+        raise PartUnavailable(f"{target.name} cannot be built: {tool} is not installed (Go is needed in 1.25 or newer)")
     _say(f"building {target.name}")
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         # The rename is what makes it visible: a build that was stopped half-way leaves nothing that looks whole.
         build(Path(folder), command).rename(target)
     _say(f"built {target.name}")
-
-
-def _build_collector(folder: Path, go: str) -> Path:
-    _go(go, ["install", BUILDER_MODULE], folder)
-    manifest = MANIFEST.read_text()
-    source = folder / "source"
-    (folder / "builder.yaml").write_text(manifest.replace("dist:\n", f"dist:\n  output_path: {source}\n", 1))
-    generate = ["--config", "builder.yaml", "--skip-get-modules", "--skip-compilation"]
-    _run([str(folder / "builder"), *generate], folder, {})
-    # The builder's own way ends in `go mod tidy`, which also wants modules that only tests of the parts import and
-    # that a proxy may not have. Compiling needs less: the manifest's modules and what they import.
-    modules = [*re.findall(r"gomod: (\S+ v\S+)", manifest), CORE_MODULE]
-    require = "".join(f"\t{module}\n" for module in modules)
-    (source / "go.mod").write_text(f"module otelcol-sla\n\ngo 1.25.0\n\nrequire (\n{require})\n")
-    _go(go, ["build", "-mod=mod", "-trimpath", "-ldflags=-s -w", "-o", str(folder / "otelcol"), "."], source)
-    return folder / "otelcol"
-
-
-def _install_telemetrygen(folder: Path, go: str) -> Path:
-    _go(go, ["install", "-trimpath", "-ldflags=-s -w", TELEMETRYGEN_MODULE], folder)
-    return folder / "telemetrygen"
-
-
-def _build_go_sender(folder: Path, go: str) -> Path:
-    _go(go, ["build", "-trimpath", "-ldflags=-s -w", "-o", str(folder / "sender"), "."], SENDERS / "go")
-    return folder / "sender"
-
-
-def _install_node_sender(folder: Path, npm: str) -> Path:
-    # A copy: the modules are found beside the program, and the tree is to stay as it is. No lock file is written or
-    # read, as it would hold the addresses of one registry; package.json names the versions.
-    source = Path(shutil.copytree(SENDERS / "node", folder / "sender"))
-    quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
-    _run([npm, "install", "--no-package-lock", "--ignore-scripts", *quiet], source, {})
-    return source
-
-
-def _go(go: str, arguments: list[str], folder: Path) -> None:
-    _run([go, *arguments], folder, {"GOBIN": str(folder), "GOFLAGS": "-buildvcs=false", "GOWORK": "off"})
-
-
-def _run(command: list[str], folder: Path, environment: Mapping[str, str]) -> None:
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        tail = "\n".join(done.stderr.splitlines()[-15:])
-        raise PartUnavailable(f"`{' '.join(command)}` failed with code {done.returncode}:\n{tail}")
 
 
 def _shown(path: str) -> str:
@@ -362,7 +319,7 @@ class CollectorProcess(LoggedProcess):
 def main() -> int:
     """Gets the parts, or says where they are."""
     parser = argparse.ArgumentParser(description="The real parts that the acceptance tests run.")
-    parser.add_argument("--get", action="store_true", help="build what is missing; needs Go, and npm for one")
+    parser.add_argument("--get", action="store_true", help="build what is missing; needs Go")
     arguments = parser.parse_args()
     try:
         found = get_parts() if arguments.get else [find_part(path) for path in part_paths()]
