@@ -13,8 +13,9 @@ here:
 
 import hashlib
 import os
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -23,6 +24,8 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
+from numba.np import arrayobj as _arrayobj
+from numba.np import numpy_support
 from numpy.typing import NDArray
 
 UInt8Array = NDArray[np.uint8]
@@ -30,6 +33,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _PACKAGE = Path(__file__).parent
 _NUMBA: Any = numba.config  # Names that numba makes from its environment; its types do not know them.
+_ARRAYS: Any = _arrayobj  # Without types.
+_TUPLES: Any = types.BaseTuple
 IS_CHECKED = bool(_NUMBA.BOUNDSCHECK or _NUMBA.DISABLE_JIT)
 
 
@@ -111,8 +116,7 @@ def buffer_of(array: UInt8Array) -> Buffer:
     """
     if IS_CHECKED:
         return array
-    address: int = array.__array_interface__["data"][0]
-    return address
+    return address_of(array)
 
 
 def byte_at(buffer: Buffer, position: int) -> int:
@@ -134,6 +138,119 @@ def _compile_byte_at(buffer, position):  # type: ignore[no-untyped-def]  # noqa:
     if isinstance(buffer, types.Integer):
         return lambda buffer, position: _load_byte(buffer, position)  # type: ignore[call-arg]  # noqa: PLW0108 - numba wants a function.
     return lambda buffer, position: buffer[position]
+
+
+def word_at(buffer: Buffer, position: int) -> np.uint64:
+    """Read eight bytes of a buffer, the first of them lowest, from inside a kernel."""
+    eight = cast(UInt8Array, buffer)[position : position + 8]
+    if len(eight) < 8:
+        raise IndexError(f"8 bytes at {position} of {len(cast(UInt8Array, buffer))}")
+    return np.uint64(int.from_bytes(eight.tobytes(), "little"))
+
+
+@intrinsic
+def _load_word(_context: Any, _address: Any, _position: Any) -> Any:  # noqa: ANN401 - numba's own types.
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
+        pointer = builder.inttoptr(builder.add(*arguments), ir.PointerType(ir.IntType(64)))
+        word = builder.load(pointer, align=1)
+        return word if sys.byteorder == "little" else builder.bswap(word)
+
+    return types.uint64(types.int64, types.int64), generate
+
+
+@overload(word_at, inline="always")
+def _compile_word_at(buffer, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001 - numba compares names.
+    if isinstance(buffer, types.Integer):
+        return lambda buffer, position: _load_word(buffer, position)  # type: ignore[call-arg]  # noqa: PLW0108 - numba wants a function.
+
+    def read(buffer, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        word = np.uint64(0)
+        for index in range(8):
+            word |= np.uint64(buffer[position + index]) << np.uint64(8 * index)
+        return word
+
+    return read
+
+
+Arrays = tuple[NDArray[Any], ...] | int
+_TABLE_COLUMNS = 3  # Address, rows, and columns of an array of two dimensions.
+
+
+class ArrayTable:
+    """Arrays that a kernel takes in one argument, by their addresses; C-contiguous, of one or two dimensions.
+
+    numba makes an object of each array that is handed to a kernel: 0.09 us each, for the 80 of a request 7 of 120 us
+    (benchmarks/bench_stages.py), and a quarter of the time to compile. Where bounds are checked it is a tuple of the
+    arrays instead.
+    """
+
+    def __init__(self, arrays: Iterable[NDArray[Any]]) -> None:
+        self._arrays = tuple(arrays)  # Kept alive.
+        assert all(array.flags.c_contiguous for array in self._arrays), "addresses say nothing of strides"
+        self._rows = np.array(
+            [(address_of(array), *(*array.shape, 0)[: _TABLE_COLUMNS - 1]) for array in self._arrays], dtype=np.int64
+        )
+        self.argument: Arrays = self._arrays if IS_CHECKED else address_of(self._rows)
+
+
+def array_reader(*kinds: str) -> Callable[[Arrays], tuple[NDArray[Any], ...]]:
+    """Make the function by which a kernel takes arrays out of its argument.
+
+    Args:
+        kinds: The dtype of each array, followed by `[]` if it has one dimension and by `[,]` if it has two.
+
+    >>> read = array_reader("int32[]", "uint8[,]")
+    """
+    layout = [
+        types.Array(numpy_support.from_dtype(np.dtype(kind[: kind.index("[")])), 1 + kind.count(","), "C")
+        for kind in kinds
+    ]
+    made = _TUPLES.from_types(layout)
+
+    def read_arrays(arrays):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        return arrays
+
+    @intrinsic
+    def load_arrays(_context: Any, _address: Any) -> Any:  # noqa: ANN401 - numba's own types.
+        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
+            words = builder.inttoptr(arguments[0], ir.PointerType(ir.IntType(64)))
+            arrays = [_load_array(context, builder, words, index, kind) for index, kind in enumerate(layout)]
+            return context.make_tuple(builder, made, arrays)
+
+        return made(types.int64), generate
+
+    @overload(read_arrays, inline="always")
+    def compile_read_arrays(arrays):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        if isinstance(arrays, types.Integer):
+            return lambda arrays: load_arrays(arrays)  # type: ignore[call-arg]  # noqa: PLW0108 - numba wants a function.
+        return lambda arrays: arrays
+
+    return read_arrays
+
+
+def _load_array(context: Any, builder: Any, words: Any, index: int, kind: Any) -> Any:  # noqa: ANN401
+    """Make an array of a row of an `ArrayTable`; it owns nothing, so its references are not counted."""
+    address, *shape = (
+        builder.load(builder.gep(words, [ir.Constant(ir.IntType(64), _TABLE_COLUMNS * index + column)]))
+        for column in range(1 + kind.ndim)
+    )
+    size = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+    array = _ARRAYS.make_array(kind)(context, builder)
+    _ARRAYS.populate_array(
+        array,
+        data=builder.inttoptr(address, array.data.type),
+        shape=shape,
+        strides=[size] if kind.ndim == 1 else [builder.mul(shape[1], size), size],
+        itemsize=size,
+        meminfo=None,
+    )
+    return array._getvalue()  # noqa: SLF001 - numba's way to say that it is complete.
+
+
+def address_of(array: NDArray[Any]) -> int:
+    """Give the address of an array's first byte; the caller keeps the array alive."""
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 def is_cache_warm() -> bool:

@@ -13,15 +13,15 @@ of a span is asked once.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from otel_sla.jit import ArrayTable
 from otel_sla.sla.agreement import Agreement
-from otel_sla.sla.classes import ClassTable, words_of_mask
+from otel_sla.sla.classes import ClassArrays, ClassTable, words_of_mask
 from otel_sla.sla.conditions import ENTRY_SPAN_BIT, STATUS_KEYS, Conditions
 from otel_sla.sla.groups import UNKNOWN_SERIES, GroupTable
-from otel_sla.sla.matching import (
+from otel_sla.sla.learnt import (
     CLASS_UNKNOWN,
     COUNTED,
     FUTURE,
@@ -35,8 +35,8 @@ from otel_sla.sla.matching import (
     Found,
     Rules,
     ValueMeanings,
-    match_spans_kernel,
 )
+from otel_sla.sla.matching import match_spans_kernel
 from otel_sla.sla.outcome import NO_STATUS, outcome_table, status_index
 from otel_sla.sla.series import SeriesTable
 from otel_sla.sla.values import CHUNK_SPANS, ValueTable
@@ -132,6 +132,8 @@ class Classifier:
         )
         self._found = _empty_found(max(2 * CHUNK_SPANS, len(agreements)), n_words, len(self._groups.arrays.n_keys))
 
+        self._learnt_classes: ClassArrays | None = None
+
     @property
     def watch(self) -> WatchList:
         """The attributes that are to be decoded."""
@@ -146,7 +148,7 @@ class Classifier:
             is_fresh: bool[n_resources]. False for a ResourceSpans that was counted before: its spans are not counted
                 again, but those out of the window are still told.
         """
-        assert columns.value_type.shape[1] == len(self._span_keys), "columns are decoded with this watch list"
+        assert columns.n_span_keys == len(self._span_keys), "columns are decoded with this watch list"
         assert len(is_fresh) == columns.n_resources, f"{len(is_fresh)} of {columns.n_resources} resources"
         tally = _Tally()
         start = 0
@@ -164,31 +166,19 @@ class Classifier:
     ) -> int:
         """Match a numbered chunk; gives where to go on, earlier than `stop` if all had to be forgotten."""
         at = start
+        sealed_before_minute = np.uint64(min(max(window.sealed_before_minute, 0), _UINT64_MAX))
+        future_after_unix_nano = np.uint64(min(max(window.future_after_unix_nano, 0), _UINT64_MAX))
         while at < stop:
-            learnt: tuple[Any, ...] = (
-                *self._values.ids,
-                *self._meanings,
-                *self._rules,
-                *self._classes.arrays,
-                *self._groups.arrays,
-                *self._found,
-            )
             at = match_spans_kernel(
                 at,
                 stop,
                 start,
-                columns.kind,
-                columns.resource_index,
-                columns.end_time_unix_nano,
-                columns.flags,
-                columns.has_parent,
-                columns.span_status_code,
-                columns.value_type,
+                columns.arrays,
+                self._learnt().argument,
                 is_fresh,
-                np.uint64(min(max(window.sealed_before_minute, 0), _UINT64_MAX)),
-                np.uint64(min(max(window.future_after_unix_nano, 0), _UINT64_MAX)),
+                sealed_before_minute,
+                future_after_unix_nano,
                 self._hash_mask,
-                *learnt,
             )
             progress = self._found.progress.tolist()
             if progress[UNKNOWN]:
@@ -200,6 +190,16 @@ class Classifier:
                 self._forget()
                 break
         return at
+
+    def _learnt(self) -> ArrayTable:
+        """What the kernel looks things up in; made anew when the table of classes has grown."""
+        if self._learnt_classes is not self._classes.arrays:
+            self._learnt_classes = self._classes.arrays
+            found, groups, classes = self._found, self._groups.arrays, self._classes.arrays
+            self._learnt_table = ArrayTable(
+                (*self._values.ids, *self._meanings, *self._rules, *classes, *groups, *found)
+            )
+        return self._learnt_table
 
     def _learn_values(self) -> None:
         n_resource_keys = len(self.watch.resource_keys)
@@ -281,4 +281,5 @@ def _empty_found(n_found_max: int, n_words: int, n_groupings: int) -> Found:
         progress=np.zeros(PROGRESS_SIZE, dtype=np.int64),
         words=np.zeros((3, n_words), dtype=np.uint64),
         groups_now=np.zeros(n_groupings, dtype=np.int32),
+        groups_of_resource=np.zeros(n_groupings, dtype=np.int32),
     )

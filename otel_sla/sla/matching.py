@@ -1,66 +1,31 @@
 """The look-ups per span: from value ids to requests. What is missing is left to `classify.Classifier` to learn."""
 
-from typing import NamedTuple
-
 import numpy as np
 
-from otel_sla.jit import kernel
+from otel_sla.jit import Arrays, kernel
 from otel_sla.sla.conditions import ERROR_TYPE_SPAN_KEY_INDEX, STATUS_KEYS
 from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.groups import UNKNOWN_SERIES
-from otel_sla.sla.outcome import ERROR_STATUS_INDEX, NEITHER_STATUS_INDEX, NO_STATUS
-from otel_sla.spans.columns import (
-    SPAN_KIND_SERVER,
-    SPAN_STATUS_ERROR,
-    BoolArray,
-    Int16Array,
-    Int32Array,
-    Int64Array,
-    UInt8Array,
-    UInt32Array,
-    UInt64Array,
+from otel_sla.sla.learnt import (
+    ALL_DONE,
+    CLASS_UNKNOWN,
+    COUNTED,
+    FOUND_FULL,
+    FUTURE,
+    GROUPS_FULL,
+    LATE,
+    MALFORMED,
+    REASON,
+    SLOT,
+    UNKNOWN,
+    read_learnt,
 )
-
-# Places in Found.progress.
-LATE, FUTURE, MALFORMED, COUNTED, UNKNOWN, REASON, SLOT = range(7)
-PROGRESS_SIZE = 7
-
-# Why a kernel stopped.
-ALL_DONE, CLASS_UNKNOWN, GROUPS_FULL, FOUND_FULL = range(4)
+from otel_sla.sla.outcome import ERROR_STATUS_INDEX, NEITHER_STATUS_INDEX, NO_STATUS
+from otel_sla.spans.columns import SPAN_KIND_SERVER, SPAN_STATUS_ERROR, BoolArray, read_columns
 
 _STATUS_KEY_COUNT = len(STATUS_KEYS)
 _IS_REMOTE_FLAGS = 0x300  # Span.flags: has-is-remote and is-remote.
 _NANOS_PER_MINUTE = np.uint64(NANOS_PER_MINUTE)
-
-
-class ValueMeanings(NamedTuple):
-    """What is known of each value; row 0 is the absent one."""
-
-    mask: UInt64Array  # uint64[n_values, n_words]. The conditions that it satisfies.
-    status_index: Int16Array  # int16[n_values]. See outcome; NO_STATUS if it is no usable status code.
-    text_id: Int32Array  # int32[n_values]. See groups; 0 in columns that nothing is grouped by.
-
-
-class Rules(NamedTuple):
-    """What stays the same while the process runs."""
-
-    tested_resource_keys: Int32Array  # int32[n]. Resource keys that conditions read.
-    tested_span_keys: Int32Array  # int32[n]. Span keys that conditions read.
-    outcomes: UInt8Array  # uint8[n_rows, STATUS_INDEX_COUNT]. See outcome.outcome_table.
-    entry_span_bit: UInt64Array  # uint64[1]. ENTRY_SPAN_BIT if any agreement asks for it, else 0.
-
-
-class Found(NamedTuple):
-    """Requests found in a chunk, and how far it came. n_found_max is at least the number of agreements."""
-
-    series_id: Int64Array  # int64[n_found_max]. UNKNOWN_SERIES where the agreement has not met the group yet.
-    epoch_minute: Int64Array  # int64[n_found_max].
-    outcome: UInt8Array  # uint8[n_found_max].
-    agreement: Int32Array  # int32[n_found_max].
-    group: Int32Array  # int32[n_found_max].
-    progress: Int64Array  # int64[PROGRESS_SIZE]. Counts and why it stopped.
-    words: UInt64Array  # uint64[3, n_words]. Masks of the resource, the span, and the span before it.
-    groups_now: Int32Array  # int32[n_groupings]. The span's group in each grouping; 0 if not looked up yet.
 
 
 @kernel
@@ -68,59 +33,71 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
     start: int,
     stop: int,
     chunk_start: int,
-    kind: Int32Array,
-    resource_index: Int32Array,
-    end_time_unix_nano: UInt64Array,
-    flags: UInt32Array,
-    has_parent: BoolArray,
-    span_status_code: Int32Array,
-    value_type: UInt8Array,
+    columns: Arrays,
+    learnt: Arrays,
     is_fresh: BoolArray,
     sealed_before_minute: np.uint64,
     future_after_unix_nano: np.uint64,
     hash_mask: np.uint64,
-    ids_resource_row: Int32Array,
-    ids_resource: Int32Array,
-    ids_span: Int32Array,
-    value_mask: UInt64Array,
-    value_status: Int16Array,
-    value_text: Int32Array,
-    tested_resource_keys: Int32Array,
-    tested_span_keys: Int32Array,
-    outcomes: UInt8Array,
-    entry_span_bits: UInt64Array,
-    slot_class: Int32Array,
-    class_words: UInt64Array,
-    entry_start: Int32Array,
-    entry_stop: Int32Array,
-    entry_agreement: Int32Array,
-    entry_row: Int32Array,
-    grouping_of: Int32Array,
-    cell_of: Int32Array,
-    n_keys_of: Int32Array,
-    n_cells_of: Int32Array,
-    resource_key: Int32Array,
-    span_key: Int32Array,
-    slot_group: Int32Array,
-    group_grouping: Int32Array,
-    group_texts: Int32Array,
-    group_cell: Int64Array,
-    group_series: Int64Array,
-    group_size: Int64Array,
-    found_series: Int64Array,
-    found_minute: Int64Array,
-    found_outcome: UInt8Array,
-    found_agreement: Int32Array,
-    found_group: Int32Array,
-    progress: Int64Array,
-    words: UInt64Array,
-    groups_now: Int32Array,
 ) -> int:
     """Match SERVER spans [start, stop) of a chunk; gives the span it came to, progress[REASON] says why.
 
-    The arrays are fields of SpanColumns, ChunkIds, ValueMeanings, Rules, ClassArrays, GroupArrays and Found, in this
-    order. They come one by one as numba takes twice as long to unpack tuples of them, at each request.
+    `columns` are SpanColumns; `learnt` is what `read_learnt` reads.
     """
+    (
+        _,
+        _,
+        _,
+        _,
+        _,
+        resource_index,
+        kind,
+        end_time_unix_nano,
+        flags,
+        has_parent,
+        span_status_code,
+        value_type,
+        _,
+    ) = read_columns(columns)
+    (
+        ids_resource_row,
+        ids_resource,
+        ids_span,
+        value_mask,
+        value_status,
+        value_text,
+        tested_resource_keys,
+        tested_span_keys,
+        outcomes,
+        entry_span_bits,
+        slot_class,
+        class_words,
+        entry_start,
+        entry_stop,
+        entry_agreement,
+        entry_row,
+        grouping_of,
+        cell_of,
+        n_keys_of,
+        n_cells_of,
+        resource_key,
+        span_key,
+        slot_group,
+        group_grouping,
+        group_texts,
+        group_cell,
+        group_series,
+        group_size,
+        found_series,
+        found_minute,
+        found_outcome,
+        found_agreement,
+        found_group,
+        progress,
+        words,
+        groups_now,
+        groups_of_resource,
+    ) = read_learnt(learnt)
     entry_span_bit = entry_span_bits[0]
     n_words = words.shape[1]
     n_groupings = groups_now.shape[0]
@@ -142,6 +119,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
     n_unknown = 0
     last_resource = -1
     last_class = 0
+    resource_mask, last_mask = np.uint64(0), np.uint64(0)
     reason = ALL_DONE
     came_to = stop
     for span in range(start, stop):
@@ -158,21 +136,27 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
                 value = ids_resource[resource_row, tested_resource_keys[tested]]
                 for word in range(n_words):
                     words[0, word] |= value_mask[value, word]
+            resource_mask = words[0, 0]
+            for grouping in range(n_groupings):
+                groups_of_resource[grouping] = 0
 
-        # The mask, and its class.
-        for word in range(n_words):
+        # The mask, and its class. The first word, mostly the only one, stays in a register.
+        mask = resource_mask
+        if entry_span_bit != 0 and (not has_parent[span] or (flags[span] & _IS_REMOTE_FLAGS) == _IS_REMOTE_FLAGS):
+            mask |= entry_span_bit
+        for word in range(1, n_words):
             words[1, word] = words[0, word]
-        if not has_parent[span] or (flags[span] & _IS_REMOTE_FLAGS) == _IS_REMOTE_FLAGS:
-            words[1, 0] |= entry_span_bit
         for tested in range(tested_span_keys.shape[0]):
             value = ids_span[row, tested_span_keys[tested]]
-            if value != 0:
-                for word in range(n_words):
-                    words[1, word] |= value_mask[value, word]
-        is_same = last_class != 0
-        for word in range(n_words):
+            mask |= value_mask[value, 0]
+            for word in range(1, n_words):
+                words[1, word] |= value_mask[value, word]
+        is_same = last_class != 0 and mask == last_mask
+        for word in range(1, n_words):
             is_same = is_same and words[1, word] == words[2, word]
         if not is_same:
+            last_mask = mask
+            words[1, 0] = mask
             hashed = factor
             for word in range(n_words):
                 words[2, word] = words[1, word]
@@ -231,7 +215,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
                 status = ERROR_STATUS_INDEX
 
         for grouping in range(n_groupings):
-            groups_now[grouping] = 0
+            groups_now[grouping] = groups_of_resource[grouping]
         n_found_before = n_found
         while entry < last_entry:
             agreement = entry_agreement[entry]
@@ -244,10 +228,12 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
                     reason = GROUPS_FULL
                     break
                 n_keys = n_keys_of[grouping]
+                is_of_resource = True
                 hashed = np.uint64(grouping) * factor
                 for key in range(n_keys):
                     value = ids_resource[resource_row, resource_key[grouping, key]]
                     if value == 0:
+                        is_of_resource = False
                         value = ids_span[row, span_key[grouping, key]]
                     group_texts[new_group, key] = value_text[value]
                     hashed ^= np.uint64(value_text[value])
@@ -272,14 +258,16 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
                         group_series[n_cells + cell] = UNKNOWN_SERIES
                     n_cells += n_cells_of[grouping]
                 groups_now[grouping] = group
+                if is_of_resource:
+                    groups_of_resource[grouping] = group
             series = group_series[group_cell[group] + cell_of[agreement]]
             if series == UNKNOWN_SERIES:
                 n_unknown += 1
+                found_agreement[n_found] = agreement
+                found_group[n_found] = group
             found_series[n_found] = series
             found_minute[n_found] = np.int64(minute)
             found_outcome[n_found] = outcomes[entry_row[entry], status]
-            found_agreement[n_found] = agreement
-            found_group[n_found] = group
             n_found += 1
             entry += 1
         if reason == GROUPS_FULL:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from otel_sla.jit import ArrayTable
 from otel_sla.sla.numbering import number_values_kernel
 from otel_sla.spans.columns import (
     Int32Array,
@@ -29,10 +30,8 @@ CHUNK_SPANS = 4096
 class ValueArrays(NamedTuple):
     """The table as kernels see it. n_slots is a power of two; values are dense from 1."""
 
-    slot_id: Int32Array  # int32[n_slots]. The value there, 0 if none.
-    slot_hash: UInt64Array  # uint64[n_slots]. Its hash.
-    column: Int32Array  # int32[n_values]. See conditions.Conditions.
-    value_type: UInt8Array  # uint8[n_values]. A ValueType.
+    slots: UInt64Array  # uint64[n_slots]. Upper half: that of the value's hash; lower half: the value, 0 if none.
+    cell: Int32Array  # int32[n_values]. column << 3 | ValueType; for columns see conditions.Conditions.
     bits: UInt64Array  # uint64[n_values]. As in SpanColumns, but a string's offset is one of text.
     text: UInt8Array  # uint8[text_bytes_max]. The bytes of all strings.
     size: Int64Array  # int64[2]. Values, and bytes of text, in use.
@@ -77,10 +76,8 @@ class ValueTable:
         self._has_room = False  # Whether a span has fitted in this generation.
         n_slots = 1 << (2 * self.values_max - 1).bit_length()
         self.arrays = ValueArrays(
-            slot_id=np.zeros(n_slots, dtype=np.int32),
-            slot_hash=np.zeros(n_slots, dtype=np.uint64),
-            column=np.zeros(self.values_max + 1, dtype=np.int32),
-            value_type=np.zeros(self.values_max + 1, dtype=np.uint8),
+            slots=np.zeros(n_slots, dtype=np.uint64),
+            cell=np.zeros(self.values_max + 1, dtype=np.int32),
             bits=np.zeros(self.values_max + 1, dtype=np.uint64),
             text=np.empty(text_bytes_max, dtype=np.uint8),
             size=np.zeros(2, dtype=np.int64),
@@ -90,6 +87,8 @@ class ValueTable:
             resource=np.zeros((CHUNK_SPANS, n_resource_keys), dtype=np.int32),
             span=np.zeros((CHUNK_SPANS, n_span_keys), dtype=np.int32),
         )
+
+        self._table = self._make_table()
 
     def __len__(self) -> int:
         return int(self.arrays.size[0])
@@ -101,23 +100,7 @@ class ValueTable:
             The span it came to: `stop`, or an earlier one for which the table has no room.
         """
         assert stop - start <= CHUNK_SPANS, f"{stop - start} spans are more than a chunk"
-        came_to = int(
-            number_values_kernel(
-                start,
-                stop,
-                columns.kind,
-                columns.resource_index,
-                columns.resource_value_type,
-                columns.resource_value_bits,
-                columns.value_type,
-                columns.value_bits,
-                columns.body,
-                self._numbered_span_keys,
-                self._hash_mask,
-                *self.arrays,
-                *self.ids,
-            )
-        )
+        came_to = number_values_kernel(start, stop, columns.arrays, self._table.argument, self._hash_mask)
         self._has_room = self._has_room or came_to > start
         return came_to
 
@@ -126,18 +109,22 @@ class ValueTable:
         arrays, start = self.arrays, self._learnt_count + 1
         self._learnt_count = len(self)
         for value_id in range(start, self._learnt_count + 1):
-            value_type = ValueType(arrays.value_type[value_id])
-            yield value_id, int(arrays.column[value_id]), value_type, self._text_of(value_id, value_type)
+            column, number = divmod(int(arrays.cell[value_id]), 8)
+            yield value_id, column, ValueType(number), self._text_of(value_id, ValueType(number))
 
     def clear(self) -> None:
         """Begin a new generation; if not one span fitted in the old one, one with room for longer text."""
         size = self._text_bytes_max if self._has_room else 2 * len(self.arrays.text)
         if size != len(self.arrays.text):
             self.arrays = self.arrays._replace(text=np.empty(size, dtype=np.uint8))
-        self.arrays.slot_id[:] = 0
+            self._table = self._make_table()
+        self.arrays.slots[:] = 0
         self.arrays.size[:] = 0
         self._learnt_count = 0
         self._has_room = False
+
+    def _make_table(self) -> ArrayTable:
+        return ArrayTable((*self.arrays, *self.ids, self._numbered_span_keys))
 
     def _text_of(self, value_id: int, value_type: ValueType) -> bytes:
         """The text that a value compares by (clause 3)."""

@@ -2,11 +2,25 @@
 
 import numpy as np
 
-from otel_sla.jit import byte_at, hot_kernel, inner_kernel
+from otel_sla.jit import byte_at, hot_kernel, inner_kernel, word_at
 from otel_sla.spans.skipping import ARRAY, MAP, skip_child, skip_field
 from otel_sla.spans.wire import CUT_OFF, DEPTH_MAX, TOO_DEEP, fail, read_fixed, read_length, read_tag, read_varint
 
 _ABSENT, _STRING, _BOOL, _INT, _DOUBLE = map(np.int64, range(5))  # `columns.ValueType`.
+_LOW = np.uint64(0xFFFF_FFFF)
+_FACTOR = np.uint64(0x9E37_79B1)
+
+
+def slot_of(key: bytes, n_slots: int) -> int:
+    """Where the search for a key begins (`_find_key`)."""
+    tail = tail_of(key)
+    hashed = ((tail ^ tail >> 32) & int(_LOW) ^ len(key) & 0xFF) * int(_FACTOR) >> 32
+    return hashed & (n_slots - 1)
+
+
+def tail_of(key: bytes) -> int:
+    """The last eight bytes of a key as a word; the word of a shorter key ends with zeros."""
+    return int.from_bytes(key[-8:], "little")
 
 
 @inner_kernel
@@ -86,9 +100,9 @@ def _read_pair_slowly(body, position, end, depth):
     return key_start, key_size, value_type, bits, position
 
 
-@hot_kernel
+@inner_kernel
 def _read_pair(body, position, end, depth):
-    """Read a KeyValue: the form that every SDK writes is read here, any other slowly."""
+    """Read a KeyValue that has sizes of two bytes, a bool or a double in it here, any other slowly."""
     is_plain = False
     key_start, key_size = np.int64(0), np.int64(0)
     value_type, bits = _ABSENT, np.uint64(0)
@@ -138,48 +152,86 @@ def _read_pair(body, position, end, depth):
 
 
 @hot_kernel
-def _read_uint32(table, position):
-    return (
-        np.int64(byte_at(table, position))
-        | np.int64(byte_at(table, position + 1)) << 8
-        | np.int64(byte_at(table, position + 2)) << 16
-        | np.int64(byte_at(table, position + 3)) << 24
-    )
-
-
-@hot_kernel
 def _find_key(body, key_start, key_size, table):
     """Give the column of a watched key, or -1.
+
+    Keys are told apart by their size and their last eight bytes, which are one word; the others are compared only if
+    these are a watched key's. Reading the word is safe for shorter keys too: before each key stand the tags and sizes
+    of the messages around it, at least eight bytes. 89 instead of 117 ns a span with 20 watched keys.
 
     Args:
         body: The request.
         key_start: First byte of the key.
         key_size: Bytes.
-        table: Written by `decode.key_table`. uint32 numbers, little endian: the largest size; for each size from 0 on
-            the position of its first entry, 0 for none. An entry: column, position of the next entry of that size or
-            0, the key's bytes.
+        table: Written by `decode.key_table`. uint64 numbers, little endian: the number of slots, which is a power of
+            two, minus one; then for each slot the last eight bytes of its key (`tail_of`), size << 32 | column + 1
+            or 0 for an empty slot, and the position of the key in the table.
     """
-    if key_size > _read_uint32(table, 0):
-        return -1
-    entry = _read_uint32(table, 4 + 4 * key_size)
-    while entry > 0:
-        # From the end: keys of one size mostly begin alike (`http.`, `rpc.`).
-        same = key_size
-        while same > 0 and byte_at(body, key_start + same - 1) == byte_at(table, entry + 7 + same):
-            same -= 1
-        if same == 0:
-            return _read_uint32(table, entry)
-        entry = _read_uint32(table, entry + 4)
-    return -1
+    tail = np.uint64(0)
+    if key_size > 0:
+        tail = word_at(body, key_start + key_size - 8)
+        if key_size < 8:
+            tail >>= np.uint64(8 * (8 - key_size))
+    # 32 bits times 32 bits: kernels also run as plain Python, where an overflow is an error.
+    hashed = (((tail ^ tail >> np.uint64(32)) & _LOW) ^ np.uint64(key_size & 0xFF)) * _FACTOR >> np.uint64(32)
+    slot_mask = word_at(table, 0)
+    while True:
+        slot = 8 + 24 * np.int64(hashed & slot_mask)
+        meta = np.int64(word_at(table, slot + 8))
+        if meta == 0:
+            return -1
+        if word_at(table, slot) == tail and meta >> 32 == key_size:
+            there = np.int64(word_at(table, slot + 16))
+            at = np.int64(0)
+            while at < key_size - 8 and word_at(body, key_start + at) == word_at(table, there + at):
+                at += 8
+            if at >= key_size - 8:
+                return (meta & 0xFFFFFFFF) - 1
+        hashed += np.uint64(1)
 
 
 @hot_kernel
-def read_attribute(body, position, end, depth, table):
-    """Read a KeyValue whose tag was read; gives the column of its key or -1, the value and the position."""
-    column, value_type, bits = -1, _ABSENT, np.uint64(0)
-    length, position = read_length(body, position, end)
-    if position >= 0:
-        key_start, key_size, value_type, bits, position = _read_pair(body, position, position + length, depth)
+def read_attribute(body, size, position, end, depth, table):
+    """Read a KeyValue whose tag was read; gives the column of its key or -1, the value and the position.
+
+    Read here is what most attributes are, any other in a function of its own:
+    <size> 0A <size> key 12 <size> (0A <size> text | 18 varint), sizes of one byte, a varint of at most two.
+    """
+    is_plain = False
+    key_start, key_size = np.int64(0), np.int64(0)
+    value_type, bits = _ABSENT, np.uint64(0)
+    # Words may end past the message, but not past the request. 67 instead of 84 ns a span for tags and sizes read
+    # byte by byte.
+    if size - position >= 8:
+        head = np.int64(word_at(body, position) & np.uint64(0xFFFFFF))
+        stop = position + 1 + (head & 0x7F)
+        key_start = position + 3
+        key_size = head >> 16
+        at = key_start + key_size
+        if head & 0x80FF80 == 0x000A00 and stop <= end and at + 4 <= stop and size - at >= 8:
+            head = np.int64(word_at(body, at) & np.uint64(0xFFFFFFFFFF))
+            value_size = head >> 8 & 0x7F
+            if head & 0x80FF80FF == 0x000A0012:
+                text_size = head >> 24 & 0x7F
+                is_plain = at + 4 + text_size == stop and text_size + 2 == value_size
+                value_type = _STRING
+                bits = np.uint64(at + 4) << np.uint64(32) | np.uint64(text_size)
+            elif head & 0xFF80FF == 0x180012 and at + 2 + value_size == stop:
+                number = head >> 24
+                if value_size == 2:
+                    is_plain = number & 0x80 == 0
+                    bits = np.uint64(number & 0x7F)
+                elif value_size == 3:
+                    is_plain = number & 0x8080 == 0x0080
+                    bits = np.uint64((number & 0x7F) | (number >> 1 & 0x3F80))
+                value_type = _INT
+    if is_plain:
+        position = stop
+    else:
+        length, position = read_length(body, position, end)
         if position >= 0:
-            column = _find_key(body, key_start, key_size, table)
+            key_start, key_size, value_type, bits, position = _read_pair(body, position, position + length, depth)
+    column = np.int64(-1)
+    if position >= 0:
+        column = _find_key(body, key_start, key_size, table)
     return column, value_type, bits, position

@@ -9,9 +9,15 @@ Dimensions:
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from otel_sla.jit import Arrays, ArrayTable, array_reader
+
+if TYPE_CHECKING:
+    from otel_sla.spans.block import Block
 
 BoolArray = NDArray[np.bool_]
 Int8Array = NDArray[np.int8]
@@ -47,9 +53,12 @@ class WatchList:
     resource_keys: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class SpanColumns:
-    """One decoded request. Owned by the caller; string cells point into `body`, which is not copied."""
+    """One decoded request. Owned by the caller; string cells point into `body`, which is not copied.
+
+    The decoder's columns are made arrays when they are first asked for. Kernels take all of them as `arrays`, by
+    `read_columns`, in this order.
+    """
 
     body: UInt8Array  # uint8[n_bytes]. Read-only view of the request.
 
@@ -67,12 +76,65 @@ class SpanColumns:
     value_type: UInt8Array  # uint8[n_spans, n_span_keys]. A ValueType.
     value_bits: UInt64Array  # uint64[n_spans, n_span_keys]. See ValueType.
 
-    @property
-    def n_spans(self) -> int:
-        """Spans of the request, of every kind."""
-        return len(self.kind)
+    n_spans: int  # Spans of the request, of every kind.
+    n_resources: int  # ResourceSpans messages of the request.
+    arrays: Arrays
+    _block: "Block"
+
+    def __init__(self, **columns: NDArray[Any]) -> None:
+        """Take each column by its name, in the order above."""
+        assert tuple(columns) == tuple(COLUMNS), f"{tuple(columns)} are not the columns"
+        self.__dict__.update(columns)
+        self.n_spans, self.n_resources = len(columns["kind"]), len(columns["resource_start"])
+        self._table = ArrayTable(columns.values())
+        self.arrays = self._table.argument
+
+    @classmethod
+    def of_block(cls, block: "Block", n_spans: int) -> Self:
+        """Take what the decoder has written."""
+        columns = cls.__new__(cls)
+        columns.__dict__.update(
+            body=block.body, n_spans=n_spans, n_resources=block.n_resources, arrays=block.arrays, _block=block
+        )
+        return columns
+
+    def __getattr__(self, name: str) -> NDArray[Any]:
+        """Make the array of a column."""
+        if name not in COLUMNS:
+            raise AttributeError(name)
+        n_rows = self.n_resources if COLUMNS[name].rows == RESOURCES else self.n_spans
+        column: NDArray[Any] = self._block.column(name)[:n_rows]
+        self.__dict__[name] = column
+        return column
 
     @property
-    def n_resources(self) -> int:
-        """ResourceSpans messages of the request."""
-        return len(self.resource_start)
+    def n_span_keys(self) -> int:
+        """Watched attribute keys of spans."""
+        return int(self._block.n_span_keys if "_block" in self.__dict__ else self.value_type.shape[1])
+
+
+class Column(NamedTuple):
+    """How a column is stored."""
+
+    dtype: str
+    rows: str  # What has a row: a byte, a ResourceSpans or a span.
+    keys: str = ""  # Whose watched keys have a cell in each row.
+
+
+BYTES, RESOURCES, SPANS = "bytes", "resources", "spans"
+COLUMNS = {
+    "body": Column("uint8", BYTES),
+    "resource_start": Column("int64", RESOURCES),
+    "resource_stop": Column("int64", RESOURCES),
+    "resource_value_type": Column("uint8", RESOURCES, RESOURCES),
+    "resource_value_bits": Column("uint64", RESOURCES, RESOURCES),
+    "resource_index": Column("int32", SPANS),
+    "kind": Column("int32", SPANS),
+    "end_time_unix_nano": Column("uint64", SPANS),
+    "flags": Column("uint32", SPANS),
+    "has_parent": Column("bool", SPANS),
+    "span_status_code": Column("int32", SPANS),
+    "value_type": Column("uint8", SPANS, SPANS),
+    "value_bits": Column("uint64", SPANS, SPANS),
+}
+read_columns = array_reader(*(column.dtype + ("[,]" if column.keys else "[]") for column in COLUMNS.values()))
