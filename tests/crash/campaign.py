@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ import parts
 from otel_sla.errors import LedgerError
 from otel_sla.ledger.reader import LedgerReader
 
-from .pieces import Encoding
+from .pieces import Encoding, Piece
 from .senders import Account, Sender
 from .tally import Found, Tally
 from .transports import GrpcTransport, HttpTransport
@@ -143,8 +143,16 @@ class _Campaign:
             "HTTP gzip": (HttpTransport(http, protobuf, is_compressed=True), protobuf),
             "HTTP JSON": (HttpTransport(http, json, is_compressed=False), json),
         }
+        queues: dict[Encoding, deque[Piece]] = {encoding: deque() for encoding in Encoding}
         return [
-            Sender(name, transport, encoding, random.Random(self._rng.random()), self._tally)
+            Sender(
+                name,
+                transport,
+                encoding,
+                queue=queues[encoding],
+                rng=random.Random(self._rng.random()),
+                tally=self._tally,
+            )
             for name, (transport, encoding) in kinds.items()
         ]
 

@@ -13,7 +13,7 @@ from .transports import NotAnswered, Transport
 
 UNDER_WAY = 4  # Requests of one sender at a time.
 PIECES_MAX = 4  # In one request.
-QUEUE_LENGTH_MAX = 20  # Messages; while more wait, no new ones are made.
+QUEUE_LENGTH_MAX = 60  # Messages; while more wait, no new ones are made.
 BACKOFF_S_FIRST, BACKOFF_S_MAX, BACKOFF_FACTOR = 0.02, 0.3, 1.5
 TIMEOUT_S = 5.0  # As the Collector's.
 # How often in a thousand requests, or attempts, something happens that happens to senders.
@@ -33,16 +33,35 @@ class Account:
 
 
 class Sender:
-    """One application, or Collector: a queue of messages and several requests under way."""
+    """One application, or Collector, with several requests under way.
 
-    def __init__(self, name: str, transport: Transport, encoding: Encoding, rng: random.Random, tally: Tally) -> None:
+    Args:
+        name: What the account calls it.
+        transport: Closed at the end.
+        encoding: Of its requests.
+        queue: Messages that were in a request before. Senders of one encoding share it, as behind a load balancer: a
+            message that one of them got no answer for may go another way.
+        rng: For this sender alone.
+        tally: Told of each new message.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        transport: Transport,
+        encoding: Encoding,
+        *,
+        queue: deque[Piece],
+        rng: random.Random,
+        tally: Tally,
+    ) -> None:
         self.name = name
         self.account = Account()
         self._transport = transport
         self._encoding = encoding
         self._rng = rng
         self._tally = tally
-        self._queue: deque[Piece] = deque()  # Those that were in a request before.
+        self._queue = queue
         self._is_last_call = False
 
     async def run(self) -> None:
