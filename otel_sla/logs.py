@@ -28,7 +28,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write one record; a traceback follows on lines of its own."""
         fields = "".join(f" {key}={_field_text(value)}" for key, value in _fields(record).items())
-        line = f"{_time_text(record)} {_level_name(record):5} {record.getMessage()}{fields}"
+        line = f"{_time_text(record)} {_level_name(record):5} {_one_line(record.getMessage())}{fields}"
         return f"{line}\n{_exception_text(record)}" if record.exc_info else line
 
 
@@ -55,7 +55,17 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 def _field_text(value: object) -> str:
     text = str(value)
-    return json.dumps(text, ensure_ascii=False) if not text or any(c in ' "=\n' for c in text) else text
+    is_plain = text.isprintable()
+    return (
+        json.dumps(text, ensure_ascii=not is_plain)
+        if not is_plain or not text or any(c in ' "=' for c in text)
+        else text
+    )
+
+
+def _one_line(text: str) -> str:
+    # Senders choose the values of a group: they must neither begin a line of their own nor move a terminal's cursor.
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _time_text(record: logging.LogRecord) -> str:

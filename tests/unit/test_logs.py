@@ -40,6 +40,16 @@ def test_a_line_has_time_severity_message_and_fields() -> None:
     assert rest == ' chat is down action=downtime_started minutes=3 note="a \\"b\\"" empty=""\n'
 
 
+def test_what_senders_chose_stays_on_its_line() -> None:
+    """A group's value with a line's end and a terminal's escape: neither a forged line nor a moved cursor."""
+    stream = logged(LogFormat.TEXT)
+    forged = "chat\n2026-11-23T00:00:00.000Z INFO  all is well\x1b[2J"
+    logging.getLogger("otel_sla.test").warning("%s is down", forged, extra={"group": forged})
+    assert stream.getvalue().count("\n") == 1
+    assert "\x1b" not in stream.getvalue()
+    assert r"chat\n2026-11-23T00:00:00.000Z INFO  all is well\x1b[2J is down" in stream.getvalue()
+
+
 def test_a_record_is_one_json_object_on_one_line() -> None:
     """An error with a traceback and fields that JSON does not know: one line, every field under its name."""
     stream = logged(LogFormat.JSON)
