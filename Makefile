@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 SOURCES := otel_sla tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help run test demo bench lint format fuzz hostile soak months crash coverage parts clean
+.PHONY: help run test demo bench lint format fuzz hostile soak months orders crash powercut iofaults coverage parts clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,8 +50,17 @@ soak: $(INSTALLED)  ## Load a pipeline for 75 minutes: every span counted, memor
 months: $(INSTALLED)  ## Compare the reports of 1,000 random months with the slow twin's
 	@$(BIN)/python tests/report_twin.py $(ARGS)
 
+orders: $(INSTALLED)  ## Send the spans of 500 random cases in any order, with kills between; ARGS="--examples N"
+	@$(BIN)/python tests/order_machine.py $(ARGS)
+
 crash: $(INSTALLED)  ## Kill a loaded pipeline again and again, and count what it had acknowledged
 	@$(BIN)/python tests/crash $(ARGS)
+
+powercut: $(INSTALLED)  ## Cut the power under 300 ledgers, and count what had been acknowledged
+	@$(BIN)/python tests/powercut.py $(ARGS)
+
+iofaults: $(INSTALLED)  ## Let each call on the disk fail in turn, and count what had been acknowledged
+	@$(BIN)/python tests/io_faults.py $(ARGS)
 
 # Compiled kernels are invisible to coverage: it runs the tests with the compiler off.
 coverage: $(INSTALLED)  ## Measure which branches of the core and the ledger the tests take

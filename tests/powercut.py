@@ -92,7 +92,7 @@ class Run:
         record = Record(read_files(folder))
         unanswered = sorted(self._known.begun - self._known.acknowledged)
         plan = make_plan(self._sender, self._rng, self._clock, unanswered, sorted(self._known.acknowledged))
-        plan = replace(plan, pragmas=(*plan.pragmas, *self._pragmas))
+        plan = replace(plan, pragmas=self._pragmas)
         with watching(folder, record):
             failure = asyncio.run(live(ledger_config(folder), self._clock, self._sender, plan, record))
         assert failure is None, failure

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
 from otel_sla.ledger.faults import RESTORE, translated, translating, with_hint
+from otel_sla.ledger.write_ahead import sync_folder
 
 _SCHEME = "sqlite:///"
 _MAGIC = b"SQLite format 3\x00"
@@ -50,12 +51,7 @@ def create_file(path: Path) -> None:
         except FileExistsError:
             return
         os.close(descriptor)
-        # The file's name is durable only when its directory is; SQLite sees to that for its other files.
-        descriptor = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(path)
 
 
 def check_magic(path: Path) -> None:
@@ -89,16 +85,16 @@ def connect_writer(path: Path, *, checkpoints: bool) -> sqlite3.Connection:
 
     Args:
         path: The file, which exists.
-        checkpoints: Whether this connection moves the write-ahead log into the file; only the pipeline does.
+        checkpoints: Whether this connection moves the write-ahead log into the file (`write_ahead`); only the
+            pipeline does.
     """
     with translating(path, "open"):
         connection = _connect(path, "rw")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
         if checkpoints:
             connection.execute(f"PRAGMA journal_size_limit = {_LOG_SIZE_BYTES_MAX}")
-        else:
-            connection.execute("PRAGMA wal_autocheckpoint = 0")
         return connection
 
 

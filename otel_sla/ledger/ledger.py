@@ -22,6 +22,7 @@ from otel_sla.ledger.lock import LedgerLock
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Closing, Commit, Json, SetAside
 from otel_sla.ledger.schema import prepare
+from otel_sla.ledger.write_ahead import WriteAheadLog
 
 # Some 5 to 10 ms of work: an acknowledgement that comes just then waits no longer than that.
 PIECE_ROWS_MAX = 1_024
@@ -41,6 +42,7 @@ class Ledger(LedgerReadings):
         self._judged_before = self.watermarks().judged_before
         with translating(path, "open"):
             self._files = {name: _identity(name) for name in (path, path.with_name(f"{path.name}-wal"))}
+        self._log = WriteAheadLog(path, connection)
 
     @classmethod
     def open(cls, url: str) -> "Ledger":
@@ -203,6 +205,7 @@ class Ledger(LedgerReadings):
     def close(self) -> None:
         """Give the ledger to the next pipeline. All that was committed is durable already."""
         self._sqlite.close()
+        self._log.close()
         self._lock.release()
 
     def _earlier_first_data(self, table: list[tuple[int, int, int, int, int]]) -> dict[int, int]:
@@ -234,6 +237,7 @@ class Ledger(LedgerReadings):
             self._sqlite.execute("COMMIT")
             # Looked up after the commit, so that the names were still there when the data was: 5 us.
             self._check_names()
+            self._log.shorten()
         except LedgerError as error:
             self._fail(located(error, self.path), error)
         except (sqlite3.Error, OSError) as error:

@@ -179,10 +179,10 @@ class _Layer:
         self._copy.name = b"watched"
         self._copy.x_open = _X_OPEN(partial(self._x_open, real_open))
         _library().sqlite3_vfs_register(ctypes.byref(self._copy), 1)
-        for name in ("open", "fsync", "truncate", "pwrite"):
+        for name in ("open", "fsync", "truncate", "pread", "pwrite"):
             self._python[name] = getattr(os, name)
         os.open, os.fsync = self._python_open, self._python_fsync  # type: ignore[assignment]
-        os.truncate, os.pwrite = self._python_truncate, self._python_pwrite  # type: ignore[assignment]
+        os.truncate, os.pread, os.pwrite = self._python_truncate, self._python_pread, self._python_pwrite  # type: ignore[assignment]
 
     def remove(self) -> None:
         for name, function in self._python.items():
@@ -332,6 +332,11 @@ class _Layer:
         self._python["truncate"](descriptor, size)
         if descriptor in self._names:
             self._watcher.resized(descriptor, size)
+
+    def _python_pread(self, descriptor: int, size: int, offset: int) -> bytes:
+        self._python_refused("read", self._names.get(descriptor))
+        data: bytes = self._python["pread"](descriptor, size, offset)
+        return data
 
     def _python_pwrite(self, descriptor: int, data: bytes, offset: int) -> int:
         self._python_refused("write", self._names.get(descriptor))

@@ -14,6 +14,7 @@ from otel_sla.config import Config
 from otel_sla.errors import LedgerError
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.records import Commit
+from otel_sla.ledger.write_ahead import LOG_PAGES_MAX
 from otel_sla.pipeline import Pipeline
 from otel_sla.receiver.settings import ReceiverSettings
 
@@ -24,6 +25,7 @@ class Plan:
 
     waves: tuple[tuple[tuple[int, ...], ...], ...]  # Requests that are sent at once, as numbers of messages.
     tick_after: dict[int, int]  # Wave -> by how much time has gone on when the pipeline looks at it, ns.
+    log_pages_max: int = LOG_PAGES_MAX  # By default a short life never moves the log into the file.
     pragmas: tuple[str, ...] = ()  # For the writing connection.
 
 
@@ -43,9 +45,7 @@ def make_plan(
         for wave in range(len(waves))
         if rng.random() < 0.3
     }
-    # By default a short life never moves the log into the file.
-    checkpoint = rng.choice((1_000, 3, 10, 30))
-    return Plan(tuple(waves), ticks, (f"wal_autocheckpoint = {checkpoint}",))
+    return Plan(tuple(waves), ticks, rng.choice((LOG_PAGES_MAX, 3, 10, 30)))
 
 
 def ledger_config(folder: Path) -> Config:
@@ -69,7 +69,7 @@ async def live(config: Config, clock: Clock, sender: Sender, plan: Plan, record:
     sent: list[asyncio.Task[None]] = []
     failure: LedgerError | None = None
     try:
-        await pipeline._writer.call(lambda ledger: _set(ledger, plan.pragmas))
+        await pipeline._writer.call(lambda ledger: _prepare(ledger, plan))
         await pipeline.tick()  # The pipeline's own first look is done then.
         gate = _Gate(pipeline)
         for number, wave in enumerate(plan.waves):
@@ -132,8 +132,9 @@ class _Gate:
         await self._write(commit)
 
 
-def _set(ledger: Ledger, pragmas: Sequence[str]) -> None:
-    for pragma in pragmas:
+def _prepare(ledger: Ledger, plan: Plan) -> None:
+    ledger._log.pages_max = plan.log_pages_max
+    for pragma in plan.pragmas:
         ledger._sqlite.execute(f"PRAGMA {pragma}")
 
 

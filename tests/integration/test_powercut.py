@@ -49,7 +49,7 @@ def test_power_may_fail_while_a_ledger_is_made(tmp_path: Path) -> None:
 def test_the_record_is_complete(tmp_path: Path) -> None:
     """What is recorded gives the very bytes of the files; and each acknowledgement comes after the log was synced."""
     sender = Sender(random.Random(1))
-    plan = Plan(tuple(((number,),) for number in sender.make(3, START)), {1: 0}, ("wal_autocheckpoint = 3",))
+    plan = Plan(tuple(((number,),) for number in sender.make(3, START)), {1: 0}, 3)
     with watching(tmp_path, record := Record({})):
         assert asyncio.run(live(ledger_config(tmp_path), Clock(START), sender, plan, record)) is None
     assert files_without_power_cut(record) == read_files(tmp_path)

@@ -1,0 +1,72 @@
+"""The write-ahead log beside the file: its name made durable, and when it is long enough to be moved into the file.
+
+SQLite would do both by itself, and would keep it to itself when the disk refuses.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from otel_sla.ledger.faults import translating
+
+# SQLite's own choice.
+LOG_PAGES_MAX = 1_000
+# sqlite.org/fileformat2.html, "The Write-Ahead Log": a reset changes the salts, so what it leaves behind is told apart.
+_HEADER_BYTES = 32
+_FRAME_HEADER_BYTES = 24
+_SALTS_BYTES = 8
+_SALTS_OFFSET = 16
+_FRAME_SALTS_OFFSET = 8
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names of the files beside `path` durable.
+
+    Raises:
+        OSError: They are not.
+    """
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class WriteAheadLog:
+    """Moves the log of a ledger into its file, by the connection that writes.
+
+    SQLite's automatic checkpoint is part of a commit that says nothing of its failure. A disk that has failed to sync
+    must not be trusted with the next commit, so ours is a statement of its own, which fails.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.pages_max = LOG_PAGES_MAX
+        self._sqlite = connection
+        (self._page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+        with translating(path, "open"):
+            # SQLite has made the name durable and has not looked whether that went well.
+            sync_folder(path)
+            self._descriptor: int | None = os.open(path.with_name(f"{path.name}-wal"), os.O_RDONLY | os.O_CLOEXEC)
+
+    def is_long(self) -> bool:
+        """Tell whether there are `pages_max` pages in the log: 2 us."""
+        assert self._descriptor is not None, "the ledger is open"
+        last_frame = _HEADER_BYTES + (self.pages_max - 1) * (_FRAME_HEADER_BYTES + self._page_bytes)
+        salts = os.pread(self._descriptor, _SALTS_BYTES, last_frame + _FRAME_SALTS_OFFSET)
+        return len(salts) == _SALTS_BYTES and salts == os.pread(self._descriptor, _SALTS_BYTES, _SALTS_OFFSET)
+
+    def shorten(self) -> None:
+        """Move what no reader holds back, if the log is long.
+
+        Raises:
+            OSError: The log cannot be read.
+            sqlite3.Error: The disk has refused; what was committed is in the log as before.
+        """
+        if self.is_long():
+            self._sqlite.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+    def close(self) -> None:
+        """Give the log's descriptor back; SQLite holds no lock on that file. Again is fine."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
