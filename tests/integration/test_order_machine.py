@@ -1,0 +1,19 @@
+"""Whatever order the same spans come in, however late, cut or repeated, the figures are the same."""
+
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+from order_machine import OrderMachine
+
+SHORT = settings(
+    max_examples=25, stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+
+def test_any_order_with_restarts_gives_the_same_report_and_story() -> None:
+    """Spans in any order, late or repeated, between restarts and kills: report, minutes and story of those in order."""
+    OrderMachine.seen.clear()
+    run_state_machine_as_test(OrderMachine, settings=SHORT)
+    seen = OrderMachine.seen
+    tried = ("spans", "messages sent again", "exclusions recorded or withdrawn", "restarts", "kills")
+    told = (f"times sla.{name}" for name in ("downtime", "excluded_downtime", "target", "month"))
+    assert min(seen[name] for name in (*tried, *told)) >= 10, seen

@@ -1,0 +1,265 @@
+"""Whatever order the same spans come in, the figures are the same; `python tests/order_machine.py` tries many orders.
+
+A machine sends the spans of a random case in pieces: late or at once, cut and mixed in any way, some of them again,
+with restarts and kills between, while time goes on and exclusions come and go. A span may come as late as the limits
+allow, not later. In between, and at the end, the report is the twin's. At the end report, minutes and the story of the
+events are those of a pipeline that got every span in order and on time.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, ClassVar
+
+import agreements
+import naive
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from order_parts import DAY, OneSpan, TwinCounts, fold, messages_of, request_of, spans_of
+from order_pipeline import Change, Driven
+
+SEEDS = st.integers(0, 9999)
+SECOND = 10**9
+
+
+class OrderMachine(RuleBasedStateMachine):
+    """Drives a pipeline, and keeps what it was sent."""
+
+    first_case: ClassVar[int] = 0
+    seen: ClassVar[Counter[str]] = Counter()  # What was tried, of all machines.
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.driven: Driven | None = None
+
+    @initialize(number=st.integers(0, 999), days_after=st.sampled_from([2, 0, 1]))
+    def begin(self, number: int, days_after: int) -> None:
+        """A case, and the moment of its first span."""
+        case = agreements.random_case(self.first_case + number)
+        self.case = replace(case, now=case.now + days_after * DAY)
+        self.spans, self.hopeless = spans_of(case)
+        self.pending = list(self.spans)
+        self.messages: list[bytes] = []
+        self.twin = TwinCounts(self.spans, case.agreements)
+        self.changes: list[Change] = []
+        self.recorded: list[tuple[str, Any]] = []
+        self.withdrawn: set[int] = set()
+        self.start = self.spans[0].end if self.spans else case.now
+        self.driven = Driven(self.folder / "any-order", self.case, self.start)
+        self.seen["cases"] += 1
+
+    @rule(share=st.sampled_from([0.02, 0.2, 0.5, 1.0]), requests=st.integers(1, 4), seed=SEEDS)
+    def deliver(self, share: float, requests: int, seed: int) -> None:
+        """Some of the spans that are there by now, cut into messages and requests at random, sent at the same time."""
+        rng = random.Random(seed)
+        there = [one for one in self.pending if self.is_there(one)]
+        self.send(rng.sample(there, round(share * len(there))), requests, rng)
+
+    @rule(share=st.sampled_from([0.1, 1.0]), requests=st.integers(1, 3), seed=SEEDS)
+    def repeat(self, share: float, requests: int, seed: int) -> None:
+        """Messages that were sent before, in other requests than then and beside new ones; they count nothing."""
+        rng = random.Random(seed)
+        again = rng.sample(self.messages, round(share * len(self.messages)))
+        there = [one for one in self.pending if self.is_there(one)]
+        self.seen["messages sent again"] += len(again)
+        self.send(rng.sample(there, len(there) // 10), requests, rng, again)
+
+    @rule(step=st.sampled_from([1, 59, 60, 61, 119, 600, 7200, 90_000]))
+    def advance(self, step: int) -> None:
+        """Time goes on; spans that would be too late then are sent before."""
+        self.go_to(self.driven.clock.now + step * SECOND)
+
+    @rule(share=st.sampled_from([0.0, 0.1, 0.5, 0.9]))
+    def advance_to_a_span(self, share: float) -> None:
+        """Time goes on to a span that was not sent yet."""
+        if self.pending:
+            self.go_to(max(self.driven.clock.now, self.pending[int(share * len(self.pending))].end))
+
+    @rule()
+    def judge(self) -> None:
+        """Minutes that have elapsed are judged, and those that grew since are judged again."""
+        self.driven.judge()
+
+    @rule()
+    def restart(self) -> None:
+        """An orderly end and a new start."""
+        self.seen["restarts"] += 1
+        self.driven.restart()
+
+    @rule(closings=st.none() | st.integers(0, 3))
+    def drop(self, closings: int | None) -> None:
+        """A kill, in the middle of judging or not, and a new start."""
+        self.seen["kills"] += 1
+        self.driven.drop(closings)
+
+    @rule(seed=SEEDS)
+    def exclude(self, seed: int) -> None:
+        """An exclusion is recorded, for minutes that were or that are to be."""
+        rng = random.Random(seed)
+        agreement = rng.choice(self.case.agreements)
+        moment = self.driven.moment
+        window = agreements._random_window(rng, agreement.group_by, moment)
+        self.recorded.append((agreement.name, replace(window, recorded_at=moment)))
+        self.change(self.recorded[-1])
+
+    @rule(seed=SEEDS)
+    def withdraw(self, seed: int) -> None:
+        """An exclusion is withdrawn."""
+        standing = [number for number in range(1, len(self.recorded) + 1) if number not in self.withdrawn]
+        if standing:
+            number = random.Random(seed).choice(standing)
+            self.withdrawn.add(number)
+            self.change((number, self.driven.moment))
+
+    @rule()
+    def export(self) -> None:
+        """The running month's report is the twin's of what was sent so far."""
+        self.assert_twins(self.case_month())
+
+    def is_there(self, one: OneSpan) -> bool:
+        """Whether a span can be sent by now."""
+        return one.end <= self.driven.clock.now + naive.nanos(self.case.future_spans_max)
+
+    def case_month(self) -> str:
+        """The month that it is."""
+        return f"{self.driven.moment:%Y-%m}"
+
+    def go_to(self, now: int) -> None:
+        """Let time go on, not past the end of the case."""
+        now = min(now, self.case.now)
+        late = naive.nanos(self.case.late_spans_max)
+        due = [one for one in self.pending if now >= (one.minute + 1) * naive.NANOS_PER_MINUTE + late]
+        for hour in sorted({one.minute // 60 for one in due}):
+            some = [one for one in due if one.minute // 60 == hour]
+            self.driven.clock.now = max(self.driven.clock.now, some[-1].end)
+            self.send(some, 1, random.Random(hour))
+        self.driven.clock.now = max(self.driven.clock.now, now)
+
+    def send(self, spans: list[OneSpan], requests: int, rng: random.Random, again: Sequence[bytes] = ()) -> None:
+        """Send spans for the first time, and messages again; nothing new that is in time is rejected."""
+        pieces: list[list[OneSpan]] = [[] for _ in range(rng.randint(1, 5))]
+        for one in spans:
+            rng.choice(pieces).append(one)
+        fresh = [message for piece in pieces for message in messages_of(piece)]
+        lost = rng.sample(self.hopeless, min(len(self.hopeless), rng.choice((0, 0, 1, 3))))
+        everything = [*fresh, *messages_of(lost), *again]
+        rng.shuffle(everything)
+        bodies: list[list[bytes]] = [[] for _ in range(requests)]
+        for message in everything:
+            rng.choice(bodies).append(message)
+        rejected = self.driven.send([request_of(body) for body in bodies])
+        if not again:
+            assert sum(rejected) <= len(lost), "only what is never in time is rejected"
+        self.seen["spans"] += len(spans)
+        self.twin.add(spans)
+        self.messages += fresh
+        sent = set(spans)
+        self.pending = [one for one in self.pending if one not in sent]
+
+    def change(self, change: Change) -> None:
+        """Record or withdraw."""
+        self.seen["exclusions recorded or withdrawn"] += 1
+        self.changes.append(change)
+        self.driven.change(change)
+
+    def assert_twins(self, month: str) -> None:
+        """The report says of what was sent so far what the twin says."""
+        recorded: dict[str, tuple[Any, ...]] = {}
+        for number, (name, window) in enumerate(self.recorded, start=1):
+            if number not in self.withdrawn:
+                recorded[name] = (*recorded.get(name, ()), window)
+        expected = naive.report(
+            month,
+            self.case.agreements,
+            self.twin.counted.series,
+            now=self.driven.clock.now,
+            grace=self.case.grace,
+            recorded=recorded,
+        )
+        report = json.loads(self.driven.report(month))
+        for section in report["agreements"]:
+            for series in section["series"]:
+                series["exclusions"] = [one for one in series["exclusions"] if "withdrawn_at" not in one]
+        found = naive.differences(expected, report, f"seed {self.case.seed}, {month}")
+        assert not found, "\n".join(found[:20])
+
+    def in_order(self) -> Driven:
+        """A pipeline that got the spans hour by hour as they ended, and after them the exclusions."""
+        driven = Driven(self.folder / "in-order", self.case, self.start)
+        for _, hour in groupby(self.spans, key=lambda one: one.minute // 60):
+            spans = list(hour)
+            driven.clock.now = spans[-1].end
+            driven.send([request_of(messages_of(spans))])
+        driven.clock.now = self.case.now
+        for change in self.changes:
+            driven.change(change)
+        driven.judge()
+        return driven
+
+    def finish(self) -> None:
+        """What is left is sent; then all is as if it had come in order."""
+        while self.pending:
+            self.advance_to_a_span(0.0)
+            self.deliver(1.0, 2, len(self.pending))
+        self.go_to(self.case.now)
+        self.driven.judge()
+        in_order = self.in_order()
+        try:
+            for month in self.case.months:
+                assert self.driven.report(month) == in_order.report(month), f"seed {self.case.seed}, {month}"
+                self.assert_twins(month)
+            month = self.case_month()
+            assert self.driven.minutes(month) == in_order.minutes(month), f"seed {self.case.seed}, minutes of {month}"
+            told = fold(self.driven.events())
+            assert told == fold(in_order.events()), f"seed {self.case.seed}, events"
+            self.seen.update(f"times {each['name']}" for each in told.values())
+        finally:
+            in_order.close()
+
+    def teardown(self) -> None:
+        """The end, unless something was wrong before."""
+        try:
+            if self.driven is not None and sys.exc_info()[0] is None:
+                self.finish()
+        finally:
+            if self.driven is not None:
+                self.driven.close()
+            shutil.rmtree(self.folder)
+
+
+def main() -> int:
+    """Tries many orders; stops at the first that matters."""
+    parser = argparse.ArgumentParser(description="Sends the spans of random cases in any order, with kills between.")
+    parser.add_argument("--examples", type=int, default=500, help="how many")
+    parser.add_argument("--steps", type=int, default=40, help="of each example, at most")
+    parser.add_argument("--seed", type=int, default=0, help="of the first case; cases are drawn from 1,000")
+    arguments = parser.parse_args()
+    OrderMachine.first_case = arguments.seed
+    run_state_machine_as_test(
+        OrderMachine,
+        settings=settings(
+            max_examples=arguments.examples,
+            stateful_step_count=arguments.steps,
+            deadline=None,
+            derandomize=True,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    figures = ", ".join(f"{count:,} {name}" for name, count in sorted(OrderMachine.seen.items()))
+    sys.stdout.write(f"{figures}\nreport, minutes and story are those of the spans in order\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
