@@ -10,8 +10,9 @@ import typer
 from typer.core import TyperGroup
 
 from otel_sla import __version__
-from otel_sla.cli import exclusion, ledger, outbox
+from otel_sla.cli import exclusion, importing, ledger, outbox
 from otel_sla.cli.demo import demo
+from otel_sla.cli.init import init
 from otel_sla.cli.replay import replay
 from otel_sla.cli.report import report
 from otel_sla.cli.run import run
@@ -45,10 +46,11 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(validate)
+app.command()(init)
 app.command()(report)
 app.command()(replay)
 app.command()(demo)
-for commands in (exclusion.commands, ledger.commands, outbox.commands):
+for commands in (exclusion.commands, ledger.commands, outbox.commands, importing.commands):
     app.add_typer(commands)
 
 

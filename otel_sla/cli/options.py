@@ -131,3 +131,20 @@ def _unknown_group(given: Mapping[str, str], known: Iterable[Mapping[str, str]],
 
 def _group_text(group: Mapping[str, str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in group.items())
+
+
+def write_new_file(path: Path, text: str) -> None:
+    """Write a file that does not exist yet; what somebody has written is never overwritten.
+
+    Raises:
+        ConfigError: It exists, or cannot be written.
+    """
+    from otel_sla.errors import ConfigError, ConfigProblem
+
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise ConfigError(str(path), [ConfigProblem("", "exists already; choose another --output")]) from error
+    except OSError as error:
+        raise ConfigError(str(path), [ConfigProblem("", f"cannot be written: {error.strerror}")]) from error

@@ -4,7 +4,7 @@ Takes a file and the environment's variables; gives a `Config` of plain values, 
 Never opens a port, a ledger or a connection.
 """
 
-from otel_sla.config.load import effective_yaml, load_config
+from otel_sla.config.load import effective_yaml, load_config, parse_config
 from otel_sla.config.settings import Config, LedgerSettings, LogFormat, LogLevel, LogSettings, ProcessorSettings
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "ProcessorSettings",
     "effective_yaml",
     "load_config",
+    "parse_config",
 ]

@@ -32,8 +32,18 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: It cannot be used; holds every problem that was found.
     """
-    source = DEFAULTS_SOURCE if path is None else str(path)
-    file = read_yaml("" if path is None else _read_text(path), environ)
+    if path is None:
+        return parse_config("", DEFAULTS_SOURCE, environ)
+    return parse_config(_read_text(path), str(path), environ)
+
+
+def parse_config(text: str, source: str, environ: Mapping[str, str]) -> Config:
+    """Check a configuration's text.
+
+    Raises:
+        ConfigError: It cannot be used; holds every problem that was found, under the name `source`.
+    """
+    file = read_yaml(text, environ)
     problems = list(file.problems)
     document: Document | None = None
     # After a syntax error there is no tree that could be said anything about.

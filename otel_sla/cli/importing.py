@@ -1,0 +1,69 @@
+"""`otel-sla import openslo`: agreements out of what others have written already."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from otel_sla.cli.options import write_new_file
+
+if TYPE_CHECKING:
+    from otel_sla.openslo import Reading
+
+commands = typer.Typer(name="import", help="Make a configuration of what is written already.", no_args_is_help=True)
+
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write there, if there is no such file; else to stdout."),
+]
+
+
+@commands.callback()
+def _import() -> None:
+    pass
+
+
+@commands.command()
+def openslo(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="OpenSLO v1, YAML; `-` for standard input.")],
+    *,
+    output: OutputOption = None,
+) -> None:
+    """Turn SLOs of calendar months and slices of a minute into agreements.
+
+    Says on stderr, for each field, what it became or why it was not taken.
+    """
+    from otel_sla.config import parse_config
+    from otel_sla.config.draft import draft_yaml
+    from otel_sla.openslo import read_openslo
+
+    source = "standard input" if str(file) == "-" else str(file)
+    readings = read_openslo(_read_text(file, source), source)
+    agreements = [agreement for reading in readings for agreement in reading.agreements]
+    text = draft_yaml(agreements, head=f"Made from {source} by `otel-sla import openslo`.")
+    parse_config(text, source, {})
+    for reading in readings:
+        _tell(reading)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        write_new_file(output, text)
+        typer.echo(f"wrote {output}: {len(agreements)} agreement(s)", err=True)
+
+
+def _read_text(file: Path, source: str) -> str:
+    from otel_sla.errors import ConfigError, ConfigProblem
+
+    try:
+        return typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(source, [ConfigProblem("", f"cannot be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(source, [ConfigProblem("", f"is not UTF-8 at byte {error.start}")]) from error
+
+
+def _tell(reading: "Reading") -> None:
+    typer.echo(f"{reading.source}:", err=True)
+    for verb, fields in (("taken", reading.taken), ("not taken", reading.not_taken)):
+        for path, said in fields:
+            typer.echo(f"  {verb:<10} {path}: {said}", err=True)
