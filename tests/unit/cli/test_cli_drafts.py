@@ -74,7 +74,7 @@ def test_init_refuses_what_no_configuration_may_say(tmp_path: Path, option: str,
 
 
 def test_init_asks_on_a_terminal(tmp_path: Path) -> None:
-    """A person is asked for what no option gave, once more after an answer that cannot be, and may just press return."""
+    """A person is asked for what no option gave, again after an answer that cannot be, and may just press return."""
     path = tmp_path / "otel-sla.yaml"
     terminal, end = pty.openpty()
     command = [sys.executable, "-m", "otel_sla", "init", "-o", str(path), "--target", "99%"]
