@@ -8,9 +8,12 @@ from otel_sla.cli.options import ConfigOption, load
 def run(config: ConfigOption = None) -> None:
     """Take spans, count and judge them, and export what follows, until stopped."""
     settings = load(config)
-    # A wrong configuration is told before the seconds that this import takes.
     from otel_sla.logs import set_up_logs
-    from otel_sla.serving import run_until_stopped
+    from otel_sla.process import prepare_process
 
     set_up_logs(settings.logs, sys.stderr)
+    prepare_process()  # Before gRPC is imported, which reads what it asks for only then.
+    # A wrong configuration is told before the seconds that this import takes.
+    from otel_sla.serving import run_until_stopped
+
     run_until_stopped(settings)

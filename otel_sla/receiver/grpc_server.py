@@ -4,6 +4,7 @@ The request's bytes are not parsed here. Export is registered as stream_unary al
 the same, and it lets us check credentials before the body is read and give up on a body that does not come.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from weakref import WeakValueDictionary
@@ -23,6 +24,9 @@ from otel_sla.receiver.response import encode_protobuf
 from otel_sla.receiver.settings import BYTES_PER_MIB, GRPC_SOURCE, GrpcServerSettings
 from otel_sla.receiver.status import refusal_of
 from otel_sla.receiver.tls import ServerTls
+
+# gRPC writes a traceback where a sender is gone before its answer; anybody could fill a disk with them.
+logging.getLogger("grpc").setLevel(logging.CRITICAL + 1)
 
 TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 _READ_SIZE_BYTES_MIN = 64 * 1024  # Held at least while a body is read: about what HTTP/2 lets arrive unasked.

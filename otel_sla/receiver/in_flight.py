@@ -9,6 +9,10 @@ from typing import NoReturn, Self
 from otel_sla.errors import Overloaded, RequestTooLarge
 from otel_sla.receiver.accounting import Accountant, Receipt
 
+# Takes a few ms to count. Of larger ones, were they ready all at once, small requests would wait for every one; in turn
+# they wait for one.
+_LARGE_SIZE_BYTES = 1024 * 1024
+
 
 class Share:
     """A part of the limit, for requests that must leave the rest to others; one alone may hold more."""
@@ -33,6 +37,7 @@ class InFlight:
         self.size_bytes = 0  # Held now.
         self.refused_count = 0
         self.slow = self.new_share("slow requests")  # Whose bodies take long.
+        self.large_turn = asyncio.Lock()  # Large requests are counted one after another.
 
     def new_share(self, name: str) -> Share:
         """Give a share of half of the limit."""
@@ -101,6 +106,11 @@ class Held:
         slow.size_bytes += size_bytes
         self._shares = (*self._shares, slow)
 
+    @property
+    def large_turn(self) -> asyncio.Lock:
+        """What a large request is counted under."""
+        return self._in_flight.large_turn
+
     def move(self) -> "Held":
         """Hand all of it over to somebody who ends later; nothing is held here afterwards."""
         moved = Held(self._in_flight, self._shares)
@@ -155,4 +165,7 @@ class Intake:
 
     async def _account(self, body: bytes, held: Held) -> Receipt:
         with held:
-            return await self._accountant.account(body)
+            if len(body) < _LARGE_SIZE_BYTES:
+                return await self._accountant.account(body)
+            async with held.large_turn:
+                return await self._accountant.account(body)

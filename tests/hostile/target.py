@@ -1,5 +1,6 @@
 """A real `otel-sla run` under attack: what it takes of memory, what it has counted, whether it lives."""
 
+import os
 import re
 import sys
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "acceptance"))
+
 import builders
 import grpc
 import parts
@@ -18,6 +21,7 @@ from pipeline_parts import EXPORT
 
 from otel_sla.ledger.reader import LedgerReader
 
+MIB = 1 << 20
 LIMIT_MIB = 64  # Of one request, and of all that are under way.
 
 
@@ -94,6 +98,11 @@ class Target:
     def reset_peak(self) -> None:
         """Begin a new peak: the kernel keeps it, so that none is too short to be seen."""
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def cpu_s(self) -> float:
+        """User and system CPU time so far, of all threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _status_bytes(self, key: str) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text()

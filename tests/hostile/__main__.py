@@ -1,0 +1,81 @@
+"""Attacks a running pipeline in every way that is known here; `make hostile`.
+
+Each attack is told with its answer, the memory that the pipeline had at most, and its time. One that is answered
+wrongly, takes too much or keeps others from being served ends in exit code 1.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from hostile.cases import Case, every_case
+from hostile.floods import every_flood
+from hostile.target import LIMIT_MIB, MIB, Target
+
+PEAK_RATIO_MAX = 2.0
+
+
+def peak_max_bytes(case: Case, idle_bytes: int) -> float:
+    """Twice the idle memory; a request of full size may be there in as many copies as its way needs, and is counted."""
+    return max(PEAK_RATIO_MAX * idle_bytes, idle_bytes + (case.copies + 0.5) * LIMIT_MIB * MIB)
+
+
+def try_case(case: Case, target: Target) -> list[str]:
+    """Attack once; gives what was wrong."""
+    target.reset_peak()
+    started_s = time.monotonic()
+    answer = case.attack(target)
+    peak = target.peak_bytes()
+    _say(
+        f"{case.name:45} {answer:20} {peak / MIB:5.0f} MiB, {peak / target.idle_bytes:4.2f} x idle,"
+        f" {time.monotonic() - started_s:5.2f} s"
+    )
+    problems = []
+    if answer not in case.answers:
+        problems.append(f"{case.name}: answered {answer}, not {' or '.join(sorted(case.answers))}")
+    if peak > peak_max_bytes(case, target.idle_bytes):
+        problems.append(f"{case.name}: {peak / MIB:.0f} MiB, idle {target.idle_bytes / MIB:.0f}")
+    return problems
+
+
+def main() -> int:
+    """Run the campaign."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="attacks whose names hold this")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement beside a flood")
+    parser.add_argument("--floods", action="store_true", help="only those")
+    arguments = parser.parse_args()
+    problems: list[str] = []
+    with tempfile.TemporaryDirectory() as folder, Target(Path(folder)) as target:
+        _say(f"idle: {target.idle_bytes / MIB:.0f} MiB")
+        for case in every_case() if not arguments.floods else ():
+            if arguments.only in case.name:
+                problems += try_case(case, target)
+        target.send_good()
+        problems += [f"the log says: {line}" for line in target.log if "Traceback" in line or " ERROR " in line]
+    for flood in every_flood():
+        if arguments.only in flood.name:
+            with tempfile.TemporaryDirectory() as folder, Target(Path(folder), **flood.settings) as target:
+                target.reset_peak()
+                found, told = flood.attack(target, arguments.seconds)
+                peak = target.peak_bytes()
+                _say(f"{flood.name:45} {told}; {peak / MIB:.0f} MiB, {peak / target.idle_bytes:.2f} x idle")
+                target.send_good()
+                problems += [f"{flood.name}: {problem}" for problem in found]
+                if peak > PEAK_RATIO_MAX * target.idle_bytes and "processor" not in flood.settings:
+                    problems.append(f"{flood.name}: {peak / MIB:.0f} MiB")
+    _say("\n".join(problems) or "every attack was answered as it should be")
+    return 1 if problems else 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
