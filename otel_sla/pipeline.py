@@ -249,6 +249,8 @@ class Pipeline:
     async def _start_servers(self) -> None:
         receiver = self._config.receiver
         in_flight = InFlight(receiver.memory_limit_mib * BYTES_PER_MIB)
+        self.metrics.register("sla.receiver.overloaded_requests", lambda: in_flight.refused_count)
+        self.metrics.register("sla.receiver.in_flight_size", lambda: in_flight.size_bytes)
         if receiver.grpc is not None:
             grpc_server = GrpcServer(receiver.grpc, self.accountant, in_flight)
             self.grpc_port = await grpc_server.start()

@@ -63,6 +63,8 @@ INSTRUMENTS = (
     Instrument("sla.receiver.malformed_spans", "{span}", _C, "Rejected: no end time.", "malformed_spans"),
     Instrument("sla.receiver.duplicate_spans", "{span}", _C, "Repeats, not counted again.", "duplicate_spans"),
     Instrument("sla.receiver.overflow_spans", "{span}", _C, "Counted in an overflow series.", "overflow_spans"),
+    Instrument("sla.receiver.overloaded_requests", "{request}", _C, "Refused for want of room; to be sent again."),
+    Instrument("sla.receiver.in_flight_size", "By", _G, "Bytes that requests hold of receivers' memory limit."),
     Instrument("sla.receiver.ack_latency", "s", _H, "From a request's bytes to its answer, commit included."),
     Instrument("sla.ledger.commit_duration", "s", _H, "One durable transaction of counts."),
     Instrument("sla.ledger.committed_rows", "{row}", _C, "Rows of counts written to the ledger.", "committed_rows"),

@@ -84,6 +84,7 @@ def check_sent_again(folder: Path, command: tuple[str, ...], language: str, prot
             full.release()
             await sender
             assert has_refused_each()
+            assert pipeline.metrics.totals()["overloaded_requests"] >= len(protocols)
 
     run(scenario)
     assert counted(config) == {f"{language}-{protocol}": COUNTED for protocol in protocols}
