@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from order_parts import DAY, OneSpan, TwinCounts, fold, messages_of, request_of, spans_of
 from order_pipeline import Change, Driven
+from report_twin import without_withdrawn
 
 SEEDS = st.integers(0, 9999)
 SECOND = 10**9
@@ -186,10 +187,7 @@ class OrderMachine(RuleBasedStateMachine):
             grace=self.case.grace,
             recorded=recorded,
         )
-        report = json.loads(self.driven.report(month))
-        for section in report["agreements"]:
-            for series in section["series"]:
-                series["exclusions"] = [one for one in series["exclusions"] if "withdrawn_at" not in one]
+        report = without_withdrawn(json.loads(self.driven.report(month)))
         found = naive.differences(expected, report, f"seed {self.case.seed}, {month}")
         assert not found, "\n".join(found[:20])
 
