@@ -48,6 +48,7 @@ class Reply:
     rejected: int = 0
     until: threading.Event | None = None  # It waits for it.
     body: bytes | None = None  # Over HTTP, in place of what it should be.
+    content_type: str = "application/x-protobuf"  # Over HTTP.
 
 
 OK = Reply()
@@ -294,7 +295,7 @@ def _handler(script: Script, captured: Captured) -> type[BaseHTTPRequestHandler]
             message = _response(request, reply) if is_taken else Status(message=reply.message)
             content = message.SerializeToString() if reply.body is None else reply.body
             self.send_response(reply.http_status)
-            self.send_header("Content-Type", "application/x-protobuf")
+            self.send_header("Content-Type", reply.content_type)
             self.send_header("Content-Length", str(len(content)))
             if reply.retry_after_s is not None:
                 self.send_header("Retry-After", str(int(reply.retry_after_s)))

@@ -91,25 +91,33 @@ _HTTP_BLAME: dict[int, Blame] = {
 def grpc_blame(code: grpc.StatusCode, retry_after_s: float | None) -> Blame:
     """Judge a gRPC status.
 
-    RESOURCE_EXHAUSTED is two things: with a RetryInfo the backend is busy, without one the message may be too large.
+    Who says when to come back speaks of itself: RESOURCE_EXHAUSTED with a RetryInfo is a busy backend, without one
+    the message may be too large.
 
     >>> grpc_blame(grpc.StatusCode.RESOURCE_EXHAUSTED, None)
     <Blame.UNCLEAR: 'unclear'>
     """
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after_s is not None:
-        return Blame.BACKEND
-    return _GRPC_BLAME.get(code, Blame.UNCLEAR)
+    return _unless_asked_back(_GRPC_BLAME.get(code, Blame.UNCLEAR), retry_after_s)
 
 
-def http_blame(status: int) -> Blame:
-    """Judge an HTTP status that is not 2xx; a redirect is none of the backend's answers, so it is our endpoint.
+def http_blame(status: int, retry_after_s: float | None = None, *, is_page: bool = False) -> Blame:
+    """Judge an HTTP status that is not 2xx.
+
+    A redirect is none of the backend's answers, so it is our endpoint; nor is a bad request's that comes as a page for
+    people (`is_page`): so a proxy answers who does not speak TLS to it.
 
     >>> [http_blame(status).value for status in (302, 400, 401, 500, 503)]
     ['sender', 'item', 'sender', 'unclear', 'backend']
+    >>> http_blame(400, is_page=True).value, http_blame(500, 2.0).value
+    ('sender', 'backend')
     """
-    if 300 <= status < 400:
+    if 300 <= status < 400 or (status == HTTPStatus.BAD_REQUEST and is_page):
         return Blame.SENDER
-    return _HTTP_BLAME.get(status, Blame.UNCLEAR)
+    return _unless_asked_back(_HTTP_BLAME.get(status, Blame.UNCLEAR), retry_after_s)
+
+
+def _unless_asked_back(blame: Blame, retry_after_s: float | None) -> Blame:
+    return Blame.BACKEND if blame is Blame.UNCLEAR and retry_after_s is not None else blame
 
 
 def one_line(text: str) -> str:

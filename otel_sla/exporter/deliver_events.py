@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from otel_sla.exporter.answers import Answer
 from otel_sla.exporter.outbox import Backlog, Sender
-from otel_sla.exporter.parcel import Parcel
+from otel_sla.exporter.parcel import Parcels
 from otel_sla.ledger.records import StoredEvent
 from otel_sla.self_metrics import ExporterCounts
 
@@ -24,6 +24,7 @@ class EventsDelivery:
         self._backlog = backlog
         self._call = call
         self._counts = counts
+        self._parcels: Parcels[StoredEvent] = Parcels(self._send, self, EVENTS_MAX)
 
     async def deliver(self) -> bool:
         """Deliver until no event is left.
@@ -37,7 +38,7 @@ class EventsDelivery:
         """
         while stored := await self._backlog.events(EVENTS_MAX):
             self._counts.queue_size = len(stored)
-            await Parcel(self._send, self).deliver(stored)
+            await self._parcels.deliver(stored)
         return False
 
     async def delivered(self, items: Sequence[StoredEvent], answer: Answer) -> None:

@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from otel_sla.exporter.answers import Answer
-from otel_sla.exporter.outbox import Backlog, Sender
-from otel_sla.exporter.parcel import Parcel
+from otel_sla.exporter.answers import Answer, Refused
+from otel_sla.exporter.outbox import Backlog, FigureBatch, Sender
+from otel_sla.exporter.parcel import Parcels
 from otel_sla.exporter.signals import count_points
 from otel_sla.self_metrics import ExporterCounts
 from otel_sla.sla.uptime import MinuteFigures
@@ -27,31 +27,44 @@ class FiguresDelivery:
         self._backlog = backlog
         self._call = call
         self._counts = counts
+        self._parcels: Parcels[MinuteFigures] = Parcels(self._send, self, FIGURES_MAX)
         self._minutes_max = 1
-        self._n_refused = 0  # Figures of the batch under way that the backend will never take.
+        self._batch: FigureBatch | None = None  # Under way; kept while the backend does not take it.
+        self._n_done = 0  # Figures of the batch that were delivered or refused for good.
+        self._n_refused = 0  # Requests with figures of the batch that the backend will never take.
 
     async def deliver(self) -> bool:
-        """Deliver one batch of figures.
+        """Deliver one batch of figures, or what is left of it.
 
         Returns:
             Whether more may be left. Between batches it is the events' turn.
 
         Raises:
-            Refused: The rest has to wait; of the batch under way all will be sent again.
+            Refused: The rest has to wait.
             LedgerError: It cannot be read or written.
         """
-        batch = await self._backlog.figures(self._minutes_max)
+        if self._batch is None:
+            self._batch = await self._backlog.figures(self._minutes_max)
+            self._n_done = self._n_refused = 0
+        batch = self._batch
         if batch is None:
             return False
-        self._n_refused = 0
-        for start in range(0, len(batch.figures), FIGURES_MAX):
-            await Parcel(self._send, self).deliver(batch.figures[start : start + FIGURES_MAX])
+        try:
+            await self._parcels.deliver(batch.figures[self._n_done :])
+        except Refused:
+            if len(batch.figures) == 1:
+                # Whether it is the figures or the backend can only be told with others beside them.
+                self._batch = None
+                self._minutes_max = min(BATCH_MINUTES_MAX, 2 * self._minutes_max)
+            raise
         await self._backlog.delivered_figures(batch)
+        self._batch = None
         self._minutes_max = next_minutes_max(self._minutes_max, len(batch.figures))
         return True
 
     async def delivered(self, items: Sequence[MinuteFigures], answer: Answer) -> None:
         """Implement `parcel.Books`."""
+        self._n_done += len(items)
         n_points = sum(map(count_points, items))
         rejected = min(answer.rejected_count, n_points)
         self._counts.sent_metric_points += n_points - rejected
@@ -61,6 +74,7 @@ class FiguresDelivery:
 
     async def set_aside(self, item: MinuteFigures, reason: str) -> None:
         """Implement `parcel.Books`. The minute stays in the ledger and in every report."""
+        self._n_done += 1
         self._counts.send_failed_metric_points += count_points(item)
         self._tell_refused(reason)
 

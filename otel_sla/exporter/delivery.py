@@ -5,15 +5,13 @@ process, the next one goes on from there: every event in order and at least once
 however long a backend is away.
 
 Events and figures are two lanes with back-offs of their own: a backend that takes metrics only does not miss them for
-the events that it refuses. Both lanes use one thread, as the exporters block.
+the events that it refuses. Both lanes use one thread, as the exporters block (`calling`).
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
-from otel_sla.exporter.answers import Answer
+from otel_sla.exporter.calling import CallThread
 from otel_sla.exporter.deliver_events import EventsDelivery
 from otel_sla.exporter.deliver_figures import FiguresDelivery
 from otel_sla.exporter.lane import NEVER, Lane, Pace
@@ -53,9 +51,9 @@ class Delivery:
         self._woken = asyncio.Event()
         self._is_stopping = False
         self._task: asyncio.Task[None] | None = None
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"exporter-{name}")
-        events = EventsDelivery(sender, backlog, self._call, counts)
-        figures = FiguresDelivery(sender, backlog, self._call, counts)
+        self._calls = CallThread(f"exporter-{name}")
+        events = EventsDelivery(sender, backlog, self._calls.call, counts)
+        figures = FiguresDelivery(sender, backlog, self._calls.call, counts)
         self._lanes = (
             Lane(name, "events", events.deliver, 0.0, self._pace),
             Lane(name, "figures", figures.deliver, interval_s, self._pace),
@@ -87,7 +85,7 @@ class Delivery:
                     self._name,
                     extra={"action": "export_unfinished"},
                 )
-        self._executor.shutdown(wait=False)
+        self._calls.close()
         self._sender.close()
 
     async def _run(self) -> None:
@@ -103,6 +101,3 @@ class Delivery:
         for lane in self._lanes:
             while await lane.go():
                 pass
-
-    async def _call(self, call: Callable[[], Answer]) -> Answer:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)

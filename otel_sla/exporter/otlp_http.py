@@ -26,6 +26,9 @@ from otel_sla.exporter.settings import OtlpSettings
 
 _COMPRESSION = {"none": Compression.NoCompression, "gzip": Compression.Gzip, "deflate": Compression.Deflate}
 _PROTOBUF = "application/x-protobuf"
+TIMEOUT_S = 10.0  # Where the library gives none.
+ANSWER_SIZE_BYTES_MAX = 1 << 20
+_PIECE_SIZE_BYTES = 4096
 
 
 class HttpExporter:
@@ -79,8 +82,10 @@ class AnswerSession(requests.Session):
     def request(self, method: Any, url: Any, **options: Any) -> requests.Response:  # type: ignore[override]  # noqa: ANN401
         """Send one request; anything but a success is raised as `_NotTaken`."""
         options["allow_redirects"] = False
+        options["stream"] = True  # Else all of the answer is read, however large it is and however long it takes.
         # Else a REQUESTS_CA_BUNDLE of the environment comes before the configured authority.
         options.setdefault("verify", self.verify)
+        stop_s = time.monotonic() + float(options.get("timeout") or TIMEOUT_S)
         try:
             response = self._request(method, url, options)
         except requests.RequestException as error:
@@ -88,20 +93,43 @@ class AnswerSession(requests.Session):
             blame = Blame.BACKEND if is_network else Blame.SENDER
             self.outcome = Refused(f"{url} cannot be reached: {one_line(str(error))}", blame)
             raise _NotTaken from error
+        with response:
+            body = _read_body(response, stop_s)
         if not 200 <= response.status_code < 300:
-            self.outcome = _refused(url, response)
+            self.outcome = _refused(url, response, body)
             raise _NotTaken
-        self.outcome = response.content if _is_protobuf(response) else b""
-        return response
+        self.outcome = body if _is_protobuf(response) else b""
+        return _taken()
 
     def _request(self, method: Any, url: Any, options: dict[str, Any]) -> requests.Response:  # noqa: ANN401
         try:
             return super().request(method, url, **options)
-        except requests.ConnectTimeout:
+        except requests.Timeout:
             raise
         except requests.ConnectionError:
             # Most often a kept connection that the backend closed meanwhile.
             return super().request(method, url, **options)
+
+
+def _read_body(response: requests.Response, stop_s: float) -> bytes:
+    """Read an answer's body, or as much of it as is worth the time: the status has been said before it."""
+    body = bytearray()
+    try:
+        for piece in response.iter_content(_PIECE_SIZE_BYTES):
+            body += piece
+            if len(body) >= ANSWER_SIZE_BYTES_MAX or time.monotonic() >= stop_s:
+                break
+    except requests.RequestException:
+        pass  # Broken off, or not compressed as it says.
+    return bytes(body[:ANSWER_SIZE_BYTES_MAX])
+
+
+def _taken() -> requests.Response:
+    """Give the library a success to be content with; the body is ours."""
+    response = requests.Response()
+    response.status_code = 200
+    response._content = b""  # noqa: SLF001 - else it looks for a connection to read from.
+    return response
 
 
 class _NotTaken(requests.RequestException):
@@ -141,20 +169,22 @@ def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
     text = headers.get("Retry-After", "").strip()
     try:
         return max(0.0, float(text) if text.isdigit() else parsedate_to_datetime(text).timestamp() - now_s)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
-def _refused(url: str, response: requests.Response) -> Refused:
-    said = response.text
+def _refused(url: str, response: requests.Response, body: bytes) -> Refused:
+    said = body.decode("utf-8", "replace")
     if _is_protobuf(response):
         try:
-            said = Status.FromString(response.content).message
+            said = Status.FromString(body).message
         except DecodeError:
             said = ""
     status = response.status_code
     message = f"{url} answers {status} {response.reason}: {one_line(said)}"
-    return Refused(message, http_blame(status), retry_after_s(response.headers, time.time()))
+    asked_s = retry_after_s(response.headers, time.time())
+    is_page = response.headers.get("Content-Type", "").startswith("text/html")
+    return Refused(message, http_blame(status, asked_s, is_page=is_page), asked_s)
 
 
 def _is_protobuf(response: requests.Response) -> bool:

@@ -1,7 +1,11 @@
 """The sender against real backends on loopback, over gRPC and over HTTP."""
 
 import logging
+import socket
 import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +16,12 @@ import trustme
 from capture import BAD_ITEM, BUSY, NOT_YOU, PROTOCOLS, UNCLEAR, Reply, Script, backend
 from exporter_parts import make_events, make_figures
 
+from otel_sla.capture import LOGS_SERVICE
 from otel_sla.errors import ConfigError
 from otel_sla.exporter.answers import Answer, Blame, Refused
 from otel_sla.exporter.otlp import OtlpSender
 from otel_sla.exporter.otlp_grpc import retry_delay_s
+from otel_sla.exporter.otlp_http import ANSWER_SIZE_BYTES_MAX
 from otel_sla.exporter.settings import ClientTlsSettings, OtlpSettings
 
 NOW = 1_782_000_000_000_000_000
@@ -194,6 +200,91 @@ def test_bodies_that_cannot_be_read() -> None:
             sender.send_events(make_events(1))
         sender.close()
     assert caught.value.blame is Blame.BACKEND
+
+
+def test_an_answer_of_grpc_that_is_not_protobuf() -> None:
+    """Over gRPC too, a success whose body cannot be read is one: the events were taken."""
+    handler = grpc.unary_unary_rpc_method_handler(lambda _request, _context: b"\xff\xff\xff")
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(LOGS_SERVICE, {"Export": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    sender = make_sender(
+        OtlpSettings(name="otlp", is_http=False, endpoint=f"127.0.0.1:{port}", tls=ClientTlsSettings(insecure=True))
+    )
+    assert sender.send_events(make_events(1)) == Answer()
+    sender.close()
+    server.stop(grace=None).wait()
+
+
+def test_a_page_of_a_proxy_is_no_answer_to_an_event() -> None:
+    """Over HTTP, a bad request told as a page for people does not blame the events."""
+    page = Reply(http_status=400, body=b"<html>", content_type="text/html")
+    with backend("http", Script(page)) as there:
+        sender = make_sender(there.settings())
+        with pytest.raises(Refused) as caught:
+            sender.send_events(make_events(1))
+        sender.close()
+    assert caught.value.blame is Blame.SENDER
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_taken"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", True),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnone", True),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"10000\r\n" + b"x" * 0x10000, True),
+        (b"HTTP/1.1 503 Away\r\nContent-Length: 100\r\n\r\nhalf", False),
+        (b"HTTP/1.1 2", False),
+        (b"", False),
+        (b"SSH-2.0-OpenSSH\r\n", False),
+    ],
+)
+def test_answers_that_break_off(answer: bytes, is_taken: bool) -> None:  # noqa: FBT001
+    """Over HTTP, what the status said before the connection broke holds; without one the backend was not there."""
+    with raw_backend(answer) as address:
+        sender = make_sender(OtlpSettings(name="otlp", is_http=True, endpoint=f"http://{address}", timeout_s=5))
+        if is_taken:
+            assert sender.send_events(make_events(1)) == Answer()
+        else:
+            with pytest.raises(Refused) as caught:
+                sender.send_events(make_events(1))
+            assert caught.value.blame is Blame.BACKEND
+        sender.close()
+
+
+def test_an_answer_without_an_end_is_not_read_to_its_end() -> None:
+    """Over HTTP, of a body that goes on for ever a bounded part is read."""
+    sent = []
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\n\r\n"
+    with raw_backend(head, for_ever=lambda: sent.append(0) or b"\xff" * 65536) as address:
+        sender = make_sender(OtlpSettings(name="otlp", is_http=True, endpoint=f"http://{address}", timeout_s=5))
+        assert sender.send_events(make_events(1)) == Answer()
+        sender.close()
+    assert len(sent) * 65536 < 16 * ANSWER_SIZE_BYTES_MAX
+
+
+@contextmanager
+def raw_backend(answer: bytes, for_ever: Callable[[], bytes] | None = None) -> Iterator[str]:
+    """A listener that answers each connection's first bytes with `answer` and breaks off."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection, suppress(OSError):
+                        connection.recv(1 << 20)
+                        connection.sendall(answer)
+                        while for_ever:
+                            connection.sendall(for_ever())
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        host, port = listener.getsockname()
+        yield f"{host}:{port}"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
 
 
 def test_an_endpoint_that_is_no_url_is_our_fault() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_sla.exporter.answers import Answer, Blame, Refused
-from otel_sla.exporter.parcel import Parcel
+from otel_sla.exporter.parcel import Parcels
 
 Kind = str  # good, bad (the item is to blame), or odd (the backend fails over it).
 
@@ -50,35 +50,40 @@ class FakeBooks:
         self.booked.append((item, reason))
 
 
-def deliver(backend: FakeBackend) -> tuple[FakeBooks, Refused | None]:
-    """Deliver all items; give the books and why it stopped."""
+def deliver(backend: FakeBackend, *, attempts: int = 1, size_max: int = 100) -> tuple[FakeBooks, Refused | None]:
+    """Deliver all items in so many attempts; give the books and why it stopped."""
     books = FakeBooks()
-    try:
-        asyncio.run(Parcel(backend.send, books).deliver(range(len(backend.kinds))))
-    except Refused as refused:
-        return books, refused
-    return books, None
+    parcels: Parcels[int] = Parcels(backend.send, books, size_max)
+    stopped = None
+    for _ in range(attempts):
+        try:
+            asyncio.run(parcels.deliver(range(len(books.booked), len(backend.kinds))))
+        except Refused as refused:
+            stopped = refused
+        else:
+            return books, None
+    return books, stopped
 
 
-KINDS = st.lists(st.sampled_from(["good", "good", "bad", "odd"]), min_size=1, max_size=24)
+KINDS = st.lists(st.sampled_from(["good", "good", "bad", "odd"]), min_size=1, max_size=16)
 
 
-@settings(max_examples=200)
-@given(kinds=KINDS)
-def test_books_are_right_and_in_order(kinds: list[Kind]) -> None:
-    """Whatever is refused, items are booked in order up to the last that is sure, and each as what it is."""
+@settings(max_examples=80)
+@given(kinds=KINDS, size_max=st.integers(1, 8))
+def test_nothing_is_stuck_and_nothing_overtakes(kinds: list[Kind], size_max: int) -> None:
+    """After a few attempts all items are booked, in order and each as what it is, if any at all is taken."""
     backend = FakeBackend(kinds)
-    books, refused = deliver(backend)
-    last_good = max((n for n, kind in enumerate(kinds) if kind == "good"), default=-1)
-    # Behind the last good item, bad ones are sure until the first odd one.
-    rest = kinds[last_good + 1 :]
-    n_booked = last_good + 1 + (rest.index("odd") if "odd" in rest else len(rest))
-    assert books.booked == list(enumerate(kinds))[:n_booked]
-    assert (refused is None) == (n_booked == len(kinds))
-    assert backend.kept == [n for n, kind in enumerate(kinds) if kind == "good"]
+    books, refused = deliver(backend, attempts=3 + len(kinds), size_max=size_max)
+    expected = list(enumerate(kinds))
+    if "good" not in kinds[kinds.index("odd") if "odd" in kinds else 0 :] and "good" not in kinds:
+        expected = expected[: kinds.index("odd")] if "odd" in kinds else expected
+    assert books.booked == expected
+    assert (refused is None) == (len(expected) == len(kinds))
+    firsts = list(dict.fromkeys(item for item in backend.kept if item not in backend.kept[:1]))
+    assert firsts == sorted(firsts)
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(kinds=KINDS, gone_after=st.integers(0, 40))
 def test_a_backend_that_goes_away_leaves_books_without_gaps(kinds: list[Kind], gone_after: int) -> None:
     """If the backend goes away at any call, what is booked is a beginning of the items, each as what it is."""
@@ -99,23 +104,36 @@ def test_one_poisonous_item_costs_few_calls(place: int) -> None:
 
 
 def test_a_backend_that_fails_over_everything_loses_nothing() -> None:
-    """Where no item is taken, an unclear refusal blames none of them."""
-    books, refused = deliver(FakeBackend(["odd"] * 10))
+    """Where no item is taken, an unclear refusal blames none of them, and each attempt is short."""
+    backend = FakeBackend(["odd"] * 100)
+    books, refused = deliver(backend, attempts=20)
     assert books.booked == []
     assert refused is not None
     assert refused.is_retryable
+    assert backend.calls <= 20 * 9
 
 
-def test_a_suspect_that_is_taken_at_the_second_try_is_delivered() -> None:
-    """An item that failed by chance is tried again once another was taken, and is not set aside."""
+def test_one_of_two_replicas_fails_over_everything() -> None:
+    """A backend that refuses every second request, whatever it holds, loses no item."""
 
-    class Flaky(FakeBackend):
+    class Half(FakeBackend):
+        async def send(self, items: Sequence[int]) -> Answer:
+            self.kinds = ["odd" if self.calls % 2 == 0 else "good"] * len(self.kinds)
+            return await super().send(items)
+
+    books, _ = deliver(Half(["good"] * 20), attempts=100, size_max=4)
+    assert books.booked == [(n, "good") for n in range(20)]
+
+
+def test_a_witness_that_is_invalid_by_now_is_an_answer() -> None:
+    """A backend that calls what it took before too old is well: what it fails over is set aside."""
+
+    class Ageing(FakeBackend):
         async def send(self, items: Sequence[int]) -> Answer:
             answer = await super().send(items)
-            self.kinds = ["good"] * len(self.kinds)
+            self.kinds = ["bad", "odd"]
             return answer
 
-    backend = Flaky(["odd", "good"])
-    books, refused = deliver(backend)
+    books, refused = deliver(Ageing(["good", "odd"]), attempts=2, size_max=1)
     assert refused is None
-    assert books.booked == [(0, "good"), (1, "good")]
+    assert books.booked == [(0, "good"), (1, "odd")]
