@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 SOURCES := otel_sla tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help run test demo bench lint format fuzz hostile soak months orders crash powercut iofaults coverage parts clean
+.PHONY: help run test demo bench lint format fuzz hostile soak months orders crash powercut iofaults coverage parts package clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ coverage: $(INSTALLED)  ## Measure which branches of the core and the ledger the
 	@NUMBA_DISABLE_JIT=1 $(BIN)/pytest -q -n auto --cov --cov-report= tests/unit tests/integration $(ARGS)
 	@$(BIN)/coverage report --skip-covered --show-missing --fail-under=95 \
 	    --include='otel_sla/spans/*,otel_sla/sla/*,otel_sla/ledger/*'
+
+package: $(INSTALLED)  ## Build wheel and sdist, and try each in an environment of its own
+	@$(BIN)/python tests/clean_install.py
 
 parts: $(INSTALLED)  ## Build the Collector and the senders that the acceptance tests run; needs Go
 	@$(BIN)/python tests/acceptance/parts.py --get
