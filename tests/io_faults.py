@@ -25,6 +25,7 @@ from disk.calls import watching, why_unreachable
 from disk.faults import FAULTS, Fault, FaultyDisk
 from disk.life import Plan, ledger_config, live
 from disk.power import files_after_power_cut, files_without_power_cut
+from disk.process import try_process
 from disk.record import Acknowledged, Known, Name, Record, Resize, Sync, Write, read_files
 from disk.sender import MINUTE_NANOS, Sender
 from pipeline_parts import Clock
@@ -32,7 +33,7 @@ from powercut import START
 
 from otel_sla.errors import LedgerError
 
-POWER_CUTS = 3  # That are looked at after each fault.
+POWER_CUTS = 1  # That are looked at after each fault.
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ class Stage:
 def new_ledger() -> Stage:
     """Nothing is there; the log is moved into the file now and then, and an hour is packed."""
     sender = Sender(random.Random(1))
-    waves = tuple(tuple(sender.batched(sender.make(4, START))) for _ in range(4))
-    return Stage(sender, {}, Known(), Plan(waves, {1: 61 * MINUTE_NANOS, 3: MINUTE_NANOS}, 8))
+    waves = tuple(tuple(sender.batched(sender.make(4, START))) for _ in range(2))
+    return Stage(sender, {}, Known(), Plan(waves, {0: 61 * MINUTE_NANOS}, 8))
 
 
 def killed_ledger(folder: Path) -> Stage:
@@ -125,9 +126,24 @@ def io_faults(
             for at in range(step // 2, healthy.n_calls, step):
                 with tempfile.TemporaryDirectory(dir=folder) as place:
                     disk, wrong = try_fault(stage, fault, at, Path(place), power_cuts)
+                if sums["tried"] % 500 == 499:
+                    tell(f"{sums['tried'] + 1} calls have failed in turn")
                 sums.update({"tried": 1, "bad": int(bool(wrong)), f"first {next(iter(disk.refused), 'none')}": 1})
                 if wrong:
                     tell(f"{stage_name} ledger, {fault}, call {at} ({', '.join(disk.refused)}): {wrong}")
+    return sums
+
+
+def process_faults(tell: Callable[[str], object], count: int) -> Counter[str]:
+    """Let calls fail under so many real processes, early and late ones; tells what was wrong with which."""
+    rng, sums = random.Random(1), Counter[str]()
+    for number in range(count):
+        fault, at = FAULTS[number % len(FAULTS)], rng.randrange(400)
+        with tempfile.TemporaryDirectory() as folder:
+            code, wrong = try_process(fault, at, Path(folder))
+        sums.update({"processes": 1, f"exit code {code}": 1, "bad": int(bool(wrong))})
+        if wrong:
+            tell(f"process, {fault}, call {at}: {wrong}")
     return sums
 
 
@@ -141,10 +157,11 @@ def main() -> None:
     """Try all; the exit code tells."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--step", type=int, default=1, help="only each so many-th call")
+    parser.add_argument("--processes", type=int, default=30, help="how many real processes have a call fail")
     arguments = parser.parse_args()
     if reason := why_unreachable():
         sys.exit(reason)
-    sums = io_faults(print, step=arguments.step)
+    sums = io_faults(print, step=arguments.step) + process_faults(print, arguments.processes)
     sys.stdout.write(", ".join(f"{name} {value:,}" for name, value in sums.items()) + "\n")
     sys.exit(1 if sums["bad"] else 0)
 

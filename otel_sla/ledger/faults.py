@@ -23,6 +23,8 @@ _HINTS = {
     sqlite3.SQLITE_FULL: _FREE_SPACE,
     sqlite3.SQLITE_IOERR: _CHECK_DISK,
 }
+# SQLite calls a page that the disk did not give it damaged, too.
+_CHECK_AND_RESTORE = f"check the disk and the kernel's log, then start again; if that says the same, {RESTORE}"
 _ERRNO_HINTS = {errno.ENOSPC: _FREE_SPACE, errno.EDQUOT: _FREE_SPACE, errno.EIO: _CHECK_DISK}
 _DEFECT = "this is a defect of otel-sla; nothing of that change was written, please report it"
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -47,7 +49,7 @@ def translated(error: sqlite3.Error | OSError, path: Path, doing: str) -> Ledger
     name = getattr(error, "sqlite_errorname", None)
     what = f"{error} ({name})" if name else f"{error}"
     if primary in _CORRUPT:
-        return with_hint(LedgerCorrupt(f"the ledger {path} is damaged: {what}"), RESTORE)
+        return with_hint(LedgerCorrupt(f"the ledger {path} is damaged: {what}"), _CHECK_AND_RESTORE)
     if primary == sqlite3.SQLITE_CONSTRAINT:
         return with_hint(LedgerError(f"cannot {doing} the ledger {path}: {what}"), _DEFECT)
     return with_hint(LedgerUnavailable(f"cannot {doing} the ledger {path}: {what}"), _HINTS.get(primary or 0, ""))

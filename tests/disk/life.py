@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from pipeline_parts import Clock, make_config
@@ -48,10 +49,16 @@ def make_plan(
     return Plan(tuple(waves), ticks, rng.choice((LOG_PAGES_MAX, 3, 10, 30)))
 
 
+@cache
+def _defaults() -> Config:
+    config = make_config(Path())
+    return replace(config, receiver=ReceiverSettings(grpc=None, http=None), exporters=())
+
+
 def ledger_config(folder: Path) -> Config:
     """The defaults on a ledger in `folder`; no ports and no backends."""
-    config = make_config(folder)
-    return replace(config, receiver=ReceiverSettings(grpc=None, http=None), exporters=())
+    config = _defaults()
+    return replace(config, ledger=replace(config.ledger, url=f"sqlite:///{folder}/ledger.db"))
 
 
 async def live(config: Config, clock: Clock, sender: Sender, plan: Plan, record: Record) -> LedgerError | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from disk.calls import Refusal, watching, why_unreachable
 from disk.faults import Fault
+from disk.process import try_process
 from disk.record import Record
 from io_faults import io_faults
 from ledger_parts import make_commit
@@ -22,9 +23,14 @@ pytestmark = pytest.mark.skipif(bool(why_unreachable()), reason=why_unreachable(
 def test_acknowledged_spans_survive_a_failing_disk(fault: Fault) -> None:
     """Whichever call fails, all that was acknowledged is there on a healthy disk, also after a power cut, and once."""
     told: list[str] = []
-    sums = io_faults(told.append, step=80, faults=(fault,), power_cuts=1)
+    sums = io_faults(told.append, step=90, faults=(fault,), power_cuts=1)
     assert told == []
     assert sums["tried"] >= 3
+
+
+def test_a_process_whose_disk_fails_ends_with_one_line(tmp_path: Path) -> None:
+    """A call fails while it serves: exit code 1, one line, no traceback; the next start has what was acknowledged."""
+    assert try_process(Fault("EIO", lasts=True), 300, tmp_path) == (1, "")
 
 
 class Refusing(Record):
