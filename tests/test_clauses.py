@@ -59,6 +59,17 @@ def test_tests_name_clauses_that_there_are() -> None:
     assert numbers <= set(map(str, CLAUSES))
 
 
+def test_code_names_clauses_that_there_are() -> None:
+    """What the package's comments say of clauses can be looked up."""
+    naming = re.compile(r"\b[Cc]lauses? \d+(?:(?:, | and | to )\d+)*")
+    sources = (path.read_text(encoding="utf-8") for path in (ROOT / "otel_sla").rglob("*.py"))
+    numbers = {
+        int(number) for text in sources for named in naming.findall(text) for number in re.findall(r"\d+", named)
+    }
+    assert len(numbers) >= 10
+    assert numbers <= set(CLAUSES)
+
+
 @pytest.mark.parametrize("test", sorted({test for _, _, tests in rows() for test in tests}))
 def test_named_tests_exist(test: str) -> None:
     """What the table names as a test is one."""

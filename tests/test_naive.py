@@ -104,6 +104,17 @@ def test_exclusion_cuts_a_run_before_short_ones_are_dropped() -> None:
 
 
 @pytest.mark.parametrize(
+    ("start_s", "stop_s", "covered"),
+    [(0, 60, [0]), (0, 59, []), (1, 120, [1]), (1, 119, []), (59, 61, []), (-30, 180, [0, 1, 2]), (60, 60, [])],
+)
+def test_clause_13_the_twins_windows_cover_whole_minutes(start_s: int, stop_s: int, covered: list[int]) -> None:
+    """Seconds at either end of a window cover no minute."""
+    start, stop = (naive.EPOCH + timedelta(seconds=seconds) for seconds in (start_s, stop_s))
+    window = ExclusionWindow(ExclusionReason.FORCE_MAJEURE, start, stop, None, None, "storm", "a test", None)
+    assert list(naive.covered(window)) == covered
+
+
+@pytest.mark.parametrize(
     ("announced", "accepted"),
     [(date(2026, 11, 3), True), (date(2026, 11, 4), False)],
 )
