@@ -131,7 +131,7 @@ def _grpc_lies() -> Iterator[Case]:
     yield over_grpc("4 GiB told", "RESOURCE_EXHAUSTED", grpc_wire.message(body, size_bytes=(1 << 32) - 1))
     yield over_grpc("two messages", "INVALID_ARGUMENT", message + message)
     # gRPC takes a prefix with unknown flags for an empty message, which is answered as one.
-    yield over_grpc("junk instead of a prefix", "OK INTERNAL RESOURCE_EXHAUSTED", b"\xff" * 64)
+    yield over_grpc("junk instead of a prefix", "OK INTERNAL INVALID_ARGUMENT RESOURCE_EXHAUSTED", b"\xff" * 64)
     yield over_grpc("no such method", "UNIMPLEMENTED", message, path="/opentelemetry.Nothing/Export")
     yield over_grpc("wrong media type", "OK 415", message, content_type="text/plain")  # gRPC does not look at it.
     for name, text in (("HTTP/1.1", http_wire.head(0)), ("TLS", bytes.fromhex("160301000501000001") + bytes(64))):

@@ -5,10 +5,16 @@ import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import grpc
 import pytest
+from fuzz import fuzz_servers
 from hostile import bodies, grpc_wire, http_wire
+from hostile.__main__ import try_case
+from hostile.cases import every_case
+from hostile.floods import distinct_values, frame_flood
+from hostile.target import Target
 from pipeline_parts import EXPORT
 from receiver_parts import FakeAccountant, run_on, until
 
@@ -22,6 +28,9 @@ from otel_sla.receiver.in_flight import Held, InFlight
 from otel_sla.receiver.settings import GrpcServerSettings, HttpServerSettings
 
 MIB = 1 << 20
+SERIES_MAX = 20
+# Left to `make hostile`: megabytes each, or gRPC is slow to answer them.
+LONG_CASES = ("63 MiB", "16 MiB", "endless chunks", "a million", "snappy", "1 GiB", "4 GiB", "endless headers")
 
 
 class RefusingAccountant:
@@ -194,3 +203,51 @@ def test_one_connection_leaves_room_for_others() -> None:
         assert codes == {"OK": n_greedy, "UNAVAILABLE": 8 - n_greedy}
 
     run_on("asyncio", main())
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """A real pipeline in a process of its own, with the smallest limits that OTLP recommends."""
+    with Target(tmp_path_factory.mktemp("hostile"), processor={"series_max": SERIES_MAX}) as started:
+        yield started
+
+
+def test_hostile_requests_are_answered_rightly(target: Target) -> None:
+    """Bombs, lies, wrong protocols and endless nesting: the right answer, bounded memory, no line in the log."""
+    n_lines = len(target.log)
+    problems = []
+    for case in every_case():
+        if not any(word in case.name for word in LONG_CASES):
+            problems += try_case(case, target)
+    assert not problems
+    assert target.log[n_lines:] == []
+    target.send_good()
+
+
+def test_broken_requests_are_answered_as_designed(target: Target) -> None:
+    """Mutated requests by either protocol, in protobuf and JSON: allowed answers only, and a good one is counted."""
+    answers = fuzz_servers.fuzz(target, 1, 300)
+    assert answers["grpc", "OK"] and answers["http", "200"] and answers["json", "200"]  # noqa: PT018
+    assert target.peak_bytes() < 2 * target.idle_bytes
+
+
+def test_endless_distinct_values_are_bounded(target: Target) -> None:
+    """More groups than `series_max`: one overflow series takes the rest, each counted, with one warning."""
+    problems, _ = distinct_values(SERIES_MAX * 1000)(target, 0)
+    assert not problems
+    assert target.rss_bytes() < 2 * target.idle_bytes
+
+
+@pytest.mark.parametrize("name", ["pings", "settings", "calls reset at once", "endless headers"])
+def test_a_flood_of_frames_is_survived(target: Target, name: str) -> None:
+    """Thousands of frames that ask for nothing: a good request is counted afterwards, memory is bounded."""
+    target.reset_peak()
+    frame_flood(name, 2000)(target, 0)
+    assert target.peak_bytes() < 2 * target.idle_bytes
+
+
+def test_more_files_may_be_open_than_by_default(target: Target) -> None:
+    """The pipeline may hold as many connections as its system allows at all."""
+    (line,) = [line for line in Path(f"/proc/{target.pid}/limits").read_text().splitlines() if "open files" in line]
+    soft, hard = line.split()[3:5]
+    assert soft == hard

@@ -4,6 +4,9 @@ import tracemalloc
 
 import orjson
 import pytest
+from builders import realistic_request
+from fuzz import fuzz_servers
+from fuzz.fuzz_servers import generate
 from google.protobuf import json_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -176,6 +179,54 @@ def test_what_json_format_writes_is_read_the_same(
         if "spanId" in written_span:
             written_span["spanId"] = span_id.hex()
     assert ExportTraceServiceRequest.FromString(convert_json(orjson.dumps(written))) == request
+
+
+def test_any_request_is_read_as_json_format_writes_it() -> None:
+    """Random requests with every field of the protocol: their JSON converts to the same request."""
+    n_requests = 0
+    for request in fuzz_servers.parsed(generate(5, 3000)):
+        n_requests += 1
+        read = ExportTraceServiceRequest.FromString(convert_json(fuzz_servers.json_of(request)))
+        request.DiscardUnknownFields()  # JSON has none.
+        assert str(read) == str(request)  # As text: no message that holds NaN is equal to another.
+    assert n_requests > 100
+
+
+def test_a_real_request_becomes_its_own_bytes() -> None:
+    """What protobuf's serializer wrote, told in JSON, is the same bytes again: also the second time."""
+    body = realistic_request(200, 1)
+    text = fuzz_servers.json_of(ExportTraceServiceRequest.FromString(body))
+    assert convert_json(text) == body
+    assert convert_json(text) == body
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"intValue": "1"}, {"intValue": True}),
+        ({"boolValue": True}, {"boolValue": 1}),
+        ({"doubleValue": "1"}, {"doubleValue": True}),
+        ({"stringValue": "1"}, {"stringValue": 1}),
+    ],
+)
+def test_what_was_right_before_makes_nothing_wrong_right(first: object, second: object) -> None:
+    """Attributes are remembered by what they are: an equal value of another kind is refused all the same."""
+    read_span({"attributes": [{"key": "k", "value": first}] * 2})
+    with pytest.raises(DecodeError):
+        read_span({"attributes": [{"key": "k", "value": second}]})
+
+
+def test_remembered_attributes_are_told_apart() -> None:
+    """Key, kind and value of an attribute all count, and so does its place; the memory is forgotten when it is full."""
+    values = [{"stringValue": "1"}, {"intValue": "1"}, {"stringValue": "1", "intValue": "1"}, {"x": "1"}]
+    attributes = [{"key": key, "value": value} for key in ("a", "b") for value in values]
+    many = [{"key": "k", "value": {"stringValue": str(number)}} for number in range(5000)]
+    for _ in range(2):
+        span = read_span({"attributes": [*attributes, *many]})
+        kinds = [attribute.value.WhichOneof("value") for attribute in span.attributes[:4]]
+        assert kinds == ["string_value", "int_value", "int_value", None]
+        assert [attribute.key for attribute in span.attributes[:8]] == ["a"] * 4 + ["b"] * 4
+        assert span.attributes[-1].value.string_value == "4999"
 
 
 @pytest.mark.parametrize(
