@@ -86,7 +86,12 @@ def try_fault(stage: Stage, fault: Fault, at: int | None, folder: Path, power_cu
         stop = rng.randrange(disk.refused_at, len(disk.operations) + 1)
         cut = folder / f"cut-{number}"
         lay_down(files_after_power_cut(disk, stop, rng), cut)
-        found = look(cut, stage.sender, stage.known.after(disk.operations[:stop]), clock.now, rng)
+        known = stage.known.after(disk.operations[:stop])
+        if not known.acknowledged and "fsync of the folder" in disk.refused:
+            # SQLite does not look whether its journal's name is durable, so a ledger that is being made may be broken
+            # then. It holds nothing that anybody was told of, and is refused: a new one can be made.
+            continue
+        found = look(cut, stage.sender, known, clock.now, rng)
         if found.complaints:
             return disk, f"and power failed after {stop} operations: {'; '.join(found.complaints)}"
     found = look(folder / "life", stage.sender, stage.known.after(disk.operations), clock.now, rng)
