@@ -38,8 +38,9 @@ bench: $(INSTALLED)  ## Measure
 	    test -e "$$file" || continue; found=1; echo "$$file"; $(BIN)/python "$$file" $(ARGS) || exit 1; \
 	done; test $$found = 1 || echo "there is no benchmark yet"
 
-fuzz: $(INSTALLED)  ## Try the decoder with millions of mutated messages
+fuzz: $(INSTALLED)  ## Try the decoder with millions of mutated messages, then ten minutes of both servers
 	@$(BIN)/python tests/fuzz/fuzz_decode.py $(ARGS)
+	@$(BIN)/python tests/fuzz/fuzz_servers.py
 
 hostile: $(INSTALLED)  ## Attack a running pipeline: bombs, lies, slow senders, floods
 	@$(BIN)/python tests/hostile $(ARGS)

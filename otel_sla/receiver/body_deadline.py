@@ -8,7 +8,8 @@ from otel_sla.errors import Overloaded
 from otel_sla.receiver.in_flight import Held
 from otel_sla.receiver.status import BodyTimeout
 
-PATIENCE_S = 1.0  # A body that takes longer is slow.
+PATIENCE_S = 1.0  # A body that takes longer is slow,
+_LAG_S_MAX = 0.1  # unless it was us who had no time to look.
 
 
 class BodyDeadline:
@@ -54,6 +55,11 @@ class BodyDeadline:
 
     def _lose_patience(self) -> None:
         if self._timeout.expired():
+            return
+        assert self._patience is not None
+        if asyncio.get_running_loop().time() - self._patience.when() > _LAG_S_MAX:
+            self._patience = None
+            self.start_patience()
             return
         try:
             self._held.slow_down(max(self._held.size_bytes, self._slow_size_bytes))
