@@ -49,7 +49,7 @@ class WriteAheadLog:
             self._descriptor: int | None = os.open(path.with_name(f"{path.name}-wal"), os.O_RDONLY | os.O_CLOEXEC)
 
     def is_long(self) -> bool:
-        """Tell whether there are `pages_max` pages in the log: 2 us."""
+        """Tell whether there are `pages_max` pages in the log: 5 us."""
         assert self._descriptor is not None, "the ledger is open"
         last_frame = _HEADER_BYTES + (self.pages_max - 1) * (_FRAME_HEADER_BYTES + self._page_bytes)
         salts = os.pread(self._descriptor, _SALTS_BYTES, last_frame + _FRAME_SALTS_OFFSET)
