@@ -92,6 +92,9 @@ class Accountant:
         except LedgerError:
             self._metrics.refused_spans += columns.n_spans
             raise
+        except Exception:  # A mistake of ours: the sender is told not to repeat it.
+            self._metrics.failed_spans += columns.n_spans
+            raise
         self._metrics.accepted_spans += columns.n_spans
         self._metrics.record_ack_latency(time.perf_counter() - arrived_s)
         return receipt_of(requests)

@@ -13,10 +13,10 @@ from otel_sla.clockwork import Clock, Clockwork, Progress, TrustedClock
 from otel_sla.closing import Closer
 from otel_sla.config import Config
 from otel_sla.errors import LedgerError
-from otel_sla.exporter.debug import DebugSender
 from otel_sla.exporter.delivery import Delivery
 from otel_sla.exporter.otlp import OtlpSender
-from otel_sla.exporter.settings import DebugSettings, ExporterSettings
+from otel_sla.exporter.senders import make_sender
+from otel_sla.exporter.telemetry import TelemetryExport
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 STOP_GRACE_S = 5.0  # For requests under way.
+TELEMETRY_STOP_S = 2.0  # For our own last figures.
 DRAIN_S = 10.0  # For what the backends have not got yet.
 _RING_MINUTES = 16
 _MINUTES_PER_DAY = 1440
@@ -77,6 +78,7 @@ class Pipeline:
         self._servers: list[GrpcServer | HttpServer] = []
         self._ticking: asyncio.Task[None] | None = None
         self.metrics = SelfMetrics()
+        self._telemetry: TelemetryExport | None = None
         self._reader: LedgerReader | None = None
         self._failure: LedgerError | None = None
         self._expired_before = 0  # Epoch minute.
@@ -167,6 +169,9 @@ class Pipeline:
         await asyncio.gather(*(delivery.drain(DRAIN_S) for delivery, _ in deliveries))
         for _, backlog in deliveries:
             await backlog.close()
+        if self._telemetry is not None:
+            telemetry, self._telemetry = self._telemetry, None
+            await telemetry.close(TELEMETRY_STOP_S)
         await self._judge.close()
         if self._reader is not None:
             self._reader.close()  # Before the writer: the last one to close moves the log into the file.
@@ -176,6 +181,7 @@ class Pipeline:
             self._was_serving = False
             totals = ", ".join(f"{name} {value}" for name, value in self.metrics.totals().items())
             _log.info("stopped: %s", totals, extra={"action": "stopped"})
+        self.metrics.close()
 
     async def _tick_last(self) -> None:
         """Make durable and tell what there is; whatever is wrong with it must not keep the rest from stopping."""
@@ -245,6 +251,11 @@ class Pipeline:
             delivery = Delivery(settings.name, make_sender(settings, instance_id), backlog, settings.interval_s, counts)
             self._deliveries.append((delivery, backlog))
             delivery.start()
+        if self._config.metrics is not None:
+            of_metrics = self._config.metrics
+            name, sender = of_metrics.exporter.name, OtlpSender(of_metrics.exporter, instance_id)
+            self._telemetry = TelemetryExport(name, sender, self.metrics.read, of_metrics.interval_s)
+            self._telemetry.start()
 
     async def _start_servers(self) -> None:
         receiver = self._config.receiver
@@ -254,12 +265,14 @@ class Pipeline:
         if receiver.grpc is not None:
             grpc_server = GrpcServer(receiver.grpc, self.accountant, in_flight)
             self.grpc_port = await grpc_server.start()
+            self.metrics.register_receiver("grpc", grpc_server.answers)
             self._servers.append(grpc_server)
             await grpc_server.set_serving(is_serving=True)
         if receiver.http is not None:
             probes = Probes(lambda: self._not_ready_reason, self.metrics.prometheus_text)
             http_server = HttpServer(receiver.http, self.accountant, in_flight, probes)
             self.http_port = await http_server.start()
+            self.metrics.register_receiver("http", http_server.app.answers)
             self._servers.append(http_server)
 
     async def _commit(self, commit: Commit) -> None:
@@ -281,10 +294,3 @@ class Pipeline:
         if retained_from > self._expired_before:
             has_more = await self._writer.call(lambda ledger: ledger.expire(retained_from))
             self._expired_before = self._expired_before if has_more else retained_from
-
-
-def make_sender(settings: ExporterSettings, instance_id: str) -> DebugSender | OtlpSender:
-    """Give what sends for one configured exporter."""
-    if isinstance(settings, DebugSettings):
-        return DebugSender(settings.name)
-    return OtlpSender(settings, instance_id)

@@ -13,11 +13,18 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.metrics import Histogram as HistogramInstrument
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, Metric, NumberDataPoint
+from opentelemetry.sdk.metrics.export import (
+    HistogramDataPoint,
+    InMemoryMetricReader,
+    Metric,
+    MetricsData,
+    NumberDataPoint,
+)
 from opentelemetry.sdk.resources import Resource
 
 from otel_sla import __version__
@@ -50,11 +57,16 @@ INSTRUMENTS = (
     Instrument("otelcol_receiver_accepted_spans", "{span}", _C, "Spans answered with success.", "accepted_spans"),
     Instrument("otelcol_receiver_refused_spans", "{span}", _C, "Spans the sender must send again.", "refused_spans"),
     Instrument("otelcol_receiver_failed_spans", "{span}", _C, "Spans lost to an internal error.", "failed_spans"),
+    Instrument("otelcol_receiver_requests", "{request}", _C, "Requests by transport and by outcome."),
     Instrument("otelcol_exporter_sent_log_records", "{record}", _C, "Events that the backend took."),
     Instrument("otelcol_exporter_sent_metric_points", "{datapoint}", _C, "Data points that the backend took."),
-    Instrument("otelcol_exporter_send_failed_log_records", "{record}", _C, "Events in failed attempts to send."),
-    Instrument("otelcol_exporter_send_failed_metric_points", "{datapoint}", _C, "Data points in failed attempts."),
-    Instrument("otelcol_exporter_queue_size", "{record}", _G, "Events that wait for the backend's answer."),
+    Instrument("otelcol_exporter_send_failed_log_records", "{record}", _C, "Events that the backend refused for good."),
+    Instrument(
+        "otelcol_exporter_send_failed_metric_points", "{datapoint}", _C, "Data points that it refused for good."
+    ),
+    Instrument(
+        "otelcol_exporter_queue_size", "{record}", _G, "Events that wait to be taken, those under way included."
+    ),
     Instrument("otelcol_process_uptime", "s", _C, "Time since the pipeline was made."),
     Instrument("otelcol_process_memory_rss", "By", _G, "Physical memory of the process."),
     Instrument("otelcol_process_cpu_seconds", "s", _C, "User and system CPU time of the process."),
@@ -108,6 +120,7 @@ class SelfMetrics:
         self._reader = InMemoryMetricReader()
         resource = Resource({"service.name": "otel-sla", "service.version": __version__})
         self._provider = MeterProvider([self._reader], resource=resource, shutdown_on_exit=False)
+        self._is_closed = False
         self._histograms: dict[str, HistogramInstrument] = {}
         for instrument in INSTRUMENTS:
             self._create(instrument)
@@ -139,6 +152,22 @@ class SelfMetrics:
         for field in fields(counts):
             self.register(f"otelcol_exporter_{field.name}", partial(getattr, counts, field.name), {"exporter": name})
 
+    def register_receiver(self, transport: str, answers: Mapping[Any, int]) -> None:
+        """Show a server's requests by their outcome, as the Collector does: the sender's fault is `refused`.
+
+        Args:
+            transport: `grpc` or `http`.
+            answers: How many there were of each gRPC status name or HTTP status; the server goes on adding to it.
+        """
+        success, failure = ("OK", 200, 204), ("INTERNAL", 500)
+        for outcome, is_of in (
+            ("success", lambda status: status in success),
+            ("failure", lambda status: status in failure),
+            ("refused", lambda status: status not in success + failure),
+        ):
+            read = partial(_sum_of, answers, is_of)
+            self.register("otelcol_receiver_requests", read, {"transport": transport, "outcome": outcome})
+
     def totals(self) -> dict[str, int]:
         """Give the counts of things by the last word of their names: `accepted_spans`, `sent_log_records`, …."""
         totals: dict[str, int] = {}
@@ -154,9 +183,15 @@ class SelfMetrics:
         """Give all of it as Prometheus' text format 0.0.4, for `GET /metrics`."""
         return "".join(f"{line}\n" for metric in self._metrics() for line in _metric_lines(metric))
 
+    def read(self) -> MetricsData | None:
+        """Give all of it as the SDK's data; sums run from the start of the pipeline."""
+        return self._reader.get_metrics_data()
+
     def close(self) -> None:
-        """Let the SDK's instruments go."""
-        self._provider.shutdown()
+        """Let the SDK's instruments go; safe to call twice. `totals` can still be asked for."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._provider.shutdown()
 
     def _create(self, instrument: Instrument) -> None:
         meter = self._provider.get_meter("otel_sla", __version__)
@@ -188,10 +223,14 @@ class SelfMetrics:
         self.register("otelcol_process_cpu_seconds", time.process_time)
 
     def _metrics(self) -> Iterator[Metric]:
-        data = self._reader.get_metrics_data()
+        data = self.read()
         for resource_metrics in data.resource_metrics if data else ():
             for scope_metrics in resource_metrics.scope_metrics:
                 yield from scope_metrics.metrics
+
+
+def _sum_of(answers: Mapping[Any, int], is_of: Callable[[Any], bool]) -> int:
+    return sum(count for status, count in answers.items() if is_of(status))
 
 
 def _memory_rss_bytes() -> int | None:

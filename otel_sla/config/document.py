@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from otel_sla.config.agreements import Agreement
-from otel_sla.config.exporters import Exporter
+from otel_sla.config.exporters import INTERVAL_NANOS, DebugExporter, Exporter
 from otel_sla.config.quantities import NANOS_PER_S, format_duration
 from otel_sla.config.receivers import Receivers
 from otel_sla.config.section import NOT_EMPTY, Duration, PositiveDuration, Section, rule_problems
@@ -78,10 +78,22 @@ class Logs(Section):
     format: LogFormat = Field(default=LogFormat.TEXT, description="Lines for people, or one JSON object per line.")
 
 
+class Metrics(Section):
+    """Our own metrics, which `GET /metrics` of the HTTP port shows in any case."""
+
+    exporter: str | None = Field(
+        default=None,
+        description="One of `exporters`, by its id, whose backend gets them too, over OTLP; without it none does.",
+        examples=["otlp"],
+    )
+    interval: PositiveDuration = Field(default=INTERVAL_NANOS, description="How often they are sent.")
+
+
 class Telemetry(Section):
     """What otel-sla says of itself."""
 
     logs: Logs = Field(default=Logs(), description="Our own log.")
+    metrics: Metrics = Field(default=Metrics(), description="Our own metrics.")
 
 
 class Document(Section):
@@ -107,4 +119,14 @@ class Document(Section):
             retention, least = format_duration(self.ledger.retention), format_duration(needed)
             message = f"must be at least {least} (32d and processor.late_spans_max), not {retention}"
             raise rule_problems([(("ledger", "retention"), message)])
+        return self
+
+    @model_validator(mode="after")
+    def metrics_exporter_is_there(self) -> Self:
+        """Our own metrics go to a backend that is named, and that speaks OTLP."""
+        name = self.telemetry.metrics.exporter
+        known = [key for key, exporter in self.exporters.items() if not isinstance(exporter, DebugExporter)]
+        if name is not None and name not in known:
+            message = f"must be one of the OTLP exporters ({', '.join(known) or 'there is none'}), not {name!r}"
+            raise rule_problems([(("telemetry", "metrics", "exporter"), message)])
         return self

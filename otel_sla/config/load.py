@@ -10,9 +10,10 @@ from otel_sla.config.document import Document
 from otel_sla.config.exporters import DebugExporter, Exporter, OtlpGrpcExporter, OtlpHttpExporter, exporter_type
 from otel_sla.config.problems import find_problems, locate
 from otel_sla.config.quantities import seconds
-from otel_sla.config.settings import Config, LedgerSettings, LogSettings, ProcessorSettings
+from otel_sla.config.settings import Config, LedgerSettings, LogSettings, MetricsSettings, ProcessorSettings
 from otel_sla.config.yaml_file import Problem, Tree, read_yaml
 from otel_sla.errors import ConfigError, ConfigProblem
+from otel_sla.exporter.settings import OtlpSettings
 from otel_sla.receiver.settings import ReceiverSettings
 
 DEFAULTS_SOURCE = "defaults"
@@ -140,7 +141,9 @@ def _exporters_of_environment(environ: Mapping[str, str], found: list[Problem]) 
 
 
 def _build(document: Document, source: str) -> Config:
-    processor = document.processor
+    processor, metrics = document.processor, document.telemetry.metrics
+    exporters = tuple(exporter.build(component_id) for component_id, exporter in document.exporters.items())
+    of_metrics = next((each for each in exporters if each.name == metrics.exporter), None)
     protocols = document.receivers.otlp.protocols
     return Config(
         source=source,
@@ -156,9 +159,12 @@ def _build(document: Document, source: str) -> Config:
             future_spans_max_s=seconds(processor.future_spans_max),
             series_max=processor.series_max,
         ),
-        exporters=tuple(exporter.build(component_id) for component_id, exporter in document.exporters.items()),
+        exporters=exporters,
         agreements=tuple(agreement.build() for agreement in document.agreements),
         logs=LogSettings(level=document.telemetry.logs.level, format=document.telemetry.logs.format),
+        metrics=MetricsSettings(exporter=of_metrics, interval_s=seconds(metrics.interval))
+        if isinstance(of_metrics, OtlpSettings)
+        else None,
         effective=_effective(document),
     )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from otel_sla.exporter.settings import ExporterSettings
+from otel_sla.exporter.settings import ExporterSettings, OtlpSettings
 from otel_sla.receiver.settings import ReceiverSettings
 from otel_sla.sla.agreement import Agreement
 
@@ -30,6 +30,14 @@ class LogSettings:
 
     level: LogLevel
     format: LogFormat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """`telemetry.metrics`, where it names an exporter."""
+
+    exporter: OtlpSettings
+    interval_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,4 +69,5 @@ class Config:
     exporters: tuple[ExporterSettings, ...]  # At least one.
     agreements: tuple[Agreement, ...]  # At least one; names are unique.
     logs: LogSettings
+    metrics: MetricsSettings | None  # None: only at `GET /metrics`.
     effective: str  # All of it as YAML, defaults written out and secrets masked.

@@ -13,8 +13,10 @@ Calls block; `delivery` makes them on a thread of its own.
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
+from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.resources import OTELResourceDetector
 
 from otel_sla.errors import ConfigError, ConfigProblem
@@ -68,6 +70,16 @@ class OtlpSender:
         """
         data = make_metrics(figures, self._resource)
         taken = self._metrics.send(data).partial_success
+        return Answer(taken.rejected_data_points, taken.error_message)
+
+    def send_telemetry(self, data: MetricsData) -> Answer:
+        """Send the pipeline's own metrics, under the same resource as its verdicts, in one request.
+
+        Raises:
+            Refused: None of them was taken.
+        """
+        told = [replace(of_resource, resource=self._resource) for of_resource in data.resource_metrics]
+        taken = self._metrics.send(MetricsData(told)).partial_success
         return Answer(taken.rejected_data_points, taken.error_message)
 
     def close(self) -> None:

@@ -146,3 +146,13 @@ def test_the_examples_in_the_docstrings_hold() -> None:
     failed, attempted = doctest.testmod(self_metrics)
     assert attempted
     assert not failed
+
+
+def test_requests_by_outcome(metrics: SelfMetrics) -> None:
+    """A server's answers: successes, internal failures, and what the sender is to blame for or shall repeat."""
+    metrics.register_receiver("http", {200: 3, 400: 1, 500: 2, 503: 4})
+    assert {name: value for name, value in samples(metrics).items() if "_requests_total" in name} == {
+        'otelcol_receiver_requests_total{transport="http",outcome="success"}': 3,
+        'otelcol_receiver_requests_total{transport="http",outcome="failure"}': 2,
+        'otelcol_receiver_requests_total{transport="http",outcome="refused"}': 5,
+    }
