@@ -12,12 +12,14 @@ from otel_sla.history import History, Terms, series_of
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import SetAside, StoredEvent
 from otel_sla.sla.agreement import Agreement, NoData
+from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.months import MinuteRange, month_of, month_range
 from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import MinuteFigures, MonthSoFar, minute_figures
 from otel_sla.threads import LedgerThread, Writer
 
 _ALL = 1_000_000
+_PAGE = 1_000  # Events read at once.
 _RETOLD_MAX = 64  # Ranges of re-told minutes in one batch; the judge keeps each to an hour.
 
 
@@ -38,15 +40,20 @@ class LedgerBacklog:
         self._name = name
         self._writer = writer
         self._thread = LedgerThread(f"backlog-{name}", lambda: LedgerReader.open(url))
+        self._agreements = tuple(agreements)
         self._figures = _Figures(name, agreements, first_minutes_max)
 
     async def open(self) -> None:
-        """Open the reading connection.
+        """Open the reading connection; an exporter that is new to an old ledger takes its place in the story.
 
         Raises:
-            LedgerError: It cannot be read.
+            LedgerError: It cannot be read or written.
         """
         await self._thread.open()
+        told = await self._thread.call(lambda reader: told_long_ago(reader, self._name, self._agreements))
+        if told is not None:
+            # Kept at once: one whose backend was never there is not new when the next month has begun.
+            await self.delivered_events(told)
 
     async def close(self) -> None:
         """Close the reading connection."""
@@ -79,6 +86,28 @@ class LedgerBacklog:
                 self._name, exported_before=batch.exported_before, retold_id=batch.retold_id
             )
         )
+
+
+def told_long_ago(reader: LedgerReader, name: str, agreements: Sequence[Agreement]) -> int | None:
+    """Give the last event that an exporter without a cursor need not deliver, 0 for none; None: it has a cursor.
+
+    Whoever adds a backend to an old ledger wants the running month there, not the years before it.
+    """
+    told_before = reader.watermarks().told_before
+    if name in reader.exporters():
+        return None
+    if told_before is None:
+        return 0
+    zones = {agreement.time_zone for agreement in agreements}
+    months = [month_range(month_of(told_before, zone), zone).start_minute for zone in zones]
+    since_unix_nano = min(months) * NANOS_PER_MINUTE
+    last = 0
+    while page := reader.events_after(last, _PAGE):
+        for stored in page:
+            if stored.event.time_unix_nano >= since_unix_nano:
+                return last
+            last = stored.event_id
+    return last
 
 
 class _Figures:

@@ -1,0 +1,61 @@
+"""Where an exporter that is new to a ledger begins."""
+
+import asyncio
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from ledger_parts import make_event
+from sla_parts import MINUTE, make_agreement
+
+from otel_sla.backlog import LedgerBacklog
+from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.records import Closing
+from otel_sla.sla.months import month_of, month_range
+from otel_sla.threads import LedgerThread, Writer
+
+AGREEMENT = make_agreement()
+MONTH = month_range(month_of(MINUTE, AGREEMENT.time_zone), AGREEMENT.time_zone)
+
+
+def first_uids(url: str, name: str) -> list[str]:
+    """The uids that an exporter has to deliver when it opens its backlog."""
+
+    async def scenario() -> list[str]:
+        writer: Writer = LedgerThread("ledger", lambda: Ledger.open(url))
+        await writer.open()
+        backlog = LedgerBacklog(name, url, (AGREEMENT,), writer, first_minutes_max=60)
+        await backlog.open()
+        uids = [stored.event.uid for stored in await backlog.events(10)]
+        await backlog.close()
+        await writer.close()
+        return uids
+
+    return asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_new_exporter_begins_with_the_running_month(is_known: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """An old ledger: a new exporter gets the closing of the last month and what follows, a known one all it lacks."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    start = MONTH.start_minute
+    minutes = {"long-ago": start - 50_000, "last": start - 1, "closed": start, "now": start + 5, "revised": start - 9}
+    events = tuple(make_event(uid, minute) for uid, minute in minutes.items())
+    with closing(Ledger.open(url)) as ledger:
+        ledger.close_minutes(Closing(start + 10, None, events=events, told_before=start + 10))
+        ledger.advance_cursor("old", event_id=5)
+        if is_known:
+            ledger.advance_cursor("otlp", event_id=1)
+    assert first_uids(url, "otlp") == (["last"] if is_known else []) + ["closed", "now", "revised"]
+    assert first_uids(url, "old") == []
+
+
+def test_the_first_exporter_of_a_new_ledger_gets_all(tmp_path: Path) -> None:
+    """Nothing was told yet: whatever is told later is delivered, also if months go by before the backend is there."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with closing(Ledger.open(url)):
+        pass
+    assert first_uids(url, "otlp") == []
+    with closing(Ledger.open(url)) as ledger:
+        ledger.close_minutes(Closing(MINUTE, None, events=(make_event("old", 5),), told_before=MINUTE))
+    assert first_uids(url, "otlp") == ["old"]
