@@ -1,4 +1,5 @@
 import asyncio
+import socket
 
 import pytest
 
@@ -43,3 +44,24 @@ def test_all_addresses_of_a_name_get_one_port() -> None:
     close_sockets(sockets)
     assert len({address.port for address in addresses}) == 1
     assert all(str(address).startswith(("127.", "[::1]:")) for address in addresses)
+
+
+def test_answers_are_not_delayed() -> None:
+    """An accepted connection sends its second write at once: with Nagle's delay an answer took 40 ms and more."""
+
+    async def main() -> None:
+        sockets = await open_sockets("127.0.0.1:0", "HTTP")
+        delays: list[int] = []
+
+        def on_connection(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            accepted = writer.get_extra_info("socket")
+            delays.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        async with await asyncio.start_server(on_connection, sock=sockets[0]):
+            reader, writer = await asyncio.open_connection(*sockets[0].getsockname())
+            await reader.read()
+            writer.close()
+        assert delays == [1]
+
+    asyncio.run(main())
