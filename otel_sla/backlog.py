@@ -13,10 +13,11 @@ from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import SetAside, StoredEvent
 from otel_sla.sla.agreement import Agreement, NoData
 from otel_sla.sla.counts import NANOS_PER_MINUTE
-from otel_sla.sla.months import MinuteRange, month_of, month_range
+from otel_sla.sla.months import MinuteRange, Month, month_of, month_range, months_between
 from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import MinuteFigures, MonthSoFar, minute_figures
 from otel_sla.threads import LedgerThread, Writer
+from otel_sla.versions import find_basis
 
 _ALL = 1_000_000
 _PAGE = 1_000  # Events read at once.
@@ -154,13 +155,17 @@ class _Reading:
     def __init__(
         self, reader: LedgerReader, agreements: Sequence[Agreement], first_data: dict[int, int], told_before: int
     ) -> None:
+        self._reader = reader
         self._history = History(reader, first_data)
         self._first_data = first_data
         self._told_before = told_before
-        all_series, records, change = reader.series(), reader.exclusions(), reader.watermarks().exclusion_change
+        self._change = reader.watermarks().exclusion_change
+        self._records = reader.exclusions()
+        self._month_terms: dict[tuple[str, Month], Terms] = {}
+        all_series = reader.series()
         self._pairs = [
             (series, terms)
-            for terms in (Terms.of(agreement, records, change) for agreement in agreements)
+            for terms in (Terms.of(agreement, self._records, self._change) for agreement in agreements)
             for series in series_of(terms.agreement, all_series)
         ]
 
@@ -198,12 +203,27 @@ class _Reading:
         self, series: Series, terms: Terms, minutes: MinuteRange, so_far: MonthSoFar | None
     ) -> Iterator[MinuteFigures]:
         zone = terms.agreement.time_zone
-        month = month_range(month_of(minutes.start_minute, zone), zone)
-        start_minute = minutes.start_minute if so_far is not None else month.start_minute
-        if so_far is not None and start_minute == month.start_minute:
-            so_far = MonthSoFar()
-        judged = self._history.judged(series, terms, MinuteRange(start_minute, minutes.stop_minute), self._told_before)
-        return minute_figures(series, terms.agreement, judged.judged, judged.counts, minutes, so_far)
+        for month in months_between(*minutes, zone):
+            whole = month_range(month, zone)
+            part = MinuteRange(
+                max(minutes.start_minute, whole.start_minute), min(minutes.stop_minute, whole.stop_minute)
+            )
+            if part.start_minute == whole.start_minute:
+                so_far = MonthSoFar()
+            start_minute = part.start_minute if so_far is not None else whole.start_minute
+            by = self._terms_in(month, terms)
+            judged = self._history.judged(series, by, MinuteRange(start_minute, part.stop_minute), self._told_before)
+            yield from minute_figures(series, by.agreement, judged.judged, judged.counts, part, so_far)
+            so_far = None
+
+    def _terms_in(self, month: Month, terms: Terms) -> Terms:
+        """Give what judges a month: a closed one stays judged by the terms that closed it, as its report is."""
+        key = terms.agreement.name, month
+        if key not in self._month_terms:
+            agreement = find_basis(self._reader, terms.agreement, month).agreement
+            is_other = agreement != terms.agreement
+            self._month_terms[key] = Terms.of(agreement, self._records, self._change) if is_other else terms
+        return self._month_terms[key]
 
 
 def _is_shown(figures: MinuteFigures, terms: Terms) -> bool:

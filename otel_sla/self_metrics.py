@@ -65,7 +65,10 @@ INSTRUMENTS = (
         "otelcol_exporter_send_failed_metric_points", "{datapoint}", _C, "Data points that it refused for good."
     ),
     Instrument(
-        "otelcol_exporter_queue_size", "{record}", _G, "Events that wait to be taken, those under way included."
+        "otelcol_exporter_queue_size",
+        "{record}",
+        _G,
+        "Events read from the ledger that wait for the backend, at most one batch.",
     ),
     Instrument("otelcol_process_uptime", "s", _C, "Time since the pipeline was made."),
     Instrument("otelcol_process_memory_rss", "By", _G, "Physical memory of the process."),
