@@ -106,6 +106,7 @@ def inlined_kernel(function: _Function) -> _Function:
 
 
 Buffer = UInt8Array | int
+Integer = int | np.int64
 
 
 def buffer_of(array: UInt8Array) -> Buffer:
@@ -119,7 +120,19 @@ def buffer_of(array: UInt8Array) -> Buffer:
     return address_of(array)
 
 
-def byte_at(buffer: Buffer, position: int) -> int:
+def buffer_in(array: UInt8Array) -> Buffer:
+    """Do what `buffer_of` does, from inside a kernel."""
+    return array
+
+
+@overload(buffer_in, inline="always")
+def _compile_buffer_in(array):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001 - numba compares names.
+    if IS_CHECKED:
+        return lambda array: array
+    return lambda array: np.int64(array.ctypes.data)
+
+
+def byte_at(buffer: Buffer, position: Integer) -> int:
     """Read one byte of a buffer, from inside a kernel."""
     return int(cast(UInt8Array, buffer)[position])
 
@@ -140,7 +153,7 @@ def _compile_byte_at(buffer, position):  # type: ignore[no-untyped-def]  # noqa:
     return lambda buffer, position: buffer[position]
 
 
-def word_at(buffer: Buffer, position: int) -> np.uint64:
+def word_at(buffer: Buffer, position: Integer) -> np.uint64:
     """Read eight bytes of a buffer, the first of them lowest, from inside a kernel."""
     eight = cast(UInt8Array, buffer)[position : position + 8]
     if len(eight) < 8:
@@ -158,18 +171,42 @@ def _load_word(_context: Any, _address: Any, _position: Any) -> Any:  # noqa: AN
     return types.uint64(types.int64, types.int64), generate
 
 
+@inner_kernel
+def _read_word(buffer, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Where bounds are checked: each byte is."""
+    word = np.uint64(0)
+    for index in range(8):
+        word |= np.uint64(buffer[position + index]) << np.uint64(8 * index)
+    return word
+
+
 @overload(word_at, inline="always")
 def _compile_word_at(buffer, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001 - numba compares names.
     if isinstance(buffer, types.Integer):
         return lambda buffer, position: _load_word(buffer, position)  # type: ignore[call-arg]  # noqa: PLW0108 - numba wants a function.
+    return lambda buffer, position: _read_word(buffer, position)  # type: ignore[no-untyped-call]  # noqa: PLW0108 - numba wants a function.
 
-    def read(buffer, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        word = np.uint64(0)
-        for index in range(8):
-            word |= np.uint64(buffer[position + index]) << np.uint64(8 * index)
-        return word
 
-    return read
+def multiply_folded(left: np.uint64, right: np.uint64) -> np.uint64:
+    """Multiply, and fold the 128 bits of the product to 64: one instruction that mixes well, for hashes."""
+    product = int(left) * int(right)
+    return np.uint64((product ^ product >> 64) & 0xFFFF_FFFF_FFFF_FFFF)
+
+
+@intrinsic
+def _multiply_folded(_context: Any, _left: Any, _right: Any) -> Any:  # noqa: ANN401 - numba's own types.
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
+        wide, word = ir.IntType(128), ir.IntType(64)
+        product = builder.mul(*(builder.zext(argument, wide) for argument in arguments))
+        upper = builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), word)
+        return builder.xor(builder.trunc(product, word), upper)
+
+    return types.uint64(types.uint64, types.uint64), generate
+
+
+@overload(multiply_folded, inline="always")
+def _compile_multiply_folded(left, right):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001 - numba compares names.
+    return lambda left, right: _multiply_folded(left, right)  # type: ignore[call-arg]  # noqa: PLW0108 - numba wants a function.
 
 
 Arrays = tuple[NDArray[Any], ...] | int

@@ -2,10 +2,24 @@
 
 import numpy as np
 
-from otel_sla.jit import Arrays, array_reader, inlined_kernel, kernel
-from otel_sla.spans.columns import SPAN_KIND_SERVER, UInt8Array, ValueType, read_columns
+from otel_sla.jit import (
+    Arrays,
+    Buffer,
+    Integer,
+    array_reader,
+    buffer_in,
+    byte_at,
+    hot_kernel,
+    kernel,
+    multiply_folded,
+    word_at,
+)
+from otel_sla.spans.columns import SPAN_KIND_SERVER, ValueType, read_columns
 
 _STRING = int(ValueType.STRING)
+# Of the hash: digits of pi, nothing up the sleeve.
+_SALT_0, _SALT_1 = np.uint64(0x243F_6A88_85A3_08D3), np.uint64(0x1319_8A2E_0370_7345)
+_SALT_2, _SALT_3 = np.uint64(0xA409_3822_299F_31D1), np.uint64(0x082E_FA98_EC4E_6C89)
 
 read_table = array_reader(
     *("uint64[]", "int32[]", "uint64[]", "uint8[]", "int64[]"),
@@ -14,29 +28,15 @@ read_table = array_reader(
 )
 
 
-@inlined_kernel
-def _word_at(text: UInt8Array, at: np.uint64) -> np.uint64:
-    """Read 8 bytes; the compiler makes one load of them."""
-    word = np.uint64(text[at])
-    word |= np.uint64(text[at + np.uint64(1)]) << np.uint64(8)
-    word |= np.uint64(text[at + np.uint64(2)]) << np.uint64(16)
-    word |= np.uint64(text[at + np.uint64(3)]) << np.uint64(24)
-    word |= np.uint64(text[at + np.uint64(4)]) << np.uint64(32)
-    word |= np.uint64(text[at + np.uint64(5)]) << np.uint64(40)
-    word |= np.uint64(text[at + np.uint64(6)]) << np.uint64(48)
-    word |= np.uint64(text[at + np.uint64(7)]) << np.uint64(56)
-    return word
-
-
-@inlined_kernel
-def _short_at(text: UInt8Array, at: np.uint64, size: np.uint64) -> np.uint64:
+@hot_kernel
+def _short_at(buffer: Buffer, buffer_size: int, at: Integer, size: Integer) -> np.uint64:
     """Read less than 8 bytes as a word that ends with zeros."""
     word = np.uint64(0)
-    if at + np.uint64(8) <= np.uint64(text.shape[0]):
-        word = _word_at(text, at) & ((np.uint64(1) << np.uint64(8) * size) - np.uint64(1))
+    if at + 8 <= buffer_size:
+        word = word_at(buffer, at) & ((np.uint64(1) << np.uint64(8 * size)) - np.uint64(1))
     else:
         for index in range(size):
-            word |= np.uint64(text[at + np.uint64(index)]) << np.uint64(8 * index)
+            word |= np.uint64(byte_at(buffer, at + index)) << np.uint64(8 * index)
     return word
 
 
@@ -50,8 +50,7 @@ def number_values_kernel(  # noqa: C901, PLR0912, PLR0915 - a kernel
     int32[n], the indices of the span columns that are numbered. A resource's cells are numbered with its first span.
 
     Strings of up to 32 bytes, which are most, are read as four words that may overlap, without a loop: its end is what
-    the processor cannot foresee where sizes vary. The hash multiplies 32 by 32 bits, which cannot overflow, so that
-    the kernel also runs as plain Python.
+    the processor cannot foresee where sizes vary.
     """
     (
         body,
@@ -82,15 +81,16 @@ def number_values_kernel(  # noqa: C901, PLR0912, PLR0915 - a kernel
     n_resource_keys = ids_resource.shape[1]
     n_numbered = numbered_span_keys.shape[0]
     low = np.uint64(0xFFFF_FFFF)
-    u8 = np.uint64(8)
-    u16 = np.uint64(16)
+    body_bytes = buffer_in(body)
+    body_size = body.shape[0]
+    text_bytes = buffer_in(text)
+    u0 = np.uint64(0)
     u32 = np.uint64(32)
-    factor = np.uint64(0x9E37_79B1)
     one = np.uint64(1)
     slot_mask = np.uint64(slots.shape[0] - 1)
     n_values = table_size[0]
-    text_size = np.uint64(table_size[1])
-    text_size_max = np.uint64(text.shape[0])
+    text_size = table_size[1]
+    text_size_max = text.shape[0]
     n_values_max = known_cell.shape[0] - 1
     last_resource = -1
     resource_row = -1
@@ -128,60 +128,51 @@ def number_values_kernel(  # noqa: C901, PLR0912, PLR0915 - a kernel
                 continue
             cell_bits = resource_value_bits[resource, key] if column < n_resource_keys else value_bits[span, key]
             column_and_type = column << 3 | np.int64(cell_type)
-            offset = cell_bits >> u32
-            size = cell_bits & low
+            offset = np.int64(cell_bits >> u32)
+            size = np.int64(cell_bits & low)
             # The first and the last 16 bytes of a string; of one that is shorter, what there is.
-            first, last = cell_bits, np.uint64(0)
-            second, third = np.uint64(0), np.uint64(0)
+            first, last, second, third = cell_bits, u0, u0, u0
             if cell_type == _STRING:
-                if size >= u8:
-                    first = _word_at(body, offset)
-                    last = _word_at(body, offset + size - u8)
-                    if size > u16:
-                        second = _word_at(body, offset + u8)
-                        third = _word_at(body, offset + size - u16)
+                if size >= 8:
+                    first = word_at(body_bytes, offset)
+                    last = word_at(body_bytes, offset + size - 8)
+                    if size > 16:
+                        second = word_at(body_bytes, offset + 8)
+                        third = word_at(body_bytes, offset + size - 16)
                 else:
-                    first = _short_at(body, offset, size)
-            hashed = (first & low) * factor ^ (first >> u32) * np.uint64(0x85EB_CA6B)
-            hashed ^= (last & low) * np.uint64(0xC2B2_AE35) ^ (last >> u32) * np.uint64(0x27D4_EB2F)
-            hashed ^= (second & low) * np.uint64(0x1656_67B1) ^ (second >> u32) * np.uint64(0xD6E8_FEB9)
-            hashed ^= (third & low) * np.uint64(0xCC9E_2D51) ^ (third >> u32) * np.uint64(0x1B87_3593)
-            hashed ^= np.uint64(column_and_type)
+                    first = _short_at(body_bytes, body_size, offset, size)
+            hashed = multiply_folded(first ^ _SALT_0, last ^ _SALT_1 ^ np.uint64(column_and_type))
             if cell_type == _STRING:
-                hashed ^= size << u32
-                at = offset + u16
-                while at + u16 < offset + size:
-                    hashed = (hashed & low) * factor + (hashed >> u32)
-                    hashed ^= _word_at(body, at)
-                    at += u8
-            hashed = (hashed & low) * factor + (hashed >> u32)
-            hashed = (hashed & low) * factor + (hashed >> u32)
-            hashed = (hashed ^ (hashed >> u32)) & hash_mask
+                if size > 16:
+                    hashed ^= multiply_folded(second ^ _SALT_2, third ^ _SALT_3)
+                    for at in range(offset + 16, offset + size - 16, 8):
+                        hashed = multiply_folded(hashed ^ word_at(body_bytes, at), _SALT_2)
+                hashed ^= np.uint64(size) << u32
+            hashed = multiply_folded(hashed ^ _SALT_1, _SALT_0) & hash_mask
             slot = hashed & slot_mask
             found = np.int64(0)
-            while slots[slot] != 0:
+            while slots[slot] != u0:
                 candidate = np.int64(slots[slot] & low)
                 # The upper half of the hash, the column and the type, and then all of the value.
-                if (slots[slot] ^ hashed) >> u32 == 0 and known_cell[candidate] == column_and_type:
+                if (slots[slot] ^ hashed) >> u32 == u0 and known_cell[candidate] == column_and_type:
                     bits = known_bits[candidate]
                     if cell_type != _STRING:
                         if bits == cell_bits:
                             found = candidate
                             break
-                    elif bits & low == size:
-                        there = bits >> u32
-                        if size < u8:
-                            difference = _short_at(text, there, size) ^ first
+                    elif np.int64(bits & low) == size:
+                        there = np.int64(bits >> u32)
+                        if size < 8:
+                            difference = _short_at(text_bytes, text_size_max, there, size) ^ first
                         else:
-                            difference = (_word_at(text, there) ^ first) | (_word_at(text, there + size - u8) ^ last)
-                            if size > u16:
-                                difference |= _word_at(text, there + u8) ^ second
-                                difference |= _word_at(text, there + size - u16) ^ third
-                                at = u16
-                                while at + u16 < size:
-                                    difference |= _word_at(text, there + at) ^ _word_at(body, offset + at)
-                                    at += u8
-                        if difference == 0:
+                            difference = word_at(text_bytes, there) ^ first
+                            difference |= word_at(text_bytes, there + size - 8) ^ last
+                            if size > 16:
+                                difference |= word_at(text_bytes, there + 8) ^ second
+                                difference |= word_at(text_bytes, there + size - 16) ^ third
+                                for at in range(16, size - 16, 8):
+                                    difference |= word_at(text_bytes, there + at) ^ word_at(body_bytes, offset + at)
+                        if difference == u0:
                             found = candidate
                             break
                 slot = (slot + one) & slot_mask
@@ -191,8 +182,8 @@ def number_values_kernel(  # noqa: C901, PLR0912, PLR0915 - a kernel
                         is_full = True
                         break
                     for index in range(size):
-                        text[text_size + np.uint64(index)] = body[offset + np.uint64(index)]
-                    cell_bits = (text_size << u32) | size
+                        text[text_size + index] = byte_at(body_bytes, offset + index)
+                    cell_bits = np.uint64(text_size) << u32 | np.uint64(size)
                     text_size += size
                 n_values += 1
                 found = n_values

@@ -2,20 +2,17 @@
 
 import numpy as np
 
-from otel_sla.jit import byte_at, hot_kernel, inner_kernel, word_at
+from otel_sla.jit import byte_at, hot_kernel, inner_kernel, multiply_folded, word_at
 from otel_sla.spans.skipping import ARRAY, MAP, skip_child, skip_field
 from otel_sla.spans.wire import CUT_OFF, DEPTH_MAX, TOO_DEEP, fail, read_fixed, read_length, read_tag, read_varint
 
 _ABSENT, _STRING, _BOOL, _INT, _DOUBLE = map(np.int64, range(5))  # `columns.ValueType`.
-_LOW = np.uint64(0xFFFF_FFFF)
-_FACTOR = np.uint64(0x9E37_79B1)
+_FACTOR = np.uint64(0x9E37_79B9_7F4A_7C15)
 
 
 def slot_of(key: bytes, n_slots: int) -> int:
     """Where the search for a key begins (`_find_key`)."""
-    tail = tail_of(key)
-    hashed = ((tail ^ tail >> 32) & int(_LOW) ^ len(key) & 0xFF) * int(_FACTOR) >> 32
-    return hashed & (n_slots - 1)
+    return int(multiply_folded(np.uint64(tail_of(key) ^ len(key)), _FACTOR)) & (n_slots - 1)
 
 
 def tail_of(key: bytes) -> int:
@@ -172,8 +169,7 @@ def _find_key(body, key_start, key_size, table):
         tail = word_at(body, key_start + key_size - 8)
         if key_size < 8:
             tail >>= np.uint64(8 * (8 - key_size))
-    # 32 bits times 32 bits: kernels also run as plain Python, where an overflow is an error.
-    hashed = (((tail ^ tail >> np.uint64(32)) & _LOW) ^ np.uint64(key_size & 0xFF)) * _FACTOR >> np.uint64(32)
+    hashed = multiply_folded(tail ^ np.uint64(key_size), _FACTOR)
     slot_mask = word_at(table, 0)
     while True:
         slot = 8 + 24 * np.int64(hashed & slot_mask)

@@ -187,3 +187,31 @@ def test_realistic_request_cut_anywhere_is_judged_as_by_upb() -> None:
             accepted += 1
             assert read_columns(decode_request(body[:stop], WATCH)) == expected
     assert accepted == decode_request(body, WATCH).n_resources
+
+
+def test_spans_that_get_shorter_than_the_first_are_all_there() -> None:
+    """Rows are guessed from a scope's first spans: where far more follow, they are counted and decoded all the same."""
+    long = [make_span({"a": "x" * 300})] * 40
+    body = make_request(make_resource_spans([*long, *[Span()] * 3000]), make_resource_spans(long))
+    columns = decode_request(body, WATCH)
+    assert columns.n_spans == 3080
+    assert read_columns(columns) == decode_with_upb(body, WATCH)
+    with pytest.raises(RequestTooLarge, match=r"3080 spans"):
+        decode_request(body, WATCH, columns_size_bytes_max=100_000)
+
+
+def test_keys_with_one_end_are_told_apart() -> None:
+    """Keys of one size that end alike, and keys shorter than a word, have columns of their own."""
+    keys = ("a.same.end", "b.same.end", "a.SAME.end", "same.end", "ame.end", "e", "d", "ed")
+    body = make_request_of(make_span({key: index for index, key in enumerate((*keys, "c.same.end", "me.end"))}))
+    columns = decode_request(body, WatchList(tuple(key.encode() for key in reversed(keys)), ()))
+    assert columns.value_bits.tolist() == [list(reversed(range(len(keys))))]
+
+
+def test_columns_are_made_by_their_names_only() -> None:
+    """A column is the same array each time it is asked for; what is no column is an error."""
+    columns = decode_request(make_request_of(make_span()), WATCH)
+    assert columns.kind is columns.kind
+    assert columns.n_span_keys == len(WATCH.span_keys)
+    with pytest.raises(AttributeError, match="kinds"):
+        _ = columns.kinds
