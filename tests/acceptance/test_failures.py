@@ -1,6 +1,7 @@
 """What an operator sees when otel-sla cannot start or go on: one clear line, the right exit code, no traceback."""
 
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -124,8 +125,9 @@ def test_ledger_lost_while_running_ends_with_1(tmp_path: Path) -> None:
         process.kill()
 
 
-def test_stopping_is_clean(tmp_path: Path) -> None:
-    """SIGTERM: totals in the last line, exit code 0."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopping_is_clean(tmp_path: Path, number: signal.Signals) -> None:
+    """SIGTERM and Ctrl-C: totals in the last line, exit code 0."""
     (port,) = parts.free_ports(1)
     config = tmp_path / "otel-sla.yaml"
     config.write_text(CONFIG.format(port=port, ledger=tmp_path / "ledger.db"))
@@ -134,5 +136,6 @@ def test_stopping_is_clean(tmp_path: Path) -> None:
     process.wait_for("action=serving", timeout_s=120)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         channel.unary_unary(EXPORT)(builders.realistic_request(10, 1), timeout=20)
-    assert process.stop() == 0
+    os.kill(process.pid, number)
+    assert process.wait() == 0
     assert "accepted_spans 10" in process.wait_for("action=stopped")
