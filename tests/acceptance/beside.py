@@ -5,6 +5,7 @@ The Collector is a process. The pipeline runs in the test's own, on a clock that
 
 import asyncio
 import itertools
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -71,10 +72,10 @@ def body_of(epoch_minute: int, requests: int, failed: int = 0, *, service_name: 
 
 async def until(is_so: Callable[[], bool], what: str) -> None:
     """Return once it is so; it is asked some times a second, as what is waited for happens in another process."""
-    deadline = time.monotonic() + WAIT_S
+    deadline, never = time.monotonic() + WAIT_S, threading.Event()
     while not await asyncio.to_thread(is_so):
         assert time.monotonic() < deadline, f"not in {WAIT_S} s: {what}"
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(never.wait, 0.05)
 
 
 class Backend:
