@@ -287,10 +287,14 @@ class Pipeline:
             await asyncio.sleep(self._tick_s)
 
     async def _tidy(self, progress: Progress) -> None:
-        """Pack and forget a bounded piece, so that no acknowledgement waits long for it."""
+        """Pack and forget for half of the time, in pieces, so that no acknowledgement waits long and it keeps up."""
+        stop_s = time.monotonic() + self._tick_s / 2
         retained_from = progress.judged_before - round(self._config.ledger.retention_s) // 60
         retained_from -= retained_from % _MINUTES_PER_DAY
-        await self._writer.call(lambda ledger: ledger.seal(progress.sealed_before, pack_before=progress.judged_before))
+        sealed_before, pack_before = progress.sealed_before, progress.judged_before
+        while await self._writer.call(lambda ledger: ledger.seal(sealed_before, pack_before=pack_before)):
+            if time.monotonic() > stop_s:
+                break
         if retained_from > self._expired_before:
             has_more = await self._writer.call(lambda ledger: ledger.expire(retained_from))
             self._expired_before = self._expired_before if has_more else retained_from

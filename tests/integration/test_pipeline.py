@@ -9,6 +9,7 @@ from pathlib import Path
 import builders
 import grpc
 import pytest
+from ledger_parts import make_commit
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from pipeline_parts import Clock, events_of, make_config, run, running
 
@@ -226,6 +227,25 @@ def test_a_clock_that_is_set_judges_no_minute_early_or_twice(tmp_path: Path) -> 
     assert names_of(config) == ["sla.downtime.started", "sla.downtime.ended"] * 9
     starts = [event.time_unix_nano for event in events_of(config) if event.name == "sla.downtime.started"]
     assert starts == [START + minute * MINUTE for minute in range(1, 18, 2)]
+
+
+def test_forgetting_keeps_up_with_what_comes_in(tmp_path: Path) -> None:
+    """Several thousand fingerprints whose minutes were sealed since: one look at the ledger drops them all."""
+    config, clock = make_config(tmp_path), Clock(START)
+    old = START // MINUTE - 1440
+    with closing(Ledger.open(config.ledger.url)) as ledger:
+        ledger.commit(make_commit([], [(old, number) for number in range(5_000)]))
+
+    async def scenario() -> None:
+        async with running(config, clock) as (pipeline, _):
+            await pipeline.tick()
+            assert pipeline._reader is not None
+            assert pipeline._reader.fingerprint_minutes() == (old, old)
+            clock.now = at(2)
+            await pipeline.tick()
+            assert pipeline._reader.fingerprint_minutes() is None
+
+    run(scenario)
 
 
 def test_changed_terms_are_a_version_of_their_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
