@@ -4,7 +4,7 @@
 
     table | columns of 8 bytes | of 4 bytes | flags and value types, which begin as zeros
 
-One block instead of 12 arrays: 3 instead of 9 us a request. What kernels are handed is the table's address.
+What kernels are handed is the table's address. A block takes 6 us; 12 arrays and a `jit.ArrayTable` of them 27 us.
 """
 
 from functools import lru_cache
