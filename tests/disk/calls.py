@@ -190,6 +190,7 @@ class _Layer:
         _library().sqlite3_vfs_unregister(ctypes.byref(self._copy))
         _library().sqlite3_vfs_register(self._vfs_address_pointer(), 1)
         self._vfs.x_set_system_call(self._vfs_address, None, None)  # All of them are its own again.
+        self._names.clear()  # A file that is closed only now is nobody's business any more.
         del self._watcher  # What SQLite may still look at need not keep all that was recorded.
 
     def _vfs_address_pointer(self) -> c_void_p:
