@@ -5,7 +5,9 @@ computed again when it is wanted. A backend that is down for a day costs a day's
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import takewhile
 
 from otel_sla.exporter.delivery import FigureBatch
 from otel_sla.history import History, Terms, series_of
@@ -139,13 +141,16 @@ class _Figures:
                 minutes = MinuteRange(start, min(start + minutes_max, marks.told_before))
                 figures = tuple(look.figures(minutes, self._so_far))
                 return FigureBatch(figures, exported_before=minutes.stop_minute, retold_id=None)
-            retold = reader.retold_after(cursor.retold_id, _RETOLD_MAX)
+            # The newest minute waits for the next one. A backend may let a series' past points be changed, but not its
+            # newest, and may refuse the whole request for it: Prometheus does.
+            newest_minute = marks.told_before - 1
+            found = reader.retold_after(cursor.retold_id, _RETOLD_MAX)
+            retold = list(takewhile(lambda told: told.stop_minute <= newest_minute, found))
             if not retold:
                 return None
             wanted: dict[int, set[int]] = {}
             for told in retold:
-                stop_minute = min(told.stop_minute, marks.told_before)
-                wanted.setdefault(told.series_id, set()).update(range(told.start_minute, stop_minute))
+                wanted.setdefault(told.series_id, set()).update(range(told.start_minute, told.stop_minute))
             return FigureBatch(tuple(look.figures_again(wanted)), exported_before=None, retold_id=retold[-1].retold_id)
 
 
@@ -185,19 +190,24 @@ class _Reading:
             yield from (figures for figures in found if _is_shown(figures, terms))
 
     def figures_again(self, wanted: dict[int, set[int]]) -> Iterator[MinuteFigures]:
-        """Go through minutes that were told again, by series, and the last told minute of each month that they are in.
+        """Go through minutes that were told again, by series, and the last minute of each month that is over.
 
-        A month's figures stand in its newest point: that one is corrected too.
+        Of a minute told again only what it held itself: its month stands in the newest point, as it would else fall
+        back to what it was, or rise for one minute. A month that is over has no newer point, so its last one
+        is corrected.
         """
         for series, terms in self._pairs:
             minutes = wanted.get(series.series_id)
             if minutes:
                 zone = terms.agreement.time_zone
                 months = {month_range(month_of(minute, zone), zone) for minute in minutes}
-                minutes |= {min(month.stop_minute, self._told_before) - 1 for month in months}
+                lasts = {month.stop_minute - 1 for month in months if month.stop_minute <= self._told_before}
+                minutes |= lasts
                 span = MinuteRange(min(minutes), max(minutes) + 1)
                 found = self._of_series(series, terms, span, None)
-                yield from (figures for figures in found if figures.epoch_minute in minutes)
+                for figures in found:
+                    if figures.epoch_minute in minutes:
+                        yield replace(figures, is_month_told=figures.epoch_minute in lasts)
 
     def _of_series(
         self, series: Series, terms: Terms, minutes: MinuteRange, so_far: MonthSoFar | None

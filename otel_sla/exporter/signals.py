@@ -49,6 +49,7 @@ class GaugeMetric:
     unit: str
     description: str
     figure: Callable[[MinuteFigures], Fraction | int | None]
+    is_of_month: bool = True  # Else of the minute alone.
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class SumMetric:
     description: str
     attribute: str
     is_monotonic: bool
+    is_of_month: bool
     figures: Callable[[MinuteFigures], Iterable[tuple[str, int]]]
 
 
@@ -73,7 +75,11 @@ def _status(figures: MinuteFigures) -> Iterable[tuple[str, int]]:
 
 GAUGES = (
     GaugeMetric(
-        "sla.error_rate", "1", "Failed among the valid requests of a closed minute.", lambda minute: minute.error_rate
+        "sla.error_rate",
+        "1",
+        "Failed among the valid requests of a closed minute.",
+        lambda minute: minute.error_rate,
+        is_of_month=False,
     ),
     GaugeMetric(
         "sla.monthly_uptime",
@@ -98,8 +104,8 @@ GAUGES = (
     GaugeMetric("sla.coverage", "1", "Share of the month's elapsed minutes with data.", lambda minute: minute.coverage),
 )
 SUMS = (
-    SumMetric("sla.requests", "{request}", "Counted requests of the month.", REQUEST_OUTCOME, True, _requests),  # noqa: FBT003
-    SumMetric("sla.minute.status", "1", "1 for the state that the minute has.", MINUTE_STATE, False, _status),  # noqa: FBT003
+    SumMetric("sla.requests", "{request}", "Counted requests of the month.", REQUEST_OUTCOME, True, True, _requests),  # noqa: FBT003
+    SumMetric("sla.minute.status", "1", "1 for the state that the minute has.", MINUTE_STATE, False, False, _status),  # noqa: FBT003
 )
 
 
@@ -117,7 +123,7 @@ def make_resource(instance_id: str) -> Resource:
 def make_metrics(minutes: Sequence[MinuteFigures], resource: Resource) -> MetricsData:
     """Make the points of some minutes, at least one: per metric, in the order of `minutes`.
 
-    A gauge without a point is left out.
+    A metric without a point is left out.
     """
     labelled = [(figures, series_attributes(figures.series)) for figures in minutes]
     gauges = (
@@ -130,17 +136,19 @@ def make_metrics(minutes: Sequence[MinuteFigures], resource: Resource) -> Metric
             total.name,
             total.description,
             total.unit,
-            Sum(list(_sum_points(total, labelled)), AggregationTemporality.CUMULATIVE, total.is_monotonic),
+            Sum(points, AggregationTemporality.CUMULATIVE, total.is_monotonic),
         )
         for total in SUMS
+        if (points := list(_sum_points(total, labelled)))
     )
     scope_metrics = ScopeMetrics(SCOPE, [*gauges, *sums], schema_url="")
     return MetricsData([ResourceMetrics(resource, [scope_metrics], schema_url=resource.schema_url)])
 
 
 def count_points(figures: MinuteFigures) -> int:
-    """Count the points that `make_metrics` makes of one minute; all but the error rate are always there."""
-    return len(GAUGES) - (figures.valid == 0) + len(Outcome) + len(MinuteState)
+    """Count the points that `make_metrics` makes of one minute."""
+    of_minute = int(figures.valid > 0) + len(MinuteState)
+    return of_minute + (len(GAUGES) - 1 + len(Outcome) if figures.is_month_told else 0)
 
 
 def make_log_record(event: Event, resource: Resource, observed_unix_nano: int) -> ReadableLogRecord:
@@ -173,7 +181,7 @@ _Labelled = tuple[MinuteFigures, dict[str, str]]
 
 def _gauge_points(gauge: GaugeMetric, labelled: Iterable[_Labelled]) -> Iterable[NumberDataPoint]:
     for figures, attributes in labelled:
-        figure = gauge.figure(figures)
+        figure = gauge.figure(figures) if figures.is_month_told or not gauge.is_of_month else None
         if figure is not None:
             stop = (figures.epoch_minute + 1) * NANOS_PER_MINUTE
             yield NumberDataPoint(attributes, 0, stop, float(figure))
@@ -181,6 +189,8 @@ def _gauge_points(gauge: GaugeMetric, labelled: Iterable[_Labelled]) -> Iterable
 
 def _sum_points(total: SumMetric, labelled: Iterable[_Labelled]) -> Iterable[NumberDataPoint]:
     for figures, attributes in labelled:
+        if total.is_of_month and not figures.is_month_told:
+            continue
         start = figures.month.start_minute * NANOS_PER_MINUTE
         stop = (figures.epoch_minute + 1) * NANOS_PER_MINUTE
         for value, count in total.figures(figures):

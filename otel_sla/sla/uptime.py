@@ -99,6 +99,7 @@ class MinuteFigures:
     month: MinuteRange  # The calendar month's; cumulative sums start at its start_minute.
     so_far: MonthSoFar
     target: Fraction
+    is_month_told: bool = True  # False: only what the minute itself held; a later point has told of its month.
 
     @property
     def valid(self) -> int:

@@ -130,10 +130,35 @@ def test_late_spans_are_in_the_months_newest_figures(tmp_path: Path) -> None:
             await deliver()
             await backlog.close()
             assert last_of(delivered, 1).counts == (5, 50, 0)
+            assert not last_of(delivered, 1).is_month_told, "its own figures only"
             newest = last_of(delivered, 3)
             assert newest.so_far.counts == (20, 50, 0)
             assert newest.so_far.down == 1
-            assert last_of(delivered, 2).so_far.down == 0, "told before, and corrected where the month stands"
+            assert last_of(delivered, 2).so_far.down == 0, "as it was told then"
+
+
+def test_the_newest_minute_is_told_again_behind_a_newer_one(tmp_path: Path) -> None:
+    """Late spans for the newest told minute change no point before there is a newer one, which has the whole month."""
+    config, clock = make_config(tmp_path), Clock(START)
+
+    async def scenario() -> None:
+        async with running(config, clock) as (pipeline, send):
+            backlog = LedgerBacklog(
+                "otlp", config.ledger.url, config.agreements, pipeline._writer, first_minutes_max=1440
+            )
+            await backlog.open()
+            told: list[list[tuple[int, int, bool]]] = []
+            for failed, minute in ((0, 1), (50, 1), (0, 2)):
+                await send(body_of(minute - 1, failed=failed, succeeded=5, number=failed))
+                clock.now = at(minute)
+                await pipeline.tick()
+                told.append([])
+                while (batch := await backlog.figures(60)) is not None:
+                    first = START // MINUTE
+                    told[-1] += [(f.epoch_minute - first, f.so_far.down, f.is_month_told) for f in batch.figures]
+                    await backlog.delivered_figures(batch)
+            await backlog.close()
+            assert told == [[(0, 0, True)], [], [(1, 1, True), (0, 1, False)]]
 
     run(scenario)
 

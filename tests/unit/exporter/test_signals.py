@@ -1,5 +1,6 @@
 """Points and records as DESIGN's table has them."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -112,10 +113,17 @@ def test_ratios_become_floats_once() -> None:
     assert values_of(figures, "sla.coverage") == [1.0, 0.5, 2 / 3]
 
 
+def test_a_minute_told_again_leaves_its_month_alone() -> None:
+    """A minute whose month stands in a later point gives its error rate and its state, and nothing of the month."""
+    (minute,) = make_figures([(9, 1, 0)])
+    assert set(metrics_of([replace(minute, is_month_told=False)])) == {"sla.error_rate", "sla.minute.status"}
+
+
+@pytest.mark.parametrize("is_month_told", [True, False])
 @pytest.mark.parametrize("row", [(3, 0, 0), (0, 0, 2), (0, 0, 0)])
-def test_points_are_counted_as_they_are_made(row: tuple[int, int, int]) -> None:
+def test_points_are_counted_as_they_are_made(row: tuple[int, int, int], is_month_told: bool) -> None:  # noqa: FBT001
     """The number of points of a minute is the number that its metrics hold."""
-    figures = make_figures([row])
+    figures = [replace(minute, is_month_told=is_month_told) for minute in make_figures([row])]
     made = sum(len(metric.data.data_points) for metric in metrics_of(figures).values())
     assert count_points(figures[0]) == made
 
