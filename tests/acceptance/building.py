@@ -16,6 +16,10 @@ MANIFEST = ROOT / "collector-config" / "builder.yaml"
 BUILDER_MODULE = f"go.opentelemetry.io/collector/cmd/builder@v{COLLECTOR_VERSION}"
 CORE_MODULE = f"go.opentelemetry.io/collector/otelcol v{COLLECTOR_VERSION}"
 TELEMETRYGEN_MODULE = f"github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen@v{COLLECTOR_VERSION}"
+PROMETHEUS_VERSION = "3.16.0"  # As a Go module 0.316.0.
+PROMETHEUS_MODULE = f"github.com/prometheus/prometheus/cmd/{{}}@v0.{PROMETHEUS_VERSION.replace('.', '', 1)}"
+VICTORIAMETRICS_VERSION = "1.136.0"
+VICTORIAMETRICS_MODULE = f"github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics@v{VICTORIAMETRICS_VERSION}"
 SENDERS = ROOT / "tests" / "acceptance" / "senders"
 
 
@@ -44,6 +48,28 @@ def install_telemetrygen(folder: Path, go: str) -> Path:
     """OpenTelemetry's own load generator."""
     _go(go, ["install", "-trimpath", "-ldflags=-s -w", TELEMETRYGEN_MODULE], folder)
     return folder / "telemetrygen"
+
+
+def install_prometheus(folder: Path, go: str) -> Path:
+    """Prometheus, without the many services that it can look for targets in: a third of the code and nothing to us."""
+    return _install_of_prometheus(folder, go, "prometheus")
+
+
+def install_promtool(folder: Path, go: str) -> Path:
+    """Prometheus' own check of rules."""
+    return _install_of_prometheus(folder, go, "promtool")
+
+
+def _install_of_prometheus(folder: Path, go: str, command: str) -> Path:
+    module = PROMETHEUS_MODULE.format(command)
+    _go(go, ["install", "-tags=remove_all_sd", "-trimpath", "-ldflags=-s -w", module], folder)
+    return folder / command
+
+
+def install_victoriametrics(folder: Path, go: str) -> Path:
+    """VictoriaMetrics, the single server."""
+    _go(go, ["install", "-trimpath", "-ldflags=-s -w", VICTORIAMETRICS_MODULE], folder)
+    return folder / "victoria-metrics"
 
 
 def build_go_sender(folder: Path, go: str) -> Path:

@@ -29,6 +29,24 @@ def telemetrygen_binary() -> Path:
 
 
 @pytest.fixture(scope="session")
+def prometheus_binary() -> Path:
+    """Prometheus, 3 or newer."""
+    return _require(parts.prometheus_path())
+
+
+@pytest.fixture(scope="session")
+def promtool_binary() -> Path:
+    """Prometheus' own check of rules."""
+    return _require(parts.promtool_path())
+
+
+@pytest.fixture(scope="session")
+def victoriametrics_binary() -> Path:
+    """VictoriaMetrics, the single server."""
+    return _require(parts.victoriametrics_path())
+
+
+@pytest.fixture(scope="session")
 def go_sender() -> tuple[str, ...]:
     """The command of the sender with OpenTelemetry's SDK for Go."""
     return (str(_require(parts.go_sender_path())),)

@@ -1,8 +1,8 @@
-"""The real parts outside: the OpenTelemetry Collector, telemetrygen and senders with the SDKs of other languages.
+"""The real parts outside: the Collector, telemetrygen, Prometheus, VictoriaMetrics, senders with other languages' SDKs.
 
 They are built once and run as processes. `python tests/acceptance/parts.py --get` builds them into a folder outside
 the tree (needs Go and the Go module proxy, and for the senders of other languages npm, Maven and their registries;
-about two minutes the first time). Tests only ever use what is built: a test run downloads nothing.
+about five minutes the first time). Tests only ever use what is built: a test run downloads nothing.
 """
 
 import argparse
@@ -61,6 +61,21 @@ def find_part(path: Path) -> Path:
     return path
 
 
+def prometheus_path() -> Path:
+    """Where Prometheus is, or would be."""
+    return tools_folder() / f"prometheus-{building.PROMETHEUS_VERSION}"
+
+
+def promtool_path() -> Path:
+    """Where promtool is, or would be."""
+    return tools_folder() / f"promtool-{building.PROMETHEUS_VERSION}"
+
+
+def victoriametrics_path() -> Path:
+    """Where VictoriaMetrics is, or would be."""
+    return tools_folder() / f"victoriametrics-{building.VICTORIAMETRICS_VERSION}"
+
+
 def go_sender_path() -> Path:
     """Where the sender with the Go SDK is, or would be."""
     return tools_folder() / f"sender-go-{_fingerprint_of(SENDERS / 'go')}"
@@ -94,6 +109,7 @@ def is_java_there() -> bool:
 def part_paths() -> list[Path]:
     """All parts that this machine is to have."""
     paths = [collector_path(), telemetrygen_path(), go_sender_path()]
+    paths += [prometheus_path(), promtool_path(), victoriametrics_path()]
     paths += [node_sender_path()] if is_node_there() else []
     paths += [java_sender_path()] if is_java_there() else []
     return paths
@@ -107,6 +123,9 @@ def get_parts() -> list[Path]:
         collector_path(): ("go", building.build_collector),
         telemetrygen_path(): ("go", building.install_telemetrygen),
         go_sender_path(): ("go", building.build_go_sender),
+        prometheus_path(): ("go", building.install_prometheus),
+        promtool_path(): ("go", building.install_promtool),
+        victoriametrics_path(): ("go", building.install_victoriametrics),
         node_sender_path(): ("npm", building.install_node_sender),
         java_sender_path(): ("mvn", building.build_java_sender),
     }
