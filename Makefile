@@ -4,10 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-SOURCES := otel_sla tests benchmarks
+SOURCES := otel_sla tests benchmarks dashboards
 
 .DEFAULT_GOAL := help
-.PHONY: help run test demo bench lint format fuzz hostile soak months orders crash powercut iofaults coverage parts package clean
+.PHONY: help run test demo bench lint format fuzz hostile soak months orders crash powercut iofaults coverage parts package pictures clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,11 @@ coverage: $(INSTALLED)  ## Measure which branches of the core and the ledger the
 
 package: $(INSTALLED)  ## Build wheel and sdist, and try each in an environment of its own
 	@$(BIN)/python tests/clean_install.py
+
+pictures: $(INSTALLED)  ## Draw README's pictures anew: real queries to a real Prometheus; needs Go, and Chromium for the report
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[pictures]'
+	@$(BIN)/python tests/acceptance/parts.py --get
+	@$(BIN)/python dashboards/make_pictures.py
 
 parts: $(INSTALLED)  ## Build the Collector and the senders that the acceptance tests run; needs Go
 	@$(BIN)/python tests/acceptance/parts.py --get

@@ -1,0 +1,62 @@
+"""What the dashboard asks Prometheus: each query under a name, for the panels, the pictures and the tests alike.
+
+A minute's point bears the time of the minute's end. A graph therefore asks in whole minutes (`$__interval` is one
+minute or more), and for the worst of each step: a step of an hour must not hide a minute that was down.
+"""
+
+SELECTION = 'sla_agreement_name=~"$agreement", service_name=~"$group"'
+BY_SERIES = "by (sla_agreement_name, service_name)"
+STATUS = '__name__=~"sla_minute_status(_ratio)?"'  # VictoriaMetrics adds the unit, Prometheus does not.
+STATES = {"up": 1, "no_data": 2, "low_traffic": 3, "excluded": 4, "down": 5}  # Of several minutes the highest is drawn.
+
+
+def newest(metric: str) -> str:
+    """Give the newest point of a figure that has one each minute."""
+    return f"{metric}{{{SELECTION}}}"
+
+
+def worst(function: str, metric: str) -> str:
+    """Give the lowest or highest point of each step, one line a series."""
+    return f"{function} {BY_SERIES} ({function}_over_time({metric}{{{SELECTION}}}[$__interval]))"
+
+
+def _states() -> str:
+    """Number the state of each minute; of a step that holds several minutes the worst."""
+    numbered = (
+        f'max_over_time({{{STATUS}, {SELECTION}, sla_minute_state="{state}"}}[$__interval]) * {number}'
+        for state, number in STATES.items()
+    )
+    return f"max {BY_SERIES} ({' or '.join(numbered)})"
+
+
+# Grafana rounds, and 99.99996 % must not be shown as 100 %: cut after three places. The addition is for what binary
+# fractions lack: 0.9995 is a little less than that.
+_TRUNCATED = "floor({} * 100000 + 0.0001) / 1000"
+
+UPTIME_LOWEST = _TRUNCATED.format(f"min({newest('sla_monthly_uptime_ratio')})")
+TARGET_LOWEST = _TRUNCATED.format(f"min({newest('sla_monthly_uptime_target_ratio')})")
+BUDGET_LOWEST = f"min({newest('sla_downtime_budget_seconds')}) / 60"
+DOWNTIME_HIGHEST = f"max({newest('sla_downtime_seconds')}) / 60"
+COVERAGE_LOWEST = _TRUNCATED.format(f"min({newest('sla_coverage_ratio')})")
+
+UPTIME = worst("min", "sla_monthly_uptime_ratio")
+TARGET = worst("min", "sla_monthly_uptime_target_ratio")
+BUDGET = f"{worst('min', 'sla_downtime_budget_seconds')} / 60"
+ERROR_RATE = worst("max", "sla_error_rate_ratio")
+LIMIT = "vector($limit)"
+MINUTE_STATES = _states()
+COVERAGE = worst("min", "sla_coverage_ratio")
+REQUESTS = f"sum by (sla_request_outcome) (rate({newest('sla_requests_total')}[$__rate_interval])) * 60"
+
+SERIES_UPTIME = _TRUNCATED.format(f"min {BY_SERIES} ({newest('sla_monthly_uptime_ratio')})")
+SERIES_RAW = _TRUNCATED.format(f"min {BY_SERIES} ({newest('sla_monthly_uptime_raw_ratio')})")
+SERIES_TARGET = _TRUNCATED.format(f"min {BY_SERIES} ({newest('sla_monthly_uptime_target_ratio')})")
+SERIES_DOWNTIME = f"max {BY_SERIES} ({newest('sla_downtime_seconds')}) / 60"
+SERIES_BUDGET = f"min {BY_SERIES} ({newest('sla_downtime_budget_seconds')}) / 60"
+SERIES_COVERAGE = _TRUNCATED.format(f"min {BY_SERIES} ({newest('sla_coverage_ratio')})")
+
+DOWN = f'max {BY_SERIES} ({{{STATUS}, {SELECTION}, sla_minute_state="down"}}) > 0'
+EVENTS = '{service_name="otel-sla"} | sla_agreement_name=~"$agreement"'  # LogQL, for events in Loki.
+
+AGREEMENTS = "label_values(sla_coverage_ratio, sla_agreement_name)"
+GROUPS = 'label_values(sla_coverage_ratio{sla_agreement_name=~"$agreement"}, service_name)'
