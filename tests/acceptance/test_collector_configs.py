@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import beside
+import naive
 import pytest
 from beside import Backend
+from pipeline_parts import make_config, report_of, running
 
 # (requests, failed among them) of consecutive minutes: an outage of two minutes, then a failure within the limit.
 STORY = ((20, 0), (20, 20), (20, 10), (20, 1), (20, 0))
@@ -95,6 +97,41 @@ def test_a_sampler_takes_nothing_from_the_figures(collector_binary: Path, tmp_pa
             failed = {span.trace_id for span in sampled if span.status.code == span.status.STATUS_CODE_ERROR}
             assert len(failed) == 4
             assert len(failed) / len({span.trace_id for span in sampled}) > 0.05, "down, by what the sampler left"
+
+    beside.run(scenario)
+
+
+@pytest.mark.collector
+def test_ten_minutes_without_otel_sla_cost_nothing(collector_binary: Path, tmp_path: Path, backend: Backend) -> None:
+    """Stopped for ten minutes of load and started again, it gives the figures of one that never stopped."""
+
+    async def scenario() -> None:
+        async with beside.beside(
+            collector_binary, "gateway", tmp_path, {"BACKEND_ENDPOINT": backend.endpoint}
+        ) as stack:
+            (tmp_path / "twin").mkdir()
+            never_stopped = make_config(tmp_path / "twin", stack.config().agreements)
+            async with running(never_stopped, stack.clock) as (pipeline, send):
+                for number in range(14):
+                    if number == 2:
+                        await stack.stop()
+                    if number == 12:
+                        await stack.start()
+                    body = beside.body_of(stack.first_minute + number, 20, number % 4)
+                    await stack.send(body)
+                    await send(body)
+                    await stack.pass_minutes(1)
+                    await pipeline.tick()
+                await stack.until_counted(14 * 20)
+                await stack.pass_minutes(beside.GRACE_MINUTES)
+                await pipeline.tick()
+                month = f"{naive.EPOCH + naive.timedelta(minutes=stack.first_minute):%Y-%m}"
+                with_outage, without = (
+                    report_of(config, month, stack.clock.now)["agreements"]
+                    for config in (stack.config(), never_stopped)
+                )
+                assert with_outage == without
+                assert with_outage[0]["series"][0]["requests"]["valid"] == 14 * 20
 
     beside.run(scenario)
 
