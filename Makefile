@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 SOURCES := otel_sla tests benchmarks dashboards
 
 .DEFAULT_GOAL := help
-.PHONY: help run test demo bench lint format fuzz hostile soak months orders crash powercut iofaults coverage parts package pictures clean
+.PHONY: help run test demo bench lint format fuzz hostile soak months orders crash powercut iofaults coverage parts package pictures outage clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ crash: $(INSTALLED)  ## Kill a loaded pipeline again and again, and count what i
 
 powercut: $(INSTALLED)  ## Cut the power under 300 ledgers, and count what had been acknowledged
 	@$(BIN)/python tests/powercut.py $(ARGS)
+
+outage: $(INSTALLED)  ## Stop otel-sla for ten minutes behind the Collector's gateway configuration; needs `make parts`
+	@$(BIN)/python tests/outage.py $(ARGS)
 
 iofaults: $(INSTALLED)  ## Let each call on the disk fail in turn, and count what had been acknowledged
 	@$(BIN)/python tests/io_faults.py $(ARGS)
