@@ -15,6 +15,7 @@ from uvicorn.server import ServerState as UvicornState
 from otel_sla.receiver.accounting import Accountant
 from otel_sla.receiver.endpoint import addresses_of, close_sockets, open_sockets, warn_if_open
 from otel_sla.receiver.http_app import HttpApp, Probes
+from otel_sla.receiver.http_upgrade import Parser, head_without_offer
 from otel_sla.receiver.in_flight import InFlight
 from otel_sla.receiver.settings import HTTP_SOURCE, HttpServerSettings
 from otel_sla.receiver.tls import ServerTls
@@ -151,6 +152,8 @@ class _Protocol(HttpToolsProtocol):
         super().__init__(config, state, app_state={})
         self.logger = _silent
         self.access_log = False
+        self.parser: Parser = Parser(self)
+        self._is_offer = False  # An upgrade is offered: the message is not begun, it will come again.
         self.timeout_keep_alive = config.settings.keep_alive_timeout_s  # type: ignore[assignment]  # For call_later.
         self._state = state
         self._settings = config.settings
@@ -185,6 +188,12 @@ class _Protocol(HttpToolsProtocol):
         if self._is_in_headers:
             self._headers_size_bytes += len(data)
         super().data_received(data)
+        while self._is_offer and not self.transport.is_closing():
+            self._is_offer = False
+            method, version, rest = self.parser.get_method(), self.parser.get_http_version(), self.parser.rest
+            head = head_without_offer(method, self.url, version, self.headers)
+            self.parser = Parser(self)
+            super().data_received(head + (rest or b""))
         if self._is_in_headers and self._headers_size_bytes > _HEADERS_SIZE_BYTES_MAX:
             self.send_400_response("The headers are too large.")
 
@@ -201,10 +210,15 @@ class _Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._is_in_headers = False
+        if self.parser.is_offer():
+            self._is_offer = True
+            return
         self._clear_deadline()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        if self._is_offer:
+            return
         self._is_in_message = False
         self._clear_deadline()
         super().on_message_complete()

@@ -669,6 +669,39 @@ def test_malformed_requests_are_400_and_write_no_log(run: Run, caplog: pytest.Lo
     assert [record for record in caplog.records if record.name != "asyncio"] == []
 
 
+OFFER = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
+
+
+@pytest.mark.parametrize("content_type", [PROTOBUF, JSON])
+@pytest.mark.parametrize("cut", [0, 20, 120, -30, -1])
+@pytest.mark.parametrize("framing", ["content-length", "chunked"])
+def test_an_offered_upgrade_is_ignored(run: Run, content_type: str, cut: int, framing: str) -> None:
+    """As Java's HTTP client sends it: the body is counted wherever the segments end, and the connection goes on."""
+    body = BODY if content_type == PROTOBUF else b'{"resourceSpans":[]}'
+    sent = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if framing == "chunked" else body
+    length = b"transfer-encoding: chunked" if framing == "chunked" else b"content-length: %d" % len(body)
+    start = b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: %b\r\n%b\r\n" % (content_type.encode(), length)
+    text = start + OFFER + b"\r\n" + sent
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant) as it, it.connected() as (reader, writer):
+            for part in (text[:cut], text[cut:], text * 3):
+                writer.write(part)
+                await writer.drain()
+                await asyncio.to_thread(lambda: None)  # The server reads what has come before more comes.
+            for _ in range(4):
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
+                if content_type == JSON:
+                    assert await reader.readexactly(2) == b"{}"
+            assert len(accountant.bodies) == 4
+            assert len(set(accountant.bodies)) == 1
+            if content_type == PROTOBUF:
+                assert accountant.bodies[0] == body
+
+    run(main())
+
+
 @pytest.mark.parametrize("compression", [Compression.NoCompression, Compression.Gzip])
 def test_the_sdk_sends_unchanged_and_repeats_on_503(run: Run, compression: Compression) -> None:
     """The Python SDK's exporter, in each compression that we read: after 503 it sends the same bytes again."""
