@@ -77,9 +77,9 @@ class Auth(Section):
     def some_token_is_accepted(self) -> Self:
         """Without any token nobody could send, which no one means."""
         problems = [
-            (("tokens", index), "must not be empty")
+            (("tokens", index), "must be ASCII, and not empty")
             for index, token in enumerate(self.tokens)
-            if not token.get_secret_value().strip()
+            if not token.get_secret_value().strip() or not token.get_secret_value().isascii()
         ]
         if problems:
             raise rule_problems(problems)

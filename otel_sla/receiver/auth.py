@@ -1,5 +1,6 @@
 """Bearer tokens: who may send."""
 
+import errno
 import hashlib
 import hmac
 import logging
@@ -64,6 +65,7 @@ class BearerAuth:
         try:
             digests = self._read()
         except OSError as error:
+            self._files.look_again()
             _log.warning(
                 "cannot read the tokens again, the former stay valid: %s",
                 error,
@@ -71,20 +73,25 @@ class BearerAuth:
             )
             return
         if not digests:
+            self._files.look_again()
             _log.warning("no tokens, the former stay valid", extra={"action": "tokens_not_reloaded"})
             return
         self._digests = digests
         _log.info("tokens read again: %d are valid", len(digests), extra={"action": "tokens_reloaded"})
 
     def _read(self) -> tuple[bytes, ...]:
-        tokens = list(self._settings.tokens)
+        # As the request's is: a secret from the environment may end in a newline.
+        tokens = [token.strip() for token in self._settings.tokens]
         if self._settings.tokens_file is not None:
             tokens += _tokens_in(self._settings.tokens_file)
         return tuple(_digest(token) for token in tokens if token)
 
 
 def _tokens_in(path: Path) -> list[str]:
-    lines = (line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
+    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines()]
+    for number, line in enumerate(lines, start=1):
+        if not line.isascii():
+            raise OSError(errno.EINVAL, f"line {number} is no token, only ASCII can be sent as one", str(path))
     return [line for line in lines if line and not line.startswith("#")]
 
 

@@ -132,7 +132,9 @@ def _scalar_field(field: Any, wire_type: int, encode: Encode) -> _EncodeField:  
         try:
             content = encode(value)
         except (ValueError, TypeError, OverflowError):
-            raise JsonDecodeError(f"{key} cannot be {_name_of(value)} {value!r:.40}") from None
+            # Of an array or object not even the beginning: repr writes all of it first, and recurses.
+            shown = "" if isinstance(value, dict | list) else f" {value!r:.40}"
+            raise JsonDecodeError(f"{key} cannot be {_name_of(value)}{shown}") from None
         return b"" if content in defaults else tag + content
 
     return encode_field

@@ -86,6 +86,7 @@ class ServerTls:
                     self._loaded = self._load()
                 except OSError as error:
                     # In the midst of a rotation, most likely: the next look sees its end.
+                    self._files.look_again()
                     _log.warning(
                         "%s.tls: %s; the former certificates stay in use",
                         self._source,

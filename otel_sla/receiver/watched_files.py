@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-_Stamp = tuple[int, int, int, int] | None
+_Stamp = tuple[int, ...] | None
 
 
 class WatchedFiles:
@@ -22,7 +22,7 @@ class WatchedFiles:
         self._interval_s = interval_s
         self._clock_s = clock_s
         self._looked_at_s = clock_s()
-        self._stamps = self._look()
+        self._stamps: tuple[_Stamp, ...] | None = self._look()
 
     def have_changed(self) -> bool:
         """Tell whether any of them is another than at the last look; true once for each change."""
@@ -36,6 +36,13 @@ class WatchedFiles:
         self._stamps = stamps
         return True
 
+    def look_again(self) -> None:
+        """Take the files for changed at the next look: what they are now could not be used.
+
+        A file may become readable, or its partner arrive, without a trace in its own stamp.
+        """
+        self._stamps = None
+
     def _look(self) -> tuple[_Stamp, ...]:
         return tuple(_stamp(path) for path in self._paths)
 
@@ -45,4 +52,4 @@ def _stamp(path: Path) -> _Stamp:
         status = path.stat()
     except OSError:
         return None
-    return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+    return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)

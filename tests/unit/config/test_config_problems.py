@@ -123,7 +123,7 @@ def test_a_wrong_value_is_told_with_its_path(tmp_path: Path, path: str, value: s
     [
         ("{grpc: {endpoint: 'localhost:1'}, http: {endpoint: 'localhost:1'}}",
          f"{HTTP}.endpoint", "grpc has localhost:1 already; each needs its own"),
-        ("{grpc: {auth: {tokens: [a, ' ']}}}", f"{GRPC}.auth.tokens[1]", "must not be empty"),
+        ("{grpc: {auth: {tokens: [a, ' ']}}}", f"{GRPC}.auth.tokens[1]", "must be ASCII, and not empty"),
         ("{grpc: {tls: {cert_file: a}}}", f"{GRPC}.tls.key_file", "is required"),
     ],
 )  # fmt: skip

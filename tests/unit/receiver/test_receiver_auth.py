@@ -1,4 +1,5 @@
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,35 @@ def test_an_emptied_file_locks_nobody_out(tmp_path: Path) -> None:
     path.write_text("# nothing")
     clock.now_s = 60
     assert is_let_in(auth, "Bearer old")
+
+
+def test_a_file_that_could_not_be_read_is_read_again(tmp_path: Path) -> None:
+    """A rotated file that becomes readable without a trace in its stamp is taken at the next look."""
+    path = tmp_path / "tokens"
+    path.write_text("old")
+    clock = Clock()
+    auth = BearerAuth(BearerSettings(tokens_file=path), "here", clock.read)
+    path.write_bytes("nöw".encode())  # No token, as an unreadable file holds none.
+    clock.now_s = 60
+    assert is_let_in(auth, "Bearer old")
+    stamp = path.stat()
+    path.write_bytes(b"new!")
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert path.stat().st_size == stamp.st_size
+    clock.now_s = 120
+    assert is_let_in(auth, "Bearer new!")
+    assert not is_let_in(auth, "Bearer old")
+
+
+def test_tokens_are_read_as_they_are_sent(tmp_path: Path) -> None:
+    """A newline behind a secret of the environment and a file's byte order mark are no part of a token."""
+    path = tmp_path / "tokens"
+    path.write_bytes(b"\xef\xbb\xbffirst\r\nsecond\r\n")
+    auth = BearerAuth(BearerSettings(tokens=("fixed\n",), tokens_file=path), "here")
+    assert all(is_let_in(auth, f"Bearer {token}") for token in ("fixed", "first", "second"))
+    path.write_bytes("first\nzweiter Schlüssel\n".encode())
+    with pytest.raises(ConfigError, match=r"here: auth.tokens_file: cannot read .*: line 2 is no token, only ASCII"):
+        BearerAuth(BearerSettings(tokens_file=path), "here")
 
 
 def test_no_token_at_all_is_a_config_error(tmp_path: Path) -> None:

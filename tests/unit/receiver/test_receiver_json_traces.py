@@ -132,6 +132,13 @@ def test_what_is_no_json_object_is_a_decode_error(body: bytes) -> None:
         convert_json(body)
 
 
+def test_a_wrong_container_is_named_and_not_written_out() -> None:
+    """An array where text belongs, too deep for Python to write, is a decode error as any other."""
+    body = b'{"resourceSpans":[{"schemaUrl":' + b"[" * 1000 + b"]" * 1000 + b"}]}"
+    with pytest.raises(DecodeError, match="schemaUrl cannot be an array$"):
+        convert_json(body)
+
+
 def test_nesting_is_bounded() -> None:
     """Values within values end at the depth where protobuf parsers end, with a clear error."""
     value: dict[str, object] = {"intValue": 1}
