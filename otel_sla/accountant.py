@@ -9,12 +9,13 @@ The way of one request: decode, leave out what was counted before, classify, add
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 
 import numpy as np
 import xxhash
 
-from otel_sla.errors import LedgerError
+from otel_sla.errors import LedgerError, Overloaded, RequestTooLarge
 from otel_sla.group_commit import GroupCommit
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit
@@ -30,6 +31,11 @@ from otel_sla.spans.decode import decode_request
 _log = logging.getLogger(__name__)
 
 Fingerprint = tuple[int, bytes]  # (newest minute of its server spans, xxh3-128 of its bytes).
+
+RESOURCES_MAX = 65_536  # ResourceSpans of a request. Each is looked up by itself, for 5 us: a third of a second.
+_LOOK_UPS_AT_ONCE = 2_048  # Before others have their turn: 10 ms.
+# End times beyond it are nobody's, and would keep a fingerprint for as long.
+_MINUTE_MAX = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) // 60
 
 
 class Accountant:
@@ -69,6 +75,8 @@ class Accountant:
         self._uncommitted: dict[Fingerprint, asyncio.Future[None]] = {}
         self._gathered: list[Fingerprint] = []
         self._overflow_told = False
+        self._looking = 0  # Requests whose look-up let others have their turn.
+        self._lately: set[Fingerprint] = set()  # Committed while they were.
         self.commits = GroupCommit(self._commit)
 
     async def account(self, body: bytes) -> Receipt:
@@ -79,21 +87,26 @@ class Accountant:
 
         Raises:
             DecodeError: Not an OTLP trace request; nothing was counted.
-            RequestTooLarge: It would take too much memory; nothing was counted.
+            RequestTooLarge: It would take too much memory, or time; nothing was counted.
+            Overloaded: The ledger takes too long. A repeat counts once.
             LedgerUnavailable: Not durable. The sender may try again: the repeat counts once.
         """
         arrived_s = time.perf_counter()
         columns = decode_request(body, self._classifier.watch)
         n_spans = columns.n_spans
+        if columns.n_resources > RESOURCES_MAX:
+            raise RequestTooLarge(
+                f"the request holds {columns.n_resources} ResourceSpans, the limit is {RESOURCES_MAX}"
+            )
         try:
-            commits, requests = self._count(columns, body)
+            commits, requests = await self._look_up_and_count(columns, body)
             receipt = receipt_of(requests)
             # A body of empty spans has columns of twelve times its size: nothing of them may wait for the disk.
             del columns, requests
             for commit in commits:
                 # Shielded: a sender that gives up must not cancel the commit of all the others.
                 await asyncio.shield(commit)
-        except LedgerError:
+        except (LedgerError, Overloaded):
             self._metrics.refused_spans += n_spans
             raise
         except Exception:  # A mistake of ours: the sender is told not to repeat it.
@@ -103,19 +116,52 @@ class Accountant:
         self._metrics.record_ack_latency(time.perf_counter() - arrived_s)
         return receipt
 
-    def _count(self, columns: SpanColumns, body: bytes) -> tuple[set[asyncio.Future[None]], Requests]:
-        """Add what is new to the ring; give the commits that the answer has to wait for."""
+    async def _look_up_and_count(self, columns: SpanColumns, body: bytes) -> tuple[set[asyncio.Future[None]], Requests]:
+        """Look for what was counted before; then, in one go, count the rest."""
         newest_minute = newest_server_minutes(columns)
+        indices = np.flatnonzero(newest_minute >= 0).tolist()
+        is_long = len(indices) > _LOOK_UPS_AT_ONCE
+        found: list[tuple[int, Fingerprint, bool]] = []
+        self._looking += is_long
+        try:
+            for done, index in enumerate(indices, start=1):
+                piece = body[columns.resource_start[index] : columns.resource_stop[index]]
+                fingerprint = (int(newest_minute[index]), xxhash.xxh3_128_digest(piece, self._fingerprint_seed))
+                found.append((index, fingerprint, self._is_counted(fingerprint)))
+                if is_long and done % _LOOK_UPS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            return self._count(columns, found)
+        finally:
+            self._looking -= is_long
+            if not self._looking:
+                self._lately.clear()
+
+    def _is_counted(self, fingerprint: Fingerprint) -> bool:
+        try:
+            return fingerprint in self._uncommitted or self._reader.is_counted(*fingerprint)
+        except LedgerError as error:
+            # What cannot be read cannot be told from what was never counted: the pipeline has to end.
+            self.commits.fail(error)
+            raise
+
+    def _count(
+        self, columns: SpanColumns, found: Sequence[tuple[int, Fingerprint, bool]]
+    ) -> tuple[set[asyncio.Future[None]], Requests]:
+        """Add what is new to the ring; give the commits that the answer has to wait for.
+
+        Args:
+            columns: Of the request.
+            found: For each ResourceSpans with server spans its index, its fingerprint, and whether that was there
+                when it was looked up; what came since then is looked for here.
+        """
         is_fresh = np.ones(columns.n_resources, dtype=np.bool_)
         fresh: dict[Fingerprint, int] = {}
         commits: set[asyncio.Future[None]] = set()
-        for index in np.flatnonzero(newest_minute >= 0).tolist():
-            piece = body[columns.resource_start[index] : columns.resource_stop[index]]
-            fingerprint = (int(newest_minute[index]), xxhash.xxh3_128_digest(piece, self._fingerprint_seed))
+        for index, fingerprint, was_there in found:
             commit = self._uncommitted.get(fingerprint)
             if commit is not None:
                 commits.add(commit)
-            if commit is not None or fingerprint in fresh or self._reader.is_counted(*fingerprint):
+            if was_there or commit is not None or fingerprint in fresh or fingerprint in self._lately:
                 is_fresh[index] = False
                 continue
             fresh[fingerprint] = index
@@ -151,14 +197,17 @@ class Accountant:
         started_s = time.perf_counter()
         await self._write(commit)
         self._metrics.record_commit(time.perf_counter() - started_s, len(commit.rows))
+        if self._looking:
+            self._lately.update(fingerprints)
         for fingerprint in fingerprints:
             del self._uncommitted[fingerprint]
 
 
 def newest_server_minutes(columns: SpanColumns) -> Int64Array:
-    """Tell for each ResourceSpans the newest minute of its server spans, or -1 if it has none.
+    """Tell for each ResourceSpans the newest minute of its server spans before the year 2100, or -1 if it has none.
 
-    A function of the bytes alone, so that a repeat finds its fingerprint whatever the clock says by then.
+    A function of the bytes alone, so that a repeat finds its fingerprint whatever the clock says by then. What ends
+    later than that is rejected, now and then.
 
     Returns:
         int64[n_resources], whole minutes since the Unix epoch.
@@ -166,7 +215,7 @@ def newest_server_minutes(columns: SpanColumns) -> Int64Array:
     newest = np.full(columns.n_resources, -1, dtype=np.int64)
     is_server = columns.kind == SPAN_KIND_SERVER
     minutes = (columns.end_time_unix_nano[is_server] // np.uint64(NANOS_PER_MINUTE)).astype(np.int64)
-    np.maximum.at(newest, columns.resource_index[is_server], minutes)
+    np.maximum.at(newest, columns.resource_index[is_server], np.where(minutes < _MINUTE_MAX, minutes, -1))
     return newest
 
 

@@ -4,11 +4,13 @@ Nothing is queued in memory: an exporter has a place in the story (`ledger.recor
 computed again when it is wanted. A backend that is down for a day costs a day's reading later, and no memory now.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import takewhile
+from typing import TypeVar
 
+from otel_sla.errors import LedgerCorrupt, LedgerError
 from otel_sla.exporter.delivery import FigureBatch
 from otel_sla.history import History, Terms, series_of
 from otel_sla.ledger.reader import LedgerReader
@@ -21,6 +23,7 @@ from otel_sla.sla.uptime import MinuteFigures, MonthSoFar, minute_figures
 from otel_sla.threads import LedgerThread, Writer
 from otel_sla.versions import find_basis
 
+T = TypeVar("T")
 _ALL = 1_000_000
 _PAGE = 1_000  # Events read at once.
 _RETOLD_MAX = 64  # Ranges of re-told minutes in one batch; the judge keeps each to an hour.
@@ -35,13 +38,22 @@ class LedgerBacklog:
         agreements: As configured.
         writer: Keeps the cursor.
         first_minutes_max: An exporter that is new to a ledger begins so many minutes back at most.
+        on_damage: Told when the ledger turns out not to be sound; trying again would not help.
     """
 
     def __init__(
-        self, name: str, url: str, agreements: Sequence[Agreement], writer: Writer, *, first_minutes_max: int
+        self,
+        name: str,
+        url: str,
+        agreements: Sequence[Agreement],
+        writer: Writer,
+        *,
+        first_minutes_max: int,
+        on_damage: Callable[[LedgerError], None] = lambda _: None,
     ) -> None:
         self._name = name
         self._writer = writer
+        self._on_damage = on_damage
         self._thread = LedgerThread(f"backlog-{name}", lambda: LedgerReader.open(url))
         self._agreements = tuple(agreements)
         self._figures = _Figures(name, agreements, first_minutes_max)
@@ -64,7 +76,7 @@ class LedgerBacklog:
 
     async def events(self, limit: int) -> tuple[StoredEvent, ...]:
         """Give the next events behind the cursor."""
-        return await self._thread.call(lambda reader: reader.events_after(reader.cursor(self._name).event_id, limit))
+        return await self._read(lambda reader: reader.events_after(reader.cursor(self._name).event_id, limit))
 
     async def delivered_events(self, event_id: int) -> None:
         """Move the cursor behind an event."""
@@ -80,7 +92,14 @@ class LedgerBacklog:
 
     async def figures(self, minutes_max: int) -> FigureBatch | None:
         """Give the figures of the next judged minutes, or of minutes that were told again; None if there are none."""
-        return await self._thread.call(lambda reader: self._figures.next_batch(reader, minutes_max))
+        return await self._read(lambda reader: self._figures.next_batch(reader, minutes_max))
+
+    async def _read(self, read: Callable[[LedgerReader], T]) -> T:
+        try:
+            return await self._thread.call(read)
+        except LedgerCorrupt as error:
+            self._on_damage(error)
+            raise
 
     async def delivered_figures(self, batch: FigureBatch) -> None:
         """Move the cursor behind a batch."""

@@ -7,9 +7,36 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from otel_sla.errors import LedgerError, LedgerUnavailable
+from otel_sla.errors import LedgerError, LedgerUnavailable, Overloaded
 
 _log = logging.getLogger(__name__)
+
+# Senders give an attempt up after 5 to 10 s by themselves: better they are told to come back, and wait elsewhere.
+ANSWER_WITHIN_S = 4.0
+
+
+class _Batch:
+    """One commit: what becomes of it, and what those who wait are told."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.durable: asyncio.Future[None] = loop.create_future()
+        self.answer: asyncio.Future[None] = loop.create_future()  # As `durable`, or that it takes too long.
+
+    def set_durable(self) -> None:
+        self.durable.set_result(None)
+        if not self.answer.done():
+            self.answer.set_result(None)
+
+    def set_answer(self, error: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+            self.answer.exception()  # A request that was cancelled has nobody left to fetch it.
+
+    def set_failed(self, error: Exception) -> None:
+        self.set_answer(error)
+        self.durable.set_exception(error)
+        self.durable.exception()
 
 
 class GroupCommit:
@@ -17,18 +44,26 @@ class GroupCommit:
 
     `write` takes all that has gathered when it is called, and returns once that is durable. When it fails, what is
     on disk is unknown: every waiter is told, every later one refused, and `failure` resolves so that the pipeline
-    ends instead of going on as if it were written.
+    ends instead of going on as if it were written. When it takes long, nothing is lost and all goes on; but waiters are
+    told to come back.
+
+    Args:
+        write: Makes what has gathered durable.
+        answer_within_s: How long a write may take before its waiters are answered.
     """
 
-    def __init__(self, write: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, write: Callable[[], Awaitable[None]], *, answer_within_s: float = ANSWER_WITHIN_S) -> None:
         self._write = write
-        self._gathering: asyncio.Future[None] | None = None
-        self._running: asyncio.Future[None] | None = None
+        self._answer_within_s = answer_within_s
+        self._gathering: _Batch | None = None
+        self._running: _Batch | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        self.is_stalled = False  # A write has taken longer than that, and is not over.
         self._task: asyncio.Task[None] | None = None
         self.failure: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
 
     def join(self) -> asyncio.Future[None]:
-        """Join the commit that is gathering; the result arrives when that commit is durable.
+        """Join the commit that is gathering; the result arrives when it is durable, or Overloaded before that.
 
         Shield it: a sender that gives up must not take it away from the others.
 
@@ -38,10 +73,15 @@ class GroupCommit:
         if self.failure.done():
             raise LedgerUnavailable(f"the ledger failed: {self.failure.result()}")
         if self._gathering is None:
-            self._gathering = asyncio.get_running_loop().create_future()
+            self._gathering = _Batch()
             if self._task is None:
                 self._task = asyncio.create_task(self._commit_all())
-        return self._gathering
+        return self._gathering.answer
+
+    def fail(self, error: LedgerError) -> None:
+        """Take no more, for a failure that was met elsewhere; a commit that is running may still succeed."""
+        if not self.failure.done():
+            self.failure.set_result(error)
 
     async def settle(self) -> None:
         """Wait until all that had been counted when this was called is durable.
@@ -49,11 +89,14 @@ class GroupCommit:
         Raises:
             LedgerError: It could not be written.
         """
-        await asyncio.shield(self.join())
+        self.join()
+        assert self._gathering is not None, "joined"
+        await asyncio.shield(self._gathering.durable)
 
     async def _commit_all(self) -> None:
         while self._gathering is not None:
             self._running, self._gathering = self._gathering, None
+            self._watch()
             try:
                 await self._write()
             except LedgerError as error:
@@ -64,12 +107,37 @@ class GroupCommit:
                 _log.exception("a commit ended in an error that was not foreseen", extra={"action": "commit_failed"})
                 self._fail(LedgerError(f"a commit ended in an error that was not foreseen: {error!r}"))
                 return
-            self._running.set_result(None)
+            finally:
+                self._unwatch()
+            self._running.set_durable()
         self._task = None
 
+    def _watch(self) -> None:
+        self._stall = asyncio.get_running_loop().call_later(self._answer_within_s, self._on_stall)
+
+    def _unwatch(self) -> None:
+        assert self._stall is not None, "watched"
+        self._stall.cancel()
+        if self.is_stalled:
+            self.is_stalled = False
+            _log.info("the ledger's write is over", extra={"action": "ledger_not_stalled"})
+
+    def _on_stall(self) -> None:
+        """Answer all that wait, also for the next commit; more may come, so look again."""
+        if not self.is_stalled:
+            self.is_stalled = True
+            _log.warning(
+                "the ledger has not finished a write for %g s; senders are told to come back, nothing is lost",
+                self._answer_within_s,
+                extra={"action": "ledger_stalled"},
+            )
+        for batch in (self._running, self._gathering):
+            if batch is not None:
+                batch.set_answer(Overloaded(f"the ledger took more than {self._answer_within_s:g} s"))
+        self._watch()
+
     def _fail(self, error: LedgerError) -> None:
-        self.failure.set_result(error)
-        for waiting in (self._running, self._gathering):
-            if waiting is not None:
-                waiting.set_exception(LedgerUnavailable(f"the ledger failed: {error}"))
-                waiting.exception()  # A request that was cancelled has nobody left to fetch it.
+        self.fail(error)
+        for batch in (self._running, self._gathering):
+            if batch is not None:
+                batch.set_failed(LedgerUnavailable(f"the ledger failed: {error}"))

@@ -17,6 +17,7 @@ from otel_sla.exporter.delivery import Delivery
 from otel_sla.exporter.otlp import OtlpSender
 from otel_sla.exporter.senders import make_sender
 from otel_sla.exporter.telemetry import TelemetryExport
+from otel_sla.ledger.faults import unforeseen
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
@@ -116,17 +117,18 @@ class Pipeline:
 
     async def failed(self) -> LedgerError:
         """Wait until the pipeline cannot go on, and give why: the ledger could not be written or read."""
-        waits = [self.accountant.commits.failure, self._ticking]
-        await asyncio.wait([wait for wait in waits if wait is not None], return_when=asyncio.FIRST_COMPLETED)
-        self._not_ready_reason = "the ledger failed"
-        if self.accountant.commits.failure.done():
-            return self.accountant.commits.failure.result()
         assert self._ticking is not None, "the pipeline was started"
-        error = self._ticking.exception()
-        if isinstance(error, LedgerError):
-            return error
-        _log.error("the judge failed", exc_info=error, extra={"action": "judge_failed"})
-        return LedgerError(f"the judge failed: {error!r}")
+        failure = self.accountant.commits.failure
+        await asyncio.wait((failure, self._ticking), return_when=asyncio.FIRST_COMPLETED)
+        self._not_ready_reason = "the ledger failed"
+        error = failure.result() if failure.done() else self._ticking.exception()
+        cause = unforeseen(error)
+        _log.error("stopping: %s", cause, extra={"action": "ledger_failed"})
+        return cause
+
+    def _why_not_ready(self) -> str:
+        stalled = self._not_ready_reason == "" and self.accountant.commits.is_stalled
+        return "the ledger does not finish a write" if stalled else self._not_ready_reason
 
     @property
     def failure(self) -> LedgerError | None:
@@ -187,11 +189,8 @@ class Pipeline:
         """Make durable and tell what there is; whatever is wrong with it must not keep the rest from stopping."""
         try:
             await self.tick()
-        except LedgerError as error:
-            self._failure = error
         except Exception as error:  # noqa: BLE001 - the rest has to be stopped, whatever this is.
-            _log.exception("the last look at the ledger failed", extra={"action": "judge_failed"})
-            self._failure = LedgerError(f"the judge failed: {error!r}")
+            self._failure = unforeseen(error)
 
     async def _start_counting(self) -> None:
         agreements = self._config.agreements
@@ -244,6 +243,7 @@ class Pipeline:
                 self._config.agreements,
                 self._writer,
                 first_minutes_max=round(self._config.processor.late_spans_max_s) // 60,
+                on_damage=self.accountant.commits.fail,
             )
             await backlog.open()
             counts = ExporterCounts()
@@ -269,7 +269,7 @@ class Pipeline:
             self._servers.append(grpc_server)
             await grpc_server.set_serving(is_serving=True)
         if receiver.http is not None:
-            probes = Probes(lambda: self._not_ready_reason, self.metrics.prometheus_text)
+            probes = Probes(self._why_not_ready, self.metrics.prometheus_text)
             http_server = HttpServer(receiver.http, self.accountant, in_flight, probes)
             self.http_port = await http_server.start()
             self.metrics.register_receiver("http", http_server.app.answers)

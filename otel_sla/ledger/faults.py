@@ -1,12 +1,15 @@
 """The one place where SQLite's and the system's errors become the ledger's own, with what the operator does next."""
 
 import errno
+import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
+
+_log = logging.getLogger(__name__)
 
 _FIX_ACCESS = "let the user that runs otel-sla write the file and its directory, or set ledger.url"
 _FREE_SPACE = "free some space on that disk, then start again; nothing that was acknowledged is lost"
@@ -25,7 +28,12 @@ _HINTS = {
 }
 # SQLite calls a page that the disk did not give it damaged, too.
 _CHECK_AND_RESTORE = f"check the disk and the kernel's log, then start again; if that says the same, {RESTORE}"
-_ERRNO_HINTS = {errno.ENOSPC: _FREE_SPACE, errno.EDQUOT: _FREE_SPACE, errno.EIO: _CHECK_DISK}
+_ERRNO_HINTS = {
+    errno.ENOENT: f"create the folder, or put the file back where it was; else {RESTORE}",
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EIO: _CHECK_DISK,
+}
 _DEFECT = "this is a defect of otel-sla; nothing of that change was written, please report it"
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY_CODE_MASK = 0xFF
@@ -60,6 +68,14 @@ def located(error: LedgerError, path: Path) -> LedgerError:
     if str(path) in str(error) or not isinstance(error, LedgerCorrupt):
         return error
     return with_hint(LedgerCorrupt(f"the ledger {path} is damaged: {error}"), RESTORE)
+
+
+def unforeseen(error: BaseException | None) -> LedgerError:
+    """Give what ends the pipeline as the ledger's error; what is none goes to the log, with its traceback."""
+    if isinstance(error, LedgerError):
+        return error
+    _log.error("the judge failed", exc_info=error, extra={"action": "judge_failed"})
+    return LedgerError(f"the judge failed: {error!r}")
 
 
 @contextmanager
