@@ -135,7 +135,7 @@ def test_what_is_no_json_object_is_a_decode_error(body: bytes) -> None:
 def test_a_wrong_container_is_named_and_not_written_out() -> None:
     """An array where text belongs, too deep for Python to write, is a decode error as any other."""
     body = b'{"resourceSpans":[{"schemaUrl":' + b"[" * 1000 + b"]" * 1000 + b"}]}"
-    with pytest.raises(DecodeError, match="schemaUrl cannot be an array$"):
+    with pytest.raises(DecodeError, match=r"schemaUrl cannot be an array$"):
         convert_json(body)
 
 
