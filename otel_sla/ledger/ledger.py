@@ -41,7 +41,9 @@ class Ledger(LedgerReadings):
         self._first_data_minutes = self.first_data_minutes()
         self._judged_before = self.watermarks().judged_before
         with translating(path, "open"):
-            self._files = {name: _identity(name) for name in (path, path.with_name(f"{path.name}-wal"))}
+            # Whoever comes when the third is gone makes another one, and writes where this process does not look.
+            names = (path.with_name(f"{path.name}{suffix}") for suffix in ("", "-wal", "-shm"))
+            self._files = {name: _identity(name) for name in names}
         self._log = WriteAheadLog(path, connection)
 
     @classmethod

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
@@ -21,13 +21,13 @@ from otel_sla.ledger.records import (
     Watermarks,
 )
 from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version
+from otel_sla.ledger.upkeep import copy_ledger, find_damage
 from otel_sla.sla.counts import CountRows
 from otel_sla.sla.series import Series
 from otel_sla.spans.columns import Int64Array
 
 # Older ones may damage a file that several connections write and checkpoint at once (sqlite.org/wal.html, "WAL-reset").
 SQLITE_VERSION_SOUND = (3, 51, 3)
-_BACKUP_PAGES_AT_ONCE = 1024
 
 
 class LedgerReadings:
@@ -218,13 +218,9 @@ class LedgerReadings:
             return rows.read_closed_months(connection, agreement, month)
 
     def check(self) -> tuple[str, ...]:
-        """Read every page and compare tables with their indexes; what is wrong, one line each; () when sound."""
+        """Read every page and every row; what is wrong, one line each; () when sound."""
         with self._reading() as connection:
-            found = [line for (line,) in connection.execute("PRAGMA integrity_check")]
-            found += [
-                f"{table}: a row refers to nothing" for table, *_ in connection.execute("PRAGMA foreign_key_check")
-            ]
-        return tuple(line for line in found if line != "ok")
+            return tuple(find_damage(connection))
 
     def backup(self, path: Path) -> None:
         """Copy the ledger as of now to a new file, while the pipeline runs.
@@ -232,15 +228,8 @@ class LedgerReadings:
         Raises:
             LedgerUnavailable: The file exists, or cannot be written.
         """
-        if path.exists():
-            raise with_hint(LedgerUnavailable(f"cannot back up to {path}: it exists"), "give the name of a new file")
-        partial = path.with_name(f"{path.name}.partial")
-        with self._reading() as connection, translating(path, "write the backup of"):
-            partial.unlink(missing_ok=True)
-            partial.touch(mode=0o600)
-            with closing(sqlite3.connect(partial)) as copy:
-                connection.backup(copy, pages=_BACKUP_PAGES_AT_ONCE)
-            partial.rename(path)
+        with self._reading() as connection:
+            copy_ledger(connection, path)
 
     def close(self) -> None:
         """Give the file back; nothing can be read afterwards."""

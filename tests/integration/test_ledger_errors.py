@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from ledger_parts import listed, make_commit
+from ledger_parts import listed, make_commit, make_event
 
 from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerInUse, LedgerSchemaNewer, LedgerUnavailable
 from otel_sla.ledger import connecting
@@ -335,7 +335,7 @@ def test_failing_write(path: Path) -> None:
         assert listed(again.counts(0, 9999)) == [(1, 0, 1, 0, 0)]
 
 
-@pytest.mark.parametrize("suffix", ["", "-wal"])
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
 @pytest.mark.parametrize("is_replaced", [False, True])
 def test_removed_file(path: Path, suffix: str, is_replaced: bool) -> None:  # noqa: FBT001 - a case, no option.
     """What is written to a file that was removed or replaced is not acknowledged."""
@@ -397,6 +397,45 @@ def test_backup_and_check(path: Path) -> None:
         restored._sqlite.execute("PRAGMA foreign_keys = OFF")
         restored._sqlite.execute("DELETE FROM series WHERE series_id = 3")
         assert "counts: a row refers to nothing" in restored.check()
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("INSERT INTO packed VALUES (7, x'0001')", "packed: 1970-01-01, series 7: a packed day"),
+        ("UPDATE packing SET counts = substr(counts, 1, 90)", "packing: 1970-01-01, series 0: a packed day"),
+        ("UPDATE events SET attributes = '{'", "events: "),
+        ("UPDATE agreement_versions SET terms = 'x'", "agreement_versions: "),
+    ],
+)
+def test_check_reads_what_reports_read(path: Path, damage: str, told: str) -> None:
+    """What SQLite finds sound and no report can read is damage as well, and is named by table, day and series."""
+    with closing(Ledger.open(url_of(path))) as ledger:
+        ledger.commit(make_commit([(minute, 0, minute % 7, 1, 0) for minute in range(90)], new_series=1))
+        ledger.close_minutes(Closing(judged_before=90, sealed_before=None, events=(make_event("a"),)))
+        while ledger.seal(90, pack_before=90):
+            pass
+        ledger._sqlite.execute("INSERT INTO agreement_versions VALUES ('chat', 1, '{}', 0)")
+        assert ledger.check() == ()
+        assert ledger._sqlite.execute(damage).rowcount > 0
+        (line,) = ledger.check()
+    assert line.startswith(told)
+
+
+def test_a_failed_backup_leaves_nothing(path: Path) -> None:
+    """What a full disk has of a copy is removed, and the error speaks of the copy."""
+    make_ledger(path, n_minutes=300)
+    target = path.with_name("backup.db")
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with closing(LedgerReader.open(url_of(path))) as reader:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, former[1]))
+        try:
+            with pytest.raises(LedgerUnavailable, match="cannot write the backup /") as caught:
+                reader.backup(target)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    assert_one_line(caught.value, str(target))
+    assert list(path.parent.glob("backup.db*")) == []
 
 
 def test_check_finds_damage(path: Path) -> None:

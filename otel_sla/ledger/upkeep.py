@@ -1,0 +1,100 @@
+"""Looking after the file: what is damaged in it, and a copy of it."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import numpy as np
+
+from otel_sla.errors import LedgerCorrupt, LedgerUnavailable
+from otel_sla.ledger import minutes, rows
+from otel_sla.ledger.faults import translating, with_hint
+from otel_sla.ledger.packing import MINUTES_PER_DAY, N_OUTCOMES, unpack_days
+from otel_sla.ledger.write_ahead import sync_folder
+
+_BACKUP_PAGES_AT_ONCE = 1024
+_DAYS_AT_ONCE = 512  # Unpacked together: 18 MB.
+_EVENTS_AT_ONCE = 1000
+
+
+def find_damage(connection: sqlite3.Connection) -> Iterator[str]:
+    """Read all of it as its readers do, after SQLite's own check of pages and indexes; one line for what is wrong."""
+    yield from (line for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok")
+    yield from (f"{table}: a row refers to nothing" for table, *_ in connection.execute("PRAGMA foreign_key_check"))
+    for table in ("packing", "packed"):
+        yield from _damaged_days(connection, table)
+    readings: dict[str, Callable[[], object]] = {
+        "series": lambda: rows.read_series(connection),
+        "reopened": lambda: rows.read_reopened(connection),
+        "events": lambda: _read_events(connection),
+        "retold": lambda: rows.read_retold(connection, 0, -1),
+        "exclusions": lambda: rows.read_exclusions(connection),
+        "agreement_versions": lambda: _read_versions(connection),
+        "closed_months": lambda: _read_closed_months(connection),
+    }
+    for table, read in readings.items():
+        try:
+            read()
+        except (LedgerCorrupt, ValueError, KeyError, TypeError) as error:
+            yield f"{table}: {error}"
+
+
+def copy_ledger(connection: sqlite3.Connection, path: Path) -> None:
+    """Copy the ledger as of now to a new file; it bears its name once it is whole.
+
+    Raises:
+        LedgerUnavailable: The file exists, or cannot be written.
+    """
+    if path.exists():
+        raise with_hint(LedgerUnavailable(f"cannot back up to {path}: it exists"), "give the name of a new file")
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with translating(path, "write the backup of"):
+            partial.unlink(missing_ok=True)
+            partial.touch(mode=0o600)
+            with closing(sqlite3.connect(partial)) as copy:
+                connection.backup(copy, pages=_BACKUP_PAGES_AT_ONCE)
+            partial.rename(path)
+            sync_folder(path)
+    except LedgerUnavailable as error:
+        # What is left of it would keep the disk full.
+        for left in (partial, partial.with_name(f"{partial.name}-journal")):
+            with suppress(OSError):
+                left.unlink()
+        told = str(error).replace("write the backup of the ledger", "write the backup")
+        raise with_hint(LedgerUnavailable(told), "choose a place with room that may be written") from error
+
+
+def _damaged_days(connection: sqlite3.Connection, table: str) -> Iterator[str]:
+    cursor = connection.execute(f"SELECT packed_id, counts FROM {table} ORDER BY packed_id")  # noqa: S608 - ours
+    out = np.empty((N_OUTCOMES, _DAYS_AT_ONCE, MINUTES_PER_DAY), dtype=np.int64)
+    while found := cursor.fetchmany(_DAYS_AT_ONCE):
+        try:
+            unpack_days([blob for _, blob in found], out[:, : len(found)])
+        except LedgerCorrupt:
+            yield from (line for packed_id, blob in found for line in _damaged_day(table, packed_id, blob))
+
+
+def _damaged_day(table: str, packed_id: int, blob: bytes) -> Iterator[str]:
+    try:
+        unpack_days([blob], np.empty((N_OUTCOMES, 1, MINUTES_PER_DAY), dtype=np.int64))
+    except LedgerCorrupt as error:
+        day, series_id = minutes.day_and_series(packed_id)
+        yield f"{table}: {np.datetime64(day, 'D')}, series {series_id}: {error}"
+
+
+def _read_events(connection: sqlite3.Connection) -> None:
+    after = 0
+    while page := rows.read_events(connection, after, _EVENTS_AT_ONCE):
+        after = page[-1].event_id
+
+
+def _read_versions(connection: sqlite3.Connection) -> None:
+    for (agreement,) in connection.execute("SELECT DISTINCT agreement FROM agreement_versions").fetchall():
+        rows.read_agreement_versions(connection, agreement)
+
+
+def _read_closed_months(connection: sqlite3.Connection) -> None:
+    for closed in connection.execute("SELECT DISTINCT agreement, month FROM closed_months").fetchall():
+        rows.read_closed_months(connection, *closed)
