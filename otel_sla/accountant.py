@@ -112,7 +112,7 @@ class Accountant:
         except Exception:  # A mistake of ours: the sender is told not to repeat it.
             self._metrics.failed_spans += n_spans
             raise
-        self._metrics.accepted_spans += n_spans
+        self._metrics.accepted_spans += n_spans - receipt.rejected_spans
         self._metrics.record_ack_latency(time.perf_counter() - arrived_s)
         return receipt
 

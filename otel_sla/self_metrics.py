@@ -54,7 +54,7 @@ class Instrument:
 _C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
 
 INSTRUMENTS = (
-    Instrument("otelcol_receiver_accepted_spans", "{span}", _C, "Spans answered with success.", "accepted_spans"),
+    Instrument("otelcol_receiver_accepted_spans", "{span}", _C, "Spans taken and counted, or passed over.", "accepted_spans"),
     Instrument("otelcol_receiver_refused_spans", "{span}", _C, "Spans the sender must send again.", "refused_spans"),
     Instrument("otelcol_receiver_failed_spans", "{span}", _C, "Spans lost to an internal error.", "failed_spans"),
     Instrument("otelcol_receiver_requests", "{request}", _C, "Requests by transport and by outcome."),
@@ -86,6 +86,7 @@ INSTRUMENTS = (
     Instrument("sla.ledger.series", "{series}", _G, "Series that the ledger knows."),
 )
 
+_RECEIVER = {"receiver": "otlp"}  # The component id, as the Collector has it.
 _ACK_LATENCY = "sla.receiver.ack_latency"
 _COMMIT_DURATION = "sla.ledger.commit_duration"
 # A commit takes 0.2 to 0.5 ms on a local disk, seconds on a bad network drive.
@@ -169,7 +170,8 @@ class SelfMetrics:
             ("refused", lambda status: status not in success + failure),
         ):
             read = partial(_sum_of, answers, is_of)
-            self.register("otelcol_receiver_requests", read, {"transport": transport, "outcome": outcome})
+            attributes = {**_RECEIVER, "transport": transport, "outcome": outcome}
+            self.register("otelcol_receiver_requests", read, attributes)
 
     def totals(self) -> dict[str, int]:
         """Give the counts of things by the last word of their names: `accepted_spans`, `sent_log_records`, …."""
@@ -217,7 +219,8 @@ class SelfMetrics:
 
         create(instrument.name, [observe], instrument.unit, instrument.description)
         if instrument.field:
-            self.register(instrument.name, lambda: getattr(self, instrument.field))
+            attributes = _RECEIVER if instrument.name.startswith("otelcol_receiver_") else {}
+            self.register(instrument.name, lambda: getattr(self, instrument.field), attributes)
 
     def _register_process(self) -> None:
         started_s = time.monotonic()

@@ -40,9 +40,9 @@ def test_the_last_figures_arrive_at_the_stop(protocol: str, tmp_path: Path) -> N
         for point in there.captured.points("otelcol_receiver_requests")
     }
     assert requests == {
-        (("outcome", "success"), ("transport", "grpc")): 2,
-        (("outcome", "refused"), ("transport", "grpc")): 1,
-        (("outcome", "failure"), ("transport", "grpc")): 0,
+        (("outcome", "success"), ("receiver", "otlp"), ("transport", "grpc")): 2,
+        (("outcome", "refused"), ("receiver", "otlp"), ("transport", "grpc")): 1,
+        (("outcome", "failure"), ("receiver", "otlp"), ("transport", "grpc")): 0,
     }
     (request,) = there.captured.requests
     resource = {pair.key: pair.value.string_value for pair in request.resource_metrics[0].resource.attributes}

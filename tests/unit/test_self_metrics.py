@@ -30,7 +30,8 @@ def test_counts_are_shown_as_they_are(metrics: SelfMetrics) -> None:
     for number, instrument in enumerate(INSTRUMENTS, start=1):
         if instrument.field:
             setattr(metrics, instrument.field, number)
-            shown[prometheus_name(instrument.name, instrument.unit, instrument.kind)] = number
+            name = prometheus_name(instrument.name, instrument.unit, instrument.kind)
+            shown[name + '{receiver="otlp"}' * name.startswith("otelcol_receiver_")] = number
     found = samples(metrics)
     assert len(shown) == 9
     assert {name: found[name] for name in shown} == shown
@@ -41,7 +42,7 @@ def test_counters_go_on(metrics: SelfMetrics) -> None:
     metrics.accepted_spans += 3
     metrics.prometheus_text()
     metrics.accepted_spans += 4
-    assert samples(metrics)["otelcol_receiver_accepted_spans_total"] == 7
+    assert samples(metrics)['otelcol_receiver_accepted_spans_total{receiver="otlp"}'] == 7
 
 
 def test_the_names_of_the_process_are_the_collectors(metrics: SelfMetrics) -> None:
@@ -152,7 +153,7 @@ def test_requests_by_outcome(metrics: SelfMetrics) -> None:
     """A server's answers: successes, internal failures, and what the sender is to blame for or shall repeat."""
     metrics.register_receiver("http", {200: 3, 400: 1, 500: 2, 503: 4})
     assert {name: value for name, value in samples(metrics).items() if "_requests_total" in name} == {
-        'otelcol_receiver_requests_total{transport="http",outcome="success"}': 3,
-        'otelcol_receiver_requests_total{transport="http",outcome="failure"}': 2,
-        'otelcol_receiver_requests_total{transport="http",outcome="refused"}': 5,
+        'otelcol_receiver_requests_total{receiver="otlp",transport="http",outcome="success"}': 3,
+        'otelcol_receiver_requests_total{receiver="otlp",transport="http",outcome="failure"}': 2,
+        'otelcol_receiver_requests_total{receiver="otlp",transport="http",outcome="refused"}': 5,
     }
