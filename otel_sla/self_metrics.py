@@ -54,7 +54,7 @@ class Instrument:
 _C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
 
 INSTRUMENTS = (
-    Instrument("otelcol_receiver_accepted_spans", "{span}", _C, "Spans taken and counted, or passed over.", "accepted_spans"),
+    Instrument("otelcol_receiver_accepted_spans", "{span}", _C, "Spans answered with success.", "accepted_spans"),
     Instrument("otelcol_receiver_refused_spans", "{span}", _C, "Spans the sender must send again.", "refused_spans"),
     Instrument("otelcol_receiver_failed_spans", "{span}", _C, "Spans lost to an internal error.", "failed_spans"),
     Instrument("otelcol_receiver_requests", "{request}", _C, "Requests by transport and by outcome."),
