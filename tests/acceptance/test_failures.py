@@ -134,8 +134,9 @@ def test_stopping_is_clean(tmp_path: Path, number: signal.Signals) -> None:
     process = parts.LoggedProcess([sys.executable, "-m", "otel_sla", "run", "--config", str(config)])
     process.start()
     process.wait_for("action=serving", timeout_s=120)
+    body = builders.realistic_request(10, 1, start_unix_nano=time.time_ns(), duration_nano=1)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        channel.unary_unary(EXPORT)(builders.realistic_request(10, 1), timeout=20)
+        channel.unary_unary(EXPORT)(body, timeout=20)
     os.kill(process.pid, number)
     assert process.wait() == 0
     assert "accepted_spans 10" in process.wait_for("action=stopped")
