@@ -9,10 +9,10 @@ Dimensions:
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
-from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ExclusionRecord, Reopened
 from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData, Outcome
 from otel_sla.sla.downtime import (
@@ -93,6 +93,23 @@ def series_of(agreement: Agreement, all_series: Iterable[Series]) -> tuple[Serie
     )
 
 
+class CountReadings(Protocol):
+    """Where the past is read: a ledger (`ledger.reader.LedgerReadings`), or what an application keeps in memory."""
+
+    def month_counts(self, series_id: int, start_minute: int, stop_minute: int) -> Int64Array:
+        """Totals of one series: int64[n_minutes, 3], requests, 0 where there are none."""
+
+    def each_month_counts(
+        self, series_ids: Sequence[int], start_minute: int, stop_minute: int
+    ) -> Iterator[tuple[int, Int64Array]]:
+        """`month_counts` of many series, one after the other."""
+
+    def last_data_minute(
+        self, series_id: int, before_minute: int, valid_requests_min: int
+    ) -> tuple[int, tuple[int, int, int]] | None:
+        """Give the last minute before `before_minute` with at least so many valid requests, and its counts."""
+
+
 class History:
     """Reads the past of one ledger; every call sees the connection's snapshot.
 
@@ -101,7 +118,7 @@ class History:
         first_data_minutes: `reader.first_data_minutes()`, read once for all series.
     """
 
-    def __init__(self, reader: LedgerReadings, first_data_minutes: Mapping[int, int]) -> None:
+    def __init__(self, reader: CountReadings, first_data_minutes: Mapping[int, int]) -> None:
         self._reader = reader
         self._first_data_minutes = first_data_minutes
 

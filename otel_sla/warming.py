@@ -14,15 +14,15 @@ _WARM_S = 1.0  # Kernels that are on disk are loaded in half of it.
 
 async def warm_up(classifier: Classifier) -> None:
     """Have all kernels loaded or compiled, so that the first request does not wait; says so when it takes long."""
-    warming = asyncio.create_task(asyncio.to_thread(_load_kernels, classifier))
+    warming = asyncio.create_task(asyncio.to_thread(load_kernels, classifier))
     await asyncio.wait((warming,), timeout=_WARM_S)
     if not warming.done():
         _log.info("compiling kernels: some seconds, once on a machine", extra={"action": "compiling"})
     await warming
 
 
-def _load_kernels(classifier: Classifier) -> None:
-    """Load or compile all kernels, so that the first request does not wait for them."""
+def load_kernels(classifier: Classifier) -> None:
+    """Load or compile all kernels on this thread."""
     columns = decode_request(_ONE_SPAN, classifier.watch)
     window = AcceptWindow(sealed_before_minute=1, future_after_unix_nano=0)
     requests = classifier.classify(columns, window, columns.resource_start >= 0)

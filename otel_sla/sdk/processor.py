@@ -1,0 +1,271 @@
+"""The span processor: the request's thread leaves a span in a queue, one thread of ours does all the rest.
+
+Nothing but the SDK's tracing is imported here: the kernels' compiler and the configuration's models come in when a
+processor is made.
+"""
+
+import logging
+import os
+import time
+import weakref
+from collections import Counter, deque
+from collections.abc import Callable
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Event, Lock, RLock, Thread
+from typing import TYPE_CHECKING
+
+from opentelemetry import metrics
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.trace import SpanKind
+
+if TYPE_CHECKING:
+    from otel_sla.config import Config
+    from otel_sla.sdk.books import Books
+    from otel_sla.sdk.instruments import Labelled
+    from otel_sla.sdk.kept_month import KeptMonth
+
+_log = logging.getLogger(__name__)
+
+QUEUE_SIZE_MAX = 16_384  # Spans; some 3 KB each, and 16 s of 1,000 requests a second while kernels are compiled.
+_DRAIN_SIZE = 2_048  # Spans at which the thread is called before its second is over.
+_DRAIN_INTERVAL_S = 1.0
+_STOP_S_MAX = 30.0  # As the SDK's own batch processor waits.
+_SERVER = SpanKind.SERVER
+
+
+class SlaSpanProcessor(SpanProcessor):
+    """Counts the application's own server spans and gives uptime as gauges of its MeterProvider.
+
+    Every recorded server span counts, sampled or not. What a sampler drops is never seen: `RecordServerSpans`.
+
+    Args:
+        config: The file that otel-sla itself is configured with, of which `agreements` and `processor` are used, or
+            one that is loaded already. None: the defaults.
+        meter_provider: Gets the instruments. None: the global one, which may be set later.
+        ledger: A file that keeps the counts over a restart; one process at a time can have it. None: in memory only.
+        queue_size_max: Spans that wait to be counted. What finds no room is dropped, and told.
+        clock: ns since the Unix epoch.
+
+    Raises:
+        ConfigError: The configuration cannot be used.
+        LedgerError: The ledger cannot be opened.
+    """
+
+    _is_called: bool  # Whether the thread was called before its second is over.
+
+    def __init__(
+        self,
+        config: "Config | str | os.PathLike[str] | None" = None,
+        *,
+        meter_provider: metrics.MeterProvider | None = None,
+        ledger: str | os.PathLike[str] | None = None,
+        queue_size_max: int = QUEUE_SIZE_MAX,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        assert queue_size_max >= 1, f"queue_size_max is {queue_size_max}"
+        # Here, and not on the thread: a process that forks while a module is imported leaves its lock held for ever.
+        from otel_sla.sdk import books, instruments, kept_month  # noqa: F401
+
+        self._config = _loaded(config)
+        self._ledger_url = None if ledger is None else _ledger_url(ledger)
+        self._queue_size_max = queue_size_max
+        self._clock = clock
+        self._is_shut_down = False
+        self._fork_lock = Lock()
+        self._is_fork_locked = False
+        self._begin()
+        instruments.create_instruments(
+            metrics.get_meter_provider() if meter_provider is None else meter_provider,
+            lambda: self._figures,
+            lambda: dict(self._uncounted),
+            lambda: self._books.overflow_count if self._books else 0,
+        )
+        _register_at_fork(self)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Leave a server span to be counted; 0.3 us in benchmarks/bench_sdk.py."""
+        if span.kind is not _SERVER:
+            return
+        n_waiting = len(self._queue)
+        if n_waiting >= self._queue_size_max or self._is_shut_down:
+            self._refuse()
+            return
+        self._queue.append(span)
+        if n_waiting >= _DRAIN_SIZE and not self._is_called:
+            self._is_called = True
+            self._calls.put(None)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Count what waits and judge what has elapsed; whether that was done in time."""
+        if self._is_shut_down or not self._thread.is_alive():
+            return False
+        done = Event()
+        self._calls.put(done)
+        return done.wait(timeout_millis / 1000)
+
+    def shutdown(self) -> None:
+        """Count what waits and end; the last figures stay. Again is fine."""
+        if self._is_shut_down:
+            return
+        self._is_shut_down = True
+        self._calls.put(None)
+        self._thread.join(_STOP_S_MAX)
+        self._uncounted["shutdown"] += len(self._queue)
+        self._queue.clear()
+
+    def _begin(self) -> None:
+        self._queue: deque[ReadableSpan] = deque()
+        # Unlike an Event, it may be put to by a signal handler in the middle of a put.
+        self._calls: SimpleQueue[Event | None] = SimpleQueue()
+        self._is_called = False
+        self._has_failed = False
+        self._refusing = RLock()
+        self._uncounted: Counter[str] = Counter()
+        self._figures: tuple[Labelled, ...] = ()
+        self._books: Books | None = None
+        opened: SimpleQueue[Exception | None] = SimpleQueue()
+        self._thread = Thread(target=self._run, args=(opened,), name="otel-sla", daemon=True)
+        self._thread.start()
+        if self._ledger_url is not None and (error := opened.get()) is not None:
+            raise error
+
+    def _run(self, opened: "SimpleQueue[Exception | None]") -> None:
+        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))  # noqa: FBT003 - SQLite's calls may be instrumented.
+        try:
+            with self._fork_lock:
+                kept = self._open(opened)
+                self._books = self._make_books(kept)
+            while not self._is_shut_down:
+                self._wait_and_work(self._books)
+            self._work(self._books)
+            self._books.close()
+        except _NotOpened:
+            pass
+        except Exception:  # An application does not end for want of its figures.
+            self._is_shut_down = True
+            _log.exception("no spans are counted: the processor could not begin", extra={"action": "sdk_failed"})
+
+    def _open(self, opened: "SimpleQueue[Exception | None]") -> "KeptMonth | None":
+        from otel_sla.sdk.kept_month import KeptMonth
+
+        if self._ledger_url is None:
+            return None
+        try:
+            kept = KeptMonth(self._ledger_url)
+        except Exception as error:
+            opened.put(error)
+            raise _NotOpened from error
+        opened.put(None)
+        return kept
+
+    def _make_books(self, kept: "KeptMonth | None") -> "Books":
+        from otel_sla.sdk.books import Books
+
+        return Books(self._config, kept, self._uncounted, self._clock)
+
+    def _wait_and_work(self, books: "Books") -> None:
+        flushes: list[Event] = []
+        try:
+            call = self._calls.get(timeout=_DRAIN_INTERVAL_S)
+            while True:
+                if call is not None:
+                    flushes.append(call)
+                call = self._calls.get_nowait()
+        except Empty:
+            pass
+        self._is_called = False
+        self._work(books)
+        for done in flushes:
+            done.set()
+
+    def _work(self, books: "Books") -> None:
+        try:
+            with self._fork_lock:
+                spans = [self._queue.popleft() for _ in range(len(self._queue))]
+                if spans:
+                    books.count(spans)
+                figures = books.judge()
+                if figures is not None:
+                    self._figures = figures
+        except Exception:  # What fails once a second is told once.
+            if not self._has_failed:
+                self._has_failed = True
+                _log.exception("a round of counting failed; the next ones go on", extra={"action": "sdk_round_failed"})
+
+    def _refuse(self) -> None:
+        """Count a span that is not taken, and tell of the first one."""
+        reason = "shutdown" if self._is_shut_down else "queue_full"
+        with self._refusing:
+            self._uncounted[reason] += 1
+            is_first = self._uncounted[reason] == 1
+        if is_first and reason == "queue_full":
+            _log.warning(
+                "more than %d spans wait to be counted: the rest is dropped and missing in the figures",
+                self._queue_size_max,
+                extra={"action": "spans_dropped"},
+            )
+
+    def _before_fork(self) -> None:
+        # Between two rounds of the thread no lock of the compiler, of SQLite or of a module is held by it.
+        self._is_fork_locked = self._fork_lock.acquire(timeout=_STOP_S_MAX)
+
+    def _after_fork_in_parent(self) -> None:
+        if self._is_fork_locked:
+            self._fork_lock.release()
+
+    def _after_fork_in_child(self) -> None:
+        """Begin anew: what the parent counted is the parent's, and so is its ledger."""
+        self._fork_lock = Lock()
+        _PARENTS.append(self._books)
+        if self._ledger_url is not None:
+            self._ledger_url = None
+            _log.warning(
+                "a forked process counts in memory: the ledger stays with process %d",
+                os.getppid(),
+                extra={"action": "ledger_of_parent"},
+            )
+        if not self._is_shut_down:
+            self._begin()
+
+
+_PARENTS: list[object] = []  # Kept for ever: to close a parent's SQLite connection in a child would spoil its file.
+
+
+class _NotOpened(Exception):
+    """The constructor raises the cause."""
+
+
+def _loaded(config: "Config | str | os.PathLike[str] | None") -> "Config":
+    from otel_sla.config import Config, load_config
+
+    if isinstance(config, Config):
+        return config
+    return load_config(None if config is None else Path(config), os.environ)
+
+
+def _ledger_url(ledger: str | os.PathLike[str]) -> str:
+    name = os.fspath(ledger)
+    return name if name.startswith("sqlite:") else f"sqlite:///{name}"
+
+
+def _register_at_fork(processor: SlaSpanProcessor) -> None:
+    """Register the three hooks by weak references: hooks cannot be taken back."""
+    if not hasattr(os, "register_at_fork"):
+        return
+
+    def calling(method: Callable[[], None]) -> Callable[[], None]:
+        reference = weakref.WeakMethod(method)
+
+        def call() -> None:
+            if (alive := reference()) is not None:
+                alive()
+
+        return call
+
+    os.register_at_fork(
+        before=calling(processor._before_fork),  # noqa: SLF001 - its own module.
+        after_in_parent=calling(processor._after_fork_in_parent),  # noqa: SLF001
+        after_in_child=calling(processor._after_fork_in_child),  # noqa: SLF001
+    )
