@@ -153,8 +153,8 @@ def test_a_file_is_read_and_a_wrong_one_refused(tmp_path: Path) -> None:
         app.request()
         app.pass_minutes(2)
         assert app.values("sla.monthly_uptime.target") == [0.99]
-    path.write_text("agreements: [{nome: chat}]")
-    with pytest.raises(ConfigError, match="nome"):
+    path.write_text("agreements: [{title: chat}]")
+    with pytest.raises(ConfigError, match="title"):
         SlaSpanProcessor(path)
 
 
