@@ -210,6 +210,10 @@ class Ledger(LedgerReadings):
         self._log.close()
         self._lock.release()
 
+    def leave_to_parent(self) -> None:
+        """In a forked child, which may call nothing else: the lock is not held by this process as well."""
+        self._lock.release()
+
     def _earlier_first_data(self, table: list[tuple[int, int, int, int, int]]) -> dict[int, int]:
         known, earlier = self._first_data_minutes, dict[int, int]()
         for minute, series_id, succeeded, failed, _ in table:  # By minute: the first one seen is a series' earliest.

@@ -83,3 +83,8 @@ class Books:
         """Give the ledger back, if there is one."""
         if self._kept is not None:
             self._kept.close()
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: leave the ledger to the parent; nothing may be called afterwards."""
+        if self._kept is not None:
+            self._kept.leave_to_parent()

@@ -99,6 +99,11 @@ class KeptMonth:
             self._ledger.close()
             self._ledger = None
 
+    def leave_to_parent(self) -> None:
+        """In a forked child: the ledger is the parent's alone."""
+        if self._ledger is not None:
+            self._ledger.leave_to_parent()
+
     def _give_up(self, error: LedgerError) -> None:
         _log.error(
             "the ledger is not written any more, a restart will begin from what it holds: %s",

@@ -142,7 +142,7 @@ class SlaSpanProcessor(SpanProcessor):
             self._work(self._books)
             self._books.close()
         except _NotOpened:
-            pass
+            self._books.leave_to_parent()
         except Exception:  # An application does not end for want of its figures.
             self._is_shut_down = True
             _log.exception("no spans are counted: the processor could not begin", extra={"action": "sdk_failed"})
@@ -174,7 +174,7 @@ class SlaSpanProcessor(SpanProcessor):
                     flushes.append(call)
                 call = self._calls.get_nowait()
         except Empty:
-            pass
+            self._books.leave_to_parent()
         self._is_called = False
         self._work(books)
         for done in flushes:
@@ -219,6 +219,8 @@ class SlaSpanProcessor(SpanProcessor):
         """Begin anew: what the parent counted is the parent's, and so is its ledger."""
         self._fork_lock = Lock()
         _PARENTS.append(self._books)
+        if self._books is not None:
+            self._books.leave_to_parent()
         if self._ledger_url is not None:
             self._ledger_url = None
             _log.warning(
