@@ -53,6 +53,7 @@ class SlaSpanProcessor(SpanProcessor):
         LedgerError: The ledger cannot be opened.
     """
 
+    _closed_by: str  # Why nothing is taken any more: shutdown, failed; empty while it is.
     _is_called: bool  # Whether the thread was called before its second is over.
 
     def __init__(
@@ -72,7 +73,6 @@ class SlaSpanProcessor(SpanProcessor):
         self._ledger_url = None if ledger is None else _ledger_url(ledger)
         self._queue_size_max = queue_size_max
         self._clock = clock
-        self._is_shut_down = False
         self._fork_lock = Lock()
         self._is_fork_locked = False
         self._begin()
@@ -89,7 +89,7 @@ class SlaSpanProcessor(SpanProcessor):
         if span.kind is not _SERVER:
             return
         n_waiting = len(self._queue)
-        if n_waiting >= self._queue_size_max or self._is_shut_down:
+        if n_waiting >= self._queue_size_max or self._closed_by:
             self._refuse()
             return
         self._queue.append(span)
@@ -99,7 +99,7 @@ class SlaSpanProcessor(SpanProcessor):
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Count what waits and judge what has elapsed; whether that was done in time."""
-        if self._is_shut_down or not self._thread.is_alive():
+        if self._closed_by or not self._thread.is_alive():
             return False
         done = Event()
         self._calls.put(done)
@@ -107,9 +107,9 @@ class SlaSpanProcessor(SpanProcessor):
 
     def shutdown(self) -> None:
         """Count what waits and end; the last figures stay. Again is fine."""
-        if self._is_shut_down:
+        if self._closed_by:
             return
-        self._is_shut_down = True
+        self._closed_by = "shutdown"
         self._calls.put(None)
         self._thread.join(_STOP_S_MAX)
         self._uncounted["shutdown"] += len(self._queue)
@@ -119,6 +119,7 @@ class SlaSpanProcessor(SpanProcessor):
         self._queue: deque[ReadableSpan] = deque()
         # Unlike an Event, it may be put to by a signal handler in the middle of a put.
         self._calls: SimpleQueue[Event | None] = SimpleQueue()
+        self._closed_by = ""
         self._is_called = False
         self._has_failed = False
         self._refusing = RLock()
@@ -137,14 +138,14 @@ class SlaSpanProcessor(SpanProcessor):
             with self._fork_lock:
                 kept = self._open(opened)
                 self._books = self._make_books(kept)
-            while not self._is_shut_down:
+            while not self._closed_by:
                 self._wait_and_work(self._books)
             self._work(self._books)
             self._books.close()
         except _NotOpened:
-            self._books.leave_to_parent()
+            pass
         except Exception:  # An application does not end for want of its figures.
-            self._is_shut_down = True
+            self._closed_by = "failed"
             _log.exception("no spans are counted: the processor could not begin", extra={"action": "sdk_failed"})
 
     def _open(self, opened: "SimpleQueue[Exception | None]") -> "KeptMonth | None":
@@ -174,7 +175,7 @@ class SlaSpanProcessor(SpanProcessor):
                     flushes.append(call)
                 call = self._calls.get_nowait()
         except Empty:
-            self._books.leave_to_parent()
+            pass
         self._is_called = False
         self._work(books)
         for done in flushes:
@@ -196,7 +197,7 @@ class SlaSpanProcessor(SpanProcessor):
 
     def _refuse(self) -> None:
         """Count a span that is not taken, and tell of the first one."""
-        reason = "shutdown" if self._is_shut_down else "queue_full"
+        reason = self._closed_by or "queue_full"
         with self._refusing:
             self._uncounted[reason] += 1
             is_first = self._uncounted[reason] == 1
@@ -228,7 +229,7 @@ class SlaSpanProcessor(SpanProcessor):
                 os.getppid(),
                 extra={"action": "ledger_of_parent"},
             )
-        if not self._is_shut_down:
+        if not self._closed_by:
             self._begin()
 
 

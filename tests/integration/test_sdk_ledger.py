@@ -63,8 +63,10 @@ def test_a_recorded_exclusion_is_in_the_gauges(tmp_path: Path) -> None:
 def test_a_ledger_has_one_process(tmp_path: Path) -> None:
     """A second processor on the same file, and one on no file, are refused when they are made."""
     path = tmp_path / "app.db"
-    with running(ledger=path), pytest.raises(LedgerInUse):
-        SlaSpanProcessor(ledger=path)
+    with running(ledger=path) as app:
+        app.pass_minutes(1)
+        with pytest.raises(LedgerInUse):
+            SlaSpanProcessor(ledger=path)
     with pytest.raises(LedgerUnavailable):
         SlaSpanProcessor(ledger=tmp_path / "nowhere" / "app.db")
 
