@@ -1,6 +1,7 @@
 """How long a body may take to arrive, and that slow ones leave room for the others."""
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -8,6 +9,7 @@ from otel_sla.errors import Overloaded
 from otel_sla.receiver.in_flight import Held
 from otel_sla.receiver.status import BodyTimeout
 
+LATE_S = 0.1  # A body that takes longer waits for its sender rather than for us.
 PATIENCE_S = 1.0  # A body that takes longer is slow,
 _LAG_S_MAX = 0.1  # unless it was us who had no time to look.
 
@@ -22,14 +24,19 @@ class BodyDeadline:
         held: What the request holds.
         timeout_s: For the whole body.
         slow_size_bytes: What a slow body holds at least: how large it may be, where that is not seen while it comes.
+        on_late: Called when it is found to be late.
     """
 
-    def __init__(self, held: Held, timeout_s: float, slow_size_bytes: int = 0) -> None:
+    def __init__(
+        self, held: Held, timeout_s: float, slow_size_bytes: int = 0, on_late: Callable[[], None] | None = None
+    ) -> None:
         self._held = held
         self._timeout_s = timeout_s
         self._slow_size_bytes = slow_size_bytes
+        self._on_late = on_late
         self._timeout = asyncio.timeout(timeout_s)
-        self._patience: asyncio.TimerHandle | None = None
+        self._patience: asyncio.Handle | None = None
+        self._due_s = 0.0  # When it ends, by the loop's clock.
         self._refused_because = ""
 
     async def __aenter__(self) -> Self:
@@ -51,15 +58,24 @@ class BodyDeadline:
     def start_patience(self) -> None:
         """From now on the body is waited for; called again, nothing changes."""
         if self._patience is None:
-            self._patience = asyncio.get_running_loop().call_later(PATIENCE_S, self._lose_patience)
+            self._wait()
+
+    def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        patience_s = PATIENCE_S if self._on_late is None else LATE_S
+        self._due_s = loop.time() + patience_s
+        self._patience = loop.call_later(patience_s, self._lose_patience)
 
     def _lose_patience(self) -> None:
         if self._timeout.expired():
             return
-        assert self._patience is not None
-        if asyncio.get_running_loop().time() - self._patience.when() > _LAG_S_MAX:
-            self._patience = None
-            self.start_patience()
+        if asyncio.get_running_loop().time() - self._due_s > _LAG_S_MAX:
+            self._wait()
+            return
+        if self._on_late is not None:
+            tell, self._on_late = self._on_late, None
+            tell()
+            self._wait()
             return
         try:
             self._held.slow_down(max(self._held.size_bytes, self._slow_size_bytes))

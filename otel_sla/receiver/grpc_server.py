@@ -7,7 +7,6 @@ the same, and it lets us check credentials before the body is read and give up o
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from weakref import WeakValueDictionary
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -19,7 +18,8 @@ from otel_sla.receiver.auth import BearerAuth
 from otel_sla.receiver.body_deadline import BodyDeadline
 from otel_sla.receiver.endpoint import addresses_of, close_sockets, open_sockets, warn_if_open
 from otel_sla.receiver.http_body import expand_body
-from otel_sla.receiver.in_flight import InFlight, Intake, Share
+from otel_sla.receiver.in_flight import InFlight, Intake
+from otel_sla.receiver.lanes import READ_SIZE_BYTES_MIN, Lanes
 from otel_sla.receiver.response import encode_protobuf
 from otel_sla.receiver.settings import BYTES_PER_MIB, GRPC_SOURCE, GrpcServerSettings
 from otel_sla.receiver.status import refusal_of
@@ -29,7 +29,6 @@ from otel_sla.receiver.tls import ServerTls
 logging.getLogger("grpc").setLevel(logging.CRITICAL + 1)
 
 TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
-_READ_SIZE_BYTES_MIN = 64 * 1024  # Held at least while a body is read: about what HTTP/2 lets arrive unasked.
 # No protobuf message begins with these: 0x1f would be a field of wire type 7, which there is not.
 _GZIP_MAGIC = b"\x1f\x8b"
 _IDENTITY_AND_GZIP = 0b101
@@ -50,17 +49,14 @@ class GrpcServer:
     def __init__(self, settings: GrpcServerSettings, accountant: Accountant, in_flight: InFlight) -> None:
         self._settings = settings
         self._intake = Intake(accountant)
-        self._in_flight = in_flight
         self._size_bytes_max = settings.max_recv_msg_size_mib * BYTES_PER_MIB
-        # How large a message is becomes known when it is there. While it comes it holds what recent ones needed; one
-        # that is slow has to hold the largest size.
+        self._lanes = Lanes(in_flight, self._size_bytes_max, settings.connections_max)
+        # How large a message is becomes known when it is there: one that is slow has to hold the largest size.
         self._slow_size_bytes = min(self._size_bytes_max, in_flight.slow.size_bytes_max)
-        self._read_size_bytes = _READ_SIZE_BYTES_MIN  # What the recent bodies needed.
         self._auth = None if settings.auth is None else BearerAuth(settings.auth, GRPC_SOURCE)
         self._tls = None if settings.tls is None else ServerTls(settings.tls, GRPC_SOURCE)
         self._health = health.HealthServicer()
         self._server: grpc.aio.Server | None = None
-        self._shares: WeakValueDictionary[str, Share] = WeakValueDictionary()  # By peer; each as long as it is held.
         self.answers: Counter[str] = Counter()  # By the name of the gRPC status code.
 
     async def start(self) -> int:
@@ -130,25 +126,18 @@ class GrpcServer:
     async def _receive(self, context: grpc.aio.ServicerContext) -> Receipt:
         if self._auth is not None:
             self._auth.check(str(dict(context.invocation_metadata() or ()).get("authorization", "")))
-        with self._in_flight.hold(
-            min(self._read_size_bytes, self._slow_size_bytes), self._share_of(context.peer())
-        ) as held:
-            async with BodyDeadline(held, self._settings.body_timeout_s, self._slow_size_bytes) as deadline:
+        lane = self._lanes.of(context.peer())
+        with await lane.begin() as reading:
+            held = reading.held
+            async with BodyDeadline(
+                held, self._settings.body_timeout_s, self._slow_size_bytes, reading.be_late
+            ) as deadline:
                 deadline.start_patience()
                 body = await _read(context)
-            # Forgets slowly, so that one small body among large ones does not let too many in.
-            self._read_size_bytes = max(_READ_SIZE_BYTES_MIN, len(body), self._read_size_bytes * 15 // 16)
-            held.resize(len(body))
+            reading.end(len(body))
             if body.startswith(_GZIP_MAGIC):
                 body = await expand_body(body, "gzip", held, size_bytes_max=self._size_bytes_max)
             return await self._intake.take(body, held.move())
-
-    def _share_of(self, peer: str) -> Share:
-        """Give the share of those who send by this connection."""
-        share = self._shares.get(peer)
-        if share is None:
-            share = self._shares[peer] = self._in_flight.new_share("requests of one connection")
-        return share
 
 
 async def _read(context: grpc.aio.ServicerContext) -> bytes:
@@ -178,6 +167,9 @@ def _options(settings: GrpcServerSettings) -> Sequence[tuple[str, int]]:
         # all calls at once before it shows any of them: 16 calls of 60 KB took 0.8 GiB.
         ("grpc.per_message_decompression", 0),
         ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_AND_GZIP),
+        # Else HTTP/2 windows grow to megabytes each as the connection is quick, and so what comes unasked.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", READ_SIZE_BYTES_MIN),
         ("grpc.max_concurrent_streams", settings.max_concurrent_streams),
         ("grpc.max_allowed_incoming_connections", settings.connections_max),
         ("grpc.keepalive_permit_without_calls", 1),

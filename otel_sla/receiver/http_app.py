@@ -64,6 +64,7 @@ class _Request:
     path: str
     headers: dict[str, str]
     receive: Receive
+    owner: object  # Who sends, as far as that is known.
     is_body_read: bool = False
 
     @property
@@ -97,7 +98,7 @@ class HttpApp:
         """Answer one request."""
         assert scope["type"] == "http", scope["type"]
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        request = _Request(scope["method"], scope["path"], headers, receive)
+        request = _Request(scope["method"], scope["path"], headers, receive, scope["client"])
         is_traces = request.path == self._settings.traces_url_path
         try:
             answer = await (self._answer_traces(request) if is_traces else self._answer_probe(request))
@@ -122,8 +123,10 @@ class HttpApp:
         self._authenticate(request)
         if request.media_type not in (PROTOBUF, JSON):
             raise UnsupportedMediaType(f"Content-Type {request.media_type!r} is not {PROTOBUF} or {JSON}")
-        check_content_length(request.headers.get("content-length", ""), self._size_bytes_max)
+        announced_bytes = check_content_length(request.headers.get("content-length", ""), self._size_bytes_max)
         with self._in_flight.hold(0) as held:
+            held.owner = request.owner
+            await held.pace(announced_bytes)
             body = await self._read(request, held)
             if request.media_type == JSON:
                 body = await _convert_json(body, held)

@@ -89,14 +89,15 @@ async def expand_body(body: bytes, encoding: str, held: Held, *, size_bytes_max:
     return expanded
 
 
-def check_content_length(content_length: str, size_bytes_max: int) -> None:
-    """Refuse a body by its announced size, before any of it is read.
+def check_content_length(content_length: str, size_bytes_max: int) -> int:
+    """Refuse a body by its announced size, before any of it is read; gives that size, 0 if there is none.
 
     Raises:
         RequestTooLarge: It is announced to be larger than `size_bytes_max`.
     """
-    if content_length.isdecimal():
-        _check_size(int(content_length), size_bytes_max)
+    size_bytes = int(content_length) if content_length.isdecimal() else 0
+    _check_size(size_bytes, size_bytes_max)
+    return size_bytes
 
 
 def _check_size(size_bytes: int, size_bytes_max: int) -> None:

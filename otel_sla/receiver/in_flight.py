@@ -4,14 +4,15 @@ One `InFlight` is shared by all servers of a pipeline. It runs on the event loop
 """
 
 import asyncio
+from contextlib import suppress
 from typing import NoReturn, Self
 
 from otel_sla.errors import Overloaded, RequestTooLarge
 from otel_sla.receiver.accounting import Accountant, Receipt
+from otel_sla.receiver.pace import LARGE_SIZE_BYTES, Begun, Pace
 
-# Takes a few ms to count. Of larger ones, were they ready all at once, small requests would wait for every one; in turn
-# they wait for one.
-_LARGE_SIZE_BYTES = 1024 * 1024
+ROOM_WAIT_S = 2.0  # Senders give up an attempt after 5 s or more.
+_RESERVE_PART = 64  # Large requests leave one part of this many to small ones; one alone may hold it too.
 
 
 class Share:
@@ -38,6 +39,8 @@ class InFlight:
         self.refused_count = 0
         self.slow = self.new_share("slow requests")  # Whose bodies take long.
         self.large_turn = asyncio.Lock()  # Large requests are counted one after another.
+        self.pace = Pace()  # And begin one after another.
+        self._waiting: list[asyncio.Future[None]] = []  # For room.
 
     def new_share(self, name: str) -> Share:
         """Give a share of half of the limit."""
@@ -58,16 +61,65 @@ class InFlight:
         held.resize(size_bytes)
         return held
 
+    async def freed(self) -> None:
+        """Wait until some of it has been given back."""
+        freed = asyncio.get_running_loop().create_future()
+        self._waiting.append(freed)
+        await freed
+
+    def wake(self) -> None:
+        """Let those who wait for room look again, in their order."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for freed in waiting:
+                if not freed.done():
+                    freed.set_result(None)
+
+    def most_bytes(self, size_bytes: int) -> int:
+        """Tell how much all may hold together for one to hold `size_bytes`."""
+        if size_bytes < LARGE_SIZE_BYTES:
+            return self.size_bytes_max
+        reserve = self.size_bytes_max // _RESERVE_PART
+        return min(self.size_bytes_max, max(self.size_bytes_max - reserve, size_bytes + reserve))
+
 
 class Held:
     """What one request holds of the limit."""
 
-    __slots__ = ("_in_flight", "_shares", "size_bytes")
+    __slots__ = ("_begun", "_in_flight", "_shares", "owner", "size_bytes")
 
     def __init__(self, in_flight: InFlight, shares: tuple[Share, ...] = ()) -> None:
         self._in_flight = in_flight
         self._shares = shares
+        self.owner: object = None  # Whose request it is, for `Pace`.
+        self._begun: Begun | None = None  # It is large, and had its turn to begin.
         self.size_bytes = 0
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Tell whether `resize` to this would not be refused for what others hold now."""
+        in_flight = self._in_flight
+        of_others = in_flight.size_bytes - self.size_bytes
+        return of_others + size_bytes <= in_flight.most_bytes(size_bytes) and all(
+            share.has_room(size_bytes, self.size_bytes) for share in self._shares
+        )
+
+    async def wait_for_room(self, size_bytes: int) -> None:
+        """Hold `size_bytes` as soon as there is room.
+
+        Raises:
+            Overloaded: There was none for a while.
+            RequestTooLarge: It is more than the limit by itself.
+        """
+        with suppress(TimeoutError):  # Then it is refused for the reason that there is now.
+            async with asyncio.timeout(ROOM_WAIT_S):
+                while not self.has_room(size_bytes) and size_bytes <= self._in_flight.size_bytes_max:
+                    await self._in_flight.freed()
+        self.resize(size_bytes)
+
+    async def pace(self, size_bytes: int) -> None:
+        """Wait until a request of this size may begin: a large one leaves time to small ones, once."""
+        if size_bytes >= LARGE_SIZE_BYTES and self._begun is None:
+            self._begun = await self._in_flight.pace.wait(self.owner, size_bytes)
 
     def resize(self, size_bytes: int) -> None:
         """Hold `size_bytes` from now on, instead of what was held.
@@ -82,8 +134,8 @@ class Held:
                 f"the request needs {size_bytes} bytes of memory, more than the limit of {in_flight.size_bytes_max}"
             )
         wanted = in_flight.size_bytes + size_bytes - self.size_bytes
-        if wanted > in_flight.size_bytes_max and size_bytes > self.size_bytes:
-            self._refuse("requests in flight", wanted, in_flight.size_bytes_max)
+        if wanted > in_flight.most_bytes(size_bytes) and size_bytes > self.size_bytes:
+            self._refuse("requests in flight", wanted, in_flight.most_bytes(size_bytes))
         for share in self._shares:
             if not share.has_room(size_bytes, self.size_bytes):
                 wanted_of_share = share.size_bytes + size_bytes - self.size_bytes
@@ -91,7 +143,10 @@ class Held:
         for share in self._shares:
             share.size_bytes += size_bytes - self.size_bytes
         in_flight.size_bytes = wanted
+        is_less = size_bytes < self.size_bytes
         self.size_bytes = size_bytes
+        if is_less:
+            in_flight.wake()
 
     def slow_down(self, size_bytes: int) -> None:
         """Be one of the slow requests from now on, and hold `size_bytes`.
@@ -107,23 +162,28 @@ class Held:
         self._shares = (*self._shares, slow)
 
     @property
-    def large_turn(self) -> asyncio.Lock:
-        """What a large request is counted under."""
-        return self._in_flight.large_turn
+    def in_flight(self) -> InFlight:
+        """The limit that it is a part of."""
+        return self._in_flight
 
     def move(self) -> "Held":
         """Hand all of it over to somebody who ends later; nothing is held here afterwards."""
         moved = Held(self._in_flight, self._shares)
+        moved.owner = self.owner
+        moved._begun, self._begun = self._begun, None
         moved.size_bytes, self.size_bytes = self.size_bytes, 0
         self._shares = ()
         return moved
 
     def release(self) -> None:
         """Give all of it back."""
+        if self._begun is not None:
+            self._begun.end()
         for share in self._shares:
             share.size_bytes -= self.size_bytes
         self._in_flight.size_bytes -= self.size_bytes
         self.size_bytes = 0
+        self._in_flight.wake()
 
     def _refuse(self, name: str, wanted_bytes: int, size_bytes_max: int) -> NoReturn:
         self._in_flight.refused_count += 1
@@ -165,7 +225,13 @@ class Intake:
 
     async def _account(self, body: bytes, held: Held) -> Receipt:
         with held:
-            if len(body) < _LARGE_SIZE_BYTES:
-                return await self._accountant.account(body)
-            async with held.large_turn:
+            in_flight = held.in_flight
+            if len(body) < LARGE_SIZE_BYTES:
+                in_flight.pace.begin_small(held.owner)
+                try:
+                    return await self._accountant.account(body)
+                finally:
+                    in_flight.pace.end_small()
+            await held.pace(len(body))
+            async with in_flight.large_turn:
                 return await self._accountant.account(body)

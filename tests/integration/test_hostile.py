@@ -20,6 +20,7 @@ from receiver_parts import FakeAccountant, run_on, until
 
 from otel_sla.errors import DecodeError, Overloaded, RequestTooLarge
 from otel_sla.receiver import body_deadline
+from otel_sla.receiver import in_flight as in_flight_module
 from otel_sla.receiver.accounting import Accountant, Receipt
 from otel_sla.receiver.grpc_server import GrpcServer
 from otel_sla.receiver.http_app import Probes
@@ -138,8 +139,9 @@ def test_slow_bodies_leave_room_for_quick_ones(monkeypatch: pytest.MonkeyPatch) 
     run_on("asyncio", main())
 
 
-def test_compressed_calls_are_expanded_within_the_limit() -> None:
+def test_compressed_calls_are_expanded_within_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many calls that expand to megabytes each, at once: no more than fit are expanded, the others come again."""
+    monkeypatch.setattr(in_flight_module, "ROOM_WAIT_S", 0.05)
     n_calls = 12
 
     async def main() -> None:
@@ -180,8 +182,9 @@ def test_large_requests_take_turns() -> None:
     run_on("asyncio", main())
 
 
-def test_one_connection_leaves_room_for_others() -> None:
+def test_one_connection_leaves_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """One connection with many requests under way holds half of the limit; another is served meanwhile."""
+    monkeypatch.setattr(in_flight_module, "ROOM_WAIT_S", 0.05)
 
     async def main() -> None:
         in_flight = InFlight(4 * MIB)

@@ -29,6 +29,7 @@ from otel_sla.errors import (
     RequestTooLarge,
 )
 from otel_sla.receiver import body_deadline
+from otel_sla.receiver import in_flight as in_flight_module
 from otel_sla.receiver.accounting import Receipt
 from otel_sla.receiver.grpc_server import TRACE_SERVICE, GrpcServer
 from otel_sla.receiver.in_flight import InFlight
@@ -256,8 +257,9 @@ def test_many_slow_senders_do_not_keep_a_good_one_out(run: Run) -> None:
         accountant = FakeAccountant()
         async with served(accountant) as it:
             calls = [it.channel.stream_unary(EXPORT)() for _ in range(200)]
-            await until(lambda: it.in_flight.size_bytes >= 200 * 64 * 1024)
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{it.port}") as other:
+            await until(lambda: it.in_flight.size_bytes > 64 * 1024)  # One late, one that may become large.
+            options = [("grpc.use_local_subchannel_pool", 1)]  # Else the channels share one connection.
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{it.port}", options=options) as other:
                 for _ in range(10):
                     assert await other.unary_unary(EXPORT)(BODY) == b""
             assert len(accountant.bodies) == 10
@@ -268,8 +270,9 @@ def test_many_slow_senders_do_not_keep_a_good_one_out(run: Run) -> None:
     run(main())
 
 
-def test_bytes_in_flight_are_bounded(run: Run) -> None:
+def test_bytes_in_flight_are_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """While requests wait for their commit up to the limit, a further one is UNAVAILABLE; afterwards it is taken."""
+    monkeypatch.setattr(in_flight_module, "ROOM_WAIT_S", 0.05)
 
     async def main() -> None:
         accountant = FakeAccountant()

@@ -1,0 +1,120 @@
+"""Large requests leave time to small ones of others, and to nobody else."""
+
+import asyncio
+
+from receiver_parts import run_on, until
+
+from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.lanes import READ_SIZE_BYTES_MIN, Lanes
+from otel_sla.receiver.pace import Pace
+
+MIB = 1 << 20
+QUICK_S = 0.02  # Nothing was waited for.
+
+
+async def _time_of_next(pace: Pace, owner: str) -> float:
+    """How long a second large request has to wait after one of "large", in seconds."""
+    started_s = asyncio.get_running_loop().time()
+    (await pace.wait(owner, 4 * MIB)).end()
+    return asyncio.get_running_loop().time() - started_s
+
+
+def test_a_large_request_leaves_time_to_small_ones_of_others() -> None:
+    """While another's small request is under way the next large one waits a multiple of its cost; alone it does not."""
+
+    async def main() -> None:
+        pace = Pace()
+        (await pace.wait("large", 4 * MIB)).end()
+        assert await _time_of_next(pace, "large") < QUICK_S
+        pace.begin_small("large")
+        assert await _time_of_next(pace, "large") < QUICK_S
+        pace.begin_small("small")
+        assert await _time_of_next(pace, "large") > 2 * QUICK_S
+        pace.end_small()
+        pace.end_small()
+
+    run_on("asyncio", main())
+
+
+def test_two_large_requests_are_under_way_at_once() -> None:
+    """A third begins when one of them has ended, or is held up by its sender."""
+
+    async def main() -> None:
+        pace = Pace()
+        first, second = await pace.wait("a", MIB), await pace.wait("b", MIB)
+        third = asyncio.create_task(pace.wait("c", MIB))
+        await asyncio.sleep(0)
+        assert not third.done()
+        first.end()
+        (await third).end()
+        second.end()
+        third = asyncio.create_task(pace.wait("c", MIB))
+        (await third).end()
+
+    run_on("asyncio", main())
+
+
+def test_a_connection_shows_first_how_large_its_bodies_are() -> None:
+    """One body of a new connection is read; then as many at once as fit in its share. What is slow makes room."""
+
+    async def main() -> None:
+        in_flight = InFlight(16 * MIB)
+        lane = Lanes(in_flight, 16 * MIB, 4).of("peer")
+        first = await lane.begin()
+        assert in_flight.size_bytes == 6 * MIB
+        others = [asyncio.create_task(lane.begin()) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert not any(other.done() for other in others)
+        with first:
+            first.end(4 * MIB)
+            await until(others[0].done)
+        await until(others[1].done)
+        assert not others[2].done()
+        assert in_flight.size_bytes == 8 * MIB
+        late = others[0].result()
+        late.be_late()
+        assert late.held.size_bytes == READ_SIZE_BYTES_MIN
+        for other in others:
+            with await other:
+                pass
+        assert in_flight.size_bytes == 0
+        assert lane.is_idle
+
+    run_on("asyncio", main())
+
+
+def test_who_gives_up_waiting_does_not_keep_the_place() -> None:
+    """A call that is cancelled while it waits to be read, or just as its turn comes, leaves it to the next."""
+
+    async def main() -> None:
+        lane = Lanes(InFlight(16 * MIB), MIB, 4).of("peer")
+        first = await lane.begin()
+        waiting = [asyncio.create_task(lane.begin()) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        with first:
+            first.leave()
+            waiting[1].cancel()
+        with await waiting[2]:
+            pass
+        assert lane.is_idle
+
+    run_on("asyncio", main())
+
+
+def test_idle_connections_are_forgotten() -> None:
+    """No more are kept than connections may be; one with something under way is not forgotten."""
+
+    async def main() -> None:
+        lanes = Lanes(InFlight(16 * MIB), MIB, 2)
+        busy = lanes.of("a")
+        with await busy.begin():
+            for peer in "bcd":
+                lanes.of(peer)
+            assert lanes.of("a") is busy
+            idle = lanes.of("b")
+            for peer in "cd":
+                lanes.of(peer)
+            assert lanes.of("b") is not idle
+
+    run_on("asyncio", main())
