@@ -75,6 +75,11 @@ class SpanCounting:
         self._uncounted["late"] += requests.late_count
         self._uncounted["future"] += requests.future_count
         self._uncounted["malformed"] += requests.malformed_count
+        if requests.overflow_count and not self.overflow_count:
+            _log.warning(
+                "more series than series_max: the rest is counted in one overflow series per agreement",
+                extra={"action": "series_overflow"},
+            )
         self.overflow_count += requests.overflow_count
 
     def _pruned(self, span: ReadableSpan) -> ReadableSpan:

@@ -10,6 +10,7 @@ import time
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, RLock, Thread
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 QUEUE_SIZE_MAX = 16_384  # Spans; some 3 KB each, and 16 s of 1,000 requests a second while kernels are compiled.
+SERIES_MAX = 200  # Each takes up to 0.5 MB in a month.
 _DRAIN_SIZE = 2_048  # Spans at which the thread is called before its second is over.
 _DRAIN_INTERVAL_S = 1.0
 _STOP_S_MAX = 30.0  # As the SDK's own batch processor waits.
@@ -46,6 +48,7 @@ class SlaSpanProcessor(SpanProcessor):
         meter_provider: Gets the instruments. None: the global one, which may be set later.
         ledger: A file that keeps the counts over a restart; one process at a time can have it. None: in memory only.
         queue_size_max: Spans that wait to be counted. What finds no room is dropped, and told.
+        series_max: Series of each agreement, where the configuration does not allow fewer.
         clock: ns since the Unix epoch.
 
     Raises:
@@ -63,13 +66,17 @@ class SlaSpanProcessor(SpanProcessor):
         meter_provider: metrics.MeterProvider | None = None,
         ledger: str | os.PathLike[str] | None = None,
         queue_size_max: int = QUEUE_SIZE_MAX,
+        series_max: int = SERIES_MAX,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         assert queue_size_max >= 1, f"queue_size_max is {queue_size_max}"
+        assert series_max >= 1, f"series_max is {series_max}"
         # Here, and not on the thread: a process that forks while a module is imported leaves its lock held for ever.
         from otel_sla.sdk import books, instruments, kept_month  # noqa: F401
 
-        self._config = _loaded(config)
+        loaded = _loaded(config)
+        limit = min(series_max, loaded.processor.series_max)
+        self._config = replace(loaded, processor=replace(loaded.processor, series_max=limit))
         self._ledger_url = None if ledger is None else _ledger_url(ledger)
         self._queue_size_max = queue_size_max
         self._clock = clock

@@ -175,6 +175,20 @@ def test_two_agreements_stand_side_by_side() -> None:
         }
 
 
+def test_more_series_than_allowed_share_one(caplog: pytest.LogCaptureFixture) -> None:
+    """Three routes where two series may be: the third counts in the overflow series, which is told."""
+    with running(make_config("agreements: [{name: a, group_by: [http.route]}]"), series_max=2) as app:
+        for route in "abcc":
+            app.request(500, attributes={"http.route": route})
+        app.pass_minutes(2)
+        assert app.points("sla.downtime") == {
+            frozenset({("sla.agreement.name", "a"), label}): 60
+            for label in (("http.route", "a"), ("http.route", "b"), ("sla.series.overflow", "true"))
+        }
+        assert app.values("sla.sdk.overflow_spans") == [2]
+    assert [record.action for record in caplog.records] == ["series_overflow"]
+
+
 def test_importing_it_is_light() -> None:
     """The import brings neither compiler nor models nor servers with it."""
     heavy = ("numba", "numpy", "pydantic", "yaml", "grpc", "uvicorn", "asyncio", "sqlite3", "typer")
