@@ -1,5 +1,6 @@
 """An application in small: a tracer, a meter, the processor between them, and a clock that stands still."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -37,6 +38,16 @@ class Clock:
     def __call__(self) -> int:
         """Tell it."""
         return self.now
+
+
+class RunningClock(Clock):
+    """Tells the machine's time and what it was set ahead by."""
+
+    ahead = 0
+
+    def __call__(self) -> int:
+        """Tell it."""
+        return time.time_ns() + self.ahead
 
 
 def make_config(text: str = "") -> Config:

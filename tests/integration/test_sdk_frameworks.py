@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 from opentelemetry.instrumentation import _semconv
 from opentelemetry.trace import SpanKind
-from sdk_parts import MINUTE_NANOS, Application, Clock, make_config, running, twin_counts
+from sdk_parts import MINUTE_NANOS, Application, RunningClock, make_config, running, twin_counts
 
 from otel_sla.sla.agreement import Outcome
 
@@ -29,16 +29,6 @@ agreements:
     group_by: [service.name]
     valid_requests: {invalid: [{span: {http.route: ["/health", "health"]}}, {span: {http.target: "/health"}}]}
 """
-
-
-class RunningClock(Clock):
-    """Tells the machine's time and what it was set ahead by."""
-
-    ahead = 0
-
-    def __call__(self) -> int:
-        """Tell it."""
-        return time.time_ns() + self.ahead
 
 
 @pytest.fixture(params=["", "http", "http/dup"], ids=["old", "new", "both"])
