@@ -13,8 +13,9 @@ from otel_sla.config import Config
 from otel_sla.errors import LedgerError
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.records import Commit, ExclusionRecord
+from otel_sla.retention import expire_before
 from otel_sla.sdk.figures import kept_from
-from otel_sla.sdk.minutes import MINUTES_PER_DAY, MinuteMemory
+from otel_sla.sdk.minutes import MinuteMemory
 from otel_sla.sla.counts import NANOS_PER_MINUTE, CountRows
 from otel_sla.sla.months import month_of, month_range
 from otel_sla.sla.series import Series
@@ -79,8 +80,7 @@ class KeptMonth:
 
     def tidy(self, progress: Progress, retention_minutes: int) -> None:
         """Pack what is older, and forget what is older than the retention: a bounded piece of it."""
-        retained_from = progress.judged_before - retention_minutes
-        retained_from -= retained_from % MINUTES_PER_DAY
+        retained_from = expire_before(progress.judged_before - retention_minutes)
         try:
             for _ in range(_PIECES_MAX):
                 if self._ledger is None or not self._ledger.seal(

@@ -118,7 +118,9 @@ class SlaSpanProcessor(SpanProcessor):
             return
         self._closed_by = "shutdown"
         self._calls.put(None)
-        self._thread.join(_STOP_S_MAX)
+        # Without books the kernels are still compiled; only what waits for a ledger is worth waiting for that.
+        is_idle = self._books is None and not (self._ledger_url and self._queue)
+        self._thread.join(0 if is_idle else _STOP_S_MAX)
         self._uncounted["shutdown"] += len(self._queue)
         self._queue.clear()
 
