@@ -104,7 +104,7 @@ GAUGES = (
     GaugeMetric("sla.coverage", "1", "Share of the month's elapsed minutes with data.", lambda minute: minute.coverage),
 )
 SUMS = (
-    SumMetric("sla.requests", "{request}", "Counted requests of the month.", REQUEST_OUTCOME, True, True, _requests),  # noqa: FBT003
+    SumMetric("sla.requests", "{request}", "Counted requests.", REQUEST_OUTCOME, True, True, _requests),  # noqa: FBT003
     SumMetric("sla.minute.status", "1", "1 for the state that the minute has.", MINUTE_STATE, False, False, _status),  # noqa: FBT003
 )
 

@@ -121,7 +121,8 @@ class SlaSpanProcessor(SpanProcessor):
         # Without books the kernels are still compiled; only what waits for a ledger is worth waiting for that.
         is_idle = self._books is None and not (self._ledger_url and self._queue)
         self._thread.join(0 if is_idle else _STOP_S_MAX)
-        self._uncounted["shutdown"] += len(self._queue)
+        with self._refusing:
+            self._uncounted["shutdown"] += len(self._queue)
         self._queue.clear()
 
     def _begin(self) -> None:
@@ -227,7 +228,7 @@ class SlaSpanProcessor(SpanProcessor):
 
     def _after_fork_in_child(self) -> None:
         """Begin anew: what the parent counted is the parent's, and so is its ledger."""
-        self._fork_lock = Lock()
+        self._fork_lock, self._refusing = Lock(), RLock()
         _PARENTS.append(self._books)
         if self._books is not None:
             self._books.leave_to_parent()
