@@ -25,24 +25,27 @@ class Books:
 
     Args:
         config: Its agreements and the durations of `processor`.
-        kept: The ledger beneath, if there is one.
+        ledger_url: Of the ledger beneath, if there is one.
         uncounted: Spans that were not counted, by reason; added to.
         clock: ns since the Unix epoch.
         steady: ns; nobody sets it.
+
+    Raises:
+        LedgerError: The ledger cannot be opened or read.
     """
 
     def __init__(
         self,
         config: Config,
-        kept: KeptMonth | None,
+        ledger_url: str | None,
         uncounted: Counter[str],
         clock: Clock,
         steady: Callable[[], int] = steady_clock,
     ) -> None:
         self._config = config
-        self._kept = kept
         self._memory = MinuteMemory()
-        known = kept.load(config, clock(), self._memory) if kept else ()
+        self._kept = None if ledger_url is None else KeptMonth(ledger_url)
+        known = self._kept.load(config, clock(), self._memory) if self._kept else ()
         self._table = SeriesTable(config.agreements, series_max=config.processor.series_max, known=known)
         self._clockwork = Clockwork(
             config.processor, clock, TrustedClock(clock, steady), Watermarks(None, None, 0, None)
@@ -55,6 +58,10 @@ class Books:
     def overflow_count(self) -> int:
         """Requests that were counted in an overflow series."""
         return self._counting.overflow_count
+
+    def load_kernels(self) -> None:
+        """Have them loaded or compiled before the first span."""
+        self._counting.load_kernels()
 
     def count(self, spans: Sequence[ReadableSpan]) -> None:
         """Count ended spans."""

@@ -43,6 +43,9 @@ class SpanCounting:
         self._uncounted = uncounted
         self._keys = frozenset(key.decode() for key in self._classifier.watch.span_keys)
         self.overflow_count = 0  # Requests that were counted in an overflow series.
+
+    def load_kernels(self) -> None:
+        """Have them loaded, in a quarter of a second, or compiled, in some."""
         load_kernels(self._classifier)
 
     def count(self, spans: Sequence[ReadableSpan]) -> CountRows:

@@ -47,7 +47,13 @@ class KeptMonth:
             LedgerError: It cannot be read.
         """
         assert self._ledger is not None, "loaded before anything is written"
-        ledger, minute = self._ledger, now_unix_nano // NANOS_PER_MINUTE
+        try:
+            return self._loaded(self._ledger, config, now_unix_nano // NANOS_PER_MINUTE, memory)
+        except LedgerError:
+            self.close()
+            raise
+
+    def _loaded(self, ledger: Ledger, config: Config, minute: int, memory: MinuteMemory) -> tuple[Series, ...]:
         starts = {}
         for agreement in config.agreements:
             month = month_range(month_of(minute, agreement.time_zone), agreement.time_zone)

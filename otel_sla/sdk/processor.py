@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from otel_sla.config import Config
     from otel_sla.sdk.books import Books
     from otel_sla.sdk.instruments import Labelled
-    from otel_sla.sdk.kept_month import KeptMonth
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ class SlaSpanProcessor(SpanProcessor):
         assert queue_size_max >= 1, f"queue_size_max is {queue_size_max}"
         assert series_max >= 1, f"series_max is {series_max}"
         # Here, and not on the thread: a process that forks while a module is imported leaves its lock held for ever.
-        from otel_sla.sdk import books, instruments, kept_month  # noqa: F401
+        from otel_sla.sdk import books, instruments  # noqa: F401
 
         loaded = _loaded(config)
         limit = min(series_max, loaded.processor.series_max)
@@ -83,6 +82,8 @@ class SlaSpanProcessor(SpanProcessor):
         self._fork_lock = Lock()
         self._is_fork_locked = False
         self._begin()
+        if (error := self._made.get()) is not None:
+            raise error
         instruments.create_instruments(
             metrics.get_meter_provider() if meter_provider is None else meter_provider,
             lambda: self._figures,
@@ -136,45 +137,39 @@ class SlaSpanProcessor(SpanProcessor):
         self._uncounted: Counter[str] = Counter()
         self._figures: tuple[Labelled, ...] = ()
         self._books: Books | None = None
-        opened: SimpleQueue[Exception | None] = SimpleQueue()
-        self._thread = Thread(target=self._run, args=(opened,), name="otel-sla", daemon=True)
+        self._made: SimpleQueue[Exception | None] = SimpleQueue()  # Gets one: what went wrong, or None.
+        self._thread = Thread(target=self._run, name="otel-sla", daemon=True)
         self._thread.start()
-        if self._ledger_url is not None and (error := opened.get()) is not None:
-            raise error
 
-    def _run(self, opened: "SimpleQueue[Exception | None]") -> None:
+    def _run(self) -> None:
         attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))  # noqa: FBT003 - SQLite's calls may be instrumented.
         try:
             with self._fork_lock:
-                kept = self._open(opened)
-                self._books = self._make_books(kept)
+                books = self._make_books()
+                if books is None:
+                    return
+                books.load_kernels()
+                self._books = books
             while not self._closed_by:
-                self._wait_and_work(self._books)
-            self._work(self._books)
-            self._books.close()
-        except _NotOpened:
-            pass
+                self._wait_and_work(books)
+            self._work(books)
+            books.close()
         except Exception:  # An application does not end for want of its figures.
             self._closed_by = "failed"
-            _log.exception("no spans are counted: the processor could not begin", extra={"action": "sdk_failed"})
+            _log.exception("nothing more is counted for the agreements", extra={"action": "sdk_failed"})
 
-    def _open(self, opened: "SimpleQueue[Exception | None]") -> "KeptMonth | None":
-        from otel_sla.sdk.kept_month import KeptMonth
-
-        if self._ledger_url is None:
-            return None
-        try:
-            kept = KeptMonth(self._ledger_url)
-        except Exception as error:
-            opened.put(error)
-            raise _NotOpened from error
-        opened.put(None)
-        return kept
-
-    def _make_books(self, kept: "KeptMonth | None") -> "Books":
+    def _make_books(self) -> "Books | None":
+        """Make them on this thread, to which a ledger's connection belongs; None: the constructor raises why not."""
         from otel_sla.sdk.books import Books
 
-        return Books(self._config, kept, self._uncounted, self._clock)
+        try:
+            books = Books(self._config, self._ledger_url, self._uncounted, self._clock)
+        except Exception as error:
+            self._closed_by = "failed"
+            self._made.put(error)
+            return None
+        self._made.put(None)
+        return books
 
     def _wait_and_work(self, books: "Books") -> None:
         flushes: list[Event] = []
@@ -244,10 +239,6 @@ class SlaSpanProcessor(SpanProcessor):
 
 
 _PARENTS: list[object] = []  # Kept for ever: to close a parent's SQLite connection in a child would spoil its file.
-
-
-class _NotOpened(Exception):
-    """The constructor raises the cause."""
 
 
 def _loaded(config: "Config | str | os.PathLike[str] | None") -> "Config":
