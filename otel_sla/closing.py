@@ -18,6 +18,7 @@ from otel_sla.history import History, JudgedSeries, Terms, counts_as_told, serie
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Closing, ExclusionRecord, Reopened
 from otel_sla.month_closing import MonthCloser
+from otel_sla.retention import kept_from
 from otel_sla.sla.agreement import Agreement, NoData, Outcome
 from otel_sla.sla.counts import CountRows
 from otel_sla.sla.downtime import MinuteState
@@ -91,7 +92,8 @@ class _Snapshot:
         self._found = Findings()
         self._months = MonthCloser(reader, self._history, versions, progress, self._marks.sealed_before, self._found)
         # A ledger that was filled before it was ever judged is told from its first minute on.
-        self._first_minute = first = min(self._first_data.values(), default=progress.judged_before)
+        first = min(self._first_data.values(), default=progress.judged_before)
+        self._first_minute = first = max(first, kept_from(self._marks.expired_before))
         told_before = self._marks.told_before
         self._told_before = min(first, progress.judged_before) if told_before is None else told_before
 
@@ -135,14 +137,15 @@ class _Snapshot:
             if agreement.name != record.agreement:
                 continue
             covered = covered_minutes(record.window)
-            if covered.start_minute >= self._told_before:
+            start_minute = max(covered.start_minute, kept_from(self._marks.expired_before))
+            if start_minute >= self._told_before:
                 continue
             old, new = (
-                self._eras(Terms.of(agreement, self._exclusions, change), change, covered.start_minute)
+                self._eras(Terms.of(agreement, self._exclusions, change), change, start_minute)
                 for change in (number - 1, number)
             )
             for series in series_of(agreement, self._all_series):
-                self._retell(series, old, new, covered.start_minute, cause)
+                self._retell(series, old, new, start_minute, cause)
             self._months.close_again(new.current, self._all_series, covered)
         return self._found.closing(exclusion_change=number)
 
@@ -158,7 +161,8 @@ class _Snapshot:
         rows = self._reader.counts(self._told_before, self._progress.judged_before)
         still_down: set[int] = set()
         reopened = (minute.epoch_minute for of_series in self._reopened.values() for minute in of_series)
-        oldest = min(reopened, default=self._told_before)
+        oldest = min((*reopened, self._told_before))
+        changed = MinuteRange(oldest, self._progress.judged_before)
         for agreement in self._agreements:
             terms = Terms.of(agreement, self._exclusions, self._marks.exclusion_change)
             eras = self._eras(terms, self._marks.exclusion_change, oldest)
@@ -169,6 +173,9 @@ class _Snapshot:
                     if len(judged.judged.unfiltered) and judged.judged.unfiltered[-1] == MinuteState.DOWN:
                         still_down.add(series.series_id)
             self._months.close(terms, self._all_series, self._first_minute)
+            if open_runs is None:  # Else they were looked for: what is configured changes between runs only.
+                self._months.close_forgotten(terms, self._all_series, self._first_data)
+            self._months.close_again(terms, self._all_series, changed)
         self._settle_unjudged()
         closing = self._found.closing(
             told_before=self._progress.judged_before, sealed_before=self._progress.sealed_before

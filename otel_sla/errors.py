@@ -12,6 +12,7 @@
         + LedgerInUse           another pipeline holds it
         + LedgerCorrupt         the file is not a sound ledger
         + LedgerSchemaNewer     a newer otel-sla wrote it
+        + CountsExpired         a month's counts are kept no longer
      x ListenError              a port that cannot be bound
      x ExportError              the backend did not take what was sent
      x ReplayError              a recorded file cannot be counted, or not from here on
@@ -91,6 +92,14 @@ class LedgerCorrupt(LedgerError):
 
 class LedgerSchemaNewer(LedgerError):
     """The ledger was written by a newer otel-sla."""
+
+
+class CountsExpired(LedgerError):
+    """The counts that a month would be judged by are dropped; `hint` has what it was closed with."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        self.hint = hint
+        super().__init__(message)
 
 
 class ListenError(OtelSlaError):

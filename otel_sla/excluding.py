@@ -11,6 +11,7 @@ from otel_sla.ledger.records import ExclusionRecord, Json
 from otel_sla.report.document import AgreementReport, SeriesReport
 from otel_sla.report.json import figures_object
 from otel_sla.reporting import judge_section
+from otel_sla.retention import is_kept
 from otel_sla.sla.agreement import Agreement, ExclusionWindow
 from otel_sla.sla.exclusions import covered_minutes, is_in_scope
 from otel_sla.sla.months import MinuteRange, Month, month_of, month_range
@@ -40,6 +41,7 @@ class MonthEffect:
     month: Month
     basis: Basis
     series: tuple[SeriesEffect, ...]  # Those of the month that the window is meant for, sorted by group.
+    is_kept: bool = True  # Else its counts are dropped, and its figures stay what they were.
 
 
 def effects_of(
@@ -62,7 +64,11 @@ def effects_of(
         LedgerError: It cannot be read.
     """
     found = []
+    expired_before = reader.watermarks().expired_before
     for month, basis in _months_touched(reader, configured, window, elapsed_stop):
+        if not is_kept(month_range(month, basis.agreement.time_zone), expired_before):
+            found.append(MonthEffect(month, basis, (), is_kept=False))
+            continue
         before, after = (judge_section(reader, basis, month, elapsed_stop, each) for each in records)
         found.append(MonthEffect(month, basis, tuple(_pairs(before, after, window))))
     return tuple(found)
@@ -81,6 +87,7 @@ def figures_before(effects: Sequence[MonthEffect]) -> Json:
                 ],
             }
             for effect in effects
+            if effect.is_kept
         ]
     }
 

@@ -1,7 +1,7 @@
 """Months that are closed: telling their figures, telling them again, and by which terms they stay judged."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from otel_sla.clockwork import Progress
@@ -10,9 +10,10 @@ from otel_sla.findings import Findings
 from otel_sla.history import History, Terms, series_of
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ClosedMonth, ExclusionRecord
+from otel_sla.retention import is_kept
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.month_story import tell_month_closed
-from otel_sla.sla.months import MinuteRange, Month, month_range, months_between
+from otel_sla.sla.months import MinuteRange, Month, month_of, month_range, months_between
 from otel_sla.sla.series import Series
 from otel_sla.sla.telling import Subject
 from otel_sla.sla.uptime import is_in_month, month_figures
@@ -40,18 +41,46 @@ class MonthCloser:
             first_minute: Epoch minute of the first data, from which a ledger that was never sealed is told.
         """
         sealed_from = first_minute if self.sealed_before is None else self.sealed_before
-        for month in months_between(sealed_from, self.progress.sealed_before, terms.agreement.time_zone):
-            minutes = month_range(month, terms.agreement.time_zone)
-            if sealed_from < minutes.stop_minute <= self.progress.sealed_before:
+        for month in self._ended(terms.agreement, sealed_from):
+            self._close_month(terms, all_series, month)
+
+    def close_forgotten(self, terms: Terms, all_series: Sequence[Series], first_data: Mapping[int, int]) -> None:
+        """Tell the figures of months that ended in another time zone, or while the agreement was not configured.
+
+        Args:
+            terms: As they are today.
+            all_series: Of the ledger.
+            first_data: Epoch minute of a series' first data, by its number.
+        """
+        of_series = {series.series_id for series in series_of(terms.agreement, all_series)}
+        firsts = [minute for series_id, minute in first_data.items() if series_id in of_series]
+        for month in self._ended(terms.agreement, min(firsts)) if firsts else ():
+            if not self._closed(terms.agreement, month)[1]:
                 self._close_month(terms, all_series, month)
 
-    def close_again(self, terms: Terms, all_series: Sequence[Series], covered: MinuteRange) -> None:
-        """Tell the figures again of months that are closed, that the minutes lie in, and that are others now."""
+    def _ended(self, agreement: Agreement, first_minute: int) -> Iterator[Month]:
+        for month in months_between(first_minute, self.progress.sealed_before, agreement.time_zone):
+            if first_minute < month_range(month, agreement.time_zone).stop_minute <= self.progress.sealed_before:
+                yield month
+
+    def close_again(self, terms: Terms, all_series: Sequence[Series], changed: MinuteRange) -> None:
+        """Tell the figures again of months that are closed and are others now, for something in these minutes."""
+        if changed.n_minutes <= 0:
+            return
         sealed_before = self.sealed_before or 0
-        stop_minute = min(covered.stop_minute, sealed_before)
-        for month in months_between(covered.start_minute, stop_minute, terms.agreement.time_zone):
-            if month_range(month, terms.agreement.time_zone).stop_minute <= sealed_before:
+        month = month_of(changed.start_minute, terms.agreement.time_zone).previous
+        last = month_of(changed.stop_minute - 1, terms.agreement.time_zone).next
+        while month <= last and month_range(month, terms.agreement.time_zone).start_minute < sealed_before:
+            agreement = self._closed(terms.agreement, month)[0].agreement
+            # A run that goes over the month's edge may become too short for a period, or long enough for one.
+            reach = agreement.downtime.period_minutes_min - 1
+            minutes = month_range(month, agreement.time_zone)
+            is_touched = changed.start_minute - reach < minutes.stop_minute and (
+                minutes.start_minute < changed.stop_minute + reach
+            )
+            if is_touched and minutes.stop_minute <= sealed_before:
                 self._close_month(terms, all_series, month)
+            month = month.next
 
     def eras(self, terms: Terms, records: Sequence[ExclusionRecord], change: int, start_minute: int) -> Eras:
         """Give the terms of all minutes from `start_minute` on: those of closed months, then the given ones.
@@ -78,6 +107,8 @@ class MonthCloser:
         recorded = terms.windows[len(terms.agreement.exclusions.windows) :]
         month_terms = Terms(agreement, (*agreement.exclusions.windows, *recorded))
         minutes = month_range(month, agreement.time_zone)
+        if not is_kept(minutes, self.reader.watermarks().expired_before):
+            return
         for series in series_of(agreement, all_series):
             judged = self.history.judged(series, month_terms, minutes, self.progress.judged_before)
             if not is_in_month(minutes, judged.counts, agreement.downtime.no_data):
@@ -90,17 +121,17 @@ class MonthCloser:
             if earlier and earlier[-1].figures["attributes"] == told:
                 continue
             self.found.events.append(event)
-            self.found.closed_months.append(
-                ClosedMonth(
-                    agreement=agreement.name,
-                    series_id=series.series_id,
-                    month=str(month),
-                    revision=len(earlier),
-                    version=basis.closed_version or self.versions[agreement.name],
-                    figures={"uid": event.uid, "attributes": told},
-                    closed_unix_nano=event.time_unix_nano,
-                )
+            closed = ClosedMonth(
+                agreement=agreement.name,
+                series_id=series.series_id,
+                month=str(month),
+                revision=len(earlier),
+                version=basis.closed_version or self.versions[agreement.name],
+                figures={"uid": event.uid, "attributes": told},
+                closed_unix_nano=event.time_unix_nano,
             )
+            self.found.closed_months.append(closed)
+            closed_series[series.series_id].append(closed)
 
     def _closed(self, agreement: Agreement, month: Month) -> tuple[Basis, dict[int, list[ClosedMonth]]]:
         """Give what a month is judged by, and its closings so far by series; read once for all series."""

@@ -26,6 +26,7 @@ from otel_sla.receiver.http_app import Probes
 from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import InFlight
 from otel_sla.receiver.settings import BYTES_PER_MIB
+from otel_sla.retention import expire_before
 from otel_sla.self_metrics import ExporterCounts, SelfMetrics
 from otel_sla.sla.classify import Classifier
 from otel_sla.sla.ring import MinuteRing
@@ -41,7 +42,6 @@ STOP_GRACE_S = 5.0  # For requests under way.
 TELEMETRY_STOP_S = 2.0  # For our own last figures.
 DRAIN_S = 10.0  # For what the backends have not got yet.
 _RING_MINUTES = 16
-_MINUTES_PER_DAY = 1440
 
 
 class Pipeline:
@@ -289,8 +289,7 @@ class Pipeline:
     async def _tidy(self, progress: Progress) -> None:
         """Pack and forget for half of the time, in pieces, so that no acknowledgement waits long and it keeps up."""
         stop_s = time.monotonic() + self._tick_s / 2
-        retained_from = progress.judged_before - round(self._config.ledger.retention_s) // 60
-        retained_from -= retained_from % _MINUTES_PER_DAY
+        retained_from = expire_before(progress.judged_before - round(self._config.ledger.retention_s) // 60)
         sealed_before, pack_before = progress.sealed_before, progress.judged_before
         while await self._writer.call(lambda ledger: ledger.seal(sealed_before, pack_before=pack_before)):
             if time.monotonic() > stop_s:

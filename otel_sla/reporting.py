@@ -1,9 +1,11 @@
 """Reads a month from the ledger, judges it and puts it in order as a report."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
+from otel_sla.errors import CountsExpired
 from otel_sla.history import History, JudgedSeries, Terms, series_of
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ExclusionRecord, Withdrawal
@@ -20,6 +22,7 @@ from otel_sla.report.document import (
     draw_worst,
     series_report,
 )
+from otel_sla.retention import is_kept
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.months import Month, month_range
 from otel_sla.sla.series import Series
@@ -27,6 +30,7 @@ from otel_sla.sla.uptime import is_in_month, month_figures
 from otel_sla.versions import Basis, find_basis
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TOLD_MAX = 20
 
 
 def elapsed_stop_minute(now: datetime, grace: timedelta) -> int:
@@ -60,6 +64,7 @@ def load_report(  # noqa: PLR0913 - the last two are choices that most callers l
 
     Raises:
         LedgerError: It cannot be read.
+        CountsExpired: The counts of the month are kept no longer.
     """
     with reader.snapshot():
         records = reader.exclusions()
@@ -94,9 +99,13 @@ def judge_section(
         elapsed_stop: As for `load_report`.
         records: Of any agreements; the ledger's, or what they would be.
         drawn_max: As for `load_report`.
+
+    Raises:
+        CountsExpired: The counts of the month are kept no longer.
     """
     terms = Terms.of(basis.agreement, records, last_change(records))
     minutes = month_range(month, basis.agreement.time_zone)
+    _check_kept(reader, basis.agreement, month)
     history = History(reader, reader.first_data_minutes())
     each_judged = history.each_judged(series_of(basis.agreement, reader.series()), terms, minutes, elapsed_stop)
     reports = _judge_series(terms, month, each_judged, _recorded_windows(basis.agreement, records), drawn_max)
@@ -121,6 +130,9 @@ def each_series_minutes(
     """Judge as `load_report` does, and give each series' elapsed minutes one by one, in the report's order.
 
     The snapshot lasts until the last one was taken.
+
+    Raises:
+        CountsExpired: The counts of the month are kept no longer.
     """
     with reader.snapshot():
         history = History(reader, reader.first_data_minutes())
@@ -129,6 +141,7 @@ def each_series_minutes(
             agreement = find_basis(reader, configured, month, as_configured=as_configured).agreement
             terms = Terms.of(agreement, records, last_change(records))
             minutes = month_range(month, agreement.time_zone)
+            _check_kept(reader, agreement, month)
             ordered = sorted(series_of(agreement, all_series), key=lambda series: series.group)
             for series, judged in history.each_judged(ordered, terms, minutes, elapsed_stop):
                 if not is_in_month(minutes, judged.counts, agreement.downtime.no_data):
@@ -137,6 +150,25 @@ def each_series_minutes(
                 states = judged.judged.part(minutes.start_minute, stop_minute)
                 first = minutes.start_minute - judged.counts.start_minute
                 yield SeriesMinutes(series, states, judged.counts.counts[first : first + len(states.raw)])
+
+
+def _check_kept(reader: LedgerReadings, agreement: Agreement, month: Month) -> None:
+    if is_kept(month_range(month, agreement.time_zone), reader.watermarks().expired_before):
+        return
+    # In the order of revisions, so that each series' last closing holds.
+    last = {closed.series_id: closed.figures for closed in reader.closed_months(agreement.name, str(month))}
+    told = []
+    for series in reader.series():
+        if series.series_id in last:
+            figures = cast(Mapping[str, object], last[series.series_id]["attributes"])
+            group = ", ".join(f"{key}={value}" for key, value in series.group_text.items()) or "all"
+            uptime, downtime = figures["sla.month.uptime"], figures["sla.month.downtime_minutes"]
+            told.append(f"{group} with {uptime}, {downtime} minutes of downtime")
+    more = f"; and {len(told) - _TOLD_MAX} more" if len(told) > _TOLD_MAX else ""
+    raise CountsExpired(
+        f"the counts of {month} are kept no longer (agreement {agreement.name}, ledger.retention)",
+        f"it was closed: {'; '.join(told[:_TOLD_MAX])}{more}" if told else "a backup of the ledger has them",
+    )
 
 
 def _judge_series(

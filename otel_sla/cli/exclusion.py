@@ -265,6 +265,9 @@ def _tell_effects(effects: "Sequence[MonthEffect]") -> None:
     if not effects:
         typer.echo("  no minute of it that has elapsed has data: no figure changes yet")
     for effect in effects:
+        if not effect.is_kept:
+            typer.echo(f"  month {effect.month}: its counts are kept no longer, so its figures stay what they are")
+            continue
         version = "" if effect.basis.version is None else f", by version {effect.basis.version} of the agreement"
         closed = ", closed" if effect.basis.closed_version is not None else ""
         changed = [series for series in effect.series if series.is_changed]
@@ -276,5 +279,6 @@ def _tell_effects(effects: "Sequence[MonthEffect]") -> None:
             typer.echo(
                 f"    {printable(group_text(series.before))}: uptime {percent_text(before.monthly_uptime)}"
                 f" -> {percent_text(after.monthly_uptime)}, downtime {before.down} -> {after.down} min"
-                f" (before exclusions {after.down_raw} min)"
+                f" (raw {after.down_raw} min)"
+                f"{'' if after.coverage is None else f', coverage {percent_text(after.coverage, 2)}'}"
             )

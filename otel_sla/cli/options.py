@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from otel_sla.sla.months import YEAR_MAX, YEAR_MIN
+
 if TYPE_CHECKING:
     from otel_sla.config import Config
     from otel_sla.sla.agreement import Agreement
@@ -50,7 +52,7 @@ def parse_moment(text: str, option: str) -> datetime:
     """Read a time that says its offset."""
     with suppress(ValueError):
         moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
+        if moment.tzinfo is not None and YEAR_MIN <= moment.year <= YEAR_MAX:
             return moment
     message = f"must be a time with an offset such as 2026-12-01T00:00:00Z, not {text!r}"
     raise typer.BadParameter(message, param_hint=option)

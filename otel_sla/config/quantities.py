@@ -7,6 +7,8 @@ import re
 from datetime import date, datetime
 from fractions import Fraction
 
+from otel_sla.sla.months import YEAR_MAX, YEAR_MIN
+
 NANOS_PER_S = 1_000_000_000
 
 _NANOS_PER_UNIT = {
@@ -148,9 +150,12 @@ def parse_time(text: str) -> datetime:
     if not re.match(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}", text, re.ASCII):
         raise ValueError(message)
     try:
-        return datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError as error:
         raise ValueError(message) from error
+    if not YEAR_MIN <= time.year <= YEAR_MAX:  # Near datetime's own edges, no other time zone's time can be given.
+        raise ValueError(f"must be in one of the years {YEAR_MIN} to {YEAR_MAX}, not {text!r}")
+    return time
 
 
 def parse_date(text: str) -> date:

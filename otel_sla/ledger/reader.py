@@ -84,7 +84,7 @@ class LedgerReadings:
     def watermarks(self) -> Watermarks:
         """How far the judge has come."""
         with self._reading() as connection:
-            marks = "SELECT judged_before, sealed_before, exclusion_change, told_before FROM ledger"
+            marks = "SELECT judged_before, sealed_before, exclusion_change, told_before, expired_before FROM ledger"
             return Watermarks(*connection.execute(marks).fetchone())
 
     def is_counted(self, newest_minute: int, fingerprint: bytes) -> bool:

@@ -87,6 +87,7 @@ class Watermarks:
     sealed_before: int | None  # Epoch minute.
     exclusion_change: int  # Exclusion changes up to this one are in the verdicts; 0: none.
     told_before: int | None  # Epoch minute. Earlier ones were told of; at most judged_before.
+    expired_before: int = 0  # Epoch minute. Counts of earlier ones are dropped.
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from otel_sla.errors import LedgerCorrupt, LedgerSchemaNewer
 from otel_sla.ledger.faults import RESTORE, with_hint
 
 APPLICATION_ID = 0x6F534C41  # "oSLA"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _V1 = """
 CREATE TABLE ledger (
@@ -152,8 +152,13 @@ CREATE TABLE told_terms (
 INSERT INTO told_terms SELECT agreement, max(version) FROM agreement_versions GROUP BY agreement;
 """
 
+# From when on counts are kept.
+_V3 = """
+ALTER TABLE ledger ADD COLUMN expired_before INTEGER NOT NULL DEFAULT 0;
+"""
+
 # Step n leads from version n to n + 1. A step that was released is never changed.
-LADDER = (_V1, _V2)
+LADDER = (_V1, _V2, _V3)
 
 TABLES = frozenset(
     statement.split()[2]

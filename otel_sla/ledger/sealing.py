@@ -82,6 +82,7 @@ def forget_some_fingerprints(connection: sqlite3.Connection, sealed_before: int,
 
 def expire_some(connection: sqlite3.Connection, before_minute: int, rows_max: int) -> bool:
     """Drop the oldest packed days, open minutes and events from before `before_minute`."""
+    connection.execute("UPDATE ledger SET expired_before = max(expired_before, ?)", (before_minute,))
     n_dropped = 0
     for table in ("packed", "packing"):
         n_dropped += connection.execute(

@@ -78,7 +78,7 @@ def test_clause_15_an_exclusion_is_added_beside_a_pipeline(config: Path, ledger:
         "  from 2025-10-10T20:00:00+02:00 to 2025-10-10T20:30:00+02:00 (Europe/Berlin)",
         "  accepted",
         "  month 2025-10: 1 series get another uptime, 1 keep theirs",
-        "    service.name=chat-1: uptime 99.86577 % -> 99.93288 %, downtime 60 -> 30 min (before exclusions 60 min)",
+        "    service.name=chat-1: uptime 99.86577 % -> 99.93288 %, downtime 60 -> 30 min (raw 60 min), coverage 0.13 %",
     ]
     (record,) = ledger.exclusions()
     assert (record.agreement, record.window.note, record.window.recorded_by) == ("chat", "flood", "ops")
@@ -105,7 +105,7 @@ def test_clause_15_a_withdrawal_gives_the_figures_back(config: Path, ledger: Led
     assert lines == [
         "exclusion 1 of agreement chat is withdrawn by legal: it was no flood",
         "  month 2025-10: 1 series get another uptime, 1 keep theirs",
-        "    service.name=chat-1: uptime 99.93288 % -> 99.86577 %, downtime 30 -> 60 min (before exclusions 60 min)",
+        "    service.name=chat-1: uptime 99.93288 % -> 99.86577 %, downtime 30 -> 60 min (raw 60 min), coverage 0.13 %",
     ]
     after = report(config)
     withdrawn = after["series"][0]["exclusions"].pop(1)
@@ -283,9 +283,9 @@ def test_an_exclusion_reaches_as_far_as_a_run(tmp_path: Path) -> None:
     lines = lines_of(add(config, start="2025-11-01T00:00", stop="2025-11-01T00:03"))
     assert lines[4:] == [
         "  month 2025-10: 1 series get another uptime, 0 keep theirs",
-        "    service.name=chat-1: uptime 99.99327 % -> 100.00000 %, downtime 3 -> 0 min (before exclusions 3 min)",
+        "    service.name=chat-1: uptime 99.99327 % -> 100.00000 %, downtime 3 -> 0 min (raw 3 min), coverage 0.00 %",
         "  month 2025-11: 1 series get another uptime, 0 keep theirs",
-        "    service.name=chat-1: uptime 99.99305 % -> 100.00000 %, downtime 3 -> 0 min (before exclusions 3 min)",
+        "    service.name=chat-1: uptime 99.99305 % -> 100.00000 %, downtime 3 -> 0 min (raw 3 min), coverage 0.00 %",
     ]
 
 

@@ -1,0 +1,139 @@
+"""A ledger that is judged over months and configurations, and what was told of it."""
+
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ledger_parts import count_rows, make_series
+
+from otel_sla.backlog import _Figures
+from otel_sla.clockwork import Progress
+from otel_sla.closing import Closer
+from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.reader import LedgerReader
+from otel_sla.ledger.records import Closing, Commit
+from otel_sla.report.json import report_object
+from otel_sla.reporting import each_series_minutes, load_report
+from otel_sla.sla.agreement import Agreement
+from otel_sla.sla.downtime import MinuteState
+from otel_sla.sla.months import Month, month_range
+from otel_sla.sla.uptime import MinuteFigures
+from otel_sla.versions import record_versions
+
+OCTOBER, NOVEMBER = Month(2026, 10), Month(2026, 11)
+EDGE = month_range(NOVEMBER, "UTC").start_minute
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+N_SERIES = 3
+
+
+class History:
+    """A ledger that is counted into, judged, and handed from one configuration to the next."""
+
+    def __init__(self, folder: Path, agreement: Agreement) -> None:
+        self.agreement = agreement
+        self.url = f"sqlite:///{folder}/ledger.db"
+        self.now = EDGE - 60
+        self.sealed_before = self.now
+        self._start()
+        self.count([(self.now, series_id, 1, 0, 0) for series_id in range(N_SERIES)], n_new=N_SERIES)
+
+    def _start(self) -> None:
+        self.ledger = Ledger.open(self.url)
+        self.reader = LedgerReader.open(self.url)
+        recorded = record_versions(self.ledger, (self.agreement,), self.now)
+        self._closer = Closer(self.reader, (self.agreement,), recorded.versions)
+
+    def restart(self, agreement: Agreement) -> None:
+        """Go on with other terms."""
+        self.stop()
+        self.agreement = agreement
+        self._start()
+
+    def stop(self) -> None:
+        """Close the ledger."""
+        self.reader.close()
+        self.ledger.close()
+
+    def count(self, rows: list[tuple[int, int, int, int, int]], *, n_new: int = 0) -> None:
+        """Add (minute, series, succeeded, failed, invalid)."""
+        new_series = tuple(make_series(series_id) for series_id in range(n_new))
+        self.ledger.commit(Commit(new_series, count_rows(rows), ()))
+
+    def judge(self, *, closings_max: int = 100) -> None:
+        """Close minutes as the pipeline's tick does; a small `closings_max` is a crash on the way."""
+        self.ledger.close_minutes(Closing(judged_before=self.now, sealed_before=None))
+        for _ in range(closings_max):
+            closing = self._closer.find(Progress(self.now, self.sealed_before))
+            if closing is None:
+                return
+            self.ledger.close_minutes(closing)
+
+    def report(self, month: Month) -> dict[str, dict[str, object]]:
+        """Give the report's series by service."""
+        moment = EPOCH + timedelta(minutes=self.now)
+        (agreement,) = report_object(load_report(self.reader, (self.agreement,), month, self.now, moment))["agreements"]
+        return {series["group"]["service.name"]: series for series in agreement["series"]}
+
+    def told_down(self) -> dict[str, set[int]]:
+        """Add up the events: the epoch minutes that are down, by service (docs/events.md)."""
+        standing: dict[str, dict[str, object]] = {}
+        for stored in self.reader.events_after(0, 1_000_000):
+            kind, _, what = stored.event.name.rpartition(".")
+            if kind == "sla.downtime":
+                key = str(stored.event.attributes["sla.downtime.id"])
+                standing.pop(key, None)
+                if what != "withdrawn":
+                    standing[key] = dict(stored.event.attributes)
+        down: dict[str, set[int]] = defaultdict(set)
+        for told in standing.values():
+            stop = minute_of(told["sla.downtime.stop"]) if "sla.downtime.stop" in told else self.now
+            down[str(told["service.name"])].update(range(minute_of(told["sla.downtime.start"]), stop))
+        return down
+
+    def told_breached(self, month: Month) -> dict[str, bool]:
+        """Whether the last that was told of a month is that its promise is broken, by service."""
+        breached: dict[str, bool] = defaultdict(bool)
+        for stored in self.reader.events_after(0, 1_000_000):
+            event = stored.event
+            if event.name.startswith("sla.target.") and event.attributes["sla.month.name"] == str(month):
+                breached[str(event.attributes["service.name"])] = event.name == "sla.target.breached"
+        return breached
+
+    def causes(self) -> list[str]:
+        """The causes that were told for revised minutes, each once."""
+        revised = [stored.event for stored in self.reader.events_after(0, 1_000_000)]
+        return sorted(
+            {str(event.attributes["sla.revision.cause"]) for event in revised if event.name == "sla.verdict.revised"}
+        )
+
+    def assert_adds_up(self, where: str) -> None:
+        """The events alone give the report's figures, for both months."""
+        down, breached = self.told_down(), {month: self.told_breached(month) for month in (OCTOBER, NOVEMBER)}
+        for month in (OCTOBER, NOVEMBER):
+            minutes = month_range(month, "UTC")
+            for service, series in self.report(month).items():
+                told = sum(minutes.start_minute <= minute < minutes.stop_minute for minute in down[service])
+                assert told == series["minutes"]["down"], f"{where}, {month}, {service}"  # type: ignore[index]
+                assert breached[month][service] == series["breached"], f"{where}, {month}, {service}"
+
+    def assert_gauges_agree(self, where: str) -> None:
+        """A backend that is new gets, for each minute of both months, the state and the month's sum of the report."""
+        backlog = _Figures("new", (self.agreement,), first_minutes_max=1_000_000)
+        shown: dict[tuple[int, int], MinuteFigures] = {}
+        while (batch := backlog.next_batch(self.reader, 7)) is not None and batch.exported_before is not None:
+            shown.update({(figures.series.series_id, figures.epoch_minute): figures for figures in batch.figures})
+            self.ledger.advance_cursor("new", exported_before=batch.exported_before)
+        for month in (OCTOBER, NOVEMBER):
+            for minutes in each_series_minutes(self.reader, (self.agreement,), month, self.now):
+                down = 0
+                for offset, state in enumerate(minutes.states.adjusted.tolist()):
+                    figures = shown.get((minutes.series.series_id, minutes.states.start_minute + offset))
+                    down += state == MinuteState.DOWN
+                    if figures is not None:
+                        assert (figures.state, figures.so_far.down) == (state, down), f"{where}, {month}, {offset}"
+        assert shown
+
+
+def minute_of(text: object) -> int:
+    """The epoch minute of an event's time."""
+    return int(datetime.fromisoformat(str(text)).timestamp()) // 60
