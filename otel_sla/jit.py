@@ -70,9 +70,6 @@ def _choose_cache_directory() -> Path | None:
 
 
 CACHE_DIRECTORY = _choose_cache_directory()
-if CACHE_DIRECTORY is not None:
-    # Not by the environment, which child processes inherit: each would put its folder into its parent's.
-    _NUMBA.CACHE_DIR = str(CACHE_DIRECTORY)
 
 
 def kernel(function: _Function) -> _Function:
@@ -80,7 +77,13 @@ def kernel(function: _Function) -> _Function:
 
     With `NUMBA_DISABLE_JIT=1` it stays plain Python, so that coverage sees inside.
     """
-    return cast(_Function, numba.njit(nogil=True, cache=CACHE_DIRECTORY is not None)(function))
+    # Not by the environment, which child processes inherit: each would put its folder into its parent's. And only for
+    # now: what else the process compiles is not ours to place.
+    before, _NUMBA.CACHE_DIR = _NUMBA.CACHE_DIR, str(CACHE_DIRECTORY or "")
+    try:
+        return cast(_Function, numba.njit(nogil=True, cache=CACHE_DIRECTORY is not None)(function))
+    finally:
+        _NUMBA.CACHE_DIR = before
 
 
 def inner_kernel(function: _Function) -> _Function:

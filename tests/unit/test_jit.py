@@ -126,6 +126,11 @@ def test_decoder_is_the_same_without_the_compiler() -> None:
     assert re.search(r"\d+ passed", result.stdout)
 
 
+def test_other_code_of_the_process_keeps_its_own_cache() -> None:
+    """After all kernels were declared, numba caches what an application compiles where it would without us."""
+    assert os.environ.get("NUMBA_CACHE_DIR", "") == numba.config.CACHE_DIR
+
+
 def test_each_version_of_the_kernels_has_its_own_cache(tmp_path: Path) -> None:
     """A change in a file that kernels of other files call from is not answered by a binary compiled before it."""
     copy = tmp_path / "installed"
