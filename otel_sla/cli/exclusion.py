@@ -100,13 +100,13 @@ def list_(
 
     settings = load(config)
     wanted = None if month is None else parse_month(month, datetime.now(UTC))
-    with closing(LedgerReader.open(settings.ledger.url)) as reader:
-        records = reader.exclusions()
-    if agreement is not None and agreement not in {record.agreement for record in records}:
+    with closing(LedgerReader.open(settings.ledger.url)) as reader, reader.snapshot():
+        entries = entries_of(reader, settings.agreements)
+    if agreement is not None and agreement not in {entry.agreement for entry in entries}:
         find_agreement(agreement, settings)
     entries = [
         entry
-        for entry in entries_of(settings.agreements, records)
+        for entry in entries
         if agreement in (None, entry.agreement)
         and (wanted is None or entry.touches(wanted))
         and (with_withdrawn or entry.withdrawal is None)
@@ -155,7 +155,7 @@ def _add(notebook: "LedgerNotebook", agreement: "Agreement", window: ExclusionWi
         added = ExclusionRecord(0, last_change(records) + 1, agreement.name, window, None, None)
         effects = effects_of(notebook, agreement, window, (records, (*records, added)), elapsed_stop)
     number = notebook.record_exclusion(agreement.name, window, figures_before(effects))
-    _tell_window(number, agreement, window)
+    _tell_window(number, agreement, window, effects)
     _tell_effects(effects)
 
 
@@ -222,7 +222,9 @@ def _with_group(window: ExclusionWindow, group: tuple[tuple[str, str], ...] | No
     return replace(window, group=group)
 
 
-def _tell_window(number: int, agreement: "Agreement", window: ExclusionWindow) -> None:
+def _tell_window(
+    number: int, agreement: "Agreement", window: ExclusionWindow, effects: "Sequence[MonthEffect]"
+) -> None:
     from otel_sla.report.wording import printable
     from otel_sla.sla.exclusions import Refusal, covered_minutes, find_refusal, latest_announcement
 
@@ -245,6 +247,14 @@ def _tell_window(number: int, agreement: "Agreement", window: ExclusionWindow) -
         latest = latest_announcement(window.start, terms, zone).isoformat()
         days = terms.notice_business_days_min
         lines.append(f"  the latest date to announce it was {latest}, {days} business days before")
+    for effect in effects:  # What closed a month decides there, whatever is configured now.
+        basis = effect.basis.agreement
+        decided = find_refusal(window, basis.exclusions, basis.time_zone)
+        if effect.basis.closed_version is not None and decided is not refusal:
+            by_its_terms = "accepted" if decided is None else f"not accepted: {decided.value}"
+            lines.append(
+                f"  in {effect.month}, by version {effect.basis.closed_version} that closed it: {by_its_terms}"
+            )
     if covered_minutes(window).n_minutes == 0:
         lines.append("  it covers no whole minute, so it excludes nothing")
     for line in lines:

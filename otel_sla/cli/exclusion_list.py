@@ -5,12 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from otel_sla.ledger.records import ExclusionRecord, Json, Withdrawal
+from otel_sla.ledger.reader import LedgerReadings
+from otel_sla.ledger.records import Json, Withdrawal
 from otel_sla.report.wording import printable
 from otel_sla.sla.agreement import Agreement, ExclusionWindow
 from otel_sla.sla.exclusions import Refusal, find_refusal
-from otel_sla.sla.months import Month, month_range
+from otel_sla.sla.months import Month, month_of, month_range
 from otel_sla.sla.texts import moment_text
+from otel_sla.versions import find_basis
 
 SCHEMA = "otel-sla.exclusions/v1"
 
@@ -22,6 +24,7 @@ class Entry:
     exclusion_id: int | None  # None: from the configuration.
     agreement: str
     configured: Agreement | None  # None: the agreement is not configured any more.
+    judged_by: Agreement | None  # Its terms in the month of the window: those that closed it, while it is open today's.
     window: ExclusionWindow
     figures_before: Json | None
     withdrawal: Withdrawal | None
@@ -31,7 +34,7 @@ class Entry:
         """Why it excludes nothing; None if it does, or if its agreement's terms are not known."""
         if self.withdrawal is not None:
             return Refusal.WITHDRAWN
-        known = self.configured
+        known = self.judged_by
         return None if known is None else find_refusal(self.window, known.exclusions, known.time_zone)
 
     def touches(self, month: Month) -> bool:
@@ -40,11 +43,18 @@ class Entry:
         return self.window.start.timestamp() < 60 * stop_minute and self.window.stop.timestamp() > 60 * start_minute
 
 
-def entries_of(agreements: Sequence[Agreement], records: Sequence[ExclusionRecord]) -> list[Entry]:
+def entries_of(reader: LedgerReadings, agreements: Sequence[Agreement]) -> list[Entry]:
     """Give all exclusions: those configured first, then those recorded in the order of their numbers."""
+
+    def judged_by(agreement: Agreement | None, window: ExclusionWindow) -> Agreement | None:
+        if agreement is None:
+            return None
+        month = month_of(int(window.start.timestamp()) // 60, agreement.time_zone)
+        return find_basis(reader, agreement, month).agreement
+
     by_name = {agreement.name: agreement for agreement in agreements}
     configured = [
-        Entry(None, agreement.name, agreement, window, None, None)
+        Entry(None, agreement.name, agreement, agreement, window, None, None)
         for agreement in agreements
         for window in agreement.exclusions.windows
     ]
@@ -53,11 +63,12 @@ def entries_of(agreements: Sequence[Agreement], records: Sequence[ExclusionRecor
             record.exclusion_id,
             record.agreement,
             by_name.get(record.agreement),
+            judged_by(by_name.get(record.agreement), record.window),
             record.window,
             record.figures_before,
             record.withdrawal,
         )
-        for record in records
+        for record in reader.exclusions()
     ]
     return [*configured, *recorded]
 

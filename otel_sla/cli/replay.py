@@ -3,17 +3,18 @@
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from enum import Enum
 from io import BufferedIOBase, BufferedReader
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from otel_sla.cli.options import ConfigOption, load, parse_month
+from otel_sla.cli.options import ConfigOption, load, parse_moment, parse_month
 from otel_sla.cli.replay_display import open_display, totals_lines
 from otel_sla.errors import ReplayError
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from otel_sla.ledger.ledger import Ledger
     from otel_sla.replay.counting import Counting
     from otel_sla.replay.replaying import ReplayOptions
-    from otel_sla.sla.months import Month
+    from otel_sla.report.document import Report
 
 _EXIT_FAILED = 1
 
@@ -72,12 +73,19 @@ def replay(
         str | None, typer.Option(metavar="YYYY-MM", help="Of the dry run: which month; all that are found by default.")
     ] = None,
     report_format: Annotated[
-        DryReportFormat, typer.Option(help="Of the dry run: how the report is written.")
-    ] = DryReportFormat.TABLE,
+        DryReportFormat | None,
+        typer.Option(help="Of the dry run: how the report is written; a table by default."),
+    ] = None,
+    generated_at: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Of the dry run: written into the report instead of the time of day."),
+    ] = None,
 ) -> None:
     """Count recorded spans of any age into the ledger, each once; the same file again counts what is new in it."""
-    if not dry_run and month is not None:
-        raise typer.BadParameter("is for --dry-run", param_hint="--month")
+    for option, given in (("--month", month), ("--report-format", report_format), ("--generated-at", generated_at)):
+        if not dry_run and given is not None:
+            raise typer.BadParameter("is for --dry-run", param_hint=option)
+    shown_time = None if generated_at is None else parse_moment(generated_at, "--generated-at")
     for path in files:
         if not _is_standard_input(path) and (path.is_dir() or not path.exists()):
             said = "is a directory" if path.is_dir() else "does not exist"
@@ -88,7 +96,7 @@ def replay(
     from otel_sla.ledger.ledger import Ledger
     from otel_sla.replay.records import Format
     from otel_sla.replay.replaying import OnError, ReplayOptions
-    from otel_sla.replay.session import private_ledger
+    from otel_sla.replay.session import each_report, private_ledger
 
     options = ReplayOptions(format=Format(record_format.value), on_error=OnError(on_error.value))
     if not dry_run:
@@ -97,7 +105,8 @@ def replay(
         return
     with private_ledger() as ledger:
         counting = _count(ledger, settings, files, options, is_report_next=True)
-        _print_reports(ledger, settings, wanted, counting, report_format)
+        reports = each_report(ledger, settings, wanted, counting.days, shown_time)
+        _print_reports(reports, is_json=report_format is DryReportFormat.JSON)
 
 
 def _count(
@@ -128,18 +137,19 @@ def _count(
     return counting
 
 
-def _print_reports(
-    ledger: "Ledger", settings: "Config", month: "Month | None", counting: "Counting", report_format: DryReportFormat
-) -> None:
-    from otel_sla.replay.session import each_report
+def _print_reports(reports: "Iterator[Report]", *, is_json: bool) -> None:
     from otel_sla.report.json import render_json
     from otel_sla.report.table import WIDTH_MIN, render_table
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH_MIN
     stream = typer.get_binary_stream("stdout")
-    for document in each_report(ledger, settings, month, counting.days):
-        is_json = report_format is DryReportFormat.JSON
-        stream.write((render_json(document) if is_json else render_table(document, width)).encode())
+    if is_json:
+        document, *others = islice(reports, 2)
+        if others:
+            raise typer.BadParameter("is needed for JSON: several months are found", param_hint="--month")
+        stream.write(render_json(document).encode())
+    else:
+        stream.writelines(render_table(document, width).encode() for document in reports)
     stream.flush()
 
 

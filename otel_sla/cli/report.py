@@ -2,8 +2,8 @@
 
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -89,7 +89,8 @@ def report(
         agreements = _choose_agreements(agreement, settings, reader)
         asked = _Asked(agreements, wanted, elapsed_stop, shown_time, as_configured)
         if rows is ReportRows.MINUTES:
-            _write(_each_minute_line(reader, asked), path)
+            with closing(_each_minute_line(reader, asked)) as lines:
+                _write(lines, path)
             return
         is_for_terminal = path is None and sys.stdout.isatty()
         text = _render(reader, asked, report_format, rows, is_for_terminal=is_for_terminal)
@@ -145,7 +146,7 @@ def _render(
     return render_table(document, shutil.get_terminal_size().columns if is_for_terminal else WIDTH_MIN)
 
 
-def _each_minute_line(reader: "LedgerReader", asked: _Asked) -> Iterator[str]:
+def _each_minute_line(reader: "LedgerReader", asked: _Asked) -> Generator[str]:
     """A month of a thousand series has 44 million lines, so they are written as they come."""
     from otel_sla.report.csv import each_minute_line
     from otel_sla.reporting import each_series_minutes
@@ -165,13 +166,13 @@ def _each_minute_line(reader: "LedgerReader", asked: _Asked) -> Iterator[str]:
 def _write(texts: Iterable[str], output: Path | None) -> None:
     # As bytes: the same ones in a file and in a pipe, whatever the terminal's encoding and line ends are.
     written = (text.encode() for text in texts)
-    if output is None:
-        stream = typer.get_binary_stream("stdout")
-        stream.writelines(written)
-        stream.flush()
-        return
+    first = next(written)  # What cannot be read must not cost the file that is there.
     try:
-        with output.open("wb") as file:
+        with nullcontext(typer.get_binary_stream("stdout")) if output is None else output.open("wb") as file:
+            file.write(first)
             file.writelines(written)
+            file.flush()
+    except BrokenPipeError:  # Whoever reads has enough.
+        raise
     except OSError as error:
-        raise OtelSlaError(f"{output} cannot be written: {error.strerror}") from error
+        raise OtelSlaError(f"{output or 'standard output'} cannot be written: {error.strerror}") from error

@@ -57,7 +57,11 @@ def private_ledger() -> Iterator[Ledger]:
 
 
 def each_report(
-    ledger: LedgerReadings, config: Config, month: Month | None, days: Mapping[int, tuple[int, int]]
+    ledger: LedgerReadings,
+    config: Config,
+    month: Month | None,
+    days: Mapping[int, tuple[int, int]],
+    generated_at: datetime | None = None,
 ) -> Iterator[Report]:
     """Judge a month; without one, all that requests were counted in, one by one.
 
@@ -66,11 +70,12 @@ def each_report(
         config: Its agreements are judged.
         month: Local to each agreement's time zone.
         days: `Counting.days`.
+        generated_at: Only shown; aware. None: now.
     """
     now = datetime.now(UTC)
     elapsed_stop = elapsed_stop_minute(now, timedelta(seconds=config.processor.grace_s))
     for each in [month] if month else months_found(config.agreements, days):
-        yield load_report(ledger, config.agreements, each, elapsed_stop, now)
+        yield load_report(ledger, config.agreements, each, elapsed_stop, generated_at or now)
 
 
 def months_found(agreements: tuple[Agreement, ...], days: Mapping[int, tuple[int, int]]) -> list[Month]:

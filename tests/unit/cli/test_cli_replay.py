@@ -103,6 +103,21 @@ def test_dry_run_shows_each_month_that_it_finds(config: Path, tmp_path: Path) ->
     assert [line[:13] for line in found] == ["Month 2026-06", "Month 2026-08"]
     asked = invoke("-c", config, file, "--dry-run", "--month", "2026-07")
     assert asked.stdout.startswith("Month 2026-07")
+    as_json = ("-c", config, file, "--dry-run", "--report-format", "json")
+    refused = invoke(*as_json)
+    assert (refused.exit_code, refused.stdout) == (2, ""), "two documents behind each other are no JSON"
+    assert "several months" in refused.stderr
+    fixed = [invoke(*as_json, "--month", "2026-06", "--generated-at", "2026-07-01T00:00:00Z").stdout for _ in range(2)]
+    assert fixed[0] == fixed[1]
+    assert json.loads(fixed[0])["generated_at"] == "2026-07-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("option", ["--month=2026-06", "--report-format=json", "--generated-at=2026-07-01T00:00:00Z"])
+def test_what_is_for_a_dry_run_is_refused_without_one(config: Path, tmp_path: Path, option: str) -> None:
+    """An option that would do nothing is an error, and nothing is counted."""
+    refused = invoke("-c", config, write(tmp_path / "spans", prefixed(BODIES)), option)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "is for --dry-run" in refused.stderr
 
 
 def test_broken_line_is_named_and_fatal_or_skipped(config: Path, tmp_path: Path) -> None:

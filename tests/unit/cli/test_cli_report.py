@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -195,3 +197,37 @@ def test_an_exclusion_of_a_closed_month_is_judged_by_its_version(config: Path) -
     before: Any = kept.figures_before
     assert before["months"][0]["version"] == 1
     assert figures(config) == (1, 1, "0.05", "0.999", 6)
+
+
+def test_acceptance_is_told_by_the_terms_that_closed_the_month(tmp_path: Path) -> None:
+    """A holiday that is configured later makes the notice too short: not for the closed month, and that is said."""
+    open_ledger(tmp_path, [b"chat-1"], [(MINUTE + n, 0, 0, 10, 0) for n in range(60)]).close()
+    agreement = "  - {{name: chat, downtime: {{no_data: up}}, exclusions: {{holidays: [{}]}}}}\n"
+    config = write_config(tmp_path, agreement.format(""))
+    close_month(config, record(config))
+    write_config(tmp_path, agreement.format("2025-10-29, 2025-10-30"))
+    added = lines_of(
+        invoke(
+            *("exclusion", "add", "-c", config, "--agreement", "chat", "--reason", "scheduled_maintenance"),
+            *("--announced-at", "2025-10-28T12:00Z", "--start", "2025-11-01T00:00Z", "--stop", "2025-11-01T00:30Z"),
+            *("--by", "ops", "--note", "database upgrade"),
+        )
+    )
+    assert "  not accepted, excludes nothing: notice_too_short" in added
+    assert "  in 2025-11, by version 1 that closed it: accepted" in added
+    assert any("downtime 60 -> 30 min" in line for line in added)
+    assert "  accepted" in lines_of(invoke("exclusion", "list", "-c", config))
+    assert [one["accepted"] for one in agreement_of(config)["series"][0]["exclusions"]] == [True]
+
+
+@pytest.mark.parametrize("options", [(), ("--rows", "minutes"), ("--output", "/dev/full")])
+def test_a_full_disk_is_one_line(config: Path, options: tuple[str, ...]) -> None:
+    """Standard output and files that cannot be written end in one line and exit code 1, minutes too."""
+    command = [sys.executable, "-m", "otel_sla", "report", "-c", str(config), "--month", "2025-11", "--format", "csv"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([*command, *options], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    place = "/dev/full" if "--output" in options else "standard output"
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"otel-sla: error: {place} cannot be written: No space left on device\n",
+    )
