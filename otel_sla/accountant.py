@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import numpy as np
 import xxhash
@@ -24,7 +25,7 @@ from otel_sla.self_metrics import SelfMetrics
 from otel_sla.sla.classify import AcceptWindow, Classifier, Requests
 from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.ring import MinuteRing
-from otel_sla.sla.series import SeriesTable
+from otel_sla.sla.series import GROUP_VALUE_SIZE_BYTES_MAX, SeriesTable
 from otel_sla.spans.columns import SPAN_KIND_SERVER, BoolArray, Int64Array, SpanColumns
 from otel_sla.spans.decode import decode_request
 
@@ -34,8 +35,19 @@ Fingerprint = tuple[int, bytes]  # (newest minute of its server spans, xxh3-128 
 
 RESOURCES_MAX = 65_536  # ResourceSpans of a request. Each is looked up by itself, for 5 us: a third of a second.
 _LOOK_UPS_AT_ONCE = 2_048  # Before others have their turn: 10 ms.
+_SPANS_AT_ONCE = 16_384  # If their values are new, 60 ms.
+_TURN_S = 0.005
+_TURNS_MAX = 3  # Then in one go, for who comes just as a minute is sealed, each time.
 # End times beyond it are nobody's, and would keep a fingerprint for as long.
 _MINUTE_MAX = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) // 60
+
+
+class _SortedOut(NamedTuple):
+    """The ResourceSpans of a request: which are new."""
+
+    is_fresh: BoolArray  # bool[n_resources].
+    fresh: dict[Fingerprint, int]  # Index of each that is new.
+    commits: set[asyncio.Future[None]]  # That hold others.
 
 
 class Accountant:
@@ -120,7 +132,7 @@ class Accountant:
         """Look for what was counted before; then, in one go, count the rest."""
         newest_minute = newest_server_minutes(columns)
         indices = np.flatnonzero(newest_minute >= 0).tolist()
-        is_long = len(indices) > _LOOK_UPS_AT_ONCE
+        is_long = len(indices) > _LOOK_UPS_AT_ONCE or columns.n_spans > _SPANS_AT_ONCE
         found: list[tuple[int, Fingerprint, bool]] = []
         self._looking += is_long
         try:
@@ -130,7 +142,7 @@ class Accountant:
                 found.append((index, fingerprint, self._is_counted(fingerprint)))
                 if is_long and done % _LOOK_UPS_AT_ONCE == 0:
                     await asyncio.sleep(0)
-            return self._count(columns, found)
+            return await self._count(columns, found)
         finally:
             self._looking -= is_long
             if not self._looking:
@@ -144,7 +156,7 @@ class Accountant:
             self.commits.fail(error)
             raise
 
-    def _count(
+    async def _count(
         self, columns: SpanColumns, found: Sequence[tuple[int, Fingerprint, bool]]
     ) -> tuple[set[asyncio.Future[None]], Requests]:
         """Add what is new to the ring; give the commits that the answer has to wait for.
@@ -154,6 +166,30 @@ class Accountant:
             found: For each ResourceSpans with server spans its index, its fingerprint, and whether that was there
                 when it was looked up; what came since then is looked for here.
         """
+        turns = 0 if columns.n_spans <= _SPANS_AT_ONCE else _TURNS_MAX
+        while True:
+            window, sorted_out = self._window(), self._sort_out(columns, found)
+            if not turns:
+                requests = self._classifier.classify(columns, window, sorted_out.is_fresh)
+                break
+            turns -= 1
+            requests = await self._classify_in_turns(columns, window, sorted_out.is_fresh)
+            # Others were counted meanwhile, and time went on. A second time is quick: what is new has been learnt.
+            is_as_it_was = np.array_equal(sorted_out.is_fresh, self._sort_out(columns, found).is_fresh)
+            if is_as_it_was and window.sealed_before_minute == self._window().sealed_before_minute:
+                break
+        self._record(requests, columns, sorted_out.is_fresh)
+        commits, fresh = sorted_out.commits, sorted_out.fresh
+        if len(requests.series_id) == 0:
+            return commits, requests
+        commit = self.commits.join()
+        commits.add(commit)
+        self._ring.add(requests)
+        self._gathered.extend(fresh)
+        self._uncommitted.update(dict.fromkeys(fresh, commit))
+        return commits, requests
+
+    def _sort_out(self, columns: SpanColumns, found: Sequence[tuple[int, Fingerprint, bool]]) -> "_SortedOut":
         is_fresh = np.ones(columns.n_resources, dtype=np.bool_)
         fresh: dict[Fingerprint, int] = {}
         commits: set[asyncio.Future[None]] = set()
@@ -165,16 +201,18 @@ class Accountant:
                 is_fresh[index] = False
                 continue
             fresh[fingerprint] = index
-        requests = self._classifier.classify(columns, self._window(), is_fresh)
-        self._record(requests, columns, is_fresh)
-        if len(requests.series_id) == 0:
-            return commits, requests
-        commit = self.commits.join()
-        commits.add(commit)
-        self._ring.add(requests)
-        self._gathered.extend(fresh)
-        self._uncommitted.update(dict.fromkeys(fresh, commit))
-        return commits, requests
+        return _SortedOut(is_fresh, fresh, commits)
+
+    async def _classify_in_turns(self, columns: SpanColumns, window: AcceptWindow, is_fresh: BoolArray) -> Requests:
+        """Classify a large request; each of a million new values takes 4 us to learn."""
+        turn_ends_s = time.perf_counter() + _TURN_S
+        requests = None
+        for requests in self._classifier.classify_in_pieces(columns, window, is_fresh):  # noqa: B007
+            if time.perf_counter() > turn_ends_s:
+                await asyncio.sleep(0)
+                turn_ends_s = time.perf_counter() + _TURN_S
+        assert requests is not None, "the last piece gives the requests"
+        return requests
 
     def _record(self, requests: Requests, columns: SpanColumns, is_fresh: BoolArray) -> None:
         metrics = self._metrics
@@ -187,7 +225,9 @@ class Accountant:
         if requests.overflow_count and not self._overflow_told:
             self._overflow_told = True
             _log.warning(
-                "more series than processor.series_max: the rest is counted in one overflow series per agreement",
+                "more series than processor.series_max, or a group's value of more than %d bytes: they are counted in"
+                " one overflow series per agreement",
+                GROUP_VALUE_SIZE_BYTES_MAX,
                 extra={"action": "series_overflow"},
             )
 
@@ -222,11 +262,11 @@ def newest_server_minutes(columns: SpanColumns) -> Int64Array:
 def receipt_of(requests: Requests) -> Receipt:
     """Say which spans were rejected and why (OTLP's partial success); the sender must not send those again."""
     reasons = [
-        f"{count} {reason}"
+        f"{count} {'span' if count == 1 else 'spans'} {reason}"
         for count, reason in (
-            (requests.late_count, "ended before the oldest minute that is still open (processor.late_spans_max)"),
-            (requests.future_count, "end further ahead of the clock than processor.future_spans_max"),
-            (requests.malformed_count, "have no end time"),
+            (requests.late_count, "of minutes before the oldest that is still open (processor.late_spans_max)"),
+            (requests.future_count, "ending further ahead of the clock than processor.future_spans_max"),
+            (requests.malformed_count, "without an end time"),
         )
         if count
     ]

@@ -484,7 +484,7 @@ def is_in_scope(window: ExclusionWindow, group: Group) -> bool:
 
 def group_text(group: Group) -> dict[str, str]:
     """The group for people."""
-    return {key: value.decode("utf-8", errors="replace") for key, value in group}
+    return {key: value.decode("utf-8", errors="backslashreplace") for key, value in group}
 
 
 def covered(window: ExclusionWindow) -> range:

@@ -9,6 +9,7 @@ import numpy as np
 import xxhash
 
 from otel_sla.accountant import newest_server_minutes
+from otel_sla.hash_key import new_hash_key
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.records import Commit, Position
 from otel_sla.replay.fingerprints import SeenMessages
@@ -53,7 +54,7 @@ class Counting:
         self.ledger = ledger
         self._terms = terms
         self._table = SeriesTable(terms.agreements, series_max=terms.series_max, known=ledger.series())
-        self._classifier = Classifier(terms.agreements, self._table)
+        self._classifier = Classifier(terms.agreements, self._table, hash_key=new_hash_key())
         self._ring = MinuteRing(minutes_kept=_RING_MINUTES)
         self._seen = SeenMessages(ledger)
         self._sealed_before_minute = terms.window().sealed_before_minute

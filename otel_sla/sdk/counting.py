@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
+from otel_sla.hash_key import new_hash_key
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.classify import AcceptWindow, Classifier
 from otel_sla.sla.counts import CountRows
@@ -37,7 +38,7 @@ class SpanCounting:
         window: Callable[[], AcceptWindow],
         uncounted: Counter[str],
     ) -> None:
-        self._classifier = Classifier(agreements, table)
+        self._classifier = Classifier(agreements, table, hash_key=new_hash_key())
         self._ring = MinuteRing()
         self._window = window
         self._uncounted = uncounted

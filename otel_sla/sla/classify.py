@@ -11,7 +11,7 @@ Python runs once per distinct value, mask and group; per span there are only loo
 of a span is asked once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +39,7 @@ from otel_sla.sla.learnt import (
 from otel_sla.sla.matching import match_spans_kernel
 from otel_sla.sla.outcome import NO_STATUS, outcome_table, status_index
 from otel_sla.sla.series import SeriesTable
-from otel_sla.sla.values import CHUNK_SPANS, ValueTable
+from otel_sla.sla.values import CHUNK_SPANS, PUBLIC_HASH_KEY, ValueTable
 from otel_sla.spans.columns import BoolArray, Int32Array, Int64Array, SpanColumns, UInt8Array, WatchList
 
 _CLASSES_MAX = 4096
@@ -89,6 +89,7 @@ class Classifier:
         *,
         values_max: int = 65536,
         text_bytes_max: int = 16 << 20,
+        hash_key: Sequence[int] = PUBLIC_HASH_KEY,
         hash_mask: int = _UINT64_MAX,
     ) -> None:
         """Prepare for a configuration.
@@ -98,11 +99,12 @@ class Classifier:
             table: Gets the series that are met.
             values_max: Distinct attribute values that are remembered at a time.
             text_bytes_max: Bytes of text that are remembered at a time.
+            hash_key: Four secret words of 64 bits, where senders are not trusted; results do not depend on it.
             hash_mask: Bits that the look-ups' hashes use; results do not depend on it.
         """
         self._table = table
         self._conditions = Conditions(agreements)
-        self._hash_mask = np.uint64(hash_mask)
+        self._hash_start, self._hash_mask = np.uint64(hash_key[0]), np.uint64(hash_mask)
         self._classes = ClassTable(self._conditions, _CLASSES_MAX)
         self._groups = GroupTable([agreement.group_by for agreement in agreements], self._conditions, table, values_max)
         n_resource_keys, n_span_keys = len(self.watch.resource_keys), len(self.watch.span_keys)
@@ -114,6 +116,7 @@ class Classifier:
             _indices(numbered),
             values_max=values_max,
             text_bytes_max=text_bytes_max,
+            hash_key=hash_key,
             hash_mask=hash_mask,
         )
         n_values = self._values.values_max + 1
@@ -140,7 +143,17 @@ class Classifier:
         return self._conditions.watch
 
     def classify(self, columns: SpanColumns, window: AcceptWindow, is_fresh: BoolArray) -> Requests:
-        """Find the requests of one body.
+        """Find the requests of one body, in one go. Arguments as for `classify_in_pieces`."""
+        requests = None
+        for requests in self.classify_in_pieces(columns, window, is_fresh):  # noqa: B007
+            pass
+        assert requests is not None, "the last piece gives the requests"
+        return requests
+
+    def classify_in_pieces(
+        self, columns: SpanColumns, window: AcceptWindow, is_fresh: BoolArray
+    ) -> Iterator[Requests | None]:
+        """Find the requests of one body, a bounded piece at a time, and give them last; before, others have their turn.
 
         Args:
             columns: Decoded with `watch`.
@@ -159,7 +172,8 @@ class Classifier:
                 continue
             self._learn_values()
             start = self._match(columns, window, is_fresh, start, stop, tally)
-        return tally.requests(self._table.overflow_ids)
+            yield None
+        yield tally.requests(self._table.overflow_ids)
 
     def _match(
         self, columns: SpanColumns, window: AcceptWindow, is_fresh: BoolArray, start: int, stop: int, tally: "_Tally"
@@ -178,6 +192,7 @@ class Classifier:
                 is_fresh,
                 sealed_before_minute,
                 future_after_unix_nano,
+                self._hash_start,
                 self._hash_mask,
             )
             progress = self._found.progress.tolist()

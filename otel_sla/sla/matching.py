@@ -38,6 +38,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
     is_fresh: BoolArray,
     sealed_before_minute: np.uint64,
     future_after_unix_nano: np.uint64,
+    hash_start: np.uint64,
     hash_mask: np.uint64,
 ) -> int:
     """Match SERVER spans [start, stop) of a chunk; gives the span it came to, progress[REASON] says why.
@@ -157,7 +158,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
         if not is_same:
             last_mask = mask
             words[1, 0] = mask
-            hashed = factor
+            hashed = factor ^ hash_start
             for word in range(n_words):
                 words[2, word] = words[1, word]
                 hashed ^= words[1, word]
@@ -229,7 +230,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
                     break
                 n_keys = n_keys_of[grouping]
                 is_of_resource = True
-                hashed = np.uint64(grouping) * factor
+                hashed = (np.uint64(grouping) * factor) ^ hash_start
                 for key in range(n_keys):
                     value = ids_resource[resource_row, resource_key[grouping, key]]
                     if value == 0:

@@ -17,14 +17,11 @@ from otel_sla.jit import (
 from otel_sla.spans.columns import SPAN_KIND_SERVER, ValueType, read_columns
 
 _STRING = int(ValueType.STRING)
-# Of the hash: digits of pi, nothing up the sleeve.
-_SALT_0, _SALT_1 = np.uint64(0x243F_6A88_85A3_08D3), np.uint64(0x1319_8A2E_0370_7345)
-_SALT_2, _SALT_3 = np.uint64(0xA409_3822_299F_31D1), np.uint64(0x082E_FA98_EC4E_6C89)
 
 read_table = array_reader(
     *("uint64[]", "int32[]", "uint64[]", "uint8[]", "int64[]"),
     *("int32[]", "int32[,]", "int32[,]"),
-    "int32[]",
+    *("int32[]", "uint64[]"),
 )
 
 
@@ -47,7 +44,8 @@ def number_values_kernel(  # noqa: C901, PLR0912, PLR0915 - a kernel
     """Number the cells of SERVER spans [start, stop); gives the span that did not fit, or stop.
 
     `columns` are SpanColumns, `table` is what `read_table` reads: values.ValueArrays, values.ChunkIds and
-    int32[n], the indices of the span columns that are numbered. A resource's cells are numbered with its first span.
+    int32[n], the indices of the span columns that are numbered, and
+    uint64[4], the key of the hash. A resource's cells are numbered with its first span.
 
     Strings of up to 32 bytes, which are most, are read as four words that may overlap, without a loop: its end is what
     the processor cannot foresee where sizes vary.
@@ -77,7 +75,9 @@ def number_values_kernel(  # noqa: C901, PLR0912, PLR0915 - a kernel
         ids_resource,
         ids_span,
         numbered_span_keys,
+        hash_key,
     ) = read_table(table)
+    salt_0, salt_1, salt_2, salt_3 = hash_key[0], hash_key[1], hash_key[2], hash_key[3]
     n_resource_keys = ids_resource.shape[1]
     n_numbered = numbered_span_keys.shape[0]
     low = np.uint64(0xFFFF_FFFF)
@@ -141,14 +141,14 @@ def number_values_kernel(  # noqa: C901, PLR0912, PLR0915 - a kernel
                         third = word_at(body_bytes, offset + size - 16)
                 else:
                     first = _short_at(body_bytes, body_size, offset, size)
-            hashed = multiply_folded(first ^ _SALT_0, last ^ _SALT_1 ^ np.uint64(column_and_type))
+            hashed = multiply_folded(first ^ salt_0, last ^ salt_1 ^ np.uint64(column_and_type))
             if cell_type == _STRING:
                 if size > 16:
-                    hashed ^= multiply_folded(second ^ _SALT_2, third ^ _SALT_3)
+                    hashed ^= multiply_folded(second ^ salt_2, third ^ salt_3)
                     for at in range(offset + 16, offset + size - 16, 8):
-                        hashed = multiply_folded(hashed ^ word_at(body_bytes, at), _SALT_2)
+                        hashed = multiply_folded(hashed ^ word_at(body_bytes, at), salt_2)
                 hashed ^= np.uint64(size) << u32
-            hashed = multiply_folded(hashed ^ _SALT_1, _SALT_0) & hash_mask
+            hashed = multiply_folded(hashed ^ salt_1, salt_0) & hash_mask
             slot = hashed & slot_mask
             found = np.int64(0)
             while slots[slot] != u0:

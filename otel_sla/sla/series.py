@@ -17,11 +17,14 @@ class Series:
 
     @property
     def group_text(self) -> dict[str, str]:
-        """The group for people and backends; bytes that are no UTF-8 show as replacement characters."""
-        return {key: value.decode("utf-8", errors="replace") for key, value in self.group}
+        """The group for people and backends; bytes that are no UTF-8 show as escapes, so that two stay two."""
+        return {key: value.decode("utf-8", errors="backslashreplace") for key, value in self.group}
 
 
 OVERFLOW_GROUP: tuple[tuple[str, bytes], ...] = (("sla.series.overflow", b"true"),)
+
+# A series is kept and sent for as long as the ledger is. What has a longer value is not cut, which would merge two.
+GROUP_VALUE_SIZE_BYTES_MAX = 1024
 
 GroupValues = tuple[bytes, ...]
 
@@ -65,7 +68,7 @@ class SeriesTable:
         return self._series[series_id]
 
     def find_or_add(self, agreement_index: int, values: GroupValues) -> int:
-        """Give the id of a group's series; of the agreement's overflow series if it may have no more.
+        """Give the id of a group's series; of the agreement's overflow series if it may have no more, or none of it.
 
         Args:
             agreement_index: Place of the agreement in those of the constructor.
@@ -74,7 +77,8 @@ class SeriesTable:
         series_id = self._id_of.get((agreement_index, values))
         if series_id is not None:
             return series_id
-        if self._counts[agreement_index] >= self._series_max:
+        is_long = any(len(value) > GROUP_VALUE_SIZE_BYTES_MAX for value in values)
+        if is_long or self._counts[agreement_index] >= self._series_max:
             return self._overflow_id(agreement_index)
         group = tuple(zip(self._agreements[agreement_index].group_by, values, strict=True))
         return self._add(agreement_index, group, is_overflow=False)

@@ -7,7 +7,7 @@ What the table holds is a *generation*: when it is full, all is forgotten and nu
 bounded, and what is found again costs what it cost the first time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,8 @@ from otel_sla.spans.columns import (
 
 # Spans that are looked at together: their ids stay in the processor's cache.
 CHUNK_SPANS = 4096
+# Digits of pi, for values that nobody sends to harm.
+PUBLIC_HASH_KEY = (0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7345, 0xA409_3822_299F_31D1, 0x082E_FA98_EC4E_6C89)
 
 
 class ValueArrays(NamedTuple):
@@ -48,7 +50,7 @@ class ChunkIds(NamedTuple):
 class ValueTable:
     """Numbers the values of one classifier's columns."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - limits; the mask is for tests.
         self,
         n_resource_keys: int,
         n_span_keys: int,
@@ -56,6 +58,7 @@ class ValueTable:
         *,
         values_max: int,
         text_bytes_max: int,
+        hash_key: Sequence[int] = PUBLIC_HASH_KEY,
         hash_mask: int = 0xFFFF_FFFF_FFFF_FFFF,
     ) -> None:
         """Make an empty table.
@@ -66,11 +69,14 @@ class ValueTable:
             numbered_span_keys: int32[n]. Indices of the span columns that are numbered.
             values_max: Values in one generation; raised to what a single span may need.
             text_bytes_max: Bytes of strings in one generation; exceeded only if one span alone has more.
+            hash_key: Four words of 64 bits. Who knows them can make values that all collide, each of which costs then
+                as much as all before it.
             hash_mask: Bits of the hash that are used; few of them make collisions.
         """
         self.values_max = max(values_max, n_resource_keys + n_span_keys)
         self._text_bytes_max = text_bytes_max
         self._hash_mask = np.uint64(hash_mask)
+        self._hash_key = np.array(hash_key, dtype=np.uint64)
         self._numbered_span_keys = numbered_span_keys
         self._learnt_count = 0
         self._has_room = False  # Whether a span has fitted in this generation.
@@ -124,7 +130,7 @@ class ValueTable:
         self._has_room = False
 
     def _make_table(self) -> ArrayTable:
-        return ArrayTable((*self.arrays, *self.ids, self._numbered_span_keys))
+        return ArrayTable((*self.arrays, *self.ids, self._numbered_span_keys, self._hash_key))
 
     def _text_of(self, value_id: int, value_type: ValueType) -> bytes:
         """The text that a value compares by (clause 3)."""

@@ -11,6 +11,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 from pipeline_parts import Clock, make_config, run, running
 
+from otel_sla import accountant
 from otel_sla.accountant import RESOURCES_MAX
 from otel_sla.config import Config
 from otel_sla.errors import LedgerError
@@ -46,6 +47,33 @@ def test_many_messages_of_one_request_are_each_looked_up(tmp_path: Path) -> None
             await send(builders.make_request(*reversed(pieces)))
             assert pipeline.metrics.duplicate_spans == 5_000 + 20 + 5_000
         assert counted(config) == 5_002
+
+    run(scenario)
+
+
+def test_a_large_request_lets_others_be_counted_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small requests are answered while a large one is classified; what both hold counts once, whoever is first."""
+    monkeypatch.setattr(accountant, "_SPANS_AT_ONCE", 1)
+    monkeypatch.setattr(accountant, "_TURN_S", 0.0)
+    config, clock = make_config(tmp_path), Clock(NOW + MINUTE)
+    spans = [builders.make_span({"http.response.status_code": f"{n}"}, end_time_unix_nano=NOW) for n in range(20_000)]
+    shared = [piece(number) for number in range(10)]
+    large = builders.make_request(builders.make_resource_spans(spans), *shared)
+
+    async def scenario() -> None:
+        async with running(config, clock) as (pipeline, _):
+            ended: list[int] = []
+
+            async def account(body: bytes, number: int) -> None:
+                await pipeline.accountant.account(body)
+                ended.append(number)
+
+            small = [builders.make_request(each) for each in shared]
+            await asyncio.gather(account(large, 10), *(account(body, number) for number, body in enumerate(small)))
+            assert ended[-1] == 10, "the large one came first and was answered last"
+            clock.now += MINUTE
+            await account(large, 11)
+        assert counted(config) == 20_010
 
     run(scenario)
 

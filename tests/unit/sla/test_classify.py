@@ -6,7 +6,7 @@ from column_parts import MINUTE, Attributes, SpanRow, Value, agreement_of, class
 from otel_sla.sla.agreement import Agreement, CodeRule, Condition, Outcome, Scope, WhenAbsent
 from otel_sla.sla.classify import AcceptWindow, Classifier
 from otel_sla.sla.counts import NANOS_PER_MINUTE
-from otel_sla.sla.series import SeriesTable
+from otel_sla.sla.series import GROUP_VALUE_SIZE_BYTES_MAX, SeriesTable
 from otel_sla.sla.values import CHUNK_SPANS
 
 ON_RESOURCE = Condition(Scope.RESOURCE, "service.name", ("chat-*",))
@@ -231,11 +231,20 @@ def test_chunks_and_full_results_join_without_a_seam() -> None:
 @pytest.mark.parametrize("limits", [{"hash_mask": 0}, {"values_max": 1}, {"text_bytes_max": 1}, {"values_max": 9}])
 def test_values_that_collide_or_are_forgotten_stay_apart(limits: dict[str, int]) -> None:
     """Distinct values whose hashes are all equal, or for which there is no room, are never one series."""
-    texts = [b"", b"a", b"b", b"12345678", b"12345679", b"1234567890", b"2234567890", b"x" * 5000, b"x" * 4999 + b"y"]
+    texts = [b"", b"a", b"b", b"12345678", b"12345679", b"1234567890", b"2234567890", b"x" * 1024, b"x" * 1023 + b"y"]
     spans = [SpanRow({"service.name": text}) for text in texts * 3]
     requests, table = classify_spans([agreement_of()], spans, **limits)
     assert requests.series_id.tolist() == list(range(len(texts))) * 3
     assert [series.group[0][1] for series in (table[index] for index in range(len(table)))] == texts
+
+
+def test_values_that_are_too_long_for_a_series_go_to_the_overflow() -> None:
+    """A value is kept and sent whole, or its requests are in the overflow series: it is never cut."""
+    texts = [b"x" * GROUP_VALUE_SIZE_BYTES_MAX, b"x" * (GROUP_VALUE_SIZE_BYTES_MAX + 1), b"y" * 5000, b"z"]
+    requests, table = classify_spans([agreement_of()], [SpanRow({"service.name": text}) for text in texts])
+    assert requests.series_id.tolist() == [0, 1, 1, 2]
+    assert [table[index].is_overflow for index in range(3)] == [False, True, False]
+    assert requests.overflow_count == 2
 
 
 def test_series_ids_outlive_what_is_forgotten() -> None:

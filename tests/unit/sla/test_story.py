@@ -278,9 +278,9 @@ def test_clause_16_the_same_fact_has_the_same_uid() -> None:
 
 
 def test_groups_that_only_look_alike_have_their_own_uids() -> None:
-    """Two groups whose bytes are no UTF-8 show the same text and still are two."""
+    """Two groups of which one writes out how the other's bytes are shown have the same text and still are two."""
     subjects = [
-        Subject(make_series(group=(("service.name", value),)), SUBJECT.agreement) for value in (b"\xff", b"\xfe")
+        Subject(make_series(group=(("service.name", value),)), SUBJECT.agreement) for value in (b"\xff", b"\\xff")
     ]
     one, two = (tell(subject, NOTHING, world_of("x"), Cause.LATE_SPANS, 0).events[0] for subject in subjects)
     assert one.attributes["service.name"] == two.attributes["service.name"]
