@@ -15,7 +15,7 @@ from otel_sla.clockwork import Progress
 from otel_sla.eras import AsTold, Eras, judged_alike
 from otel_sla.findings import Findings
 from otel_sla.history import History, JudgedSeries, Terms, counts_as_told, series_of
-from otel_sla.ledger.reader import LedgerReadings
+from otel_sla.ledger.reader import LedgerReadings, ReadingStopped
 from otel_sla.ledger.records import Closing, ExclusionRecord, Reopened
 from otel_sla.month_closing import MonthCloser
 from otel_sla.retention import kept_from
@@ -49,11 +49,17 @@ class Closer:
         self._open_runs: set[int] | None = None  # Series that were down in the last told minute; None: not known yet.
 
     def find(self, progress: Progress) -> Closing | None:
-        """Look for what has to be told; None if nothing has happened.
+        """Look for what has to be told; None if nothing has happened, or the reader has given up.
 
         Raises:
             LedgerError: The ledger cannot be read.
         """
+        try:
+            return self._find(progress)
+        except ReadingStopped:
+            return None
+
+    def _find(self, progress: Progress) -> Closing | None:
         with self._reader.snapshot():
             look = _Snapshot(self._reader, self._agreements, self._versions, progress)
             changed = look.next_changed_terms()

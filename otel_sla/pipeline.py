@@ -9,7 +9,7 @@ import time
 
 from otel_sla.accountant import Accountant
 from otel_sla.backlog import LedgerBacklog
-from otel_sla.clockwork import Clock, Clockwork, Progress, TrustedClock
+from otel_sla.clockwork import Clock, Clockwork, TrustedClock
 from otel_sla.closing import Closer
 from otel_sla.config import Config
 from otel_sla.errors import LedgerError
@@ -17,6 +17,7 @@ from otel_sla.exporter.delivery import Delivery
 from otel_sla.exporter.otlp import OtlpSender
 from otel_sla.exporter.senders import make_sender
 from otel_sla.exporter.telemetry import TelemetryExport
+from otel_sla.hash_key import new_hash_key
 from otel_sla.ledger.faults import unforeseen
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
@@ -26,12 +27,12 @@ from otel_sla.receiver.http_app import Probes
 from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import InFlight
 from otel_sla.receiver.settings import BYTES_PER_MIB
-from otel_sla.retention import expire_before
 from otel_sla.self_metrics import ExporterCounts, SelfMetrics
 from otel_sla.sla.classify import Classifier
 from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import SeriesTable
 from otel_sla.threads import LedgerThread, Writer
+from otel_sla.tidying import Tidier
 from otel_sla.versions import record_versions
 from otel_sla.warming import warm_up
 
@@ -40,6 +41,7 @@ _log = logging.getLogger(__name__)
 TICK_S = 1.0
 STOP_GRACE_S = 5.0  # For requests under way.
 TELEMETRY_STOP_S = 2.0  # For our own last figures.
+JUDGE_S = 8.0  # From the start of stopping, for what has not been judged yet; the next start goes on with it.
 DRAIN_S = 10.0  # For what the backends have not got yet.
 _RING_MINUTES = 16
 
@@ -73,6 +75,7 @@ class Pipeline:
         self._tick_s = tick_s
         self._writer: Writer = LedgerThread("ledger", lambda: Ledger.open(config.ledger.url))
         self._judge = LedgerThread("judge", lambda: LedgerReader.open(config.ledger.url))
+        self._tidier = Tidier(self._writer, config.ledger.retention_s, tick_s / 2)
         self._tick_lock = asyncio.Lock()
         self._not_ready_reason = "starting"
         self._deliveries: list[tuple[Delivery, LedgerBacklog]] = []
@@ -82,7 +85,6 @@ class Pipeline:
         self._telemetry: TelemetryExport | None = None
         self._reader: LedgerReader | None = None
         self._failure: LedgerError | None = None
-        self._expired_before = 0  # Epoch minute.
         self._was_serving = False
         self.grpc_port: int | None = None
         self.http_port: int | None = None
@@ -155,11 +157,12 @@ class Pipeline:
                     delivery.wake()
                 if closing.told_before is not None:
                     break
-            await self._tidy(progress)
+            await self._tidier.tidy(progress)
 
     async def stop(self) -> None:
         """Stop taking, make durable what was taken, deliver what can be delivered; safe to call at any time, twice."""
         self._not_ready_reason = "stopping"
+        giving_up = asyncio.get_running_loop().call_later(JUDGE_S, self._judge.give_up)
         servers, self._servers = self._servers, []
         await asyncio.gather(*(server.stop(STOP_GRACE_S) for server in servers))
         if self._ticking is not None:
@@ -174,6 +177,7 @@ class Pipeline:
         if self._telemetry is not None:
             telemetry, self._telemetry = self._telemetry, None
             await telemetry.close(TELEMETRY_STOP_S)
+        giving_up.cancel()
         await self._judge.close()
         if self._reader is not None:
             self._reader.close()  # Before the writer: the last one to close moves the log into the file.
@@ -201,7 +205,7 @@ class Pipeline:
         self._marked_before = marks.judged_before or 0
         self._clockwork = Clockwork(self._config.processor, self._clock, self._trusted, marks)
         table = SeriesTable(agreements, series_max=self._config.processor.series_max, known=reader.series())
-        classifier = Classifier(agreements, table)
+        classifier = Classifier(agreements, table, hash_key=new_hash_key())
         ring = MinuteRing(minutes_kept=_RING_MINUTES)
         newest = self._clockwork.newest_minute()
         ring.load(reader.counts(newest - _RING_MINUTES + 1, newest + 1), start_minute=newest - _RING_MINUTES + 1)
@@ -285,15 +289,3 @@ class Pipeline:
         while True:
             await self.tick()
             await asyncio.sleep(self._tick_s)
-
-    async def _tidy(self, progress: Progress) -> None:
-        """Pack and forget for half of the time, in pieces, so that no acknowledgement waits long and it keeps up."""
-        stop_s = time.monotonic() + self._tick_s / 2
-        retained_from = expire_before(progress.judged_before - round(self._config.ledger.retention_s) // 60)
-        sealed_before, pack_before = progress.sealed_before, progress.judged_before
-        while await self._writer.call(lambda ledger: ledger.seal(sealed_before, pack_before=pack_before)):
-            if time.monotonic() > stop_s:
-                break
-        if retained_from > self._expired_before:
-            has_more = await self._writer.call(lambda ledger: ledger.expire(retained_from))
-            self._expired_before = self._expired_before if has_more else retained_from

@@ -30,8 +30,14 @@ async def _run(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     pipeline = Pipeline(config, steady=steady_clock)
-    await pipeline.start()
-    stopping, failing = asyncio.create_task(stopped.wait()), asyncio.create_task(pipeline.failed())
+    stopping, starting = asyncio.create_task(stopped.wait()), asyncio.create_task(pipeline.start())
+    await asyncio.wait((stopping, starting), return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():  # Compiling may take long; start stops what it has started.
+        starting.cancel()
+        await asyncio.wait((starting,))
+        return
+    await starting
+    failing = asyncio.create_task(pipeline.failed())
     await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
     failure = failing.result() if failing.done() else None
     stopping.cancel()

@@ -38,6 +38,11 @@ class LedgerThread(Generic[_Connection]):
         assert connection is not None, "the connection is open"
         return await self._run(lambda: function(connection))
 
+    def give_up(self) -> None:
+        """Let what is being read, and whatever is read later, end in LedgerUnavailable soon."""
+        if self._connection is not None:
+            self._connection.give_up()
+
     async def close(self) -> None:
         """Close the connection after all that was called before; safe when it was never opened, and twice."""
         connection, self._connection = self._connection, None

@@ -102,10 +102,10 @@ class Downtime(Section):
     error_rate_above: Ratio = Field(
         default=Fraction(1, 20), description="A minute is down if its error rate is strictly above this."
     )
-    valid_requests_min: PositiveInt = Field(
+    valid_requests_min: Annotated[int, Field(ge=1, le=2**62)] = Field(
         default=1, description="A minute with fewer valid requests is not judged (`low_traffic`)."
     )
-    period_minutes_min: PositiveInt = Field(
+    period_minutes_min: Annotated[int, Field(ge=1, le=44_640)] = Field(
         default=1, description="Fewer down minutes in a row are no downtime period and count as up."
     )
     no_data: NoData = Field(
@@ -203,6 +203,9 @@ class Agreement(Section):
         repeated = [key for key, count in Counter(value).items() if count > 1]
         if repeated:
             raise ValueError(f"names {', '.join(map(repr, repeated))} more than once")
+        ours = [key for key in value if key.startswith("sla.") or key == "log.record.uid"]
+        if ours:
+            raise ValueError(f"{ours[0]!r} is a name that figures and events bear themselves")
         return value
 
     @model_validator(mode="after")

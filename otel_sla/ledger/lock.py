@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from otel_sla.errors import LedgerInUse
+from otel_sla.errors import LedgerInUse, LedgerUnavailable
 from otel_sla.ledger.faults import translating, with_hint
 
 
@@ -15,13 +15,20 @@ class LedgerLock:
 
     Raises:
         LedgerInUse: Another process, or another ledger of this process, holds it.
-        LedgerUnavailable: The lock file cannot be written.
+        LedgerUnavailable: The lock file cannot be written, or the ledger has a second name.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.with_name(f"{path.name}-lock")
         self._descriptor: int | None = None
         with translating(path, "lock"):
+            if path.is_file() and path.stat().st_nlink > 1:
+                raise with_hint(
+                    LedgerUnavailable(
+                        f"the ledger {path} has another name, a hard link, that a second pipeline could use"
+                    ),
+                    "remove the other name, or copy the ledger with otel-sla ledger backup",
+                )
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -30,6 +30,10 @@ from otel_sla.spans.columns import Int64Array
 SQLITE_VERSION_SOUND = (3, 51, 3)
 
 
+class ReadingStopped(LedgerUnavailable):
+    """Whoever read has given up; nothing is wrong with the ledger."""
+
+
 class LedgerReadings:
     """The reading methods, over a connection that a subclass opened; one thread uses it.
 
@@ -122,7 +126,10 @@ class LedgerReadings:
         For a month with open minutes this is faster than series by series.
         """
         with self._reading() as connection:
-            yield from minutes.read_dense_each(connection, series_ids, start_minute, stop_minute)
+            for read in minutes.read_dense_each(connection, series_ids, start_minute, stop_minute):
+                yield read
+                if self._failure is not None:
+                    raise self._failure
 
     def first_data_minutes(self) -> dict[int, int]:
         """Give series_id -> first epoch minute with a valid request, for those that had one."""
@@ -235,6 +242,11 @@ class LedgerReadings:
         """Give the file back; nothing can be read afterwards."""
         self._sqlite.close()
 
+    def give_up(self) -> None:
+        """Let all reading end in `ReadingStopped` soon; the one method that another thread may call."""
+        self._failure = self._failure or ReadingStopped(f"the ledger {self.path} is not read any more")
+        self._sqlite.interrupt()
+
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         if self._failure is not None:
@@ -250,7 +262,7 @@ class LedgerReadings:
                 if self._sqlite.in_transaction:
                     self._sqlite.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
-            raise translated(error, self.path, "read") from error
+            raise self._failure or translated(error, self.path, "read") from error
         except LedgerCorrupt as error:
             raise located(error, self.path) from error
 

@@ -87,6 +87,19 @@ def test_a_directory_is_no_ledger(path: Path) -> None:
     assert_refused(path, LedgerUnavailable, str(path), "Is a directory")
 
 
+def test_a_hard_link_is_no_second_ledger(path: Path) -> None:
+    """Two names of one file have two locks: the file is refused by either, until one name is removed."""
+    Ledger.open(f"sqlite:///{path}").close()
+    other = path.with_name("other.db")
+    other.hardlink_to(path)
+    for name in (path, other):
+        with pytest.raises(LedgerUnavailable) as refused:
+            Ledger.open(f"sqlite:///{name}")
+        assert_one_line(refused.value, str(name), "hard link")
+    other.unlink()
+    Ledger.open(f"sqlite:///{path}").close()
+
+
 def test_readers_make_no_ledger(path: Path) -> None:
     """Reading what is not there says so and makes nothing; so does an empty file."""
     for opening in (LedgerReader, LedgerNotebook):

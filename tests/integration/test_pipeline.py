@@ -292,6 +292,24 @@ def test_changed_terms_are_a_version_of_their_own(tmp_path: Path, caplog: pytest
     assert len(told) == 1
 
 
+def test_stopping_does_not_wait_for_the_judge_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not judged in time is left to the next start, which tells it; what was counted is durable."""
+    config, clock = make_config(tmp_path), Clock(START)
+
+    async def scenario() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr("otel_sla.pipeline.JUDGE_S", 0.0)
+            async with running(config, clock) as (_, send):
+                await send(body_of(0, failed=1, succeeded=0))
+                clock.now = at(3)
+        assert names_of(config) == []
+        async with running(config, clock) as (pipeline, _):
+            await pipeline.tick()
+
+    run(scenario)
+    assert names_of(config) == ["sla.downtime.started", "sla.downtime.ended"]
+
+
 def test_a_clean_stop_leaves_everything_in_one_file(tmp_path: Path) -> None:
     """Stopped: the ledger's file alone is the ledger."""
     config, clock = make_config(tmp_path), Clock(START)
