@@ -205,7 +205,7 @@ class Agreement(Section):
             raise ValueError(f"names {', '.join(map(repr, repeated))} more than once")
         ours = [key for key in value if key.startswith("sla.") or key == "log.record.uid"]
         if ours:
-            raise ValueError(f"{ours[0]!r} is a name that figures and events bear themselves")
+            raise ValueError(f"{ours[0]!r} is a name of ours, in figures and events")
         return value
 
     @model_validator(mode="after")
