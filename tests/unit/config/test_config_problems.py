@@ -93,7 +93,7 @@ def nested(path: str, value: str) -> str:
         ("agreements", "[]", "must not be empty"),
         ("agreements", "chat", "must be a list, not 'chat'"),
         ("agreements[0].group_by", "[a, b, a]", "names 'a' more than once"),
-        ("agreements[0].group_by", "[a, sla.agreement.name]", "'sla.agreement.name' is a name of ours, in figures and events"),
+        ("agreements[0].group_by", "[a, sla.x]", "'sla.x' is a name of ours, in figures and events"),
         ("agreements[0].entry_spans_only", "sometimes", "must be true or false, not 'sometimes'"),
         ("agreements[0].downtime.error_rate_above", "5", "must be at most 1, not 5; did you mean 5%?"),
         ("agreements[0].downtime.error_rate_above", "[5%]", "must be a percentage or a ratio, not a list"),
