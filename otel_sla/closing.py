@@ -23,8 +23,8 @@ from otel_sla.sla.agreement import Agreement, NoData, Outcome
 from otel_sla.sla.counts import CountRows
 from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.exclusions import covered_minutes
-from otel_sla.sla.month_story import Promise, tell_breach
-from otel_sla.sla.months import MinuteRange, Month, month_of, month_range, months_between
+from otel_sla.sla.month_story import tell_breach
+from otel_sla.sla.months import MinuteRange, month_of, month_range, months_between
 from otel_sla.sla.series import Series
 from otel_sla.sla.story import Cause, tell
 from otel_sla.sla.telling import Subject
@@ -261,17 +261,12 @@ class _Snapshot:
         events, revision = tell(subject, old, new, cause, before)
         self._found.events.extend(events)
         for month in months_between(old.judged.start_minute + 1, new.judged.stop_minute, agreement.time_zone):
-            was, promise = (_promise(one, month) for one in eras)
+            was, promise = (self._months.promise(agreement, one, month) for one in eras)
             events, revision = tell_breach(subject, old, new, promise, revision, was_promised=was)
             self._found.events.extend(events)
         if revision != before:
             self._found.revisions[series.series_id] = revision
         self._found.retell_differences(series.series_id, old, new)
-
-
-def _promise(eras: Eras, month: Month) -> Promise:
-    last_minute = month_range(month, eras.current.agreement.time_zone).stop_minute - 1
-    return Promise.of(eras.agreement_at(last_minute), month)
 
 
 def _minutes_to_judge(eras: Eras, start_minute: int, stop_minute: int) -> MinuteRange:

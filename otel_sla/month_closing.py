@@ -12,7 +12,7 @@ from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ClosedMonth, ExclusionRecord
 from otel_sla.retention import is_kept
 from otel_sla.sla.agreement import Agreement
-from otel_sla.sla.month_story import tell_month_closed
+from otel_sla.sla.month_story import Promise, tell_month_closed
 from otel_sla.sla.months import MinuteRange, Month, month_of, month_range, months_between
 from otel_sla.sla.series import Series
 from otel_sla.sla.telling import Subject
@@ -99,6 +99,20 @@ class MonthCloser:
                     month_terms = Terms.of(basis.agreement, records, change)
                     closed.append(ClosedEra(month_terms, month_range(month, basis.agreement.time_zone).stop_minute))
         return Eras(tuple(closed), terms)
+
+    def promise(self, agreement: Agreement, eras: Eras, month: Month) -> Promise:
+        """Give what is promised of a month, by the terms that closed it, or by those of its last minute.
+
+        Args:
+            agreement: As it is configured.
+            eras: Of one of two worlds.
+            month: Local.
+        """
+        basis, _ = self._closed(agreement, month)
+        if basis.closed_version is not None:
+            return Promise.of(basis.agreement, month)
+        last_minute = month_range(month, eras.current.agreement.time_zone).stop_minute - 1
+        return Promise.of(eras.agreement_at(last_minute), month)
 
     def _close_month(self, terms: Terms, all_series: Sequence[Series], month: Month) -> None:
         # A month that is closed stays judged by the terms that closed it; the recorded windows are those of today.

@@ -126,3 +126,21 @@ def test_a_month_whose_counts_are_dropped_is_not_judged_again(tmp_path: Path) ->
     history.judge()
     assert _closings(history) == told
     history.stop()
+
+
+@pytest.mark.parametrize(("time_zone", "at_minute"), [("America/New_York", 60), ("Asia/Tokyo", -120)])
+def test_a_closed_month_keeps_its_promise_in_another_time_zone(tmp_path: Path, time_zone: str, at_minute: int) -> None:
+    """An hour of downtime beside the edge: October was closed with it or without it, and its breach stays that."""
+    history = History(tmp_path, make_agreement())
+    history.count([(EDGE + at_minute + minute, 0, 0, 5, 0) for minute in range(50)])
+    history.now = history.sealed_before = EDGE + 700
+    history.judge()
+    was = history.told_breached(OCTOBER)["chat-0"]
+    assert was is (at_minute < 0)
+    history.restart(replace(make_agreement(), time_zone=time_zone))
+    for _ in range(2):
+        history.judge()
+        history.now += 60
+    assert history.told_breached(OCTOBER)["chat-0"] is was
+    assert history.report(OCTOBER)["chat-0"]["breached"] is was
+    history.stop()
