@@ -45,12 +45,14 @@ def render_csv(report: Report, rows: Rows = Rows.SERIES) -> str:
     keys = _group_keys(agreements)
     moment = moment_text(report.generated_at.replace(microsecond=0))
     columns = _COLUMNS[rows]
-    lines = [_line(("month", "generated_at", *_series_names(keys), *columns))]
+    of_version = ("version", "closed_by_version") if rows is Rows.SERIES else ()
+    lines = [_line(("month", "generated_at", *_series_names(keys), *columns, *of_version))]
     for section in report.agreements:
+        versions = (section.version, section.closed_version)[: len(of_version)]
         for series in section.series:
             head = (str(report.month), moment, *_series_cells(series.series, keys))
             lines += [
-                _line((*head, *(cell(item, section.agreement) for cell in columns.values())))
+                _line((*head, *(cell(item, section.agreement) for cell in columns.values()), *versions))
                 for item in _items(series, rows)
             ]
     return "".join(lines)

@@ -199,6 +199,16 @@ def test_an_exclusion_of_a_closed_month_is_judged_by_its_version(config: Path) -
     assert figures(config) == (1, 1, "0.05", "0.999", 6)
 
 
+def test_csv_says_by_which_version(config: Path) -> None:
+    """The version that a month is judged by, and the one that closed it, stand in each series' row."""
+    version = record(config)
+    (row,) = csv.DictReader(report(config, report_format="csv").splitlines())
+    assert (row["version"], row["closed_by_version"]) == (str(version), "")
+    close_month(config, version)
+    (row,) = csv.DictReader(report(config, report_format="csv").splitlines())
+    assert (row["version"], row["closed_by_version"]) == (str(version), str(version))
+
+
 def test_acceptance_is_told_by_the_terms_that_closed_the_month(tmp_path: Path) -> None:
     """A holiday that is configured later makes the notice too short: not for the closed month, and that is said."""
     open_ledger(tmp_path, [b"chat-1"], [(MINUTE + n, 0, 0, 10, 0) for n in range(60)]).close()
