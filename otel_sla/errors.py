@@ -97,7 +97,7 @@ class LedgerSchemaNewer(LedgerError):
 class CountsExpired(LedgerError):
     """The counts that a month would be judged by are dropped; `hint` has what it was closed with."""
 
-    def __init__(self, message: str, hint: str) -> None:
+    def __init__(self, message: str, hint: str = "") -> None:
         self.hint = hint
         super().__init__(message)
 
