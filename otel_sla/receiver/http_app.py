@@ -6,7 +6,7 @@ refused by the headers alone is refused before the body is read.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,8 @@ from otel_sla.receiver.status import (
     MethodNotAllowed,
     PathUnknown,
     Refusal,
+    UnknownCoding,
+    UnknownExpectation,
     UnsupportedMediaType,
     refusal_of,
 )
@@ -97,7 +99,7 @@ class HttpApp:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
         assert scope["type"] == "http", scope["type"]
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = _headers_of(scope["headers"])
         request = _Request(scope["method"], scope["path"], headers, receive, scope["client"])
         is_traces = request.path == self._settings.traces_url_path
         try:
@@ -123,6 +125,7 @@ class HttpApp:
         self._authenticate(request)
         if request.media_type not in (PROTOBUF, JSON):
             raise UnsupportedMediaType(f"Content-Type {request.media_type!r} is not {PROTOBUF} or {JSON}")
+        _check_what_is_asked(request.headers)
         announced_bytes = check_content_length(request.headers.get("content-length", ""), self._size_bytes_max)
         with self._in_flight.hold(0) as held:
             held.owner = request.owner
@@ -174,6 +177,25 @@ async def _convert_json(body: bytes, held: Held) -> bytes:
     return converted
 
 
+def _headers_of(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Give the headers by their names; of a repeated one all values, as one list."""
+    headers: dict[str, str] = {}
+    for name, value in fields:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
+
+
+def _check_what_is_asked(headers: dict[str, str]) -> None:
+    coding, expected = (headers.get(key, "").strip().lower() for key in ("transfer-encoding", "expect"))
+    if coding not in ("", "chunked"):
+        raise UnknownCoding(
+            f"Transfer-Encoding {coding!r} is not chunked; compressed bodies say so by Content-Encoding"
+        )
+    if expected not in ("", "100-continue"):
+        raise UnknownExpectation(f"Expect {expected!r} is not 100-continue")
+
+
 def _refuse(request: _Request, error: Exception) -> _Answer:
     refusal: Refusal = refusal_of(error)
     if request.media_type == PROTOBUF:
@@ -184,6 +206,8 @@ def _refuse(request: _Request, error: Exception) -> _Answer:
         answer.headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
     if isinstance(error, MethodNotAllowed):
         answer.headers.append((b"allow", error.allow.encode()))
+    if isinstance(error, UnsupportedMediaType):
+        answer.headers.append((b"accept-encoding", b"gzip, zstd"))
     if refusal.http_status == 401:
         answer.headers.append((b"www-authenticate", b"Bearer"))
     # A sender that waits for "100 Continue" may now leave its body out, and the next request would be taken for it.

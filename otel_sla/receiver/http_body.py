@@ -158,4 +158,8 @@ def _count_down(members_left: int) -> int:
 
 # isal's stub gives the class as an instance.
 _NOT_AS_ENCODED: tuple[type[Exception], ...] = (isal_zlib.error, zstandard.ZstdError, EOFError)  # type: ignore[assignment]
-_EXPANDERS: dict[str, Callable[[bytes], Iterator[bytes]]] = {"gzip": _expand_gzip, "zstd": _expand_zstd}
+_EXPANDERS: dict[str, Callable[[bytes], Iterator[bytes]]] = {
+    "gzip": _expand_gzip,
+    "x-gzip": _expand_gzip,
+    "zstd": _expand_zstd,
+}

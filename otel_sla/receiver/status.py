@@ -45,6 +45,14 @@ class UnsupportedMediaType(OtelSlaError):
     """A Content-Type or Content-Encoding that is not read (HTTP)."""
 
 
+class UnknownCoding(OtelSlaError):
+    """A Transfer-Encoding that is not read (HTTP)."""
+
+
+class UnknownExpectation(OtelSlaError):
+    """An Expect that is not met (HTTP)."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Rule:
     code: grpc.StatusCode
@@ -64,6 +72,8 @@ _RULES: dict[type[BaseException], _Rule] = {
     PathUnknown: _Rule(grpc.StatusCode.NOT_FOUND, 404),
     MethodNotAllowed: _Rule(grpc.StatusCode.UNIMPLEMENTED, 405),
     UnsupportedMediaType: _Rule(grpc.StatusCode.INVALID_ARGUMENT, 415),
+    UnknownCoding: _Rule(grpc.StatusCode.UNIMPLEMENTED, 501),
+    UnknownExpectation: _Rule(grpc.StatusCode.INVALID_ARGUMENT, 417),
     # A mistake of ours; the same request would meet it again.
     Exception: _Rule(grpc.StatusCode.INTERNAL, 500, message="internal error"),
 }

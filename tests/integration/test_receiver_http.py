@@ -295,6 +295,7 @@ def request_head(**headers: str) -> bytes:
         ("POST", "/v1/traces", {"content_type": "text/plain"}, 415),
         ("POST", "/v1/traces", {"content_type": ""}, 415),
         ("POST", "/v1/traces", {"content_encoding": "br"}, 415),
+        ("POST", "/v1/traces", {"expect": "a miracle"}, 417),
         ("POST", "/v1/traces", {"content_type": JSON}, 400),
         ("GET", "/v1/traces", {}, 405),
         ("OPTIONS", "/v1/traces", {}, 405),
@@ -315,7 +316,28 @@ def test_what_is_not_served_is_told(
             reply = await it.send(method=method, path=path, **headers)
             assert reply.status == http_status
             assert ("allow" in reply.headers) == (http_status == 405)
+            assert ("accept-encoding" in reply.headers) == (http_status == 415)
             assert accountant.bodies == []
+
+    run(main())
+
+
+def test_a_transfer_coding_that_is_not_read_is_told(run: Run) -> None:
+    """A body in chunks is read; one that is compressed for the transfer, or twice, is not taken for what it is not."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant) as it:
+            for coding, status in (
+                ("chunked", b"200"),
+                ("gzip, chunked", b"501"),
+                ("chunked\r\ncontent-encoding: gzip\r\ncontent-encoding: gzip", b"415"),
+            ):
+                reader, writer = await asyncio.open_connection("127.0.0.1", it.port)
+                writer.write(request_head(transfer_encoding=coding, connection="close") + b"2\r\nab\r\n0\r\n\r\n")
+                assert (await reader.read()).split()[1] == status
+                writer.close()
+        assert accountant.bodies == [b"ab"]
 
     run(main())
 
