@@ -1,12 +1,13 @@
 """`exporters`: where verdicts and events go. Names and meanings are the Collector's."""
 
+import re
 from dataclasses import replace
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, WithJsonSchema, field_validator, model_validator
 
 from otel_sla.config.quantities import NANOS_PER_S, seconds
 from otel_sla.config.section import PositiveDuration, Secret, Section, Text, host_port, rule_problems
@@ -101,6 +102,17 @@ class _OtlpExporter(Section):
     interval: PositiveDuration = Field(
         default=INTERVAL_NANOS, description="How often figures are sent; events are sent at once."
     )
+
+    @field_validator("headers", mode="after")
+    @classmethod
+    def headers_can_be_sent(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        """What gRPC or HTTP cannot send would be refused with each request, as if by the backend."""
+        for key, secret in value.items():
+            if re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", key) is None:
+                raise ValueError(f"{key!r} is no header's name: letters, digits and -")
+            if re.fullmatch(r"[\x20-\x7e]*", secret.get_secret_value()) is None:
+                raise ValueError(f"the value of {key} must be printable ASCII on one line")
+        return value
 
     def _build(self, component_id: str) -> OtlpSettings:
         return OtlpSettings(

@@ -1,12 +1,13 @@
 """From a file and the environment to the plain configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
 
 from otel_sla.config.document import Document
+from otel_sla.config.environment import find_mistakes
 from otel_sla.config.exporters import DebugExporter, Exporter, OtlpGrpcExporter, OtlpHttpExporter, exporter_type
 from otel_sla.config.problems import find_problems, locate
 from otel_sla.config.quantities import seconds
@@ -86,10 +87,19 @@ def _check(tree: Tree, environ: Mapping[str, str]) -> tuple[Document | None, lis
         given = {**tree, "exporters": _check_exporters(exporters, environ, found)}
     elif tree is None:
         given = {"exporters": _check_exporters(None, environ, found)}
+    names = _exporter_ids(given)
+    if any(name.partition("/")[0] != "debug" for name in names):
+        found += [((), message) for message in find_mistakes(environ)]
     try:
         return Document.model_validate(given), found
     except ValidationError as error:
         return None, [*found, *find_problems(error, Document)]
+
+
+def _exporter_ids(given: object) -> Collection[str]:
+    """Give the ids of the exporters of a tree, as far as it has such."""
+    exporters = given.get("exporters") if isinstance(given, dict) else None
+    return [name for name in exporters if isinstance(name, str)] if isinstance(exporters, dict) else ()
 
 
 def _repeated_names(tree: Tree) -> list[Problem]:

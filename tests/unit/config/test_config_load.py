@@ -406,3 +406,29 @@ def test_what_is_no_text_of_a_sensible_size_is_told(tmp_path: Path, body: bytes,
     with pytest.raises(ConfigError) as raised:
         load_config(path, {})
     assert str(raised.value) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("ENDPOINT", "ftp://a", "a URL such as http://localhost:4317"),
+        ("METRICS_ENDPOINT", "http://local host:1", "a URL such as http://localhost:4317"),
+        ("ENDPOINT", "http://a:99999", "a URL such as http://localhost:4317"),
+        ("TIMEOUT", "abc", "a number of seconds above 0"),
+        ("LOGS_COMPRESSION", "zip", "one of none, gzip, deflate"),
+        ("INSECURE", "maybe", "one of true, false"),
+        ("CERTIFICATE", "/nowhere", "the path of a file that is there"),
+    ],
+)
+def test_a_wrong_variable_of_the_environment_is_told_by_its_name(
+    tmp_path: Path, name: str, value: str, message: str
+) -> None:
+    """Where an exporter reads it; the debug exporter reads none."""
+    environ = {f"OTEL_EXPORTER_OTLP_{name}": value}
+    path = tmp_path / "otel-sla.yaml"
+    path.write_text("exporters: {otlp: {}}")
+    with pytest.raises(ConfigError) as refused:
+        load_config(path, environ)
+    assert str(refused.value) == f"{path}: OTEL_EXPORTER_OTLP_{name} must be {message}, not {value!r}"
+    path.write_text("exporters: {debug: {}}")
+    load_config(path, environ)

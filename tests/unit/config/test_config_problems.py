@@ -87,6 +87,8 @@ def nested(path: str, value: str) -> str:
         ("exporters.otlp.endpoint", "backend", f"{NO_ADDRESS}'backend'"),
         ("exporters.otlp.endpoint", "ftp://a", "must be a URL such as http://localhost:4318, not 'ftp://a'"),
         ("exporters.otlp.tls.insecure", "maybe", "must be true or false, not 'maybe'"),
+        ("exporters.otlp.headers", "{bad name: b}", "'bad name' is no header's name: letters, digits and -"),
+        ("exporters.otlp.headers", '{a: "b\\nc"}', "the value of a must be printable ASCII on one line"),
         ("exporters.otlp.headers", "[a]", "must be a mapping of keys to values, not a list"),
         ("exporters.otlp_http.endpoint", "a:4318", "must be a URL such as http://localhost:4318, not 'a:4318'"),
         ("exporters.otlp_http.timeout", "0s", "must be longer than 0s"),
