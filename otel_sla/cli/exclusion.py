@@ -99,7 +99,7 @@ def list_(
     from otel_sla.ledger.reader import LedgerReader
 
     settings = load(config)
-    wanted = None if month is None else parse_month(month, datetime.now(UTC))
+    wanted = None if month is None else parse_month(month)
     with closing(LedgerReader.open(settings.ledger.url)) as reader, reader.snapshot():
         entries = entries_of(reader, settings.agreements)
     if agreement is not None and agreement not in {entry.agreement for entry in entries}:

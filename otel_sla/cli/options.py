@@ -36,12 +36,18 @@ def load(path: Path | None) -> "Config":
     return load_config(path, os.environ)
 
 
-def parse_month(text: str | None, now: datetime) -> "Month":
-    """Read `--month`; without it, the running one (UTC)."""
+def running_month(agreements: "Iterable[Agreement]", now: datetime) -> "Month":
+    """Give the month that is running: by the agreements' time zone, by UTC if they have several."""
+    from otel_sla.sla.months import month_of
+
+    zones = {agreement.time_zone for agreement in agreements}
+    return month_of(int(now.timestamp()) // 60, zones.pop() if len(zones) == 1 else "UTC")
+
+
+def parse_month(text: str) -> "Month":
+    """Read `--month`."""
     from otel_sla.sla.months import Month
 
-    if text is None:
-        return Month(now.year, now.month)
     try:
         return Month.parse(text)
     except ValueError as error:

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from datetime import UTC, datetime
 from enum import Enum
 from io import BufferedIOBase, BufferedReader
 from itertools import islice
@@ -90,7 +89,7 @@ def replay(
         if not _is_standard_input(path) and (path.is_dir() or not path.exists()):
             said = "is a directory" if path.is_dir() else "does not exist"
             raise typer.BadParameter(f"{path} {said}", param_hint="FILE")
-    wanted = None if month is None else parse_month(month, datetime.now(UTC))
+    wanted = None if month is None else parse_month(month)
     settings = load(config)
     # A wrong configuration is told before the seconds that these imports take.
     from otel_sla.ledger.ledger import Ledger

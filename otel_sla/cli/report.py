@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otel_sla.cli.options import ConfigOption, find_agreement, load, parse_moment, parse_month
+from otel_sla.cli.options import ConfigOption, find_agreement, load, parse_moment, parse_month, running_month
 from otel_sla.errors import OtelSlaError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def report(
     *,
     config: ConfigOption = None,
     month: Annotated[
-        str | None, typer.Option(metavar="YYYY-MM", help="Which month; the running one (UTC) by default.")
+        str | None, typer.Option(metavar="YYYY-MM", help="Which month; by default the one that is running.")
     ] = None,
     agreement: Annotated[str | None, typer.Option(metavar="NAME", help="Only this agreement.")] = None,
     report_format: Annotated[ReportFormat, typer.Option("--format", help="How to write it.")] = ReportFormat.TABLE,
@@ -77,7 +77,7 @@ def report(
     if rows is not None and report_format is not ReportFormat.CSV:
         raise typer.BadParameter("is for --format csv", param_hint="--rows")
     now = datetime.now(UTC)
-    wanted = parse_month(month, now)
+    given = None if month is None else parse_month(month)
     shown_time = now if generated_at is None else parse_moment(generated_at, "--generated-at")
     settings = load(config)
     from otel_sla.ledger.reader import LedgerReader
@@ -87,6 +87,7 @@ def report(
     path = None if output is None or str(output) == "-" else output
     with closing(LedgerReader.open(settings.ledger.url)) as reader:
         agreements = _choose_agreements(agreement, settings, reader)
+        wanted = given or running_month(agreements, now)
         asked = _Asked(agreements, wanted, elapsed_stop, shown_time, as_configured)
         if rows is ReportRows.MINUTES:
             with closing(_each_minute_line(reader, asked)) as lines:

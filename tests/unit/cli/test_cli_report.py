@@ -6,12 +6,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_parts import invoke, ledger_url, lines_of, open_ledger, write_config
+from sla_parts import make_agreement
 
+from otel_sla.cli.options import running_month
 from otel_sla.config import load_config
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.records import ClosedMonth, Closing
@@ -241,3 +244,12 @@ def test_a_full_disk_is_one_line(config: Path, options: tuple[str, ...]) -> None
         1,
         f"otel-sla: error: {place} cannot be written: No space left on device\n",
     )
+
+
+def test_the_running_month_is_the_agreements() -> None:
+    """Where a month has begun already, or not yet, by the agreement's clock; with several zones UTC decides."""
+    moment = datetime(2026, 10, 31, 12, tzinfo=UTC)
+    auckland, berlin = (make_agreement(time_zone=zone) for zone in ("Pacific/Auckland", "Europe/Berlin"))
+    assert str(running_month([auckland], moment)) == "2026-11"
+    assert str(running_month([auckland, berlin], moment)) == "2026-10"
+    assert str(running_month([], moment)) == "2026-10"
