@@ -273,7 +273,7 @@ def _tell_effects(effects: "Sequence[MonthEffect]") -> None:
     from otel_sla.sla.texts import percent_text
 
     if not effects:
-        typer.echo("  no minute of it that has elapsed has data: no figure changes yet")
+        typer.echo("  no whole minute of it has elapsed in a month with data: no figure changes now")
     for effect in effects:
         if not effect.is_kept:
             typer.echo(f"  month {effect.month}: its counts are kept no longer, so its figures stay what they are")

@@ -25,7 +25,7 @@ def render_table(report: Report, width: int = WIDTH_MIN) -> str:
         width: Columns of the terminal; fewer than 80 count as 80.
     """
     width = max(width, WIDTH_MIN)
-    lines = [f"Month {report.month}, as of {moment_text(report.generated_at.replace(microsecond=0))}"]
+    lines = [f"Month {report.month}, generated at {moment_text(report.generated_at.replace(microsecond=0))}"]
     for agreement in report.agreements:
         lines += ["", *_agreement_lines(agreement, width)]
     return "\n".join(line.rstrip() for line in lines) + "\n"

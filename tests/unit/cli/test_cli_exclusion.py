@@ -172,7 +172,7 @@ def test_a_time_to_come_changes_no_figure_yet(config: Path) -> None:
     assert lines[2] == "  from 2999-01-01T01:00:00+01:00 to 2999-01-01T01:00:30+01:00 (Europe/Berlin)"
     assert lines[4:] == [
         "  it covers no whole minute, so it excludes nothing",
-        "  no minute of it that has elapsed has data: no figure changes yet",
+        "  no whole minute of it has elapsed in a month with data: no figure changes now",
     ]
 
 

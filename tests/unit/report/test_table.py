@@ -89,7 +89,7 @@ def test_an_agreement_without_requests() -> None:
 
 
 EVENTFUL = """\
-Month 2026-11, as of 2026-12-02T08:00:00Z
+Month 2026-11, generated at 2026-12-02T08:00:00Z
 
 chat: at least 99.9 % uptime; downtime is an error rate above 5 %; silence is no
 downtime; months in UTC
