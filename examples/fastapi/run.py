@@ -1,4 +1,4 @@
-"""FastAPI -> otel-sla -> Prometheus, with an outage: starts all three, sends visitors, shows what came of it.
+"""FastAPI -> otel-sla -> Prometheus, with an outage: starts all three, sends orders, shows what came of it.
 
 Everything listens on the loopback interface, and everything that was started is stopped at the end.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 import httpx
 from event_backend import EventBackend
@@ -44,12 +45,14 @@ class Place:
     shop: str  # URL
     otlp: str  # host:port
     prometheus: str | None  # URL, if there is one
+    time_zone: str  # Of the agreement.
     is_quick: bool
 
 
 def say(line: str = "") -> None:
     """One line for the person, at once."""
-    print(line, flush=True)
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def clock(minute: int) -> str:
@@ -57,8 +60,8 @@ def clock(minute: int) -> str:
     return f"{datetime.fromtimestamp(60 * minute, tz=UTC):%H:%M} UTC"
 
 
-def run_quick(shop: httpx.Client) -> str:
-    """Send twenty minutes in some seconds, by spans that say they are older; gives the outage's month."""
+def run_quick(shop: httpx.Client) -> int:
+    """Send twenty minutes in some seconds, by spans that say they are older; gives the outage's first minute."""
     first = int(time.time()) // 60 - QUICK_MINUTES - 1
     for index in range(QUICK_MINUTES):
         shop.put(f"/outage/{'on' if index in QUICK_OUTAGE else 'off'}")
@@ -67,14 +70,16 @@ def run_quick(shop: httpx.Client) -> str:
     outage = first + QUICK_OUTAGE.start
     say(f"sent {QUICK_MINUTES * QUICK_PER_MINUTE} orders as of the last {QUICK_MINUTES} minutes;")
     say(f"from {clock(outage)} to {clock(first + QUICK_OUTAGE.stop)} every second one failed with a 503")
-    return month_of(outage)
+    return outage
 
 
-def run_live(shop: httpx.Client) -> str:
-    """Send visitors as time goes by: until the next full minute, through the outage, and until it is over."""
+def run_live(shop: httpx.Client) -> int:
+    """Send orders as time goes by: up to the next full minute, through the outage, and until it is over."""
     outage = int(time.time()) // 60 + 1
     stop = outage + OUTAGE_MINUTES
-    say(f"{PER_SECOND} orders a second. The outage is from {clock(outage)} to {clock(stop)}; done at {clock(stop + 1)}.")
+    say(
+        f"{PER_SECOND} orders a second. The outage is from {clock(outage)} to {clock(stop)}; done at {clock(stop + 1)}."
+    )
     phases = (
         (outage, "off", "all is well"),
         (stop, "on", "every second order fails with a 503"),
@@ -86,17 +91,22 @@ def run_live(shop: httpx.Client) -> str:
         while time.time() < 60 * phase_stop:
             shop.post("/orders")
             time.sleep(1 / PER_SECOND)
-    return month_of(outage)
+    return outage
 
 
-def month_of(minute: int) -> str:
+def month_of(minute: int, time_zone: str) -> str:
     """The month as `otel-sla report --month` takes it."""
-    return f"{datetime.fromtimestamp(60 * minute, tz=UTC):%Y-%m}"
+    return f"{datetime.fromtimestamp(60 * minute, tz=ZoneInfo(time_zone)):%Y-%m}"
+
+
+def choose_time_zone(now: datetime) -> str:
+    """UTC; in the first hour of a month a zone where it has not begun, as the story would be torn in two."""
+    return "Etc/GMT+2" if now.day == 1 and now.hour == 0 else "UTC"
 
 
 def tell_event(name: str, text: str) -> None:
     """Show an event as it comes in."""
-    say(f"\n  {name}\n    {text}\n")
+    say(f"  event {name}\n        {text}")
 
 
 def shop_process(place: Place) -> Process:
@@ -122,6 +132,7 @@ def otel_sla_environment(place: Place, events_url: str) -> dict[str, str]:
         "LEDGER_FILE": str(place.folder / "otel-sla.db"),
         "METRICS_URL": f"{metrics}/v1/metrics",
         "EVENTS_URL": f"{events_url}/v1/logs",
+        "TIME_ZONE": place.time_zone,
     }
 
 
@@ -161,20 +172,22 @@ def ask_prometheus(url: str, query: str) -> float | None:
 def show_figures(place: Place) -> None:
     """What Prometheus says, by the queries that a person would type; without it, what the debug exporter wrote."""
     if place.prometheus is None:
-        say("The figures, as otel-sla's debug exporter wrote them last:\n")
+        say("\nWhat otel-sla's debug exporter wrote:\n")
         lines = (place.folder / "otel-sla.log").read_text().splitlines()
-        figures = [line for line in lines if "sla.monthly_uptime" in line or "sla.downtime" in line]
-        say("\n".join(f"  {line}" for line in figures[-1:]))
+        # The line up to its attributes.
+        say("\n".join(f"  {line.partition(' service.name=')[0]}" for line in lines if "action=downtime_" in line))
         return
     deadline = time.monotonic() + EVENT_S_MAX
     while not ask_prometheus(place.prometheus, "sla_downtime_seconds > 0"):
         if time.monotonic() > deadline:
             raise ExampleError(f"Prometheus has no downtime after {EVENT_S_MAX:g} s")
         time.sleep(0.2)
-    say("What Prometheus says:\n")
+    say("\nWhat Prometheus says:\n")
     for what, query in QUERIES.items():
         value = ask_prometheus(place.prometheus, query)
-        say(f"  {what:<32}{'no data' if value is None else f'{value:g}' if value > 1 else f'{value:.8f}':>12}   {query}")
+        say(
+            f"  {what:<32}{'no data' if value is None else f'{value:g}' if value > 1 else f'{value:.8f}':>12}   {query}"
+        )
 
 
 def show_report(month: str, environment: dict[str, str]) -> None:
@@ -195,13 +208,13 @@ def run(place: Place, prometheus: Path | None, *, stays: bool) -> None:
         otel_sla = stack.enter_context(otel_sla_process(place, environment))
         shop = stack.enter_context(shop_process(place))
         with httpx.Client(base_url=place.shop, trust_env=False) as client:
-            month = run_quick(client) if place.is_quick else run_live(client)
+            outage = run_quick(client) if place.is_quick else run_live(client)
         if place.is_quick:
             shop.stop()  # It sends all that it has.
         if not events.wait_for("sla.downtime.ended", EVENT_S_MAX):
             raise ExampleError(f"no end of a downtime was told; otel-sla said:\n{otel_sla.log.read_text()}")
         show_figures(place)
-        show_report(month, environment)
+        show_report(month_of(outage, place.time_zone), environment)
         if stays:
             say(f"\nEverything stays until Ctrl-C. Prometheus: {place.prometheus or 'none'}; logs: {place.folder}")
             with contextlib.suppress(KeyboardInterrupt):
@@ -239,6 +252,7 @@ def main() -> int:
                 shop=f"http://127.0.0.1:{shop_port}",
                 otlp=f"127.0.0.1:{otlp_port}",
                 prometheus=f"http://127.0.0.1:{prometheus_port}" if prometheus else None,
+                time_zone=choose_time_zone(datetime.now(tz=UTC)),
                 is_quick=arguments.quick,
             )
             run(place, prometheus, stays=arguments.stay)

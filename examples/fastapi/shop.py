@@ -1,7 +1,8 @@
 """A small shop, traced by FastAPI's own instrumentation and sent by OpenTelemetry's own exporter.
 
-Nothing in it knows of otel-sla: where spans go, and under which name, says the environment (`OTEL_EXPORTER_OTLP_ENDPOINT`,
-`OTEL_SERVICE_NAME`). `PUT /outage/on` breaks it: every second order then ends with a 503. `PUT /outage/off` mends it.
+Nothing in it knows of otel-sla: the environment says where spans go and under which name
+(`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`). `PUT /outage/on` breaks it: every second order then ends with a
+503. `PUT /outage/off` mends it.
 """
 
 import itertools
