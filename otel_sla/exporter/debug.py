@@ -42,25 +42,25 @@ class DebugSender:
     def send_figures(self, figures: Sequence[MinuteFigures]) -> Answer:
         """Write one line for each minute that differs from the one before; revised ones are told by their events."""
         for minute in figures:
-            last_minute, last_state = self._last.get(minute.series.series_id, (-1, MinuteState.UP))
+            last_minute, last_state = self._last.get(minute.series.series_id, (-1, None))
             if minute.epoch_minute <= last_minute:
                 continue
             self._last[minute.series.series_id] = (minute.epoch_minute, minute.state)
-            if minute.state is not last_state:
+            # That a series begins with a minute that is up is no news.
+            if minute.state is not (last_state or MinuteState.UP):
                 self._write(minute, last_state)
         return Answer()
 
     def close(self) -> None:
         """Nothing is open."""
 
-    def _write(self, minute: MinuteFigures, last_state: MinuteState) -> None:
+    def _write(self, minute: MinuteFigures, last_state: MinuteState | None) -> None:
         group = ", ".join(f"{key}={value}" for key, value in minute.series.group_text.items())
         _log.info(
-            "%s (%s): %s after %s in the minute of %s, %d of %d requests failed",
-            minute.series.agreement,
-            group,
+            "%s: %s%s in the minute of %s, %d of %d requests failed",
+            f"{minute.series.agreement} ({group})" if group else minute.series.agreement,
             minute.state.wire_name,
-            last_state.wire_name,
+            "" if last_state is None else f" after {last_state.wire_name}",
             minute_text(minute.epoch_minute),
             minute.counts[Outcome.FAILED],
             minute.valid,
