@@ -53,13 +53,20 @@ class Process:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is ours: it stops them in order.
             )
+        try:
+            self._wait_until_ready()
+        except BaseException:  # Also Ctrl-C: nobody calls __exit__ of what was not entered.
+            self.stop()
+            raise
+        return self
+
+    def _wait_until_ready(self) -> None:
+        assert self._running is not None
         deadline = time.monotonic() + START_S_MAX
         while not self._is_ready():
             if self._running.poll() is not None or time.monotonic() > deadline:
-                self.stop()
                 raise ExampleError(f"{self._name} did not start; it said:\n{self.log.read_text(errors='replace')}")
             time.sleep(0.05)
-        return self
 
     def stop(self) -> None:
         """Stop it, and wait until it has; nothing happens to one that has stopped."""

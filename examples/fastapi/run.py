@@ -6,6 +6,7 @@ Everything listens on the loopback interface, and everything that was started is
 import argparse
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -238,6 +239,8 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     """Run the example; exit code 1 if something did not come to pass."""
     arguments = parse_arguments()
+    # As Ctrl-C: what was started is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         prometheus = None if arguments.no_prometheus else find_prometheus(arguments.prometheus)
         if prometheus is None:
