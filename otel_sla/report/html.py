@@ -13,7 +13,15 @@ from otel_sla.report.html_series import series_section
 from otel_sla.report.markup import Child, Markup, join, table, tag
 from otel_sla.report.style import STYLE
 from otel_sla.report.terms import each_term
-from otel_sla.report.wording import group_name, month_name, percent, short_minute, verdict_text, version_text
+from otel_sla.report.wording import (
+    elapsed_until,
+    group_name,
+    month_name,
+    percent,
+    short_minute,
+    verdict_text,
+    version_text,
+)
 from otel_sla.sla.agreement import Outcome
 from otel_sla.sla.texts import moment_text, term_percent_text
 
@@ -45,7 +53,7 @@ def render_html(report: Report) -> str:
     body = tag(
         "body",
         pattern_definitions(),
-        tag("header", tag("h1", title), tag("p", f"As of {moment}", class_="quiet")),
+        tag("header", tag("h1", title), tag("p", f"Generated at {moment}", class_="quiet")),
         tag(
             "main",
             *(_agreement_section(report, section, number) for number, section in enumerate(report.agreements)),
@@ -77,7 +85,11 @@ def _agreement_section(report: Report, section: AgreementReport, number: int) ->
 def _range_text(section: AgreementReport) -> str:
     start, stop = section.minutes
     zone = section.agreement.time_zone
-    return f"{short_minute(start, zone)} to {short_minute(stop, zone)}, {zone}: {section.minutes.n_minutes:,} minutes"
+    words = f"{short_minute(start, zone)} to {short_minute(stop, zone)}, {zone}: {section.minutes.n_minutes:,} minutes"
+    elapsed_stop = elapsed_until(section)
+    if elapsed_stop is None:
+        return words
+    return f"{words}, of which {elapsed_stop - start:,} have elapsed, until {short_minute(elapsed_stop, zone)}"
 
 
 def _verdict(section: AgreementReport) -> Markup:

@@ -1,9 +1,11 @@
 """HTML and SVG, written so that nothing gets in unescaped: text is escaped unless it is `Markup` already."""
 
+import re
 from collections.abc import Iterable
 from html import escape
 
 _VOID = {"meta", "br", "path", "rect", "line", "circle"}
+_PERCENT = re.compile(r"(?<=\d) %")
 
 
 class Markup(str):
@@ -18,11 +20,13 @@ Child = str | Iterable["Child"]
 def text(words: str) -> Markup:
     """Make words fit to stand in markup; signs that cannot be seen, or that turn the reading order, are replaced.
 
+    No line is broken between a number and its percent sign. A sender's own no-break spaces do not pass for spaces.
+
     >>> text("a < b")
     'a &lt; b'
     """
     visible = "".join(sign if sign.isprintable() or sign == "\n" else "\ufffd" for sign in words)
-    return Markup(escape(visible))
+    return Markup(escape(_PERCENT.sub("\u00a0%", visible)))
 
 
 def tag(name: str, /, *children: Child, **attributes: str | int | None) -> Markup:

@@ -6,7 +6,7 @@ Nothing is said by colour, and what senders put into names cannot steer the term
 from collections.abc import Iterator, Sequence
 
 from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesReport
-from otel_sla.report.wording import printable, version_text, withdrawal_text
+from otel_sla.report.wording import elapsed_until, printable, version_text, withdrawal_text
 from otel_sla.sla.agreement import Agreement, NoData
 from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.texts import minute_text, moment_text, percent_text, term_percent_text
@@ -60,6 +60,9 @@ def _agreement_lines(report: AgreementReport, width: int) -> Iterator[str]:
     yield from _wrapped(f"{report.agreement.name}: {terms_text(report.agreement)}", width)
     start, stop = report.minutes
     yield f"{minute_text(start)} to {minute_text(stop)}, {stop - start} minutes"
+    elapsed_stop = elapsed_until(report)
+    if elapsed_stop is not None:
+        yield f"of which {elapsed_stop - start} have elapsed, until {minute_text(elapsed_stop)}"
     if version_text(report):
         yield version_text(report)
     yield ""

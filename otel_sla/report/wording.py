@@ -56,6 +56,12 @@ def verdict_text(figures: MonthFigures) -> str:
     return "kept so far" if figures.elapsed < figures.total else "kept"
 
 
+def elapsed_until(report: AgreementReport) -> int | None:
+    """Give the epoch minute up to which a running month's figures speak; None for a month that is over."""
+    elapsed = min((series.figures.elapsed for series in report.series), default=report.minutes.n_minutes)
+    return None if elapsed == report.minutes.n_minutes else report.minutes.start_minute + elapsed
+
+
 def version_text(report: AgreementReport) -> str:
     """Say which version of the agreement the month is judged by; empty where the ledger knows of none."""
     if report.version is None:

@@ -104,8 +104,8 @@ def test_figures_are_those_of_the_json() -> None:
     broken = report_object(report)["agreements"][0]["series"][0]
     assert broken["monthly_uptime"].startswith("0.9988425")
     for words in (
-        "99.884259 %",
-        "99.861111 %",
+        "99.884259\u00a0%",  # No line is broken before the sign.
+        "99.861111\u00a0%",
         "(43,200 \u2212 50) / 43,200 = 43,150 / 43,200",
         "(43,200 \u2212 60) / 43,200 = 43,140 / 43,200",
         "43,200 \u00d7 (1 \u2212 0.999) = 43.2 minutes",
@@ -122,10 +122,11 @@ def test_figures_are_those_of_the_json() -> None:
 @pytest.mark.parametrize(
     ("report", "words"),
     [
-        (report_of(1), "\u2713 The promise of 99.9 % monthly uptime was kept"),
-        (report_of(1, n_down=44), "\u2717 The promise of 99.9 % monthly uptime was BROKEN"),
+        (report_of(1), "\u2713 The promise of 99.9\u00a0% monthly uptime was kept"),
+        (report_of(1, n_down=44), "\u2717 The promise of 99.9\u00a0% monthly uptime was BROKEN"),
         (report_of(3, n_down=44), "was BROKEN by 1 of 3 series"),
         (report_of(3, elapsed=60), "was kept by all 3 series so far"),
+        (report_of(3, elapsed=60), "of which 60 have elapsed, until 2026-11-01 01:00 UTC"),
         (report_of(0), "Nothing to judge"),
     ],
 )

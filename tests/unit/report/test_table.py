@@ -54,6 +54,8 @@ def test_clause_10_a_running_month_shows_its_elapsed_part_beside() -> None:
     assert "99.99305 %" in text
     assert "97.00000 %" in text
     assert "kept so far" in text
+    # The moment that the figures speak of, which is not that of the report's making.
+    assert "minutes\nof which 100 have elapsed, until 2026-11-01T01:40:00Z\n" in text
 
 
 def test_clause_10_nothing_elapsed() -> None:
