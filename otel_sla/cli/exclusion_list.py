@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Json, Withdrawal
@@ -91,9 +92,12 @@ def _lines(entry: Entry) -> Iterator[str]:
     number = "configured" if entry.exclusion_id is None else f"exclusion {entry.exclusion_id}"
     group = "all series" if window.group is None else ", ".join(f"{key}={value}" for key, value in window.group)
     yield f"{number}: {entry.agreement}, {group}, {window.reason.value}"
-    yield f"  {window.start.isoformat()} to {window.stop.isoformat()}"
+    known = entry.judged_by or entry.configured
+    zone = "UTC" if known is None else known.time_zone
+    start, stop = (moment.astimezone(ZoneInfo(zone)).isoformat() for moment in (window.start, window.stop))
+    yield f"  from {start} to {stop} ({zone})"
     if window.announced_at is not None:
-        yield f"  announced at {window.announced_at.isoformat()}"
+        yield f"  announced at {window.announced_at.astimezone(ZoneInfo(zone)).isoformat()} ({zone})"
     if window.note:
         yield f"  note: {window.note}"
     if window.recorded_at is not None:

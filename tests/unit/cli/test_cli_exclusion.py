@@ -209,14 +209,14 @@ def test_what_cannot_be_recorded_is_told(config: Path, changed: dict[str, str], 
 
 @pytest.mark.usefixtures("ledger")
 def test_exclusions_are_listed(config: Path) -> None:
-    """Configured and recorded ones, of an agreement or a month; withdrawn ones only when asked for."""
+    """Configured and recorded ones in their zones, of an agreement or a month; withdrawn ones only when asked for."""
     lines_of(add(config))
-    lines_of(add(config, agreement="search", start="2025-09-30T22:00:00Z", stop="2025-10-01T00:00:00Z"))
+    lines_of(add(config, agreement="search", start="2025-10-01T00:00:00+02:00", stop="2025-10-01T00:00:00Z"))
     lines_of(invoke("exclusion", "withdraw", 2, "-c", config, "--why", "not ours", "--by", "legal"))
     lines = lines_of(invoke("exclusion", "list", "-c", config))
     assert lines[:3] == [
         "configured: chat, all series, third_party",
-        "  2025-10-01T00:00:00+02:00 to 2025-10-01T00:01:00+02:00",
+        "  from 2025-10-01T00:00:00+02:00 to 2025-10-01T00:01:00+02:00 (Europe/Berlin)",
         "  note: configured",
     ]
     assert lines[4] == "exclusion 1: chat, all series, force_majeure"
@@ -225,6 +225,7 @@ def test_exclusions_are_listed(config: Path) -> None:
     everything = invoke("exclusion", "list", "-c", config, "--all").stdout
     assert "exclusion 2: search, all series, force_majeure" in everything
     assert ": not ours\n" in everything
+    assert "  from 2025-09-30T22:00:00+00:00 to 2025-10-01T00:00:00+00:00 (UTC)\n" in everything
     of_search = invoke("exclusion", "list", "-c", config, "--all", "--agreement", "search", "--format", "json")
     document = json.loads(of_search.stdout)
     assert document["schema"] == "otel-sla.exclusions/v1"
