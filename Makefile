@@ -4,10 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-SOURCES := otel_sla tests benchmarks dashboards
+SOURCES := otel_sla tests benchmarks dashboards examples
 
 .DEFAULT_GOAL := help
-.PHONY: help run test demo bench lint format fuzz hostile soak months orders crash powercut iofaults coverage parts package pictures outage clean
+.PHONY: help run test demo bench lint format fuzz hostile soak months orders crash powercut iofaults coverage parts package pictures outage example clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ orders: $(INSTALLED)  ## Send the spans of 500 random cases in any order, with k
 
 crash: $(INSTALLED)  ## Kill a loaded pipeline again and again, and count what it had acknowledged
 	@$(BIN)/python tests/crash $(ARGS)
+
+example: $(INSTALLED)  ## Show a FastAPI application, otel-sla and Prometheus through an outage; ARGS="--quick"
+	@$(BIN)/python examples/fastapi/run.py $(ARGS)
 
 powercut: $(INSTALLED)  ## Cut the power under 300 ledgers, and count what had been acknowledged
 	@$(BIN)/python tests/powercut.py $(ARGS)
