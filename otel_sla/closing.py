@@ -17,7 +17,7 @@ from otel_sla.findings import Findings
 from otel_sla.history import History, JudgedSeries, Terms, counts_as_told, series_of
 from otel_sla.ledger.reader import LedgerReadings, ReadingStopped
 from otel_sla.ledger.records import Closing, ExclusionRecord, Reopened
-from otel_sla.month_closing import MonthCloser
+from otel_sla.month_closing import MonthCloser, warn_of_edge
 from otel_sla.retention import kept_from
 from otel_sla.sla.agreement import Agreement, NoData, Outcome
 from otel_sla.sla.counts import CountRows
@@ -119,6 +119,8 @@ class _Snapshot:
         terms = (Terms.of(was, self._exclusions, change), Terms.of(agreement, self._exclusions, change))
         old, new = (self._eras(one, change, self._first_minute) for one in terms)
         start_minute = max(new.open_minute, self._first_minute)
+        if was.time_zone != agreement.time_zone:
+            warn_of_edge(agreement, (*old.closed, *new.closed))
         if start_minute < self._told_before:
             for series in series_of(agreement, self._all_series):
                 self._retell(series, old, new, start_minute, Cause.CONFIGURATION)

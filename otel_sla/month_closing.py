@@ -1,5 +1,6 @@
 """Months that are closed: telling their figures, telling them again, and by which terms they stay judged."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +17,11 @@ from otel_sla.sla.month_story import Promise, tell_month_closed
 from otel_sla.sla.months import MinuteRange, Month, month_of, month_range, months_between
 from otel_sla.sla.series import Series
 from otel_sla.sla.telling import Subject
+from otel_sla.sla.texts import minute_text
 from otel_sla.sla.uptime import is_in_month, month_figures
 from otel_sla.versions import Basis, find_basis
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -155,3 +159,32 @@ class MonthCloser:
                 closed[one.series_id].append(one)
             self._known[agreement.name, month] = (find_basis(self.reader, agreement, month), closed)
         return self._known[agreement.name, month]
+
+
+def warn_of_edge(agreement: Agreement, closed: Sequence[ClosedEra]) -> None:
+    """Say which minutes are in no month, or in two, as the last closed month ended in another time zone.
+
+    Args:
+        agreement: As it is from now on.
+        closed: Eras of its closed months, in any order.
+    """
+    if not closed:
+        return
+    last = max(closed, key=lambda era: era.stop_minute)
+    month = month_of(last.stop_minute - 1, last.terms.agreement.time_zone)
+    open_start = month_range(month, agreement.time_zone).stop_minute
+    start, stop = sorted((last.stop_minute, open_start))
+    if start == stop:
+        return
+    is_lost = open_start > last.stop_minute
+    _log.warning(
+        "agreement %s: months begin in %s now, not in %s: the %d minutes from %s to %s are in %s",
+        agreement.name,
+        agreement.time_zone,
+        last.terms.agreement.time_zone,
+        stop - start,
+        minute_text(start),
+        minute_text(stop),
+        f"the report of no month, as {month} is closed" if is_lost else f"{month}, which is closed, and {month.next}",
+        extra={"action": "time_zone_changed"},
+    )

@@ -120,7 +120,10 @@ class MonthlyUptime(Section):
 
     target: Ratio = Field(default=Fraction(999, 1000), description="Promised share of the month's minutes; above 0%.")
     time_zone: Zone = Field(
-        default="UTC", description="IANA time zone in which months begin and end.", examples=["Europe/Berlin"]
+        default="UTC",
+        description="IANA time zone in which months begin and end. If it changes after a month was closed, the minutes"
+        " between the zones' midnights are in no month or in two, which is logged.",
+        examples=["Europe/Berlin"],
     )
 
     @model_validator(mode="after")

@@ -129,8 +129,13 @@ def test_a_month_whose_counts_are_dropped_is_not_judged_again(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("time_zone", "at_minute"), [("America/New_York", 60), ("Asia/Tokyo", -120)])
-def test_a_closed_month_keeps_its_promise_in_another_time_zone(tmp_path: Path, time_zone: str, at_minute: int) -> None:
-    """An hour of downtime beside the edge: October was closed with it or without it, and its breach stays that."""
+def test_a_closed_month_keeps_its_promise_in_another_time_zone(
+    tmp_path: Path, time_zone: str, at_minute: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An hour of downtime beside the edge: October was closed with it or without it, and its breach stays that.
+
+    Which minutes are in no month, or in two, is said once.
+    """
     history = History(tmp_path, make_agreement())
     history.count([(EDGE + at_minute + minute, 0, 0, 5, 0) for minute in range(50)])
     history.now = history.sealed_before = EDGE + 700
@@ -143,4 +148,12 @@ def test_a_closed_month_keeps_its_promise_in_another_time_zone(tmp_path: Path, t
         history.now += 60
     assert history.told_breached(OCTOBER)["chat-0"] is was
     assert history.report(OCTOBER)["chat-0"]["breached"] is was
+    (said,) = [record.getMessage() for record in caplog.records if "months begin in" in record.getMessage()]
+    edge = {
+        "America/New_York": "the 240 minutes from 2026-11-01T00:00:00Z to 2026-11-01T04:00:00Z are in the report of no"
+        " month, as 2026-10 is closed",
+        "Asia/Tokyo": "the 540 minutes from 2026-10-31T15:00:00Z to 2026-11-01T00:00:00Z are in 2026-10, which is"
+        " closed, and 2026-11",
+    }
+    assert said.endswith(edge[time_zone])
     history.stop()
