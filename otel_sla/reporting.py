@@ -20,6 +20,7 @@ from otel_sla.report.document import (
     build_report,
     decide_windows,
     draw_worst,
+    exclusions_alone,
     series_report,
 )
 from otel_sla.retention import is_kept
@@ -110,7 +111,9 @@ def judge_section(
     each_judged = history.each_judged(series_of(basis.agreement, reader.series()), terms, minutes, elapsed_stop)
     reports = _judge_series(terms, month, each_judged, _recorded_windows(basis.agreement, records), drawn_max)
     section = agreement_report(basis.agreement, month, reports)
-    return replace(section, version=basis.version, closed_version=basis.closed_version)
+    decided = decide_windows(basis.agreement, minutes, _recorded_windows(basis.agreement, records))
+    alone = exclusions_alone(decided, reports)
+    return replace(section, version=basis.version, closed_version=basis.closed_version, exclusions=alone)
 
 
 def last_change(records: Iterable[ExclusionRecord]) -> int:

@@ -55,6 +55,12 @@ def render_csv(report: Report, rows: Rows = Rows.SERIES) -> str:
                 _line((*head, *(cell(item, section.agreement) for cell in columns.values()), *versions))
                 for item in _items(series, rows)
             ]
+        if rows is Rows.EXCLUSIONS:  # Those of no series: no group, and so no overflow.
+            head = (str(report.month), moment, section.agreement.name, *(None for _ in keys), None)
+            lines += [
+                _line((*head, *(cell(item, section.agreement) for cell in columns.values())))
+                for item in section.exclusions
+            ]
     return "".join(lines)
 
 

@@ -103,6 +103,7 @@ class AgreementReport:
     series: tuple[SeriesReport, ...]  # Sorted by group.
     version: int | None = None  # Of the terms it is judged by; None: the ledger does not have them.
     closed_version: int | None = None  # Of the terms that closed the month; None: it is open.
+    exclusions: tuple[ExclusionReport, ...] = ()  # Those of no series that is in the month, in time order.
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,13 @@ def agreement_report(agreement: Agreement, month: Month, series: Iterable[Series
         minutes=month_range(month, agreement.time_zone),
         series=tuple(sorted(series, key=lambda report: report.series.group)),
     )
+
+
+def exclusions_alone(decided: Iterable[DecidedWindow], reports: Iterable[SeriesReport]) -> tuple[ExclusionReport, ...]:
+    """Give the windows that no series of the month shows: they excluded nothing, and are kept all the same."""
+    groups = [report.series.group_text for report in reports]
+    alone = (entry for entry in decided if not any(is_in_scope(entry.window, group) for group in groups))
+    return tuple(ExclusionReport(entry, 0) for entry in alone)
 
 
 def build_report(month: Month, generated_at: datetime, agreements: Sequence[AgreementReport]) -> Report:

@@ -9,7 +9,7 @@ from datetime import UTC
 from otel_sla import __version__
 from otel_sla.report.calendar import legend, pattern_definitions
 from otel_sla.report.document import AgreementReport, Report, SeriesReport, by_badness
-from otel_sla.report.html_series import series_section
+from otel_sla.report.html_series import exclusions_alone_section, series_section
 from otel_sla.report.markup import Child, Markup, join, table, tag
 from otel_sla.report.style import STYLE
 from otel_sla.report.terms import each_term
@@ -79,6 +79,7 @@ def _agreement_section(report: Report, section: AgreementReport, number: int) ->
         _terms(section),
         legend() if chosen else "",
         *(series_section(series, section, report.month, anchors[series.series.series_id]) for series in chosen),
+        *exclusions_alone_section(section),
     )
 
 

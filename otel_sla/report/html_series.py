@@ -1,6 +1,6 @@
 """One series' section of the HTML report: verdict, calendar, how its figures come about, periods, exclusions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from otel_sla.report.calendar import draw_calendar
 from otel_sla.report.document import AgreementReport, ExclusionReport, SeriesReport
@@ -45,7 +45,7 @@ def series_section(series: SeriesReport, section: AgreementReport, month: Month,
     parts: list[Child] = [tag("div", *opening, class_="opening")]
     parts += [tag("h4", "How the figures come about"), _computation(figures)]
     parts += [tag("h4", "Downtime periods, before exclusions"), *_periods(figures, zone)]
-    parts += [tag("h4", "Exclusions"), *_exclusions(series, zone)]
+    parts += [tag("h4", "Exclusions"), *_exclusions(series.exclusions, zone)]
     return tag("section", *parts)
 
 
@@ -102,12 +102,19 @@ def _period_row(period: DowntimePeriod, zone: str) -> list[Child]:
     ]
 
 
-def _exclusions(series: SeriesReport, zone: str) -> Iterator[Markup]:
-    if not series.exclusions:
+def exclusions_alone_section(section: AgreementReport) -> Iterator[Markup]:
+    """Write the exclusions that are meant for no series of the month; nothing where there are none."""
+    if section.exclusions:
+        yield tag("h4", "Exclusions that are meant for no series of the month")
+        yield from _exclusions(section.exclusions, section.agreement.time_zone)
+
+
+def _exclusions(exclusions: Sequence[ExclusionReport], zone: str) -> Iterator[Markup]:
+    if not exclusions:
         yield tag("p", "None.")
         return
     head = ["From", "To", "Reason and note", "Decision", "Minutes saved"]
-    yield tag("div", table(head, (_exclusion_row(exclusion, zone) for exclusion in series.exclusions)), class_="wide")
+    yield tag("div", table(head, (_exclusion_row(exclusion, zone) for exclusion in exclusions)), class_="wide")
 
 
 def _exclusion_row(exclusion: ExclusionReport, zone: str) -> list[Child]:

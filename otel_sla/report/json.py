@@ -51,6 +51,7 @@ def _agreement_object(report: AgreementReport) -> Object:
         "version": report.version,
         "closed_by_version": report.closed_version,
         "series": [_series_object(series) for series in report.series],
+        "exclusions": [_exclusion_object(exclusion) for exclusion in report.exclusions],
     }
 
 

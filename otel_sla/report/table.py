@@ -68,6 +68,7 @@ def _agreement_lines(report: AgreementReport, width: int) -> Iterator[str]:
     yield ""
     if not report.series:
         yield "  no requests"
+        yield from _alone_lines(report, width)
         return
     yield from _figures_lines(report.series, width)
     for series in report.series:
@@ -76,6 +77,13 @@ def _agreement_lines(report: AgreementReport, width: int) -> Iterator[str]:
             yield from _wrapped(group_text(series), width, indent=2)
             yield from _period_lines(series.figures.downtime_periods)
             yield from _exclusion_lines(series.exclusions, width)
+    yield from _alone_lines(report, width)
+
+
+def _alone_lines(report: AgreementReport, width: int) -> Iterator[str]:
+    if report.exclusions:
+        yield from ("", "  Exclusions that are meant for no series of the month:")
+        yield from _exclusion_lines(report.exclusions, width)
 
 
 def _figures_lines(reports: Sequence[SeriesReport], width: int) -> Iterator[str]:

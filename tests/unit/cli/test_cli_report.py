@@ -253,3 +253,23 @@ def test_the_running_month_is_the_agreements() -> None:
     assert str(running_month([auckland], moment)) == "2026-11"
     assert str(running_month([auckland, berlin], moment)) == "2026-10"
     assert str(running_month([], moment)) == "2026-10"
+
+
+@pytest.mark.parametrize("rows", [[], [(MINUTE, 0, 90, 10, 0)]])
+def test_an_exclusion_of_no_series_is_in_every_format(
+    tmp_path: Path, rows: list[tuple[int, int, int, int, int]]
+) -> None:
+    """A window for a service that sent nothing, in a month with requests of others and in one without any."""
+    open_ledger(tmp_path, [b"chat-1", b"search"], rows).close()
+    config = write_config(tmp_path, STRICT)
+    added = ("exclusion", "add", "-c", config, "--agreement", "chat", "--reason", "scheduled_maintenance")
+    times = ("--announced-at", "2025-10-31T12:00Z", "--start", "2025-11-01T00:00Z", "--stop", "2025-11-01T00:30Z")
+    lines_of(invoke(*added, *times, "--group", "service.name=search", "--by", "ops", "--note", "moved"))
+    (exclusion,) = agreement_of(config)["exclusions"]
+    assert (exclusion["accepted"], exclusion["refusal"], exclusion["minutes_saved"]) == (False, "notice_too_short", 0)
+    text = report(config, report_format="table")
+    assert "Exclusions that are meant for no series of the month:" in text
+    assert "excludes nothing: notice too short; moved" in text
+    assert "meant for no series of the month" in report(config, report_format="html")
+    (row,) = csv.DictReader(report(config, "--rows", "exclusions", report_format="csv").splitlines())
+    assert (row["agreement"], row["group.service.name"], row["refusal"]) == ("chat", "", "notice_too_short")
