@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from otel_sla.ledger.many_rows import write_rows
 from otel_sla.ledger.packing import MINUTES_PER_DAY, N_OUTCOMES, unpack_days
 from otel_sla.sla.counts import CountRows
 from otel_sla.spans.columns import Int64Array
@@ -24,8 +25,8 @@ _SERIES_MASK = (1 << _SERIES_BITS) - 1
 
 _Blob = tuple[int, bytes]  # `packed_id` and a packed day.
 
+_INSERT = "INSERT INTO counts (epoch_minute, series_id, succeeded, failed, invalid)"
 _ADD = """
-    INSERT INTO counts (epoch_minute, series_id, succeeded, failed, invalid) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (epoch_minute, series_id) DO UPDATE SET
         succeeded = succeeded + excluded.succeeded,
         failed = failed + excluded.failed,
@@ -71,9 +72,9 @@ def sorted_rows(rows: CountRows) -> list[tuple[int, int, int, int, int]]:
     return [tuple(row) for row in table.tolist()]
 
 
-def add(connection: sqlite3.Connection, rows: Iterable[tuple[int, int, int, int, int]]) -> None:
+def add(connection: sqlite3.Connection, rows: Sequence[tuple[int, int, int, int, int]]) -> None:
     """Add to what the minutes hold; `rows` are best in the order of the table."""
-    connection.executemany(_ADD, rows)
+    write_rows(connection, _INSERT, rows, _ADD)
 
 
 def read(

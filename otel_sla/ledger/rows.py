@@ -7,6 +7,7 @@ from datetime import datetime
 
 from otel_sla.errors import LedgerError
 from otel_sla.ledger.faults import with_hint
+from otel_sla.ledger.many_rows import write_rows
 from otel_sla.ledger.records import (
     AgreementVersion,
     ClosedMonth,
@@ -233,9 +234,7 @@ def read_retold(connection: sqlite3.Connection, after_retold_id: int, limit: int
 def add_fingerprints(connection: sqlite3.Connection, fingerprints: Sequence[tuple[int, bytes]]) -> None:
     """Keep what was counted; one that is there already is our own broken promise."""
     try:
-        connection.executemany(
-            "INSERT INTO fingerprints (newest_minute, fingerprint) VALUES (?, ?)", sorted(fingerprints)
-        )
+        write_rows(connection, "INSERT INTO fingerprints (newest_minute, fingerprint)", sorted(fingerprints))
     except sqlite3.IntegrityError as error:
         raise with_hint(
             LedgerError("a message was about to be counted twice: its fingerprint is in the ledger already"),
