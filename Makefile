@@ -33,10 +33,9 @@ format: $(INSTALLED)  ## Format, and mend what can be mended
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(INSTALLED)  ## Measure
-	@found=0; for file in benchmarks/*.py; do \
-	    test -e "$$file" || continue; found=1; echo "$$file"; $(BIN)/python "$$file" $(ARGS) || exit 1; \
-	done; test $$found = 1 || echo "there is no benchmark yet"
+bench: $(INSTALLED)  ## Measure speed end to end, beside others; ten minutes; ARGS="--only stages" to choose
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@$(BIN)/python benchmarks $(ARGS)
 
 fuzz: $(INSTALLED)  ## Try the decoder with millions of mutated messages, then ten minutes of both servers
 	@$(BIN)/python tests/fuzz/fuzz_decode.py $(ARGS)

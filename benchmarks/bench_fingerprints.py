@@ -97,8 +97,8 @@ def make_config(url: str) -> Config:
     )
 
 
-def fill(path: Path, n_fingerprints: int) -> None:
-    """Put fingerprints into the ledger, spread over the day before; faster than by commits."""
+def fill(path: Path, n_fingerprints: int, last_minute: int = START_MINUTE) -> None:
+    """Put fingerprints into the ledger, spread over the day before a minute; faster than by commits."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         for back in range(MINUTES_PER_DAY - 2, 0, -1):
@@ -109,7 +109,7 @@ def fill(path: Path, n_fingerprints: int) -> None:
                 "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
                 " INSERT INTO fingerprints (newest_minute, fingerprint)"
                 " SELECT ?, f FROM (SELECT randomblob(16) AS f FROM n ORDER BY f)",
-                (n_of_minute, START_MINUTE - back),
+                (n_of_minute, last_minute - back),
             )
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -43,6 +43,7 @@ class Shape:
         resources: ResourceSpans in each request, one for each process that sends.
         routes: Different values of `http.route`; with `resources` the number of groups that agreements may count.
         attributes: Of each span; above what the SDK records it is filled up with request headers.
+        minutes: Over which the spans' ends are spread; 1 for a sender that is up to date.
         seed: The same shape gives the same templates.
     """
 
@@ -50,6 +51,7 @@ class Shape:
     resources: int = 4
     routes: int = 25
     attributes: int = 0
+    minutes: int = 1
     seed: int = 20_261_123
 
 
@@ -267,7 +269,7 @@ def _span(
         attributes["error.type"] = str(request.status)
     for number in range(shape.attributes - len(attributes)):
         attributes[f"http.request.header.x-request-detail-{number}"] = f"value-{randomness.randrange(50)}"
-    end = now - randomness.randrange(_BATCH_NANOS)
+    end = now - randomness.randrange(_BATCH_NANOS) - randomness.randrange(shape.minutes) * 60 * 10**9
     span = Span(
         trace_id=randomness.randbytes(16),
         span_id=randomness.randbytes(8),
