@@ -3,43 +3,40 @@
 The one owner of the ring and of the fingerprints on their way to the ledger: all of it runs on the event loop's
 thread, without locks. The ledger's writes run on the writer's thread, the answers wait for them.
 
-The way of one request: decode, leave out what was counted before, classify, add to the ring, join the commit.
+The way of one request: decode, leave out what was counted before, classify, add to the ring, join the commit. Small
+ones that come while a commit runs go this way together.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-import xxhash
 
-from otel_sla.errors import LedgerError, Overloaded, RequestTooLarge
+from otel_sla.arrivals import Arrivals, CannotJoin, Commits
+from otel_sla.counted_filter import CountedFilter
+from otel_sla.errors import DecodeError, LedgerError, Overloaded, RequestTooLarge
+from otel_sla.fingerprints import Fingerprint, fingerprints_of
 from otel_sla.group_commit import GroupCommit
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit
 from otel_sla.receiver.accounting import Receipt
 from otel_sla.self_metrics import SelfMetrics
 from otel_sla.sla.classify import AcceptWindow, Classifier, Requests
-from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import GROUP_VALUE_SIZE_BYTES_MAX, SeriesTable
-from otel_sla.spans.columns import SPAN_KIND_SERVER, BoolArray, Int64Array, SpanColumns
+from otel_sla.spans.columns import BoolArray, SpanColumns
 from otel_sla.spans.decode import decode_request
 
 _log = logging.getLogger(__name__)
-
-Fingerprint = tuple[int, bytes]  # (newest minute of its server spans, xxh3-128 of its bytes).
 
 RESOURCES_MAX = 65_536  # ResourceSpans of a request. Each is looked up by itself, for 5 us: a third of a second.
 _LOOK_UPS_AT_ONCE = 2_048  # Before others have their turn: 10 ms.
 _SPANS_AT_ONCE = 16_384  # If their values are new, 60 ms.
 _TURN_S = 0.005
 _TURNS_MAX = 3  # Then in one go, for who comes just as a minute is sealed, each time.
-# End times beyond it are nobody's, and would keep a fingerprint for as long.
-_MINUTE_MAX = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) // 60
 
 
 class _SortedOut(NamedTuple):
@@ -47,7 +44,11 @@ class _SortedOut(NamedTuple):
 
     is_fresh: BoolArray  # bool[n_resources].
     fresh: dict[Fingerprint, int]  # Index of each that is new.
-    commits: set[asyncio.Future[None]]  # That hold others.
+    commits: Commits  # That hold others.
+
+
+# Of each ResourceSpans with server spans: its index, its fingerprint, and whether that was there when it was looked up.
+_Found = list[tuple[int, Fingerprint, bool]]
 
 
 class Accountant:
@@ -89,7 +90,10 @@ class Accountant:
         self._overflow_told = False
         self._looking = 0  # Requests whose look-up let others have their turn.
         self._lately: set[Fingerprint] = set()  # Committed while they were.
-        self.commits = GroupCommit(self._commit)
+        _, last_minute = reader.fingerprint_minutes() or (0, -1)
+        self._filter = CountedFilter(last_minute + 1)
+        self._arrivals = Arrivals(self._count_joined, lambda: self.commits.is_running, metrics)
+        self.commits = GroupCommit(self._commit, before_next=self._arrivals.take)
 
     async def account(self, body: bytes) -> Receipt:
         """Count one request and return when its counts are durable.
@@ -103,6 +107,12 @@ class Accountant:
             Overloaded: The ledger takes too long. A repeat counts once.
             LedgerUnavailable: Not durable. The sender may try again: the repeat counts once.
         """
+        counted = self._arrivals.add(body)
+        if counted is not None and await counted:
+            return Receipt()
+        return await self._account_alone(body)
+
+    async def _account_alone(self, body: bytes) -> Receipt:
         arrived_s = time.perf_counter()
         columns = decode_request(body, self._classifier.watch)
         n_spans = columns.n_spans
@@ -128,19 +138,34 @@ class Accountant:
         self._metrics.record_ack_latency(time.perf_counter() - arrived_s)
         return receipt
 
-    async def _look_up_and_count(self, columns: SpanColumns, body: bytes) -> tuple[set[asyncio.Future[None]], Requests]:
+    def _count_joined(self, body: bytes) -> tuple[Commits, int]:
+        """Count several small requests as one; gives the commits that hold them, and how many spans they have.
+
+        Raises:
+            CannotJoin: A sender has to be told something, so that each has to be counted by itself; nothing was.
+            LedgerError: As `account`.
+        """
+        try:
+            columns = decode_request(body, self._classifier.watch)
+        except (DecodeError, RequestTooLarge) as error:
+            raise CannotJoin from error
+        if columns.n_spans > _SPANS_AT_ONCE:
+            raise CannotJoin
+        sorted_out = self._sort_out(columns, list(self._look_up(columns, body)))
+        requests = self._classifier.classify(columns, self._window(), sorted_out.is_fresh)
+        if requests.rejected_count:
+            raise CannotJoin
+        return self._add(columns, requests, sorted_out), columns.n_spans
+
+    async def _look_up_and_count(self, columns: SpanColumns, body: bytes) -> tuple[Commits, Requests]:
         """Look for what was counted before; then, in one go, count the rest."""
-        newest_minute = newest_server_minutes(columns)
-        indices = np.flatnonzero(newest_minute >= 0).tolist()
-        is_long = len(indices) > _LOOK_UPS_AT_ONCE or columns.n_spans > _SPANS_AT_ONCE
-        found: list[tuple[int, Fingerprint, bool]] = []
+        is_long = columns.n_resources > _LOOK_UPS_AT_ONCE or columns.n_spans > _SPANS_AT_ONCE
+        found: _Found = []
         self._looking += is_long
         try:
-            for done, index in enumerate(indices, start=1):
-                piece = body[columns.resource_start[index] : columns.resource_stop[index]]
-                fingerprint = (int(newest_minute[index]), xxhash.xxh3_128_digest(piece, self._fingerprint_seed))
-                found.append((index, fingerprint, self._is_counted(fingerprint)))
-                if is_long and done % _LOOK_UPS_AT_ONCE == 0:
+            for of_resource in self._look_up(columns, body):
+                found.append(of_resource)
+                if is_long and len(found) % _LOOK_UPS_AT_ONCE == 0:
                     await asyncio.sleep(0)
             return await self._count(columns, found)
         finally:
@@ -148,23 +173,26 @@ class Accountant:
             if not self._looking:
                 self._lately.clear()
 
+    def _look_up(self, columns: SpanColumns, body: bytes) -> Iterator[tuple[int, Fingerprint, bool]]:
+        for index, fingerprint in fingerprints_of(columns, body, self._fingerprint_seed):
+            yield index, fingerprint, self._is_counted(fingerprint)
+
     def _is_counted(self, fingerprint: Fingerprint) -> bool:
+        if fingerprint in self._uncommitted:
+            return True
+        if not self._filter.may_be_counted(*fingerprint):
+            return False
         try:
-            return fingerprint in self._uncommitted or self._reader.is_counted(*fingerprint)
+            return self._reader.is_counted(*fingerprint)
         except LedgerError as error:
             # What cannot be read cannot be told from what was never counted: the pipeline has to end.
             self.commits.fail(error)
             raise
 
-    async def _count(
-        self, columns: SpanColumns, found: Sequence[tuple[int, Fingerprint, bool]]
-    ) -> tuple[set[asyncio.Future[None]], Requests]:
+    async def _count(self, columns: SpanColumns, found: _Found) -> tuple[Commits, Requests]:
         """Add what is new to the ring; give the commits that the answer has to wait for.
 
-        Args:
-            columns: Of the request.
-            found: For each ResourceSpans with server spans its index, its fingerprint, and whether that was there
-                when it was looked up; what came since then is looked for here.
+        What came since `found` was looked up is looked for here.
         """
         turns = 0 if columns.n_spans <= _SPANS_AT_ONCE else _TURNS_MAX
         while True:
@@ -178,21 +206,24 @@ class Accountant:
             is_as_it_was = np.array_equal(sorted_out.is_fresh, self._sort_out(columns, found).is_fresh)
             if is_as_it_was and window.sealed_before_minute == self._window().sealed_before_minute:
                 break
+        return self._add(columns, requests, sorted_out), requests
+
+    def _add(self, columns: SpanColumns, requests: Requests, sorted_out: "_SortedOut") -> Commits:
+        """Add what is new to the ring, in one go with what was sorted out; give the commits that hold it all."""
         self._record(requests, columns, sorted_out.is_fresh)
         commits, fresh = sorted_out.commits, sorted_out.fresh
-        if len(requests.series_id) == 0:
-            return commits, requests
-        commit = self.commits.join()
-        commits.add(commit)
-        self._ring.add(requests)
-        self._gathered.extend(fresh)
-        self._uncommitted.update(dict.fromkeys(fresh, commit))
-        return commits, requests
+        if len(requests.series_id):
+            commit = self.commits.join()
+            commits.add(commit)
+            self._ring.add(requests)
+            self._gathered.extend(fresh)
+            self._uncommitted.update(dict.fromkeys(fresh, commit))
+        return commits
 
-    def _sort_out(self, columns: SpanColumns, found: Sequence[tuple[int, Fingerprint, bool]]) -> "_SortedOut":
+    def _sort_out(self, columns: SpanColumns, found: _Found) -> "_SortedOut":
         is_fresh = np.ones(columns.n_resources, dtype=np.bool_)
         fresh: dict[Fingerprint, int] = {}
-        commits: set[asyncio.Future[None]] = set()
+        commits: Commits = set()
         for index, fingerprint, was_there in found:
             commit = self._uncommitted.get(fingerprint)
             if commit is not None:
@@ -239,24 +270,10 @@ class Accountant:
         self._metrics.record_commit(time.perf_counter() - started_s, len(commit.rows))
         if self._looking:
             self._lately.update(fingerprints)
+        self._filter.add(fingerprints)
+        self._filter.forget_before(self._window().sealed_before_minute)
         for fingerprint in fingerprints:
             del self._uncommitted[fingerprint]
-
-
-def newest_server_minutes(columns: SpanColumns) -> Int64Array:
-    """Tell for each ResourceSpans the newest minute of its server spans before the year 2100, or -1 if it has none.
-
-    A function of the bytes alone, so that a repeat finds its fingerprint whatever the clock says by then. What ends
-    later than that is rejected, now and then.
-
-    Returns:
-        int64[n_resources], whole minutes since the Unix epoch.
-    """
-    newest = np.full(columns.n_resources, -1, dtype=np.int64)
-    is_server = columns.kind == SPAN_KIND_SERVER
-    minutes = (columns.end_time_unix_nano[is_server] // np.uint64(NANOS_PER_MINUTE)).astype(np.int64)
-    np.maximum.at(newest, columns.resource_index[is_server], np.where(minutes < _MINUTE_MAX, minutes, -1))
-    return newest
 
 
 def receipt_of(requests: Requests) -> Receipt:

@@ -49,11 +49,19 @@ class GroupCommit:
 
     Args:
         write: Makes what has gathered durable.
+        before_next: Called when a write is over or takes long: who waits may join the next.
         answer_within_s: How long a write may take before its waiters are answered.
     """
 
-    def __init__(self, write: Callable[[], Awaitable[None]], *, answer_within_s: float = ANSWER_WITHIN_S) -> None:
+    def __init__(
+        self,
+        write: Callable[[], Awaitable[None]],
+        *,
+        before_next: Callable[[], None] = lambda: None,
+        answer_within_s: float = ANSWER_WITHIN_S,
+    ) -> None:
         self._write = write
+        self._before_next = before_next
         self._answer_within_s = answer_within_s
         self._gathering: _Batch | None = None
         self._running: _Batch | None = None
@@ -61,6 +69,11 @@ class GroupCommit:
         self.is_stalled = False  # A write has taken longer than that, and is not over.
         self._task: asyncio.Task[None] | None = None
         self.failure: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
+
+    @property
+    def is_running(self) -> bool:
+        """A commit is under way, or about to be: who joins now has to wait for it."""
+        return self._task is not None and not self.failure.done()
 
     def join(self) -> asyncio.Future[None]:
         """Join the commit that is gathering; the result arrives when it is durable, or Overloaded before that.
@@ -110,6 +123,7 @@ class GroupCommit:
             finally:
                 self._unwatch()
             self._running.set_durable()
+            self._before_next()
         self._task = None
 
     def _watch(self) -> None:
@@ -131,6 +145,7 @@ class GroupCommit:
                 self._answer_within_s,
                 extra={"action": "ledger_stalled"},
             )
+        self._before_next()
         for batch in (self._running, self._gathering):
             if batch is not None:
                 batch.set_answer(Overloaded(f"the ledger took more than {self._answer_within_s:g} s"))
@@ -141,3 +156,4 @@ class GroupCommit:
         for batch in (self._running, self._gathering):
             if batch is not None:
                 batch.set_failed(LedgerUnavailable(f"the ledger failed: {error}"))
+        self._before_next()  # What waits is refused.

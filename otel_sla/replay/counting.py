@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xxhash
 
-from otel_sla.accountant import newest_server_minutes
+from otel_sla.fingerprints import newest_server_minutes
 from otel_sla.hash_key import new_hash_key
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.records import Commit, Position

@@ -1,0 +1,47 @@
+"""What a ResourceSpans message is recognised by when it comes again: its newest minute, and a hash of its bytes."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import numpy as np
+import xxhash
+
+from otel_sla.sla.counts import NANOS_PER_MINUTE
+from otel_sla.spans.columns import SPAN_KIND_SERVER, Int64Array, SpanColumns
+
+Fingerprint = tuple[int, bytes]  # (newest minute of its server spans, xxh3-128 of its bytes).
+
+# End times beyond it are nobody's, and would keep a fingerprint for as long.
+_MINUTE_MAX = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) // 60
+
+
+def fingerprints_of(columns: SpanColumns, body: bytes, seed: int) -> Iterator[tuple[int, Fingerprint]]:
+    """Give (index, fingerprint) of each ResourceSpans with server spans.
+
+    Args:
+        columns: Of `body`.
+        body: The request.
+        seed: The ledger's secret, so that nobody can make two messages that are taken for one.
+    """
+    newest_minute = newest_server_minutes(columns)
+    indices = np.flatnonzero(newest_minute >= 0)
+    found = (indices, newest_minute[indices], columns.resource_start[indices], columns.resource_stop[indices])
+    view = memoryview(body)
+    for index, minute, start, stop in zip(*(each.tolist() for each in found), strict=True):
+        yield index, (minute, xxhash.xxh3_128_digest(view[start:stop], seed))
+
+
+def newest_server_minutes(columns: SpanColumns) -> Int64Array:
+    """Tell for each ResourceSpans the newest minute of its server spans before the year 2100, or -1 if it has none.
+
+    A function of the bytes alone, so that a repeat finds its fingerprint whatever the clock says by then. What ends
+    later than that is rejected, now and then.
+
+    Returns:
+        int64[n_resources], whole minutes since the Unix epoch.
+    """
+    newest = np.full(columns.n_resources, -1, dtype=np.int64)
+    is_server = columns.kind == SPAN_KIND_SERVER
+    minutes = (columns.end_time_unix_nano[is_server] // np.uint64(NANOS_PER_MINUTE)).astype(np.int64)
+    np.maximum.at(newest, columns.resource_index[is_server], np.where(minutes < _MINUTE_MAX, minutes, -1))
+    return newest
