@@ -55,7 +55,8 @@ SERIES_DOWNTIME = f"max {BY_SERIES} ({newest('sla_downtime_seconds')}) / 60"
 SERIES_BUDGET = f"min {BY_SERIES} ({newest('sla_downtime_budget_seconds')}) / 60"
 SERIES_COVERAGE = _TRUNCATED.format(f"min {BY_SERIES} ({newest('sla_coverage_ratio')})")
 
-DOWN = f'max {BY_SERIES} ({{{STATUS}, {SELECTION}, sla_minute_state="down"}}) > 0'
+# Of each step the worst minute: Grafana asks for annotations in steps of some minutes, whatever a panel does.
+DOWN = f'max {BY_SERIES} (max_over_time({{{STATUS}, {SELECTION}, sla_minute_state="down"}}[$__interval])) > 0'
 EVENTS = '{service_name="otel-sla"} | sla_agreement_name=~"$agreement"'  # LogQL, for events in Loki.
 
 AGREEMENTS = "label_values(sla_coverage_ratio, sla_agreement_name)"
