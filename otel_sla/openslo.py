@@ -6,7 +6,7 @@ SLO may say has no place in an agreement. Nothing is guessed and nothing dropped
 or told with the reason why not.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -19,8 +19,24 @@ from otel_sla.config.zones import check_zone
 from otel_sla.errors import ConfigError, ConfigProblem
 
 API_VERSION = "openslo/v1"
-_MINUTE = frozenset({"1", "1m"})
+_MINUTE = frozenset({"1", "1m", "60s"})
 _QUERIES = "counts come from spans: set covered_service and valid_requests to what these queries select"
+_KNOWN = {  # Fields that are read, or told by name; all others are told as unknown.
+    "": {"apiVersion", "kind", "metadata", "spec"},
+    "metadata": {"name", "displayName"},
+    "spec": {"budgetingMethod", "timeWindow", "service", "objectives"},
+    "spec.timeWindow[0]": {"duration", "isRolling", "calendar"},
+    "spec.timeWindow[0].calendar": {"startTime", "timeZone"},
+}
+_COMPARED = "compares a metric's value; a request of an agreement fails by its status"
+_OF_OBJECTIVE = {"displayName", "target", "targetPercent", "timeSliceTarget", "timeSliceWindow"}
+_IGNORED_OF_OBJECTIVE = {
+    "op": _COMPARED,
+    "value": _COMPARED,
+    "indicator": _QUERIES,
+    "indicatorRef": _QUERIES,
+    "compositeWeight": "each objective is an agreement by itself, and none is weighed",
+}
 _IGNORED = {
     "metadata.labels": "an agreement has no labels",
     "metadata.annotations": "an agreement has no annotations",
@@ -90,7 +106,9 @@ def _read_document(document: object, number: int) -> Reading:
 
 def _read_slo(document: Mapping[str, Any], name: str, reading: Reading) -> None:
     spec = _mapping(document.get("spec"))
-    if not name:
+    if name:
+        reading.taken.append(("metadata.name", "the agreement's name"))
+    else:
         reading.problems.append(ConfigProblem("metadata.name", "is missing; it becomes the agreement's name"))
     method = _text(spec.get("budgetingMethod"))
     if method != "Timeslices":
@@ -136,9 +154,14 @@ def _read_window(windows: object, reading: Reading) -> str:
         return "UTC"
     window = _mapping(windows[0])
     calendar = _mapping(window.get("calendar"))
-    if _text(window.get("isRolling")).lower() == "true" or not calendar:
+    is_rolling = _text(window.get("isRolling")).lower()
+    if is_rolling == "true" or not calendar:
         said = "a rolling window has no month; an agreement is settled by calendar months: give `calendar`"
         reading.problems.append(ConfigProblem(f"{path}[0]", said))
+    elif is_rolling:
+        reading.taken.append((f"{path}[0].isRolling", "calendar months"))
+    for place, of_place in ((f"{path}[0]", window), (f"{path}[0].calendar", calendar)):
+        _tell_unknown(of_place, place, _KNOWN[place], reading)
     if _text(window.get("duration")) != "1M":
         said = f"is {_text(window.get('duration')) or 'missing'}: an agreement is settled by months, 1M"
         reading.problems.append(ConfigProblem(f"{path}[0].duration", said))
@@ -169,22 +192,30 @@ def _read_objective(objective: Mapping[str, Any], path: str, reading: Reading) -
         reading.problems.append(ConfigProblem(f"{path}.timeSliceWindow", said))
     else:
         reading.taken.append((f"{path}.timeSliceWindow", "minutes are judged"))
-    by_percent = "targetPercent" in objective
-    target = _ratio(objective, "targetPercent" if by_percent else "target", path, reading, is_percent=by_percent)
+    target_key = "targetPercent" if "targetPercent" in objective else "target"
+    target = _ratio(objective, target_key, path, reading, is_percent=target_key == "targetPercent")
     if target == 0:
         reading.problems.append(
-            ConfigProblem(f"{path}.target", "must be above 0: a promise of nothing cannot be broken")
+            ConfigProblem(f"{path}.{target_key}", "must be above 0: a promise of nothing cannot be broken")
         )
-    for key in ("op", "value"):
+    if target_key == "targetPercent" and "target" in objective:
+        if _ratio(objective, "target", path, reading) == target:
+            reading.not_taken.append((f"{path}.target", "targetPercent says the same"))
+        else:
+            reading.problems.append(ConfigProblem(f"{path}.target", "and targetPercent contradict each other"))
+    for key, why in _IGNORED_OF_OBJECTIVE.items():
         if key in objective:
-            said = "compares a metric's value; a request of an agreement fails by its status"
-            reading.not_taken.append((f"{path}.{key}", said))
+            reading.not_taken.append((f"{path}.{key}", why))
+    _tell_unknown(objective, path, _OF_OBJECTIVE | set(_IGNORED_OF_OBJECTIVE), reading)
     if good is None or not target or len(reading.problems) > n_problems:
         return None
     limit = 1 - good
     reading.taken.append((f"{path}.timeSliceTarget", f"downtime.error_rate_above: {format_ratio(limit)}"))
-    reading.taken.append((f"{path}.target", f"monthly_uptime.target: {format_ratio(target)}"))
-    return limit, target, _text(objective.get("displayName"))
+    reading.taken.append((f"{path}.{target_key}", f"monthly_uptime.target: {format_ratio(target)}"))
+    label = _text(objective.get("displayName"))
+    if label:
+        reading.taken.append((f"{path}.displayName", "a comment"))
+    return limit, target, label
 
 
 def _ratio(
@@ -204,13 +235,15 @@ def _tell_ignored(document: Mapping[str, Any], reading: Reading) -> None:
         above, key = path.split(".")
         if _mapping(document.get(above)).get(key):
             reading.not_taken.append((path, why))
-    known = {path.partition(".")[2] for path in _IGNORED} | {"budgetingMethod", "timeWindow", "service", "objectives"}
-    for path in _unknown(_mapping(document.get("spec")), known):
-        reading.not_taken.append((path, "is not known here"))
+    for place, of_place in (("", document), *((key, _mapping(document.get(key))) for key in ("metadata", "spec"))):
+        told = {path.rpartition(".")[2] for path in _IGNORED if path.rpartition(".")[0] == place}
+        _tell_unknown(of_place, place, _KNOWN[place] | told, reading)
 
 
-def _unknown(spec: Mapping[str, Any], known: set[str]) -> Iterator[str]:
-    return (f"spec.{key}" for key in spec if key not in known)
+def _tell_unknown(mapping: Mapping[str, Any], place: str, known: set[str], reading: Reading) -> None:
+    for key in mapping:
+        if key not in known:
+            reading.not_taken.append((f"{place}.{key}".lstrip("."), "is not known here"))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

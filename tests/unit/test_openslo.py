@@ -58,15 +58,18 @@ def test_every_field_is_told() -> None:
     (reading,) = read_openslo(SLO + "  owner: me\n", "slo.yaml")
     assert reading.source == "document 1 (SLO web-availability)"
     assert dict(reading.taken) == {
+        "metadata.name": "the agreement's name",
         "metadata.displayName": "a comment",
         "spec.budgetingMethod": "minutes are judged, not requests",
         "spec.service": "covered_service: service.name is web",
+        "spec.timeWindow[0].isRolling": "calendar months",
         "spec.timeWindow[0].duration": "calendar months",
         "spec.timeWindow[0].calendar.startTime": "months begin at local midnight of their first day, in every year",
         "spec.timeWindow[0].calendar.timeZone": "monthly_uptime.time_zone: America/New_York",
         "spec.objectives[0].timeSliceWindow": "minutes are judged",
         "spec.objectives[0].timeSliceTarget": "downtime.error_rate_above: 5%",
         "spec.objectives[0].target": "monthly_uptime.target: 99.9%",
+        "spec.objectives[0].displayName": "a comment",
     }
     assert [path for path, _ in reading.not_taken] == [
         "metadata.labels",
@@ -75,6 +78,36 @@ def test_every_field_is_told() -> None:
         "spec.alertPolicies",
         "spec.owner",
     ]
+
+
+@pytest.mark.parametrize(
+    ("beside", "field"),
+    [
+        ("apiVersion: openslo/v1", "owner"),
+        ("  name: web-availability", "metadata.uid"),
+        ("    - duration: 1M", "spec.timeWindow[0].start"),
+        ("      calendar: {", "spec.timeWindow[0].calendar.week"),
+        ("    - displayName: SLA", "spec.objectives[0].indicatorRef"),
+        ("    - displayName: SLA", "spec.objectives[0].compositeWeight"),
+        ("    - displayName: SLA", "spec.objectives[0].timeSlicetarget"),
+    ],
+)
+def test_no_field_is_dropped_in_silence(beside: str, field: str) -> None:
+    """At every depth a field that has no place in an agreement, or is misspelt, is told as not taken."""
+    key = field.rpartition(".")[2]
+    depth = len(beside) - len(beside.lstrip(" -"))
+    more = f"{beside}{key}: 1, " if beside.endswith("{") else f"{beside}\n{' ' * depth}{key}: 1"
+    (reading,) = read_openslo(SLO.replace(beside, more, 1), "slo.yaml")
+    assert field in dict(reading.not_taken)
+
+
+def test_two_targets_have_to_agree() -> None:
+    """A ratio and a percentage of the same size are one target; of different size they are a problem."""
+    both = SLO.replace("target: 0.999", "target: 0.999\n      targetPercent: 99.9")
+    (reading,) = read_openslo(both, "slo.yaml")
+    assert dict(reading.not_taken)["spec.objectives[0].target"] == "targetPercent says the same"
+    (problem,) = problems_of(both.replace("99.9", "99.5"))
+    assert "spec.objectives[0].target: and targetPercent contradict" in problem
 
 
 def test_several_objectives_are_several_agreements() -> None:
