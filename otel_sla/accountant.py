@@ -95,7 +95,7 @@ class Accountant:
         self._arrivals = Arrivals(self._count_joined, lambda: self.commits.is_running, metrics)
         self.commits = GroupCommit(self._commit, before_next=self._arrivals.take)
 
-    async def account(self, body: bytes) -> Receipt:
+    async def account(self, body: bytes | memoryview) -> Receipt:
         """Count one request and return when its counts are durable.
 
         A ResourceSpans message that was counted before, or that is just being committed, is not counted again; the
@@ -112,7 +112,7 @@ class Accountant:
             return Receipt()
         return await self._account_alone(body)
 
-    async def _account_alone(self, body: bytes) -> Receipt:
+    async def _account_alone(self, body: bytes | memoryview) -> Receipt:
         arrived_s = time.perf_counter()
         columns = decode_request(body, self._classifier.watch)
         n_spans = columns.n_spans
@@ -157,7 +157,7 @@ class Accountant:
             raise CannotJoin
         return self._add(columns, requests, sorted_out), columns.n_spans
 
-    async def _look_up_and_count(self, columns: SpanColumns, body: bytes) -> tuple[Commits, Requests]:
+    async def _look_up_and_count(self, columns: SpanColumns, body: bytes | memoryview) -> tuple[Commits, Requests]:
         """Look for what was counted before; then, in one go, count the rest."""
         is_long = columns.n_resources > _LOOK_UPS_AT_ONCE or columns.n_spans > _SPANS_AT_ONCE
         found: _Found = []
@@ -173,7 +173,7 @@ class Accountant:
             if not self._looking:
                 self._lately.clear()
 
-    def _look_up(self, columns: SpanColumns, body: bytes) -> Iterator[tuple[int, Fingerprint, bool]]:
+    def _look_up(self, columns: SpanColumns, body: bytes | memoryview) -> Iterator[tuple[int, Fingerprint, bool]]:
         for index, fingerprint in fingerprints_of(columns, body, self._fingerprint_seed):
             yield index, fingerprint, self._is_counted(fingerprint)
 

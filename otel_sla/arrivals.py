@@ -30,7 +30,7 @@ class _Waiting:
     __slots__ = ("arrived_s", "bodies", "counted", "size_bytes")
 
     def __init__(self) -> None:
-        self.bodies: list[bytes] = []
+        self.bodies: list[bytes | memoryview] = []
         self.counted: list[asyncio.Future[bool]] = []  # True: durable. False: not counted, has to go alone.
         self.arrived_s: list[float] = []
         self.size_bytes = 0
@@ -56,7 +56,7 @@ class Arrivals:
         self._alone_until_s = 0.0
         self._answering: set[asyncio.Task[None]] = set()
 
-    def add(self, body: bytes) -> asyncio.Future[bool] | None:
+    def add(self, body: bytes | memoryview) -> asyncio.Future[bool] | None:
         """Let a request wait for others; None if it has to go alone.
 
         Returns:

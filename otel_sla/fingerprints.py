@@ -15,7 +15,7 @@ Fingerprint = tuple[int, bytes]  # (newest minute of its server spans, xxh3-128 
 _MINUTE_MAX = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) // 60
 
 
-def fingerprints_of(columns: SpanColumns, body: bytes, seed: int) -> Iterator[tuple[int, Fingerprint]]:
+def fingerprints_of(columns: SpanColumns, body: bytes | memoryview, seed: int) -> Iterator[tuple[int, Fingerprint]]:
     """Give (index, fingerprint) of each ResourceSpans with server spans.
 
     Args:

@@ -17,16 +17,12 @@ from otel_sla.exporter.delivery import Delivery
 from otel_sla.exporter.otlp import OtlpSender
 from otel_sla.exporter.senders import make_sender
 from otel_sla.exporter.telemetry import TelemetryExport
+from otel_sla.front import Front
 from otel_sla.hash_key import new_hash_key
 from otel_sla.ledger.faults import unforeseen
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
-from otel_sla.receiver.grpc_server import GrpcServer
-from otel_sla.receiver.http_app import Probes
-from otel_sla.receiver.http_server import HttpServer
-from otel_sla.receiver.in_flight import InFlight
-from otel_sla.receiver.settings import BYTES_PER_MIB
 from otel_sla.self_metrics import ExporterCounts, SelfMetrics
 from otel_sla.sla.classify import Classifier
 from otel_sla.sla.ring import MinuteRing
@@ -79,15 +75,23 @@ class Pipeline:
         self._tick_lock = asyncio.Lock()
         self._not_ready_reason = "starting"
         self._deliveries: list[tuple[Delivery, LedgerBacklog]] = []
-        self._servers: list[GrpcServer | HttpServer] = []
+        self._front: Front | None = None
         self._ticking: asyncio.Task[None] | None = None
         self.metrics = SelfMetrics()
         self._telemetry: TelemetryExport | None = None
         self._reader: LedgerReader | None = None
         self._failure: LedgerError | None = None
         self._was_serving = False
-        self.grpc_port: int | None = None
-        self.http_port: int | None = None
+
+    @property
+    def grpc_port(self) -> int | None:
+        """Where gRPC is served; None: it is not."""
+        return None if self._front is None else self._front.grpc_port
+
+    @property
+    def http_port(self) -> int | None:
+        """Where HTTP is served; None: it is not."""
+        return None if self._front is None else self._front.http_port
 
     async def start(self) -> None:
         """Open the ledger, then the ports; serving when this returns.
@@ -100,7 +104,8 @@ class Pipeline:
             await self._judge.open()
             await self._start_counting()
             await self._start_exporters()
-            await self._start_servers()
+            self._front = Front(self._config, self.accountant, self.metrics, self._why_not_ready)
+            await self._front.start()
         except BaseException:
             await self.stop()
             raise
@@ -163,8 +168,8 @@ class Pipeline:
         """Stop taking, make durable what was taken, deliver what can be delivered; safe to call at any time, twice."""
         self._not_ready_reason = "stopping"
         giving_up = asyncio.get_running_loop().call_later(JUDGE_S, self._judge.give_up)
-        servers, self._servers = self._servers, []
-        await asyncio.gather(*(server.stop(STOP_GRACE_S) for server in servers))
+        if self._front is not None:
+            await self._front.stop(STOP_GRACE_S)
         if self._ticking is not None:
             ticking, self._ticking = self._ticking, None
             ticking.cancel()
@@ -260,24 +265,6 @@ class Pipeline:
             name, sender = of_metrics.exporter.name, OtlpSender(of_metrics.exporter, instance_id)
             self._telemetry = TelemetryExport(name, sender, self.metrics.read, of_metrics.interval_s)
             self._telemetry.start()
-
-    async def _start_servers(self) -> None:
-        receiver = self._config.receiver
-        in_flight = InFlight(receiver.memory_limit_mib * BYTES_PER_MIB)
-        self.metrics.register("sla.receiver.overloaded_requests", lambda: in_flight.refused_count)
-        self.metrics.register("sla.receiver.in_flight_size", lambda: in_flight.size_bytes)
-        if receiver.grpc is not None:
-            grpc_server = GrpcServer(receiver.grpc, self.accountant, in_flight)
-            self.grpc_port = await grpc_server.start()
-            self.metrics.register_receiver("grpc", grpc_server.answers)
-            self._servers.append(grpc_server)
-            await grpc_server.set_serving(is_serving=True)
-        if receiver.http is not None:
-            probes = Probes(self._why_not_ready, self.metrics.prometheus_text)
-            http_server = HttpServer(receiver.http, self.accountant, in_flight, probes)
-            self.http_port = await http_server.start()
-            self.metrics.register_receiver("http", http_server.app.answers)
-            self._servers.append(http_server)
 
     async def _commit(self, commit: Commit) -> None:
         await self._writer.call(lambda ledger: ledger.commit(commit))

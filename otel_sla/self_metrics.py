@@ -8,36 +8,26 @@ All of it belongs to the event loop's thread.
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.metrics import Histogram as HistogramInstrument
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
-    HistogramDataPoint,
     InMemoryMetricReader,
     Metric,
     MetricsData,
-    NumberDataPoint,
 )
 from opentelemetry.sdk.resources import Resource
 
 from otel_sla import __version__
+from otel_sla.prometheus_text import Kind, metric_lines
 
 Read = Callable[[], int | float | None]  # None: not known, not shown.
-
-
-class Kind(Enum):
-    """What an instrument measures; the value is Prometheus' word for it."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +61,8 @@ INSTRUMENTS = (
         "Events read from the ledger that wait for the backend, at most one batch.",
     ),
     Instrument("otelcol_process_uptime", "s", _C, "Time since the pipeline was made."),
-    Instrument("otelcol_process_memory_rss", "By", _G, "Physical memory of the process."),
-    Instrument("otelcol_process_cpu_seconds", "s", _C, "User and system CPU time of the process."),
+    Instrument("otelcol_process_memory_rss", "By", _G, "Physical memory of the process and its workers."),
+    Instrument("otelcol_process_cpu_seconds", "s", _C, "User and system CPU time of the process and its workers."),
     Instrument("sla.receiver.late_spans", "{span}", _C, "Rejected: older than what is still open.", "late_spans"),
     Instrument("sla.receiver.future_spans", "{span}", _C, "Rejected: too far ahead of the clock.", "future_spans"),
     Instrument("sla.receiver.malformed_spans", "{span}", _C, "Rejected: no end time.", "malformed_spans"),
@@ -104,6 +94,18 @@ class ExporterCounts:
     queue_size: int = 0  # Events.
 
 
+class Workers(Protocol):
+    """The other processes of a pipeline."""
+
+    def rss_bytes(self) -> int:
+        """Physical memory of all of them."""
+        ...
+
+    def cpu_s(self) -> float:
+        """User and system CPU time of all of them so far."""
+        ...
+
+
 class SelfMetrics:
     """The pipeline's own counters and latencies.
 
@@ -120,6 +122,7 @@ class SelfMetrics:
         self.duplicate_spans = 0
         self.overflow_spans = 0
         self.committed_rows = 0
+        self.workers: Workers | None = None  # Their memory and CPU time are the pipeline's too.
         self._reads: dict[str, list[tuple[Read, Mapping[str, str]]]] = defaultdict(list)
         self._reader = InMemoryMetricReader()
         resource = Resource({"service.name": "otel-sla", "service.version": __version__})
@@ -186,7 +189,8 @@ class SelfMetrics:
 
     def prometheus_text(self) -> str:
         """Give all of it as Prometheus' text format 0.0.4, for `GET /metrics`."""
-        return "".join(f"{line}\n" for metric in self._metrics() for line in _metric_lines(metric))
+        kinds = {instrument.name: instrument.kind for instrument in INSTRUMENTS}
+        return "".join(f"{line}\n" for metric in self._metrics() for line in metric_lines(metric, kinds[metric.name]))
 
     def read(self) -> MetricsData | None:
         """Give all of it as the SDK's data; sums run from the start of the pipeline."""
@@ -225,8 +229,15 @@ class SelfMetrics:
     def _register_process(self) -> None:
         started_s = time.monotonic()
         self.register("otelcol_process_uptime", lambda: time.monotonic() - started_s)
-        self.register("otelcol_process_memory_rss", _memory_rss_bytes)
-        self.register("otelcol_process_cpu_seconds", time.process_time)
+        self.register("otelcol_process_memory_rss", self._rss_bytes)
+        self.register("otelcol_process_cpu_seconds", self._cpu_s)
+
+    def _rss_bytes(self) -> int | None:
+        own = memory_rss_bytes()
+        return own if own is None or self.workers is None else own + self.workers.rss_bytes()
+
+    def _cpu_s(self) -> float:
+        return time.process_time() + (0.0 if self.workers is None else self.workers.cpu_s())
 
     def _metrics(self) -> Iterator[Metric]:
         data = self.read()
@@ -239,60 +250,10 @@ def _sum_of(answers: Mapping[Any, int], is_of: Callable[[Any], bool]) -> int:
     return sum(count for status, count in answers.items() if is_of(status))
 
 
-def _memory_rss_bytes() -> int | None:
-    """Read the resident memory where the system tells it as Linux does."""
+def memory_rss_bytes() -> int | None:
+    """Read the resident memory of this process where the system tells it as Linux does."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
         return None
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def prometheus_name(name: str, unit: str, kind: Kind) -> str:
-    """Translate a name as the specification of OpenTelemetry and Prometheus says ("Metric Metadata").
-
-    >>> prometheus_name("sla.ledger.commit_duration", "s", Kind.HISTOGRAM)
-    'sla_ledger_commit_duration_seconds'
-    >>> prometheus_name("otelcol_process_cpu_seconds", "s", Kind.COUNTER)
-    'otelcol_process_cpu_seconds_total'
-    """
-    translated = name.replace(".", "_")
-    suffix = {"s": "seconds", "By": "bytes"}.get(unit)  # Units in braces are annotations and are left out.
-    if suffix and not translated.endswith(f"_{suffix}"):
-        translated = f"{translated}_{suffix}"
-    return f"{translated}_total" if kind is Kind.COUNTER else translated
-
-
-def _metric_lines(metric: Metric) -> Iterator[str]:
-    kind = next(instrument.kind for instrument in INSTRUMENTS if instrument.name == metric.name)
-    name = prometheus_name(metric.name, metric.unit or "", kind)
-    yield f"# HELP {name} {_escaped(metric.description or '')}"
-    yield f"# TYPE {name} {kind.value}"
-    for point in metric.data.data_points:
-        labels = {key.replace(".", "_"): str(value) for key, value in (point.attributes or {}).items()}
-        if isinstance(point, NumberDataPoint):
-            yield f"{name}{_labels_text(labels)} {point.value}"
-        elif isinstance(point, HistogramDataPoint):
-            yield from _histogram_lines(name, labels, point)
-
-
-def _histogram_lines(name: str, labels: Mapping[str, str], point: HistogramDataPoint) -> Iterator[str]:
-    bounds: Iterable[str] = (*(str(bound) for bound in point.explicit_bounds), "+Inf")
-    count = 0
-    for bound, bucket_count in zip(bounds, point.bucket_counts, strict=True):
-        count += bucket_count
-        yield f"{name}_bucket{_labels_text({**labels, 'le': bound})} {count}"
-    yield f"{name}_sum{_labels_text(labels)} {point.sum}"
-    yield f"{name}_count{_labels_text(labels)} {point.count}"
-
-
-def _labels_text(labels: Mapping[str, str]) -> str:
-    if not labels:
-        return ""
-    pairs = ",".join(f'{key}="{_escaped(value, quote=True)}"' for key, value in labels.items())
-    return f"{{{pairs}}}"
-
-
-def _escaped(text: str, *, quote: bool = False) -> str:
-    text = text.replace("\\", "\\\\").replace("\n", "\\n")
-    return text.replace('"', '\\"') if quote else text

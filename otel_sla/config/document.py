@@ -61,6 +61,12 @@ class Processor(Section):
         default=ReceiverSettings().memory_limit_mib,
         description="Requests that are being read or counted, of both protocols; senders are asked to wait above it.",
     )
+    processes: PositiveInt = Field(
+        default=ReceiverSettings().processes,
+        le=64,
+        description="Processes that receive. With more than one they share the ports, each with its part of"
+        " memory_limit_mib, and one more counts for all.",
+    )
 
     @model_validator(mode="after")
     def late_spans_max_covers_grace(self) -> Self:

@@ -161,6 +161,7 @@ def _build(document: Document, source: str) -> Config:
             grpc=protocols.grpc.build() if protocols.grpc else None,
             http=protocols.http.build() if protocols.http else None,
             memory_limit_mib=processor.memory_limit_mib,
+            processes=processor.processes,
         ),
         ledger=LedgerSettings(url=document.ledger.url, retention_s=seconds(document.ledger.retention)),
         processor=ProcessorSettings(

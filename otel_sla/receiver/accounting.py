@@ -15,7 +15,7 @@ class Receipt:
 class Accountant(Protocol):
     """Counts requests."""
 
-    async def account(self, body: bytes) -> Receipt:
+    async def account(self, body: bytes | memoryview) -> Receipt:
         """Count one `ExportTraceServiceRequest` and return after the commit that makes it durable.
 
         Raises:

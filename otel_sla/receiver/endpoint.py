@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from otel_sla.errors import ListenError
@@ -80,6 +81,33 @@ async def open_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
     return sockets
 
 
+async def reserve_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
+    """Bind every address of `endpoint` for processes of ours that will share it; nobody listens yet.
+
+    As long as they are open nobody else gets the port, whichever of those processes runs.
+
+    Raises:
+        ListenError: As `open_sockets`; a port that others share is in use too.
+    """
+    sockets = await open_sockets(endpoint, protocol)
+    addresses = addresses_of(sockets)
+    close_sockets(sockets)
+    return [_bind_shared(address) for address in addresses]
+
+
+def listen_shared(addresses: Sequence[Address]) -> list[socket.socket]:
+    """Listen where others of ours listen too; the system spreads the connections.
+
+    Raises:
+        OSError: One of them cannot be bound.
+    """
+    sockets = [_bind_shared(address) for address in addresses]
+    for opened in sockets:
+        opened.listen(_BACKLOG)
+        opened.setblocking(False)  # noqa: FBT003 - the standard library's signature.
+    return sockets
+
+
 def close_sockets(sockets: list[socket.socket]) -> None:
     """Close them all."""
     for opened in sockets:
@@ -101,6 +129,20 @@ def warn_if_open(addresses: list[Address], source: str, *, is_guarded: bool) -> 
             ", ".join(beyond),
             extra={"action": "endpoint_open"},
         )
+
+
+def _bind_shared(address: Address) -> socket.socket:
+    opened = socket.socket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if address.family == socket.AF_INET6:
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        opened.bind((address.host, address.port))
+    except OSError:
+        opened.close()
+        raise
+    return opened
 
 
 def _listen(family: socket.AddressFamily, host: str, port: int, *, is_needed: bool) -> socket.socket | None:

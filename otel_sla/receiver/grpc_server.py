@@ -16,7 +16,7 @@ from otel_sla.errors import DecodeError, ListenError
 from otel_sla.receiver.accounting import Accountant, Receipt
 from otel_sla.receiver.auth import BearerAuth
 from otel_sla.receiver.body_deadline import BodyDeadline
-from otel_sla.receiver.endpoint import addresses_of, close_sockets, open_sockets, warn_if_open
+from otel_sla.receiver.endpoint import Address, addresses_of, close_sockets, open_sockets, warn_if_open
 from otel_sla.receiver.http_body import expand_body
 from otel_sla.receiver.in_flight import InFlight, Intake
 from otel_sla.receiver.lanes import READ_SIZE_BYTES_MIN, Lanes
@@ -59,8 +59,11 @@ class GrpcServer:
         self._server: grpc.aio.Server | None = None
         self.answers: Counter[str] = Counter()  # By the name of the gRPC status code.
 
-    async def start(self) -> int:
+    async def start(self, shared: Sequence[Address] = ()) -> int:
         """Listen and serve; health says NOT_SERVING until `set_serving`.
+
+        Args:
+            shared: Addresses that other processes of ours listen at too, instead of the endpoint.
 
         Returns:
             The port.
@@ -68,15 +71,18 @@ class GrpcServer:
         Raises:
             ListenError: The endpoint cannot be bound.
         """
-        server = grpc.aio.server(options=_options(self._settings))
+        # Else a second pipeline would silently share the port.
+        options = (*_options(self._settings), ("grpc.so_reuseport", int(bool(shared))))
+        server = grpc.aio.server(options=options)
         method = grpc.stream_unary_rpc_method_handler(self._export)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(TRACE_SERVICE, {"Export": method}),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         await self.set_serving(is_serving=False)
-        port = await self._bind(server)
+        addresses = shared or await self._own_addresses()
+        self._bind(server, addresses)
         await server.start()
         self._server = server
-        return port
+        return addresses[0].port
 
     async def set_serving(self, *, is_serving: bool) -> None:
         """Say through `grpc.health.v1` whether requests are welcome."""
@@ -92,13 +98,16 @@ class GrpcServer:
         await self._health.enter_graceful_shutdown()
         await server.stop(grace_s)
 
-    async def _bind(self, server: grpc.aio.Server) -> int:
+    async def _own_addresses(self) -> Sequence[Address]:
         # gRPC is content with any one of a name's addresses, and tells the reason for a failure to its own log only:
         # so each address is bound by us first, then by gRPC.
         sockets = await open_sockets(self._settings.endpoint, "gRPC")
         addresses = addresses_of(sockets)
         close_sockets(sockets)
         warn_if_open(addresses, GRPC_SOURCE, is_guarded=bool(self._settings.tls or self._settings.auth))
+        return addresses
+
+    def _bind(self, server: grpc.aio.Server, addresses: Sequence[Address]) -> None:
         try:
             for address in addresses:
                 if self._tls is None:
@@ -107,7 +116,6 @@ class GrpcServer:
                     server.add_secure_port(str(address), self._tls.grpc_credentials())
         except RuntimeError as error:
             raise ListenError(f"cannot listen on {self._settings.endpoint} (gRPC): {error}") from error
-        return addresses[0].port
 
     async def _export(self, _requests: object, context: grpc.aio.ServicerContext) -> bytes:
         try:
@@ -173,6 +181,5 @@ def _options(settings: GrpcServerSettings) -> Sequence[tuple[str, int]]:
         ("grpc.max_concurrent_streams", settings.max_concurrent_streams),
         ("grpc.max_allowed_incoming_connections", settings.connections_max),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.so_reuseport", 0),  # Else a second pipeline would silently share the port.
         *((name, round(value * 1000)) for name, value in seconds.items()),
     )

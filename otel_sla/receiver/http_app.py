@@ -45,11 +45,11 @@ class Probes:
 
     Attributes:
         not_ready_reason: Gives why the pipeline takes no requests now; empty if it does.
-        metrics: Gives the self-metrics as Prometheus' text; None if they are not served.
+        metrics: Gives the self-metrics as Prometheus' text, now or later; None if they are not served.
     """
 
     not_ready_reason: Callable[[], str]
-    metrics: Callable[[], str] | None = None
+    metrics: Callable[[], str | Awaitable[str]] | None = None
 
 
 @dataclass(slots=True)
@@ -158,7 +158,8 @@ class HttpApp:
         if self._probes.metrics is None:
             raise PathUnknown("the self-metrics are not served")
         self._authenticate(request)
-        return _Answer(200, _METRICS, self._probes.metrics().encode())
+        text = self._probes.metrics()
+        return _Answer(200, _METRICS, (text if isinstance(text, str) else await text).encode())
 
     def _authenticate(self, request: _Request) -> None:
         if self._auth is not None:

@@ -6,6 +6,7 @@ uvicorn's own server is left out: it polls for its end, and takes no time limit 
 import asyncio
 import logging
 import socket
+from collections.abc import Sequence
 from email.utils import formatdate
 
 import uvicorn
@@ -13,7 +14,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState as UvicornState
 
 from otel_sla.receiver.accounting import Accountant
-from otel_sla.receiver.endpoint import addresses_of, close_sockets, open_sockets, warn_if_open
+from otel_sla.receiver.endpoint import (
+    Address,
+    addresses_of,
+    close_sockets,
+    listen_shared,
+    open_sockets,
+    warn_if_open,
+)
 from otel_sla.receiver.http_app import HttpApp, Probes
 from otel_sla.receiver.http_upgrade import Parser, head_without_offer
 from otel_sla.receiver.in_flight import InFlight
@@ -54,8 +62,11 @@ class HttpServer:
         self._servers: list[asyncio.Server] = []
         self._date_timer: asyncio.TimerHandle | None = None
 
-    async def start(self) -> int:
+    async def start(self, shared: Sequence[Address] = ()) -> int:
         """Listen and serve.
+
+        Args:
+            shared: Addresses that other processes of ours listen at too, instead of the endpoint.
 
         Returns:
             The port.
@@ -64,9 +75,13 @@ class HttpServer:
             ListenError: The endpoint cannot be bound.
         """
         config = _Config(self.app, self._settings)
-        sockets = await open_sockets(self._settings.endpoint, "HTTP")
+        if shared:
+            sockets = listen_shared(shared)
+        else:
+            sockets = await open_sockets(self._settings.endpoint, "HTTP")
+            is_guarded = bool(self._settings.tls or self._settings.auth)
+            warn_if_open(addresses_of(sockets), HTTP_SOURCE, is_guarded=is_guarded)
         addresses = addresses_of(sockets)
-        warn_if_open(addresses, HTTP_SOURCE, is_guarded=bool(self._settings.tls or self._settings.auth))
         try:
             while sockets:
                 self._servers.append(await self._serve(sockets[0], config))

@@ -85,3 +85,4 @@ class ReceiverSettings:
     grpc: GrpcServerSettings | None = field(default_factory=GrpcServerSettings)  # None: not served.
     http: HttpServerSettings | None = field(default_factory=HttpServerSettings)  # None: not served.
     memory_limit_mib: int = 512  # Requests being read or counted, of both servers together.
+    processes: int = 1  # That receive; with more than one they share the ports, and another process counts.

@@ -4,7 +4,7 @@ _RESOURCE_SPANS = 0x0A  # Field 1 of ExportTraceServiceRequest, length-delimited
 _LENGTH_BITS_MAX = 28  # 256 MiB; no request is that large.
 
 
-def is_joinable(body: bytes, resources_max: int) -> bool:
+def is_joinable(body: bytes | memoryview, resources_max: int) -> bool:
     """Tell whether a request ends where its last ResourceSpans message ends, so that others can follow.
 
     One that is cut off would take what follows for its own. What is within a message is the decoder's to check.

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from otel_sla import self_metrics
-from otel_sla.self_metrics import INSTRUMENTS, ExporterCounts, Kind, SelfMetrics, prometheus_name
+from otel_sla import prometheus_text
+from otel_sla.prometheus_text import Kind, prometheus_name
+from otel_sla.self_metrics import INSTRUMENTS, ExporterCounts, SelfMetrics
 
 
 @pytest.fixture
@@ -144,7 +145,7 @@ def test_the_text_is_well_formed(metrics: SelfMetrics) -> None:
 
 def test_the_examples_in_the_docstrings_hold() -> None:
     """The module's doctests give what they show."""
-    failed, attempted = doctest.testmod(self_metrics)
+    failed, attempted = doctest.testmod(prometheus_text)
     assert attempted
     assert not failed
 

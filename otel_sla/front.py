@@ -1,0 +1,83 @@
+"""The servers of a pipeline: in its own process, or in workers that share the ports."""
+
+import asyncio
+from collections.abc import Callable
+
+from otel_sla.config import Config
+from otel_sla.receiver.accounting import Accountant
+from otel_sla.receiver.grpc_server import GrpcServer
+from otel_sla.receiver.http_app import Probes
+from otel_sla.receiver.http_server import HttpServer
+from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.settings import BYTES_PER_MIB
+from otel_sla.self_metrics import SelfMetrics
+from otel_sla.workers.crew import Crew
+
+_OVERLOADED, _IN_FLIGHT = "sla.receiver.overloaded_requests", "sla.receiver.in_flight_size"
+
+
+class Front:
+    """Where spans come in.
+
+    Args:
+        config: What the configuration says.
+        accountant: Counts the requests.
+        metrics: Shows what the servers tell of themselves.
+        why_not_ready: Gives why the pipeline takes no requests now; empty if it does.
+    """
+
+    def __init__(
+        self, config: Config, accountant: Accountant, metrics: SelfMetrics, why_not_ready: Callable[[], str]
+    ) -> None:
+        self._config = config
+        self._accountant = accountant
+        self._metrics = metrics
+        self._why_not_ready = why_not_ready
+        self._servers: list[GrpcServer | HttpServer | Crew] = []
+        self.grpc_port: int | None = None
+        self.http_port: int | None = None
+
+    async def start(self) -> None:
+        """Listen and serve.
+
+        Raises:
+            OtelSlaError: A port cannot be bound, or a certificate or token cannot be read.
+        """
+        await (self._start_here() if self._config.receiver.processes == 1 else self._start_workers())
+
+    async def stop(self, grace_s: float) -> None:
+        """Take nothing new; give what is under way `grace_s` to finish. Safe when not all of it was started."""
+        servers, self._servers = self._servers, []
+        await asyncio.gather(*(server.stop(grace_s) for server in servers))
+
+    async def _start_here(self) -> None:
+        receiver, metrics = self._config.receiver, self._metrics
+        in_flight = InFlight(receiver.memory_limit_mib * BYTES_PER_MIB)
+        metrics.register(_OVERLOADED, lambda: in_flight.refused_count)
+        metrics.register(_IN_FLIGHT, lambda: in_flight.size_bytes)
+        if receiver.grpc is not None:
+            grpc_server = GrpcServer(receiver.grpc, self._accountant, in_flight)
+            self.grpc_port = await grpc_server.start()
+            metrics.register_receiver("grpc", grpc_server.answers)
+            self._servers.append(grpc_server)
+            await grpc_server.set_serving(is_serving=True)
+        if receiver.http is not None:
+            probes = Probes(self._why_not_ready, metrics.prometheus_text)
+            http_server = HttpServer(receiver.http, self._accountant, in_flight, probes)
+            self.http_port = await http_server.start()
+            metrics.register_receiver("http", http_server.app.answers)
+            self._servers.append(http_server)
+
+    async def _start_workers(self) -> None:
+        config, metrics = self._config, self._metrics
+        crew = Crew(config.receiver, config.logs, self._accountant, self._why_not_ready, metrics.prometheus_text)
+        self._servers.append(crew)  # What has been started has to be stopped.
+        await crew.start()
+        self.grpc_port, self.http_port = crew.grpc_port, crew.http_port
+        metrics.register(_OVERLOADED, lambda: crew.totals.overloaded)
+        metrics.register(_IN_FLIGHT, crew.in_flight_bytes)
+        metrics.workers = crew
+        if self.grpc_port is not None:
+            metrics.register_receiver("grpc", crew.totals.grpc)
+        if self.http_port is not None:
+            metrics.register_receiver("http", crew.totals.http)

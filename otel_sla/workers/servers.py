@@ -1,0 +1,66 @@
+"""The servers of one worker, and what they tell of their work."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from otel_sla.receiver.accounting import Accountant
+from otel_sla.receiver.endpoint import Address
+from otel_sla.receiver.grpc_server import GrpcServer
+from otel_sla.receiver.http_app import Probes
+from otel_sla.receiver.http_server import HttpServer
+from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.settings import BYTES_PER_MIB, ReceiverSettings
+from otel_sla.self_metrics import memory_rss_bytes
+
+
+class Servers:
+    """Those that the settings name.
+
+    Args:
+        settings: What the configuration says; `memory_limit_mib` is this worker's share.
+        accountant: Counts the requests.
+        not_ready_reason: As `Probes` has it.
+        metrics: Gives the self-metrics of the pipeline.
+    """
+
+    def __init__(
+        self,
+        settings: ReceiverSettings,
+        accountant: Accountant,
+        not_ready_reason: Callable[[], str],
+        metrics: Callable[[], Awaitable[str]],
+    ) -> None:
+        self._in_flight = InFlight(settings.memory_limit_mib * BYTES_PER_MIB)
+        probes = Probes(not_ready_reason, metrics)
+        self._grpc = None if settings.grpc is None else GrpcServer(settings.grpc, accountant, self._in_flight)
+        self._http = None if settings.http is None else HttpServer(settings.http, accountant, self._in_flight, probes)
+
+    async def start(self, grpc_addresses: Sequence[Address], http_addresses: Sequence[Address]) -> None:
+        """Listen at addresses that are shared with other workers.
+
+        Raises:
+            OtelSlaError: One of them cannot be bound, or a certificate or token cannot be read.
+        """
+        if self._grpc is not None:
+            await self._grpc.start(grpc_addresses)
+            await self._grpc.set_serving(is_serving=True)
+        if self._http is not None:
+            await self._http.start(http_addresses)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take nothing new; give what is under way `grace_s` to finish."""
+        for server in (self._grpc, self._http):
+            if server is not None:
+                await server.stop(grace_s)
+
+    def tally(self) -> dict[str, Any]:
+        """What they have answered, refused and hold, and what this process takes."""
+        return {
+            "grpc": dict(self._grpc.answers) if self._grpc else {},
+            "http": {str(status): count for status, count in self._http.app.answers.items()} if self._http else {},
+            "overloaded": self._in_flight.refused_count,
+            "in_flight_bytes": self._in_flight.size_bytes,
+            "rss_bytes": memory_rss_bytes() or 0,
+            "cpu_s": time.process_time(),
+        }

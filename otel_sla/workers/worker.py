@@ -1,0 +1,163 @@
+"""A process that receives: both servers, and behind them the link to the one that counts.
+
+It ends when it is told to over the link, or when the link does: a worker without its pipeline can promise nothing.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+import pickle
+import signal
+import socket
+import sys
+from contextlib import suppress
+
+import orjson
+
+from otel_sla.errors import LedgerUnavailable, OtelSlaError
+from otel_sla.logs import set_up_logs
+from otel_sla.process import prepare_process
+from otel_sla.receiver.accounting import Receipt
+from otel_sla.workers.errors import decode_error
+from otel_sla.workers.link import Kind, Link
+from otel_sla.workers.settings import WorkerSettings
+
+_log = logging.getLogger(__name__)
+
+TALLY_S = 0.5
+
+
+class RemoteAccountant:
+    """Implements `receiver.accounting.Accountant` by the link."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._waiting: dict[int, asyncio.Future[Receipt]] = {}
+        self._numbers = itertools.cycle(range(1 << 32))
+        link.lost.add_done_callback(lambda _: self._give_up())
+
+    async def account(self, body: bytes | memoryview) -> Receipt:
+        """Have a request counted, and return when that is durable; errors as the accountant's own."""
+        number = next(self._numbers)
+        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        self._link.send(Kind.BODY, number, body)
+        if self._link.lost.done():
+            self._give_up()
+        return await answer
+
+    def take(self, kind: Kind, number: int, payload: memoryview) -> None:
+        """Take an answer."""
+        if kind is Kind.COUNTED:
+            receipt = Receipt()
+            for one in payload.cast("I"):
+                self._answer(one).set_result(receipt)
+        elif kind is Kind.RECEIPT:
+            rejected_spans, error_message = orjson.loads(payload)
+            self._answer(number).set_result(Receipt(rejected_spans, error_message))
+        else:
+            self._answer(number).set_exception(decode_error(payload))
+
+    def _answer(self, number: int) -> asyncio.Future[Receipt]:
+        answer = self._waiting.pop(number)
+        # Of a task that nobody waits for any more.
+        return asyncio.get_running_loop().create_future() if answer.done() else answer
+
+    def _give_up(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for answer in waiting.values():
+            if not answer.done():
+                answer.set_exception(LedgerUnavailable("the process that counts has ended"))
+
+
+class Worker:
+    """The process."""
+
+    def __init__(self) -> None:
+        self._link = Link(self._take)
+        self._accountant = RemoteAccountant(self._link)
+        self._settings: asyncio.Future[WorkerSettings] = asyncio.get_running_loop().create_future()
+        self._stop: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._not_ready_reason = "starting"
+        self._asked: list[asyncio.Future[str]] = []
+
+    async def run(self, connection: socket.socket) -> None:
+        """Serve until the end."""
+        await asyncio.get_running_loop().create_unix_connection(lambda: self._link, sock=connection)
+        settings = await self._settings
+        set_up_logs(settings.logs, sys.stderr)
+        # gRPC and uvicorn take their time to load; settings that came late would come after it anyway.
+        from otel_sla.workers.servers import Servers  # noqa: PLC0415
+
+        servers = Servers(settings.receiver, self._accountant, lambda: self._not_ready_reason, self._metrics)
+        try:
+            await servers.start(settings.grpc_addresses, settings.http_addresses)
+        except OtelSlaError as error:
+            self._link.send(Kind.FAILED, payload=str(error).encode())
+            self._link.close()
+            return
+        self._link.send(Kind.READY)
+        telling = asyncio.create_task(self._tell(servers))
+        await asyncio.wait((self._stop, self._link.lost), return_when=asyncio.FIRST_COMPLETED)
+        if not self._stop.done():
+            _log.error("the process that counts has ended, and this one with it", extra={"action": "worker_orphaned"})
+            os._exit(1)  # At once: who starts a pipeline in its place wants the ports.
+        self._not_ready_reason = "stopping"
+        await servers.stop(self._stop.result())
+        telling.cancel()
+        self._link.send(Kind.TALLY, payload=orjson.dumps(servers.tally()))
+        self._link.close()
+        await self._link.lost
+
+    def _take(self, kind: Kind, number: int, payload: memoryview) -> None:
+        if kind in (Kind.COUNTED, Kind.RECEIPT, Kind.REFUSED):
+            self._accountant.take(kind, number, payload)
+        elif kind is Kind.STATE:
+            self._not_ready_reason = bytes(payload).decode()
+        elif kind is Kind.METRICS:
+            self._asked.pop(0).set_result(bytes(payload).decode())
+        elif kind is Kind.STOP:
+            self._stop.set_result(float(bytes(payload)))
+        elif kind is Kind.SETTINGS:
+            # From our own parent, over a socket that nobody else has.
+            self._settings.set_result(pickle.loads(payload))  # noqa: S301
+
+    async def _metrics(self) -> str:
+        asked = asyncio.get_running_loop().create_future()
+        self._asked.append(asked)
+        self._link.send(Kind.ASK_METRICS)
+        await asyncio.wait((asked, self._link.lost), return_when=asyncio.FIRST_COMPLETED)
+        if not asked.done():
+            raise LedgerUnavailable("the process that counts has ended")
+        return str(asked.result())
+
+    async def _tell(self, servers: "Servers") -> None:  # type: ignore[name-defined]  # noqa: F821
+        while True:
+            self._link.send(Kind.TALLY, payload=orjson.dumps(servers.tally()))
+            await asyncio.sleep(TALLY_S)
+
+
+def main() -> None:
+    """Serve with the link's socket as the first argument."""
+    # Ctrl-C and a service manager reach all processes at once; this one has to answer what the pipeline still counts.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    prepare_process()
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    connection.setblocking(False)  # noqa: FBT003 - the standard library's signature.
+    with suppress(ImportError):
+        import uvloop  # noqa: PLC0415
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(connection))
+        return
+    asyncio.run(_run(connection))
+
+
+async def _run(connection: socket.socket) -> None:
+    await Worker().run(connection)
+
+
+if __name__ == "__main__":
+    main()

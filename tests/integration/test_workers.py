@@ -1,0 +1,289 @@
+"""Several processes that receive and one that counts: the same figures, whichever is asked and whoever is killed."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from pathlib import Path
+
+import builders
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from pipeline_parts import EXPORT, Clock, make_config, run
+
+from otel_sla.config import Config
+from otel_sla.errors import DecodeError, LedgerUnavailable, ListenError, Overloaded, RequestTooLarge
+from otel_sla.ledger.reader import LedgerReader
+from otel_sla.pipeline import Pipeline
+from otel_sla.receiver.endpoint import reserve_sockets
+from otel_sla.receiver.settings import BearerSettings, GrpcServerSettings, HttpServerSettings, ReceiverSettings
+from otel_sla.workers.crew import Crew, share_mib
+from otel_sla.workers.errors import CountingFailed, decode_error, encode_error
+from otel_sla.workers.link import Kind, Link
+
+MINUTE = 60 * 10**9
+NOW = builders.START_UNIX_NANO
+TOKEN = "open sesame"  # noqa: S105 - of no door.
+
+
+def body(number: int, end_time_unix_nano: int = NOW) -> bytes:
+    """A request of one server span; each number gives another."""
+    span = builders.make_span(end_time_unix_nano=end_time_unix_nano, span_id=number.to_bytes(8))
+    return builders.make_request_of(span)
+
+
+def counted(config: Config) -> int:
+    """All requests in the ledger."""
+    with closing(LedgerReader.open(config.ledger.url)) as reader:
+        return int(reader.counts(0, 1 << 40).counts.sum())
+
+
+@asynccontextmanager
+async def two_workers(folder: Path, **grpc_settings: object) -> AsyncIterator[tuple[Pipeline, Crew, Config]]:
+    """A pipeline with two workers, on free ports."""
+    receiver = ReceiverSettings(
+        grpc=GrpcServerSettings(endpoint="127.0.0.1:0", **grpc_settings),  # type: ignore[arg-type]
+        http=HttpServerSettings(endpoint="127.0.0.1:0"),
+        processes=2,
+    )
+    config = replace(make_config(folder), receiver=receiver)
+    pipeline = Pipeline(config, clock=Clock(NOW), tick_s=3600)
+    await pipeline.start()
+    assert pipeline._front is not None
+    (crew,) = pipeline._front._servers
+    assert isinstance(crew, Crew)
+    try:
+        yield pipeline, crew, config
+    finally:
+        await pipeline.stop()
+
+
+@asynccontextmanager
+async def channels(port: int | None, count: int) -> AsyncIterator[list[grpc.aio.Channel]]:
+    """As many connections, each its own, so that the system spreads them over the workers."""
+    async with contextlib.AsyncExitStack() as stack:
+        options = (("grpc.use_local_subchannel_pool", 1),)
+        yield [
+            await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options))
+            for _ in range(count)
+        ]
+
+
+async def get(port: int | None, path: str) -> str:
+    """What HTTP answers."""
+    async with httpx.AsyncClient() as client:
+        return (await client.get(f"http://127.0.0.1:{port}{path}", timeout=20)).text
+
+
+async def post(port: int | None, content: bytes) -> int:
+    """The status of a request over HTTP."""
+    async with httpx.AsyncClient() as client:
+        headers = {"Content-Type": "application/x-protobuf"}
+        answer = await client.post(f"http://127.0.0.1:{port}/v1/traces", content=content, headers=headers, timeout=20)
+        return answer.status_code
+
+
+async def ready_says(port: int | None, reason: str) -> None:
+    """Ask until the worker that answers has been told."""
+    async with asyncio.timeout(20):
+        while await get(port, "/readyz") != f"{reason}\n":
+            pass
+
+
+def test_what_comes_to_either_worker_is_counted_once(tmp_path: Path) -> None:
+    """Sixteen connections send the same twenty requests over gRPC, and HTTP sends some of them again: twenty count."""
+
+    async def scenario() -> None:
+        async with two_workers(tmp_path) as (pipeline, crew, config):
+            async with channels(pipeline.grpc_port, 16) as opened:
+                calls = [channel.unary_unary(EXPORT) for channel in opened]
+                await asyncio.gather(*(call(body(number), timeout=20) for call in calls for number in range(20)))
+                # A rejected span and a broken request: answered by the one that counts, told by the one that received.
+                answer = ExportTraceServiceResponse.FromString(
+                    await calls[0](body(1, end_time_unix_nano=0), timeout=20)
+                )
+                assert answer.partial_success.rejected_spans == 1
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await calls[1](bytes([0x0A, 2, 0x12, 9]), timeout=20)
+                assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert [await post(pipeline.http_port, body(number)) for number in range(3)] == [200] * 3
+            assert await post(pipeline.http_port, b"\x0a\x09") == 400
+            assert counted(config) == 20
+            assert pipeline.metrics.duplicate_spans == 15 * 20 + 3
+            # Both were there: the system spreads sixteen connections over two with all but one in 32,768.
+            assert len(crew._members) == 2
+            metrics = await get(pipeline.http_port, "/metrics")
+            assert 'otelcol_receiver_accepted_spans_total{receiver="otlp"} 323' in metrics
+
+    run(scenario)
+
+
+def test_large_and_compressed_requests_arrive_whole(tmp_path: Path) -> None:
+    """Several frames' worth of bytes, at once with small ones: every span is counted."""
+
+    async def scenario() -> None:
+        async with two_workers(tmp_path) as (pipeline, _, config):
+            async with channels(pipeline.grpc_port, 4) as opened:
+                large = [
+                    builders.realistic_request(3_000, seed, start_unix_nano=NOW, duration_nano=1) for seed in range(3)
+                ]
+                await asyncio.gather(
+                    *(
+                        opened[at].unary_unary(EXPORT)(content, timeout=20, compression=grpc.Compression.Gzip)
+                        for at, content in enumerate(large)
+                    ),
+                    *(opened[3].unary_unary(EXPORT)(body(number), timeout=20) for number in range(50)),
+                )
+            assert counted(config) == 3 * 3_000 + 50
+
+    run(scenario)
+
+
+def test_a_worker_that_is_killed_is_started_anew(tmp_path: Path) -> None:
+    """SIGKILL of either worker: what was acknowledged is counted, the port stays, the next request is served."""
+
+    async def scenario() -> None:
+        async with two_workers(tmp_path) as (pipeline, crew, config):
+            sent = 0
+            for number in (0, 1):
+                async with channels(pipeline.grpc_port, 8) as opened:
+                    for channel in opened:
+                        await channel.unary_unary(EXPORT)(body(sent), timeout=20)
+                        sent += 1
+                member = crew._members[number]
+                assert member._process is not None
+                os.kill(member._process.pid, signal.SIGKILL)
+                await member.link.lost
+                await _anew(crew, number, member)
+            async with channels(pipeline.grpc_port, 8) as opened:
+                for channel in opened:
+                    await channel.unary_unary(EXPORT)(body(sent), timeout=20)
+                    sent += 1
+            assert counted(config) == sent == 24
+            # What the killed ones had told stays told.
+            assert crew.totals.grpc["OK"] <= 24
+
+    run(scenario)
+
+
+async def _anew(crew: Crew, number: int, killed: object) -> None:
+    """Wait until another serves in its place."""
+    changed = asyncio.Event()
+    start = crew._start_one
+
+    async def started(of: int) -> str:
+        reason = await start(of)
+        changed.set()
+        return reason
+
+    crew._start_one = started  # type: ignore[method-assign]
+    if crew._members[number] is killed or not crew._members[number].ready.done():
+        await asyncio.wait_for(changed.wait(), 30)
+    crew._start_one = start  # type: ignore[method-assign]
+
+
+def test_readiness_and_health_are_the_pipelines(tmp_path: Path) -> None:
+    """Each worker says what the process that counts says of itself."""
+
+    async def scenario() -> None:
+        async with two_workers(tmp_path) as (pipeline, _, _config):
+            assert await get(pipeline.http_port, "/healthz") == "ok\n"
+            await ready_says(pipeline.http_port, "ready")
+            async with channels(pipeline.grpc_port, 1) as (channel,):
+                check = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
+                assert (await check).status == health_pb2.HealthCheckResponse.SERVING
+            pipeline._not_ready_reason = "the ledger failed"
+            await ready_says(pipeline.http_port, "the ledger failed")
+
+    run(scenario)
+
+
+def test_a_failed_ledger_refuses_and_a_stop_answers(tmp_path: Path) -> None:
+    """Errors reach the sender as they do with one process."""
+
+    async def scenario() -> None:
+        async with two_workers(tmp_path) as (pipeline, _, _config):
+            pipeline.accountant.commits.fail(LedgerUnavailable("gone"))
+            async with channels(pipeline.grpc_port, 1) as (channel,):
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await channel.unary_unary(EXPORT)(body(1), timeout=20)
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert await post(pipeline.http_port, body(1)) == 503
+
+    run(scenario)
+
+
+def test_workers_check_credentials(tmp_path: Path) -> None:
+    """Settings reach the workers: without the token nothing is taken."""
+
+    async def scenario() -> None:
+        async with two_workers(tmp_path, auth=BearerSettings(tokens=(TOKEN,))) as (pipeline, _, config):
+            async with channels(pipeline.grpc_port, 4) as opened:
+                for channel in opened:
+                    with pytest.raises(grpc.aio.AioRpcError) as refused:
+                        await channel.unary_unary(EXPORT)(body(1), timeout=20)
+                    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+                metadata = (("authorization", f"Bearer {TOKEN}"),)
+                await opened[0].unary_unary(EXPORT)(body(1), timeout=20, metadata=metadata)
+            assert counted(config) == 1
+
+    run(scenario)
+
+
+def test_a_port_in_use_ends_the_start(tmp_path: Path) -> None:
+    """The ports are reserved before a worker starts, and no second pipeline gets them, with workers or without."""
+
+    async def scenario() -> None:
+        async with two_workers(tmp_path) as (pipeline, _, config):
+            taken = replace(config.receiver, grpc=GrpcServerSettings(endpoint=f"127.0.0.1:{pipeline.grpc_port}"))
+            other = tmp_path / "other"
+            other.mkdir()
+            for processes in (1, 2):
+                second = replace(make_config(other), receiver=replace(taken, processes=processes))
+                with pytest.raises(ListenError, match="in use"):
+                    await Pipeline(second, clock=Clock(NOW)).start()
+            with pytest.raises(ListenError, match="in use"):
+                await reserve_sockets(f"127.0.0.1:{pipeline.http_port}", "HTTP")
+
+    run(scenario)
+
+
+def test_errors_pass_the_link_as_they_are() -> None:
+    """Each error that has an answer of its own arrives as itself; all others as one of ours."""
+    for error in (Overloaded("a"), RequestTooLarge("b"), LedgerUnavailable("c"), DecodeError("cut off", 7)):
+        passed = decode_error(encode_error(error))
+        assert (type(passed), str(passed)) == (type(error), str(error))
+    assert isinstance(decode_error(encode_error(ZeroDivisionError("d"))), CountingFailed)
+
+
+def test_frames_are_whole_however_they_are_cut() -> None:
+    """Every cut of three frames in two gives the three."""
+
+    async def scenario() -> None:
+        frames = [(Kind.BODY, 7, b"x" * 40), (Kind.STOP, 0, b""), (Kind.TALLY, 1, b"{}")]
+        wire = b"".join(
+            len(payload).to_bytes(4, "little") + bytes([kind]) + number.to_bytes(4, "little") + payload
+            for kind, number, payload in frames
+        )
+        for cut in range(len(wire) + 1):
+            found: list[tuple[Kind, int, bytes]] = []
+            link = Link(lambda kind, number, payload, found=found: found.append((kind, number, bytes(payload))))  # type: ignore[misc]
+            link.data_received(wire[:cut])
+            link.data_received(wire[cut:])
+            assert found == frames, cut
+
+    run(scenario)
+
+
+def test_the_memory_limit_is_shared() -> None:
+    """Each worker has its part; one request of the largest size has room in any."""
+    settings = ReceiverSettings(processes=4, memory_limit_mib=512)
+    assert share_mib(settings) == 128
+    assert share_mib(replace(settings, memory_limit_mib=100)) == 64
+    assert share_mib(replace(settings, memory_limit_mib=32)) == 32
