@@ -254,7 +254,7 @@ class Engine:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-# Else the pages of a large body go back to the system after each request: 1.9 x the CPU time at 8,192 spans, discarding.
+# Else the pages of a large body go back to the system after each request: at 8,192 spans 1.9 x the CPU, discarding.
 _KEEPING = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": str(2**26), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
 
 ENGINES = {
