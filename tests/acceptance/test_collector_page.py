@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import beside
+import grpc
 import pytest
 from beside import Backend
 
@@ -23,6 +24,13 @@ def block(language: str) -> str:
 def page_config() -> str:
     """The Collector's configuration with the lines that the page adds to it."""
     return "".join(line[1:] for line in block("diff").splitlines(keepends=True))
+
+
+def placed(config: str) -> str:
+    """A configuration whose addresses the test gives, and with a backend in plain text."""
+    config = config.replace("backend.example.net:4317", "${env:BACKEND_ENDPOINT}\n    tls: {insecure: true}")
+    places = {"4317": "OTLP_ENDPOINT", "4318": "HEALTH_ENDPOINT", "14417": "OTEL_SLA_ENDPOINT"}
+    return re.sub(r"localhost:(\d+)", lambda place: f'"${{env:{places[place[1]]}}}"', config)
 
 
 def test_six_lines_are_added() -> None:
@@ -52,10 +60,7 @@ def test_page_is_valid_as_it_is(collector_binary: Path, tmp_path: Path) -> None:
 @pytest.mark.collector
 def test_page_brings_figures_to_the_backend(collector_binary: Path, tmp_path: Path) -> None:
     """With the page's lines spans go to the backend as before, and the gauges of their minute after them."""
-    config = page_config().replace("backend.example.net:4317", "${env:BACKEND_ENDPOINT}\n    tls: {insecure: true}")
-    places = {"4317": "OTLP_ENDPOINT", "4318": "HEALTH_ENDPOINT", "14417": "OTEL_SLA_ENDPOINT"}
-    config = re.sub(r"localhost:(\d+)", lambda place: f'"${{env:{places[place[1]]}}}"', config)
-    (tmp_path / "collector.yaml").write_text(config)
+    (tmp_path / "collector.yaml").write_text(placed(page_config()))
 
     async def scenario() -> None:
         with Backend.listening() as backend:
@@ -67,5 +72,24 @@ def test_page_brings_figures_to_the_backend(collector_binary: Path, tmp_path: Pa
                 await beside.until(lambda: bool(backend.points("sla.error_rate")), "gauges in the backend")
                 assert backend.points("sla.error_rate")[stack.first_minute].as_double == 0.25
                 await beside.until(lambda: len(backend.spans()) == 40, "spans in the backend")
+
+    beside.run(scenario)
+
+
+@pytest.mark.collector
+def test_a_full_queue_is_told_to_the_sender(collector_binary: Path, tmp_path: Path) -> None:
+    """What the page warns of: with otel-sla away and the queue full, spans that are refused are in the backend."""
+    (tmp_path / "collector.yaml").write_text(
+        placed(page_config().replace("queue_size: 20_000_000", "queue_size: 10_000"))
+    )
+
+    async def scenario() -> None:
+        with Backend.listening() as backend:
+            environment = {"BACKEND_ENDPOINT": backend.endpoint}
+            async with beside.beside(collector_binary, str(tmp_path / "collector"), tmp_path, environment) as stack:
+                await stack.stop()
+                with pytest.raises(grpc.RpcError, match="sending queue is full"):
+                    await stack.send(*(beside.body_of(stack.first_minute, 20) for _ in range(3)))
+                await beside.until(lambda: len(backend.spans()) == 120, "the refused spans in the backend")
 
     beside.run(scenario)
