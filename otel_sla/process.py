@@ -12,29 +12,40 @@ except ImportError:  # Not on Windows.
 
 _log = logging.getLogger(__name__)
 
-_M_ARENA_MAX = -8  # <malloc.h>
+# <malloc.h>; setting one of the thresholds switches off glibc's own adjusting of both.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_TRIM_BYTES, _MMAP_BYTES = 16 * 1024 * 1024, 8 * 1024 * 1024
 
 
 def prepare_process() -> None:
     """Ask for it; where the system does not know of something, nothing happens."""
     # gRPC writes a line for each call that it cannot read; anybody could fill a disk with them.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    _share_one_arena()
+    _set_up_malloc()
     _raise_open_files_max()
 
 
-def _share_one_arena() -> None:
-    """Let all threads allocate from one arena.
+def _set_up_malloc() -> None:
+    """Let all threads allocate from one arena, and keep the memory of a body for the next one.
 
-    By default glibc keeps eight for each core, and each keeps what large requests left in it: after forty of 64 MiB the
-    process stayed at 2.1 times its idle memory, so it is at 1.5 times (`make hostile`).
+    By default glibc keeps eight arenas for each core, and each keeps what large requests left in it: after forty of 64
+    MiB the process stayed at 2.1 times its idle memory, so it is at 1.5 times (`make hostile`). And it gives the pages
+    of each body of megabytes back, and takes new ones for the next, which the kernel clears: 2,500 to 4,400 page faults
+    for a request of 8,192 spans, half of what receiving it cost. What is larger than 8 MiB goes back at once as before.
     """
-    if not sys.platform.startswith("linux"):
-        return
+    if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
+        return  # An operator's own settings hold.
     try:
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+        mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
-        _log.debug("this system's malloc has no arenas", extra={"action": "no_malloc_arenas"})
+        _log.debug("this system's malloc cannot be set up", extra={"action": "no_mallopt"})
+        return
+    for parameter, value in (
+        (_M_ARENA_MAX, 1),
+        (_M_MMAP_THRESHOLD, _MMAP_BYTES),
+        (_M_TRIM_THRESHOLD, _TRIM_BYTES),
+    ):
+        mallopt(parameter, value)
 
 
 def _raise_open_files_max() -> None:
