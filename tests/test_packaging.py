@@ -1,12 +1,15 @@
 """What is shipped, and the files that people deploy it with."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 import tomllib
 import zipfile
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import kubernetes_validate
@@ -131,6 +134,36 @@ def test_the_dockerfile_copies_what_there_is() -> None:
             assert name in kept, name
     assert re.search(r"^USER \d+:\d+$", text, flags=re.MULTILINE)
     assert re.search(r"^HEALTHCHECK ", text, flags=re.MULTILINE)
-    module = re.search(r'"(import urllib[^"]*)"', text)
-    assert module is not None
-    compile(module[1], "HEALTHCHECK", "exec")
+
+
+@pytest.mark.parametrize(("status", "returncode"), [(200, 0), (503, 1)])
+def test_the_health_check_asks_the_container_itself(status: int, returncode: int) -> None:
+    """Whatever proxy Docker has put into the environment: fine when ready, not when not."""
+
+    class Readiness(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    found = re.search(r'CMD \["python", "-c", "(.*urllib.*)"\]', text)
+    assert found is not None
+    with HTTPServer(("127.0.0.1", 0), Readiness) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        code = found[1].replace("127.0.0.1:4318", f"127.0.0.1:{server.server_port}")
+        environ = {"http_proxy": "http://127.0.0.1:9", "PATH": os.environ["PATH"]}
+        done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, check=False)
+    assert done.returncode == returncode, done.stderr
+
+
+def test_the_page_builds_what_the_manifest_runs() -> None:
+    """The image has one name in the page, the Dockerfile and the manifest; files that the page names are there."""
+    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    build = f"docker build -f deploy/Dockerfile -t otel-sla:{VERSION} ."
+    assert build in page
+    assert build in (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    for name in re.findall(r"\bdeploy/[\w.-]+\w", page):
+        assert (ROOT / name).exists(), name
