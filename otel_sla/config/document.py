@@ -10,6 +10,7 @@ from otel_sla.config.quantities import NANOS_PER_S, format_duration
 from otel_sla.config.receivers import Receivers
 from otel_sla.config.section import NOT_EMPTY, Duration, PositiveDuration, Section, rule_problems
 from otel_sla.config.settings import LogFormat, LogLevel
+from otel_sla.exporter.settings import Signal
 from otel_sla.receiver.settings import ReceiverSettings
 
 _DAY_NANOS = 86400 * NANOS_PER_S
@@ -129,10 +130,16 @@ class Document(Section):
 
     @model_validator(mode="after")
     def metrics_exporter_is_there(self) -> Self:
-        """Our own metrics go to a backend that is named, and that speaks OTLP."""
+        """Our own metrics go to a backend that is named, that speaks OTLP, and that is to have metrics."""
         name = self.telemetry.metrics.exporter
-        known = [key for key, exporter in self.exporters.items() if not isinstance(exporter, DebugExporter)]
+        known = [
+            key
+            for key, exporter in self.exporters.items()
+            if not isinstance(exporter, DebugExporter) and Signal.METRICS in exporter.signals
+        ]
         if name is not None and name not in known:
-            message = f"must be one of the OTLP exporters ({', '.join(known) or 'there is none'}), not {name!r}"
+            message = (
+                f"must be one of the OTLP exporters of metrics ({', '.join(known) or 'there is none'}), not {name!r}"
+            )
             raise rule_problems([(("telemetry", "metrics", "exporter"), message)])
         return self

@@ -10,8 +10,8 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, WithJsonSchema, field_validator, model_validator
 
 from otel_sla.config.quantities import NANOS_PER_S, seconds
-from otel_sla.config.section import PositiveDuration, Secret, Section, Text, host_port, rule_problems
-from otel_sla.exporter.settings import ClientTlsSettings, DebugSettings, OtlpSettings
+from otel_sla.config.section import NOT_EMPTY, PositiveDuration, Secret, Section, Text, host_port, rule_problems
+from otel_sla.exporter.settings import ClientTlsSettings, DebugSettings, OtlpSettings, Signal
 
 FilePath = Annotated[Path, PlainSerializer(str, return_type=str)]
 INTERVAL_NANOS = 60 * NANOS_PER_S
@@ -38,6 +38,7 @@ def _host_port_or_url(text: str) -> str:
 
 
 Url = Annotated[str, AfterValidator(_url), WithJsonSchema({"type": "URL"})]
+Signals = Annotated[tuple[Signal, ...], NOT_EMPTY, WithJsonSchema({"type": "list of `metrics`, `logs`"})]
 GrpcTarget = Annotated[str, AfterValidator(_host_port_or_url), WithJsonSchema({"type": "host:port"})]
 
 
@@ -102,6 +103,12 @@ class _OtlpExporter(Section):
     interval: PositiveDuration = Field(
         default=INTERVAL_NANOS, description="How often figures are sent; events are sent at once."
     )
+    signals: Signals = Field(
+        default=tuple(Signal),
+        description="What is sent: figures (`metrics`), events (`logs`). What happens while a signal is left out is not"
+        " sent later. Prometheus takes metrics only.",
+        examples=["[metrics]"],
+    )
 
     @field_validator("headers", mode="after")
     @classmethod
@@ -123,6 +130,7 @@ class _OtlpExporter(Section):
             compression=self.compression.value if self.compression else None,
             timeout_s=None if self.timeout is None else seconds(self.timeout),
             interval_s=seconds(self.interval),
+            signals=frozenset(self.signals),
         )
 
 
@@ -159,6 +167,17 @@ class OtlpHttpExporter(_OtlpExporter):
     )
     metrics_endpoint: Url | None = Field(default=None, description="Full URL for metrics, where it is another.")
     logs_endpoint: Url | None = Field(default=None, description="Full URL for events, where it is another.")
+
+    @model_validator(mode="after")
+    def endpoints_are_of_signals_that_are_sent(self) -> Self:
+        """A URL for what is never sent is a mistake in the one or the other."""
+        urls = {Signal.METRICS: self.metrics_endpoint, Signal.LOGS: self.logs_endpoint}
+        unused = [signal.value for signal, url in urls.items() if url and signal not in self.signals]
+        if unused:
+            raise rule_problems(
+                [((f"{name}_endpoint",), f"is of no use: signals leaves out {name}") for name in unused]
+            )
+        return self
 
     def build(self, component_id: str) -> OtlpSettings:
         """Give the plain value."""

@@ -53,6 +53,7 @@ class Answer:
 
     rejected_count: int = 0  # Log records or points.
     message: str = ""
+    is_sent: bool = True  # Else this backend is not to have them, and was not asked.
 
 
 _GRPC_BLAME: dict[grpc.StatusCode, Blame] = {

@@ -58,7 +58,8 @@ class EventsDelivery:
             )
         else:
             await self._backlog.delivered_events(items[-1].event_id)
-        self._counts.sent_log_records += len(items) - rejected
+        if answer.is_sent:
+            self._counts.sent_log_records += len(items) - rejected
         self._counts.send_failed_log_records += rejected
         self._counts.queue_size -= len(items)
 

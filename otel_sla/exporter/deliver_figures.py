@@ -65,6 +65,8 @@ class FiguresDelivery:
     async def delivered(self, items: Sequence[MinuteFigures], answer: Answer) -> None:
         """Implement `parcel.Books`."""
         self._n_done += len(items)
+        if not answer.is_sent:
+            return
         n_points = sum(map(count_points, items))
         rejected = min(answer.rejected_count, n_points)
         self._counts.sent_metric_points += n_points - rejected

@@ -23,10 +23,12 @@ from otel_sla.errors import ConfigError, ConfigProblem
 from otel_sla.exporter.answers import Answer
 from otel_sla.exporter.otlp_grpc import make_grpc_exporters
 from otel_sla.exporter.otlp_http import make_http_exporters
-from otel_sla.exporter.settings import OtlpSettings
+from otel_sla.exporter.settings import OtlpSettings, Signal
 from otel_sla.exporter.signals import make_log_record, make_metrics, make_resource
 from otel_sla.sla.events import Event
 from otel_sla.sla.uptime import MinuteFigures
+
+_NOT_SENT = Answer(is_sent=False)
 
 
 class OtlpSender:
@@ -45,6 +47,7 @@ class OtlpSender:
         # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES hold where they are set.
         self._resource = make_resource(instance_id).merge(OTELResourceDetector().detect())
         self._clock = clock
+        self._signals = settings.signals
         try:
             self._logs, self._metrics = _make_exporters(settings)
         except Exception as error:  # The library has no type for what it cannot use.
@@ -57,6 +60,8 @@ class OtlpSender:
         Raises:
             Refused: None of them was taken.
         """
+        if Signal.LOGS not in self._signals:
+            return _NOT_SENT
         now = self._clock()
         records = [make_log_record(event, self._resource, now) for event in events]
         taken = self._logs.send(records).partial_success
@@ -68,6 +73,8 @@ class OtlpSender:
         Raises:
             Refused: None of them was taken.
         """
+        if Signal.METRICS not in self._signals:
+            return _NOT_SENT
         data = make_metrics(figures, self._resource)
         taken = self._metrics.send(data).partial_success
         return Answer(taken.rejected_data_points, taken.error_message)

@@ -5,7 +5,15 @@ None leaves a setting to the standard environment variables (`OTEL_EXPORTER_OTLP
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
+
+
+class Signal(Enum):
+    """What an exporter may be asked for."""
+
+    METRICS = "metrics"  # Figures.
+    LOGS = "logs"  # Events.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +48,7 @@ class OtlpSettings:
     compression: str | None = None  # none, gzip; over HTTP also deflate.
     timeout_s: float | None = None  # Of one attempt.
     interval_s: float = 60.0  # Between two deliveries of figures, at least.
+    signals: frozenset[Signal] = frozenset(Signal)  # At least one.
 
 
 ExporterSettings = DebugSettings | OtlpSettings

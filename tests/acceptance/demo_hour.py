@@ -13,7 +13,7 @@ from pipeline_parts import Clock, make_config, running
 from otel_sla.config import load_config
 from otel_sla.demo.show import AGREEMENT
 from otel_sla.demo.traffic import HOUR_MINUTES, START_MINUTE, STORY, phase_at, requests_of
-from otel_sla.exporter.settings import OtlpSettings
+from otel_sla.exporter.settings import OtlpSettings, Signal
 
 SERVER_ERRORS = 500
 MINUTES = range(START_MINUTE, START_MINUTE + HOUR_MINUTES)
@@ -27,7 +27,7 @@ def tell_demo_hour(prometheus: BackendProcess, folder: Path) -> None:
         name="otlp_http",
         is_http=True,
         metrics_endpoint=f"{prometheus.url}/api/v1/otlp/v1/metrics",
-        logs_endpoint=f"{prometheus.url}/api/v1/otlp/v1/logs",  # Prometheus takes none.
+        signals=frozenset({Signal.METRICS}),  # Prometheus takes no logs.
         interval_s=0.01,
     )
 

@@ -19,6 +19,7 @@ from otel_sla.exporter.deliver_events import EVENTS_MAX
 from otel_sla.exporter.deliver_figures import FIGURES_MAX
 from otel_sla.exporter.delivery import Delivery, FigureBatch
 from otel_sla.exporter.otlp import OtlpSender
+from otel_sla.exporter.settings import Signal
 from otel_sla.self_metrics import ExporterCounts
 from otel_sla.sla.uptime import MinuteFigures
 
@@ -288,6 +289,27 @@ def test_partial_success_is_not_sent_again(protocol: str, caplog: pytest.LogCapt
     assert set(backlog.aside.values()) == {"1 of 3 events, perhaps this one, rejected by the backend: said so"}
     assert (counts.sent_log_records, counts.send_failed_log_records) == (2, 1)
     assert [record.action for record in caplog.records] == ["events_rejected"]
+
+
+@both
+@pytest.mark.parametrize("signal", Signal)
+def test_only_the_signals_that_are_asked_for_are_sent(protocol: str, signal: Signal) -> None:
+    """The other signal never reaches the backend, is not counted as sent, and does not pile up either."""
+    backlog = MemoryBacklog(make_events(3), make_figures([(1, 0, 0)] * 2))
+    counts = ExporterCounts()
+    with backend(protocol) as there:
+        sender = OtlpSender(there.settings(signals=frozenset({signal})), "id")
+
+        async def scenario() -> None:
+            delivery = Delivery("otlp", sender, backlog, 60, counts, Time().pace())
+            delivery.start()
+            await delivery.drain(TIMEOUT_S)
+
+        asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_S))
+    assert {is_logs(request) for request in there.captured.requests} == {signal is Signal.LOGS}
+    assert bool(counts.sent_log_records) == (signal is Signal.LOGS)
+    assert bool(counts.sent_metric_points) == (signal is Signal.METRICS)
+    assert (backlog.cursor, backlog.exported) == (3, 2)
 
 
 @both

@@ -11,7 +11,7 @@ import yaml
 
 from otel_sla.config import Config, LogFormat, LogLevel, effective_yaml, load_config
 from otel_sla.errors import ConfigError
-from otel_sla.exporter.settings import DebugSettings, OtlpSettings
+from otel_sla.exporter.settings import DebugSettings, OtlpSettings, Signal
 from otel_sla.receiver.settings import GrpcServerSettings, HttpServerSettings, ReceiverSettings
 from otel_sla.sla.agreement import (
     Agreement,
@@ -257,9 +257,10 @@ exporters:
     compression: deflate
     timeout: 1500ms
     interval: 2m
+  otlp_http/prometheus: {signals: [metrics]}
   debug: {interval: 5s}
 """
-    exporter, debug = load(tmp_path, text).exporters
+    exporter, prometheus, debug = load(tmp_path, text).exporters
     assert isinstance(exporter, OtlpSettings)
     assert exporter.endpoint == "https://otlp.example.com"
     assert exporter.metrics_endpoint == "https://metrics.example.com/v1/metrics"
@@ -269,6 +270,9 @@ exporters:
     assert (exporter.tls.cert_file, exporter.tls.key_file) == (Path("a.crt"), Path("a.key"))
     assert (exporter.headers, exporter.compression) == ({"x-tenant": "007"}, "deflate")
     assert (exporter.timeout_s, exporter.interval_s) == (1.5, 120)
+    assert exporter.signals == {Signal.METRICS, Signal.LOGS}
+    assert isinstance(prometheus, OtlpSettings)
+    assert prometheus.signals == {Signal.METRICS}
     assert debug == DebugSettings(name="debug", interval_s=5)
 
 

@@ -92,6 +92,9 @@ def nested(path: str, value: str) -> str:
         ("exporters.otlp.headers", "[a]", "must be a mapping of keys to values, not a list"),
         ("exporters.otlp_http.endpoint", "a:4318", "must be a URL such as http://localhost:4318, not 'a:4318'"),
         ("exporters.otlp_http.timeout", "0s", "must be longer than 0s"),
+        ("exporters.otlp_http.signals", "[]", "must not be empty"),
+        ("exporters.otlp_http.signals[0]", "metric",
+         "must be one of metrics, logs; not 'metric'; did you mean 'metrics'?"),
         ("agreements", "[]", "must not be empty"),
         ("agreements", "chat", "must be a list, not 'chat'"),
         ("agreements[0].group_by", "[a, b, a]", "names 'a' more than once"),
@@ -147,6 +150,16 @@ def test_a_broken_rule_of_an_exporters_tls_is_told(tmp_path: Path, text: str, pa
     """Certificates that do not fit together: told at the setting that has to change."""
     found = problems_of(tmp_path, f"exporters: {{otlp_http/a: {{tls: {text}}}}}")
     assert found == [(f"exporters.otlp_http/a.tls.{path}", message)]
+
+
+def test_a_url_of_a_signal_that_is_not_sent_is_told(tmp_path: Path) -> None:
+    """One of the two is a mistake: told at the URL; and our own metrics need an exporter that sends metrics."""
+    exporters = "exporters: {otlp_http: {signals: [metrics], logs_endpoint: 'http://a/logs'}}"
+    path, message = "exporters.otlp_http.logs_endpoint", "is of no use: signals leaves out logs"
+    assert problems_of(tmp_path, exporters) == [(path, message)]
+    text = "exporters: {otlp: {signals: [logs]}, otlp/2: {}}\ntelemetry: {metrics: {exporter: otlp}}"
+    message = "must be one of the OTLP exporters of metrics (otlp/2), not 'otlp'"
+    assert problems_of(tmp_path, text) == [("telemetry.metrics.exporter", message)]
 
 
 @pytest.mark.parametrize(
