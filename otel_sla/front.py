@@ -60,7 +60,7 @@ class Front:
             self.grpc_port = await grpc_server.start()
             metrics.register_receiver("grpc", grpc_server.answers)
             self._servers.append(grpc_server)
-            await grpc_server.set_serving(is_serving=True)
+            grpc_server.set_serving(is_serving=True)
         if receiver.http is not None:
             probes = Probes(self._why_not_ready, metrics.prometheus_text)
             http_server = HttpServer(receiver.http, self._accountant, in_flight, probes)

@@ -9,14 +9,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health
 
 from otel_sla.errors import DecodeError, ListenError
 from otel_sla.receiver.accounting import Accountant, Receipt
 from otel_sla.receiver.auth import BearerAuth
 from otel_sla.receiver.body_deadline import BodyDeadline
 from otel_sla.receiver.endpoint import Address, addresses_of, close_sockets, open_sockets, warn_if_open
+from otel_sla.receiver.health import Health
 from otel_sla.receiver.http_body import expand_body
 from otel_sla.receiver.in_flight import InFlight, Intake
 from otel_sla.receiver.lanes import READ_SIZE_BYTES_MIN, Lanes
@@ -55,7 +54,7 @@ class GrpcServer:
         self._slow_size_bytes = min(self._size_bytes_max, in_flight.slow.size_bytes_max)
         self._auth = None if settings.auth is None else BearerAuth(settings.auth, GRPC_SOURCE)
         self._tls = None if settings.tls is None else ServerTls(settings.tls, GRPC_SOURCE)
-        self._health = health.HealthServicer()
+        self._health = Health(TRACE_SERVICE)
         self._server: grpc.aio.Server | None = None
         self.answers: Counter[str] = Counter()  # By the name of the gRPC status code.
 
@@ -75,27 +74,24 @@ class GrpcServer:
         options = (*_options(self._settings), ("grpc.so_reuseport", int(bool(shared))))
         server = grpc.aio.server(options=options)
         method = grpc.stream_unary_rpc_method_handler(self._export)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(TRACE_SERVICE, {"Export": method}),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        await self.set_serving(is_serving=False)
+        traces = grpc.method_handlers_generic_handler(TRACE_SERVICE, {"Export": method})
+        server.add_generic_rpc_handlers((traces, self._health.handler()))
         addresses = shared or await self._own_addresses()
         self._bind(server, addresses)
         await server.start()
         self._server = server
         return addresses[0].port
 
-    async def set_serving(self, *, is_serving: bool) -> None:
+    def set_serving(self, *, is_serving: bool) -> None:
         """Say through `grpc.health.v1` whether requests are welcome."""
-        serving = health_pb2.HealthCheckResponse.ServingStatus
-        for name in ("", TRACE_SERVICE):
-            await self._health.set(name, serving.SERVING if is_serving else serving.NOT_SERVING)
+        self._health.set_serving(is_serving=is_serving)
 
     async def stop(self, grace_s: float) -> None:
         """Take nothing new; give what is under way `grace_s` to finish."""
         if self._server is None:
             return
         server, self._server = self._server, None
-        await self._health.enter_graceful_shutdown()
+        self._health.end()
         await server.stop(grace_s)
 
     async def _own_addresses(self) -> Sequence[Address]:

@@ -44,7 +44,7 @@ class Servers:
         """
         if self._grpc is not None:
             await self._grpc.start(grpc_addresses)
-            await self._grpc.set_serving(is_serving=True)
+            self._grpc.set_serving(is_serving=True)
         if self._http is not None:
             await self._http.start(http_addresses)
 

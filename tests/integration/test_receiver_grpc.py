@@ -7,6 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+import h2.config
+import h2.connection
+import h2.events
+import h2.settings
 import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
@@ -342,10 +346,88 @@ def test_health_follows_the_pipeline(run: Run) -> None:
             for name in ("", TRACE_SERVICE):
                 check = health_pb2.HealthCheckRequest(service=name)
                 assert (await stub.Check(check)).status == serving.NOT_SERVING
-                await it.server.set_serving(is_serving=True)
+                it.server.set_serving(is_serving=True)
                 assert (await stub.Check(check)).status == serving.SERVING
-                await it.server.set_serving(is_serving=False)
+                it.server.set_serving(is_serving=False)
                 assert (await stub.Check(check)).status == serving.NOT_SERVING
+
+    run(main())
+
+
+def test_health_is_told_without_waiting_for_the_question(run: Run) -> None:
+    """Questions that do not come, are too long or are none are answered for the server; unknown services are told."""
+
+    async def main() -> None:
+        async with served(FakeAccountant()) as it:
+            it.server.set_serving(is_serving=True)
+            check = it.channel.stream_unary("/grpc.health.v1.Health/Check")
+            never = asyncio.Event()
+
+            async def stalling() -> AsyncIterator[bytes]:
+                await never.wait()
+                yield b""
+
+            calls = [check(stalling()) for _ in range(3)]
+            calls += [check(iter([body])) for body in (bytes(MIB), b"\xff", b"\x0a\x00")]
+            serving = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+            assert await asyncio.gather(*calls) == [serving.SerializeToString()] * len(calls)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await check(iter([b"\x0a\x01x"]))
+            assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+    run(main())
+
+
+def test_those_who_watch_the_health_do_not_hold_up_a_stop(run: Run) -> None:
+    """Each stream of `Watch` is told NOT_SERVING, then ends, long before the grace does; unknown services likewise."""
+
+    async def main() -> None:
+        async with served(FakeAccountant()) as it:
+            it.server.set_serving(is_serving=True)
+            stub = health_pb2_grpc.HealthStub(it.channel)
+            seen: dict[str, list[int]] = {"": [], TRACE_SERVICE: [], "another": []}
+
+            async def watch(name: str) -> None:
+                async for answer in stub.Watch(health_pb2.HealthCheckRequest(service=name)):
+                    seen[name].append(answer.status)
+
+            watching = []
+            for name, told in seen.items():
+                watching.append(asyncio.ensure_future(watch(name)))
+                await until(lambda told=told: told)
+            async with asyncio.timeout(20):
+                await it.server.stop(1000)
+                await asyncio.gather(*watching)
+            serving = health_pb2.HealthCheckResponse
+            expected = [serving.SERVING, serving.NOT_SERVING]
+            assert seen == {"": expected, TRACE_SERVICE: expected, "another": [serving.SERVICE_UNKNOWN]}
+
+    run(main())
+
+
+def test_one_who_watches_and_does_not_read_holds_up_nothing(run: Run) -> None:
+    """A client of `Watch` without room for an answer: others are told each state, and the stop ends with its grace."""
+
+    async def main() -> None:
+        async with served(FakeAccountant()) as it:
+            client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+            client.initiate_connection()
+            client.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+            fields = {":method": "POST", ":scheme": "http", ":path": "/grpc.health.v1.Health/Watch", ":authority": "x"}
+            client.send_headers(1, [*fields.items(), ("te", "trailers"), ("content-type", "application/grpc")])
+            client.send_data(1, bytes(5), end_stream=True)
+            reader, writer = await asyncio.open_connection("127.0.0.1", it.port)
+            writer.write(client.data_to_send())
+            while not any(
+                isinstance(event, h2.events.ResponseReceived) for event in client.receive_data(await reader.read(9999))
+            ):
+                pass
+            async with asyncio.timeout(20):
+                it.server.set_serving(is_serving=True)
+                check = await health_pb2_grpc.HealthStub(it.channel).Check(health_pb2.HealthCheckRequest())
+                assert check.status == health_pb2.HealthCheckResponse.SERVING
+                await it.server.stop(0.05)
+            writer.close()
 
     run(main())
 
