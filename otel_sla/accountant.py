@@ -18,7 +18,7 @@ import numpy as np
 from otel_sla.arrivals import Arrivals, CannotJoin, Commits
 from otel_sla.counted_filter import CountedFilter
 from otel_sla.errors import DecodeError, LedgerError, Overloaded, RequestTooLarge
-from otel_sla.fingerprints import Fingerprint, fingerprints_of
+from otel_sla.fingerprints import Fingerprint, RecentFingerprints, fingerprints_of
 from otel_sla.group_commit import GroupCommit
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit
@@ -60,7 +60,7 @@ class Accountant:
         ring: Already loaded with what the ledger says.
         reader: For the fingerprint look-up, on this thread.
         fingerprint_seed: The ledger's secret.
-        write: Commits on the writer's thread.
+        write: Commits on the writer's thread, as `Ledger.commit`.
         window: What is accepted now.
         metrics: The pipeline's own telemetry.
     """
@@ -73,7 +73,7 @@ class Accountant:
         ring: MinuteRing,
         reader: LedgerReader,
         fingerprint_seed: int,
-        write: Callable[[Commit], Awaitable[None]],
+        write: Callable[[Commit], Awaitable[int]],
         window: Callable[[], AcceptWindow],
         metrics: SelfMetrics,
     ) -> None:
@@ -92,6 +92,7 @@ class Accountant:
         self._lately: set[Fingerprint] = set()  # Committed while they were.
         _, last_minute = reader.fingerprint_minutes() or (0, -1)
         self._filter = CountedFilter(last_minute + 1)
+        self._recent = RecentFingerprints()
         self._arrivals = Arrivals(self._count_joined, lambda: self.commits.is_running, metrics)
         self.commits = GroupCommit(self._commit, before_next=self._arrivals.take)
 
@@ -183,7 +184,7 @@ class Accountant:
         if not self._filter.may_be_counted(*fingerprint):
             return False
         try:
-            return self._reader.is_counted(*fingerprint)
+            return fingerprint in self._recent or self._reader.is_counted(*fingerprint, in_log=False)
         except LedgerError as error:
             # What cannot be read cannot be told from what was never counted: the pipeline has to end.
             self.commits.fail(error)
@@ -266,10 +267,11 @@ class Accountant:
         fingerprints, self._gathered = self._gathered, []
         commit = Commit(new_series=self._table.drain_new(), rows=self._ring.drain(), fingerprints=tuple(fingerprints))
         started_s = time.perf_counter()
-        await self._write(commit)
+        moved_commits = await self._write(commit)
         self._metrics.record_commit(time.perf_counter() - started_s, len(commit.rows))
         if self._looking:
             self._lately.update(fingerprints)
+        self._recent.add(fingerprints, moved_commits)
         self._filter.add(fingerprints)
         self._filter.forget_before(self._window().sealed_before_minute)
         for fingerprint in fingerprints:

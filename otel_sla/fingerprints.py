@@ -1,6 +1,7 @@
 """What a ResourceSpans message is recognised by when it comes again: its newest minute, and a hash of its bytes."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -13,6 +14,27 @@ Fingerprint = tuple[int, bytes]  # (newest minute of its server spans, xxh3-128 
 
 # End times beyond it are nobody's, and would keep a fingerprint for as long.
 _MINUTE_MAX = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) // 60
+
+
+class RecentFingerprints:
+    """Those that were committed and are still in the ledger's log: 170 bytes each."""
+
+    def __init__(self) -> None:
+        self._all: set[Fingerprint] = set()
+        self._commits: deque[Sequence[Fingerprint]] = deque()
+        self._moved_commits = 0
+
+    def __contains__(self, fingerprint: Fingerprint) -> bool:
+        return fingerprint in self._all
+
+    def add(self, fingerprints: Sequence[Fingerprint], moved_commits: int) -> None:
+        """Take up one commit, and let go of those that the ledger has in its table (`Ledger.commit`)."""
+        if fingerprints:
+            self._commits.append(fingerprints)
+            self._all.update(fingerprints)
+        while self._moved_commits < moved_commits:
+            self._moved_commits += 1
+            self._all.difference_update(self._commits.popleft())
 
 
 def fingerprints_of(columns: SpanColumns, body: bytes | memoryview, seed: int) -> Iterator[tuple[int, Fingerprint]]:

@@ -23,6 +23,7 @@ from otel_sla.ledger.faults import unforeseen
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
+from otel_sla.ledger.sqlite_version import sqlite_warning
 from otel_sla.self_metrics import ExporterCounts, SelfMetrics
 from otel_sla.sla.classify import Classifier
 from otel_sla.sla.ring import MinuteRing
@@ -204,8 +205,8 @@ class Pipeline:
     async def _start_counting(self) -> None:
         agreements = self._config.agreements
         reader = self._reader = LedgerReader.open(self._config.ledger.url)
-        if reader.sqlite_warning:
-            _log.info("%s", reader.sqlite_warning, extra={"action": "sqlite_version"})
+        if warning := sqlite_warning():
+            _log.info("%s", warning, extra={"action": "sqlite_version"})
         marks = reader.watermarks()
         self._marked_before = marks.judged_before or 0
         self._clockwork = Clockwork(self._config.processor, self._clock, self._trusted, marks)
@@ -266,8 +267,8 @@ class Pipeline:
             self._telemetry = TelemetryExport(name, sender, self.metrics.read, of_metrics.interval_s)
             self._telemetry.start()
 
-    async def _commit(self, commit: Commit) -> None:
-        await self._writer.call(lambda ledger: ledger.commit(commit))
+    async def _commit(self, commit: Commit) -> int:
+        return await self._writer.call(lambda ledger: ledger.commit(commit))
 
     async def _close(self, closing: Closing) -> None:
         await self._writer.call(lambda ledger: ledger.close_minutes(closing))

@@ -1,13 +1,12 @@
 """The one writer of a ledger."""
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from otel_sla.errors import LedgerError, LedgerUnavailable
+from otel_sla.errors import LedgerError
 from otel_sla.ledger import minutes, rows, sealing
 from otel_sla.ledger.connecting import (
     check_magic,
@@ -17,7 +16,9 @@ from otel_sla.ledger.connecting import (
     ledger_path,
     use_wal,
 )
-from otel_sla.ledger.faults import located, translated, translating, with_hint
+from otel_sla.ledger.faults import located, translated, translating
+from otel_sla.ledger.file_names import FileNames
+from otel_sla.ledger.fingerprint_log import FingerprintLog
 from otel_sla.ledger.lock import LedgerLock
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Closing, Commit, Json, SetAside
@@ -41,10 +42,13 @@ class Ledger(LedgerReadings):
         self._first_data_minutes = self.first_data_minutes()
         self._judged_before = self.watermarks().judged_before
         with translating(path, "open"):
-            # Whoever comes when the third is gone makes another one, and writes where this process does not look.
-            names = (path.with_name(f"{path.name}{suffix}") for suffix in ("", "-wal", "-shm"))
-            self._files = {name: _identity(name) for name in names}
+            self._names = FileNames(path)
         self._log = WriteAheadLog(path, connection)
+        self._fingerprint_log = FingerprintLog(connection)
+        more = True
+        while more:
+            with self._writing("write to"):
+                more = self._fingerprint_log.move_left()
 
     @classmethod
     def open(cls, url: str) -> "Ledger":
@@ -71,15 +75,22 @@ class Ledger(LedgerReadings):
             lock.release()
             raise
 
-    def commit(self, commit: Commit) -> None:
+    def commit(self, commit: Commit) -> int:
         """Add to the counts, durable when this returns.
 
         A minute that was judged before is kept in `reopened` with what it held.
+
+        Returns:
+            Of how many commits with fingerprints, since this ledger was opened and from the first one on, these are
+            where `is_counted` finds them with `in_log=False`.
 
         Raises:
             LedgerUnavailable: Not durable.
             LedgerError: A fingerprint was counted before, or a position is not where the caller believed.
         """
+        if self._fingerprint_log.is_due:
+            with self._writing("write to"):
+                self._fingerprint_log.move_some()
         table = minutes.sorted_rows(commit.rows)
         first_data_minutes = self._earlier_first_data(table)
         with self._writing("write to") as connection:
@@ -90,10 +101,11 @@ class Ledger(LedgerReadings):
                 "UPDATE series SET first_data_minute = ? WHERE series_id = ?",
                 [(minute, series_id) for series_id, minute in first_data_minutes.items()],
             )
-            rows.add_fingerprints(connection, commit.fingerprints)
+            self._fingerprint_log.append(commit.fingerprints)
             for position in commit.positions:
                 rows.move_position(connection, position)
         self._first_data_minutes.update(first_data_minutes)
+        return self._fingerprint_log.moved_commits
 
     def close_minutes(self, closing: Closing) -> None:
         """Write what the judge decided. Watermarks never step back; an event with a known `uid` is not written again.
@@ -193,6 +205,8 @@ class Ledger(LedgerReadings):
             rows_max: Bound of each piece, rows.
         """
         with self._writing("write to") as connection:
+            if self._fingerprint_log.move_once(max(sealed_before, pack_before or 0)):
+                return True
             if sealing.pack_some(connection, sealed_before if pack_before is None else pack_before, rows_max):
                 return True
             if sealing.finish_some_days(connection, sealed_before, rows_max):
@@ -242,7 +256,7 @@ class Ledger(LedgerReadings):
             yield self._sqlite
             self._sqlite.execute("COMMIT")
             # Looked up after the commit, so that the names were still there when the data was: 5 us.
-            self._check_names()
+            self._names.check()
             self._log.shorten()
         except LedgerError as error:
             self._fail(located(error, self.path), error)
@@ -252,15 +266,6 @@ class Ledger(LedgerReadings):
             self._failure = LedgerError(f"the ledger {self.path} was left by an error: {error!r}")
             self._roll_back()
             raise
-
-    def _check_names(self) -> None:
-        """What is written to a file that has lost its name is lost with the process."""
-        for name, identity in self._files.items():
-            if _identity(name) != identity:
-                raise with_hint(
-                    LedgerUnavailable(f"the ledger's file {name} was replaced while in use"),
-                    "put the file back or restore a backup, then start again",
-                )
 
     def _fail(self, failure: LedgerError, cause: Exception) -> NoReturn:
         self._failure = failure
@@ -273,11 +278,6 @@ class Ledger(LedgerReadings):
                 self._sqlite.execute("ROLLBACK")
             except sqlite3.Error:
                 self._sqlite.close()
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    status = os.stat(path)  # noqa: PTH116 - half the time of Path.stat.
-    return status.st_dev, status.st_ino
 
 
 def _open_connection(path: Path) -> sqlite3.Connection:

@@ -7,7 +7,6 @@ from datetime import datetime
 
 from otel_sla.errors import LedgerError
 from otel_sla.ledger.faults import with_hint
-from otel_sla.ledger.many_rows import write_rows
 from otel_sla.ledger.records import (
     AgreementVersion,
     ClosedMonth,
@@ -229,33 +228,6 @@ def read_retold(connection: sqlite3.Connection, after_retold_id: int, limit: int
             (after_retold_id, limit),
         )
     )
-
-
-def add_fingerprints(connection: sqlite3.Connection, fingerprints: Sequence[tuple[int, bytes]]) -> None:
-    """Keep what was counted; one that is there already is our own broken promise."""
-    try:
-        write_rows(connection, "INSERT INTO fingerprints (newest_minute, fingerprint)", sorted(fingerprints))
-    except sqlite3.IntegrityError as error:
-        raise with_hint(
-            LedgerError("a message was about to be counted twice: its fingerprint is in the ledger already"),
-            "this is a defect of otel-sla; nothing of that commit was counted, please report it",
-        ) from error
-
-
-def has_fingerprint(connection: sqlite3.Connection, newest_minute: int, fingerprint: bytes) -> bool:
-    """Tell whether a fingerprint is kept."""
-    found = connection.execute(
-        "SELECT 1 FROM fingerprints WHERE newest_minute = ? AND fingerprint = ?", (newest_minute, fingerprint)
-    ).fetchone()
-    return found is not None
-
-
-def read_fingerprint_minutes(connection: sqlite3.Connection) -> tuple[int, int] | None:
-    """Give the first and the last newest minute of all fingerprints: a look at either end of the table."""
-    first, last = connection.execute(
-        "SELECT (SELECT min(newest_minute) FROM fingerprints), (SELECT max(newest_minute) FROM fingerprints)"
-    ).fetchone()
-    return None if first is None else (first, last)
 
 
 def move_position(connection: sqlite3.Connection, position: Position) -> None:

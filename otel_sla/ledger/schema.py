@@ -15,7 +15,7 @@ from otel_sla.errors import LedgerCorrupt, LedgerSchemaNewer
 from otel_sla.ledger.faults import RESTORE, with_hint
 
 APPLICATION_ID = 0x6F534C41  # "oSLA"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _V1 = """
 CREATE TABLE ledger (
@@ -157,8 +157,16 @@ _V3 = """
 ALTER TABLE ledger ADD COLUMN expired_before INTEGER NOT NULL DEFAULT 0;
 """
 
+# Fingerprints on their way to their table, many in a row.
+_V4 = """
+CREATE TABLE fingerprint_log (
+    log_id INTEGER PRIMARY KEY,
+    fingerprints BLOB NOT NULL
+);
+"""
+
 # Step n leads from version n to n + 1. A step that was released is never changed.
-LADDER = (_V1, _V2, _V3)
+LADDER = (_V1, _V2, _V3, _V4)
 
 TABLES = frozenset(
     statement.split()[2]

@@ -28,6 +28,8 @@ class SeenMessages:
         self._old: set[bytes] = set()
         # What the ledger had before: a look-up takes 15 us, a tenth of all for messages of 170 spans.
         self._first_minute, self._last_minute = ledger.fingerprint_minutes() or (0, -1)
+        # What this replay writes itself is in the sets for longer than in the ledger's log.
+        self._has_log = ledger.has_fingerprint_log()
 
     def is_new(self, newest_minute: int, fingerprint: bytes) -> bool:
         """Tell whether a message was not seen before; from now on it is."""
@@ -36,7 +38,7 @@ class SeenMessages:
         self.remember(fingerprint)
         if not self._first_minute <= newest_minute <= self._last_minute:
             return True
-        return not self._ledger.is_counted(newest_minute, fingerprint)
+        return not self._ledger.is_counted(newest_minute, fingerprint, in_log=self._has_log)
 
     def remember(self, fingerprint: bytes) -> None:
         """Take up a message that was counted before."""

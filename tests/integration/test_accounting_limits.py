@@ -119,12 +119,13 @@ def test_a_ledger_that_cannot_be_read_ends_the_pipeline(tmp_path: Path) -> None:
     """A failed look-up is no answer to one request only: the pipeline says so and is not ready any more."""
 
     async def scenario() -> None:
-        async with running(make_config(tmp_path), Clock(NOW + MINUTE)) as (pipeline, send):
+        async with running(make_config(tmp_path), Clock(NOW + MINUTE)) as (_, send):
             await send(builders.make_request(piece(1)))
+        async with running(make_config(tmp_path), Clock(NOW + MINUTE)) as (pipeline, send):
             assert pipeline._why_not_ready() == ""
             assert pipeline._reader is not None
             pipeline._reader.close()
-            for number in (1, 2):  # Whether the first was counted before is for the ledger to say.
+            for number in (1, 2):  # Of that minute only the ledger knows.
                 with pytest.raises(grpc.aio.AioRpcError) as refused:
                     await send(builders.make_request(piece(number)))
                 assert refused.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -1,0 +1,120 @@
+"""Fingerprints on their way from the log to their table: never lost, never twice, wherever it stops."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from ledger_parts import fingerprint, make_commit
+
+from otel_sla.errors import LedgerError
+from otel_sla.fingerprints import RecentFingerprints
+from otel_sla.ledger import fingerprint_log
+from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.reader import LedgerReader
+
+MINUTE = 100
+
+
+def all_of(first: int, stop: int) -> list[tuple[int, int]]:
+    """(minute, number) of some messages; each minute has every third."""
+    return [(MINUTE + number % 3, number) for number in range(first, stop)]
+
+
+def rows_in(path: Path, table: str) -> int:
+    """How many rows a table has."""
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608
+
+
+def found(reader: LedgerReader | Ledger, numbers: list[tuple[int, int]], *, in_log: bool = True) -> int:
+    """How many of them are counted."""
+    return sum(reader.is_counted(minute, fingerprint(number), in_log=in_log) for minute, number in numbers)
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten at once, and a log that is long with forty."""
+    monkeypatch.setattr(fingerprint_log, "_PIECE", 10)
+    monkeypatch.setattr(fingerprint_log, "_DUE", 40)
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_commit_is_found_at_once_and_moves_when_the_log_is_long(tmp_path: Path) -> None:
+    """Appended to the log, then in the table piece by piece; found all the time, and told when the table has it."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with closing(Ledger.open(url)) as ledger, closing(LedgerReader.open(url)) as reader:
+        moved = []
+        for start in range(0, 100, 10):
+            moved.append(ledger.commit(make_commit([], all_of(start, start + 10))))
+            assert found(reader, all_of(0, start + 10)) == start + 10
+            assert found(reader, all_of(0, 10 * moved[-1]), in_log=False) == 10 * moved[-1], "what is told is there"
+        assert found(reader, all_of(100, 120)) == 0
+        assert moved[:4] == [0, 0, 0, 0]
+        assert moved[-1] >= 4
+        while ledger.seal(MINUTE):
+            pass
+        assert rows_in(ledger.path, "fingerprint_log") == 0
+        assert found(reader, all_of(0, 100), in_log=False) == 100
+        assert reader.fingerprint_minutes() == (MINUTE, MINUTE + 2)
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("pieces", range(7))
+def test_a_move_that_was_cut_off_is_done_again(tmp_path: Path, pieces: int) -> None:
+    """A process that ended after some pieces: the next one finds everything in the table, each once."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with closing(Ledger.open(url)) as ledger:
+        for start in range(0, 60, 15):
+            ledger.commit(make_commit([], all_of(start, start + 15)))
+        for _ in range(pieces):
+            with ledger._writing("move"):
+                ledger._fingerprint_log.move_some()
+    with closing(Ledger.open(url)) as again:
+        assert rows_in(again.path, "fingerprint_log") == 0
+        assert rows_in(again.path, "fingerprints") == 60
+        assert found(again, all_of(0, 60), in_log=False) == 60
+        assert again.commit(make_commit([], all_of(60, 70))) == 0, "told are commits of this process"
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("pieces", range(5))
+def test_a_message_is_never_counted_twice(tmp_path: Path, pieces: int) -> None:
+    """A known fingerprint refuses the commit wherever it is: in the log, on its way, in the table, beside itself."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    for number, repeated in enumerate(([(MINUTE, 0)], [(MINUTE + 1, 31)], [(MINUTE + 2, 98), (MINUTE + 2, 98)])):
+        with closing(Ledger.open(url)) as ledger:
+            if number == 0:
+                ledger.commit(make_commit([], all_of(0, 32)))
+                for _ in range(pieces):
+                    with ledger._writing("move"):
+                        ledger._fingerprint_log.move_some()
+            with pytest.raises(LedgerError, match="counted twice"):
+                ledger.commit(make_commit([], [(MINUTE, 99), *repeated]))
+    with closing(LedgerReader.open(url)) as reader:
+        assert found(reader, [(MINUTE, 99), (MINUTE + 2, 98)]) == 0
+
+
+def test_a_sealed_minute_is_moved_once_a_minute(tmp_path: Path) -> None:
+    """Many calls of `seal` within a minute move the log once, so that pages are written for many at a time."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with closing(Ledger.open(url)) as ledger:
+        ledger.commit(make_commit([], all_of(0, 5)))
+        assert ledger.seal(MINUTE - 10, pack_before=MINUTE)
+        ledger.commit(make_commit([], all_of(5, 10)))
+        assert not ledger.seal(MINUTE - 10, pack_before=MINUTE)
+        assert rows_in(ledger.path, "fingerprint_log") == 1
+        assert ledger.seal(MINUTE - 10, pack_before=MINUTE + 1)
+        assert rows_in(ledger.path, "fingerprint_log") == 0
+
+
+def test_what_is_remembered_goes_when_the_table_has_it() -> None:
+    """Commits are let go of in their order, those without fingerprints do not count."""
+    recent = RecentFingerprints()
+    commits = [[(MINUTE, bytes([number, at])) for at in range(3)] for number in range(4)]
+    for commit in commits:
+        recent.add(commit, 0)
+        recent.add([], 0)
+    assert all(one in recent for commit in commits for one in commit)
+    recent.add([], 3)
+    assert [one in recent for commit in commits for one in commit] == [False] * 9 + [True] * 3
