@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pipeline_parts import make_config
 
-from otel_sla.pipeline import Pipeline
+from otel_sla.front import Front
 from otel_sla.serving import run_until_stopped
 
 
@@ -27,7 +27,7 @@ def test_sigterm_ends_a_start_that_takes_long(tmp_path: Path, monkeypatch: pytes
         ended.append("served")
 
     monkeypatch.setattr("otel_sla.pipeline.warm_up", compile_for_ever)
-    monkeypatch.setattr(Pipeline, "_start_servers", serve)
+    monkeypatch.setattr(Front, "start", serve)
     run_until_stopped(make_config(tmp_path))
     assert ended == ["compiling"]
     assert [file.name for file in tmp_path.iterdir() if not file.name.endswith("-lock")] == ["ledger.db"]
