@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 SOURCES := otel_sla tests benchmarks dashboards examples
 
 .DEFAULT_GOAL := help
-.PHONY: help run test demo bench lint format fuzz hostile soak months orders crash powercut iofaults coverage parts package pictures outage example clean
+.PHONY: help run test demo bench ratios lint format fuzz hostile soak months orders crash powercut iofaults coverage parts package pictures outage example clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ format: $(INSTALLED)  ## Format, and mend what can be mended
 bench: $(INSTALLED)  ## Measure speed end to end, beside others; ten minutes; ARGS="--only stages" to choose
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@$(BIN)/python benchmarks $(ARGS)
+
+ratios: $(INSTALLED)  ## Fail if a stage has become slow beside what it is compared with; ten seconds
+	@$(BIN)/python benchmarks/check_ratios.py
 
 fuzz: $(INSTALLED)  ## Try the decoder with millions of mutated messages, then ten minutes of both servers
 	@$(BIN)/python tests/fuzz/fuzz_decode.py $(ARGS)
