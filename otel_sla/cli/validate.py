@@ -1,5 +1,7 @@
 """`otel-sla validate`."""
 
+import os
+
 import typer
 
 from otel_sla.cli.options import ConfigOption, load
@@ -7,6 +9,8 @@ from otel_sla.cli.options import ConfigOption, load
 
 def validate(config: ConfigOption = None) -> None:
     """Check a configuration and print what is in effect: defaults written out, secrets masked."""
-    from otel_sla.config import effective_yaml
+    from otel_sla.config import check_own_receiver, effective_yaml
 
-    typer.echo(effective_yaml(load(config)), nl=False)
+    settings = load(config)
+    check_own_receiver(settings, os.environ)
+    typer.echo(effective_yaml(settings), nl=False)

@@ -5,6 +5,7 @@ Never opens a port, a ledger or a connection.
 """
 
 from otel_sla.config.load import effective_yaml, load_config, parse_config
+from otel_sla.config.own_receiver import check_own_receiver
 from otel_sla.config.settings import Config, LedgerSettings, LogFormat, LogLevel, LogSettings, ProcessorSettings
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "LogLevel",
     "LogSettings",
     "ProcessorSettings",
+    "check_own_receiver",
     "effective_yaml",
     "load_config",
     "parse_config",

@@ -37,6 +37,7 @@ def draft_yaml(agreements: Sequence[AgreementDraft], *, head: str, backend: str 
         "",
     ]
     if backend is not None:
+        lines += _beside_lines(backend)
         lines += [
             "exporters:",
             f"  otlp_grpc: {{endpoint: {_scalar(backend)}, tls: {{insecure: true}}}}  # Gauges and events.",
@@ -46,6 +47,17 @@ def draft_yaml(agreements: Sequence[AgreementDraft], *, head: str, backend: str 
     for agreement in agreements:
         lines += _agreement_lines(agreement)
     return "\n".join(lines) + "\n"
+
+
+def _beside_lines(backend: str) -> list[str]:
+    """Give our own receiver another port, where a Collector on this machine has OTLP's."""
+    if backend not in ("localhost:4317", "127.0.0.1:4317", "[::1]:4317"):
+        return []
+    return [
+        "# 4317 is the backend's: let it, or who has the spans, send them to 14417.",
+        "receivers: {otlp: {protocols: {grpc: {endpoint: localhost:14417}}}}",
+        "",
+    ]
 
 
 def _agreement_lines(agreement: AgreementDraft) -> list[str]:

@@ -99,10 +99,19 @@ def test_validate_prints_what_is_in_effect(tmp_path: Path) -> None:
 
 def test_validate_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """No `--config`: the defaults, with what the environment says."""
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4317")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:14317")
     result = invoke("validate")
     assert result.exit_code == 0
     assert list(yaml.safe_load(result.stdout)["exporters"]) == ["otlp_grpc"]
+
+
+@pytest.mark.parametrize("command", ["run", "validate"])
+def test_exporting_to_oneself_is_a_wrong_configuration(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """Neither serves nor validates with the environment of an SDK that means the Collector; exit code 2."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4317")
+    result = invoke(command)
+    assert result.exit_code == 2
+    assert "is where otel-sla itself receives" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["run", "validate", "report"])

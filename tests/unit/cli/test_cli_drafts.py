@@ -56,6 +56,15 @@ def test_init_takes_every_option(tmp_path: Path) -> None:
     assert [exporter.name for exporter in config.exporters] == ["otlp_grpc"]
 
 
+def test_init_beside_a_collector_takes_another_port(tmp_path: Path) -> None:
+    """With the Collector of this machine as the backend, 4317 is its own, and otel-sla listens at 14417."""
+    path = tmp_path / "otel-sla.yaml"
+    assert invoke("init", "-o", path, "--backend", "localhost:4317").exit_code == 0
+    grpc = load_config(path, {}).receiver.grpc
+    assert grpc is not None
+    assert grpc.endpoint == "localhost:14417"
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
