@@ -89,6 +89,8 @@ async def reserve_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
     Raises:
         ListenError: As `open_sockets`; a port that others share is in use too.
     """
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise ListenError("this system lets no processes share a port: set processor.processes to 1")
     sockets = await open_sockets(endpoint, protocol)
     addresses = addresses_of(sockets)
     close_sockets(sockets)

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import mmap
+import os
 import pickle
 import socket
 import subprocess
@@ -18,9 +20,10 @@ from otel_sla.errors import ListenError
 from otel_sla.receiver.accounting import Accountant
 from otel_sla.receiver.endpoint import addresses_of, close_sockets, reserve_sockets, warn_if_open
 from otel_sla.receiver.pace import LARGE_SIZE_BYTES
-from otel_sla.receiver.settings import GRPC_SOURCE, HTTP_SOURCE, ReceiverSettings
+from otel_sla.receiver.settings import BYTES_PER_MIB, GRPC_SOURCE, HTTP_SOURCE, ReceiverSettings
+from otel_sla.workers.arena import make_shared_memory
 from otel_sla.workers.errors import encode_error
-from otel_sla.workers.link import SOCKET_BUFFER_BYTES, Kind, Link
+from otel_sla.workers.link import PLACE, SOCKET_BUFFER_BYTES, Kind, Link
 from otel_sla.workers.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
@@ -68,9 +71,15 @@ class _Member:
         self._counted: list[int] = []  # To be told with the next frame.
         self._tasks: set[asyncio.Task[None]] = set()
         self._process: subprocess.Popen[bytes] | None = None
+        self._bodies: mmap.mmap | None = None  # Shared with the worker.
 
-    async def start(self, settings: bytes) -> None:
+    async def start(self, settings: WorkerSettings) -> None:
         """Start the process and tell it what to serve."""
+        size_bytes = settings.receiver.memory_limit_mib * BYTES_PER_MIB
+        shared = make_shared_memory(size_bytes)
+        if shared is not None:
+            self._bodies = mmap.mmap(shared, size_bytes)
+            settings = replace(settings, shared_memory=(shared, size_bytes))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         for end in (ours, theirs):
             end.setblocking(False)  # noqa: FBT003 - the standard library's signature.
@@ -80,11 +89,15 @@ class _Member:
             command = [sys.executable, "-m", "otel_sla.workers.worker", str(theirs.fileno())]
             # Takes 2 ms; asyncio's own would want a watcher of children.
             self._process = subprocess.Popen(  # noqa: ASYNC220, S603 - ourselves.
-                command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),)
+                command,
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),) if shared is None else (theirs.fileno(), shared),
             )
+        if shared is not None:
+            os.close(shared)
         await asyncio.get_running_loop().create_unix_connection(lambda: self.link, sock=ours)
         self.link.lost.add_done_callback(lambda _: self._set_ready("it ended"))
-        self.link.send(Kind.SETTINGS, payload=settings)
+        self.link.send(Kind.SETTINGS, payload=pickle.dumps(settings))
 
     async def reap(self, within_s: float) -> int:
         """Wait for the end of a process whose link is gone; one that does not end is killed."""
@@ -97,7 +110,11 @@ class _Member:
             return await asyncio.to_thread(process.wait)
 
     def _take(self, kind: Kind, number: int, payload: memoryview) -> None:
-        if kind is Kind.BODY:
+        if kind in (Kind.BODY, Kind.SHARED_BODY):
+            if kind is Kind.SHARED_BODY:
+                assert self._bodies is not None, "the worker has it from here"
+                start, size_bytes = PLACE.unpack(payload)
+                payload = memoryview(self._bodies)[start : start + size_bytes]
             task = asyncio.create_task(self._count(number, payload))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -169,7 +186,7 @@ class Crew:
         self.large_turn = asyncio.Lock()
         self.totals = Totals()
         self._reserved: list[socket.socket] = []
-        self._payload = b""
+        self._worker_settings: WorkerSettings | None = None
         self._members: dict[int, _Member] = {}
         self._keeping: list[asyncio.Task[None]] = []
         self._cpu_s_of_ended = 0.0
@@ -194,13 +211,12 @@ class Crew:
                 warn_if_open(addresses[source], source, is_guarded=bool(of_protocol.tls or of_protocol.auth))
         self.grpc_port = addresses[GRPC_SOURCE][0].port if settings.grpc else None
         self.http_port = addresses[HTTP_SOURCE][0].port if settings.http else None
-        self._payload = pickle.dumps(
-            WorkerSettings(
-                receiver=replace(settings, memory_limit_mib=share_mib(settings)),
-                grpc_addresses=addresses.get(GRPC_SOURCE, ()),
-                http_addresses=addresses.get(HTTP_SOURCE, ()),
-                logs=self._logs,
-            )
+        self._worker_settings = WorkerSettings(
+            receiver=replace(settings, memory_limit_mib=share_mib(settings)),
+            grpc_addresses=addresses.get(GRPC_SOURCE, ()),
+            http_addresses=addresses.get(HTTP_SOURCE, ()),
+            logs=self._logs,
+            shared_memory=None,
         )
         reasons = await asyncio.gather(*(self._start_one(number) for number in range(settings.processes)))
         for number, reason in enumerate(reasons):
@@ -241,7 +257,8 @@ class Crew:
     async def _start_one(self, number: int) -> str:
         """Start a worker; gives why it does not serve, or nothing."""
         member = self._members[number] = _Member(self, number)
-        await member.start(self._payload)
+        assert self._worker_settings is not None, "set at the start"
+        await member.start(self._worker_settings)
         try:
             reason = await asyncio.wait_for(asyncio.shield(member.ready), _START_S)
         except TimeoutError:

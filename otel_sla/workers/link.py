@@ -10,7 +10,8 @@ from enum import IntEnum
 from typing import cast
 
 _HEADER = struct.Struct("<IBI")  # Bytes of the payload, kind, number.
-SOCKET_BUFFER_BYTES = 4 * 1024 * 1024  # A request of 8,192 spans goes in one piece.
+PLACE = struct.Struct("<QQ")  # Of a body in the shared memory: where, and how many bytes.
+SOCKET_BUFFER_BYTES = 4 * 1024 * 1024  # As much of it as the system allows.
 
 
 class Kind(IntEnum):
@@ -28,6 +29,7 @@ class Kind(IntEnum):
     ASK_METRICS = 10  # From the worker: somebody asked for the self-metrics.
     METRICS = 11  # To the worker: these.
     STOP = 12  # To the worker: seconds of grace.
+    SHARED_BODY = 13  # From the worker: as BODY, where it lies in the shared memory.
 
 
 Take = Callable[[Kind, int, memoryview], None]

@@ -16,3 +16,4 @@ class WorkerSettings:
     grpc_addresses: Sequence[Address]
     http_addresses: Sequence[Address]
     logs: LogSettings
+    shared_memory: tuple[int, int] | None  # Its descriptor and its size in bytes, if there is any.

@@ -19,8 +19,9 @@ from otel_sla.errors import LedgerUnavailable, OtelSlaError
 from otel_sla.logs import set_up_logs
 from otel_sla.process import prepare_process
 from otel_sla.receiver.accounting import Receipt
+from otel_sla.workers.arena import SHARED_SIZE_BYTES_MIN, Arena
 from otel_sla.workers.errors import decode_error
-from otel_sla.workers.link import Kind, Link
+from otel_sla.workers.link import PLACE, Kind, Link
 from otel_sla.workers.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
@@ -33,7 +34,9 @@ class RemoteAccountant:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self.arena: Arena | None = None
         self._waiting: dict[int, asyncio.Future[Receipt]] = {}
+        self._places: dict[int, int] = {}  # In the arena, by the request's number.
         self._numbers = itertools.cycle(range(1 << 32))
         link.lost.add_done_callback(lambda _: self._give_up())
 
@@ -42,7 +45,14 @@ class RemoteAccountant:
         number = next(self._numbers)
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        self._link.send(Kind.BODY, number, body)
+        place = None
+        if self.arena is not None and len(body) >= SHARED_SIZE_BYTES_MIN:
+            place = self.arena.put(body)
+        if place is None:
+            self._link.send(Kind.BODY, number, body)
+        else:
+            self._places[number] = place
+            self._link.send(Kind.SHARED_BODY, number, PLACE.pack(place, len(body)))
         if self._link.lost.done():
             self._give_up()
         return await answer
@@ -61,6 +71,8 @@ class RemoteAccountant:
 
     def _answer(self, number: int) -> asyncio.Future[Receipt]:
         answer = self._waiting.pop(number)
+        if self.arena is not None and (place := self._places.pop(number, None)) is not None:
+            self.arena.release(place)
         # Of a task that nobody waits for any more.
         return asyncio.get_running_loop().create_future() if answer.done() else answer
 
@@ -87,6 +99,8 @@ class Worker:
         await asyncio.get_running_loop().create_unix_connection(lambda: self._link, sock=connection)
         settings = await self._settings
         set_up_logs(settings.logs, sys.stderr)
+        if settings.shared_memory is not None:
+            self._accountant.arena = Arena(*settings.shared_memory)
         # gRPC and uvicorn take their time to load; settings that came late would come after it anyway.
         from otel_sla.workers.servers import Servers  # noqa: PLC0415
 
