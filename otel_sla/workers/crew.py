@@ -8,10 +8,8 @@ import pickle
 import socket
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import orjson
 
@@ -25,6 +23,7 @@ from otel_sla.workers.arena import make_shared_memory
 from otel_sla.workers.errors import encode_error
 from otel_sla.workers.link import PLACE, SOCKET_BUFFER_BYTES, Kind, Link
 from otel_sla.workers.settings import WorkerSettings
+from otel_sla.workers.tally import NOTHING, Totals
 
 _log = logging.getLogger(__name__)
 
@@ -34,38 +33,13 @@ _STATE_S = 0.2  # How often readiness is looked at.
 _END_S = 3.0  # Beyond the grace, for a worker to end.
 
 
-@dataclass
-class Totals:
-    """What all workers together have done; the counters never go down."""
-
-    grpc: Counter[str] = field(default_factory=Counter)
-    http: Counter[int] = field(default_factory=Counter)
-    overloaded: int = 0
-
-    def add(self, before: dict[str, Any], now: dict[str, Any]) -> None:
-        """Take up what one worker has done since it told the last time."""
-        self.grpc.update({code: count - before["grpc"].get(code, 0) for code, count in now["grpc"].items()})
-        self.http.update({int(code): count - before["http"].get(code, 0) for code, count in now["http"].items()})
-        self.overloaded += now["overloaded"] - before["overloaded"]
-
-
-_NOTHING: dict[str, Any] = {
-    "grpc": {},
-    "http": {},
-    "overloaded": 0,
-    "in_flight_bytes": 0,
-    "rss_bytes": 0,
-    "cpu_s": 0.0,
-}
-
-
 class _Member:
     """One worker."""
 
     def __init__(self, crew: "Crew", number: int) -> None:
         self._crew = crew
         self.number = number
-        self.tally = _NOTHING
+        self.tally = NOTHING
         self.ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()  # Why not; empty if it serves.
         self.link = Link(self._take)
         self._counted: list[int] = []  # To be told with the next frame.
@@ -273,7 +247,7 @@ class Crew:
             await asyncio.shield(member.link.lost)
             code = await member.reap(_END_S)
             self._cpu_s_of_ended += float(member.tally["cpu_s"])
-            member.tally = _NOTHING
+            member.tally = NOTHING
             _log.warning(
                 "worker process %d ended by itself (exit code %d) and is started anew; senders repeat what it has not"
                 " answered",
