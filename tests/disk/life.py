@@ -82,10 +82,10 @@ async def live(config: Config, clock: Clock, sender: Sender, plan: Plan, record:
         for number, wave in enumerate(plan.waves):
             before = sent
             sent = [asyncio.create_task(_send(pipeline, sender, request, record)) for request in wave]
-            await asyncio.sleep(0)  # They have been counted, and wait for their commit.
+            await asyncio.sleep(0)  # They wait for the commit that runs, or will be counted for the next.
             gate.hold_next()
             await asyncio.gather(*before)
-            gate.let_one_pass()
+            await gate.let_one_pass(sent)
             if number in plan.tick_after:
                 gate.open()
                 await asyncio.gather(*sent)
@@ -115,14 +115,20 @@ class _Gate:
     def __init__(self, pipeline: Pipeline) -> None:
         self._write = pipeline.accountant._write
         self._may_pass = asyncio.Event()
+        self._has_passed = asyncio.Event()
         self._is_open = False
         pipeline.accountant._write = self._wait_and_write
 
     def hold_next(self) -> None:
         self._may_pass.clear()
 
-    def let_one_pass(self) -> None:
+    async def let_one_pass(self, sent: Iterable[asyncio.Task[None]]) -> None:
+        """Returns when it has passed, or when these were answered without one."""
+        self._has_passed.clear()
         self._may_pass.set()
+        passing = asyncio.ensure_future(self._has_passed.wait())
+        await asyncio.wait((passing, asyncio.gather(*sent, return_exceptions=True)), return_when="FIRST_COMPLETED")
+        passing.cancel()
 
     def open(self) -> None:
         self._is_open = True
@@ -132,11 +138,12 @@ class _Gate:
         self._is_open = False
         self._may_pass.clear()
 
-    async def _wait_and_write(self, commit: Commit) -> None:
+    async def _wait_and_write(self, commit: Commit) -> int:
         await self._may_pass.wait()
         if not self._is_open:
             self._may_pass.clear()
-        await self._write(commit)
+        self._has_passed.set()
+        return await self._write(commit)
 
 
 def _prepare(ledger: Ledger, plan: Plan) -> None:
