@@ -19,6 +19,7 @@ from otel_sla.arrivals import Arrivals, CannotJoin, Commits
 from otel_sla.counted_filter import CountedFilter
 from otel_sla.errors import DecodeError, LedgerError, Overloaded, RequestTooLarge
 from otel_sla.fingerprints import Fingerprint, RecentFingerprints, fingerprints_of
+from otel_sla.first_requests import FirstRequests
 from otel_sla.group_commit import GroupCommit
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit
@@ -88,6 +89,7 @@ class Accountant:
         self._uncommitted: dict[Fingerprint, asyncio.Future[None]] = {}
         self._gathered: list[Fingerprint] = []
         self._overflow_told = False
+        self._first = FirstRequests(classifier.watch, table)
         self._looking = 0  # Requests whose look-up let others have their turn.
         self._lately: set[Fingerprint] = set()  # Committed while they were.
         _, last_minute = reader.fingerprint_minutes() or (0, -1)
@@ -247,6 +249,8 @@ class Accountant:
         return requests
 
     def _record(self, requests: Requests, columns: SpanColumns, is_fresh: BoolArray) -> None:
+        if self._first.are_awaited:
+            self._first.look(columns, requests, is_fresh)
         metrics = self._metrics
         metrics.late_spans += requests.late_count
         metrics.future_spans += requests.future_count

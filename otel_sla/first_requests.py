@@ -1,0 +1,85 @@
+"""What a person who has just added otel-sla waits to hear: that requests are counted, or why none is.
+
+Looks at each request until the first one holds something that counts, and is not asked again.
+"""
+
+import logging
+
+import numpy as np
+
+from otel_sla.sla.classify import Requests
+from otel_sla.sla.series import SeriesTable
+from otel_sla.spans.columns import SPAN_KIND_SERVER, BoolArray, SpanColumns, ValueType, WatchList
+
+_log = logging.getLogger(__name__)
+
+# After so many of which none is a request somebody should look; one body may be all of one service's client spans.
+UNCOVERED_SPANS, UNCOVERED_BODIES = 1_000, 10
+_NAMES_MAX = 10
+_NAME_SIZE_BYTES_MAX = 100
+_SERVICE_NAME = b"service.name"
+
+
+class FirstRequests:
+    """Says once that the first request is counted, and once that many spans came of which none is one.
+
+    Args:
+        watch: What is read from spans and resources.
+        table: The series that `Requests` numbers.
+    """
+
+    def __init__(self, watch: WatchList, table: SeriesTable) -> None:
+        self.are_awaited = True
+        self._table = table
+        keys = watch.resource_keys
+        self._name_column = keys.index(_SERVICE_NAME) if _SERVICE_NAME in keys else None
+        self._is_warned = False
+        self._n_bodies = 0
+        self._n_spans = 0
+        self._n_server_spans = 0
+        self._names: set[str] = set()
+
+    def look(self, columns: SpanColumns, requests: Requests, is_fresh: BoolArray) -> None:
+        """Look at what became of a body; what was counted before (not `is_fresh`) and what is rejected say nothing."""
+        if len(requests):
+            self.are_awaited = False
+            series = self._table[int(requests.series_id[0])]
+            group = ", ".join(f"{key} {value!r}" for key, value in series.group_text.items())
+            _log.info(
+                "the first requests are counted: agreement %s, %s",
+                series.agreement,
+                group or "not grouped",
+                extra={"action": "first_requests"},
+            )
+        elif not (self._is_warned or requests.rejected_count):
+            self._note(columns, is_fresh)
+            if self._n_spans >= UNCOVERED_SPANS and self._n_bodies >= UNCOVERED_BODIES:
+                self._is_warned = True
+                _log.warning(
+                    "%d spans came, and none is a request of an agreement: %s",
+                    self._n_spans,
+                    self._reason(),
+                    extra={"action": "no_requests"},
+                )
+
+    def _note(self, columns: SpanColumns, is_fresh: BoolArray) -> None:
+        of_span = is_fresh[columns.resource_index]
+        is_server = of_span & (columns.kind == SPAN_KIND_SERVER)
+        self._n_bodies += 1
+        self._n_spans += int(np.count_nonzero(of_span))
+        self._n_server_spans += int(np.count_nonzero(is_server))
+        if self._name_column is None:
+            return
+        for resource in np.unique(columns.resource_index[is_server]).tolist():
+            if len(self._names) >= _NAMES_MAX:
+                break
+            if columns.resource_value_type[resource, self._name_column] == ValueType.STRING:
+                offset, size = divmod(int(columns.resource_value_bits[resource, self._name_column]), 1 << 32)
+                name = columns.body[offset : offset + min(size, _NAME_SIZE_BYTES_MAX)].tobytes()
+                self._names.add(name.decode("utf-8", errors="backslashreplace"))
+
+    def _reason(self) -> str:
+        if not self._n_server_spans:
+            return "no server span is among them, and only these are requests"
+        seen = f", of service.name {', '.join(map(repr, sorted(self._names)))}" if self._names else ""
+        return f"{self._n_server_spans} are server spans{seen}; see covered_service and entry_spans_only"
