@@ -34,6 +34,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]  # ASGI's.
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
+IS_WELCOME = "otel_sla.is_welcome"  # In the scope's state: may send, as far as credentials say.
 _TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' text format.
 _JSON_SIZE_BYTES_ON_LOOP_MAX = 128 * 1024  # About 10 ms to convert; more of it must not delay the others.
@@ -67,6 +68,7 @@ class _Request:
     headers: dict[str, str]
     receive: Receive
     owner: object  # Who sends, as far as that is known.
+    state: MutableMapping[str, Any]  # Shared with the server.
     is_body_read: bool = False
 
     @property
@@ -100,7 +102,7 @@ class HttpApp:
         """Answer one request."""
         assert scope["type"] == "http", scope["type"]
         headers = _headers_of(scope["headers"])
-        request = _Request(scope["method"], scope["path"], headers, receive, scope["client"])
+        request = _Request(scope["method"], scope["path"], headers, receive, scope["client"], scope.get("state", {}))
         is_traces = request.path == self._settings.traces_url_path
         try:
             answer = await (self._answer_traces(request) if is_traces else self._answer_probe(request))
@@ -123,6 +125,7 @@ class HttpApp:
         if request.method != "POST":
             raise MethodNotAllowed(request.method, "POST" if self._cors is None else "POST, OPTIONS")
         self._authenticate(request)
+        request.state[IS_WELCOME] = True
         if request.media_type not in (PROTOBUF, JSON):
             raise UnsupportedMediaType(f"Content-Type {request.media_type!r} is not {PROTOBUF} or {JSON}")
         _check_what_is_asked(request.headers)

@@ -32,6 +32,7 @@ from otel_sla.errors import (
     Overloaded,
     RequestTooLarge,
 )
+from otel_sla.receiver import http_connection
 from otel_sla.receiver.accounting import Receipt
 from otel_sla.receiver.http_app import JSON, PROTOBUF, Probes
 from otel_sla.receiver.http_server import HttpServer
@@ -429,6 +430,45 @@ def test_the_rest_of_a_refused_body_is_not_awaited_for_ever(run: Run) -> None:
     async def main() -> None:
         async with served(FakeAccountant(), body_timeout_s=0.05, auth=BearerSettings(tokens=("a",))) as it:
             assert (await it.talk(request_head(content_length="10") + b"half")).startswith(b"HTTP/1.1 401 ")
+
+    run(main())
+
+
+@pytest.mark.parametrize("path", ["/v1/traces", "/elsewhere"])
+def test_little_is_taken_of_a_body_that_nobody_wants(run: Run, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Who may not send gets an answer at once; a large body is left with its sender, and the connection ends."""
+    monkeypatch.setattr(http_connection, "_LINGER_S", 0.05)
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant, auth=BearerSettings(tokens=("a",)), body_timeout_s=60) as it:
+            async with it.connected() as (reader, writer):
+                small = request_head(path=path, content_length=str(MIB // 2)) + bytes(MIB // 2)
+                writer.write(small + request_head(path=path, content_length=str(60 * MIB)))
+                for _ in range(2):  # The first was small enough for the connection to go on.
+                    assert (await reader.readuntil(b"HTTP/1.1 40"))[-11:] == b"HTTP/1.1 40"
+                n_sent = 0
+                with suppress(ConnectionError):
+                    while n_sent < 60 * MIB:
+                        writer.write(bytes(MIB // 16))
+                        await writer.drain()
+                        n_sent += MIB // 16
+                assert n_sent < 30 * MIB, "what is not read is kept by both systems' buffers"
+            assert accountant.bodies == []
+
+    run(main())
+
+
+def test_a_large_refused_body_of_somebody_who_may_send_is_awaited(run: Run) -> None:
+    """Who may send is told what is wrong with a large body, and goes on with the same connection."""
+
+    async def main() -> None:
+        async with served(FakeAccountant()) as it, it.connected() as (reader, writer):
+            body = bytes(3 * MIB)
+            writer.write(request_head(content_type="text/plain", content_length=str(len(body))) + body)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 415 ")
+            writer.write(request_head(content_length="2") + BODY)
+            assert b"HTTP/1.1 200 " in await reader.readuntil(b"HTTP/1.1 200 ")
 
     run(main())
 

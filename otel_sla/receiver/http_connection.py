@@ -1,0 +1,208 @@
+"""A connection of the HTTP server: uvicorn's protocol on httptools, with the limits on time and size that it lacks."""
+
+import asyncio
+import logging
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState as UvicornState
+
+from otel_sla.receiver.http_app import IS_WELCOME, HttpApp
+from otel_sla.receiver.http_upgrade import Parser, head_without_offer
+from otel_sla.receiver.settings import HttpServerSettings
+
+_HEADERS_SIZE_BYTES_MAX = 64 * 1024
+# Of a body that nobody wants, taken and dropped: many clients read no answer before they have sent all of it.
+_UNWANTED_SIZE_BYTES_MAX = 1024 * 1024
+_LINGER_S = 1.0  # For a refused sender to read why; closed at once, what it sends would make its side drop the answer.
+_TOO_MANY_CONNECTIONS = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+)
+# uvicorn writes a line for each malformed request; anybody could fill a disk with them.
+_silent = logging.getLogger("otel_sla.receiver.http.silent")
+_silent.setLevel(logging.CRITICAL + 1)
+
+
+class State(UvicornState):
+    """What the connections of one server share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused: set[_Connection] = set()  # Connections over the limit, for the moment that they last.
+        self.is_empty = asyncio.Event()  # No connection is left.
+        self.is_empty.set()
+
+
+class Config(uvicorn.Config):
+    """uvicorn's settings, and ours for the protocol."""
+
+    def __init__(self, app: HttpApp, settings: HttpServerSettings) -> None:
+        super().__init__(
+            app,
+            http=_Connection,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+        )
+        self.settings = settings
+        self.load()
+
+    def new_connection(self, state: State) -> asyncio.Protocol:
+        """Give what serves a connection that has just been made."""
+        return _Connection(self, state)
+
+
+class _Connection(HttpToolsProtocol):
+    """One connection.
+
+    uvicorn limits the time between requests, the application that of a body that it reads. Here are the others: for
+    headers, for the rest of a body after an answer that did not wait for it, and for a sender that reads no answers.
+    """
+
+    def __init__(self, config: Config, state: State) -> None:
+        super().__init__(config, state, app_state={})
+        self.logger = _silent
+        self.access_log = False
+        self.parser: Parser = Parser(self)
+        self._is_offer = False  # An upgrade is offered: the message is not begun, it will come again.
+        self.timeout_keep_alive = config.settings.keep_alive_timeout_s  # type: ignore[assignment]  # For call_later.
+        self._state = state
+        self._settings = config.settings
+        self._is_in_message = False
+        self._is_in_headers = False
+        self._headers_size_bytes = 0
+        self._unwanted_size_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+        self._write_deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._state.is_empty.clear()
+        if len(self.connections) > self._settings.connections_max:
+            self._refuse()
+        else:
+            self._set_deadline(self._settings.header_timeout_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._clear_deadline()
+        self._clear_write_deadline()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+        self._state.refused.discard(self)
+        if not self._state.connections and not self._state.refused:
+            self._state.is_empty.set()
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing() or self in self._state.refused:
+            return
+        if not self._is_in_message and self._deadline is None and self._is_idle():
+            self._set_deadline(self._settings.header_timeout_s)  # Empty lines begin no message, but end the idle time.
+        if self._is_in_headers:
+            self._headers_size_bytes += len(data)
+        super().data_received(data)
+        while self._is_offer and not self.transport.is_closing():
+            self._is_offer = False
+            method, version, rest = self.parser.get_method(), self.parser.get_http_version(), self.parser.rest
+            head = head_without_offer(method, self.url, version, self.headers)
+            self.parser = Parser(self)
+            super().data_received(head + (rest or b""))
+        if self._is_in_headers and self._headers_size_bytes > _HEADERS_SIZE_BYTES_MAX:
+            self.send_400_response("The headers are too large.")
+        if self._is_in_message and self._unwanted_size_bytes > _UNWANTED_SIZE_BYTES_MAX:
+            self.transport.pause_reading()
+            self._turn_away()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_in_message = self._is_in_headers = True
+        self._headers_size_bytes = self._unwanted_size_bytes = 0
+        if self._deadline is None:
+            self._set_deadline(self._settings.header_timeout_s)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_in_headers:  # Else a trailer; nobody reads them, and they have no end.
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._is_in_headers = False
+        if self.parser.is_offer():
+            self._is_offer = True
+            return
+        self._clear_deadline()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        if self.cycle.response_complete and IS_WELCOME not in self.scope["state"]:
+            self._unwanted_size_bytes += len(body)
+
+    def on_message_complete(self) -> None:
+        if self._is_offer:
+            return
+        self._is_in_message = False
+        self._clear_deadline()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._set_write_deadline()  # It closes when all is written, which a sender that does not read prevents.
+        elif self._is_in_message and not self._is_in_headers:
+            self._set_deadline(self._settings.body_timeout_s)
+
+    def _refuse(self) -> None:
+        self.transport.write(_TOO_MANY_CONNECTIONS)
+        self._turn_away()
+
+    def _turn_away(self) -> None:
+        """Take nothing more, and close when the sender has had time to read its answer."""
+        self.connections.discard(self)
+        self._state.refused.add(self)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._set_deadline(_LINGER_S)
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _set_deadline(self, after_s: float) -> None:
+        self._clear_deadline()
+        self._deadline = self.loop.call_later(after_s, self._give_up)
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._set_write_deadline()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._clear_write_deadline()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._give_up()
+
+    def _set_write_deadline(self) -> None:
+        self._clear_write_deadline()
+        self._write_deadline = self.loop.call_later(self._settings.body_timeout_s, self._give_up)
+
+    def _clear_write_deadline(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
+
+    def _give_up(self) -> None:
+        """End the connection; what is written to a sender that does not read would otherwise keep it for ever."""
+        self._clear_deadline()
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
