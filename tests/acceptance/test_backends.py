@@ -141,8 +141,11 @@ def test_prometheus_shows_gap_restart_and_revision(
 def test_prometheus_without_the_window_shows_no_revision(
     collector_binary: Path, prometheus_binary: Path, tmp_path: Path
 ) -> None:
-    """Without `out_of_order_time_window` a revised minute stays as it was; the month's figures are right."""
-    (tmp_path / "prometheus.yml").write_text("{}\n")
+    """Without `out_of_order_time_window` a revised minute stays as it was; the month's figures are right.
+
+    A `service.name` of resources that is promoted to a label leaves the judged service's own in its place.
+    """
+    (tmp_path / "prometheus.yml").write_text("otlp: {promote_resource_attributes: [service.name]}\n")
 
     async def scenario(seen: Seen) -> None:
         await seen.tell_story()
