@@ -17,12 +17,13 @@ import numpy as np
 
 from otel_sla.arrivals import Arrivals, CannotJoin, Commits
 from otel_sla.counted_filter import CountedFilter
-from otel_sla.errors import DecodeError, LedgerError, Overloaded, RequestTooLarge
+from otel_sla.errors import LedgerError, Overloaded, RequestTooLarge
 from otel_sla.fingerprints import Fingerprint, RecentFingerprints, fingerprints_of
 from otel_sla.first_requests import FirstRequests
 from otel_sla.group_commit import GroupCommit
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit
+from otel_sla.receipts import receipt_of
 from otel_sla.receiver.accounting import Receipt
 from otel_sla.self_metrics import SelfMetrics
 from otel_sla.sla.classify import AcceptWindow, Classifier, Requests
@@ -146,19 +147,28 @@ class Accountant:
 
         Raises:
             CannotJoin: A sender has to be told something, so that each has to be counted by itself; nothing was.
-            LedgerError: As `account`.
         """
         try:
-            columns = decode_request(body, self._classifier.watch)
-        except (DecodeError, RequestTooLarge) as error:
+            columns, requests, sorted_out = self._classify_joined(body)
+        except Exception as error:  # Whatever it is, the one that has it meets it again when it goes alone.
             raise CannotJoin from error
+        try:
+            return self._add(columns, requests, sorted_out), columns.n_spans
+        except LedgerError as error:
+            raise CannotJoin from error
+        except Exception:  # A mistake of ours, and some of it may be counted: nobody is to repeat it.
+            self._metrics.failed_spans += columns.n_spans
+            raise
+
+    def _classify_joined(self, body: bytes) -> tuple[SpanColumns, Requests, "_SortedOut"]:
+        columns = decode_request(body, self._classifier.watch)
         if columns.n_spans > _SPANS_AT_ONCE:
             raise CannotJoin
         sorted_out = self._sort_out(columns, list(self._look_up(columns, body)))
         requests = self._classifier.classify(columns, self._window(), sorted_out.is_fresh)
         if requests.rejected_count:
             raise CannotJoin
-        return self._add(columns, requests, sorted_out), columns.n_spans
+        return columns, requests, sorted_out
 
     async def _look_up_and_count(self, columns: SpanColumns, body: bytes | memoryview) -> tuple[Commits, Requests]:
         """Look for what was counted before; then, in one go, count the rest."""
@@ -212,8 +222,11 @@ class Accountant:
         return self._add(columns, requests, sorted_out), requests
 
     def _add(self, columns: SpanColumns, requests: Requests, sorted_out: "_SortedOut") -> Commits:
-        """Add what is new to the ring, in one go with what was sorted out; give the commits that hold it all."""
-        self._record(requests, columns, sorted_out.is_fresh)
+        """Add what is new to the ring, in one go with what was sorted out; give the commits that hold it all.
+
+        Raises:
+            LedgerError: Nothing was added.
+        """
         commits, fresh = sorted_out.commits, sorted_out.fresh
         if len(requests.series_id):
             commit = self.commits.join()
@@ -221,6 +234,7 @@ class Accountant:
             self._ring.add(requests)
             self._gathered.extend(fresh)
             self._uncommitted.update(dict.fromkeys(fresh, commit))
+        self._record(requests, columns, sorted_out.is_fresh)
         return commits
 
     def _sort_out(self, columns: SpanColumns, found: _Found) -> "_SortedOut":
@@ -280,18 +294,3 @@ class Accountant:
         self._filter.forget_before(self._window().sealed_before_minute)
         for fingerprint in fingerprints:
             del self._uncommitted[fingerprint]
-
-
-def receipt_of(requests: Requests) -> Receipt:
-    """Say which spans were rejected and why (OTLP's partial success); the sender must not send those again."""
-    reasons = [
-        f"{count} {'span' if count == 1 else 'spans'} {reason}"
-        for count, reason in (
-            (requests.late_count, "of minutes before the oldest that is still open (processor.late_spans_max)"),
-            (requests.future_count, "ending further ahead of the clock than processor.future_spans_max"),
-            (requests.malformed_count, "without an end time"),
-        )
-        if count
-    ]
-    rejected = requests.late_count + requests.future_count + requests.malformed_count
-    return Receipt(rejected_spans=rejected, error_message="; ".join(reasons))

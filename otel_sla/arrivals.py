@@ -94,7 +94,7 @@ class Arrivals:
             # The next ones of the same sender would most likely be the same.
             self._alone_until_s = time.perf_counter() + _ALONE_S
             _send_alone(waiting)
-        except LedgerError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever.
             _fail(waiting, error)
         else:
             answering = asyncio.create_task(self._answer(waiting, commits, n_spans))

@@ -70,7 +70,7 @@ def check_sent_again(folder: Path, command: tuple[str, ...], language: str, prot
 
     async def scenario() -> None:
         async with running(config, time.time_ns) as (pipeline, _):
-            grpc_server, http_server = pipeline._servers
+            grpc_server, http_server = pipeline._front._servers
             in_flight = http_server.app._in_flight
             full = in_flight.hold(in_flight.size_bytes_max)
             sender = asyncio.create_task(run_sender(command, protocols, pipeline))

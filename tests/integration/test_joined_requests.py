@@ -85,6 +85,26 @@ def test_one_that_is_no_request_does_not_spoil_the_others(tmp_path: Path) -> Non
     run(scenario)
 
 
+def test_a_mistake_of_ours_has_an_answer_for_each(tmp_path: Path) -> None:
+    """An error while many are added: all are told not to repeat, none waits for ever, and the next are counted."""
+    config = make_config(tmp_path)
+
+    async def scenario() -> None:
+        async with running(config, Clock(NOW)) as (pipeline, _):
+            account, ring = pipeline.accountant.account, pipeline.accountant._ring
+            add = ring.add
+            ring.add = None  # type: ignore[assignment,method-assign]  # Something that should be there is not.
+            found = await asyncio.gather(*(account(body(number)) for number in range(5)), return_exceptions=True)
+            assert [type(error) for error in found] == [TypeError] * 5
+            assert pipeline.metrics.failed_spans == 5
+            ring.add = add  # type: ignore[method-assign]
+            assert await asyncio.gather(*(account(body(number)) for number in range(10, 15))) == [Receipt()] * 5
+            assert pipeline.metrics.accepted_spans == 5
+        assert counted(config) == 5
+
+    run(scenario)
+
+
 def test_over_the_wire_at_once(tmp_path: Path) -> None:
     """A hundred calls of one connection: all accepted, all counted."""
     config = make_config(tmp_path)
