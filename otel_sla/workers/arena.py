@@ -53,6 +53,9 @@ def make_shared_memory(size_bytes: int) -> int | None:
     """Make memory that a child process can have; gives its descriptor, or None where the system has none."""
     if not hasattr(os, "memfd_create"):
         return None
-    descriptor = os.memfd_create("otel-sla-bodies")
+    try:
+        descriptor = os.memfd_create("otel-sla-bodies")
+    except OSError:  # Some containers forbid it.
+        return None
     os.ftruncate(descriptor, size_bytes)
     return descriptor
