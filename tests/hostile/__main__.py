@@ -8,12 +8,15 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from hostile.cases import Case, every_case
 from hostile.floods import every_flood
+from hostile.guard import Guard
+from hostile.strangers import every_certificate_case, every_stranger_flood, every_tokenless_case
 from hostile.target import MIB, Target
 
 PEAK_RATIO_MAX = 2.0  # Of the idle memory.
@@ -39,6 +42,21 @@ def try_case(case: Case, target: Target) -> list[str]:
     return problems
 
 
+def try_cases(cases: Iterable[Case], only: str, guard: Guard | None = None) -> list[str]:
+    """Attack one pipeline in several ways; gives what was wrong."""
+    wanted = [case for case in cases if only in case.name]
+    if not wanted:
+        return []
+    problems: list[str] = []
+    with tempfile.TemporaryDirectory() as folder, Target(Path(folder), guard=guard) as target:
+        _say(f"idle: {target.idle_bytes / MIB:.0f} MiB")
+        for case in wanted:
+            problems += try_case(case, target)
+        target.send_good()
+        problems += [f"the log says: {line}" for line in target.log if "Traceback" in line or " ERROR " in line]
+    return problems
+
+
 def main() -> int:
     """Run the campaign."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -47,14 +65,12 @@ def main() -> int:
     parser.add_argument("--floods", action="store_true", help="only those")
     arguments = parser.parse_args()
     problems: list[str] = []
-    with tempfile.TemporaryDirectory() as folder, Target(Path(folder)) as target:
-        _say(f"idle: {target.idle_bytes / MIB:.0f} MiB")
-        for case in every_case() if not arguments.floods else ():
-            if arguments.only in case.name:
-                problems += try_case(case, target)
-        target.send_good()
-        problems += [f"the log says: {line}" for line in target.log if "Traceback" in line or " ERROR " in line]
-    for flood in every_flood():
+    if not arguments.floods:
+        problems += try_cases(every_case(), arguments.only)
+        problems += try_cases(every_tokenless_case(), arguments.only, Guard())
+        with tempfile.TemporaryDirectory() as folder:
+            problems += try_cases(every_certificate_case(), arguments.only, Guard(Path(folder)))
+    for flood in (*every_flood(), *every_stranger_flood()):
         if arguments.only in flood.name:
             with tempfile.TemporaryDirectory() as folder, Target(Path(folder), **flood.settings) as target:
                 target.reset_peak()

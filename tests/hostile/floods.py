@@ -56,7 +56,7 @@ async def grpc_sender(target: Target) -> Any:  # noqa: ANN401  an async iterator
         call = channel.unary_unary(EXPORT)
 
         async def send(body: bytes) -> object:
-            return await call(body, timeout=20)
+            return await call(body, timeout=20, metadata=target.metadata)
 
         yield send
 

@@ -1,6 +1,6 @@
 """gRPC as no client library would speak it: HTTP/2 by frames."""
 
-import socket
+import ssl
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,6 +11,8 @@ import h2.connection
 import h2.events
 import h2.exceptions
 from pipeline_parts import EXPORT
+
+from hostile.http_wire import connect
 
 _NAMES = {str(code.value[0]): code.name for code in grpc.StatusCode}
 
@@ -23,8 +25,18 @@ def message(body: bytes, *, size_bytes: int | None = None, is_compressed: bool =
 class Call:
     """One call on a connection of its own."""
 
-    def __init__(self, port: int, *, path: str = EXPORT, timeout_s: float = 30, **headers: str) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
+    def __init__(
+        self,
+        port: int,
+        *,
+        path: str = EXPORT,
+        timeout_s: float = 30,
+        tls: ssl.SSLContext | None = None,
+        **headers: str,
+    ) -> None:
+        if tls is not None:
+            tls.set_alpn_protocols(["h2"])
+        self._socket = connect(port, timeout_s, tls)
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         self._h2.initiate_connection()
         self._stream = self._h2.get_next_available_stream_id()
@@ -39,11 +51,12 @@ class Call:
         }
         self._h2.send_headers(self._stream, list(fields.items()))
         self._answer = ""
+        self.n_sent = 0  # Bytes of the body.
         self._flush()
 
     def send(self, pieces: Iterable[bytes], *, ends: bool = True) -> None:
         """Send what the server lets us; stops where it has answered."""
-        with suppress(ConnectionError, h2.exceptions.ProtocolError):
+        with suppress(ConnectionError, ssl.SSLError, h2.exceptions.ProtocolError):
             for piece in pieces:
                 view = memoryview(piece)
                 while view and not self._answer:
@@ -56,17 +69,22 @@ class Call:
                     self._h2.send_data(self._stream, view[:room])
                     self._flush()
                     view = view[room:]
+                    self.n_sent += room
             if ends and not self._answer:
                 self._h2.end_stream(self._stream)
                 self._flush()
 
     def answer(self) -> str:
-        """Wait for the gRPC status code's name; or "reset", "goaway", "closed", "silence", or an HTTP status."""
-        with suppress(ConnectionError):
+        """Wait for the gRPC status code's name, an HTTP status, or "reset", "goaway", "closed", "silence", "alert"."""
+        try:
             while not self._answer:
                 self._read()
+        except ConnectionError:
+            self._answer = "closed"
+        except ssl.SSLError:
+            self._answer = "alert"
         self._socket.close()
-        return self._answer or "closed"
+        return self._answer
 
     def _flush(self) -> None:
         self._socket.sendall(self._h2.data_to_send())
@@ -99,8 +117,8 @@ class Call:
             self._h2.acknowledge_received_data(event.flow_controlled_length, self._stream)
 
 
-def call(port: int, pieces: Iterable[bytes], **headers: str) -> str:
+def call(port: int, pieces: Iterable[bytes], *, tls: ssl.SSLContext | None = None, **headers: str) -> str:
     """Send one whole call; gives the status code's name."""
-    opened = Call(port, **headers)
+    opened = Call(port, tls=tls, **headers)
     opened.send(pieces)
     return opened.answer()

@@ -19,6 +19,7 @@ import parts
 import yaml
 from pipeline_parts import EXPORT
 
+from hostile.guard import METADATA, Guard
 from otel_sla.ledger.reader import LedgerReader
 
 MIB = 1 << 20
@@ -33,6 +34,7 @@ class Target:
         grpc: More settings of the gRPC server.
         http: More settings of the HTTP server.
         processor: More settings of the processor.
+        guard: What senders have to show; None: everybody is welcome.
     """
 
     def __init__(
@@ -42,12 +44,15 @@ class Target:
         grpc: Mapping[str, Any] | None = None,
         http: Mapping[str, Any] | None = None,
         processor: Mapping[str, Any] | None = None,
+        guard: Guard | None = None,
     ) -> None:
+        self.guard = guard
+        guarded = {} if guard is None else guard.settings()
         self.ledger = folder / "ledger.db"
         config = folder / "otel-sla.yaml"
         protocols = {
-            "grpc": {"endpoint": "127.0.0.1:0", "max_recv_msg_size_mib": LIMIT_MIB, **(grpc or {})},
-            "http": {"endpoint": "127.0.0.1:0", "max_request_body_size_mib": LIMIT_MIB, **(http or {})},
+            "grpc": {"endpoint": "127.0.0.1:0", "max_recv_msg_size_mib": LIMIT_MIB, **guarded, **(grpc or {})},
+            "http": {"endpoint": "127.0.0.1:0", "max_request_body_size_mib": LIMIT_MIB, **guarded, **(http or {})},
         }
         settings = {
             "receivers": {"otlp": {"protocols": protocols}},
@@ -126,9 +131,19 @@ class Target:
         before = self.counted()
         self._good_sent += 1
         body = good_body(self._good_sent)
-        with grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}") as channel:
-            channel.unary_unary(EXPORT)(body, timeout=20)
+        with self._channel() as channel:
+            channel.unary_unary(EXPORT)(body, timeout=20, metadata=self.metadata)
         assert self.counted() == before + GOOD_SPANS, "a good request is counted, once"
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What a sender that is welcome sends with each call."""
+        return METADATA if self.guard is not None else ()
+
+    def _channel(self) -> grpc.Channel:
+        address = f"127.0.0.1:{self.grpc_port}"
+        credentials = None if self.guard is None else self.guard.channel_credentials()
+        return grpc.insecure_channel(address) if credentials is None else grpc.secure_channel(address, credentials)
 
     def stop(self) -> int:
         """SIGTERM, and the exit code."""

@@ -14,6 +14,8 @@ from hostile import bodies, grpc_wire, http_wire
 from hostile.__main__ import try_case
 from hostile.cases import every_case
 from hostile.floods import distinct_values, frame_flood
+from hostile.guard import Guard
+from hostile.strangers import every_certificate_case
 from hostile.target import Target
 from pipeline_parts import EXPORT
 from receiver_parts import FakeAccountant, run_on, until
@@ -225,6 +227,19 @@ def test_hostile_requests_are_answered_rightly(target: Target) -> None:
     assert not problems
     assert target.log[n_lines:] == []
     target.send_good()
+
+
+def test_strangers_are_turned_away(tmp_path: Path) -> None:
+    """No, another CA's or an expired certificate; the right one without a token: no request, bounded memory."""
+    problems = []
+    with Target(tmp_path, guard=Guard(tmp_path)) as guarded:
+        n_lines = len(guarded.log)
+        for case in every_certificate_case():
+            if not any(word in case.name for word in LONG_CASES):
+                problems += try_case(case, guarded)
+        assert guarded.log[n_lines:] == []
+        guarded.send_good()
+    assert not problems
 
 
 def test_broken_requests_are_answered_as_designed(target: Target) -> None:
