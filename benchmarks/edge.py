@@ -24,6 +24,7 @@ COMPARED = tuple(
     + [("http", "gzip", size) for size in SIZES]
     + [("grpc", "gzip", 512)]
 )
+COMPARED_CONNECTIONS = 16  # With one request at a time each: over HTTP/1.1 a connection has no more.
 _IN_FLIGHT_BYTES_MAX = 96 * 2**20
 _WARM_UP_S = 0.6
 
@@ -109,7 +110,7 @@ def side_by_side(
     """All servers in turns, in each cell of `COMPARED`, `rounds` times."""
     for protocol, encoding, size in COMPARED:
         shape = Shape(spans=size, routes=routes)
-        load = Load(protocol, 0, shape, seconds, encoding, connections=4, in_flight=in_flight(shape, 4))
+        load = Load(protocol, 0, shape, seconds, encoding, COMPARED_CONNECTIONS, COMPARED_CONNECTIONS)
         warm_up(subjects, sender, shape) if encoding == "identity" and protocol == "grpc" else None
         for number in range(rounds):
             # Each time another one is first: what runs after a pause may find a cooler, faster machine.
