@@ -51,7 +51,12 @@ class Subject:
 
     def cpu_s(self) -> float:
         """User and system time so far of all its threads and children."""
-        return sum(times.user + times.system for times in (process.cpu_times() for process in self._tree()))
+        return sum(self.cpu_s_each().values())
+
+    def cpu_s_each(self) -> dict[int, float]:
+        """The same of each process, by its id."""
+        times = {process.pid: process.cpu_times() for process in self._tree()}
+        return {pid: of_process.user + of_process.system for pid, of_process in times.items()}
 
     def rss_mib(self) -> float:
         """Physical memory now, of the children too."""
