@@ -36,7 +36,8 @@ def main() -> None:
     options = parser.parse_args()
     many = options.processes
     print(
-        f"| Protocol, spans a request | 1: all | {many}: all | {many}: busiest | times one, {many} cores | times one, cores enough |"
+        f"| Protocol, spans a request | 1: all | {many}: all | {many}: busiest"
+        f" | times one, {many} cores | times one, cores enough |"
     )
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder, ExitStack() as running:
