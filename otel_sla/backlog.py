@@ -14,7 +14,7 @@ from otel_sla.errors import LedgerCorrupt, LedgerError
 from otel_sla.exporter.delivery import FigureBatch
 from otel_sla.history import History, Terms, series_of
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.ledger.records import SetAside, StoredEvent
+from otel_sla.ledger.records import RefusedPoints, SetAside, StoredEvent
 from otel_sla.sla.agreement import Agreement, NoData
 from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.months import MinuteRange, Month, month_of, month_range, months_between
@@ -101,11 +101,11 @@ class LedgerBacklog:
             self._on_damage(error)
             raise
 
-    async def delivered_figures(self, batch: FigureBatch) -> None:
-        """Move the cursor behind a batch."""
+    async def delivered_figures(self, batch: FigureBatch, refused: RefusedPoints | None = None) -> None:
+        """Move the cursor behind a batch, and keep what of it the backend will never take."""
         await self._writer.call(
             lambda ledger: ledger.advance_cursor(
-                self._name, exported_before=batch.exported_before, retold_id=batch.retold_id
+                self._name, exported_before=batch.exported_before, retold_id=batch.retold_id, refused=refused
             )
         )
 

@@ -8,7 +8,7 @@ from sla_parts import MINUTE, make_agreement, make_series, make_series_counts
 
 from otel_sla.exporter.delivery import Delivery, FigureBatch, Sender
 from otel_sla.exporter.lane import Pace
-from otel_sla.ledger.records import StoredEvent
+from otel_sla.ledger.records import RefusedPoints, StoredEvent
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.downtime import judge_minutes
 from otel_sla.sla.events import Event, Severity
@@ -48,6 +48,7 @@ class MemoryBacklog:
         self.cursor = 0
         self.exported = 0  # Minutes.
         self.aside: dict[str, str] = {}
+        self.refused: list[RefusedPoints] = []
         self.largest = 0  # Events or figures given at once.
 
     def add(self, events: Iterable[Event]) -> None:
@@ -76,8 +77,9 @@ class MemoryBacklog:
         self.largest = max(self.largest, len(found))
         return FigureBatch(found, exported_before=self.exported + len(found), retold_id=None) if found else None
 
-    async def delivered_figures(self, batch: FigureBatch) -> None:
-        """Move the cursor behind a batch."""
+    async def delivered_figures(self, batch: FigureBatch, refused: RefusedPoints | None) -> None:
+        """Move the cursor behind a batch, and keep what of it was refused."""
+        self.refused += [refused] if refused is not None else []
         assert batch.exported_before is not None, "no minute is told again here"
         self.exported = batch.exported_before
 

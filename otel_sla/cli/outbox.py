@@ -25,7 +25,7 @@ def list_(
     config: ConfigOption = None,
     exporter: Annotated[str | None, typer.Option(metavar="NAME", help="Only this exporter.")] = None,
 ) -> None:
-    """Show for each exporter how many events wait, and those that its backend refused for good."""
+    """Show for each exporter how many events wait, and what its backend refused for good."""
     from otel_sla.ledger.reader import LedgerReader
 
     settings = load(config)
@@ -51,6 +51,11 @@ def _tell_exporter(reader: "LedgerReader", name: str, *, is_configured: bool) ->
     figures = "no figures delivered yet" if before is None else f"figures delivered up to {minute_text(before)}"
     gone = "" if is_configured else " (not configured)"
     typer.echo(printable(f"{name}{gone}: {waiting} events wait, {len(aside)} set aside; {figures}"))
+    refused = reader.refused_points(name)
+    if refused is not None:
+        at = moment_text(datetime.fromtimestamp(refused.at_unix_nano // 1_000_000_000, UTC))
+        span = f"from {minute_text(refused.first_minute)} to {minute_text(refused.last_minute + 1)}"
+        typer.echo(printable(f"  {refused.count} points of figures refused, {span}; last at {at}: {refused.reason}"))
     for item in aside:
         at = moment_text(datetime.fromtimestamp(item.at_unix_nano // 1_000_000_000, UTC))
         stored = reader.events_after(item.event_id - 1, 1)

@@ -1,12 +1,14 @@
 """Figures to the backend: minute after minute, those that were told again after the new ones."""
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from otel_sla.exporter.answers import Answer, Refused
 from otel_sla.exporter.outbox import Backlog, FigureBatch, Sender
 from otel_sla.exporter.parcel import Parcels
 from otel_sla.exporter.signals import count_points
+from otel_sla.ledger.records import RefusedPoints
 from otel_sla.self_metrics import ExporterCounts
 from otel_sla.sla.uptime import MinuteFigures
 
@@ -31,7 +33,7 @@ class FiguresDelivery:
         self._minutes_max = 1
         self._batch: FigureBatch | None = None  # Under way; kept while the backend does not take it.
         self._n_done = 0  # Figures of the batch that were delivered or refused for good.
-        self._n_refused = 0  # Requests with figures of the batch that the backend will never take.
+        self._refused: RefusedPoints | None = None  # Of the batch.
 
     async def deliver(self) -> bool:
         """Deliver one batch of figures, or what is left of it.
@@ -45,7 +47,7 @@ class FiguresDelivery:
         """
         if self._batch is None:
             self._batch = await self._backlog.figures(self._minutes_max)
-            self._n_done = self._n_refused = 0
+            self._n_done, self._refused = 0, None
         batch = self._batch
         if batch is None:
             return False
@@ -57,7 +59,7 @@ class FiguresDelivery:
                 self._batch = None
                 self._minutes_max = min(BATCH_MINUTES_MAX, 2 * self._minutes_max)
             raise
-        await self._backlog.delivered_figures(batch)
+        await self._backlog.delivered_figures(batch, self._refused)
         self._batch = None
         self._minutes_max = next_minutes_max(self._minutes_max, len(batch.figures))
         return True
@@ -72,18 +74,24 @@ class FiguresDelivery:
         self._counts.sent_metric_points += n_points - rejected
         self._counts.send_failed_metric_points += rejected
         if rejected:
-            self._tell_refused(f"{rejected} of {n_points} points were rejected: {answer.message}")
+            self._tell_refused(items, rejected, f"{rejected} of {n_points} points were rejected: {answer.message}")
 
     async def set_aside(self, item: MinuteFigures, reason: str) -> None:
         """Implement `parcel.Books`. The minute stays in the ledger and in every report."""
         self._n_done += 1
-        self._counts.send_failed_metric_points += count_points(item)
-        self._tell_refused(reason)
+        n_points = count_points(item)
+        self._counts.send_failed_metric_points += n_points
+        self._tell_refused([item], n_points, reason)
 
-    def _tell_refused(self, reason: str) -> None:
-        self._n_refused += 1
-        if self._n_refused == 1:  # A line per batch: a backend that takes no late points refuses each of them.
+    def _tell_refused(self, items: Sequence[MinuteFigures], n_points: int, reason: str) -> None:
+        minutes = [item.epoch_minute for item in items]
+        before = self._refused
+        if before is None:  # A line per batch: a backend that takes no late points refuses each of them.
             _log.warning("points that the backend will not take: %s", reason, extra={"action": "points_refused"})
+        else:
+            minutes += [before.first_minute, before.last_minute]
+            n_points += before.count
+        self._refused = RefusedPoints(n_points, min(minutes), max(minutes), reason, time.time_ns())
 
     async def _send(self, figures: Sequence[MinuteFigures]) -> Answer:
         return await self._call(lambda: self._sender.send_figures(figures))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from otel_sla.exporter.answers import Answer
-from otel_sla.ledger.records import StoredEvent
+from otel_sla.ledger.records import RefusedPoints, StoredEvent
 from otel_sla.sla.events import Event
 from otel_sla.sla.uptime import MinuteFigures
 
@@ -34,8 +34,8 @@ class Backlog(Protocol):
     async def figures(self, minutes_max: int) -> FigureBatch | None:
         """Give the figures of the next minutes; None if there are none."""
 
-    async def delivered_figures(self, batch: FigureBatch) -> None:
-        """Move the cursor behind a batch."""
+    async def delivered_figures(self, batch: FigureBatch, refused: RefusedPoints | None) -> None:
+        """Move the cursor behind a batch, and keep what of it the backend will never take."""
 
 
 class Sender(Protocol):

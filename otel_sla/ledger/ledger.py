@@ -21,7 +21,7 @@ from otel_sla.ledger.file_names import FileNames
 from otel_sla.ledger.fingerprint_log import FingerprintLog
 from otel_sla.ledger.lock import LedgerLock
 from otel_sla.ledger.reader import LedgerReadings
-from otel_sla.ledger.records import Closing, Commit, Json, SetAside
+from otel_sla.ledger.records import Closing, Commit, Json, RefusedPoints, SetAside
 from otel_sla.ledger.schema import prepare
 from otel_sla.ledger.write_ahead import WriteAheadLog
 
@@ -146,6 +146,7 @@ class Ledger(LedgerReadings):
         exported_before: int | None = None,
         retold_id: int | None = None,
         set_aside: tuple[SetAside, ...] = (),
+        refused: RefusedPoints | None = None,
     ) -> None:
         """Keep how far an exporter has come, and what its backend will never take; a cursor never steps back."""
         with self._writing("write to") as connection:
@@ -163,6 +164,8 @@ class Ledger(LedgerReadings):
                 " ON CONFLICT (exporter, event_id) DO NOTHING",
                 [(exporter, item.event_id, item.reason, item.at_unix_nano) for item in set_aside],
             )
+            if refused is not None:
+                rows.add_refused_points(connection, exporter, refused)
 
     def record_agreement(self, agreement: str, terms: Json, since_minute: int) -> int:
         """Give the version of these terms, a new one if they differ from the last recorded ones.

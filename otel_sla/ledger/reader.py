@@ -14,6 +14,7 @@ from otel_sla.ledger.records import (
     ClosedMonth,
     Cursor,
     ExclusionRecord,
+    RefusedPoints,
     Reopened,
     Retold,
     SetAside,
@@ -197,6 +198,11 @@ class LedgerReadings:
                     (exporter,),
                 )
             )
+
+    def refused_points(self, exporter: str) -> RefusedPoints | None:
+        """What of the figures this exporter's backend will never take; None: nothing."""
+        with self._reading() as connection:
+            return rows.read_refused_points(connection, exporter)
 
     def exclusions(self) -> tuple[ExclusionRecord, ...]:
         """All exclusions recorded at run time, withdrawn ones too, in the order of recording."""

@@ -117,6 +117,17 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedPoints:
+    """Points of figures that the backend will never take. Their minutes stay in the ledger and in every report."""
+
+    count: int
+    first_minute: int  # Epoch minutes that they are of: the earliest,
+    last_minute: int  # and the latest.
+    reason: str  # Of the last refusal,
+    at_unix_nano: int  # and when that was.
+
+
+@dataclass(frozen=True, slots=True)
 class Withdrawal:
     """Who took an exclusion back, when and why."""
 

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
+from dataclasses import astuple
 from datetime import datetime
 
 from otel_sla.errors import LedgerError
@@ -13,6 +14,7 @@ from otel_sla.ledger.records import (
     ExclusionRecord,
     Json,
     Position,
+    RefusedPoints,
     Reopened,
     Retold,
     StoredEvent,
@@ -112,6 +114,27 @@ def settle(
             if now.get((minute.series_id, minute.epoch_minute), (0, 0, 0)) == minute.counts_before
         ],
     )
+
+
+def add_refused_points(connection: sqlite3.Connection, exporter: str, refused: RefusedPoints) -> None:
+    """Add to what an exporter's backend has refused."""
+    connection.execute(
+        "INSERT INTO refused_points (exporter, count, first_minute, last_minute, reason, at_unix_nano)"
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (exporter) DO UPDATE SET count = count + excluded.count,"
+        " first_minute = min(first_minute, excluded.first_minute),"
+        " last_minute = max(last_minute, excluded.last_minute),"
+        " reason = excluded.reason, at_unix_nano = excluded.at_unix_nano",
+        (exporter, *astuple(refused)),
+    )
+
+
+def read_refused_points(connection: sqlite3.Connection, exporter: str) -> RefusedPoints | None:
+    """What an exporter's backend has refused so far."""
+    row = connection.execute(
+        "SELECT count, first_minute, last_minute, reason, at_unix_nano FROM refused_points WHERE exporter = ?",
+        (exporter,),
+    ).fetchone()
+    return None if row is None else RefusedPoints(*row)
 
 
 def add_closed_months(connection: sqlite3.Connection, closed_months: Sequence[ClosedMonth]) -> None:

@@ -15,7 +15,7 @@ from otel_sla.errors import LedgerCorrupt, LedgerSchemaNewer
 from otel_sla.ledger.faults import RESTORE, with_hint
 
 APPLICATION_ID = 0x6F534C41  # "oSLA"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _V1 = """
 CREATE TABLE ledger (
@@ -165,8 +165,20 @@ CREATE TABLE fingerprint_log (
 );
 """
 
+# What backends will never take of the figures, which are kept nowhere themselves; one row for each exporter.
+_V5 = """
+CREATE TABLE refused_points (
+    exporter TEXT PRIMARY KEY,
+    count INTEGER NOT NULL,
+    first_minute INTEGER NOT NULL,
+    last_minute INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    at_unix_nano INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
 # Step n leads from version n to n + 1. A step that was released is never changed.
-LADDER = (_V1, _V2, _V3, _V4)
+LADDER = (_V1, _V2, _V3, _V4, _V5)
 
 TABLES = frozenset(
     statement.split()[2]

@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import astuple
 from itertools import pairwise
 
 import capture
@@ -314,7 +315,7 @@ def test_only_the_signals_that_are_asked_for_are_sent(protocol: str, signal: Sig
 
 @both
 def test_rejected_points_are_counted(protocol: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Points that were rejected, or refused with a whole minute, are counted and told once; later minutes follow."""
+    """Points that were rejected, or refused with a whole minute, are counted, told and kept; later minutes follow."""
     late = make_figures([(1, 0, 0)] * 4)
     refused_end = (late[2].epoch_minute + 1) * 60_000_000_000
 
@@ -337,6 +338,9 @@ def test_rejected_points_are_counted(protocol: str, caplog: pytest.LogCaptureFix
     assert len(there.captured.points("sla.coverage")) == 3
     assert (counts.sent_metric_points, counts.send_failed_metric_points) == (4 * 15 - 4 - 15, 4 + 15)
     assert {record.action for record in caplog.records} == {"points_refused"}
+    first, third = late[0].epoch_minute, late[2].epoch_minute
+    assert [astuple(refused)[:3] for refused in backlog.refused] == [(4, first, first), (15, third, third)]
+    assert "4 of 15 points were rejected" in backlog.refused[0].reason
 
 
 def metrics_of(request: ExportRequest) -> list[capture.Metric]:

@@ -12,7 +12,17 @@ from ledger_parts import count_rows, fingerprint, listed, make_commit, make_even
 from otel_sla.errors import LedgerError
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.ledger.records import ClosedMonth, Closing, Commit, Cursor, Position, Reopened, SetAside, Watermarks
+from otel_sla.ledger.records import (
+    ClosedMonth,
+    Closing,
+    Commit,
+    Cursor,
+    Position,
+    RefusedPoints,
+    Reopened,
+    SetAside,
+    Watermarks,
+)
 from otel_sla.ledger.schema import APPLICATION_ID, LADDER
 from otel_sla.sla.series import OVERFLOW_GROUP, Series
 
@@ -227,6 +237,16 @@ def test_cursors(ledger: Ledger, reader: LedgerReader) -> None:
     assert reader.cursor("debug") == Cursor(1, None)
     assert reader.set_aside("otlp") == (SetAside(5, "INVALID_ARGUMENT: no", 99),)
     assert reader.set_aside("debug") == ()
+
+
+def test_refused_points(ledger: Ledger, reader: LedgerReader) -> None:
+    """Points that a backend refused add up for each exporter, over all of their minutes, with the last reason."""
+    ledger.advance_cursor("otlp", exported_before=9, refused=RefusedPoints(4, 7, 8, "too late", 100))
+    ledger.advance_cursor("otlp", exported_before=10)
+    assert reader.refused_points("otlp") == RefusedPoints(4, 7, 8, "too late", 100)
+    ledger.advance_cursor("otlp", retold_id=1, refused=RefusedPoints(15, 2, 3, "again too late", 200))
+    assert reader.refused_points("otlp") == RefusedPoints(19, 2, 8, "again too late", 200)
+    assert reader.refused_points("debug") is None
 
 
 def test_agreement_versions(ledger: Ledger, reader: LedgerReader) -> None:

@@ -17,7 +17,7 @@ from otel_sla.backlog import LedgerBacklog
 from otel_sla.config import Config
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.ledger.records import Commit
+from otel_sla.ledger.records import Commit, RefusedPoints
 from otel_sla.pipeline import Pipeline
 from otel_sla.sla.counts import CountRows
 from otel_sla.sla.uptime import MinuteFigures
@@ -156,8 +156,10 @@ def test_the_newest_minute_is_told_again_behind_a_newer_one(tmp_path: Path) -> N
                 while (batch := await backlog.figures(60)) is not None:
                     first = START // MINUTE
                     told[-1] += [(f.epoch_minute - first, f.so_far.down, f.is_month_told) for f in batch.figures]
-                    await backlog.delivered_figures(batch)
+                    await backlog.delivered_figures(batch, RefusedPoints(1, first, first, "no", 1))
             await backlog.close()
+            with closing(LedgerReader.open(config.ledger.url)) as reader:
+                assert reader.refused_points("otlp") == RefusedPoints(3, first, first, "no", 1)
             assert told == [[(0, 0, True)], [], [(1, 1, True), (0, 1, False)]]
 
     run(scenario)

@@ -12,7 +12,7 @@ from ledger_parts import listed, make_event
 
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.ledger.records import Closing, SetAside
+from otel_sla.ledger.records import Closing, RefusedPoints, SetAside
 
 MINUTE = 29_365_920  # 2025-11-01T00:00:00Z.
 AGREEMENTS = "  - name: chat\nexporters: {otlp: {endpoint: 'localhost:1'}, debug: {}}\n"
@@ -65,13 +65,16 @@ def test_a_backup_is_a_ledger_of_its_own(config: Path, ledger: Ledger, tmp_path:
 
 
 def test_the_outbox_shows_what_waits_and_what_was_set_aside(config: Path, ledger: Ledger) -> None:
-    """An exporter that refused one event, one that never came, one that is gone: how far each has come, and why not."""
+    """An exporter that refused an event and figures, one that never came, one that is gone: how far, and why not."""
     refused = SetAside(2, "INVALID_ARGUMENT: too \x1b[31mlong", 1_762_000_000_000_000_000)
-    ledger.advance_cursor("otlp", event_id=2, exported_before=MINUTE + 1, set_aside=(refused,))
+    points = RefusedPoints(30, MINUTE, MINUTE, "no\x07", 1_762_000_060_000_000_000)
+    ledger.advance_cursor("otlp", event_id=2, exported_before=MINUTE + 1, set_aside=(refused,), refused=points)
     ledger.advance_cursor("old", event_id=1)
     lines = lines_of(invoke("outbox", "list", "-c", config))
+    start = "2025-11-01T00:00:00Z"
     assert lines == [
         "otlp: 1 events wait, 1 set aside; figures delivered up to 2025-11-01T00:01:00Z",
+        f"  30 points of figures refused, from {start} to 2025-11-01T00:01:00Z; last at 2025-11-01T12:27:40Z: no\ufffd",
         "  event 2, set aside at 2025-11-01T12:26:40Z: INVALID_ARGUMENT: too \ufffd[31mlong",
         "    sla.downtime.started: chat is down 1",
         "debug: 3 events wait, 0 set aside; no figures delivered yet",
