@@ -149,7 +149,7 @@ def main() -> int:
             if time.monotonic() - started_s > arguments.seconds:
                 break
         rss, idle = target.rss_bytes(), target.idle_bytes
-        log = [line for line in target.log if " ERROR " in line or "Traceback" in line]
+        log = target.complaints
     for (kind, answer), times in sorted(answers.items()):
         print(f"{kind:5} {answer:20} {times:,}")  # noqa: T201
     rate = answers.total() / (time.monotonic() - started_s)

@@ -53,7 +53,7 @@ def try_cases(cases: Iterable[Case], only: str, guard: Guard | None = None) -> l
         for case in wanted:
             problems += try_case(case, target)
         target.send_good()
-        problems += [f"the log says: {line}" for line in target.log if "Traceback" in line or " ERROR " in line]
+        problems += [f"the log says: {line}" for line in target.complaints]
     return problems
 
 

@@ -92,6 +92,12 @@ class Target:
         """The lines of its log."""
         return list(self._process.lines)
 
+    @property
+    def complaints(self) -> list[str]:
+        """The lines that tell of a failure; downtime that it found in the spans is none."""
+        errors = (line for line in self.log if "Traceback" in line or " ERROR " in line)
+        return [line for line in errors if "sla.agreement.name=" not in line]
+
     def rss_bytes(self) -> int:
         """Physical memory now."""
         return self._status_bytes("VmRSS")
