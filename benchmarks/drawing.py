@@ -38,7 +38,7 @@ def draw_side_by_side(rows: Sequence[dict[str, Any]], path: Path) -> None:
     axes.set_xticks(range(len(cells)), cells)
     axes.set_ylabel("million spans for a CPU-second")
     axes.set_title("What a second of the server's CPU takes, by protocol and spans in a request", loc="left")
-    axes.legend(frameon=False, ncols=len(servers))
+    figure.legend(frameon=False, ncols=len(servers), loc="outside lower center")
     _save(figure, path)
 
 
@@ -46,13 +46,13 @@ def draw_latency(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Time to the durable answer at half of what the server takes."""
     figure, axes = plt.subplots(figsize=(11, 4.2), layout="constrained")
     rows = [row for row in rows if row["requests_per_s_wanted"]]
-    names = [f"{_cell(row)}\n{row['connections']} conn." for row in rows]
+    names = [f"{_cell(row)} / {row['connections']}".replace("\n", " ") for row in rows]
     for quantile, colour in (("p99.9", "#e6c3b3"), ("p99", "#d58a68"), ("p50", "#c0562f")):
         axes.bar(range(len(rows)), [row["ack_ms"][quantile] for row in rows], color=colour, label=quantile)
     axes.set_xticks(range(len(rows)), names, rotation=90, fontsize=6)
     axes.set_yscale("log")
     axes.set_ylabel("ms")
-    axes.set_title("Time to the durable answer, at half of the full load (open loop)", loc="left")
+    axes.set_title("Time to the durable answer at half of the full load, by spans a request / connections", loc="left")
     axes.legend(frameon=False)
     _save(figure, path)
 
@@ -63,7 +63,7 @@ def draw_stages(stages: Sequence[dict[str, Any]], whole_ns: float, path: Path) -
     parts = {stage["stage"]: stage["ns"] for stage in stages if stage["stage"] in names}
     parts["durable commit"] = next(stage["ns"] for stage in stages if stage["stage"].startswith("durable commit"))
     parts["receiving, answering, waiting for one another"] = max(0.0, whole_ns - sum(parts.values()))
-    figure, axes = plt.subplots(figsize=(11, 2.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(11, 2.6), layout="constrained")
     left = 0.0
     colours = ("#c0562f", "#d58a68", "#e6c3b3", "#f2dfd6", "#3b6ea5", "#b8b8b8")
     for (name, ns), colour in zip(parts.items(), colours, strict=True):
@@ -72,7 +72,7 @@ def draw_stages(stages: Sequence[dict[str, Any]], whole_ns: float, path: Path) -
     axes.set_yticks([])
     axes.set_xlabel("ns of CPU time for a span")
     axes.set_title("Where the time of a span goes: gRPC, 512 spans a request", loc="left")
-    axes.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.35))
+    figure.legend(frameon=False, ncols=3, loc="outside lower center")
     _save(figure, path)
 
 
