@@ -97,7 +97,7 @@ class Accountant:
         self._filter = CountedFilter(last_minute + 1)
         self._recent = RecentFingerprints()
         self._arrivals = Arrivals(self._count_joined, lambda: self.commits.is_running, metrics)
-        self.commits = GroupCommit(self._commit, before_next=self._arrivals.take)
+        self.commits = GroupCommit(self._commit, before_next=self._arrivals.take, is_awaited=self._arrivals.are_waiting)
 
     async def account(self, body: bytes | memoryview) -> Receipt:
         """Count one request and return when its counts are durable.

@@ -79,6 +79,10 @@ class Arrivals:
             loop.call_soon(self.take)
         return counted
 
+    def are_waiting(self) -> bool:
+        """Tell whether any have gathered."""
+        return bool(self._waiting.bodies)
+
     def take(self) -> None:
         """Count what has gathered."""
         self._is_due = False

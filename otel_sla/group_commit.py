@@ -1,4 +1,4 @@
-"""Group commit without a timer: while one commit runs, the next batch gathers.
+"""Group commit: while one commit runs, the next batch gathers, and a moment longer where many come.
 
 Everything here lives on the event loop's thread; only the write itself runs elsewhere.
 """
@@ -13,6 +13,9 @@ _log = logging.getLogger(__name__)
 
 # Senders give an attempt up after 5 to 10 s by themselves: better they are told to come back, and wait elsewhere.
 ANSWER_WITHIN_S = 4.0
+# Between two commits, if somebody waits already: those who are just being answered come back soon. At 770 requests/s
+# of 100 spans p99 of the answers was 68 to 92 ms, and is 14 to 21; commits are half as many.
+PAUSE_S = 0.003
 
 
 class _Batch:
@@ -50,6 +53,8 @@ class GroupCommit:
     Args:
         write: Makes what has gathered durable.
         before_next: Called when a write is over or takes long: who waits may join the next.
+        is_awaited: Tells whether somebody waits for `before_next`.
+        pause: Waits between two commits, if somebody waits for the second.
         answer_within_s: How long a write may take before its waiters are answered.
     """
 
@@ -58,10 +63,14 @@ class GroupCommit:
         write: Callable[[], Awaitable[None]],
         *,
         before_next: Callable[[], None] = lambda: None,
+        is_awaited: Callable[[], bool] = lambda: False,
+        pause: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(PAUSE_S),
         answer_within_s: float = ANSWER_WITHIN_S,
     ) -> None:
         self._write = write
         self._before_next = before_next
+        self._is_awaited = is_awaited
+        self._pause = pause
         self._answer_within_s = answer_within_s
         self._gathering: _Batch | None = None
         self._running: _Batch | None = None
@@ -123,6 +132,8 @@ class GroupCommit:
             finally:
                 self._unwatch()
             self._running.set_durable()
+            if self._gathering is not None or self._is_awaited():
+                await self._pause()
             self._before_next()
         self._task = None
 

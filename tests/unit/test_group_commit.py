@@ -33,6 +33,10 @@ async def until(is_true: Callable[[], bool]) -> None:
     raise AssertionError("it never came true")
 
 
+async def at_once() -> None:
+    """No pause."""
+
+
 def run(test: Callable[[], Awaitable[None]]) -> None:
     """Run a scenario; it stops by itself."""
     asyncio.run(asyncio.wait_for(test(), 10))
@@ -43,7 +47,7 @@ def test_what_comes_during_a_commit_shares_the_next() -> None:
 
     async def scenario() -> None:
         write = GatedWrite()
-        commits = GroupCommit(write)
+        commits = GroupCommit(write, pause=at_once)
         first = commits.join()
         await until(lambda: write.begun == 1)
         later = [commits.join() for _ in range(3)]
@@ -65,7 +69,7 @@ def test_a_commit_starts_without_a_timer_after_an_idle_time() -> None:
 
     async def scenario() -> None:
         write = GatedWrite()
-        commits = GroupCommit(write)
+        commits = GroupCommit(write, pause=at_once)
         for turn in range(3):
             joined = commits.join()
             await until(lambda turn=turn: write.begun == turn + 1)
@@ -81,7 +85,7 @@ def test_a_failed_commit_fails_all_who_wait_and_all_who_come() -> None:
 
     async def scenario() -> None:
         write = GatedWrite()
-        commits = GroupCommit(write)
+        commits = GroupCommit(write, pause=at_once)
         running = commits.join()
         await until(lambda: write.begun == 1)
         gathering = commits.join()
@@ -102,7 +106,7 @@ def test_a_cancelled_request_does_not_cancel_the_commit_of_others() -> None:
 
     async def scenario() -> None:
         write = GatedWrite()
-        commits = GroupCommit(write)
+        commits = GroupCommit(write, pause=at_once)
         leaving = asyncio.ensure_future(commits.settle())
         staying = asyncio.ensure_future(commits.settle())
         await until(lambda: write.begun == 1)
@@ -110,5 +114,40 @@ def test_a_cancelled_request_does_not_cancel_the_commit_of_others() -> None:
         write.gates[0].set_result(None)
         await staying
         assert leaving.cancelled()
+
+    run(scenario)
+
+
+def test_where_some_wait_already_more_are_waited_for() -> None:
+    """Who comes in the pause after a commit joins those who waited; without anybody waiting there is no pause."""
+
+    async def scenario() -> None:
+        write, pauses, is_over = GatedWrite(), [], asyncio.Event()
+        awaited = False
+
+        async def pause() -> None:
+            pauses.append(write.begun)
+            await is_over.wait()
+
+        commits = GroupCommit(write, pause=pause, is_awaited=lambda: awaited)
+        first = commits.join()
+        await until(lambda: write.begun == 1)
+        write.gates[0].set_result(None)
+        await first
+        await until(lambda: commits._task is None)
+        assert not pauses
+        commits.join()
+        await until(lambda: write.begun == 2)
+        waiting = commits.join()
+        write.gates[1].set_result(None)
+        await until(lambda: bool(pauses))
+        assert commits.join() is waiting
+        is_over.set()
+        await until(lambda: write.begun == 3)
+        awaited = True
+        write.gates[2].set_result(None)
+        await waiting
+        await until(lambda: commits._task is None)
+        assert pauses == [2, 3]
 
     run(scenario)
