@@ -94,7 +94,7 @@ class Accountant:
         self._looking = 0  # Requests whose look-up let others have their turn.
         self._lately: set[Fingerprint] = set()  # Committed while they were.
         _, last_minute = reader.fingerprint_minutes() or (0, -1)
-        self._filter = CountedFilter(last_minute + 1)
+        self.filter = CountedFilter(last_minute + 1)
         self._recent = RecentFingerprints()
         self._arrivals = Arrivals(self._count_joined, lambda: self.commits.is_running, metrics)
         self.commits = GroupCommit(self._commit, before_next=self._arrivals.take, is_awaited=self._arrivals.are_waiting)
@@ -193,7 +193,7 @@ class Accountant:
     def _is_counted(self, fingerprint: Fingerprint) -> bool:
         if fingerprint in self._uncommitted:
             return True
-        if not self._filter.may_be_counted(*fingerprint):
+        if not self.filter.may_be_counted(*fingerprint):
             return False
         try:
             return fingerprint in self._recent or self._reader.is_counted(*fingerprint, in_log=False)
@@ -290,7 +290,7 @@ class Accountant:
         if self._looking:
             self._lately.update(fingerprints)
         self._recent.add(fingerprints, moved_commits)
-        self._filter.add(fingerprints)
-        self._filter.forget_before(self._window().sealed_before_minute)
+        self.filter.add(fingerprints)
+        self.filter.forget_before(self._window().sealed_before_minute)
         for fingerprint in fingerprints:
             del self._uncommitted[fingerprint]

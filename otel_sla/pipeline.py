@@ -17,6 +17,7 @@ from otel_sla.exporter.delivery import Delivery
 from otel_sla.exporter.otlp import OtlpSender
 from otel_sla.exporter.senders import make_sender
 from otel_sla.exporter.telemetry import TelemetryExport
+from otel_sla.filter_loading import FilterLoading
 from otel_sla.front import Front
 from otel_sla.hash_key import new_hash_key
 from otel_sla.ledger.faults import unforeseen
@@ -81,6 +82,7 @@ class Pipeline:
         self.metrics = SelfMetrics()
         self._telemetry: TelemetryExport | None = None
         self._reader: LedgerReader | None = None
+        self.filter_loading: FilterLoading | None = None
         self._failure: LedgerError | None = None
         self._was_serving = False
 
@@ -184,6 +186,8 @@ class Pipeline:
             telemetry, self._telemetry = self._telemetry, None
             await telemetry.close(TELEMETRY_STOP_S)
         giving_up.cancel()
+        if self.filter_loading is not None:
+            await self.filter_loading.close()
         await self._judge.close()
         if self._reader is not None:
             self._reader.close()  # Before the writer: the last one to close moves the log into the file.
@@ -229,6 +233,9 @@ class Pipeline:
             window=self._clockwork.window,
             metrics=self.metrics,
         )
+        sealed_before = self._clockwork.window().sealed_before_minute
+        self.filter_loading = FilterLoading(self._config.ledger.url, reader.path, self.accountant.filter, sealed_before)
+        self.filter_loading.start()
 
     async def _record_versions(self, told_before: int | None) -> dict[str, int]:
         """Keep the agreements' terms, so that what they judged can be explained later; gives name -> version."""

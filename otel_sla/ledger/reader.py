@@ -100,6 +100,11 @@ class LedgerReadings:
         with self._reading() as connection:
             return fingerprint_log.first_and_last_minute(connection)
 
+    def fingerprints_of(self, start_minute: int, stop_minute: int) -> Iterator[bytes]:
+        """Give all fingerprints of some minutes but those in the log, thousands at a time, one behind the other."""
+        with self._reading() as connection:
+            yield from fingerprint_log.fingerprints_of(connection, start_minute, stop_minute)
+
     def counts(self, start_minute: int, stop_minute: int, series_ids: Sequence[int] | None = None) -> CountRows:
         """Totals of the epoch minutes `[start_minute, stop_minute)`; None: of all series. By minute, then series."""
         with self._reading() as connection:
@@ -191,13 +196,7 @@ class LedgerReadings:
     def set_aside(self, exporter: str) -> tuple[SetAside, ...]:
         """The events that this exporter's backend will never take."""
         with self._reading() as connection:
-            return tuple(
-                SetAside(*row)
-                for row in connection.execute(
-                    "SELECT event_id, reason, at_unix_nano FROM set_aside WHERE exporter = ? ORDER BY event_id",
-                    (exporter,),
-                )
-            )
+            return rows.read_set_aside(connection, exporter)
 
     def refused_points(self, exporter: str) -> RefusedPoints | None:
         """What of the figures this exporter's backend will never take; None: nothing."""

@@ -17,6 +17,7 @@ from otel_sla.ledger.records import (
     RefusedPoints,
     Reopened,
     Retold,
+    SetAside,
     StoredEvent,
     Withdrawal,
 )
@@ -114,6 +115,12 @@ def settle(
             if now.get((minute.series_id, minute.epoch_minute), (0, 0, 0)) == minute.counts_before
         ],
     )
+
+
+def read_set_aside(connection: sqlite3.Connection, exporter: str) -> tuple[SetAside, ...]:
+    """The events that an exporter's backend will never take."""
+    sql = "SELECT event_id, reason, at_unix_nano FROM set_aside WHERE exporter = ? ORDER BY event_id"
+    return tuple(SetAside(*row) for row in connection.execute(sql, (exporter,)))
 
 
 def add_refused_points(connection: sqlite3.Connection, exporter: str, refused: RefusedPoints) -> None:

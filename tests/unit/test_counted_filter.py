@@ -2,8 +2,10 @@
 
 import random
 
+import pytest
+
 from otel_sla import counted_filter
-from otel_sla.counted_filter import CountedFilter
+from otel_sla.counted_filter import BLOCK_MINUTES, CountedFilter, filter_bits
 
 
 def test_what_was_written_is_always_asked_for_and_most_else_never() -> None:
@@ -35,6 +37,22 @@ def test_minutes_whose_filter_is_gone_are_asked_for() -> None:
     filter_.add([(0, bytes(16))])
     assert filter_.may_be_counted(0, bytes([255] * 16)), "a filter that missed some is not begun again"
     assert not filter_.may_be_counted(n_minutes, bytes(16))
+    assert not filter_._blocks
+
+
+def test_minutes_whose_filter_is_gone_are_in_that_of_their_block() -> None:
+    """Where blocks are kept: what those that were let go held, and those that never got one, is asked for."""
+    filter_ = CountedFilter(first_own_minute=0)
+    filter_.keep_blocks()
+    n_minutes = counted_filter._FILTERS_MAX + 3
+    for minute in (*range(1, n_minutes), 0):
+        filter_.add([(minute, bytes(16))])
+    assert len(filter_._filters) == counted_filter._FILTERS_MAX
+    assert all(filter_.may_be_counted(minute, bytes(16)) for minute in range(n_minutes))
+    filter_.add([(0, bytes([255] * 16))])
+    assert filter_.may_be_counted(0, bytes(16)), "a filter that missed some is not begun again"
+    assert not filter_.may_be_counted(1, bytes([15] * 16))
+    assert not filter_.may_be_counted(n_minutes, bytes([15] * 16))
 
 
 def test_sealed_minutes_are_forgotten() -> None:
@@ -49,10 +67,76 @@ def test_sealed_minutes_are_forgotten() -> None:
     assert set(filter_._filters) == {3}
 
 
-def test_endless_minutes_do_not_fill_the_memory() -> None:
+def test_endless_minutes_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sender whose spans end in ever other minutes: from some number on the ledger is asked for all."""
+    monkeypatch.setattr(counted_filter, "_MINUTES_MAX", 3_000)
     filter_ = CountedFilter(first_own_minute=0)
-    filter_.add([(minute, bytes(16)) for minute in range(counted_filter._MINUTES_MAX + 1)])
+    filter_.keep_blocks()
+    filter_.add([(minute, bytes(16)) for minute in range(3_000)])
+    assert len(filter_._blocks) == counted_filter._BLOCKS_MAX
+    filter_.add([(3_000, bytes(16))])
     assert not filter_._written
     assert not filter_._filters
+    assert not filter_._blocks
     assert filter_.may_be_counted(10**7, bytes(16))
+
+
+def test_what_the_ledger_had_is_loaded_the_newest_first() -> None:
+    """Of a block that is loaded most is ruled out that was not there; of what comes before it the ledger is asked."""
+    randomness = random.Random(0)
+    minutes = range(3 * BLOCK_MINUTES - 3)
+    held = [(minute, randomness.randbytes(16)) for minute in minutes for _ in range(100)]
+    filter_ = CountedFilter(first_own_minute=minutes.stop)
+    filter_.keep_blocks()
+    own = [(minutes.stop, bytes(16)), (minutes.stop - 1, bytes(16))]
+    filter_.add(own)
+    for block in (2, 1):
+        assert filter_.next_to_load() // BLOCK_MINUTES == block
+        filter_.load(block, filter_bits([b"".join(digest for minute, digest in held if minute // 32 == block)]))
+    assert filter_.next_to_load() == BLOCK_MINUTES - 1
+    assert all(filter_.may_be_counted(*fingerprint) for fingerprint in (*held, *own))
+    others = [(minute, randomness.randbytes(16)) for minute in minutes[BLOCK_MINUTES:] for _ in range(100)]
+    assert sum(filter_.may_be_counted(*fingerprint) for fingerprint in others) < 10
+    assert filter_.may_be_counted(BLOCK_MINUTES - 1, randomness.randbytes(16))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_nothing_that_was_counted_is_ever_ruled_out(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commits, loading, sealing, too many minutes and blocks, in any order, around a ledger that had something."""
+    for name, value in (("_FILTER_BITS", 1 << 12), ("_MASK", (1 << 12) - 1), ("_FILTERS_MAX", 3), ("_BLOCKS_MAX", 3)):
+        monkeypatch.setattr(counted_filter, name, value)
+    monkeypatch.setattr(counted_filter, "_MINUTES_MAX", 60)
+    randomness = random.Random(seed)
+    now, sealed = 200, 0
+    ledger = {(randomness.randrange(now), randomness.randbytes(16)) for _ in range(60)} if seed % 5 else set()
+    filter_ = CountedFilter(first_own_minute=max((minute for minute, _ in ledger), default=-1) + 1)
+    if seed % 3:
+        filter_.keep_blocks()
+    known = set(ledger)  # By the filter, as far as its owner has told it.
+    reading: tuple[int, bytes] | None = None
+    n_ruled_out = 0
+    for _ in range(150):
+        act = randomness.randrange(12)
+        if act < 7:
+            minute = randomness.choice((now, now - 1, randomness.randrange(now)))
+            new = {(minute, randomness.randbytes(16)) for _ in range(3)}
+            ledger |= new  # Durable, and read by whoever reads now; the filter learns of it next.
+            if act == 0 and reading is None and filter_.next_to_load() >= 0:
+                block = filter_.next_to_load() // BLOCK_MINUTES
+                reading = block, filter_bits([digest for minute, digest in ledger if minute // BLOCK_MINUTES == block])
+            filter_.add(new)
+            known |= new
+        elif act < 9 and filter_.next_to_load() >= 0:
+            block = filter_.next_to_load() // BLOCK_MINUTES
+            reading = block, filter_bits([digest for minute, digest in ledger if minute // BLOCK_MINUTES == block])
+        elif act == 9 and reading is not None:
+            filter_.load(*reading)
+            reading = None
+        elif act == 10:
+            now += randomness.choice((0, 1, 5, 40))
+        elif randomness.random() < 0.2:
+            sealed = max(sealed, now - 150)
+            filter_.forget_before(sealed)
+        assert all(filter_.may_be_counted(*fingerprint) for fingerprint in known)
+        n_ruled_out += not filter_.may_be_counted(randomness.randrange(now), randomness.randbytes(16))
+    assert n_ruled_out or seed
