@@ -108,9 +108,8 @@ def test_an_end_time_that_no_clock_ever_had_keeps_no_fingerprint_for_it(tmp_path
                 await send(body)
             assert pipeline.metrics.future_spans == 2
             assert pipeline.metrics.duplicate_spans == 2
-        with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
-            minutes = connection.execute("SELECT newest_minute FROM fingerprints").fetchall()
-        assert minutes == [(NOW // MINUTE,)]
+        with closing(LedgerReader.open(config.ledger.url)) as reader:
+            assert reader.fingerprint_minutes() == (NOW // MINUTE, NOW // MINUTE)
         assert counted(config) == 1
 
     run(scenario)
