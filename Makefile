@@ -47,7 +47,7 @@ fuzz: $(INSTALLED)  ## Try the decoder with millions of mutated messages, then t
 hostile: $(INSTALLED)  ## Attack a running pipeline: bombs, lies, slow senders, floods
 	@$(BIN)/python tests/hostile $(ARGS)
 
-soak: $(INSTALLED)  ## Load a pipeline for 75 minutes: every span counted, memory flat, answers quick
+soak: $(INSTALLED)  ## Load a pipeline for 83 minutes: every span counted, memory flat, answers quick
 	@$(BIN)/python tests/soak.py $(ARGS)
 
 months: $(INSTALLED)  ## Compare the reports of 1,000 random months with the slow twin's
