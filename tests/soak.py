@@ -1,8 +1,9 @@
 """Loads a pipeline for an hour and more: every span counted, memory flat, acknowledgements quick.
 
-Three phases, after a warm-up of eight minutes (until each minute that has a filter of its own has it): *steady*, 10,000 spans/s in batches of 100; *full*, as much as it takes from sixteen
-senders at once; *half*, half of that. Steady and half are open loops: a request is sent when it is due, whatever became
-of those before, and its latency counts from then. The sender steps back for the pipeline (`nice`).
+Three phases, after a warm-up of eight minutes (until all filters of single minutes are there): *steady*, 10,000 spans/s
+in batches of 100; *full*, as much as it takes from sixteen senders at once; *half*, half of that. Steady and half are
+open loops: a request is sent when it is due, whatever became of those before, and its latency counts from then. The
+sender steps back for the pipeline (`nice`).
 
 `make soak` takes 83 minutes; `--warm-up 60 --steady 360 --full 60 --half 60` is a shorter form.
 """
