@@ -65,7 +65,7 @@ async def serve_ours(accountant: Accountant, port: int, options: Mapping[str, in
     grpc.aio.server = lambda options: make_server(options=[*{**dict(options), **changed}.items()])
     server = GrpcServer(GrpcServerSettings(endpoint=f"127.0.0.1:{port}"), accountant, InFlight(512 * 2**20))
     await server.start()
-    await server.set_serving(is_serving=True)
+    server.set_serving(is_serving=True)
     return server
 
 
