@@ -24,6 +24,7 @@ _SIZE_BYTES_PER_CONTAINER = 130
 _SIZE_BYTES_PER_VALUE = 80
 _SEEN_MAX = 4096  # Attributes that are remembered,
 _TEXT_SIZE_MAX = 256  # of fewer characters than this: less than 8 MiB in all.
+_TEXT_KINDS = frozenset(("stringValue", "intValue", "doubleValue", "bytesValue"))  # What may be written as text.
 
 
 class JsonDecodeError(DecodeError):
@@ -147,11 +148,12 @@ def _attributes(key: str, encode: _EncodeField) -> _EncodeField:
 
     def encode_new(attribute: object, depth: int) -> bytes:
         encoded = encode(attribute, depth)
-        # Only text is remembered, as 1, 1.0 and true are equal.
+        # Only text is remembered, as 1, 1.0 and true are equal; and nothing that has further members.
         match attribute:
-            case {"key": str(name), "value": {**member}} if len(member) == 1:
+            case {"key": str(name), "value": {**member}, **more} if not more and len(member) == 1:
                 ((kind, content),) = member.items()
-                if isinstance(content, str) and len(name) + len(content) < _TEXT_SIZE_MAX:
+                is_text = isinstance(content, str) and kind in _TEXT_KINDS
+                if is_text and len(name) + len(content) < _TEXT_SIZE_MAX:
                     if len(seen) >= _SEEN_MAX:
                         seen.clear()
                     seen[name, (kind, content)] = encoded
@@ -162,10 +164,12 @@ def _attributes(key: str, encode: _EncodeField) -> _EncodeField:
             return encode_all(attributes, depth)
         parts = []
         for attribute in attributes:
+            encoded = None
             try:
-                encoded = seen.get((attribute["key"], *attribute["value"].items()))
+                if len(attribute) == 2:
+                    encoded = seen.get((attribute["key"], *attribute["value"].items()))
             except (TypeError, KeyError, AttributeError):
-                encoded = None
+                pass
             parts.append(encode_new(attribute, depth) if encoded is None else encoded)
         return b"".join(parts)
 

@@ -236,6 +236,29 @@ def test_remembered_attributes_are_told_apart() -> None:
         assert span.attributes[-1].value.string_value == "4999"
 
 
+def test_what_others_sent_changes_no_bytes() -> None:
+    """An attribute with a further member, which is a field of newer protocols: not taken for the plain one later."""
+
+    def convert(attribute: object) -> bytes:
+        return convert_json(orjson.dumps({"resourceSpans": [{"resource": {"attributes": [attribute]}}]}))
+
+    alone = convert({"key": "alone", "value": {"stringValue": "1"}})
+    convert({"key": "other", "value": {"stringValue": "1"}, "keyStrindex": 7})
+    assert convert({"key": "other", "value": {"stringValue": "1"}}) == alone.replace(b"alone", b"other")
+
+
+def test_long_names_of_kinds_are_not_remembered() -> None:
+    """Members of a value that nobody knows, each of 64 KiB and in requests of their own: none of them stays."""
+    tracemalloc.start()
+    try:
+        for number in range(64):
+            read_span({"attributes": [{"key": "k", "value": {f"{number:065536}": "1"}}]})
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1024 * 1024
+
+
 @pytest.mark.parametrize(
     "item",
     [b"[]", b"{}", b"1.5", b'"a"', b"1", b'{"a":1}', b'"\\u00e4"', b"1234567890123", orjson.dumps(SPAN)],
