@@ -152,8 +152,9 @@ def _attributes(key: str, encode: _EncodeField) -> _EncodeField:
         match attribute:
             case {"key": str(name), "value": {**member}, **more} if not more and len(member) == 1:
                 ((kind, content),) = member.items()
-                is_text = isinstance(content, str) and kind in _TEXT_KINDS
-                if is_text and len(name) + len(content) < _TEXT_SIZE_MAX:
+                if kind not in _TEXT_KINDS:
+                    return encoded
+                if isinstance(content, str) and len(name) + len(content) < _TEXT_SIZE_MAX:
                     if len(seen) >= _SEEN_MAX:
                         seen.clear()
                     seen[name, (kind, content)] = encoded
@@ -164,12 +165,11 @@ def _attributes(key: str, encode: _EncodeField) -> _EncodeField:
             return encode_all(attributes, depth)
         parts = []
         for attribute in attributes:
-            encoded = None
             try:
-                if len(attribute) == 2:
-                    encoded = seen.get((attribute["key"], *attribute["value"].items()))
+                is_plain = len(attribute) == 2
+                encoded = seen.get((attribute["key"], *attribute["value"].items())) if is_plain else None
             except (TypeError, KeyError, AttributeError):
-                pass
+                encoded = None
             parts.append(encode_new(attribute, depth) if encoded is None else encoded)
         return b"".join(parts)
 
