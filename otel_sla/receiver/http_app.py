@@ -132,17 +132,20 @@ class HttpApp:
         announced_bytes = check_content_length(request.headers.get("content-length", ""), self._size_bytes_max)
         with self._in_flight.hold(0) as held:
             held.owner = request.owner
-            await held.pace(announced_bytes)
-            body = await self._read(request, held)
+            body = await self._read(request, held, announced_bytes)
             if request.media_type == JSON:
                 body = await _convert_json(body, held)
             receipt = await self._intake.take(body, held.move())
         encode = encode_json if request.media_type == JSON else encode_protobuf
         return _Answer(200, request.media_type, encode(receipt))
 
-    async def _read(self, request: _Request, held: Held) -> bytes:
+    async def _read(self, request: _Request, held: Held, announced_bytes: int) -> bytes:
         body = await read_body(
-            request.receive, held, size_bytes_max=self._size_bytes_max, timeout_s=self._settings.body_timeout_s
+            request.receive,
+            held,
+            size_bytes_max=self._size_bytes_max,
+            timeout_s=self._settings.body_timeout_s,
+            announced_bytes=announced_bytes,
         )
         request.is_body_read = True
         encoding = request.headers.get("content-encoding", "").strip().lower()

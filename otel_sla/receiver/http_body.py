@@ -10,6 +10,7 @@ from isal import isal_zlib
 from otel_sla.errors import DecodeError, RequestTooLarge
 from otel_sla.receiver.body_deadline import BodyDeadline
 from otel_sla.receiver.in_flight import Held
+from otel_sla.receiver.pace import LARGE_SIZE_BYTES
 from otel_sla.receiver.status import UnsupportedMediaType
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]  # ASGI's.
@@ -20,6 +21,7 @@ _STEPS_PER_TURN = 1024  # in at most so many steps.
 _GZIP_SLICE_SIZE_BYTES = 64 * 1024  # What isal is given at once; it copies what it has not consumed at each step.
 _ZSTD_SLICE_SIZE_BYTES = 256
 _MEMBERS_MAX = 4096  # Each costs a decoder; 64 MiB could be millions of empty ones.
+_BEGINNING_SIZE_BYTES = 32 * 1024  # Of a large body, before it waits for its turn.
 _ZSTD_WINDOW_SIZE_BYTES_MAX = 8 * 1024 * 1024  # RFC 9659: HTTP's zstd needs no more.
 
 
@@ -27,8 +29,18 @@ class SenderGone(Exception):
     """The connection ended before the body did; nobody is left to be answered."""
 
 
-async def read_body(receive: Receive, held: Held, *, size_bytes_max: int, timeout_s: float) -> bytes:
+async def read_body(
+    receive: Receive, held: Held, *, size_bytes_max: int, timeout_s: float, announced_bytes: int = 0
+) -> bytes:
     """Read the body as sent; `held` follows its size.
+
+    Args:
+        receive: ASGI's.
+        held: What the request holds.
+        size_bytes_max: Of the body.
+        timeout_s: For the body, and once more for what follows the beginning of a large one.
+        announced_bytes: Its size, if that was told. A large one waits for its turn once its beginning is there: who
+            announces much and sends nothing takes no turn from others.
 
     Raises:
         RequestTooLarge: More than `size_bytes_max`.
@@ -36,24 +48,42 @@ async def read_body(receive: Receive, held: Held, *, size_bytes_max: int, timeou
         BodyTimeout: It did not arrive in time.
         SenderGone: The connection ended.
     """
-    parts: list[bytes] = []
-    size_bytes = 0
-    more_body = True
+    pieces = _Pieces(receive, held, size_bytes_max)
     async with BodyDeadline(held, timeout_s) as deadline:
-        while more_body:
-            message = await receive()
+        await pieces.read(deadline, _BEGINNING_SIZE_BYTES if announced_bytes >= LARGE_SIZE_BYTES else size_bytes_max)
+    if pieces.has_more:
+        await held.pace(announced_bytes)
+        async with BodyDeadline(held, timeout_s) as deadline:
+            await pieces.read(deadline, size_bytes_max)
+    return pieces.parts[0] if len(pieces.parts) == 1 else b"".join(pieces.parts)
+
+
+class _Pieces:
+    """What has arrived of a body."""
+
+    def __init__(self, receive: Receive, held: Held, size_bytes_max: int) -> None:
+        self._receive = receive
+        self._held = held
+        self._size_bytes_max = size_bytes_max
+        self._size_bytes = 0
+        self.parts: list[bytes] = []
+        self.has_more = True
+
+    async def read(self, deadline: BodyDeadline, size_bytes: int) -> None:
+        """Read on to the end, or until there are more than `size_bytes`."""
+        while self.has_more and self._size_bytes <= size_bytes:
+            message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise SenderGone
             part: bytes = message["body"]
-            more_body = message["more_body"]
+            self.has_more = message["more_body"]
             if part:
-                parts.append(part)
-                size_bytes += len(part)
-                _check_size(size_bytes, size_bytes_max)
-                held.resize(size_bytes)
-            if more_body:
+                self.parts.append(part)
+                self._size_bytes += len(part)
+                _check_size(self._size_bytes, self._size_bytes_max)
+                self._held.resize(self._size_bytes)
+            if self.has_more:
                 deadline.start_patience()
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def expand_body(body: bytes, encoding: str, held: Held, *, size_bytes_max: int) -> bytes:

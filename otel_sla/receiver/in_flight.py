@@ -155,6 +155,9 @@ class Held:
             Overloaded: There is no room for it; nothing changed.
         """
         slow = self._in_flight.slow
+        if slow in self._shares:
+            self.resize(size_bytes)
+            return
         if not slow.has_room(size_bytes, 0):
             self._refuse(slow.name, slow.size_bytes + size_bytes, slow.size_bytes_max)
         self.resize(size_bytes)

@@ -14,23 +14,25 @@ _LOOK_S = 0.005
 _GAPS = 6  # Looks in a row. Small ones that are followed by none in this time have left the rest to the large ones.
 _UNDER_WAY_MAX = 2  # Large ones: while one is counted the next is read.
 _QUICK_S = 0.1  # One that takes longer waits for its sender, not for us.
+# Then it begins all the same: a thousand senders who stall after their first 64 KiB would hold it up for 50 s.
+_WAIT_S_MAX = 3.0
 
 
 class Begun:
-    """A large request that is under way."""
+    """A large request that is under way; without slots, one that waited long enough for its turn."""
 
     __slots__ = ("_slots", "_timer")
 
-    def __init__(self, slots: asyncio.Semaphore) -> None:
+    def __init__(self, slots: asyncio.Semaphore | None = None) -> None:
         self._slots = slots
-        self._timer: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(_QUICK_S, self.end)
+        self._timer = None if slots is None else asyncio.get_running_loop().call_later(_QUICK_S, self.end)
 
     def end(self) -> None:
         """Let another begin; called again, nothing changes."""
-        if self._timer is not None:
+        slots, self._slots = self._slots, None
+        if slots is not None and self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-            self._slots.release()
+            slots.release()
 
 
 class Pace:
@@ -57,12 +59,19 @@ class Pace:
         self._small_under_way -= 1
 
     async def wait(self, owner: object, size_bytes: int) -> Begun:
-        """Wait until a large request may begin; it has to be told when it has ended.
+        """Wait until a large request may begin, 3 s at most; it has to be told when it has ended.
 
         Args:
             owner: Whose it is; they need not leave time to themselves.
             size_bytes: How large it is, or is expected to be.
         """
+        try:
+            async with asyncio.timeout(_WAIT_S_MAX):
+                return await self._begin(owner, size_bytes)
+        except TimeoutError:
+            return Begun()
+
+    async def _begin(self, owner: object, size_bytes: int) -> Begun:
         async with self._turn:
             await self._slots.acquire()
             try:

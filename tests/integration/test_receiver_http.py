@@ -32,7 +32,7 @@ from otel_sla.errors import (
     Overloaded,
     RequestTooLarge,
 )
-from otel_sla.receiver import http_connection
+from otel_sla.receiver import http_connection, pace
 from otel_sla.receiver.accounting import Receipt
 from otel_sla.receiver.http_app import JSON, PROTOBUF, Probes
 from otel_sla.receiver.http_server import HttpServer
@@ -498,6 +498,25 @@ def test_many_slow_senders_do_not_keep_a_good_one_out(run: Run) -> None:
             for _ in range(10):
                 assert (await it.send()).status == 200
             assert len(accountant.bodies) == 10
+
+    run(main())
+
+
+def test_who_announces_much_and_sends_little_takes_no_turn(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty senders stall at the beginning of large bodies; another's large body does not wait for any of them."""
+    monkeypatch.setattr(pace, "_QUICK_S", 1e6)
+    monkeypatch.setattr(pace, "_WAIT_S_MAX", 1e6)
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant) as it, AsyncExitStack() as stalled:
+            for _ in range(20):
+                _, writer = await stalled.enter_async_context(it.connected())
+                writer.write(request_head(content_length=str(60 * MIB)) + b"x")
+            await until(lambda: it.in_flight.size_bytes == 20)
+            body = BODY * MIB
+            assert (await it.send(body)).status == 200
+            assert accountant.bodies == [body]
 
     run(main())
 

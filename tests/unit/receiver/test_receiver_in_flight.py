@@ -58,6 +58,8 @@ def test_slow_requests_share() -> None:
         first.resize(3)
         second.slow_down(2)
         assert (in_flight.size_bytes, in_flight.slow.size_bytes) == (5, 5)
+        second.slow_down(1)
+        assert (in_flight.size_bytes, in_flight.slow.size_bytes) == (4, 4)
     assert (in_flight.size_bytes, in_flight.slow.size_bytes) == (0, 0)
     assert in_flight.refused_count == 1
 

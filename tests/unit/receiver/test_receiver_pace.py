@@ -2,8 +2,10 @@
 
 import asyncio
 
+import pytest
 from receiver_parts import run_on, until
 
+from otel_sla.receiver import pace as pace_module
 from otel_sla.receiver.in_flight import InFlight
 from otel_sla.receiver.lanes import READ_SIZE_BYTES_MIN, Lanes
 from otel_sla.receiver.pace import Pace
@@ -50,6 +52,31 @@ def test_two_large_requests_are_under_way_at_once() -> None:
         second.end()
         third = asyncio.create_task(pace.wait("c", MIB))
         (await third).end()
+
+    run_on("asyncio", main())
+
+
+def test_no_large_request_waits_for_its_turn_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind two that never end a third begins all the same; afterwards there are as many turns as before."""
+    monkeypatch.setattr(pace_module, "_QUICK_S", 1e6)
+    monkeypatch.setattr(pace_module, "_WAIT_S_MAX", 0.01)
+
+    async def main() -> None:
+        pace = Pace()
+        under_way = [await pace.wait("stalled", MIB) for _ in range(2)]
+        late = await pace.wait("good", MIB)
+        late.end()
+        for begun in under_way:
+            begun.end()
+            begun.end()
+        monkeypatch.setattr(pace_module, "_WAIT_S_MAX", 1e6)
+        under_way = [await pace.wait("good", MIB) for _ in range(2)]
+        third = asyncio.create_task(pace.wait("good", MIB))
+        await asyncio.sleep(0)
+        assert not third.done()
+        under_way[0].end()
+        (await third).end()
+        under_way[1].end()
 
     run_on("asyncio", main())
 
