@@ -32,7 +32,8 @@ class TrustedClock:
     """The wall clock, but for large steps forward that have not stood for long enough yet.
 
     Until then it goes on as the steady clock does. A step back is believed at once: the bounds that are made of it do
-    not step back, so all it does is to let judging wait.
+    not step back, so all it does is to let judging wait. What other machines send meanwhile, whose clocks are right, is
+    in the future of such a clock: `latest` goes on for as long as a step has to stand.
 
     Args:
         wall: ns since the Unix epoch; anybody may set it.
@@ -44,6 +45,8 @@ class TrustedClock:
         self._steady = steady
         self._now, self._read_at = wall(), steady()
         self._stepped_at: int | None = None  # By the steady clock.
+        self._ahead_nanos = 0  # How far the clock had been, before it was last set back, ahead of the steady one.
+        self._set_back_at: int | None = None  # By the steady clock.
 
     def __call__(self) -> int:
         """Tell the time, ns since the Unix epoch."""
@@ -51,6 +54,7 @@ class TrustedClock:
         expected = self._now + steady - self._read_at
         step = wall - expected
         if step < -STEP_NANOS_MAX:
+            self._keep_latest(expected, steady)
             _tell("the clock was set back by %d s: no minute is judged until it is there again", -step, "clock_back")
         if step <= STEP_NANOS_MAX:
             if self._stepped_at is not None:
@@ -64,6 +68,18 @@ class TrustedClock:
             self._stepped_at = None
         self._now, self._read_at = (wall if self._stepped_at is None else expected), steady
         return self._now
+
+    def latest(self) -> int:
+        """Tell the latest that it may be, ns since the Unix epoch: also by a clock that was just set back, or ahead."""
+        now, wall, steady = self(), self._wall(), self._steady()
+        if self._set_back_at is not None and steady - self._set_back_at >= STEP_STANDS_NANOS:
+            self._set_back_at = None
+        return max(now, wall) if self._set_back_at is None else max(now, wall, steady + self._ahead_nanos)
+
+    def _keep_latest(self, expected: int, steady: int) -> None:
+        ahead_nanos = expected - steady
+        self._ahead_nanos = ahead_nanos if self._set_back_at is None else max(self._ahead_nanos, ahead_nanos)
+        self._set_back_at = steady
 
 
 def _tell(text: str, step_nanos: int, action: str) -> None:
@@ -83,7 +99,7 @@ class Clockwork:
 
     Args:
         processor: Its durations.
-        clock: ns since the Unix epoch; what senders stamp their spans by.
+        clock: ns since the Unix epoch; the latest that senders may stamp their spans by.
         trusted: What is judged and sealed by; ns since the Unix epoch.
         marks: What the ledger was left with.
     """

@@ -68,8 +68,8 @@ class Pipeline:
         steady: Clock | None = None,
     ) -> None:
         self._config = config
-        self._clock = clock
-        self._trusted = clock if steady is None else TrustedClock(clock, steady)
+        trusted = None if steady is None else TrustedClock(clock, steady)
+        self._trusted, self._latest = (clock, clock) if trusted is None else (trusted, trusted.latest)
         self._tick_s = tick_s
         self._writer: Writer = LedgerThread("ledger", lambda: Ledger.open(config.ledger.url))
         self._judge = LedgerThread("judge", lambda: LedgerReader.open(config.ledger.url))
@@ -213,7 +213,7 @@ class Pipeline:
             _log.info("%s", warning, extra={"action": "sqlite_version"})
         marks = reader.watermarks()
         self._marked_before = marks.judged_before or 0
-        self._clockwork = Clockwork(self._config.processor, self._clock, self._trusted, marks)
+        self._clockwork = Clockwork(self._config.processor, self._latest, self._trusted, marks)
         table = SeriesTable(agreements, series_max=self._config.processor.series_max, known=reader.series())
         classifier = Classifier(agreements, table, hash_key=new_hash_key())
         ring = MinuteRing(minutes_kept=_RING_MINUTES)

@@ -47,9 +47,8 @@ class Books:
         self._kept = None if ledger_url is None else KeptMonth(ledger_url)
         known = self._kept.load(config, clock(), self._memory) if self._kept else ()
         self._table = SeriesTable(config.agreements, series_max=config.processor.series_max, known=known)
-        self._clockwork = Clockwork(
-            config.processor, clock, TrustedClock(clock, steady), Watermarks(None, None, 0, None)
-        )
+        trusted = TrustedClock(clock, steady)
+        self._clockwork = Clockwork(config.processor, trusted.latest, trusted, Watermarks(None, None, 0, None))
         self._counting = SpanCounting(config.agreements, self._table, self._clockwork.window, uncounted)
         self._judging = Judging(config.agreements, self._memory)
         self._judged_before = 0

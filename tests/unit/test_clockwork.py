@@ -131,11 +131,39 @@ def test_a_step_back_lets_judging_wait(caplog: pytest.LogCaptureFixture) -> None
 def test_spans_are_taken_by_the_clock_that_stamps_them() -> None:
     """While a step ahead is not believed yet, spans of before and after it are both accepted."""
     machine = Machine()
-    clockwork = Clockwork(processor(), machine.wall, machine.trusted, NO_MARKS)
+    clockwork = Clockwork(processor(), machine.trusted.latest, machine.trusted, NO_MARKS)
     machine.set_clock(48 * HOUR)
     window = clockwork.window()
     assert window.sealed_before_minute == NOON // NANOS_PER_MINUTE - 1440
     assert window.future_after_unix_nano == NOON + 48 * HOUR + 5 * NANOS_PER_MINUTE
+
+
+def test_spans_of_others_are_taken_while_the_clock_stands_back() -> None:
+    """Set back by hours, twice: what others stamp with the right time is accepted for ten minutes, then no more."""
+    machine = Machine()
+    clockwork = Clockwork(processor(), machine.trusted.latest, machine.trusted, NO_MARKS)
+    future = 5 * NANOS_PER_MINUTE
+    machine.set_clock(-2 * HOUR)
+    assert clockwork.window().future_after_unix_nano == NOON + future
+    machine.pass_time(NANOS_PER_MINUTE)
+    machine.set_clock(-2 * HOUR)
+    assert clockwork.window().future_after_unix_nano == NOON + NANOS_PER_MINUTE + future
+    machine.pass_time(STEP_STANDS_NANOS - 1)
+    assert clockwork.window().future_after_unix_nano == NOON + NANOS_PER_MINUTE + STEP_STANDS_NANOS - 1 + future
+    machine.pass_time(1)
+    assert clockwork.window().future_after_unix_nano == machine.wall.now + future
+
+
+def test_a_step_back_that_is_taken_back_is_forgotten() -> None:
+    """Set back by two hours and right again five minutes later: the newest accepted time never changed its course."""
+    machine = Machine()
+    machine.set_clock(-2 * HOUR)
+    machine.pass_time(5 * NANOS_PER_MINUTE)
+    assert machine.trusted.latest() == NOON + 5 * NANOS_PER_MINUTE
+    machine.set_clock(2 * HOUR)
+    assert machine.trusted.latest() == NOON + 5 * NANOS_PER_MINUTE
+    machine.pass_time(HOUR)
+    assert machine.trusted.latest() == machine.trusted() == NOON + HOUR + 5 * NANOS_PER_MINUTE
 
 
 def test_the_steady_clock_goes_on() -> None:
