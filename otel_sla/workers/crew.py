@@ -2,26 +2,17 @@
 
 import asyncio
 import logging
-import mmap
-import os
-import pickle
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-
-import orjson
 
 from otel_sla.config.settings import LogSettings
 from otel_sla.errors import ListenError
 from otel_sla.receiver.accounting import Accountant
 from otel_sla.receiver.endpoint import addresses_of, close_sockets, reserve_sockets, warn_if_open
-from otel_sla.receiver.pace import LARGE_SIZE_BYTES
-from otel_sla.receiver.settings import BYTES_PER_MIB, GRPC_SOURCE, HTTP_SOURCE, ReceiverSettings
-from otel_sla.workers.arena import make_shared_memory
-from otel_sla.workers.errors import encode_error
-from otel_sla.workers.link import PLACE, SOCKET_BUFFER_BYTES, Kind, Link
+from otel_sla.receiver.settings import GRPC_SOURCE, HTTP_SOURCE, ReceiverSettings
+from otel_sla.workers.link import Kind
+from otel_sla.workers.member import Member, Shared
 from otel_sla.workers.settings import WorkerSettings
 from otel_sla.workers.tally import NOTHING, Totals
 
@@ -31,106 +22,6 @@ _START_S = 30.0
 _AGAIN_S = 1.0  # Before a worker that ended is started anew.
 _STATE_S = 0.2  # How often readiness is looked at.
 _END_S = 3.0  # Beyond the grace, for a worker to end.
-
-
-class _Member:
-    """One worker."""
-
-    def __init__(self, crew: "Crew", number: int) -> None:
-        self._crew = crew
-        self.number = number
-        self.tally = NOTHING
-        self.ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()  # Why not; empty if it serves.
-        self.link = Link(self._take)
-        self._counted: list[int] = []  # To be told with the next frame.
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._bodies: mmap.mmap | None = None  # Shared with the worker.
-
-    async def start(self, settings: WorkerSettings) -> None:
-        """Start the process and tell it what to serve."""
-        size_bytes = settings.receiver.memory_limit_mib * BYTES_PER_MIB
-        shared = make_shared_memory(size_bytes)
-        if shared is not None:
-            self._bodies = mmap.mmap(shared, size_bytes)
-            settings = replace(settings, shared_memory=(shared, size_bytes))
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        for end in (ours, theirs):
-            end.setblocking(False)  # noqa: FBT003 - the standard library's signature.
-            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-                end.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
-        with theirs:
-            command = [sys.executable, "-m", "otel_sla.workers.worker", str(theirs.fileno())]
-            # Takes 2 ms; asyncio's own would want a watcher of children.
-            self._process = subprocess.Popen(  # noqa: ASYNC220, S603 - ourselves.
-                command,
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),) if shared is None else (theirs.fileno(), shared),
-            )
-        if shared is not None:
-            os.close(shared)
-        await asyncio.get_running_loop().create_unix_connection(lambda: self.link, sock=ours)
-        self.link.lost.add_done_callback(lambda _: self._set_ready("it ended"))
-        self.link.send(Kind.SETTINGS, payload=pickle.dumps(settings))
-
-    async def reap(self, within_s: float) -> int:
-        """Wait for the end of a process whose link is gone; one that does not end is killed."""
-        process = self._process
-        assert process is not None, "started"
-        try:
-            return await asyncio.to_thread(process.wait, within_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return await asyncio.to_thread(process.wait)
-
-    def _take(self, kind: Kind, number: int, payload: memoryview) -> None:
-        if kind in (Kind.BODY, Kind.SHARED_BODY):
-            if kind is Kind.SHARED_BODY:
-                assert self._bodies is not None, "the worker has it from here"
-                start, size_bytes = PLACE.unpack(payload)
-                payload = memoryview(self._bodies)[start : start + size_bytes]
-            task = asyncio.create_task(self._count(number, payload))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        elif kind is Kind.TALLY:
-            before, self.tally = self.tally, orjson.loads(payload)
-            self._crew.totals.add(before, self.tally)
-        elif kind is Kind.ASK_METRICS:
-            self.link.send(Kind.METRICS, payload=self._crew.metrics_text().encode())
-        elif kind is Kind.READY:
-            self._set_ready("")
-        elif kind is Kind.FAILED:
-            self._set_ready(bytes(payload).decode())
-
-    def _set_ready(self, reason: str) -> None:
-        if not self.ready.done():
-            self.ready.set_result(reason)
-
-    async def _count(self, number: int, body: memoryview) -> None:
-        try:
-            if len(body) < LARGE_SIZE_BYTES:
-                receipt = await self._crew.accountant.account(body)
-            else:
-                async with self._crew.large_turn:
-                    receipt = await self._crew.accountant.account(body)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the sender gets an answer.
-            payload = encode_error(error)
-            if payload.startswith(b'[""'):
-                _log.exception("counting failed", extra={"action": "counting_failed"})
-            self.link.send(Kind.REFUSED, number, payload)
-            return
-        if receipt.rejected_spans or receipt.error_message:
-            self.link.send(Kind.RECEIPT, number, orjson.dumps([receipt.rejected_spans, receipt.error_message]))
-            return
-        if not self._counted:  # Those of one commit are told together.
-            asyncio.get_running_loop().call_soon(self._tell_counted)
-        self._counted.append(number)
-
-    def _tell_counted(self) -> None:
-        counted, self._counted = self._counted, []
-        self.link.send(
-            Kind.COUNTED, payload=memoryview(bytearray().join(n.to_bytes(4, sys.byteorder) for n in counted))
-        )
 
 
 class Crew:
@@ -154,14 +45,12 @@ class Crew:
     ) -> None:
         self._settings = settings
         self._logs = logs
-        self.accountant = accountant
         self._why_not_ready = why_not_ready
-        self.metrics_text = metrics_text
-        self.large_turn = asyncio.Lock()
         self.totals = Totals()
+        self._shared = Shared(accountant, metrics_text, self.totals)
         self._reserved: list[socket.socket] = []
         self._worker_settings: WorkerSettings | None = None
-        self._members: dict[int, _Member] = {}
+        self._members: dict[int, Member] = {}
         self._keeping: list[asyncio.Task[None]] = []
         self._cpu_s_of_ended = 0.0
         self.grpc_port: int | None = None
@@ -230,7 +119,7 @@ class Crew:
 
     async def _start_one(self, number: int) -> str:
         """Start a worker; gives why it does not serve, or nothing."""
-        member = self._members[number] = _Member(self, number)
+        member = self._members[number] = Member(self._shared)
         assert self._worker_settings is not None, "set at the start"
         await member.start(self._worker_settings)
         try:
@@ -241,23 +130,44 @@ class Crew:
         return reason
 
     async def _keep(self, number: int) -> None:
-        """Start the worker anew whenever it ends."""
+        """Start the worker anew whenever it ends, until one serves."""
         while True:
             member = self._members[number]
             await asyncio.shield(member.link.lost)
-            code = await member.reap(_END_S)
-            self._cpu_s_of_ended += float(member.tally["cpu_s"])
-            member.tally = NOTHING
             _log.warning(
                 "worker process %d ended by itself (exit code %d) and is started anew; senders repeat what it has not"
                 " answered",
                 number,
-                code,
+                await self._end(member),
                 extra={"action": "worker_ended"},
             )
             await asyncio.sleep(_AGAIN_S)
-            if reason := await self._start_one(number):
-                _log.error("worker process %d: %s", number, reason, extra={"action": "worker_failed"})
+            while reason := await self._start_again(number):
+                _log.error(
+                    "worker process %d: %s; it is tried again, and until then the others serve alone",
+                    number,
+                    reason,
+                    extra={"action": "worker_failed"},
+                )
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _start_again(self, number: int) -> str:
+        """Start a worker in the place of one that ended; gives why it does not serve, or nothing. Then it is gone."""
+        try:
+            reason = await self._start_one(number)
+        except OSError as error:
+            reason = f"it cannot be started: {error}"
+        if reason:
+            self._members[number].link.close()
+            await self._end(self._members[number])
+        return reason
+
+    async def _end(self, member: Member) -> int:
+        """Wait for a worker's end and keep what it told; gives its exit code."""
+        code = await member.reap(_END_S)
+        self._cpu_s_of_ended += float(member.tally["cpu_s"])
+        member.tally = NOTHING
+        return code
 
     async def _tell_state(self) -> None:
         told = None

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -23,6 +24,8 @@ from otel_sla.ledger.reader import LedgerReader
 from otel_sla.pipeline import Pipeline
 from otel_sla.receiver.endpoint import reserve_sockets
 from otel_sla.receiver.settings import BearerSettings, GrpcServerSettings, HttpServerSettings, ReceiverSettings
+from otel_sla.workers import crew as crew_module
+from otel_sla.workers import member
 from otel_sla.workers.crew import Crew, share_mib
 from otel_sla.workers.errors import CountingFailed, decode_error, encode_error
 from otel_sla.workers.link import Kind, Link
@@ -156,11 +159,11 @@ def test_a_worker_that_is_killed_is_started_anew(tmp_path: Path) -> None:
                     for channel in opened:
                         await channel.unary_unary(EXPORT)(body(sent), timeout=20)
                         sent += 1
-                member = crew._members[number]
-                assert member._process is not None
-                os.kill(member._process.pid, signal.SIGKILL)
-                await member.link.lost
-                await _anew(crew, number, member)
+                killed = crew._members[number]
+                assert killed._process is not None
+                os.kill(killed._process.pid, signal.SIGKILL)
+                await killed.link.lost
+                await _anew(crew, number, killed)
             async with channels(pipeline.grpc_port, 8) as opened:
                 for channel in opened:
                     await channel.unary_unary(EXPORT)(body(sent), timeout=20)
@@ -170,6 +173,46 @@ def test_a_worker_that_is_killed_is_started_anew(tmp_path: Path) -> None:
             assert crew.totals.grpc["OK"] <= 24
 
     run(scenario)
+
+
+def test_a_worker_that_cannot_be_started_anew_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that does not serve in time, then no memory for one: both are told and gone, and the next serves."""
+    make = member.make_shared_memory
+    started: list[int] = []
+    third = asyncio.Event()
+    monkeypatch.setattr(crew_module, "_AGAIN_S", 0)
+
+    def make_shared_memory(size_bytes: int) -> int | None:
+        started.append(size_bytes)
+        monkeypatch.setattr(crew_module, "_START_S", 0 if len(started) == 1 else 30)
+        if len(started) == 2:
+            raise OSError(errno.ENOMEM, "no memory")
+        if len(started) == 3:
+            third.set()
+        return make(size_bytes)
+
+    async def scenario() -> None:
+        async with two_workers(tmp_path) as (pipeline, crew, config):
+            monkeypatch.setattr(member, "make_shared_memory", make_shared_memory)
+            first = crew._members[0]
+            assert first._process is not None
+            os.kill(first._process.pid, signal.SIGKILL)
+            async with asyncio.timeout(30):
+                await third.wait()
+                assert await crew._members[0].ready == ""
+            async with channels(pipeline.grpc_port, 8) as opened:
+                for number, channel in enumerate(opened):
+                    await channel.unary_unary(EXPORT)(body(number), timeout=20)
+            assert counted(config) == 8
+
+    run(scenario)
+    told = [record.getMessage() for record in caplog.records if record.action == "worker_failed"]
+    assert [text.partition(";")[0] for text in told] == [
+        "worker process 0: it does not serve after 0 s",
+        "worker process 0: it cannot be started: [Errno 12] no memory",
+    ]
 
 
 async def _anew(crew: Crew, number: int, killed: object) -> None:
