@@ -170,13 +170,24 @@ def ask_prometheus(url: str, query: str) -> float | None:
     return float(result[0]["value"][1]) if result else None
 
 
+def read_downtime(log: Path) -> list[str]:
+    """What the debug exporter wrote of downtime; it delivers by itself, and may be later than the events' backend."""
+    deadline = time.monotonic() + EVENT_S_MAX
+    while time.monotonic() < deadline:
+        lines = [line for line in log.read_text().splitlines() if "action=downtime_" in line]
+        if any("action=downtime_ended" in line for line in lines):
+            return lines
+        time.sleep(0.1)
+    raise ExampleError(f"the log tells no end of a downtime after {EVENT_S_MAX:g} s; otel-sla said:\n{log.read_text()}")
+
+
 def show_figures(place: Place) -> None:
     """What Prometheus says, by the queries that a person would type; without it, what the debug exporter wrote."""
     if place.prometheus is None:
+        lines = read_downtime(place.folder / "otel-sla.log")
         say("\nWhat otel-sla's debug exporter wrote:\n")
-        lines = (place.folder / "otel-sla.log").read_text().splitlines()
         # The line up to its attributes.
-        say("\n".join(f"  {line.partition(' service.name=')[0]}" for line in lines if "action=downtime_" in line))
+        say("\n".join(f"  {line.partition(' service.name=')[0]}" for line in lines))
         return
     deadline = time.monotonic() + EVENT_S_MAX
     while not ask_prometheus(place.prometheus, "sla_downtime_seconds > 0"):
