@@ -8,7 +8,6 @@ ones that come while a commit runs go this way together.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
@@ -28,15 +27,16 @@ from otel_sla.receiver.accounting import Receipt
 from otel_sla.self_metrics import SelfMetrics
 from otel_sla.sla.classify import AcceptWindow, Classifier, Requests
 from otel_sla.sla.ring import MinuteRing
-from otel_sla.sla.series import GROUP_VALUE_SIZE_BYTES_MAX, SeriesTable
+from otel_sla.sla.series import SeriesTable
 from otel_sla.spans.columns import BoolArray, SpanColumns
 from otel_sla.spans.decode import decode_request
-
-_log = logging.getLogger(__name__)
 
 RESOURCES_MAX = 65_536  # ResourceSpans of a request. Each is looked up by itself, for 5 us: a third of a second.
 _LOOK_UPS_AT_ONCE = 2_048  # Before others have their turn: 10 ms.
 _SPANS_AT_ONCE = 16_384  # If their values are new, 60 ms.
+# Counted and not durable yet; who comes then is told to come back. 250 MB, and 80 for the rows.
+_UNCOMMITTED_MAX = 1_000_000  # Fingerprints, and those of one request more.
+_UNCOMMITTED_ROWS_MAX = 1_000_000  # That gather behind a commit; as before.
 _TURN_S = 0.005
 _TURNS_MAX = 3  # Then in one go, for who comes just as a minute is sealed, each time.
 
@@ -89,7 +89,6 @@ class Accountant:
         self._metrics = metrics
         self._uncommitted: dict[Fingerprint, asyncio.Future[None]] = {}
         self._gathered: list[Fingerprint] = []
-        self._overflow_told = False
         self._first = FirstRequests(classifier.watch, table)
         self._looking = 0  # Requests whose look-up let others have their turn.
         self._lately: set[Fingerprint] = set()  # Committed while they were.
@@ -97,7 +96,12 @@ class Accountant:
         self.filter = CountedFilter(last_minute + 1)
         self._recent = RecentFingerprints()
         self._arrivals = Arrivals(self._count_joined, lambda: self.commits.is_running, metrics)
-        self.commits = GroupCommit(self._commit, before_next=self._arrivals.take, is_awaited=self._arrivals.are_waiting)
+        self.commits = GroupCommit(
+            self._commit,
+            before_next=self._arrivals.take,
+            is_awaited=self._arrivals.are_waiting,
+            is_full=lambda: len(self._uncommitted) >= _UNCOMMITTED_MAX or ring.n_gathered >= _UNCOMMITTED_ROWS_MAX,
+        )
 
     async def account(self, body: bytes | memoryview) -> Receipt:
         """Count one request and return when its counts are durable.
@@ -108,7 +112,7 @@ class Accountant:
         Raises:
             DecodeError: Not an OTLP trace request; nothing was counted.
             RequestTooLarge: It would take too much memory, or time; nothing was counted.
-            Overloaded: The ledger takes too long. A repeat counts once.
+            Overloaded: The ledger takes too long, or too much waits for it. A repeat counts once.
             LedgerUnavailable: Not durable. The sender may try again: the repeat counts once.
         """
         counted = self._arrivals.add(body)
@@ -147,6 +151,7 @@ class Accountant:
 
         Raises:
             CannotJoin: A sender has to be told something, so that each has to be counted by itself; nothing was.
+            Overloaded: All are told to come back; nothing was counted.
         """
         try:
             columns, requests, sorted_out = self._classify_joined(body)
@@ -156,6 +161,9 @@ class Accountant:
             return self._add(columns, requests, sorted_out), columns.n_spans
         except LedgerError as error:
             raise CannotJoin from error
+        except Overloaded:
+            self._metrics.refused_spans += columns.n_spans
+            raise
         except Exception:  # A mistake of ours, and some of it may be counted: nobody is to repeat it.
             self._metrics.failed_spans += columns.n_spans
             raise
@@ -225,7 +233,7 @@ class Accountant:
         """Add what is new to the ring, in one go with what was sorted out; give the commits that hold it all.
 
         Raises:
-            LedgerError: Nothing was added.
+            LedgerError, Overloaded: Nothing was added.
         """
         commits, fresh = sorted_out.commits, sorted_out.fresh
         if len(requests.series_id):
@@ -272,14 +280,8 @@ class Accountant:
         metrics.overflow_spans += requests.overflow_count
         if not is_fresh.all():
             metrics.duplicate_spans += int(np.count_nonzero(~is_fresh[columns.resource_index]))
-        if requests.overflow_count and not self._overflow_told:
-            self._overflow_told = True
-            _log.warning(
-                "more series than processor.series_max, or a group's value of more than %d bytes: they are counted in"
-                " one overflow series per agreement",
-                GROUP_VALUE_SIZE_BYTES_MAX,
-                extra={"action": "series_overflow"},
-            )
+        if requests.overflow_count:
+            self._first.tell_overflow()
 
     async def _commit(self) -> None:
         fingerprints, self._gathered = self._gathered, []

@@ -67,7 +67,7 @@ class RequestTooLarge(OtelSlaError):
 
 
 class Overloaded(OtelSlaError):
-    """A limit of the pipeline is reached; nothing of the request was counted."""
+    """A limit of the pipeline is reached; the sender may try again, and a repeat counts once."""
 
     is_retryable = True
 

@@ -1,6 +1,7 @@
 """What a person who has just added otel-sla waits to hear: that requests are counted, or why none is.
 
-Looks at each request until the first one holds something that counts, and is not asked again.
+Looks at each request until the first one holds something that counts, and is not asked again; but for the first that
+finds no series of its own.
 """
 
 import logging
@@ -8,7 +9,7 @@ import logging
 import numpy as np
 
 from otel_sla.sla.classify import Requests
-from otel_sla.sla.series import SeriesTable
+from otel_sla.sla.series import GROUP_VALUE_SIZE_BYTES_MAX, SeriesTable
 from otel_sla.spans.columns import SPAN_KIND_SERVER, BoolArray, SpanColumns, ValueType, WatchList
 
 _log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ _SERVICE_NAME = b"service.name"
 
 
 class FirstRequests:
-    """Says once that the first request is counted, and once that many spans came of which none is one.
+    """Says once that the first request is counted, that many spans came of which none is one, that series overflow.
 
     Args:
         watch: What is read from spans and resources.
@@ -34,6 +35,7 @@ class FirstRequests:
         keys = watch.resource_keys
         self._name_column = keys.index(_SERVICE_NAME) if _SERVICE_NAME in keys else None
         self._is_warned = False
+        self._is_overflow_told = False
         self._n_bodies = 0
         self._n_spans = 0
         self._n_server_spans = 0
@@ -61,6 +63,18 @@ class FirstRequests:
                     self._reason(),
                     extra={"action": "no_requests"},
                 )
+
+    def tell_overflow(self) -> None:
+        """Say once that some requests are counted in an overflow series."""
+        if self._is_overflow_told:
+            return
+        self._is_overflow_told = True
+        _log.warning(
+            "more series than processor.series_max, or a group's value of more than %d bytes: they are counted in"
+            " one overflow series per agreement",
+            GROUP_VALUE_SIZE_BYTES_MAX,
+            extra={"action": "series_overflow"},
+        )
 
     def _note(self, columns: SpanColumns, is_fresh: BoolArray) -> None:
         of_span = is_fresh[columns.resource_index]

@@ -47,13 +47,14 @@ class GroupCommit:
 
     `write` takes all that has gathered when it is called, and returns once that is durable. When it fails, what is
     on disk is unknown: every waiter is told, every later one refused, and `failure` resolves so that the pipeline
-    ends instead of going on as if it were written. When it takes long, nothing is lost and all goes on; but waiters are
-    told to come back.
+    ends instead of going on as if it were written. When it takes long, nothing is lost; but waiters are told to come
+    back, and nobody joins before it is over: what gathers would have no bound.
 
     Args:
         write: Makes what has gathered durable.
         before_next: Called when a write is over or takes long: who waits may join the next.
         is_awaited: Tells whether somebody waits for `before_next`.
+        is_full: Tells whether as much has gathered as may.
         pause: Waits between two commits, if somebody waits for the second.
         answer_within_s: How long a write may take before its waiters are answered.
     """
@@ -64,12 +65,14 @@ class GroupCommit:
         *,
         before_next: Callable[[], None] = lambda: None,
         is_awaited: Callable[[], bool] = lambda: False,
+        is_full: Callable[[], bool] = lambda: False,
         pause: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(PAUSE_S),
         answer_within_s: float = ANSWER_WITHIN_S,
     ) -> None:
         self._write = write
         self._before_next = before_next
         self._is_awaited = is_awaited
+        self._is_full = is_full
         self._pause = pause
         self._answer_within_s = answer_within_s
         self._gathering: _Batch | None = None
@@ -81,8 +84,8 @@ class GroupCommit:
 
     @property
     def is_running(self) -> bool:
-        """A commit is under way, or about to be: who joins now has to wait for it."""
-        return self._task is not None and not self.failure.done()
+        """A commit is under way, or about to be, and not stalled: who joins now has to wait for it."""
+        return self._task is not None and not self.is_stalled and not self.failure.done()
 
     def join(self) -> asyncio.Future[None]:
         """Join the commit that is gathering; the result arrives when it is durable, or Overloaded before that.
@@ -91,14 +94,14 @@ class GroupCommit:
 
         Raises:
             LedgerUnavailable: An earlier commit failed.
+            Overloaded: The running one takes too long, or as much has gathered as may; nothing was joined.
         """
-        if self.failure.done():
-            raise LedgerUnavailable(f"the ledger failed: {self.failure.result()}")
-        if self._gathering is None:
-            self._gathering = _Batch()
-            if self._task is None:
-                self._task = asyncio.create_task(self._commit_all())
-        return self._gathering.answer
+        self._check()
+        if self.is_stalled:
+            raise self._takes_long()
+        if self._is_full():
+            raise Overloaded("as much waits for the ledger as may")
+        return self._next().answer
 
     def fail(self, error: LedgerError) -> None:
         """Take no more, for a failure that was met elsewhere; a commit that is running may still succeed."""
@@ -111,9 +114,19 @@ class GroupCommit:
         Raises:
             LedgerError: It could not be written.
         """
-        self.join()
-        assert self._gathering is not None, "joined"
-        await asyncio.shield(self._gathering.durable)
+        self._check()
+        await asyncio.shield(self._next().durable)
+
+    def _check(self) -> None:
+        if self.failure.done():
+            raise LedgerUnavailable(f"the ledger failed: {self.failure.result()}")
+
+    def _next(self) -> _Batch:
+        if self._gathering is None:
+            self._gathering = _Batch()
+            if self._task is None:
+                self._task = asyncio.create_task(self._commit_all())
+        return self._gathering
 
     async def _commit_all(self) -> None:
         while self._gathering is not None:
@@ -130,7 +143,9 @@ class GroupCommit:
                 self._fail(LedgerError(f"a commit ended in an error that was not foreseen: {error!r}"))
                 return
             finally:
-                self._unwatch()
+                was_stalled = self._unwatch()
+            if was_stalled:
+                _log.info("the ledger's write is over", extra={"action": "ledger_not_stalled"})
             self._running.set_durable()
             if self._gathering is not None or self._is_awaited():
                 await self._pause()
@@ -140,15 +155,14 @@ class GroupCommit:
     def _watch(self) -> None:
         self._stall = asyncio.get_running_loop().call_later(self._answer_within_s, self._on_stall)
 
-    def _unwatch(self) -> None:
+    def _unwatch(self) -> bool:
         assert self._stall is not None, "watched"
         self._stall.cancel()
-        if self.is_stalled:
-            self.is_stalled = False
-            _log.info("the ledger's write is over", extra={"action": "ledger_not_stalled"})
+        was_stalled, self.is_stalled = self.is_stalled, False
+        return was_stalled
 
     def _on_stall(self) -> None:
-        """Answer all that wait, also for the next commit; more may come, so look again."""
+        """Answer all that wait, also for the next commit; those of `settle` wait on, so look again."""
         if not self.is_stalled:
             self.is_stalled = True
             _log.warning(
@@ -159,8 +173,11 @@ class GroupCommit:
         self._before_next()
         for batch in (self._running, self._gathering):
             if batch is not None:
-                batch.set_answer(Overloaded(f"the ledger took more than {self._answer_within_s:g} s"))
+                batch.set_answer(self._takes_long())
         self._watch()
+
+    def _takes_long(self) -> Overloaded:
+        return Overloaded(f"the ledger took more than {self._answer_within_s:g} s")
 
     def _fail(self, error: LedgerError) -> None:
         self.fail(error)

@@ -51,7 +51,13 @@ class MinuteRing:
         self._cold_index: Int64Array = np.zeros(1024, dtype=np.int64)
         self._counters: Int64Array = np.zeros(2, dtype=np.int64)
         self._cold: list[CountRows] = []  # Each (series, minute) once in each part.
+        self._n_cold_rows = 0
         self._cold_rows_max = _COLD_ROWS_MIN
+
+    @property
+    def n_gathered(self) -> int:
+        """Rows that wait for `drain`; cold ones that are not added up yet are several of one."""
+        return int(self._counters[0]) + self._n_cold_rows
 
     def add(self, requests: Requests) -> None:
         """Count requests."""
@@ -85,7 +91,7 @@ class MinuteRing:
         self._set_aside(self._dirty[: self._counters[0]])
         self._counters[0] = 0
         rows = self._cold[0] if len(self._cold) == 1 else _add_up(self._cold)
-        self._cold = []
+        self._cold, self._n_cold_rows = [], 0
         self._cold_rows_max = _COLD_ROWS_MIN
         return rows
 
@@ -150,6 +156,7 @@ class MinuteRing:
             return
         slot, series_id = cells[:, 0], cells[:, 1].copy()
         self._cold.append(CountRows(series_id, self._stamp[slot], self._uncommitted[slot, series_id]))
+        self._n_cold_rows += len(cells)
         self._uncommitted[slot, series_id] = 0
         self._is_dirty[slot, series_id] = False
 
@@ -157,9 +164,11 @@ class MinuteRing:
         single = np.zeros((len(index), 3), dtype=np.int64)
         single[np.arange(len(index)), requests.outcome[index]] = 1
         self._cold.append(_add_up([CountRows(requests.series_id[index], requests.epoch_minute[index], single)]))
-        if sum(len(rows) for rows in self._cold) > self._cold_rows_max:
+        self._n_cold_rows += len(self._cold[-1])
+        if self._n_cold_rows > self._cold_rows_max:
             self._cold = [_add_up(self._cold)]
-            self._cold_rows_max = 2 * len(self._cold[0]) + _COLD_ROWS_MIN
+            self._n_cold_rows = len(self._cold[0])
+            self._cold_rows_max = 2 * self._n_cold_rows + _COLD_ROWS_MIN
 
     def _grow(self, capacity: int) -> None:
         more = capacity - self._totals.shape[1]

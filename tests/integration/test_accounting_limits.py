@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 from pipeline_parts import Clock, make_config, run, running
 
 from otel_sla import accountant
-from otel_sla.accountant import RESOURCES_MAX
+from otel_sla.accountant import RESOURCES_MAX, Accountant
 from otel_sla.config import Config
-from otel_sla.errors import LedgerError
+from otel_sla.errors import LedgerError, Overloaded
 from otel_sla.ledger.reader import LedgerReader
+from otel_sla.ledger.records import Commit
+from otel_sla.pipeline import Pipeline
 
 MINUTE = 60 * 10**9
 NOW = builders.START_UNIX_NANO
@@ -32,6 +35,12 @@ def counted(config: Config) -> int:
     """All requests in the ledger."""
     with closing(LedgerReader.open(config.ledger.url)) as reader:
         return int(reader.counts(0, 1 << 40).counts.sum())
+
+
+async def first_tick(pipeline: Pipeline) -> None:
+    """Let the pipeline's own pass, which commits too; it is before this one or between both."""
+    for _ in range(2):
+        await pipeline.tick()
 
 
 def test_many_messages_of_one_request_are_each_looked_up(tmp_path: Path) -> None:
@@ -136,16 +145,17 @@ def test_a_ledger_that_cannot_be_read_ends_the_pipeline(tmp_path: Path) -> None:
 
 
 def test_a_ledger_that_stalls_is_told_and_nothing_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """While another program holds the file senders are told to come back; what they sent is counted once."""
+    """While another program holds the file senders are told to come back; what they repeat is counted once."""
     config = make_config(tmp_path)
 
     async def scenario() -> None:
         async with running(config, Clock(NOW + MINUTE)) as (pipeline, send):
+            await first_tick(pipeline)
             pipeline.accountant.commits._answer_within_s = 0.05
-            body = builders.make_request(piece(1))
+            body, new = builders.make_request(piece(1)), builders.make_request(piece(2))
             with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
-                for attempt in (body, body, builders.make_request(piece(2))):
+                for attempt in (body, body, new):
                     with pytest.raises(grpc.aio.AioRpcError) as refused:
                         await send(attempt)
                     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -153,11 +163,95 @@ def test_a_ledger_that_stalls_is_told_and_nothing_is_lost(tmp_path: Path, caplog
                 assert pipeline._why_not_ready() == "the ledger does not finish a write"
                 other.execute("ROLLBACK")
             await pipeline.accountant.commits.settle()
+            assert counted(config) == 1, "what came first was taken, the new one was refused before it was counted"
             pipeline.accountant.commits._answer_within_s = 20.0
-            await send(body)
+            for attempt in (body, new, new):
+                await send(attempt)
             assert pipeline._why_not_ready() == ""
         assert counted(config) == 2
 
     run(scenario)
     told = [record.action for record in caplog.records if "stalled" in getattr(record, "action", "")]
     assert told == ["ledger_stalled"]
+
+
+class HeldWrite:
+    """A ledger whose next commit waits until the test lets it go on."""
+
+    def __init__(self, counting: Accountant) -> None:
+        self.began, self.may_end = asyncio.Event(), asyncio.Event()
+        self._write, counting._write = counting._write, self
+
+    async def __call__(self, commit: Commit) -> int:
+        """Commit, later."""
+        self.began.set()
+        await self.may_end.wait()
+        return await self._write(commit)
+
+
+async def refused_at_once(counting: Accountant, bodies: Sequence[bytes]) -> None:
+    """Send all at once; each is told to come back before anything else happens."""
+    async with asyncio.timeout(20):
+        found = await asyncio.gather(*map(counting.account, bodies), return_exceptions=True)
+    assert [type(error) for error in found] == [Overloaded] * len(bodies)
+
+
+def test_while_a_ledger_stalls_what_waits_does_not_grow(tmp_path: Path) -> None:
+    """New requests, small and large, alone and many, are refused at once; repeated later each counts once."""
+    config = make_config(tmp_path)
+    pieces = [piece(number) for number in range(3_100)]
+    small = [builders.make_request(each) for each in pieces[:100]]
+    bodies = [*small, builders.make_request(*pieces[100:]), builders.make_request(*pieces[:50], *pieces[200:])]
+
+    async def scenario() -> None:
+        async with running(config, Clock(NOW + MINUTE)) as (pipeline, _):
+            counting = pipeline.accountant
+            await first_tick(pipeline)
+            ledger = HeldWrite(counting)
+            counting.commits._answer_within_s = 0.05
+            with pytest.raises(Overloaded):
+                await counting.account(small[0])
+            counting.commits._answer_within_s = 3600.0
+            await refused_at_once(counting, small[:1])
+            await refused_at_once(counting, bodies)
+            assert len(counting._uncommitted) == 1
+            assert not counting._gathered
+            assert not counting._ring.n_gathered
+            assert pipeline.metrics.refused_spans == 1 + 1 + 100 + 3_000 + 2_950
+            ledger.may_end.set()
+            await counting.commits.settle()
+            await asyncio.gather(*map(counting.account, bodies))
+        assert counted(config) == 3_100
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("limit", ["_UNCOMMITTED_MAX", "_UNCOMMITTED_ROWS_MAX"])
+def test_what_waits_for_the_ledger_is_bounded(limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a commit that is slow, but not for long enough: from the limit on, who comes is told to come back."""
+    monkeypatch.setattr(accountant, limit, 10)
+    config = make_config(tmp_path)
+    bodies = [builders.make_request(piece(number, NOW - number * MINUTE)) for number in range(20)]
+
+    async def scenario() -> None:
+        async with running(config, Clock(NOW + MINUTE)) as (pipeline, _):
+            counting = pipeline.accountant
+            await first_tick(pipeline)
+            ledger = HeldWrite(counting)
+            counting._arrivals._is_committing = lambda: False  # Else they wait for the commit's end.
+            taken = [asyncio.create_task(counting.account(builders.make_request(piece(100))))]
+            await ledger.began.wait()
+            large = builders.make_request(*(piece(number, NOW - number * MINUTE) for number in range(10)))
+            taken.append(asyncio.create_task(counting._account_alone(large)))
+            await asyncio.sleep(0)
+            await refused_at_once(counting, [bodies[15]])
+            await refused_at_once(counting, bodies[10:])
+            assert len(counting._uncommitted) == 11
+            assert counting._ring.n_gathered == 10
+            assert pipeline.metrics.refused_spans == 11
+            ledger.may_end.set()
+            await asyncio.gather(*taken)
+            await asyncio.gather(*map(counting.account, bodies))
+        assert counted(config) == 21
+
+    run(scenario)

@@ -1,11 +1,12 @@
 """Requests share a commit, and a failed one ends all."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from otel_sla.errors import LedgerUnavailable
+from otel_sla.errors import LedgerUnavailable, Overloaded
 from otel_sla.group_commit import GroupCommit
 
 
@@ -149,5 +150,71 @@ def test_where_some_wait_already_more_are_waited_for() -> None:
         await waiting
         await until(lambda: commits._task is None)
         assert pauses == [2, 3]
+
+    run(scenario)
+
+
+def test_while_a_write_takes_long_nobody_joins(caplog: pytest.LogCaptureFixture) -> None:
+    """Who comes is told to come back and gathers nothing; `settle` waits on for all that was counted."""
+
+    async def scenario() -> None:
+        write = GatedWrite()
+        commits = GroupCommit(write, pause=at_once, answer_within_s=0)
+        running = commits.join()
+        await until(lambda: write.begun == 1)
+        await until(lambda: commits.is_stalled)
+        with pytest.raises(Overloaded, match="took more than"):
+            await running
+        assert not commits.is_running, "nothing is worth waiting for"
+        with pytest.raises(Overloaded, match="took more than"):
+            commits.join()
+        assert commits._gathering is None
+        settling = asyncio.ensure_future(commits.settle())
+        write.gates[0].set_result(None)
+        await until(lambda: write.begun == 2)
+        assert not settling.done()
+        write.gates[1].set_result(None)
+        await settling
+        commits.join()
+        await until(lambda: write.begun == 3)
+
+    with caplog.at_level(logging.INFO, "otel_sla.group_commit"):
+        run(scenario)
+    assert [record.action for record in caplog.records][:2] == ["ledger_stalled", "ledger_not_stalled"]
+
+
+def test_a_write_that_took_long_and_failed_is_not_told_to_be_over(caplog: pytest.LogCaptureFixture) -> None:
+    """The log must not say that all is well just before it says why the pipeline ends."""
+
+    async def scenario() -> None:
+        write = GatedWrite()
+        commits = GroupCommit(write, pause=at_once, answer_within_s=0)
+        commits.join()
+        await until(lambda: write.begun == 1)
+        await until(lambda: commits.is_stalled)
+        write.gates[0].set_exception(LedgerUnavailable("no space left on device"))
+        await commits.failure
+        assert not commits.is_stalled
+
+    with caplog.at_level(logging.INFO, "otel_sla.group_commit"):
+        run(scenario)
+    assert [record.action for record in caplog.records] == ["ledger_stalled"]
+
+
+def test_where_enough_has_gathered_nobody_joins() -> None:
+    """As long as it is full those who come are told to come back; `settle` does not care."""
+
+    async def scenario() -> None:
+        write, is_full = GatedWrite(), True
+        commits = GroupCommit(write, pause=at_once, is_full=lambda: is_full)
+        with pytest.raises(Overloaded, match="as much waits"):
+            commits.join()
+        assert not commits.is_running
+        settling = asyncio.ensure_future(commits.settle())
+        await until(lambda: write.begun == 1)
+        write.gates[0].set_result(None)
+        await settling
+        is_full = False
+        commits.join()
 
     run(scenario)
