@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from otel_sla.arrivals import Arrivals, CannotJoin, Commits
-from otel_sla.counted_filter import CountedFilter
 from otel_sla.errors import LedgerError, Overloaded, RequestTooLarge
-from otel_sla.fingerprints import Fingerprint, RecentFingerprints, fingerprints_of
+from otel_sla.filter_loading import new_filter
+from otel_sla.fingerprints import Fingerprint, RecentFingerprints, fingerprints_of, may_have_counted
 from otel_sla.first_requests import FirstRequests
 from otel_sla.group_commit import GroupCommit
 from otel_sla.ledger.reader import LedgerReader
@@ -92,8 +92,7 @@ class Accountant:
         self._first = FirstRequests(classifier.watch, table)
         self._looking = 0  # Requests whose look-up let others have their turn.
         self._lately: set[Fingerprint] = set()  # Committed while they were.
-        _, last_minute = reader.fingerprint_minutes() or (0, -1)
-        self.filter = CountedFilter(last_minute + 1)
+        self.filter = new_filter(reader, window())
         self._recent = RecentFingerprints()
         self._arrivals = Arrivals(self._count_joined, lambda: self.commits.is_running, metrics)
         self.commits = GroupCommit(
@@ -154,11 +153,11 @@ class Accountant:
             Overloaded: All are told to come back; nothing was counted.
         """
         try:
-            columns, requests, sorted_out = self._classify_joined(body)
+            columns, window, requests, sorted_out = self._classify_joined(body)
         except Exception as error:  # Whatever it is, the one that has it meets it again when it goes alone.
             raise CannotJoin from error
         try:
-            return self._add(columns, requests, sorted_out), columns.n_spans
+            return self._add(columns, window, requests, sorted_out), columns.n_spans
         except LedgerError as error:
             raise CannotJoin from error
         except Overloaded:
@@ -168,15 +167,15 @@ class Accountant:
             self._metrics.failed_spans += columns.n_spans
             raise
 
-    def _classify_joined(self, body: bytes) -> tuple[SpanColumns, Requests, "_SortedOut"]:
+    def _classify_joined(self, body: bytes) -> tuple[SpanColumns, AcceptWindow, Requests, "_SortedOut"]:
         columns = decode_request(body, self._classifier.watch)
         if columns.n_spans > _SPANS_AT_ONCE:
             raise CannotJoin
-        sorted_out = self._sort_out(columns, list(self._look_up(columns, body)))
-        requests = self._classifier.classify(columns, self._window(), sorted_out.is_fresh)
+        window, sorted_out = self._window(), self._sort_out(columns, list(self._look_up(columns, body)))
+        requests = self._classifier.classify(columns, window, sorted_out.is_fresh)
         if requests.rejected_count:
             raise CannotJoin
-        return columns, requests, sorted_out
+        return columns, window, requests, sorted_out
 
     async def _look_up_and_count(self, columns: SpanColumns, body: bytes | memoryview) -> tuple[Commits, Requests]:
         """Look for what was counted before; then, in one go, count the rest."""
@@ -227,19 +226,20 @@ class Accountant:
             is_as_it_was = np.array_equal(sorted_out.is_fresh, self._sort_out(columns, found).is_fresh)
             if is_as_it_was and window.sealed_before_minute == self._window().sealed_before_minute:
                 break
-        return self._add(columns, requests, sorted_out), requests
+        return self._add(columns, window, requests, sorted_out), requests
 
-    def _add(self, columns: SpanColumns, requests: Requests, sorted_out: "_SortedOut") -> Commits:
+    def _add(self, columns: SpanColumns, window: AcceptWindow, requests: Requests, sorted_out: "_SortedOut") -> Commits:
         """Add what is new to the ring, in one go with what was sorted out; give the commits that hold it all.
 
         Raises:
             LedgerError, Overloaded: Nothing was added.
         """
-        commits, fresh = sorted_out.commits, sorted_out.fresh
+        commits = sorted_out.commits
         if len(requests.series_id):
             commit = self.commits.join()
             commits.add(commit)
             self._ring.add(requests)
+            fresh = may_have_counted(sorted_out.fresh, columns, window)
             self._gathered.extend(fresh)
             self._uncommitted.update(dict.fromkeys(fresh, commit))
         self._record(requests, columns, sorted_out.is_fresh)
@@ -292,7 +292,6 @@ class Accountant:
         if self._looking:
             self._lately.update(fingerprints)
         self._recent.add(fingerprints, moved_commits)
-        self.filter.add(fingerprints)
-        self.filter.forget_before(self._window().sealed_before_minute)
+        self.filter.take_up(fingerprints, self._window())
         for fingerprint in fingerprints:
             del self._uncommitted[fingerprint]

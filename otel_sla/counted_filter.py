@@ -4,13 +4,20 @@ A look-up takes 8 us, 18 where the ledger holds many millions, and gives the int
 are kept in Bloom filters: one for each of the newest minutes and, beside a large ledger, one for each block of the
 minutes before. What this process has written is in them; what the ledger had at the start is loaded, block by block,
 the newest first. What a filter does not rule out, and all that is in none, is for the ledger to say.
+
+A message of which something counted may also hold an end time that is years ahead, and has that minute. All such ones
+share one filter, which is asked for each minute: that one sender's clock is wrong takes no filter from the others.
 """
 
 from collections.abc import Iterable
 
 import numpy as np
 
+from otel_sla.fingerprints import newest_accepted_minute
+from otel_sla.sla.classify import AcceptWindow
+
 BLOCK_MINUTES = 32
+FINGERPRINT_SIZE_BYTES = 16
 _FILTER_BITS = 1 << 23  # 1 MiB of a minute: of 500,000 fingerprints one in 500 is looked up in vain.
 _FILTERS_MAX = 8
 _BLOCKS_MAX = 56  # 30 hours; where spans are accepted for longer, the ledger is asked for those before.
@@ -25,15 +32,18 @@ class CountedFilter:
     """What the ledger holds, as far as it is known here.
 
     Args:
-        first_own_minute: Minutes from this one on had no fingerprint in the ledger when this process opened it.
+        first_own_minute: Minutes from this one on had no fingerprint in the ledger when this process opened it, but for
+            those in `ahead`.
+        ahead: `filter_bits` of these; None: there were none.
     """
 
-    def __init__(self, first_own_minute: int) -> None:
+    def __init__(self, first_own_minute: int, ahead: bytes | None = None) -> None:
         self._first_own_minute = first_own_minute
         self._known_from = first_own_minute  # Of the minutes before it the ledger is asked.
         self._keeps_blocks = False
         self._kept_from = 0  # Of the minutes before it no block is kept. Never behind `_known_from`.
         self._sealed_before = 0
+        self._ahead = None if ahead is None else bytearray(ahead)  # Of minutes that were not accepted yet by then.
         self._filters: dict[int, bytearray] = {}  # By minute.
         self._blocks: dict[int, bytearray] = {}  # By minute // BLOCK_MINUTES: of minutes without a filter of their own.
         self._written: set[int] = set()  # Minutes that have fingerprints of this process.
@@ -49,20 +59,34 @@ class CountedFilter:
             return True
         bits = self._filters.get(minute) or self._blocks.get(minute // BLOCK_MINUTES)
         if bits is None:
-            return minute in self._written and not self._keeps_blocks
-        low, high = int.from_bytes(fingerprint[:8], "little"), int.from_bytes(fingerprint[8:], "little")
-        # Two bits of each half of the fingerprint, which is a keyed hash and so needs no other.
-        return bool(
-            bits[(low & _MASK) >> 3] & (1 << (low & 7))
-            and bits[(high & _MASK) >> 3] & (1 << (high & 7))
-            and bits[((low := low >> 32) & _MASK) >> 3] & (1 << (low & 7))
-            and bits[((high := high >> 32) & _MASK) >> 3] & (1 << (high & 7))
-        )
+            if minute in self._written and not self._keeps_blocks:
+                return True
+        elif _may_have(bits, fingerprint):
+            return True
+        return self._ahead is not None and _may_have(self._ahead, fingerprint)
 
-    def add(self, fingerprints: Iterable[_Fingerprint]) -> None:
-        """Take up what has been committed."""
+    def take_up(self, fingerprints: Iterable[_Fingerprint], window: AcceptWindow) -> None:
+        """Take up what has been committed, and let go of what is not accepted any more.
+
+        Args:
+            fingerprints: Of any minutes.
+            window: What is accepted now.
+        """
+        self.add(fingerprints, newest_accepted_minute(window))
+        self.forget_before(window.sealed_before_minute)
+
+    def add(self, fingerprints: Iterable[_Fingerprint], newest_minute: int = _NEVER) -> None:
+        """Take up what has been committed.
+
+        Args:
+            fingerprints: Of any minutes.
+            newest_minute: That is accepted now; of later ones none gets a filter of its own.
+        """
         for minute, fingerprint in fingerprints:
-            bits = self._filters.get(minute) or self._new_filter(minute) or self._block(minute // BLOCK_MINUTES)
+            if minute > newest_minute:
+                bits = self._filter_ahead()
+            else:
+                bits = self._filters.get(minute) or self._new_filter(minute) or self._block(minute // BLOCK_MINUTES)
             if bits is None:
                 continue
             for half in (fingerprint[:8], fingerprint[8:]):
@@ -118,6 +142,11 @@ class CountedFilter:
         bits = self._filters[minute] = bytearray(_FILTER_BITS // 8)
         return bits
 
+    def _filter_ahead(self) -> bytearray | None:
+        if self._ahead is None:
+            self._ahead = bytearray(_FILTER_BITS // 8)
+        return self._ahead
+
     def _block(self, block: int) -> bytearray | None:
         """Give what a block's fingerprints are kept in; None: nothing is kept of it."""
         bits = self._blocks.get(block)
@@ -138,6 +167,17 @@ class CountedFilter:
             np.bitwise_or(words, np.frombuffer(bits, dtype=np.uint64), out=words)
 
 
+def _may_have(bits: bytearray, fingerprint: bytes) -> bool:
+    low, high = int.from_bytes(fingerprint[:8], "little"), int.from_bytes(fingerprint[8:], "little")
+    # Two bits of each half of the fingerprint, which is a keyed hash and so needs no other.
+    return bool(
+        bits[(low & _MASK) >> 3] & (1 << (low & 7))
+        and bits[(high & _MASK) >> 3] & (1 << (high & 7))
+        and bits[((low := low >> 32) & _MASK) >> 3] & (1 << (low & 7))
+        and bits[((high := high >> 32) & _MASK) >> 3] & (1 << (high & 7))
+    )
+
+
 def filter_bits(fingerprints: Iterable[bytes]) -> bytes:
     """Give the bits of many fingerprints, as a filter has them.
 
@@ -148,3 +188,8 @@ def filter_bits(fingerprints: Iterable[bytes]) -> bytes:
     for piece in fingerprints:
         bits[np.frombuffer(piece, dtype="<u4") & _MASK] = True
     return np.packbits(bits, bitorder="little").tobytes()
+
+
+def full_bits() -> bytes:
+    """Give the bits of a filter that rules nothing out."""
+    return b"\xff" * (_FILTER_BITS // 8)

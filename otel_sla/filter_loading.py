@@ -1,4 +1,4 @@
-"""Loads the filter of counted messages with what a large ledger holds, beside the requests.
+"""Makes the filter of counted messages, and loads it with what a large ledger holds, beside the requests.
 
 A start does not wait for it: until a block of minutes is there the ledger is asked, as for all that cannot be read.
 """
@@ -9,14 +9,47 @@ import time
 from functools import partial
 from pathlib import Path
 
-from otel_sla.counted_filter import BLOCK_MINUTES, CountedFilter, filter_bits
+from otel_sla.counted_filter import BLOCK_MINUTES, FINGERPRINT_SIZE_BYTES, CountedFilter, filter_bits, full_bits
 from otel_sla.errors import LedgerError
+from otel_sla.fingerprints import newest_accepted_minute
 from otel_sla.ledger.reader import LedgerReader
+from otel_sla.sla.classify import AcceptWindow
 from otel_sla.threads import LedgerThread
 
 _log = logging.getLogger(__name__)
 
+# Read at a start, for a quarter of a second; beside more of that the ledger is asked for all.
+_AHEAD_FINGERPRINTS_MAX = 500_000
+_AHEAD_PIECES_MAX = 10_000
 _LEDGER_SIZE_BYTES_MIN = 64 * 1024 * 1024  # In a smaller one a look-up costs little more than a filter.
+
+
+def new_filter(reader: LedgerReader, window: AcceptWindow) -> CountedFilter:
+    """Make the filter for a ledger as it is, with what it holds of minutes that are not accepted yet.
+
+    Args:
+        reader: Of a ledger that nothing has been appended to since it was opened for writing.
+        window: What is accepted now. What the ledger has up to its end is not loaded here.
+
+    Raises:
+        LedgerError: It cannot be read.
+    """
+    newest_minute = newest_accepted_minute(window)
+    _, last_minute = reader.fingerprint_minutes() or (0, -1)
+    if last_minute <= newest_minute:
+        return CountedFilter(last_minute + 1)
+    return CountedFilter(newest_minute + 1, _read_ahead(reader, newest_minute + 1, last_minute + 1))
+
+
+def _read_ahead(reader: LedgerReader, start_minute: int, stop_minute: int) -> bytes:
+    pieces: list[bytes] = []
+    n_left = _AHEAD_FINGERPRINTS_MAX * FINGERPRINT_SIZE_BYTES
+    for piece in reader.fingerprints_of(start_minute, stop_minute):
+        pieces.append(piece)
+        n_left -= len(piece)
+        if n_left < 0 or len(pieces) > _AHEAD_PIECES_MAX:
+            return full_bits()
+    return filter_bits(pieces)
 
 
 class FilterLoading:

@@ -1,12 +1,13 @@
 """What a ResourceSpans message is recognised by when it comes again: its newest minute, and a hash of its bytes."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 import xxhash
 
+from otel_sla.sla.classify import AcceptWindow
 from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.spans.columns import SPAN_KIND_SERVER, Int64Array, SpanColumns
 
@@ -53,11 +54,43 @@ def fingerprints_of(columns: SpanColumns, body: bytes | memoryview, seed: int) -
         yield index, (minute, xxhash.xxh3_128_digest(view[start:stop], seed))
 
 
+def may_have_counted(
+    fresh: dict[Fingerprint, int], columns: SpanColumns, window: AcceptWindow
+) -> Iterable[Fingerprint]:
+    """Leave out the fingerprints of ResourceSpans whose server spans were all rejected (clause 16).
+
+    Nothing of them counted, so a repeat cannot count twice, and may count once its time has come. Whoever's clock is
+    ahead would else leave fingerprints that are kept until that time is over.
+
+    Args:
+        fresh: Index of each.
+        columns: Of the request.
+        window: That it was classified by.
+    """
+    sealed_before_minute, newest_minute = window.sealed_before_minute, newest_accepted_minute(window)
+    # Nearly always: the newest span is one that is accepted. 0.1 us for each.
+    if all(sealed_before_minute <= minute < newest_minute for minute, _ in fresh):
+        return fresh
+    end = columns.end_time_unix_nano
+    is_accepted = columns.kind == SPAN_KIND_SERVER
+    is_accepted &= end >= _uint64(sealed_before_minute * NANOS_PER_MINUTE)
+    is_accepted &= end <= _uint64(window.future_after_unix_nano)
+    has_counted = np.zeros(columns.n_resources, dtype=np.bool_)
+    has_counted[columns.resource_index[is_accepted]] = True
+    return [fingerprint for fingerprint, index in fresh.items() if has_counted[index]]
+
+
+def newest_accepted_minute(window: AcceptWindow) -> int:
+    """Give the newest minute that is accepted, mostly not whole."""
+    return window.future_after_unix_nano // NANOS_PER_MINUTE
+
+
 def newest_server_minutes(columns: SpanColumns) -> Int64Array:
     """Tell for each ResourceSpans the newest minute of its server spans before the year 2100, or -1 if it has none.
 
-    A function of the bytes alone, so that a repeat finds its fingerprint whatever the clock says by then. What ends
-    later than that is rejected, now and then.
+    A function of the bytes alone, so that a repeat finds its fingerprint whatever the clock says by then. And of its
+    minutes the newest, however far ahead: any of them may be the one that is accepted, now or at a repeat, and the
+    fingerprint must not be forgotten before that one is sealed. What ends after 2100 is rejected, now and then.
 
     Returns:
         int64[n_resources], whole minutes since the Unix epoch.
@@ -67,3 +100,7 @@ def newest_server_minutes(columns: SpanColumns) -> Int64Array:
     minutes = (columns.end_time_unix_nano[is_server] // np.uint64(NANOS_PER_MINUTE)).astype(np.int64)
     np.maximum.at(newest, columns.resource_index[is_server], np.where(minutes < _MINUTE_MAX, minutes, -1))
     return newest
+
+
+def _uint64(number: int) -> np.uint64:
+    return np.uint64(min(max(number, 0), 0xFFFF_FFFF_FFFF_FFFF))

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from otel_sla import counted_filter
-from otel_sla.counted_filter import BLOCK_MINUTES, CountedFilter, filter_bits
+from otel_sla.counted_filter import BLOCK_MINUTES, CountedFilter, filter_bits, full_bits
 
 
 def test_what_was_written_is_always_asked_for_and_most_else_never() -> None:
@@ -100,16 +100,45 @@ def test_what_the_ledger_had_is_loaded_the_newest_first() -> None:
     assert filter_.may_be_counted(BLOCK_MINUTES - 1, randomness.randbytes(16))
 
 
+def test_minutes_that_are_not_accepted_yet_take_no_filter_from_others() -> None:
+    """A message that also holds an end time years ahead is known, then and when its time has come, by one filter."""
+    randomness = random.Random(0)
+    filter_ = CountedFilter(first_own_minute=100)
+    filter_.keep_blocks()
+    ahead = [(200 + 1000 * n, randomness.randbytes(16)) for n in range(counted_filter._BLOCKS_MAX + 10)]
+    filter_.add(ahead, newest_minute=105)
+    assert not filter_._filters
+    assert not filter_._blocks
+    assert not filter_._written
+    own = [(minute, randomness.randbytes(16)) for minute in (100, 200)]
+    filter_.add(own, newest_minute=205)
+    assert set(filter_._filters) == {100, 200}
+    assert all(filter_.may_be_counted(*fingerprint) for fingerprint in (*ahead, *own))
+    assert not filter_.may_be_counted(200, randomness.randbytes(16))
+    assert not filter_.may_be_counted(1200, randomness.randbytes(16))
+
+
+def test_what_the_ledger_has_of_minutes_ahead_is_asked_for() -> None:
+    """Of a minute that is not accepted yet at the start: what was there, and all if that is too much to be read."""
+    filter_ = CountedFilter(100, ahead=filter_bits([bytes(16)]))
+    assert filter_.may_be_counted(500, bytes(16))
+    assert not filter_.may_be_counted(500, bytes([255] * 16))
+    assert CountedFilter(100, ahead=full_bits()).may_be_counted(500, bytes([255] * 16))
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_nothing_that_was_counted_is_ever_ruled_out(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commits, loading, sealing, too many minutes and blocks, in any order, around a ledger that had something."""
+    """Commits, also far ahead, loading, sealing, too many minutes and blocks, in any order, around what there was."""
     for name, value in (("_FILTER_BITS", 1 << 12), ("_MASK", (1 << 12) - 1), ("_FILTERS_MAX", 3), ("_BLOCKS_MAX", 3)):
         monkeypatch.setattr(counted_filter, name, value)
     monkeypatch.setattr(counted_filter, "_MINUTES_MAX", 60)
     randomness = random.Random(seed)
     now, sealed = 200, 0
     ledger = {(randomness.randrange(now), randomness.randbytes(16)) for _ in range(60)} if seed % 5 else set()
-    filter_ = CountedFilter(first_own_minute=max((minute for minute, _ in ledger), default=-1) + 1)
+    ahead = {(now + randomness.randrange(400), randomness.randbytes(16)) for _ in range(20)} if seed % 2 else set()
+    first_own_minute = now if ahead else max((minute for minute, _ in ledger), default=-1) + 1
+    filter_ = CountedFilter(first_own_minute, filter_bits([digest for _, digest in ahead]))
+    ledger |= ahead
     if seed % 3:
         filter_.keep_blocks()
     known = set(ledger)  # By the filter, as far as its owner has told it.
@@ -118,13 +147,13 @@ def test_nothing_that_was_counted_is_ever_ruled_out(seed: int, monkeypatch: pyte
     for _ in range(150):
         act = randomness.randrange(12)
         if act < 7:
-            minute = randomness.choice((now, now - 1, randomness.randrange(now)))
+            minute = randomness.choice((now, now - 1, randomness.randrange(now), now + randomness.randrange(400)))
             new = {(minute, randomness.randbytes(16)) for _ in range(3)}
             ledger |= new  # Durable, and read by whoever reads now; the filter learns of it next.
             if act == 0 and reading is None and filter_.next_to_load() >= 0:
                 block = filter_.next_to_load() // BLOCK_MINUTES
                 reading = block, filter_bits([digest for minute, digest in ledger if minute // BLOCK_MINUTES == block])
-            filter_.add(new)
+            filter_.add(new, newest_minute=now + randomness.randrange(3))
             known |= new
         elif act < 9 and filter_.next_to_load() >= 0:
             block = filter_.next_to_load() // BLOCK_MINUTES
