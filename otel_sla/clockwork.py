@@ -20,6 +20,12 @@ _NANOS_PER_S = 1_000_000_000
 STEP_NANOS_MAX = 5 * NANOS_PER_MINUTE  # A clock that is corrected by less is just a clock.
 STEP_STANDS_NANOS = 10 * NANOS_PER_MINUTE  # So long a larger step has to stand before it is believed.
 
+# For the operator, who has to look at both; takes the ledger's path.
+AHEAD_HINT = (
+    "spans of sealed minutes are rejected, and no other minute is judged until then. If this machine's clock is behind,"
+    " set it right; if it is right, it was far ahead when %s was written: stop, and restore a backup (docs/deploy.md)"
+)
+
 _log = logging.getLogger(__name__)
 
 
@@ -31,9 +37,10 @@ def steady_clock() -> int:
 class TrustedClock:
     """The wall clock, but for large steps forward that have not stood for long enough yet.
 
-    Until then it goes on as the steady clock does. A step back is believed at once: the bounds that are made of it do
-    not step back, so all it does is to let judging wait. What other machines send meanwhile, whose clocks are right, is
-    in the future of such a clock: `latest` goes on for as long as a step has to stand.
+    Until then it goes on as the steady clock does; another step begins that time anew. A step back is believed
+    at once: the bounds that are made of it do not step back, so all it does is to let judging wait. What other machines
+    send meanwhile, whose clocks are right, is in the future of such a clock: `latest` goes on for as long as a step has
+    to stand.
 
     Args:
         wall: ns since the Unix epoch; anybody may set it.
@@ -45,6 +52,7 @@ class TrustedClock:
         self._steady = steady
         self._now, self._read_at = wall(), steady()
         self._stepped_at: int | None = None  # By the steady clock.
+        self._step_nanos = 0  # How large that step was.
         self._ahead_nanos = 0  # How far the clock had been, before it was last set back, ahead of the steady one.
         self._set_back_at: int | None = None  # By the steady clock.
 
@@ -60,8 +68,9 @@ class TrustedClock:
             if self._stepped_at is not None:
                 _tell("the clock is back from its step, now at most %d s off", abs(step), "clock_returned")
             self._stepped_at = None
-        elif self._stepped_at is None:
-            self._stepped_at = steady
+        elif self._stepped_at is None or abs(step - self._step_nanos) > STEP_NANOS_MAX:
+            # Another step has to stand by itself: it is not the one that has stood.
+            self._stepped_at, self._step_nanos = steady, step
             _tell("the clock was set ahead by %d s: judging follows if that stands for 10 minutes", step, "clock_ahead")
         elif steady - self._stepped_at >= STEP_STANDS_NANOS:
             _tell("the clock has stood ahead by %d s for 10 minutes: judging follows it", step, "clock_believed")
@@ -128,3 +137,15 @@ class Clockwork:
     def newest_minute(self) -> int:
         """Give the newest minute that is accepted."""
         return (self._clock() + self._future_spans_max) // NANOS_PER_MINUTE
+
+    def why_ahead(self) -> str:
+        """Say how far the ledger is ahead of the clock by what was judged or sealed; empty: it is not.
+
+        A little is what a clock that was corrected leaves, and no more than what senders may be ahead by.
+        """
+        now = self._clock()
+        for what, marked_before in (("sealed", self._sealed_before), ("judged", self._judged_before)):
+            ahead_nanos = marked_before * NANOS_PER_MINUTE - now
+            if ahead_nanos > self._future_spans_max:
+                return f"the ledger has {what} minutes that are {ahead_nanos // _NANOS_PER_S} s ahead of the clock"
+        return ""

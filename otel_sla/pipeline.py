@@ -9,7 +9,7 @@ import time
 
 from otel_sla.accountant import Accountant
 from otel_sla.backlog import LedgerBacklog
-from otel_sla.clockwork import Clock, Clockwork, TrustedClock
+from otel_sla.clockwork import AHEAD_HINT, Clock, Clockwork, TrustedClock
 from otel_sla.closing import Closer
 from otel_sla.config import Config
 from otel_sla.errors import LedgerError
@@ -137,8 +137,11 @@ class Pipeline:
         return cause
 
     def _why_not_ready(self) -> str:
-        stalled = self._not_ready_reason == "" and self.accountant.commits.is_stalled
-        return "the ledger does not finish a write" if stalled else self._not_ready_reason
+        if self._not_ready_reason:
+            return self._not_ready_reason
+        return (
+            "the ledger does not finish a write" if self.accountant.commits.is_stalled else self._clockwork.why_ahead()
+        )
 
     @property
     def failure(self) -> LedgerError | None:
@@ -214,6 +217,8 @@ class Pipeline:
         marks = reader.watermarks()
         self._marked_before = marks.judged_before or 0
         self._clockwork = Clockwork(self._config.processor, self._latest, self._trusted, marks)
+        if reason := self._clockwork.why_ahead():
+            _log.warning("%s: %s", reason, AHEAD_HINT % reader.path, extra={"action": "ledger_ahead"})
         table = SeriesTable(agreements, series_max=self._config.processor.series_max, known=reader.series())
         classifier = Classifier(agreements, table, hash_key=new_hash_key())
         ring = MinuteRing(minutes_kept=_RING_MINUTES)

@@ -338,3 +338,37 @@ def test_stop_is_safe_before_start_and_twice(tmp_path: Path) -> None:
             await pipeline.stop()
 
     run(scenario)
+
+
+def test_a_ledger_that_a_wrong_clock_has_sealed_is_told_until_it_is_restored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Started once with a clock that is ten years ahead: with the right one it warns, is not ready, and rejects; a
+    backup from before takes spans again.
+    """
+    config, clock = make_config(tmp_path), Clock(START)
+    backup = tmp_path / "backup.db"
+
+    async def start(*, why_not_ready: str, n_rejected: int) -> None:
+        async with running(config, clock) as (pipeline, send):
+            assert why_not_ready in pipeline._why_not_ready()
+            assert bool(pipeline._why_not_ready()) == bool(why_not_ready)
+            answer = ExportTraceServiceResponse.FromString(await send(body_of(1, failed=0, succeeded=5)))
+            assert answer.partial_success.rejected_spans == n_rejected
+            await pipeline.tick()
+
+    async def scenario() -> None:
+        await start(why_not_ready="", n_rejected=0)
+        backup.write_bytes((tmp_path / "ledger.db").read_bytes())
+        clock.now += 3650 * 24 * 60 * MINUTE
+        async with running(config, clock) as (pipeline, _):
+            await pipeline.tick()
+        clock.now = START
+        await start(why_not_ready="the ledger has sealed minutes", n_rejected=5)
+        backup.replace(tmp_path / "ledger.db")
+        await start(why_not_ready="", n_rejected=0)
+
+    run(scenario)
+    (told,) = [record for record in caplog.records if getattr(record, "action", "") == "ledger_ahead"]
+    for part in (" s ahead of the clock", str(tmp_path / "ledger.db"), "set it right", "restore a backup"):
+        assert part in told.getMessage()

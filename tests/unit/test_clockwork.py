@@ -115,6 +115,38 @@ def test_a_step_ahead_that_stands_is_believed(caplog: pytest.LogCaptureFixture) 
     assert actions(caplog) == ["clock_ahead", "clock_believed"]
 
 
+def test_a_second_step_does_not_inherit_how_long_the_first_has_stood(caplog: pytest.LogCaptureFixture) -> None:
+    """An hour ahead, and 30 years ahead nine and a half minutes later: that has to stand for ten minutes of its own."""
+    machine = Machine()
+    machine.set_clock(HOUR)
+    machine.pass_time(STEP_STANDS_NANOS - 30 * 10**9)
+    assert machine.set_clock(30 * 365 * 24 * HOUR) == NOON + STEP_STANDS_NANOS - 30 * 10**9
+    assert machine.pass_time(30 * 10**9) == NOON + STEP_STANDS_NANOS
+    assert machine.set_clock(STEP_NANOS_MAX) == NOON + STEP_STANDS_NANOS, "a correction of it is no other step"
+    assert machine.pass_time(STEP_STANDS_NANOS - 31 * 10**9) < machine.wall.now
+    assert machine.pass_time(10**9) == machine.wall.now
+    assert actions(caplog) == ["clock_ahead", "clock_ahead", "clock_believed"]
+
+
+@pytest.mark.parametrize(
+    ("judged", "sealed", "told"), [(5, 0, ""), (6, 0, "judged"), (7, 5, "judged"), (7, 6, "sealed")]
+)
+def test_a_ledger_that_is_ahead_of_the_clock_is_told(judged: int, sealed: int, told: str) -> None:
+    """By more than senders may be ahead, until the clock is there; what the pipeline itself has marked counts too."""
+    noon = NOON // NANOS_PER_MINUTE
+    clock = Hand(NOON)
+    marks = Watermarks(judged_before=noon + judged, sealed_before=noon + sealed, exclusion_change=0, told_before=5)
+    clockwork = Clockwork(processor(), clock, clock, marks)
+    assert (f"the ledger has {told} minutes" in clockwork.why_ahead()) == bool(told) == bool(clockwork.why_ahead())
+    clock.now += (judged - 5) * NANOS_PER_MINUTE
+    assert clockwork.why_ahead() == ""
+    clock.now += 365 * 24 * HOUR
+    clockwork.progress()
+    assert clockwork.why_ahead() == ""
+    clock.now = NOON
+    assert "the ledger has sealed minutes" in clockwork.why_ahead()
+
+
 def test_a_step_back_lets_judging_wait(caplog: pytest.LogCaptureFixture) -> None:
     """Set back by two hours: it is said once, and no bound moves until the clock is there again."""
     machine = Machine()
