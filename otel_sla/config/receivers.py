@@ -153,7 +153,9 @@ class Grpc(Section):
     max_concurrent_streams: PositiveInt = Field(
         default=_GRPC.max_concurrent_streams, description="Requests at once on one connection; more wait."
     )
-    connections_max: PositiveInt = Field(default=_GRPC.connections_max, description="Connections; more are refused.")
+    connections_max: PositiveInt = Field(
+        default=_GRPC.connections_max, description="Connections of a process; more are refused."
+    )
     body_timeout: PositiveDuration = Field(
         default=_nanos(_GRPC.body_timeout_s), description="From a request's headers to the end of its body."
     )
@@ -222,10 +224,12 @@ class Http(Section):
         description="Largest request, both as sent and decompressed. 64 MiB is what OTLP recommends.",
     )
     connections_max: PositiveInt = Field(
-        default=_HTTP.connections_max, description="Connections; more are answered 503."
+        default=_HTTP.connections_max,
+        description="Connections of a process; more are answered 503, with `tls` closed before their handshake.",
     )
     header_timeout: PositiveDuration = Field(
-        default=_nanos(_HTTP.header_timeout_s), description="From a request's first byte to the end of its headers."
+        default=_nanos(_HTTP.header_timeout_s),
+        description="From a request's first byte to the end of its headers; of a TLS handshake, too.",
     )
     body_timeout: PositiveDuration = Field(
         default=_nanos(_HTTP.body_timeout_s), description="From a request's headers to the end of its body."

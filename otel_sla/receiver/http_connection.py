@@ -15,6 +15,7 @@ _HEADERS_SIZE_BYTES_MAX = 64 * 1024
 # Of a body that nobody wants, taken and dropped: many clients read no answer before they have sent all of it.
 _UNWANTED_SIZE_BYTES_MAX = 1024 * 1024
 _LINGER_S = 1.0  # For a refused sender to read why; closed at once, what it sends would make its side drop the answer.
+_REFUSED_MAX = 256  # At a time; others are closed unheard, or they would be in no limit.
 _TOO_MANY_CONNECTIONS = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 )
@@ -28,9 +29,30 @@ class State(UvicornState):
 
     def __init__(self) -> None:
         super().__init__()
+        self.handshakes: set[asyncio.Protocol] = set()  # Connections that have not been made yet, but accepted.
         self.refused: set[_Connection] = set()  # Connections over the limit, for the moment that they last.
         self.is_empty = asyncio.Event()  # No connection is left.
         self.is_empty.set()
+
+    @property
+    def open_count(self) -> int:
+        """How many connections count for the limit."""
+        return len(self.connections) + len(self.handshakes)
+
+    def begin_handshake(self, connection: asyncio.Protocol) -> None:
+        """Count a connection that is in its TLS handshake."""
+        self.handshakes.add(connection)
+        self.is_empty.clear()
+
+    def end_handshake(self, connection: asyncio.Protocol) -> None:
+        """Count it no more: it was made, or is gone."""
+        self.handshakes.discard(connection)
+        self.end_connection()
+
+    def end_connection(self) -> None:
+        """Tell those who wait for the end of all when the last one is gone."""
+        if not self.open_count and not self.refused:
+            self.is_empty.set()
 
 
 class Config(uvicorn.Config):
@@ -82,8 +104,9 @@ class _Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._state.handshakes.discard(self)
         self._state.is_empty.clear()
-        if len(self.connections) > self._settings.connections_max:
+        if self._state.open_count > self._settings.connections_max:
             self._refuse()
         else:
             self._set_deadline(self._settings.header_timeout_s)
@@ -94,8 +117,7 @@ class _Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
         self._state.refused.discard(self)
-        if not self._state.connections and not self._state.refused:
-            self._state.is_empty.set()
+        self._state.end_connection()
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing() or self in self._state.refused:
@@ -156,6 +178,9 @@ class _Connection(HttpToolsProtocol):
             self._set_deadline(self._settings.body_timeout_s)
 
     def _refuse(self) -> None:
+        if len(self._state.refused) >= _REFUSED_MAX:
+            self.transport.abort()
+            return
         self.transport.write(_TOO_MANY_CONNECTIONS)
         self._turn_away()
 

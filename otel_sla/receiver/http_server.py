@@ -1,6 +1,6 @@
 """Serves the HTTP application.
 
-uvicorn's own server is left out: it polls for its end, and takes no time limit for the TLS handshake.
+uvicorn's own server is left out: it polls for its end, and counts no connection before the end of its TLS handshake.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from otel_sla.receiver.endpoint import (
 )
 from otel_sla.receiver.http_app import HttpApp, Probes
 from otel_sla.receiver.http_connection import Config, State
+from otel_sla.receiver.http_door import TlsDoor
 from otel_sla.receiver.in_flight import InFlight
 from otel_sla.receiver.settings import HTTP_SOURCE, HttpServerSettings
 from otel_sla.receiver.tls import ServerTls
@@ -47,6 +48,7 @@ class HttpServer:
         self._tls = None if settings.tls is None else ServerTls(settings.tls, HTTP_SOURCE)
         self._state = State()
         self._servers: list[asyncio.Server] = []
+        self._doors: list[TlsDoor] = []  # Instead of them, with TLS.
         self._date_timer: asyncio.TimerHandle | None = None
 
     async def start(self, shared: Sequence[Address] = ()) -> int:
@@ -71,7 +73,7 @@ class HttpServer:
         addresses = addresses_of(sockets)
         try:
             while sockets:
-                self._servers.append(await self._serve(sockets[0], config))
+                await self._serve(sockets[0], config)
                 sockets.pop(0)
         finally:
             close_sockets(sockets)
@@ -82,7 +84,9 @@ class HttpServer:
         """Take nothing new; give what is under way `grace_s` to finish."""
         for server in self._servers:
             server.close()
-        self._servers = []
+        doors, self._servers, self._doors = self._doors, [], []
+        for door in doors:
+            await door.close()
         for connection in list(self._state.connections):
             connection.shutdown()  # Now if it is idle, else after its answer.
         for wait_s in (grace_s, _CANCEL_S):
@@ -97,16 +101,13 @@ class HttpServer:
             self._date_timer.cancel()
             self._date_timer = None
 
-    async def _serve(self, listening: socket.socket, config: Config) -> asyncio.Server:
+    async def _serve(self, listening: socket.socket, config: Config) -> None:
+        state = self._state
+        if self._tls is not None:
+            self._doors.append(TlsDoor(listening, config, state, self._tls.ssl_context()))
+            return
         loop = asyncio.get_running_loop()
-        if self._tls is None:
-            return await loop.create_server(lambda: config.new_connection(self._state), sock=listening)
-        return await loop.create_server(
-            lambda: config.new_connection(self._state),
-            sock=listening,
-            ssl=self._tls.ssl_context(),
-            ssl_handshake_timeout=self._settings.header_timeout_s,
-        )
+        self._servers.append(await loop.create_server(lambda: config.new_connection(state), sock=listening))
 
     def _refresh_date(self) -> None:
         self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]

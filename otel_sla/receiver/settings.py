@@ -69,7 +69,7 @@ class HttpServerSettings:
     endpoint: str = "localhost:4318"  # `host:port`, `[ipv6]:port`; port 0 takes a free one.
     traces_url_path: str = "/v1/traces"
     max_request_body_size_mib: int = 64  # Of one request, both as sent and expanded.
-    connections_max: int = 1024  # More are answered 503.
+    connections_max: int = 1024  # More are answered 503, or closed where there is TLS.
     header_timeout_s: float = 10.0  # From the connection, or a request's first byte, to the end of its headers.
     body_timeout_s: float = 10.0  # From the headers to the end of the body.
     keep_alive_timeout_s: float = 60.0  # A connection without a request is closed after this long.

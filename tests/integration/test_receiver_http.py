@@ -567,6 +567,25 @@ def test_more_connections_than_the_limit_are_told_to_come_back(run: Run) -> None
     run(main())
 
 
+def test_those_who_are_told_to_come_back_are_limited_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a refused connection lingers for its answer, one more than may linger is closed without any."""
+    monkeypatch.setattr("otel_sla.receiver.http_connection._REFUSED_MAX", 1)
+    monkeypatch.setattr("otel_sla.receiver.http_connection._LINGER_S", 3600.0)
+
+    async def main() -> None:
+        async with (
+            served(FakeAccountant(), connections_max=1) as it,
+            it.connected(),
+            it.connected() as (told, _),
+            it.connected() as (closed, _),
+        ):
+            assert (await told.read()).startswith(b"HTTP/1.1 503 ")
+            with suppress(ConnectionError):
+                assert await closed.read() == b""
+
+    run(main())
+
+
 def test_requests_on_one_connection_are_answered_in_order(run: Run) -> None:
     """Keep-alive and pipelining: each request has its own answer, in order."""
 

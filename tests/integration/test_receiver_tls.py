@@ -5,7 +5,7 @@ import http.client
 import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ EXPORT = f"/{TRACE_SERVICE}/Export"
 BODY = b"\x0a\x00"
 PROBES = Probes(not_ready_reason=lambda: "")
 IN_FLIGHT_BYTES_MAX = 1 << 28
+NEVER_S = 3600.0  # Never reached.
+TIMEOUT_S = 30.0  # Never reached unless a test fails.
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 Serve = Callable[..., AbstractAsyncContextManager[int]]
@@ -91,6 +93,18 @@ async def serve_http(accountant: FakeAccountant, **settings: object) -> AsyncIte
         yield port
     finally:
         await server.stop(0)
+
+
+@asynccontextmanager
+async def silent(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Connect and say nothing."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 async def send_grpc(port: int, server_ca: trustme.CA, client: trustme.LeafCert | None = None) -> bool:
@@ -272,6 +286,66 @@ def test_a_silent_connection_is_closed(run: Run, tmp_path: Path, authorities: li
                 assert await reader.read() == b""
                 writer.close()
                 await writer.wait_closed()
+
+    run(main())
+
+
+def test_connections_in_their_handshake_are_in_the_limit(
+    run: Run, tmp_path: Path, authorities: list[trustme.CA]
+) -> None:
+    """Silent connections fill the HTTP limit before any handshake: more are closed, and when one ends there is room."""
+    ca = authorities[0]
+
+    async def main() -> None:
+        tls = Files(tmp_path, ca).settings
+        async with (
+            serve_http(FakeAccountant(), tls=tls, connections_max=2, header_timeout_s=NEVER_S) as port,
+            silent(port),
+        ):
+            async with silent(port), silent(port) as (reader, _):
+                with suppress(ConnectionError):
+                    assert await asyncio.wait_for(reader.read(), TIMEOUT_S) == b""
+                assert not await send_http(port, ca)
+            while not await send_http(port, ca):
+                pass
+
+    run(main())
+
+
+def test_a_stop_closes_connections_in_their_handshake(run: Run, tmp_path: Path, authorities: list[trustme.CA]) -> None:
+    """A connection that never gets to its handshake does not outlive the HTTP server."""
+    ca = authorities[0]
+
+    async def main() -> None:
+        async with AsyncExitStack() as server:
+            tls = Files(tmp_path, ca).settings
+            port = await server.enter_async_context(serve_http(FakeAccountant(), tls=tls, header_timeout_s=NEVER_S))
+            async with silent(port) as (reader, _):
+                assert await send_http(port, ca)  # The silent one came before it, so it has been accepted.
+                await server.aclose()
+                with suppress(ConnectionError):
+                    assert await asyncio.wait_for(reader.read(), TIMEOUT_S) == b""
+
+    run(main())
+
+
+def test_one_connection_serves_many_requests_over_tls(run: Run, tmp_path: Path, authorities: list[trustme.CA]) -> None:
+    """Keep-alive over TLS: each request of a connection is answered, whatever comes with the end of the handshake."""
+    ca = authorities[0]
+    context = ssl.create_default_context()
+    ca.configure_trust(context)
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with serve_http(accountant, tls=Files(tmp_path, ca).settings) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+            head = f"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: {PROTOBUF}\r\ncontent-length: 2\r\n\r\n"
+            for _ in range(3):
+                writer.write(head.encode() + BODY)
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+            await writer.wait_closed()
+            assert accountant.bodies == [BODY] * 3
 
     run(main())
 
