@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+from functools import partial
+from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState as UvicornState
 
+from otel_sla.receiver.accounting import Receipt
 from otel_sla.receiver.http_app import IS_WELCOME, HttpApp
 from otel_sla.receiver.http_upgrade import Parser, head_without_offer
 from otel_sla.receiver.settings import HttpServerSettings
@@ -72,6 +75,7 @@ class Config(uvicorn.Config):
             proxy_headers=False,
         )
         self.settings = settings
+        self.own_app = app
         self.load()
 
     def new_connection(self, state: State) -> asyncio.Protocol:
@@ -94,7 +98,10 @@ class _Connection(HttpToolsProtocol):
         self._is_offer = False  # An upgrade is offered: the message is not begun, it will come again.
         self.timeout_keep_alive = config.settings.keep_alive_timeout_s  # type: ignore[assignment]  # For call_later.
         self._state = state
+        self._app = config.own_app
         self._settings = config.settings
+        self._is_parsing = False
+        self._unstarted: tuple[RequestResponseCycle, Any] | None = None  # Until what has arrived is parsed.
         self._is_in_message = False
         self._is_in_headers = False
         self._headers_size_bytes = 0
@@ -126,18 +133,62 @@ class _Connection(HttpToolsProtocol):
             self._set_deadline(self._settings.header_timeout_s)  # Empty lines begin no message, but end the idle time.
         if self._is_in_headers:
             self._headers_size_bytes += len(data)
-        super().data_received(data)
+        self._parse(data)
         while self._is_offer and not self.transport.is_closing():
             self._is_offer = False
             method, version, rest = self.parser.get_method(), self.parser.get_http_version(), self.parser.rest
             head = head_without_offer(method, self.url, version, self.headers)
             self.parser = Parser(self)
-            super().data_received(head + (rest or b""))
+            self._parse(head + (rest or b""))
         if self._is_in_headers and self._headers_size_bytes > _HEADERS_SIZE_BYTES_MAX:
             self.send_400_response("The headers are too large.")
         if self._is_in_message and self._unwanted_size_bytes > _UNWANTED_SIZE_BYTES_MAX:
             self.transport.pause_reading()
             self._turn_away()
+
+    def _parse(self, data: bytes) -> None:
+        self._is_parsing = True
+        try:
+            super().data_received(data)
+        finally:
+            self._is_parsing = False
+            unstarted, self._unstarted = self._unstarted, None
+            if unstarted is not None:
+                self._start_asgi_task(*unstarted)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - uvicorn's.
+        """Start once what has arrived is parsed: often that is all of the request."""
+        if self._is_parsing:
+            self._unstarted = cycle, app
+        elif not self._begin_whole(cycle):
+            super()._start_asgi_task(cycle, app)
+
+    def _begin_whole(self, cycle: RequestResponseCycle) -> bool:
+        if cycle.more_body or self.flow.write_paused:
+            return False
+        begun = self._app.begin(cycle.scope, bytes(cycle.body))
+        if begun is None:
+            return False
+        cycle.body = bytearray()
+        begun.add_done_callback(self.tasks.discard)
+        begun.add_done_callback(partial(self._answer_whole, cycle))
+        self.tasks.add(begun)  # type: ignore[arg-type]  # A stop waits for them and cancels them alike.
+        return True
+
+    def _answer_whole(self, cycle: RequestResponseCycle, begun: asyncio.Future[Receipt]) -> None:
+        answer = self._app.answer_begun(cycle.scope, begun)
+        if cycle.disconnected or self.transport.is_closing():
+            return
+        headers = [*cycle.default_headers, *answer.all_headers()]
+        if not cycle.keep_alive:
+            headers.append((b"connection", b"close"))
+        head = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[answer.http_status], head, answer.body))
+        cycle.response_started = cycle.response_complete = True
+        cycle.on_response = _nothing  # Else it is held by what it holds.
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -231,3 +282,7 @@ class _Connection(HttpToolsProtocol):
             self.transport.abort()
         else:
             self.transport.close()
+
+
+def _nothing() -> None:
+    """Nobody waits for the end of this answer."""

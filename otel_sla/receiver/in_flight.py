@@ -210,15 +210,24 @@ class Intake:
         self._accountant = accountant
         self._tasks: set[asyncio.Task[Receipt]] = set()  # The loop itself keeps weak references only.
 
-    async def take(self, body: bytes, held: Held) -> Receipt:
-        """Account for `body`; `held` is released when that is over, whatever becomes of the caller.
+    def begin(self, body: bytes, held: Held) -> asyncio.Future[Receipt]:
+        """Account for `body`; `held` is released when that is over, whatever becomes of who waits for it.
 
-        Raises:
-            OtelSlaError: As `Accountant.account`.
+        Returns:
+            What `Accountant.account` gives or raises. Shield it: it must not be cancelled.
         """
         task = asyncio.create_task(self._account(body, held))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def take(self, body: bytes, held: Held) -> Receipt:
+        """Wait for what `begin` begins.
+
+        Raises:
+            OtelSlaError: As `Accountant.account`.
+        """
+        task = self.begin(body, held)
         try:
             return await asyncio.shield(task)
         finally:

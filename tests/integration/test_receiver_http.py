@@ -598,6 +598,44 @@ def test_requests_on_one_connection_are_answered_in_order(run: Run) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+@pytest.mark.parametrize(
+    "outcome",
+    [Receipt(), Receipt(2, "too late"), DecodeError("no message", 7), Overloaded("full"), RuntimeError("unforeseen")],
+    ids=["all", "some", "malformed", "overloaded", "unforeseen"],
+)
+def test_a_request_that_comes_at_once_is_answered_as_one_in_pieces(
+    run: Run, outcome: Receipt | Exception, version: str
+) -> None:
+    """The short way of requests that are whole on arrival is not seen from outside: same bytes, same counter."""
+    head = f"POST /v1/traces HTTP/{version}\r\nhost: a\r\ncontent-type: {PROTOBUF}\r\ncontent-length: 2\r\n\r\n"
+
+    async def main() -> None:
+        async with served(FakeAccountant(outcome, outcome)) as it:
+            async with it.connected() as (reader, writer):
+                writer.write(head.encode() + BODY)
+                at_once = await _read_answer(reader)
+            async with it.connected() as (reader, writer):
+                writer.write(head.encode() + BODY[:1])
+                await until(lambda: it.in_flight.size_bytes > 0)
+                writer.write(BODY[1:])
+                in_pieces = await _read_answer(reader)
+            assert at_once == in_pieces
+            assert (b"connection: close" in at_once) == (version == "1.0")
+            assert list(it.server.app.answers.values()) == [2]
+            assert it.in_flight.size_bytes == 0
+
+    run(main())
+
+
+async def _read_answer(reader: asyncio.StreamReader) -> bytes:
+    """One answer, without its date."""
+    head = re.sub(rb"date: [^\r]*\r\n", b"", await reader.readuntil(b"\r\n\r\n"))
+    found = re.search(rb"content-length: (\d+)", head)
+    assert found is not None, head
+    return head + await reader.readexactly(int(found[1]))
+
+
 def test_bytes_in_flight_are_bounded(run: Run) -> None:
     """While requests wait for their commit up to the limit, a further one is 503; afterwards it is taken."""
 
