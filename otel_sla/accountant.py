@@ -10,12 +10,13 @@ ones that come while a commit runs go this way together.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
 
 from otel_sla.arrivals import Arrivals, CannotJoin, Commits
-from otel_sla.errors import LedgerError, Overloaded, RequestTooLarge
+from otel_sla.errors import LedgerError, Overloaded
 from otel_sla.filter_loading import new_filter
 from otel_sla.fingerprints import Fingerprint, RecentFingerprints, fingerprints_of, may_have_counted
 from otel_sla.first_requests import FirstRequests
@@ -24,6 +25,7 @@ from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit
 from otel_sla.receipts import receipt_of
 from otel_sla.receiver.accounting import Receipt
+from otel_sla.receiver.pace import LARGE_SIZE_BYTES
 from otel_sla.self_metrics import SelfMetrics
 from otel_sla.sla.classify import AcceptWindow, Classifier, Requests
 from otel_sla.sla.ring import MinuteRing
@@ -94,6 +96,7 @@ class Accountant:
         self._lately: set[Fingerprint] = set()  # Committed while they were.
         self.filter = new_filter(reader, window())
         self._recent = RecentFingerprints()
+        self._large_turn = asyncio.Lock()
         self._arrivals = Arrivals(self._count_joined, lambda: self.commits.is_running, metrics)
         self.commits = GroupCommit(
             self._commit,
@@ -120,18 +123,17 @@ class Accountant:
         return await self._account_alone(body)
 
     async def _account_alone(self, body: bytes | memoryview) -> Receipt:
-        arrived_s = time.perf_counter()
-        columns = decode_request(body, self._classifier.watch)
-        n_spans = columns.n_spans
-        if columns.n_resources > RESOURCES_MAX:
-            raise RequestTooLarge(
-                f"the request holds {columns.n_resources} ResourceSpans, the limit is {RESOURCES_MAX}"
-            )
+        arrived_s, n_spans = time.perf_counter(), 0
+        # The columns of large ones are larger still. Their commit is not part of the turn: several may share it.
+        turn = self._large_turn if len(body) >= LARGE_SIZE_BYTES else nullcontext()
         try:
-            commits, requests = await self._look_up_and_count(columns, body)
-            receipt = receipt_of(requests)
-            # A body of empty spans has columns of twelve times its size: nothing of them may wait for the disk.
-            del columns, requests
+            async with turn:
+                columns = decode_request(body, self._classifier.watch, resources_max=RESOURCES_MAX)
+                n_spans = columns.n_spans
+                commits, requests = await self._look_up_and_count(columns, body)
+                receipt = receipt_of(requests)
+                # A body of empty spans has columns of twelve times its size: nothing of them may wait for the disk.
+                del columns, requests
             for commit in commits:
                 # Shielded: a sender that gives up must not cancel the commit of all the others.
                 await asyncio.shield(commit)

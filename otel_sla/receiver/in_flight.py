@@ -38,7 +38,6 @@ class InFlight:
         self.size_bytes = 0  # Held now.
         self.refused_count = 0
         self.slow = self.new_share("slow requests")  # Whose bodies take long.
-        self.large_turn = asyncio.Lock()  # Large requests are counted one after another.
         self.pace = Pace()  # And begin one after another.
         self._waiting: list[asyncio.Future[None]] = []  # For room.
 
@@ -245,5 +244,4 @@ class Intake:
                 finally:
                     in_flight.pace.end_small()
             await held.pace(len(body))
-            async with in_flight.large_turn:
-                return await self._accountant.account(body)
+            return await self._accountant.account(body)

@@ -1,6 +1,7 @@
 """One request's bytes to columns."""
 
 import struct
+import sys
 from functools import lru_cache
 
 import numpy as np
@@ -50,7 +51,11 @@ def key_table(keys: tuple[bytes, ...]) -> UInt8Array:
 
 
 def decode_request(
-    body: bytes | memoryview, watch: WatchList, *, columns_size_bytes_max: int = COLUMNS_SIZE_BYTES_MAX
+    body: bytes | memoryview,
+    watch: WatchList,
+    *,
+    columns_size_bytes_max: int = COLUMNS_SIZE_BYTES_MAX,
+    resources_max: int = sys.maxsize,
 ) -> SpanColumns:
     """Decode one `ExportTraceServiceRequest`.
 
@@ -61,10 +66,11 @@ def decode_request(
         body: The request, decompressed.
         watch: The attributes that are read.
         columns_size_bytes_max: Bytes. Bound of the columns: a request of empty spans is small, its columns are not.
+        resources_max: Bound of its ResourceSpans.
 
     Raises:
         DecodeError: The bytes are no such message.
-        RequestTooLarge: The columns would be larger than the bound.
+        RequestTooLarge: More than a bound allows.
 
     >>> columns = decode_request(b"", WatchList((), ()))
     >>> columns.n_spans, columns.n_resources
@@ -72,6 +78,8 @@ def decode_request(
     """
     view = np.frombuffer(body, dtype=np.uint8)
     n_resources, n_spans_max = _count(view, _SAMPLED_SPANS)
+    if n_resources > resources_max:
+        raise RequestTooLarge(f"a request of {n_resources} ResourceSpans, the limit is {resources_max}")
     n_keys = len(watch.resource_keys), len(watch.span_keys)
     row_size = _SPAN_ROW_SIZE + _CELL_SIZE * n_keys[1]
     size_bytes_left = columns_size_bytes_max - n_resources * (_RESOURCE_ROW_SIZE + _CELL_SIZE * n_keys[0])

@@ -10,12 +10,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import orjson
 
 from otel_sla.receiver.accounting import Accountant
-from otel_sla.receiver.pace import LARGE_SIZE_BYTES
 from otel_sla.receiver.settings import BYTES_PER_MIB
 from otel_sla.workers.arena import make_shared_memory
 from otel_sla.workers.errors import encode_error
@@ -34,13 +33,11 @@ class Shared:
         accountant: Counts what they receive.
         metrics_text: Gives the self-metrics for `GET /metrics`.
         totals: What they tell of themselves, those that have ended too.
-        large_turn: Held while a large request is counted.
     """
 
     accountant: Accountant
     metrics_text: Callable[[], str]
     totals: Totals
-    large_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Member:
@@ -125,11 +122,7 @@ class Member:
 
     async def _count(self, number: int, body: memoryview) -> None:
         try:
-            if len(body) < LARGE_SIZE_BYTES:
-                receipt = await self._shared.accountant.account(body)
-            else:
-                async with self._shared.large_turn:
-                    receipt = await self._shared.accountant.account(body)
+            receipt = await self._shared.accountant.account(body)
         except Exception as error:  # noqa: BLE001 - whatever it is, the sender gets an answer.
             payload = encode_error(error)
             if payload.startswith(b'[""'):

@@ -19,6 +19,7 @@ from otel_sla.errors import LedgerError, Overloaded
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit
 from otel_sla.pipeline import Pipeline
+from otel_sla.receiver.pace import LARGE_SIZE_BYTES
 
 MINUTE = 60 * 10**9
 NOW = builders.START_UNIX_NANO
@@ -181,12 +182,45 @@ class HeldWrite:
     def __init__(self, counting: Accountant) -> None:
         self.began, self.may_end = asyncio.Event(), asyncio.Event()
         self._write, counting._write = counting._write, self
+        self.commits: list[Commit] = []
 
     async def __call__(self, commit: Commit) -> int:
         """Commit, later."""
+        self.commits.append(commit)
         self.began.set()
         await self.may_end.wait()
         return await self._write(commit)
+
+
+def test_large_requests_take_turns_and_share_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one large request is classified another waits; for the disk they wait together, and small ones never."""
+    monkeypatch.setattr(accountant, "_SPANS_AT_ONCE", 1)
+    monkeypatch.setattr(accountant, "_TURN_S", 0.0)
+    config = make_config(tmp_path)
+    spans = [builders.make_span({"http.response.status_code": 200}, end_time_unix_nano=NOW)] * 20_000
+    large = [builders.make_request(builders.make_resource_spans(spans), piece(number)) for number in range(2)]
+    large[1] += builders.make_request(piece(2))
+    assert min(map(len, large)) > LARGE_SIZE_BYTES
+
+    async def scenario() -> None:
+        async with running(config, Clock(NOW + MINUTE)) as (pipeline, _):
+            counting = pipeline.accountant
+            await first_tick(pipeline)
+            ledger = HeldWrite(counting)
+            calls = [asyncio.create_task(counting.account(builders.make_request(piece(9))))]
+            await ledger.began.wait()
+            calls += [asyncio.create_task(counting.account(body)) for body in large]
+            at_once = []
+            while len(counting._gathered) < 2 + 2:  # Their spans are the same: the second has two messages more.
+                at_once.append(counting._looking)
+                await asyncio.sleep(0)
+            ledger.may_end.set()
+            await asyncio.gather(*calls)
+            assert max(at_once) == 1
+            assert [len(commit.fingerprints) for commit in ledger.commits] == [1, 4]
+        assert counted(config) == 20_000 + 4
+
+    run(scenario)
 
 
 async def refused_at_once(counting: Accountant, bodies: Sequence[bytes]) -> None:

@@ -166,24 +166,6 @@ def test_compressed_calls_are_expanded_within_the_limit(monkeypatch: pytest.Monk
     run_on("asyncio", main())
 
 
-def test_large_requests_take_turns() -> None:
-    """While one large request is counted another waits, and small ones do not."""
-
-    async def main() -> None:
-        accountant = FakeAccountant()
-        accountant.gate.clear()
-        async with both_servers(accountant, InFlight(64 * MIB)) as send:
-            large = [asyncio.create_task(asyncio.to_thread(send[name], bytes(2 * MIB))) for name in ("http", "http")]
-            await accountant.arrived.wait()
-            small = asyncio.create_task(asyncio.to_thread(send["http"], b"small"))
-            await until(lambda: b"small" in accountant.bodies)
-            assert len(accountant.bodies) == 2
-            accountant.gate.set()
-            assert await asyncio.gather(*large, small) == ["200"] * 3
-
-    run_on("asyncio", main())
-
-
 def test_one_connection_leaves_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """One connection with many requests under way holds half of the limit; another is served meanwhile."""
     monkeypatch.setattr(in_flight_module, "ROOM_WAIT_S", 0.05)

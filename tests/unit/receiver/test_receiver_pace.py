@@ -38,45 +38,44 @@ def test_a_large_request_leaves_time_to_small_ones_of_others() -> None:
     run_on("asyncio", main())
 
 
-def test_two_large_requests_are_under_way_at_once() -> None:
-    """A third begins when one of them has ended, or is held up by its sender."""
+def test_some_large_requests_are_under_way_at_once() -> None:
+    """One more begins when one of them has ended, or is held up by its sender."""
 
     async def main() -> None:
         pace = Pace()
-        first, second = await pace.wait("a", MIB), await pace.wait("b", MIB)
-        third = asyncio.create_task(pace.wait("c", MIB))
+        first, *others = [await pace.wait("a", MIB) for _ in range(pace_module._UNDER_WAY_MAX)]
+        one_more = asyncio.create_task(pace.wait("b", MIB))
         await asyncio.sleep(0)
-        assert not third.done()
+        assert not one_more.done()
         first.end()
-        (await third).end()
-        second.end()
-        third = asyncio.create_task(pace.wait("c", MIB))
-        (await third).end()
+        (await one_more).end()
+        others[0].end()
+        one_more = asyncio.create_task(pace.wait("b", MIB))
+        (await one_more).end()
 
     run_on("asyncio", main())
 
 
 def test_no_large_request_waits_for_its_turn_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behind two that never end a third begins all the same; afterwards there are as many turns as before."""
+    """Behind those that never end another begins all the same; afterwards there are as many turns as before."""
     monkeypatch.setattr(pace_module, "_QUICK_S", 1e6)
     monkeypatch.setattr(pace_module, "_WAIT_S_MAX", 0.01)
 
     async def main() -> None:
         pace = Pace()
-        under_way = [await pace.wait("stalled", MIB) for _ in range(2)]
+        under_way = [await pace.wait("stalled", MIB) for _ in range(pace_module._UNDER_WAY_MAX)]
         late = await pace.wait("good", MIB)
         late.end()
         for begun in under_way:
             begun.end()
             begun.end()
         monkeypatch.setattr(pace_module, "_WAIT_S_MAX", 1e6)
-        under_way = [await pace.wait("good", MIB) for _ in range(2)]
-        third = asyncio.create_task(pace.wait("good", MIB))
+        under_way = [await pace.wait("good", MIB) for _ in range(pace_module._UNDER_WAY_MAX)]
+        one_more = asyncio.create_task(pace.wait("good", MIB))
         await asyncio.sleep(0)
-        assert not third.done()
+        assert not one_more.done()
         under_way[0].end()
-        (await third).end()
-        under_way[1].end()
+        (await one_more).end()
 
     run_on("asyncio", main())
 
