@@ -3,10 +3,12 @@
 Anybody may ask, without a token: so a question costs next to nothing, whatever its size. The library's servicer takes
 whole messages, of all calls at once; and it writes to those who watch under the lock that a change of state needs, so
 that one of them who does not read held up the stop for ever.
+
+From the moment that gRPC is asked for a message it takes all of it, up to the limit of a request, and goes on when the
+one who asked has given up: until the call ends. So a call whose question was not read to its end must not go on.
 """
 
 import asyncio
-from contextlib import suppress
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -15,13 +17,15 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 _SERVICE = "grpc.health.v1.Health"
 _READ_S = 0.1  # Of the turn and the reading: a question comes with its call.
 _SIZE_BYTES_MAX = 1024
+_ASKING_MAX = 100  # Calls that wait to be read: each may have 64 KiB here, which come unasked.
+_WATCHING_MAX = 100  # Calls; each costs 22 KiB for as long as it likes.
 
 
 class Health:
     """Answers for the server and for its services, which all have one state; not serving until `set_serving`.
 
-    Questions are read one at a time. One that cannot be read or understood is answered for the server: of this it
-    depends only whether an unknown service is told so.
+    Questions are read one at a time. `Check` is answered for the server where its question cannot be read or
+    understood: of this it depends only whether an unknown service is told so. `Watch` goes on, so it ends instead.
 
     Args:
         services: Their names, besides the empty one of the server.
@@ -33,6 +37,8 @@ class Health:
         self._has_ended = False
         self._changed = asyncio.Event()  # Another one for each state.
         self._reading = asyncio.Lock()
+        self._asking = 0
+        self._watching = 0
 
     def set_serving(self, *, is_serving: bool) -> None:
         """Tell another state to those who watch; not after the end."""
@@ -55,13 +61,26 @@ class Health:
         return grpc.method_handlers_generic_handler(_SERVICE, methods)
 
     async def _check(self, _requests: object, context: grpc.aio.ServicerContext) -> HealthCheckResponse:
-        service = await self._read_service(context)
+        service = await self._read_service(context) or ""
         if service not in self._services:
             await context.abort(grpc.StatusCode.NOT_FOUND)
         return HealthCheckResponse(status=self._status_of(service))
 
     async def _watch(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
-        service = await self._read_service(context)
+        if self._watching >= _WATCHING_MAX:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{_WATCHING_MAX} calls watch the health already")
+        self._watching += 1
+        try:
+            service = await self._read_service(context)
+            if service is None:
+                why = f"no whole question of at most {_SIZE_BYTES_MAX} bytes came within {_READ_S} s"
+                await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, why)
+            else:
+                await self._tell_changes(service, context)
+        finally:
+            self._watching -= 1
+
+    async def _tell_changes(self, service: str, context: grpc.aio.ServicerContext) -> None:
         told = None
         while True:
             has_ended, changed = self._has_ended, self._changed
@@ -73,13 +92,25 @@ class Health:
                 return
             await changed.wait()
 
-    async def _read_service(self, context: grpc.aio.ServicerContext) -> str:
-        with suppress(TimeoutError, DecodeError):
+    async def _read_service(self, context: grpc.aio.ServicerContext) -> str | None:
+        """Give the service that is asked for; None: it did not come in time, or not by a whole short question."""
+        if self._asking >= _ASKING_MAX:
+            return None
+        self._asking += 1
+        try:
             async with asyncio.timeout(_READ_S), self._reading:
                 body = await context.read()
-            if isinstance(body, bytes) and len(body) <= _SIZE_BYTES_MAX:
-                return str(HealthCheckRequest.FromString(body).service)
-        return ""
+                if not isinstance(body, bytes) or len(body) > _SIZE_BYTES_MAX:
+                    return None
+                if await context.read() is not grpc.aio.EOF:  # Behind the end nothing comes unasked any more.
+                    return None
+            return str(HealthCheckRequest.FromString(body).service)
+        except TimeoutError:
+            return None
+        except DecodeError:
+            return ""
+        finally:
+            self._asking -= 1
 
     def _status_of(self, service: str) -> int:
         if service not in self._services:

@@ -7,8 +7,11 @@ import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, closing, suppress
 from multiprocessing.connection import Connection
+
+import grpc
 
 from hostile import bodies, grpc_wire, http_wire
 from hostile.cases import FULL_SIZE_BYTES, JSON, Case, over_grpc, over_http, raw_http
@@ -17,7 +20,10 @@ from hostile.guard import TOKEN, Guard
 from hostile.target import LIMIT_MIB, MIB, Target, good_body
 
 HEALTH = "/grpc.health.v1.Health/Check"
+WATCH = "/grpc.health.v1.Health/Watch"
 N_STRANGERS = 16
+N_WATCHING = 4000
+WATCHING_MAX = 100  # As docs/guarantees.md has it.
 
 
 def every_tokenless_case() -> Iterator[Case]:
@@ -62,6 +68,7 @@ def _large(authorization: str) -> Iterator[Case]:
     ):
         yield over_grpc(f"{name}, {told}", "UNAUTHENTICATED", message, authorization=authorization, **headers)
     yield over_grpc(f"{name}, 63 MiB for health", "OK", grpc_wire.message(large), path=HEALTH)
+    yield over_grpc(f"{name}, 63 MiB to watch health", "DEADLINE_EXCEEDED", grpc_wire.message(large), path=WATCH)
 
 
 def every_certificate_case() -> Iterator[Case]:
@@ -95,6 +102,50 @@ def every_stranger_flood() -> Iterator[Flood]:
         ("questions for health, grpc", _grpc_question),
     ):
         yield Flood(f"{N_STRANGERS} strangers' {name}", strangers(attack), {"guard": Guard()})
+    yield Flood(f"{N_STRANGERS} who watch the health, 63 MiB each", watch_with_large_questions, {"guard": Guard()})
+    yield Flood(f"{N_WATCHING} who watch the health", watch_idly(N_WATCHING), {"guard": Guard()})
+
+
+def watch_with_large_questions(target: Target, _: float) -> Found:
+    """Calls to watch that begin a question as large as may be one after another, and then send all of it."""
+    claim = grpc_wire.message(b"", size_bytes=FULL_SIZE_BYTES)
+
+    def ask(call: grpc_wire.Call) -> tuple[str, int]:
+        call.send([bytes(FULL_SIZE_BYTES)])
+        return call.answer(), call.n_sent
+
+    calls = []
+    for _number in range(N_STRANGERS):
+        calls.append(grpc_wire.Call(target.grpc_port, path=WATCH))
+        calls[-1].send([claim], ends=False)
+        target.send_good()  # Takes about the time for which a question is waited for.
+    with ThreadPoolExecutor(N_STRANGERS) as pool:
+        seen = list(pool.map(ask, calls))
+    answers = Counter(answer for answer, _ in seen)
+    most = max(n_taken for _, n_taken in seen)
+    told = f"{dict(answers)}, at most {most / MIB:.2f} of {FULL_SIZE_BYTES // MIB} MiB taken"
+    return ([told] if set(answers) - {"DEADLINE_EXCEEDED", "reset", "closed"} else []), told
+
+
+def watch_idly(count: int) -> Callable[[Target, float], Found]:
+    """Calls to watch that stay, a hundred of each connection."""
+
+    async def watch_all(port: int) -> Counter[str]:
+        async with AsyncExitStack() as stack:
+            calls = []
+            for _ in range(count // 100):
+                options = [("grpc.use_local_subchannel_pool", 1)]
+                channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}", options))
+                calls += [channel.unary_stream(WATCH)(b"") for _ in range(100)]
+            firsts = await asyncio.gather(*(call.read() for call in calls), return_exceptions=True)
+            return Counter("told" if isinstance(first, bytes) else "refused" for first in firsts)
+
+    def run(target: Target, _: float) -> Found:
+        answers = asyncio.run(watch_all(target.grpc_port))
+        told = str(dict(answers))
+        return ([told] if answers["told"] > WATCHING_MAX else []), told
+
+    return run
 
 
 Attack = Callable[[int, int], tuple[str, int]]  # (HTTP port, gRPC port) -> answer, bytes of the body that were taken.

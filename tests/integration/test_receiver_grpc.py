@@ -32,7 +32,7 @@ from otel_sla.errors import (
     Overloaded,
     RequestTooLarge,
 )
-from otel_sla.receiver import body_deadline
+from otel_sla.receiver import body_deadline, health
 from otel_sla.receiver import in_flight as in_flight_module
 from otel_sla.receiver.accounting import Receipt
 from otel_sla.receiver.grpc_server import TRACE_SERVICE, GrpcServer
@@ -374,6 +374,72 @@ def test_health_is_told_without_waiting_for_the_question(run: Run) -> None:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await check(iter([b"\x0a\x01x"]))
             assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+    run(main())
+
+
+def test_nobody_watches_without_a_short_question(run: Run) -> None:
+    """A `Watch` whose question does not come or end, is long or doubled is ended: else gRPC would go on taking it."""
+
+    async def main() -> None:
+        async with served(FakeAccountant()) as it:
+            it.server.set_serving(is_serving=True)
+            watch = it.channel.stream_stream("/grpc.health.v1.Health/Watch")
+            never = asyncio.Event()
+
+            async def stalling(*questions: bytes) -> AsyncIterator[bytes]:
+                for question in questions:
+                    yield question
+                await never.wait()
+
+            calls = [watch(stalling()), watch(stalling(b"")), watch(iter([bytes(MIB)])), watch(iter([b"", b""]))]
+            for call in calls:
+                assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            good = watch(iter([b""]))
+            serving = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+            assert await good.read() == serving.SerializeToString()
+
+    run(main())
+
+
+async def _first_of(call: grpc.aio.UnaryStreamCall[Any, Any]) -> Any:  # noqa: ANN401 - what the stub gives.
+    try:
+        return await call.read()
+    except grpc.aio.AioRpcError:
+        return None
+
+
+def test_those_who_watch_the_health_are_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more than may watch is RESOURCE_EXHAUSTED; when one of them ends another may, and `Check` always may."""
+    monkeypatch.setattr(health, "_WATCHING_MAX", 2)
+
+    async def main() -> None:
+        async with served(FakeAccountant()) as it:
+            stub = health_pb2_grpc.HealthStub(it.channel)
+            question = health_pb2.HealthCheckRequest()
+            watching = [stub.Watch(question) for _ in range(2)]
+            for call in watching:
+                await call.read()
+            assert await stub.Watch(question).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert (await stub.Check(question)).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            watching[0].cancel()
+            while (told := await _first_of(stub.Watch(question))) is None:
+                pass
+            assert told.status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+    run(main())
+
+
+def test_questions_that_wait_to_be_read_are_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond as many as may wait, `Check` is answered for the server and `Watch` is ended, without their question."""
+    monkeypatch.setattr(health, "_ASKING_MAX", 0)
+
+    async def main() -> None:
+        async with served(FakeAccountant()) as it:
+            stub = health_pb2_grpc.HealthStub(it.channel)
+            question = health_pb2.HealthCheckRequest(service="another")
+            assert (await stub.Check(question)).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            assert await stub.Watch(question).code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
     run(main())
 
