@@ -24,11 +24,11 @@ class BodyDeadline:
         held: What the request holds.
         timeout_s: For the whole body.
         slow_size_bytes: What a slow body holds at least: how large it may be, where that is not seen while it comes.
-        on_late: Called when it is found to be late.
+        on_late: Called when it is found to be late; tells whether it may be so for a while, else it is slow at once.
     """
 
     def __init__(
-        self, held: Held, timeout_s: float, slow_size_bytes: int = 0, on_late: Callable[[], None] | None = None
+        self, held: Held, timeout_s: float, slow_size_bytes: int = 0, on_late: Callable[[], bool] | None = None
     ) -> None:
         self._held = held
         self._timeout_s = timeout_s
@@ -73,12 +73,13 @@ class BodyDeadline:
             self._wait()
             return
         if self._on_late is not None:
-            tell, self._on_late = self._on_late, None
-            tell()
-            self._wait()
-            return
+            be_late, self._on_late = self._on_late, None
+            if be_late():
+                self._wait()
+                return
+        held = self._held
         try:
-            self._held.slow_down(max(self._held.size_bytes, self._slow_size_bytes))
+            held.join(held.in_flight.slow, max(held.size_bytes, self._slow_size_bytes))
         except Overloaded as refusal:
             self._refused_because = str(refusal)
             self._timeout.reschedule(asyncio.get_running_loop().time())

@@ -49,7 +49,7 @@ class GrpcServer:
         self._settings = settings
         self._intake = Intake(accountant)
         self._size_bytes_max = settings.max_recv_msg_size_mib * BYTES_PER_MIB
-        self._lanes = Lanes(in_flight, self._size_bytes_max, settings.connections_max)
+        self._lanes = Lanes(in_flight, self._size_bytes_max, settings.connections_max, settings.body_timeout_s)
         # How large a message is becomes known when it is there: one that is slow has to hold the largest size.
         self._slow_size_bytes = min(self._size_bytes_max, in_flight.slow.size_bytes_max)
         self._auth = None if settings.auth is None else BearerAuth(settings.auth, GRPC_SOURCE)

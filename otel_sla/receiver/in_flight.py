@@ -7,7 +7,7 @@ import asyncio
 from contextlib import suppress
 from typing import NoReturn, Self
 
-from otel_sla.errors import Overloaded, RequestTooLarge
+from otel_sla.errors import OtelSlaError, Overloaded, RequestTooLarge
 from otel_sla.receiver.accounting import Accountant, Receipt
 from otel_sla.receiver.pace import LARGE_SIZE_BYTES, Begun, Pace
 
@@ -37,7 +37,10 @@ class InFlight:
         self.size_bytes_max = size_bytes_max
         self.size_bytes = 0  # Held now.
         self.refused_count = 0
+        # When these three hold all that they may, a new connection's first body finds room all the same: see `Lanes`.
         self.slow = self.new_share("slow requests")  # Whose bodies take long.
+        self.late = Share("late requests", size_bytes_max // 8)  # Bodies of known connections, for their first second.
+        self.waiting = Share("requests that wait to be read", size_bytes_max // 8)  # With what came of them unasked.
         self.pace = Pace()  # And begin one after another.
         self._waiting: list[asyncio.Future[None]] = []  # For room.
 
@@ -85,25 +88,28 @@ class InFlight:
 class Held:
     """What one request holds of the limit."""
 
-    __slots__ = ("_begun", "_in_flight", "_shares", "owner", "size_bytes")
+    __slots__ = ("_begun", "_in_flight", "_joined", "_shares", "owner", "size_bytes")
 
     def __init__(self, in_flight: InFlight, shares: tuple[Share, ...] = ()) -> None:
         self._in_flight = in_flight
         self._shares = shares
+        self._joined: Share | None = None  # One of these: of those that are in the same state as it is.
         self.owner: object = None  # Whose request it is, for `Pace`.
         self._begun: Begun | None = None  # It is large, and had its turn to begin.
         self.size_bytes = 0
 
-    def has_room(self, size_bytes: int) -> bool:
-        """Tell whether `resize` to this would not be refused for what others hold now."""
+    def has_room(self, size_bytes: int, share: Share | None = None) -> bool:
+        """Tell whether `join` would not be refused for what others hold now."""
+        if share is not None and not share.has_room(size_bytes, self.size_bytes if share is self._joined else 0):
+            return False
         in_flight = self._in_flight
         of_others = in_flight.size_bytes - self.size_bytes
         return of_others + size_bytes <= in_flight.most_bytes(size_bytes) and all(
-            share.has_room(size_bytes, self.size_bytes) for share in self._shares
+            share.has_room(size_bytes, self.size_bytes) for share in self._shares if share is not self._joined
         )
 
-    async def wait_for_room(self, size_bytes: int) -> None:
-        """Hold `size_bytes` as soon as there is room.
+    async def wait_for_room(self, size_bytes: int, share: Share | None = None) -> None:
+        """Hold `size_bytes`, of that share if there is one, as soon as there is room.
 
         Raises:
             Overloaded: There was none for a while.
@@ -111,9 +117,9 @@ class Held:
         """
         with suppress(TimeoutError):  # Then it is refused for the reason that there is now.
             async with asyncio.timeout(ROOM_WAIT_S):
-                while not self.has_room(size_bytes) and size_bytes <= self._in_flight.size_bytes_max:
+                while not self.has_room(size_bytes, share) and size_bytes <= self._in_flight.size_bytes_max:
                     await self._in_flight.freed()
-        self.resize(size_bytes)
+        self.join(share, size_bytes)
 
     async def pace(self, size_bytes: int) -> None:
         """Wait until a request of this size may begin: a large one leaves time to small ones, once."""
@@ -147,21 +153,35 @@ class Held:
         if is_less:
             in_flight.wake()
 
-    def slow_down(self, size_bytes: int) -> None:
-        """Be one of the slow requests from now on, and hold `size_bytes`.
+    def join(self, share: Share | None, size_bytes: int) -> None:
+        """Be one of those who share from now on, and of those joined before no longer; hold `size_bytes`.
 
         Raises:
             Overloaded: There is no room for it; nothing changed.
+            RequestTooLarge: It is more than the limit by itself.
         """
-        slow = self._in_flight.slow
-        if slow in self._shares:
+        before = self._joined
+        if share is before:
             self.resize(size_bytes)
             return
-        if not slow.has_room(size_bytes, 0):
-            self._refuse(slow.name, slow.size_bytes + size_bytes, slow.size_bytes_max)
-        self.resize(size_bytes)
-        slow.size_bytes += size_bytes
-        self._shares = (*self._shares, slow)
+        if share is not None and not share.has_room(size_bytes, 0):
+            self._refuse(share.name, share.size_bytes + size_bytes, share.size_bytes_max)
+        self._be_joined(None)
+        try:
+            self.resize(size_bytes)
+        except OtelSlaError:
+            self._be_joined(before)
+            raise
+        self._be_joined(share)
+
+    def _be_joined(self, share: Share | None) -> None:
+        if self._joined is not None:
+            self._joined.size_bytes -= self.size_bytes
+            self._shares = tuple(other for other in self._shares if other is not self._joined)
+        if share is not None:
+            share.size_bytes += self.size_bytes
+            self._shares = (*self._shares, share)
+        self._joined = share
 
     @property
     def in_flight(self) -> InFlight:
@@ -171,10 +191,10 @@ class Held:
     def move(self) -> "Held":
         """Hand all of it over to somebody who ends later; nothing is held here afterwards."""
         moved = Held(self._in_flight, self._shares)
-        moved.owner = self.owner
+        moved.owner, moved._joined = self.owner, self._joined
         moved._begun, self._begun = self._begun, None
         moved.size_bytes, self.size_bytes = self.size_bytes, 0
-        self._shares = ()
+        self._shares, self._joined = (), None
         return moved
 
     def release(self) -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -270,6 +271,56 @@ def test_many_slow_senders_do_not_keep_a_good_one_out(run: Run) -> None:
             for call in calls:
                 call.cancel()
             await until(lambda: it.in_flight.size_bytes == 0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_late_bodies_of_many_connections_are_bounded(is_known: bool, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+    """Of twelve that may become 2 MiB each only those are read on that have room for it; the others come again."""
+    monkeypatch.setattr(body_deadline, "PATIENCE_S", 1e6)
+    monkeypatch.setattr(in_flight_module, "ROOM_WAIT_S", 0.3)
+    kept_max = 3 if is_known else 1  # An eighth of 2 MiB is late, half of it slow: one alone may hold more.
+
+    async def main() -> None:
+        async with (
+            served(FakeAccountant(), max_recv_msg_size_mib=2, in_flight_bytes_max=2 * MIB) as it,
+            AsyncExitStack() as stack,
+            asyncio.timeout(60),
+        ):
+            calls = []
+            for _ in range(12):
+                options = [("grpc.use_local_subchannel_pool", 1)]  # Else the channels share one connection.
+                channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{it.port}", options))
+                if is_known:
+                    assert await channel.unary_unary(EXPORT)(BODY) == b""
+                calls.append(channel.stream_unary(EXPORT)())
+            codes = [asyncio.ensure_future(call.code()) for call in calls]
+            await until(lambda: sum(code.done() for code in codes) >= 12 - kept_max)
+            assert {code.result() for code in codes if code.done()} == {grpc.StatusCode.UNAVAILABLE}
+            assert it.in_flight.slow.size_bytes == MIB
+            for code, call in zip(codes, calls, strict=True):
+                call.cancel()
+                await code
+            await until(lambda: it.in_flight.size_bytes == 0)
+
+    run(main())
+
+
+def test_calls_that_wait_to_be_read_are_bounded(run: Run) -> None:
+    """Of a hundred calls of one connection that stall a few wait, for a while; the others are told to come again."""
+
+    async def main() -> None:
+        async with served(FakeAccountant(), in_flight_bytes_max=2 * MIB, body_timeout_s=0.2) as it, asyncio.timeout(60):
+            calls = [it.channel.stream_unary(EXPORT)() for _ in range(100)]
+            codes = Counter([await call.code() for call in calls])
+            assert set(codes) <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+            assert codes[grpc.StatusCode.UNAVAILABLE] > 100 - 2 * 4  # Four wait, and each may be the one that is read.
+            for call in calls:
+                if await call.code() is grpc.StatusCode.UNAVAILABLE:
+                    assert "google.rpc.retryinfo-bin" in dict(await call.trailing_metadata())
+            assert it.in_flight.size_bytes == 0
+            assert await it.export(BODY) == b""
 
     run(main())
 

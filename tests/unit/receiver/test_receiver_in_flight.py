@@ -47,21 +47,46 @@ def test_a_share_leaves_room_for_others() -> None:
     assert greedy.size_bytes == in_flight.size_bytes == 0
 
 
-def test_slow_requests_share() -> None:
+def test_requests_in_the_same_state_share() -> None:
     """What becomes slow holds its size of the slow ones' half; without room there it stays as it was."""
     in_flight = InFlight(10)
+    slow = in_flight.slow
     with in_flight.hold(1) as first, in_flight.hold(1) as second:
-        first.slow_down(4)
+        first.join(slow, 4)
         with pytest.raises(Overloaded, match="slow requests would hold 6 bytes, more than the limit of 5"):
-            second.slow_down(2)
-        assert (in_flight.size_bytes, in_flight.slow.size_bytes) == (5, 4)
+            second.join(slow, 2)
+        assert (in_flight.size_bytes, slow.size_bytes) == (5, 4)
         first.resize(3)
-        second.slow_down(2)
-        assert (in_flight.size_bytes, in_flight.slow.size_bytes) == (5, 5)
-        second.slow_down(1)
-        assert (in_flight.size_bytes, in_flight.slow.size_bytes) == (4, 4)
-    assert (in_flight.size_bytes, in_flight.slow.size_bytes) == (0, 0)
+        second.join(slow, 2)
+        assert (in_flight.size_bytes, slow.size_bytes) == (5, 5)
+        second.join(slow, 1)
+        assert (in_flight.size_bytes, slow.size_bytes) == (4, 4)
+    assert (in_flight.size_bytes, slow.size_bytes) == (0, 0)
     assert in_flight.refused_count == 1
+
+
+def test_a_request_is_in_one_state_at_a_time() -> None:
+    """From waiting to late, slow and neither each share has what is its own; a refused change changes nothing."""
+    in_flight = InFlight(64)
+    waiting, late, slow = in_flight.waiting, in_flight.late, in_flight.slow
+    with in_flight.hold(0) as held, in_flight.hold(20):
+        held.join(waiting, 2)
+        assert (waiting.size_bytes, held.size_bytes) == (2, 2)
+        held.join(late, 4)
+        assert (waiting.size_bytes, late.size_bytes) == (0, 4)
+        with pytest.raises(Overloaded, match="requests in flight would hold 65 bytes"):
+            held.join(slow, 45)
+        assert (late.size_bytes, slow.size_bytes, held.size_bytes) == (4, 0, 4)
+        assert held.has_room(44, slow)
+        assert not held.has_room(45, slow)
+        held.join(slow, 40)
+        assert (late.size_bytes, slow.size_bytes) == (0, 40)
+        moved = held.move()
+        assert (held.size_bytes, slow.size_bytes) == (0, 40)
+        moved.join(None, 41)
+        assert (slow.size_bytes, in_flight.size_bytes) == (0, 61)
+        moved.release()
+    assert in_flight.size_bytes == 0
 
 
 def test_less_is_never_refused() -> None:
