@@ -11,7 +11,7 @@ from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import InFlight
 from otel_sla.receiver.settings import BYTES_PER_MIB
 from otel_sla.self_metrics import SelfMetrics
-from otel_sla.workers.crew import Crew
+from otel_sla.workers.crew import STATE_S, Crew
 
 _OVERLOADED, _IN_FLIGHT = "sla.receiver.overloaded_requests", "sla.receiver.in_flight_size"
 
@@ -34,6 +34,7 @@ class Front:
         self._metrics = metrics
         self._why_not_ready = why_not_ready
         self._servers: list[GrpcServer | HttpServer | Crew] = []
+        self._telling: asyncio.Task[None] | None = None
         self.grpc_port: int | None = None
         self.http_port: int | None = None
 
@@ -44,11 +45,28 @@ class Front:
             OtelSlaError: A port cannot be bound, or a certificate or token cannot be read.
         """
         await (self._start_here() if self._config.receiver.processes == 1 else self._start_workers())
+        self._telling = asyncio.create_task(self._tell_state_for_ever())
+
+    def tell_state(self) -> None:
+        """Have health and readiness say at once what is so now; otherwise they say it a moment later."""
+        reason = self._why_not_ready()
+        for server in self._servers:
+            if isinstance(server, GrpcServer):
+                server.set_serving(is_serving=not reason)
+            elif isinstance(server, Crew):
+                server.tell_state(reason)
 
     async def stop(self, grace_s: float) -> None:
         """Take nothing new; give what is under way `grace_s` to finish. Safe when not all of it was started."""
+        if self._telling is not None:
+            self._telling.cancel()
         servers, self._servers = self._servers, []
         await asyncio.gather(*(server.stop(grace_s) for server in servers))
+
+    async def _tell_state_for_ever(self) -> None:
+        while True:
+            self.tell_state()
+            await asyncio.sleep(STATE_S)
 
     async def _start_here(self) -> None:
         receiver, metrics = self._config.receiver, self._metrics
@@ -60,7 +78,6 @@ class Front:
             self.grpc_port = await grpc_server.start()
             metrics.register_receiver("grpc", grpc_server.answers)
             self._servers.append(grpc_server)
-            grpc_server.set_serving(is_serving=True)
         if receiver.http is not None:
             probes = Probes(self._why_not_ready, metrics.prometheus_text)
             http_server = HttpServer(receiver.http, self._accountant, in_flight, probes)

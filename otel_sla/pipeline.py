@@ -114,6 +114,7 @@ class Pipeline:
             raise
         self._ticking = asyncio.create_task(self._tick_for_ever())
         self._not_ready_reason = ""
+        self._front.tell_state()
         self._was_serving = True
         _log.info(
             "serving: gRPC %s, HTTP %s, ledger %s, %d agreement(s), exporters %s",

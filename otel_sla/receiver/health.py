@@ -42,7 +42,10 @@ class Health:
 
     def set_serving(self, *, is_serving: bool) -> None:
         """Tell another state to those who watch; not after the end."""
-        self._is_serving = is_serving and not self._has_ended
+        is_serving = is_serving and not self._has_ended
+        if is_serving == self._is_serving and not self._has_ended:
+            return
+        self._is_serving = is_serving
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 

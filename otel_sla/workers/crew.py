@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 _START_S = 30.0
 _AGAIN_S = 1.0  # Before a worker that ended is started anew.
-_STATE_S = 0.2  # How often readiness is looked at.
+STATE_S = 0.2  # How often readiness is looked at, and told to the workers.
 _END_S = 3.0  # Beyond the grace, for a worker to end.
 
 
@@ -53,6 +53,7 @@ class Crew:
         self._members: dict[int, Member] = {}
         self._keeping: list[asyncio.Task[None]] = []
         self._cpu_s_of_ended = 0.0
+        self._told: str | None = None
         self.grpc_port: int | None = None
         self.http_port: int | None = None
 
@@ -86,7 +87,6 @@ class Crew:
             if reason:
                 raise ListenError(f"worker process {number}: {reason}")
         self._keeping = [asyncio.create_task(self._keep(number)) for number in self._members]
-        self._keeping.append(asyncio.create_task(self._tell_state()))
 
     async def stop(self, grace_s: float) -> None:
         """Take nothing new; give what is under way `grace_s` to finish, and end the workers."""
@@ -104,6 +104,13 @@ class Crew:
             member.link.close()
         close_sockets(self._reserved)
         self._reserved = []
+
+    def tell_state(self, reason: str) -> None:
+        """Tell all workers why no requests are taken now, if that changed; empty: they are."""
+        if reason != self._told:
+            self._told = reason
+            for member in self._members.values():
+                member.link.send(Kind.STATE, payload=reason.encode())
 
     def in_flight_bytes(self) -> int:
         """Bytes that requests hold in all workers."""
@@ -168,15 +175,6 @@ class Crew:
         self._cpu_s_of_ended += float(member.tally["cpu_s"])
         member.tally = NOTHING
         return code
-
-    async def _tell_state(self) -> None:
-        told = None
-        while True:
-            if (reason := self._why_not_ready()) != told:
-                told = reason
-                for member in self._members.values():
-                    member.link.send(Kind.STATE, payload=reason.encode())
-            await asyncio.sleep(_STATE_S)
 
 
 def share_mib(settings: ReceiverSettings) -> int:

@@ -32,6 +32,7 @@ class Servers:
         metrics: Callable[[], Awaitable[str]],
     ) -> None:
         self._in_flight = InFlight(settings.memory_limit_mib * BYTES_PER_MIB)
+        self._not_ready_reason = not_ready_reason
         probes = Probes(not_ready_reason, metrics)
         self._grpc = None if settings.grpc is None else GrpcServer(settings.grpc, accountant, self._in_flight)
         self._http = None if settings.http is None else HttpServer(settings.http, accountant, self._in_flight, probes)
@@ -44,9 +45,14 @@ class Servers:
         """
         if self._grpc is not None:
             await self._grpc.start(grpc_addresses)
-            self._grpc.set_serving(is_serving=True)
         if self._http is not None:
             await self._http.start(http_addresses)
+        self.tell_state()
+
+    def tell_state(self) -> None:
+        """Have the health say what readiness says; to be called whenever that changes."""
+        if self._grpc is not None:
+            self._grpc.set_serving(is_serving=not self._not_ready_reason())
 
     async def stop(self, grace_s: float) -> None:
         """Take nothing new; give what is under way `grace_s` to finish."""

@@ -11,6 +11,7 @@ import pickle
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 import orjson
@@ -93,6 +94,7 @@ class Worker:
         self._stop: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._not_ready_reason = "starting"
         self._asked: list[asyncio.Future[str]] = []
+        self._tell_state: Callable[[], None] = lambda: None  # From when there are servers.
 
     async def run(self, connection: socket.socket) -> None:
         """Serve until the end."""
@@ -111,6 +113,7 @@ class Worker:
             self._link.send(Kind.FAILED, payload=str(error).encode())
             self._link.close()
             return
+        self._tell_state = servers.tell_state
         self._link.send(Kind.READY)
         telling = asyncio.create_task(self._tell(servers))
         await asyncio.wait((self._stop, self._link.lost), return_when=asyncio.FIRST_COMPLETED)
@@ -129,6 +132,7 @@ class Worker:
             self._accountant.take(kind, number, payload)
         elif kind is Kind.STATE:
             self._not_ready_reason = bytes(payload).decode()
+            self._tell_state()
         elif kind is Kind.METRICS:
             self._asked.pop(0).set_result(bytes(payload).decode())
         elif kind is Kind.STOP:

@@ -9,6 +9,7 @@ from pathlib import Path
 import builders
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 from pipeline_parts import Clock, make_config, run, running
 
@@ -121,6 +122,34 @@ def test_an_end_time_that_no_clock_ever_had_keeps_no_fingerprint_for_it(tmp_path
         with closing(LedgerReader.open(config.ledger.url)) as reader:
             assert reader.fingerprint_minutes() == (NOW // MINUTE, NOW // MINUTE)
         assert counted(config) == 1
+
+    run(scenario)
+
+
+def test_the_health_over_grpc_is_red_when_readiness_is(tmp_path: Path) -> None:
+    """Serving at once after the start; not while the ledger stalls, nor after it failed. Who watches is told each."""
+
+    async def scenario() -> None:
+        serving = health_pb2.HealthCheckResponse
+        async with (
+            running(make_config(tmp_path), Clock(NOW + MINUTE)) as (pipeline, send),
+            grpc.aio.insecure_channel(f"127.0.0.1:{pipeline.grpc_port}") as channel,
+            asyncio.timeout(60),
+        ):
+            stub, question = health_pb2_grpc.HealthStub(channel), health_pb2.HealthCheckRequest()
+            assert (await stub.Check(question)).status == serving.SERVING
+            watching = stub.Watch(question)
+            assert (await watching.read()).status == serving.SERVING
+            pipeline.accountant.commits._answer_within_s = 0.05
+            with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await send(builders.make_request(piece(1)))
+                assert (await watching.read()).status == serving.NOT_SERVING
+                other.execute("ROLLBACK")
+            assert (await watching.read()).status == serving.SERVING
+            pipeline._not_ready_reason = "the ledger failed"
+            assert (await watching.read()).status == serving.NOT_SERVING
 
     run(scenario)
 

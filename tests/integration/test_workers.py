@@ -239,9 +239,11 @@ def test_readiness_and_health_are_the_pipelines(tmp_path: Path) -> None:
             assert await get(pipeline.http_port, "/healthz") == "ok\n"
             await ready_says(pipeline.http_port, "ready")
             async with channels(pipeline.grpc_port, 1) as (channel,):
-                check = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
-                assert (await check).status == health_pb2.HealthCheckResponse.SERVING
-            pipeline._not_ready_reason = "the ledger failed"
+                watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=20)
+                while (await watching.read()).status != health_pb2.HealthCheckResponse.SERVING:
+                    pass
+                pipeline._not_ready_reason = "the ledger failed"
+                assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
             await ready_says(pipeline.http_port, "the ledger failed")
 
     run(scenario)
