@@ -103,10 +103,12 @@ class Held:
         if share is not None and not share.has_room(size_bytes, self.size_bytes if share is self._joined else 0):
             return False
         in_flight = self._in_flight
-        of_others = in_flight.size_bytes - self.size_bytes
-        return of_others + size_bytes <= in_flight.most_bytes(size_bytes) and all(
-            share.has_room(size_bytes, self.size_bytes) for share in self._shares if share is not self._joined
-        )
+        if in_flight.size_bytes - self.size_bytes + size_bytes > in_flight.most_bytes(size_bytes):
+            return False
+        for own in self._shares:  # A generator costs more than what it looks at, for each request.
+            if own is not self._joined and not own.has_room(size_bytes, self.size_bytes):
+                return False
+        return True
 
     async def wait_for_room(self, size_bytes: int, share: Share | None = None) -> None:
         """Hold `size_bytes`, of that share if there is one, as soon as there is room.
