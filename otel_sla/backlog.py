@@ -78,6 +78,10 @@ class LedgerBacklog:
         """Give the next events behind the cursor."""
         return await self._read(lambda reader: reader.events_after(reader.cursor(self._name).event_id, limit))
 
+    async def last_event(self) -> StoredEvent | None:
+        """Give the last event at or before the cursor that is not set aside; None if there is none."""
+        return await self._read(lambda reader: _last_event(reader, self._name))
+
     async def delivered_events(self, event_id: int) -> None:
         """Move the cursor behind an event."""
         await self._writer.call(lambda ledger: ledger.advance_cursor(self._name, event_id=event_id))
@@ -130,6 +134,13 @@ def told_long_ago(reader: LedgerReader, name: str, agreements: Sequence[Agreemen
                 return last
             last = stored.event_id
     return last
+
+
+def _last_event(reader: LedgerReader, name: str) -> StoredEvent | None:
+    event_id, aside = reader.cursor(name).event_id, {aside.event_id for aside in reader.set_aside(name)}
+    while event_id in aside:
+        event_id -= 1
+    return next((stored for stored in reader.events_after(event_id - 1, 1) if stored.event_id == event_id), None)
 
 
 class _Figures:

@@ -61,6 +61,11 @@ class MemoryBacklog:
         self.largest = max(self.largest, len(found))
         return found
 
+    async def last_event(self) -> StoredEvent | None:
+        """Give the last event at or before the cursor that is not set aside."""
+        told = [event for event in self.stored if event.event_id <= self.cursor and event.event.uid not in self.aside]
+        return told[-1] if told else None
+
     async def delivered_events(self, event_id: int) -> None:
         """Move the cursor behind an event."""
         assert event_id > self.cursor, "the cursor goes forward only"

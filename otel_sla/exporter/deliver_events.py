@@ -14,17 +14,18 @@ _log = logging.getLogger(__name__)
 EVENTS_MAX = 100  # In one request.
 
 Call = Callable[[Callable[[], Answer]], Awaitable[Answer]]  # Makes a blocking call of the sender elsewhere.
+Clock = Callable[[], float]  # Seconds.
 
 
 class EventsDelivery:
     """Delivers events, and keeps the books of their parcels."""
 
-    def __init__(self, sender: Sender, backlog: Backlog, call: Call, counts: ExporterCounts) -> None:
+    def __init__(self, sender: Sender, backlog: Backlog, call: Call, counts: ExporterCounts, clock: Clock) -> None:
         self._sender = sender
         self._backlog = backlog
         self._call = call
         self._counts = counts
-        self._parcels: Parcels[StoredEvent] = Parcels(self._send, self, EVENTS_MAX)
+        self._parcels: Parcels[StoredEvent] = Parcels(self._send, self, EVENTS_MAX, clock)
 
     async def deliver(self) -> bool:
         """Deliver until no event is left.
@@ -75,6 +76,11 @@ class EventsDelivery:
             reason,
             extra={"action": "event_set_aside"},
         )
+
+    async def find_witness(self, later: Sequence[StoredEvent]) -> Sequence[StoredEvent]:  # noqa: ARG002
+        """Implement `parcel.Books`: one of those that follow would overtake, so it is one of before this process."""
+        event = await self._backlog.last_event()
+        return () if event is None else (event,)
 
     async def _send(self, stored: Sequence[StoredEvent]) -> Answer:
         events = [item.event for item in stored]

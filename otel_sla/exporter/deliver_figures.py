@@ -19,17 +19,18 @@ BATCH_FIGURES = 5_000  # About so many are in memory at once, but at least those
 BATCH_MINUTES_MAX = 60
 
 Call = Callable[[Callable[[], Answer]], Awaitable[Answer]]  # Makes a blocking call of the sender elsewhere.
+Clock = Callable[[], float]  # Seconds.
 
 
 class FiguresDelivery:
     """Delivers figures, and keeps the books of their parcels."""
 
-    def __init__(self, sender: Sender, backlog: Backlog, call: Call, counts: ExporterCounts) -> None:
+    def __init__(self, sender: Sender, backlog: Backlog, call: Call, counts: ExporterCounts, clock: Clock) -> None:
         self._sender = sender
         self._backlog = backlog
         self._call = call
         self._counts = counts
-        self._parcels: Parcels[MinuteFigures] = Parcels(self._send, self, FIGURES_MAX)
+        self._parcels: Parcels[MinuteFigures] = Parcels(self._send, self, FIGURES_MAX, clock)
         self._minutes_max = 1
         self._batch: FigureBatch | None = None  # Under way; kept while the backend does not take it.
         self._n_done = 0  # Figures of the batch that were delivered or refused for good.
@@ -82,6 +83,10 @@ class FiguresDelivery:
         n_points = count_points(item)
         self._counts.send_failed_metric_points += n_points
         self._tell_refused([item], n_points, reason)
+
+    async def find_witness(self, later: Sequence[MinuteFigures]) -> Sequence[MinuteFigures]:
+        """Implement `parcel.Books`: points say themselves which minute they are of, so any of them."""
+        return later[-1:]
 
     def _tell_refused(self, items: Sequence[MinuteFigures], n_points: int, reason: str) -> None:
         minutes = [item.epoch_minute for item in items]

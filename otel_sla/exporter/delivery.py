@@ -52,8 +52,8 @@ class Delivery:
         self._is_stopping = False
         self._task: asyncio.Task[None] | None = None
         self._calls = CallThread(f"exporter-{name}")
-        events = EventsDelivery(sender, backlog, self._calls.call, counts)
-        figures = FiguresDelivery(sender, backlog, self._calls.call, counts)
+        events = EventsDelivery(sender, backlog, self._calls.call, counts, self._pace.clock)
+        figures = FiguresDelivery(sender, backlog, self._calls.call, counts, self._pace.clock)
         self._lanes = (
             Lane(name, "events", events.deliver, 0.0, self._pace),
             Lane(name, "figures", figures.deliver, interval_s, self._pace),

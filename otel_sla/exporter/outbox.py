@@ -25,6 +25,9 @@ class Backlog(Protocol):
     async def events(self, limit: int) -> tuple[StoredEvent, ...]:
         """Give the next events behind the cursor."""
 
+    async def last_event(self) -> StoredEvent | None:
+        """Give the last event at or before the cursor that is not set aside; None if there is none."""
+
     async def delivered_events(self, event_id: int) -> None:
         """Move the cursor behind an event."""
 

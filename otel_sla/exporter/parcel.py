@@ -6,17 +6,21 @@ everything from some item on in neither, to be tried again later. An item is set
 - when it was refused alone, and the refusal says that the item is to blame;
 - when it was refused alone for no clear reason, again and again, while in between the backend took another one: its
   witness. If it does not take the witness either, the backend is to blame: a day of errors must not cost a day of
-  events.
+  events;
+- when it was refused alone for hours for a reason that speaks of the backend or of us, holds up others, and the backend
+  took the witness in between each time that it was asked, with a quarter of an hour between (`patience`).
 
 The witness is the last item that was taken, sent once more. So nothing overtakes an item that is still to be
 delivered, and what comes twice can be recognised. A backend that has taken nothing yet has no witness: then, at each
 attempt, another one of the items that follow is tried as one, and is sent again in its turn.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from otel_sla.exporter.answers import Answer, Blame, Refused
+from otel_sla.exporter.patience import Patience
 
 # One of two replicas behind a balancer may fail over everything. So many refusals, each with the witness taken in
 # between, happen by chance once in 2 ** 17 times then.
@@ -35,6 +39,13 @@ class Books(Protocol[_Item_contra]):
     async def set_aside(self, item: _Item_contra, reason: str) -> None:
         """The backend will never take it."""
 
+    async def find_witness(self, later: Sequence[_Item_contra]) -> Sequence[Any]:
+        """Give one that the backend should take, where nothing was taken yet, and that may overtake; or none.
+
+        Args:
+            later: What follows the item that it does not take.
+        """
+
 
 class Parcels(Generic[Item]):
     """The way of one kind of item to one backend; knows how the backend fared with the ones before.
@@ -43,15 +54,23 @@ class Parcels(Generic[Item]):
         send: Sends items in one request; raises `Refused`.
         books: Keeps what became of them.
         size_max: Items in one request.
+        clock: Seconds; only differences count.
     """
 
-    def __init__(self, send: Callable[[Sequence[Item]], Awaitable[Answer]], books: Books[Item], size_max: int) -> None:
+    def __init__(
+        self,
+        send: Callable[[Sequence[Item]], Awaitable[Answer]],
+        books: Books[Item],
+        size_max: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._send = send
         self._books = books
         self._size_max = size_max
         self._size = size_max  # Less after a refusal: a slow backend may be in time with a smaller request.
         self._witness: list[Item] = []  # None, or the last one that was taken.
         self._n_probes = 0
+        self._patience = Patience(clock)  # With the first item that is in neither book.
 
     async def deliver(self, items: Sequence[Item]) -> None:
         """Deliver what can be delivered.
@@ -81,11 +100,11 @@ class Parcels(Generic[Item]):
         try:
             answer = await self._send(items)
         except Refused as refused:
-            if not refused.may_be_item:
-                raise
             if len(items) == 1:
                 await self._judge(items[0], later, refused)
                 return
+            if not refused.may_be_item:
+                raise
             if refused.blame is Blame.UNCLEAR and not is_part and self._witness:
                 await self._ask_witness(refused)
         else:
@@ -97,6 +116,9 @@ class Parcels(Generic[Item]):
 
     async def _judge(self, item: Item, later: Sequence[Item], refused: Refused) -> None:
         """Decide about an item that was refused alone."""
+        if not refused.may_be_item:
+            await self._bear_with(item, later, refused)
+            return
         if refused.blame is Blame.UNCLEAR:
             if not self._witness:
                 await self._find_witness(later, refused)
@@ -107,7 +129,41 @@ class Parcels(Generic[Item]):
                     if answer is not None:
                         await self._deliver_done([item], answer)
                         return
-        await self._books.set_aside(item, str(refused))
+        await self._set_aside(item, str(refused))
+
+    async def _bear_with(self, item: Item, later: Sequence[Item], refused: Refused) -> None:
+        """Raise `refused`, until it is beyond doubt that the item is to blame, whatever the backend says."""
+        patience = self._patience
+        if not later or not patience.is_round_due():  # What holds up nothing can wait for ever.
+            raise refused
+        witness = self._witness or list(await self._books.find_witness(later))
+        if not witness or not await self._is_taken(witness):
+            patience.doubt()
+            raise refused
+        self._witness = witness
+        for _ in range(1 + patience.rounds % 3):  # As above, for replicas that take turns.
+            try:
+                answer = await self._send([item])
+            except Refused:
+                continue
+            await self._deliver_done([item], answer)
+            return
+        if not patience.count_round():
+            raise refused
+        hours = patience.waited_s() / 3600
+        await self._set_aside(item, f"{refused} (for {hours:.1f} hours, in which it took others)")
+
+    async def _is_taken(self, witness: Sequence[Item]) -> bool:
+        """Tell it for sure: that it is refused as invalid does not count, as what is checked first may work alone."""
+        try:
+            answer = await self._send(witness)
+        except Refused:
+            return False
+        return answer.rejected_count == 0
+
+    async def _set_aside(self, item: Item, reason: str) -> None:
+        self._patience.forget()
+        await self._books.set_aside(item, reason)
 
     async def _try_again(self, item: Item) -> Answer | None:
         try:
@@ -118,6 +174,7 @@ class Parcels(Generic[Item]):
             return None
 
     async def _deliver_done(self, items: Sequence[Item], answer: Answer) -> None:
+        self._patience.forget()
         if answer.rejected_count == 0:
             self._witness = [items[-1]]
         await self._books.delivered(items, answer)

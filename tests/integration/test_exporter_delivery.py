@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from otel_sla.exporter.answers import Answer, Blame, Refused
 from otel_sla.exporter.deliver_events import EVENTS_MAX
 from otel_sla.exporter.deliver_figures import FIGURES_MAX
 from otel_sla.exporter.delivery import Delivery, FigureBatch
+from otel_sla.exporter.lane import RETRY_AFTER_MAX_S
 from otel_sla.exporter.otlp import OtlpSender
 from otel_sla.exporter.settings import Signal
 from otel_sla.self_metrics import ExporterCounts
@@ -142,6 +144,86 @@ def test_poisonous_events_are_set_aside(
     assert [record.action for record in caplog.records if record.levelname == "ERROR"] == ["event_set_aside"] * len(
         places
     )
+
+
+HOUR_S = 3600.0
+# What says that the backend is away, or does not know us; a firewall or a proxy says it of one body too.
+# The pause that is asked for makes the attempts of hours few.
+NOT_THE_ITEM = [
+    pytest.param("grpc", Reply(code, retry_after_s=RETRY_AFTER_MAX_S), id=code.name)
+    for code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED)
+] + [
+    pytest.param("http", Reply(http_status=status, retry_after_s=RETRY_AFTER_MAX_S), id=str(status))
+    for status in (403, 502)
+]
+
+
+@pytest.mark.parametrize(("protocol", "reply"), NOT_THE_ITEM)
+@pytest.mark.parametrize(("place", "taken_before"), [(2, 0), (2, 2)])
+def test_an_event_that_is_refused_for_hours_while_others_are_taken(
+    protocol: str, reply: Reply, place: int, taken_before: int
+) -> None:
+    """What is said of one event only, for hours, holds up the others no longer, after a restart neither."""
+    backlog = MemoryBacklog(make_events(6))
+    backlog.cursor = taken_before  # By a former process.
+    time = Time()
+    with backend(protocol, poison(reply, f"e{place}")) as there:
+        deliver(OtlpSender(there.settings(), "id"), backlog, is_done=lambda: backlog.cursor == 6, time=time)
+    first = max(0, taken_before - 1)  # The last one that was taken is asked for again.
+    assert list(dict.fromkeys(there.uids())) == [f"e{n}" for n in range(first, 6) if n != place]
+    assert list(backlog.aside) == [f"e{place}"]
+    assert re.search(r": said so \(for 3\.\d hours, in which it took others\)$", backlog.aside[f"e{place}"])
+    assert 3.5 * HOUR_S < time.now - Time().now < 6 * HOUR_S
+
+
+@both
+def test_a_minute_that_is_refused_for_hours_while_others_are_taken(protocol: str) -> None:
+    """The same of figures, of which any other minute is asked for: the first one that there is is set aside, too."""
+    minutes = make_figures([(1, 0, 0)] * 3)
+    poisonous_end = (minutes[0].epoch_minute + 1) * 60_000_000_000
+    replies = {"grpc": NOT_THE_ITEM[0].values[1], "http": NOT_THE_ITEM[2].values[1]}
+    script = Script(
+        rule=lambda request: (
+            replies[protocol] if poisonous_end in {point.time_unix_nano for point in make_points(request)} else None
+        )
+    )
+    backlog = MemoryBacklog(figures=minutes)
+    with backend(protocol, script) as there:
+        deliver(OtlpSender(there.settings(), "id"), backlog, is_done=lambda: backlog.exported == 3)
+    assert {point.time_unix_nano for point in there.captured.points("sla.coverage")} == {
+        (minute.epoch_minute + 1) * 60_000_000_000 for minute in minutes[1:]
+    }
+
+
+@pytest.mark.parametrize(("protocol", "reply"), NOT_THE_ITEM[:2])
+def test_a_backend_that_is_away_for_a_day_costs_no_event(protocol: str, reply: Reply) -> None:
+    """Refused for a day, before anything was taken and after it, are all: none is set aside, all come in order."""
+    backlog = MemoryBacklog(make_events(6))
+    time = Time()
+    away_until = time.now + 24 * HOUR_S
+    script = Script(rule=lambda request: reply if is_logs(request) and time.now < away_until else None)
+
+    def is_done() -> bool:
+        nonlocal away_until
+        if backlog.cursor == 6 and len(backlog.stored) == 6:
+            away_until = time.now + 24 * HOUR_S
+            backlog.add(make_events(12)[6:])
+            delivery_of_all.wake()
+        return backlog.cursor == 12
+
+    with backend(protocol, script) as there:
+        delivery_of_all = Delivery("otlp", OtlpSender(there.settings(), "id"), backlog, 60, pace=time.pace())
+
+        async def scenario() -> None:
+            delivery_of_all.start()
+            while not is_done():  # noqa: ASYNC110 - what is waited for has no event of its own.
+                await asyncio.sleep(0)
+            await delivery_of_all.drain(TIMEOUT_S)
+
+        asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_S))
+    assert time.now - Time().now >= 48 * HOUR_S
+    assert there.uids() == [f"e{n}" for n in range(12)]
+    assert backlog.aside == {}
 
 
 @both

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from otel_sla.exporter.answers import Answer, Blame, Refused
 from otel_sla.exporter.parcel import Parcels
 
-Kind = str  # good, bad (the item is to blame), or odd (the backend fails over it).
+Kind = str  # good, bad (the item is to blame), odd (the backend fails over it), or away (it says that it is).
 
 
 class FakeBackend:
@@ -27,7 +28,7 @@ class FakeBackend:
         self.calls += 1
         if 0 <= self.gone_after < self.calls:
             raise Refused("gone", Blame.BACKEND)
-        for kind, blame in (("odd", Blame.UNCLEAR), ("bad", Blame.ITEM)):
+        for kind, blame in (("odd", Blame.UNCLEAR), ("bad", Blame.ITEM), ("away", Blame.BACKEND)):
             if any(self.kinds[item] == kind for item in items):
                 raise Refused(kind, blame)
         self.kept += items
@@ -48,6 +49,10 @@ class FakeBooks:
     async def set_aside(self, item: int, reason: str) -> None:
         """Implement `parcel.Books`."""
         self.booked.append((item, reason))
+
+    async def find_witness(self, later: Sequence[int]) -> Sequence[int]:  # noqa: ARG002
+        """Implement `parcel.Books`."""
+        return ()
 
 
 def deliver(backend: FakeBackend, *, attempts: int = 1, size_max: int = 100) -> tuple[FakeBooks, Refused | None]:
@@ -137,3 +142,68 @@ def test_a_witness_that_is_invalid_by_now_is_an_answer() -> None:
     books, refused = deliver(Ageing(["good", "odd"]), attempts=2, size_max=1)
     assert refused is None
     assert books.booked == [(0, "good"), (1, "odd")]
+
+
+class Hours:
+    """Attempts a minute apart, by a clock that nobody waits for."""
+
+    def __init__(self, backend: FakeBackend) -> None:
+        self.now_s = 0.0
+        self.backend = backend
+        self.books = FakeBooks()
+        self._parcels: Parcels[int] = Parcels(backend.send, self.books, 4, lambda: self.now_s)
+
+    def run(self, hours: float) -> None:
+        """Try for so long, or until all are booked."""
+        stop_s = self.now_s + hours * 3600
+        while self.now_s < stop_s and len(self.books.booked) < len(self.backend.kinds):
+            with suppress(Refused):
+                asyncio.run(self._parcels.deliver(range(len(self.books.booked), len(self.backend.kinds))))
+            self.now_s += 60
+
+
+def test_what_holds_up_nothing_waits_for_ever() -> None:
+    """The last item is refused for days, as if the backend were away: it waits, and is set aside when one follows."""
+    backend = FakeBackend(["good", "away"])
+    hours = Hours(backend)
+    hours.run(72)
+    assert hours.books.booked == [(0, "good")]
+    backend.kinds = ["good", "away", "good"]
+    hours.run(1.9)
+    assert hours.books.booked == [(0, "good")]
+    hours.run(2.1)
+    assert [item for item, _ in hours.books.booked] == [0, 1, 2]
+    assert hours.books.booked[1][1].startswith("away (for 3.")
+
+
+def test_an_outage_makes_the_hours_prove_nothing() -> None:
+    """Where others are refused too, at one of the looks, all before it do not count."""
+    backend = FakeBackend(["good", "away", "good"])
+    hours = Hours(backend)
+    hours.run(3.6)
+    backend.kinds = ["away"] * 3
+    hours.run(0.3)
+    backend.kinds = ["good", "away", "good"]
+    hours.run(1.7)
+    assert hours.books.booked == [(0, "good")]
+    backend.kinds = ["good"] * 3
+    hours.run(0.1)
+    assert hours.books.booked == [(n, "good") for n in range(3)]
+
+
+def test_replicas_of_which_one_is_away_cost_no_item() -> None:
+    """A backend that is away at every second or third request, whatever it holds, for days, loses no item."""
+
+    class Balanced(FakeBackend):
+        n_replicas = 2
+
+        async def send(self, items: Sequence[int]) -> Answer:
+            self.kinds = ["good" if self.calls % self.n_replicas == 0 else "away"] * len(self.kinds)
+            return await super().send(items)
+
+    for n_replicas in (2, 3):
+        backend = Balanced(["good"] * 40)
+        backend.n_replicas = n_replicas
+        hours = Hours(backend)
+        hours.run(72)
+        assert hours.books.booked == [(n, "good") for n in range(40)]
