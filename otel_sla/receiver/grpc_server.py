@@ -93,6 +93,7 @@ class GrpcServer:
         server, self._server = self._server, None
         self._health.end()
         await server.stop(grace_s)
+        await self._intake.close()
 
     async def _own_addresses(self) -> Sequence[Address]:
         # gRPC is content with any one of a name's addresses, and tells the reason for a failure to its own log only:

@@ -37,7 +37,7 @@ PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 IS_WELCOME = "otel_sla.is_welcome"  # In the scope's state: may send, as far as credentials say.
 _TEXT = "text/plain; charset=utf-8"
-# The server's grace is over. What was taken will be counted, but not in time to say so.
+# The server's grace is over. What was taken may be counted yet, but not in time to say so.
 _STOPPING = "the pipeline is stopping"
 _UNUSUAL_HEADERS = frozenset(("content-encoding", "transfer-encoding", "expect"))
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' text format.
@@ -165,6 +165,10 @@ class HttpApp:
             answer = Answer(200, PROTOBUF, encode_protobuf(begun.result()))
         self.answers[answer.http_status] += 1
         return answer
+
+    async def close(self) -> None:
+        """End what is still accounted for senders that are gone."""
+        await self._intake.close()
 
     async def _answer_traces(self, request: _Request) -> Answer:
         if request.method == "OPTIONS" and self._cors is not None:

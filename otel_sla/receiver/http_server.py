@@ -94,6 +94,7 @@ class HttpServer:
                 _, late = await asyncio.wait(self._state.tasks, timeout=wait_s)
                 for task in late:
                     task.cancel()
+        await self.app.close()
         for connection in [*self._state.connections, *self._state.refused]:
             connection.transport.abort()
         await self._state.is_empty.wait()

@@ -256,6 +256,17 @@ class Intake:
             # would stay until the garbage collector happens to run: up to 64 MiB for each refused request.
             del task
 
+    async def close(self, within_s: float = 1.0) -> None:
+        """Wait for what is being accounted, and end what is not over in time: the ledger is closed next.
+
+        Nobody is told any more that it was counted, and it was as a whole or not at all.
+        """
+        for wait_s in (within_s, None):
+            if self._tasks:
+                _, late = await asyncio.wait(self._tasks, timeout=wait_s)
+                for task in late:
+                    task.cancel()
+
     async def _account(self, body: bytes, held: Held) -> Receipt:
         with held:
             in_flight = held.in_flight

@@ -101,7 +101,7 @@ class Crew:
             await asyncio.wait(links, timeout=grace_s + _END_S)
         await asyncio.gather(*(member.reap(_END_S) for member in members.values()))
         for member in members.values():
-            member.link.close()
+            await member.close()
         close_sockets(self._reserved)
         self._reserved = []
 

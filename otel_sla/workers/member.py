@@ -97,6 +97,14 @@ class Member:
             process.kill()
             return await asyncio.to_thread(process.wait)
 
+    async def close(self) -> None:
+        """End the link, and what is still counted for it: nobody is told of it any more."""
+        self.link.close()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
     def _take(self, kind: Kind, number: int, payload: memoryview) -> None:
         if kind in (Kind.BODY, Kind.SHARED_BODY):
             if kind is Kind.SHARED_BODY:

@@ -618,3 +618,20 @@ def test_the_sdk_sends_unchanged_and_repeats_on_unavailable(run: Run) -> None:
             assert it.server.answers == {"UNAVAILABLE": 1, "OK": 1}
 
     run(main())
+
+
+def test_nothing_is_accounted_behind_a_stop_over_grpc(run: Run) -> None:
+    """What is not accounted for at the end of the grace is ended: no ledger is closed under it."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        accountant.gate.clear()
+        async with served(accountant) as it:
+            call = it.channel.unary_unary(EXPORT)(BODY)
+            await accountant.arrived.wait()
+            await it.server.stop(0)
+            assert it.in_flight.size_bytes == 0
+            assert await call.code() is not grpc.StatusCode.OK
+            assert accountant.finished == 0
+
+    run(main())

@@ -721,7 +721,7 @@ def test_stop_lets_what_is_under_way_finish(run: Run) -> None:
 
 
 def test_when_the_grace_is_over_senders_are_told_to_repeat(run: Run) -> None:
-    """A request that the end of the grace cuts off is answered 503, not with silence; its accounting goes on."""
+    """A request that the end of the grace cuts off is answered 503, not with silence."""
 
     async def main() -> None:
         accountant = FakeAccountant()
@@ -731,8 +731,6 @@ def test_when_the_grace_is_over_senders_are_told_to_repeat(run: Run) -> None:
             await accountant.arrived.wait()
             await it.server.stop(0)
             assert (await waiting).status == 503
-            accountant.gate.set()
-            await until(lambda: accountant.finished == 1)
 
     run(main())
 
@@ -863,5 +861,22 @@ def test_the_sdk_sends_unchanged_and_repeats_on_503(run: Run, compression: Compr
             assert first == second
             assert ExportTraceServiceRequest.FromString(first).resource_spans[0].scope_spans[0].spans[0].name == "GET /"
             assert it.server.app.answers == {503: 1, 200: 1}
+
+    run(main())
+
+
+def test_nothing_is_accounted_behind_a_stop_over_http(run: Run) -> None:
+    """What is not accounted for at the end of the grace is ended: no ledger is closed under it."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        accountant.gate.clear()
+        async with served(accountant) as it:
+            sending = asyncio.ensure_future(it.send())
+            await accountant.arrived.wait()
+            await it.server.stop(0)
+            assert it.in_flight.size_bytes == 0
+            assert (await sending).status == 503
+            assert accountant.finished == 0
 
     run(main())

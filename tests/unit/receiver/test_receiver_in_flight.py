@@ -7,6 +7,8 @@ from otel_sla.errors import Overloaded, RequestTooLarge
 from otel_sla.receiver.accounting import Receipt
 from otel_sla.receiver.in_flight import InFlight, Intake
 
+NEVER_S = 3600.0  # Never reached.
+
 
 def test_more_than_the_limit_is_refused_and_changes_nothing() -> None:
     """A hold or a growth over the limit raises and is counted; what was held before stays held."""
@@ -125,5 +127,30 @@ def test_accounting_goes_on_without_its_caller() -> None:
         accountant.gate.set()
         await until(lambda: in_flight.size_bytes == 0)
         assert accountant.finished == 2
+
+    run_on("asyncio", main())
+
+
+def test_no_accounting_outlives_the_close() -> None:
+    """What nobody waits for is finished if that is quick, else ended, before the ledger is closed."""
+
+    async def main() -> None:
+        in_flight = InFlight(10)
+        accountant = FakeAccountant()
+        accountant.gate.clear()
+        intake = Intake(accountant)
+        for is_quick in (True, False):
+            caller = asyncio.ensure_future(intake.take(b"x", in_flight.hold(4)))
+            await accountant.arrived.wait()
+            caller.cancel()
+            await asyncio.wait([caller])
+            if is_quick:
+                asyncio.get_running_loop().call_soon(accountant.gate.set)
+                await intake.close(NEVER_S)
+                accountant.gate.clear()
+                accountant.arrived.clear()
+            else:
+                await intake.close(0)
+            assert (in_flight.size_bytes, accountant.finished) == (0, 1)
 
     run_on("asyncio", main())
