@@ -1,6 +1,7 @@
 """A pipeline that serves until it is told to stop, or cannot go on."""
 
 import asyncio
+import logging
 import signal
 
 try:
@@ -12,9 +13,13 @@ from otel_sla.clockwork import steady_clock
 from otel_sla.config import Config
 from otel_sla.pipeline import Pipeline
 
+_log = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 def run_until_stopped(config: Config) -> None:
-    """Serve until SIGTERM or Ctrl-C; then finish and return.
+    """Serve until SIGTERM or Ctrl-C; then finish and return. A second one ends the process at once.
 
     Raises:
         OtelSlaError: It cannot start, or cannot go on.
@@ -24,11 +29,20 @@ def run_until_stopped(config: Config) -> None:
         runner.run(_run(config))
 
 
+def _stop(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
+    """Begin to stop; the next signal ends the process as kill -9 would, which loses nothing that was acknowledged."""
+    stopped.set()
+    for number in _SIGNALS:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
+    _log.info("stopping; a second signal ends the process at once", extra={"action": "stopping"})
+
+
 async def _run(config: Config) -> None:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, _stop, loop, stopped)
     pipeline = Pipeline(config, steady=steady_clock)
     stopping, starting = asyncio.create_task(stopped.wait()), asyncio.create_task(pipeline.start())
     await asyncio.wait((stopping, starting), return_when=asyncio.FIRST_COMPLETED)

@@ -17,6 +17,8 @@ import pytest
 import yaml
 
 from otel_sla.config import load_config
+from otel_sla.ledger.connecting import BUSY_TIMEOUT_MS
+from otel_sla.pipeline import DRAIN_S, STOP_GRACE_S
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -167,3 +169,15 @@ def test_the_page_builds_what_the_manifest_runs() -> None:
     assert build in (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
     for name in re.findall(r"\bdeploy/[\w.-]+\w", page):
         assert (ROOT / name).exists(), name
+
+
+def test_who_manages_the_process_waits_for_its_stop() -> None:
+    """Unit, manifests and the container's command give a stop the time that it may take."""
+    needed_s = STOP_GRACE_S + BUSY_TIMEOUT_MS / 1000 + DRAIN_S
+    for path, pattern in (
+        ("deploy/otel-sla.service", r"^TimeoutStopSec=(\d+)s$"),
+        ("deploy/kubernetes.yaml", r"terminationGracePeriodSeconds: (\d+)$"),
+        ("docs/deploy.md", r"--stop-timeout (\d+) "),
+    ):
+        given = re.findall(pattern, (ROOT / path).read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert [int(seconds) >= needed_s for seconds in given] == [True], path

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,42 @@ from pipeline_parts import make_config
 
 from otel_sla.front import Front
 from otel_sla.serving import run_until_stopped
+
+TESTS = Path(__file__).resolve().parents[1]
+NEVER_STOPS = """
+import asyncio, sys
+from pathlib import Path
+import otel_sla.pipeline
+from pipeline_parts import make_config
+from otel_sla.serving import run_until_stopped
+
+async def compile_for_ever(_):
+    print("begun", flush=True)
+    while True:
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            print("stopping", flush=True)
+
+otel_sla.pipeline.warm_up = compile_for_ever
+run_until_stopped(make_config(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_the_process_at_once(tmp_path: Path, number: signal.Signals) -> None:
+    """A stop that does not end, whatever the reason, is cut short by asking again."""
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}"}
+    command = [sys.executable, "-c", NEVER_STOPS, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            for line in (b"begun\n", b"stopping\n"):
+                assert process.stdout.readline() == line
+                process.send_signal(number)
+            assert process.wait(20) == -number
+        finally:
+            process.kill()
 
 
 def test_sigterm_ends_a_start_that_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
