@@ -59,3 +59,28 @@ def test_the_first_exporter_of_a_new_ledger_gets_all(tmp_path: Path) -> None:
     with closing(Ledger.open(url)) as ledger:
         ledger.close_minutes(Closing(MINUTE, None, events=(make_event("old", 5),), told_before=MINUTE))
     assert first_uids(url, "otlp") == ["old"]
+
+
+def test_the_last_event_that_a_backend_took(tmp_path: Path) -> None:
+    """Asked for where one that follows must not overtake: the one at the cursor, or before those that are set aside."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    events = tuple(make_event(f"e{n}", MINUTE) for n in range(1, 5))
+    last: list[str] = []
+
+    async def scenario() -> None:
+        writer: Writer = LedgerThread("ledger", lambda: Ledger.open(url))
+        await writer.open()
+        await writer.call(lambda ledger: ledger.close_minutes(Closing(MINUTE, None, events=events)))
+        backlog = LedgerBacklog("otlp", url, (AGREEMENT,), writer, first_minutes_max=60)
+        await backlog.open()
+        stored = await backlog.events(4)
+        assert await backlog.last_event() is None
+        for one in stored:
+            await (backlog.delivered_events(1) if one.event_id == 1 else backlog.set_aside(one, "no"))
+            event = await backlog.last_event()
+            last.append(event.event.uid if event is not None else "")
+        await backlog.close()
+        await writer.close()
+
+    asyncio.run(scenario())
+    assert last == ["e1"] * 4
