@@ -31,7 +31,7 @@ from otel_sla.sla.classify import AcceptWindow, Classifier, Requests
 from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import SeriesTable
 from otel_sla.spans.columns import BoolArray, SpanColumns
-from otel_sla.spans.decode import decode_request
+from otel_sla.spans.decode import decode_request, is_within
 
 RESOURCES_MAX = 65_536  # ResourceSpans of a request. Each is looked up by itself, for 5 us: a third of a second.
 _LOOK_UPS_AT_ONCE = 2_048  # Before others have their turn: 10 ms.
@@ -92,8 +92,8 @@ class Accountant:
         self._uncommitted: dict[Fingerprint, asyncio.Future[None]] = {}
         self._gathered: list[Fingerprint] = []
         self._first = FirstRequests(classifier.watch, table)
-        self._looking = 0  # Requests whose look-up let others have their turn.
-        self._lately: set[Fingerprint] = set()  # Committed while they were.
+        self._is_looking = False  # A request is looked up that lets others have their turn.
+        self._lately: set[Fingerprint] = set()  # Committed meanwhile.
         self.filter = new_filter(reader, window())
         self._recent = RecentFingerprints()
         self._large_turn = asyncio.Lock()
@@ -124,8 +124,9 @@ class Accountant:
 
     async def _account_alone(self, body: bytes | memoryview) -> Receipt:
         arrived_s, n_spans = time.perf_counter(), 0
-        # The columns of large ones are larger still. Their commit is not part of the turn: several may share it.
-        turn = self._large_turn if len(body) >= LARGE_SIZE_BYTES else nullcontext()
+        is_small = len(body) < LARGE_SIZE_BYTES and is_within(body, _LOOK_UPS_AT_ONCE, _SPANS_AT_ONCE)
+        # The columns of the others may take 96 MiB each. The commit is not part of the turn: several may share it.
+        turn = nullcontext() if is_small else self._large_turn
         try:
             async with turn:
                 columns = decode_request(body, self._classifier.watch, resources_max=RESOURCES_MAX)
@@ -181,19 +182,19 @@ class Accountant:
 
     async def _look_up_and_count(self, columns: SpanColumns, body: bytes | memoryview) -> tuple[Commits, Requests]:
         """Look for what was counted before; then, in one go, count the rest."""
-        is_long = columns.n_resources > _LOOK_UPS_AT_ONCE or columns.n_spans > _SPANS_AT_ONCE
+        if columns.n_resources <= _LOOK_UPS_AT_ONCE and columns.n_spans <= _SPANS_AT_ONCE:
+            return await self._count(columns, list(self._look_up(columns, body)))
         found: _Found = []
-        self._looking += is_long
+        self._is_looking = True
         try:
             for of_resource in self._look_up(columns, body):
                 found.append(of_resource)
-                if is_long and len(found) % _LOOK_UPS_AT_ONCE == 0:
+                if len(found) % _LOOK_UPS_AT_ONCE == 0:
                     await asyncio.sleep(0)
             return await self._count(columns, found)
         finally:
-            self._looking -= is_long
-            if not self._looking:
-                self._lately.clear()
+            self._is_looking = False
+            self._lately.clear()
 
     def _look_up(self, columns: SpanColumns, body: bytes | memoryview) -> Iterator[tuple[int, Fingerprint, bool]]:
         for index, fingerprint in fingerprints_of(columns, body, self._fingerprint_seed):
@@ -291,7 +292,7 @@ class Accountant:
         started_s = time.perf_counter()
         moved_commits = await self._write(commit)
         self._metrics.record_commit(time.perf_counter() - started_s, len(commit.rows))
-        if self._looking:
+        if self._is_looking:
             self._lately.update(fingerprints)
         self._recent.add(fingerprints, moved_commits)
         self.filter.take_up(fingerprints, self._window())

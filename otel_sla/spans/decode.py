@@ -101,6 +101,18 @@ def decode_request(
     return SpanColumns.of_block(block, n_spans)
 
 
+def is_within(body: bytes | memoryview, resources_max: int, spans_max: int) -> bool:
+    """Tell before it is decoded whether a request has no more messages than that: 20 ns a span.
+
+    Args:
+        body: The request, decompressed; whether it is one is for `decode_request` to say.
+        resources_max: Its ResourceSpans.
+        spans_max: Its spans, of all kinds.
+    """
+    n_resources, n_spans = _count(np.frombuffer(body, dtype=np.uint8), len(body))
+    return n_resources <= resources_max and n_spans <= spans_max
+
+
 def _count(view: UInt8Array, sampled_spans: int) -> tuple[int, int]:
     counts = np.empty(2, dtype=np.int64)
     count_kernel(buffer_of(view), len(view), sampled_spans, counts)

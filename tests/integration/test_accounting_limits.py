@@ -10,8 +10,9 @@ import builders
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 from pipeline_parts import Clock, make_config, run, running
+from receiver_parts import until
 
 from otel_sla import accountant
 from otel_sla.accountant import RESOURCES_MAX, Accountant
@@ -21,6 +22,8 @@ from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit
 from otel_sla.pipeline import Pipeline
 from otel_sla.receiver.pace import LARGE_SIZE_BYTES
+from otel_sla.sla import classify
+from otel_sla.spans.columns import SpanColumns, WatchList
 
 MINUTE = 60 * 10**9
 NOW = builders.START_UNIX_NANO
@@ -221,15 +224,47 @@ class HeldWrite:
         return await self._write(commit)
 
 
-def test_large_requests_take_turns_and_share_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one large request is classified another waits; for the disk they wait together, and small ones never."""
-    monkeypatch.setattr(accountant, "_SPANS_AT_ONCE", 1)
+def make_large(number: int, *, is_bare: bool = False) -> bytes:
+    """A request of 20,000 spans, whose columns are larger than itself: 1.9 MB, or 260 KB if the spans are bare."""
+    span = builders.make_span({"http.response.status_code": 200}, end_time_unix_nano=NOW + number)
+    if is_bare:
+        span = Span(kind=Span.SPAN_KIND_SERVER, end_time_unix_nano=NOW + number)
+    spans = [span] * 20_000
+    return builders.make_request(builders.make_resource_spans(spans), piece(number))
+
+
+@pytest.mark.parametrize("is_bare", [False, True], ids=["large", "small"])
+def test_requests_with_large_columns_take_turns(
+    *, is_bare: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one is counted and lets others have their turn, no other one's columns are made, whatever its size."""
     monkeypatch.setattr(accountant, "_TURN_S", 0.0)
+    monkeypatch.setattr(classify, "CHUNK_SPANS", 1_000)
     config = make_config(tmp_path)
-    spans = [builders.make_span({"http.response.status_code": 200}, end_time_unix_nano=NOW)] * 20_000
-    large = [builders.make_request(builders.make_resource_spans(spans), piece(number)) for number in range(2)]
-    large[1] += builders.make_request(piece(2))
-    assert min(map(len, large)) > LARGE_SIZE_BYTES
+    large = [make_large(number, is_bare=is_bare) for number in range(3)]
+    assert [len(body) < LARGE_SIZE_BYTES for body in large] == [is_bare] * 3
+    is_counting: list[bool] = []
+
+    async def scenario() -> None:
+        async with running(config, Clock(NOW + MINUTE)) as (pipeline, _):
+            counting, decode = pipeline.accountant, accountant.decode_request
+
+            def decode_alone(body: bytes, watch: WatchList, **limits: int) -> SpanColumns:
+                is_counting.append(counting._is_looking)
+                return decode(body, watch, **limits)
+
+            monkeypatch.setattr(accountant, "decode_request", decode_alone)
+            await asyncio.gather(*map(counting.account, large))
+        assert counted(config) == 3 * 20_001
+
+    run(scenario)
+    assert is_counting[-3:] == [False] * 3
+
+
+def test_large_requests_share_a_commit(tmp_path: Path) -> None:
+    """While a disk is slow, large requests are counted, and then made durable together."""
+    config = make_config(tmp_path)
+    large = [make_large(number) for number in range(3)]
 
     async def scenario() -> None:
         async with running(config, Clock(NOW + MINUTE)) as (pipeline, _):
@@ -239,15 +274,11 @@ def test_large_requests_take_turns_and_share_a_commit(tmp_path: Path, monkeypatc
             calls = [asyncio.create_task(counting.account(builders.make_request(piece(9))))]
             await ledger.began.wait()
             calls += [asyncio.create_task(counting.account(body)) for body in large]
-            at_once = []
-            while len(counting._gathered) < 2 + 2:  # Their spans are the same: the second has two messages more.
-                at_once.append(counting._looking)
-                await asyncio.sleep(0)
+            await until(lambda: len(counting._gathered) == 3 * 2)
             ledger.may_end.set()
             await asyncio.gather(*calls)
-            assert max(at_once) == 1
-            assert [len(commit.fingerprints) for commit in ledger.commits] == [1, 4]
-        assert counted(config) == 20_000 + 4
+            assert [len(commit.fingerprints) for commit in ledger.commits] == [1, 3 * 2]
+        assert counted(config) == 3 * 20_001 + 1
 
     run(scenario)
 
