@@ -28,6 +28,7 @@ lint: $(INSTALLED)  ## Check style, types, import contracts, spelling and that t
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/python -m otel_sla.config.page | diff -u docs/configuration.md -
+	$(BIN)/python benchmarks/tables.py --check
 
 format: $(INSTALLED)  ## Format, and mend what can be mended
 	$(BIN)/ruff format

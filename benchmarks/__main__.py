@@ -131,6 +131,7 @@ class Bench:
     def _stages(self, _: Sender) -> None:
         shape = Shape(spans=512, routes=_ROUTES)
         found = stages.measure_stages(shape, rounds=9)
+        found += stages.measure_counting(rounds=9)
         found += [stages.measure_commit(shape, rounds=9), *stages.measure_judging(rounds=9)]
         for stage in found:
             rate = "" if stage.gb_per_s is None else f"{stage.gb_per_s:7.2f} GB/s"

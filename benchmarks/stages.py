@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xxhash
 import zstandard
-from bench_stages import OPEN, count_as_people_do, make_agreement
+from bench_stages import OPEN, WATCHED_KEYS, count_as_people_do, make_agreement
 from isal import igzip, isal_zlib
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from traffic import Shape, Traffic
@@ -134,6 +134,33 @@ def measure_stages(shape: Shape, rounds: int) -> list[Stage]:
         timed(name, "span", each(step), rounds=3 if "loop" in name else rounds, n_bytes=n_bytes)
         for name, (step, n_bytes) in steps.items()
     ]
+
+
+def measure_counting(rounds: int) -> list[Stage]:
+    """Measure bytes to counts where more is asked of a span: more attributes, series, agreements."""
+    cases = {
+        "20 watched attributes, 1,000 series": (
+            [replace(make_agreement("chat", contract().covered_service, WATCHED_KEYS), group_by=contract().group_by)],
+            Shape(spans=512, routes=250),
+        ),
+        "20 agreements": ([replace(contract(), name=f"chat-{number}") for number in range(20)], Shape(spans=512)),
+        "1 agreement": ([contract()], Shape(spans=512)),
+    }
+    return [_measure_case(name, *case, rounds) for name, case in cases.items()]
+
+
+def _measure_case(name: str, agreements: list[Agreement], shape: Shape, rounds: int) -> Stage:
+    classifier, ring = Classifier(agreements, SeriesTable(agreements, series_max=50_000)), MinuteRing()
+    traffic = Traffic(shape, templates=40)
+    bodies = [traffic.next() for _ in range(40)]
+
+    def count() -> int:
+        for body in bodies:
+            columns = decode_request(body, classifier.watch)
+            ring.add(classifier.classify(columns, OPEN, np.ones(columns.n_resources, dtype=np.bool_)))
+        return shape.spans * len(bodies)
+
+    return timed(f"bytes to counts, {name}", "span", count, rounds=rounds, n_bytes=traffic.size_bytes)
 
 
 def measure_commit(shape: Shape, rounds: int) -> Stage:
