@@ -67,7 +67,7 @@ class Bench:
 
     def _side_by_side(self, sender: Sender) -> None:
         options = self._options
-        with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder, ExitStack() as running:
+        with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder, ExitStack() as running:
             compared = [subjects.otel_sla(Path(folder)), subjects.receiver("discard"), subjects.receiver("loop")]
             if self._collector is not None:
                 compared += subjects.collectors(Path(folder), self._collector)
@@ -106,7 +106,10 @@ class Bench:
         rows = []
         head = f"{'':28} {'conn.':>5} {'M/CPU-s':>8} {'M/s':>7} {'MiB':>5}   half load: {'p50':>7} {'p99':>7}"
         say(head + f" {'p99.9':>7} ms")
-        with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder, subjects.otel_sla(Path(folder)) as subject:
+        with (
+            tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder,
+            subjects.otel_sla(Path(folder)) as subject,
+        ):
             edge.warm_up([subject], sender, Shape(routes=_ROUTES))
             for full, half in edge.grid(subject, sender, seconds=self._options.seconds, routes=_ROUTES):
                 rows += [full.figures(), half.figures()]
@@ -119,7 +122,10 @@ class Bench:
 
     def _repeats(self, sender: Sender) -> None:
         rows = []
-        with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder, subjects.otel_sla(Path(folder)) as subject:
+        with (
+            tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder,
+            subjects.otel_sla(Path(folder)) as subject,
+        ):
             for protocol in ("grpc", "http"):
                 load = Load(protocol, 0, Shape(routes=_ROUTES), self._options.seconds, connections=4, in_flight=16)
                 for what, of_load in (("new", load), ("repeated", replace(load, repeat=True))):

@@ -243,7 +243,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     logging.disable()  # The story of made-up outages.
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
         asyncio.run(run(Path(folder), options.fingerprints, options.rounds))
 
 

@@ -40,7 +40,7 @@ def main() -> None:
         f" | times one, {many} cores | times one, cores enough |"
     )
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder, ExitStack() as running:
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder, ExitStack() as running:
         subjects = []
         for number in (1, many):
             own = Path(folder) / str(number)

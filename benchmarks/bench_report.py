@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="the single minutes as CSV too, which takes minutes")
     parser.add_argument("--measure", metavar="WHAT", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
         path = Path(options.ledger or f"{folder}/ledger.db").resolve()
         url = f"sqlite:///{path}"
         if options.measure:

@@ -62,7 +62,7 @@ def cases(*, full: bool) -> Iterator[list[Case]]:
 
 def grow(sender: Sender, dimension: list[Case], *, rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
     """Measure one dimension: for each value the cost of a span, and how many times that of the smallest."""
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder, ExitStack() as running:
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder, ExitStack() as running:
         subjects = []
         for case in dimension:
             own = Path(folder) / str(case.value)
@@ -92,7 +92,7 @@ def grow(sender: Sender, dimension: list[Case], *, rounds: int, seconds: float) 
 def report_times(*, full: bool) -> Iterator[dict[str, Any]]:
     """How long the JSON of a month takes over the number of series."""
     for n_series in (1, 10, 100, 1_000, 10_000) if full else (1, 10, 100, 1_000):
-        with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
             url = f"sqlite:///{folder}/ledger.db"
             bench_report.fill(url, n_series, 1, per_minute=300)
             write = bench_report.write_report(url, "json")

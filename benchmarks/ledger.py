@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--requests-per-minute", type=float, default=300)
     options = parser.parse_args()
     rng = np.random.default_rng(0)
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
         url = f"sqlite:///{folder}/ledger.db"
         ledger = Ledger.open(url)
         new_series = tuple(

@@ -171,7 +171,7 @@ def measure_commit(shape: Shape, rounds: int) -> Stage:
     traffic = Traffic(shape, templates=8)
     randomness = np.random.default_rng(0)
     with (
-        tempfile.TemporaryDirectory(dir=Path.cwd()) as folder,
+        tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder,
         closing(Ledger.open(f"sqlite:///{folder}/ledger.db")) as ledger,
     ):
         costs_ns = []

@@ -139,13 +139,18 @@ class Clockwork:
         return (self._clock() + self._future_spans_max) // NANOS_PER_MINUTE
 
     def why_ahead(self) -> str:
-        """Say how far the ledger is ahead of the clock by what was judged or sealed; empty: it is not.
+        """Say how far the ledger is sealed ahead of the clock, so that no span is accepted; empty: it is not.
 
         A little is what a clock that was corrected leaves, and no more than what senders may be ahead by.
         """
-        now = self._clock()
-        for what, marked_before in (("sealed", self._sealed_before), ("judged", self._judged_before)):
-            ahead_nanos = marked_before * NANOS_PER_MINUTE - now
-            if ahead_nanos > self._future_spans_max:
-                return f"the ledger has {what} minutes that are {ahead_nanos // _NANOS_PER_S} s ahead of the clock"
-        return ""
+        return self._ahead("sealed", self._sealed_before)
+
+    def ahead_at_start(self) -> str:
+        """Say the same, or that it is only judged ahead: spans are taken then, and judged when the clock is there."""
+        return self.why_ahead() or self._ahead("judged", self._judged_before)
+
+    def _ahead(self, what: str, marked_before: int) -> str:
+        ahead_nanos = marked_before * NANOS_PER_MINUTE - self._clock()
+        if ahead_nanos <= self._future_spans_max:
+            return ""
+        return f"the ledger has {what} minutes that are {ahead_nanos // _NANOS_PER_S} s ahead of the clock"

@@ -36,6 +36,11 @@ class _Batch:
             self.answer.set_exception(error)
             self.answer.exception()  # A request that was cancelled has nobody left to fetch it.
 
+    def take_newcomers(self) -> None:
+        """Give those who join from now on an answer of their own, where the others have theirs: these are not late."""
+        if self.answer.done():
+            self.answer = asyncio.get_running_loop().create_future()
+
     def set_failed(self, error: Exception) -> None:
         self.set_answer(error)
         self.durable.set_exception(error)
@@ -146,6 +151,8 @@ class GroupCommit:
                 was_stalled = self._unwatch()
             if was_stalled:
                 _log.info("the ledger's write is over", extra={"action": "ledger_not_stalled"})
+                if self._gathering is not None:
+                    self._gathering.take_newcomers()
             self._running.set_durable()
             if self._gathering is not None or self._is_awaited():
                 await self._pause()

@@ -218,7 +218,7 @@ class Pipeline:
         marks = reader.watermarks()
         self._marked_before = marks.judged_before or 0
         self._clockwork = Clockwork(self._config.processor, self._latest, self._trusted, marks)
-        if reason := self._clockwork.why_ahead():
+        if reason := self._clockwork.ahead_at_start():
             _log.warning("%s: %s", reason, AHEAD_HINT % reader.path, extra={"action": "ledger_ahead"})
         table = SeriesTable(agreements, series_max=self._config.processor.series_max, known=reader.series())
         classifier = Classifier(agreements, table, hash_key=new_hash_key())

@@ -166,7 +166,7 @@ class _Connection(HttpToolsProtocol):
     def _begin_whole(self, cycle: RequestResponseCycle) -> bool:
         if cycle.more_body or self.flow.write_paused:
             return False
-        begun = self._app.begin(cycle.scope, bytes(cycle.body))
+        begun = self._app.begin(cycle.scope, cycle.body)
         if begun is None:
             return False
         cycle.body = bytearray()

@@ -175,6 +175,8 @@ class Held:
             self._be_joined(before)
             raise
         self._be_joined(share)
+        if before is not None:  # Others may be waiting for room in the share that was left.
+            self._in_flight.wake()
 
     def _be_joined(self, share: Share | None) -> None:
         if self._joined is not None:

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 _START_S = 30.0
 _AGAIN_S = 1.0  # Before a worker that ended is started anew.
 STATE_S = 0.2  # How often readiness is looked at, and told to the workers.
-_END_S = 3.0  # Beyond the grace, for a worker to end.
+_END_S = 5.0  # Beyond the grace, for a worker to end: HTTP and what is still accounted for take up to 3 s of it.
 
 
 class Crew:
@@ -172,6 +172,7 @@ class Crew:
     async def _end(self, member: Member) -> int:
         """Wait for a worker's end and keep what it told; gives its exit code."""
         code = await member.reap(_END_S)
+        await member.close()
         self._cpu_s_of_ended += float(member.tally["cpu_s"])
         member.tally = NOTHING
         return code

@@ -1,5 +1,6 @@
 """The servers of one worker, and what they tell of their work."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -56,9 +57,8 @@ class Servers:
 
     async def stop(self, grace_s: float) -> None:
         """Take nothing new; give what is under way `grace_s` to finish."""
-        for server in (self._grpc, self._http):
-            if server is not None:
-                await server.stop(grace_s)
+        servers = (server for server in (self._grpc, self._http) if server is not None)
+        await asyncio.gather(*(server.stop(grace_s) for server in servers))
 
     def tally(self) -> dict[str, Any]:
         """What they have answered, refused and hold, and what this process takes."""

@@ -647,10 +647,12 @@ def test_bytes_in_flight_are_bounded(run: Run) -> None:
             await accountant.arrived.wait()
             assert it.in_flight.size_bytes == MIB - 1
             assert (await it.send(BODY)).status == 503
+            assert it.in_flight.refused_count == 1
             accountant.gate.set()
             assert (await waiting).status == 200
             assert (await it.send(BODY)).status == 200
             assert it.in_flight.size_bytes == 0
+            assert it.in_flight.refused_count == 1
 
     run(main())
 

@@ -132,14 +132,16 @@ def test_a_second_step_does_not_inherit_how_long_the_first_has_stood(caplog: pyt
     ("judged", "sealed", "told"), [(5, 0, ""), (6, 0, "judged"), (7, 5, "judged"), (7, 6, "sealed")]
 )
 def test_a_ledger_that_is_ahead_of_the_clock_is_told(judged: int, sealed: int, told: str) -> None:
-    """By more than senders may be ahead, until the clock is there; what the pipeline itself has marked counts too."""
+    """By more than senders may be ahead, until the clock is there. Only what is sealed keeps spans out: red by that."""
     noon = NOON // NANOS_PER_MINUTE
     clock = Hand(NOON)
     marks = Watermarks(judged_before=noon + judged, sealed_before=noon + sealed, exclusion_change=0, told_before=5)
     clockwork = Clockwork(processor(), clock, clock, marks)
-    assert (f"the ledger has {told} minutes" in clockwork.why_ahead()) == bool(told) == bool(clockwork.why_ahead())
+    at_start = clockwork.ahead_at_start()
+    assert (f"the ledger has {told} minutes" in at_start) == bool(told) == bool(at_start)
+    assert clockwork.why_ahead() == (at_start if told == "sealed" else "")
     clock.now += (judged - 5) * NANOS_PER_MINUTE
-    assert clockwork.why_ahead() == ""
+    assert clockwork.ahead_at_start() == ""
     clock.now += 365 * 24 * HOUR
     clockwork.progress()
     assert clockwork.why_ahead() == ""

@@ -183,6 +183,32 @@ def test_while_a_write_takes_long_nobody_joins(caplog: pytest.LogCaptureFixture)
     assert [record.action for record in caplog.records][:2] == ["ledger_stalled", "ledger_not_stalled"]
 
 
+def test_who_joins_after_a_stall_is_not_late() -> None:
+    """What `settle` gathers while a write takes long is answered; those who join it then have their own answer."""
+
+    async def scenario() -> None:
+        joined: list[asyncio.Future[None]] = []
+
+        async def join() -> None:
+            joined.append(commits.join())
+
+        write = GatedWrite()
+        commits = GroupCommit(write, pause=join, answer_within_s=0)
+        commits.join()
+        await until(lambda: commits.is_stalled)
+        settling = asyncio.ensure_future(commits.settle())
+        await until(lambda: commits._gathering is not None and commits._gathering.answer.done())
+        commits._answer_within_s = 3600.0
+        write.gates[0].set_result(None)
+        await until(lambda: write.begun == 2)
+        assert [answer.done() for answer in joined] == [False]
+        write.gates[1].set_result(None)
+        await settling
+        await joined[0]
+
+    run(scenario)
+
+
 def test_a_write_that_took_long_and_failed_is_not_told_to_be_over(caplog: pytest.LogCaptureFixture) -> None:
     """The log must not say that all is well just before it says why the pipeline ends."""
 

@@ -91,6 +91,25 @@ def test_a_request_is_in_one_state_at_a_time() -> None:
     assert in_flight.size_bytes == 0
 
 
+def test_who_leaves_a_share_lets_others_in() -> None:
+    """One waits for room in a share; it has it as soon as another one leaves the share, though that holds more then."""
+
+    async def main() -> None:
+        in_flight = InFlight(64)
+        with in_flight.hold(0) as leaving, in_flight.hold(0) as coming:
+            leaving.join(in_flight.late, 8)
+            waiting = asyncio.create_task(coming.wait_for_room(8, in_flight.late))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            leaving.join(in_flight.slow, 16)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert waiting.done()
+            assert in_flight.late.size_bytes == 8
+
+    run_on("asyncio", main())
+
+
 def test_less_is_never_refused() -> None:
     """Giving some back works at the limit too."""
     in_flight = InFlight(10)

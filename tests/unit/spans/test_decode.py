@@ -18,7 +18,7 @@ from upb_oracle import decode_with_upb, read_columns
 
 from otel_sla.errors import DecodeError, RequestTooLarge
 from otel_sla.spans.columns import COLUMNS, ValueType, WatchList
-from otel_sla.spans.decode import decode_request
+from otel_sla.spans.decode import decode_request, is_within
 
 WATCH = WatchList(
     span_keys=(b"http.route", b"http.response.status_code", b"error.type", b"server.port"),
@@ -198,6 +198,18 @@ def test_spans_that_get_shorter_than_the_first_are_all_there() -> None:
     assert read_columns(columns) == decode_with_upb(body, WATCH)
     with pytest.raises(RequestTooLarge, match=r"3080 spans"):
         decode_request(body, WATCH, columns_size_bytes_max=100_000)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_how_many_messages_there_are_is_known_before_decoding(seed: int) -> None:
+    """To the message, as the columns have them; of what is no request nothing is raised."""
+    body = realistic_request(30, seed) + realistic_request(7, seed + 10)
+    columns = decode_request(body, WATCH)
+    assert is_within(body, columns.n_resources, columns.n_spans)
+    assert not is_within(body, columns.n_resources - 1, columns.n_spans)
+    assert not is_within(body, columns.n_resources, columns.n_spans - 1)
+    assert is_within(body[: len(body) // 2], columns.n_resources, columns.n_spans)
+    assert is_within(b"\xff" * 20, 0, 0)
 
 
 def test_keys_with_one_end_are_told_apart() -> None:
