@@ -125,7 +125,7 @@ class Accountant:
     async def _account_alone(self, body: bytes | memoryview) -> Receipt:
         arrived_s, n_spans = time.perf_counter(), 0
         is_small = len(body) < LARGE_SIZE_BYTES and is_within(body, _LOOK_UPS_AT_ONCE, _SPANS_AT_ONCE)
-        # The columns of the others may take 96 MiB each. The commit is not part of the turn: several may share it.
+        # The columns of the others may take 80 MiB each. The commit is not part of the turn: several may share it.
         turn = nullcontext() if is_small else self._large_turn
         try:
             async with turn:

@@ -15,7 +15,7 @@ from otel_sla.spans.scan import FULL, scan_kernel
 from otel_sla.spans.sizing import count_kernel
 from otel_sla.spans.wire import REASONS
 
-COLUMNS_SIZE_BYTES_MAX = 96 * 1024 * 1024  # Three times what the fullest request of real spans needs.
+COLUMNS_SIZE_BYTES_MAX = 80 * 1024 * 1024  # Two and a half times what the fullest request of real spans needs.
 
 _RESOURCE_ROW_SIZE = 16  # Bytes of a resource's row without its cells: start and stop.
 _SPAN_ROW_SIZE = 4 + 4 + 8 + 4 + 1 + 4  # Bytes of a span's row without its cells.
