@@ -21,8 +21,6 @@ from hostile.strangers import every_certificate_case, every_stranger_flood, ever
 from hostile.target import MIB, Target
 
 PEAK_RATIO_MAX = 2.0  # Of the idle memory.
-# gRPC has a message three times while it hands it over, HTTP twice; then come the columns of what it holds.
-PEAK_RATIO_MAX_FULL_SIZE = 2.4
 
 
 def try_case(case: Case, target: Target) -> list[str]:
@@ -38,7 +36,7 @@ def try_case(case: Case, target: Target) -> list[str]:
     problems = []
     if answer not in case.answers:
         problems.append(f"{case.name}: answered {answer}, not {' or '.join(sorted(case.answers))}")
-    if peak > target.idle_bytes * (PEAK_RATIO_MAX_FULL_SIZE if case.is_full_size else PEAK_RATIO_MAX):
+    if peak > PEAK_RATIO_MAX * target.idle_bytes:
         problems.append(f"{case.name}: {peak / MIB:.0f} MiB, idle {target.idle_bytes / MIB:.0f}")
     return problems
 
