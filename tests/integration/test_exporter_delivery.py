@@ -272,7 +272,7 @@ def test_a_poisonous_minute_of_the_only_series(protocol: str) -> None:
 
 def test_a_backend_that_takes_every_third_request() -> None:
     """A batch of many requests goes on where the backend broke off; it is not begun again."""
-    minutes = make_figures([(1, 0, 0)] * 30 * FIGURES_MAX)
+    minutes = make_figures([(1, 0, 0)] * 5 * FIGURES_MAX)
     backlog = MemoryBacklog(figures=minutes)
 
     async def all_at_once(_: int) -> FigureBatch | None:
