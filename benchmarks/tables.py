@@ -110,6 +110,15 @@ def grid(results: Results) -> str:
     return _table(["Protocol, spans a request", "Connections", "M spans/CPU-s", "M spans/s", "MiB", quantiles], rows)
 
 
+def repeats(results: Results) -> str:
+    """New requests beside one that is sent again and again."""
+    rows = []
+    for new, repeated in zip(results["repeats"][::2], results["repeats"][1::2], strict=True):
+        cell = f"{new['protocol']} {new['encoding']}, {new['spans_per_request']} spans"
+        rows.append([_cell_name(cell), *(f"{found['spans_per_cpu_s'] / 1e6:.2f}" for found in (new, repeated))])
+    return _table(["Protocol, spans a request", "New, M spans/CPU-s", "Repeated, M spans/CPU-s"], rows)
+
+
 def growth(results: Results) -> str:
     """What a span costs as something grows."""
     rows = []
@@ -148,6 +157,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "asked": asked,
     "stages": stages,
     "grid": grid,
+    "repeats": repeats,
     "growth": growth,
     "machine": machine,
     "words": words,
