@@ -15,6 +15,8 @@ Fingerprint = tuple[int, bytes]  # (newest minute of its server spans, xxh3-128 
 
 # End times beyond it are nobody's, and would keep a fingerprint for as long.
 _MINUTE_MAX = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) // 60
+# Commits, with each one that is taken up: all of 65,536 fingerprints at once would hold the event loop for 10 ms.
+_LET_GO = 2
 
 
 class RecentFingerprints:
@@ -29,11 +31,11 @@ class RecentFingerprints:
         return fingerprint in self._all
 
     def add(self, fingerprints: Sequence[Fingerprint], moved_commits: int) -> None:
-        """Take up one commit, and let go of those that the ledger has in its table (`Ledger.commit`)."""
+        """Take up one commit, and let go of some of those that the ledger has in its table (`Ledger.commit`)."""
         if fingerprints:
             self._commits.append(fingerprints)
             self._all.update(fingerprints)
-        while self._moved_commits < moved_commits:
+        for _ in range(min(moved_commits - self._moved_commits, _LET_GO)):
             self._moved_commits += 1
             self._all.difference_update(self._commits.popleft())
 

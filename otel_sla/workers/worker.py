@@ -18,7 +18,7 @@ import orjson
 
 from otel_sla.errors import LedgerUnavailable, OtelSlaError
 from otel_sla.logs import set_up_logs
-from otel_sla.process import prepare_process
+from otel_sla.process import freeze_objects, prepare_process
 from otel_sla.receiver.accounting import Receipt
 from otel_sla.workers.arena import SHARED_SIZE_BYTES_MIN, Arena
 from otel_sla.workers.errors import decode_error
@@ -113,6 +113,7 @@ class Worker:
             self._link.send(Kind.FAILED, payload=str(error).encode())
             self._link.close()
             return
+        freeze_objects()
         self._tell_state = servers.tell_state
         self._link.send(Kind.READY)
         telling = asyncio.create_task(self._tell(servers))
