@@ -15,12 +15,12 @@ Fingerprint = tuple[int, bytes]  # (newest minute of its server spans, xxh3-128 
 
 # End times beyond it are nobody's, and would keep a fingerprint for as long.
 _MINUTE_MAX = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) // 60
-# Commits, with each one that is taken up: all of 65,536 fingerprints at once would hold the event loop for 10 ms.
-_LET_GO = 2
+# More than a commit brings are let go of with it: all 65,536 at once would hold the event loop for 10 ms.
+_LET_GO = 1_024
 
 
 class RecentFingerprints:
-    """Those that were committed and are still in the ledger's log: 170 bytes each."""
+    """Those that were committed and may still be in the ledger's log: 170 bytes each."""
 
     def __init__(self) -> None:
         self._all: set[Fingerprint] = set()
@@ -35,9 +35,12 @@ class RecentFingerprints:
         if fingerprints:
             self._commits.append(fingerprints)
             self._all.update(fingerprints)
-        for _ in range(min(moved_commits - self._moved_commits, _LET_GO)):
+        n_left = len(fingerprints) + _LET_GO
+        while self._moved_commits < moved_commits and n_left > 0:
+            gone = self._commits.popleft()
             self._moved_commits += 1
-            self._all.difference_update(self._commits.popleft())
+            self._all.difference_update(gone)
+            n_left -= len(gone)
 
 
 def fingerprints_of(columns: SpanColumns, body: bytes | memoryview, seed: int) -> Iterator[tuple[int, Fingerprint]]:

@@ -81,8 +81,8 @@ class Ledger(LedgerReadings):
         A minute that was judged before is kept in `reopened` with what it held.
 
         Returns:
-            Of how many commits with fingerprints, since this ledger was opened and from the first one on, these are
-            where `is_counted` finds them with `in_log=False`.
+            Of how many commits with fingerprints, since this ledger was opened and from the first one on, this one
+            among them, these are where `is_counted` finds them with `in_log=False`.
 
         Raises:
             LedgerUnavailable: Not durable.

@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from otel_sla.fingerprints import RecentFingerprints
 from otel_sla.ledger import fingerprint_log
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
+from otel_sla.ledger.records import Position
 
 MINUTE = 100
 
@@ -36,6 +38,7 @@ def found(reader: LedgerReader | Ledger, numbers: list[tuple[int, int]], *, in_l
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten at once, and a log that is long with forty."""
     monkeypatch.setattr(fingerprint_log, "_PIECE", 10)
+    monkeypatch.setattr(fingerprint_log, "_SLICE", 16)
     monkeypatch.setattr(fingerprint_log, "_DUE", 40)
 
 
@@ -109,13 +112,63 @@ def test_a_sealed_minute_is_moved_once_a_minute(tmp_path: Path) -> None:
 
 
 def test_what_is_remembered_goes_when_the_table_has_it() -> None:
-    """Commits are let go of in their order, two at a time; those without fingerprints do not count."""
+    """Commits are let go of in their order, those without fingerprints do not count."""
     recent = RecentFingerprints()
     commits = [[(MINUTE, bytes([number, at])) for at in range(3)] for number in range(4)]
     for commit in commits:
         recent.add(commit, 0)
         recent.add([], 0)
     assert all(one in recent for commit in commits for one in commit)
-    for left in (6, 3, 3):
-        recent.add([], 3)
-        assert [one in recent for commit in commits for one in commit] == [False] * (12 - left) + [True] * left
+    recent.add([], 3)
+    assert [one in recent for commit in commits for one in commit] == [False] * 9 + [True] * 3
+
+
+def test_what_is_remembered_goes_bit_by_bit_and_stays_bounded() -> None:
+    """A long queue of small commits goes in pieces, and large ones behind it do not pile up meanwhile."""
+    recent = RecentFingerprints()
+    for number in range(5_000):
+        recent.add([(MINUTE, number.to_bytes(4))], 0)
+    sizes = []
+    for number in range(20):
+        recent.add([(MINUTE + 1, bytes([number, at // 256, at % 256])) for at in range(1_000)], 5_000 + number)
+        sizes.append(len(recent._all))
+    assert sizes[0] == 5_000 + 1_000 - (1_000 + 1_024), "not all at once"
+    assert sizes[-1] <= 2_000
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_commit_may_move_its_own(tmp_path: Path) -> None:
+    """One that is larger than the log may get is in the table when it returns, and says that it is."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with closing(Ledger.open(url)) as ledger:
+        assert ledger.commit(make_commit([], all_of(0, 50))) == 1
+        assert rows_in(ledger.path, "fingerprint_log") == 0
+        assert found(ledger, all_of(0, 50), in_log=False) == 50
+    recent = RecentFingerprints()
+    recent.add([(MINUTE, b"1")], 1)
+    assert (MINUTE, b"1") not in recent
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_the_log_stays_short_however_large_the_commits_are(tmp_path: Path) -> None:
+    """Each moves more than it brings, in slices if need be."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with closing(Ledger.open(url)) as ledger:
+        for start in range(0, 900, 30):
+            ledger.commit(make_commit([], all_of(start, start + 30)))
+            assert rows_in(ledger.path, "fingerprint_log") <= 5
+        assert found(ledger, all_of(0, 900)) == 900
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_commit_that_fails_after_the_move_leaves_nothing(tmp_path: Path) -> None:
+    """A position that is not where it should be: nothing counted or moved, the earlier ones there once."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    wrong = Position("file", before=7, after=8)
+    with closing(Ledger.open(url)) as ledger:
+        ledger.commit(make_commit([], all_of(0, 30)))
+        with pytest.raises(LedgerError, match="file"):
+            ledger.commit(replace(make_commit([], all_of(30, 60)), positions=(wrong,)))
+    with closing(Ledger.open(url)) as again:
+        assert rows_in(again.path, "fingerprints") == 30
+        assert found(again, all_of(0, 60)) == 30

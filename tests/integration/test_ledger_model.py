@@ -6,11 +6,13 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from ledger_parts import Row, fingerprint, listed, make_commit, make_event
 
+from otel_sla.ledger import fingerprint_log
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Reopened
@@ -25,6 +27,13 @@ ROWS = st.lists(
     max_size=8,
     unique_by=lambda row: row[:2],
 )
+
+
+@pytest.fixture(autouse=True)
+def short_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fingerprints move with the commits: from two on, two at once."""
+    monkeypatch.setattr(fingerprint_log, "_DUE", 2)
+    monkeypatch.setattr(fingerprint_log, "_PIECE", 1)
 
 
 class LedgerMachine(RuleBasedStateMachine):
