@@ -97,7 +97,7 @@ class FingerprintLog:
         """Move a piece of the log to the table; returns whether there was any.
 
         Args:
-            n_new: As many more will be appended meanwhile: the log gets shorter, however large the commits are.
+            n_new: What this commit appends; as many more move, so that the log gets shorter however large commits are.
         """
         return self._move_some(_PIECE + n_new, "INSERT")
 
