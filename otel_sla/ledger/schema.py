@@ -15,7 +15,7 @@ from otel_sla.errors import LedgerCorrupt, LedgerSchemaNewer
 from otel_sla.ledger.faults import RESTORE, with_hint
 
 APPLICATION_ID = 0x6F534C41  # "oSLA"
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 _V1 = """
 CREATE TABLE ledger (
@@ -177,8 +177,35 @@ CREATE TABLE refused_points (
 ) WITHOUT ROWID;
 """
 
+# What else is counted of a minute (`counts.Count`), which series nothing is counted for any more, and which version of an
+# agreement's terms counted which minutes.
+_V6 = """
+ALTER TABLE counts ADD COLUMN spared INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE counts ADD COLUMN sampled INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE counts ADD COLUMN thresholded INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE counts ADD COLUMN succeeded_excess INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE counts ADD COLUMN failed_excess INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE counts ADD COLUMN invalid_excess INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE reopened ADD COLUMN spared_before INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE reopened ADD COLUMN sampled_before INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE reopened ADD COLUMN thresholded_before INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE reopened ADD COLUMN succeeded_excess_before INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE reopened ADD COLUMN failed_excess_before INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE reopened ADD COLUMN invalid_excess_before INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE series ADD COLUMN first_minute INTEGER;
+ALTER TABLE series ADD COLUMN retired_minute INTEGER;
+CREATE TABLE counted_days (
+    agreement TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    day INTEGER NOT NULL,
+    first_minute INTEGER NOT NULL,
+    last_minute INTEGER NOT NULL,
+    PRIMARY KEY (agreement, version, day)
+) WITHOUT ROWID;
+"""
+
 # Step n leads from version n to n + 1. A step that was released is never changed.
-LADDER = (_V1, _V2, _V3, _V4, _V5)
+LADDER = (_V1, _V2, _V3, _V4, _V5, _V6)
 
 TABLES = frozenset(
     statement.split()[2]

@@ -11,6 +11,7 @@ from otel_sla.report.calendar import legend, pattern_definitions
 from otel_sla.report.document import AgreementReport, Report, SeriesReport, by_badness
 from otel_sla.report.html_series import exclusions_alone_section, series_section
 from otel_sla.report.markup import Child, Markup, join, table, tag
+from otel_sla.report.notes import each_note
 from otel_sla.report.style import STYLE
 from otel_sla.report.terms import each_term
 from otel_sla.report.wording import (
@@ -72,6 +73,7 @@ def _agreement_section(report: Report, section: AgreementReport, number: int) ->
         tag("h2", tag("bdi", agreement.name)),
         tag("p", _range_text(section), class_="quiet"),
         tag("p", version_text(section), class_="quiet") if version_text(section) else "",
+        *(tag("p", note) for note in each_note(section)),
         _verdict(section),
         _overview(section, anchors) if section.series else tag("p", "No requests were counted in this month."),
         _left_out(section, len(chosen)),

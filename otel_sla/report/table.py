@@ -6,6 +6,7 @@ Nothing is said by colour, and what senders put into names cannot steer the term
 from collections.abc import Iterator, Sequence
 
 from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesReport
+from otel_sla.report.notes import each_note
 from otel_sla.report.wording import elapsed_until, printable, version_text, withdrawal_text
 from otel_sla.sla.agreement import Agreement, NoData
 from otel_sla.sla.periods import DowntimePeriod
@@ -65,6 +66,8 @@ def _agreement_lines(report: AgreementReport, width: int) -> Iterator[str]:
         yield f"of which {elapsed_stop - start} have elapsed, until {minute_text(elapsed_stop)}"
     if version_text(report):
         yield version_text(report)
+    for note in each_note(report):
+        yield from _wrapped(note, width)
     yield ""
     if not report.series:
         yield "  no requests"

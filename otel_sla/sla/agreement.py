@@ -41,6 +41,13 @@ class NoData(Enum):
     CARRY = "carry"
 
 
+class Counting(Enum):
+    """Clause 19: what an agreement is judged on."""
+
+    REQUESTS = "requests"  # Each span counts as one request.
+    ADJUSTED = "adjusted"  # Each span counts as the requests that its sampling threshold says it stands for.
+
+
 class WhenAbsent(Enum):
     """Clause 4: a failing HTTP status on a span that lacks the code attribute."""
 
@@ -115,6 +122,13 @@ class ExclusionTerms:
     windows: tuple[ExclusionWindow, ...]
 
 
+# Clause 4: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS.
+SERVER_FAULT_GRPC_STATUS = frozenset({2, 4, 12, 13, 14, 15})
+
+# Clause 4 as it was amended: a gRPC status beside an HTTP status below 400 decides. 1 is what version 0.1.0 counted by.
+OUTCOME_RULES = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """One agreement; several in one pipeline each count for themselves."""
@@ -131,3 +145,7 @@ class Agreement:
     target: Fraction  # In (0, 1]. The promised monthly uptime.
     time_zone: str  # IANA name. Months are local to it (clause 8).
     exclusions: ExclusionTerms
+    failed: tuple[Selector, ...] = ()  # Clause 4, rule 2. Any that holds makes a valid request fail.
+    failed_grpc_status: frozenset[int] = SERVER_FAULT_GRPC_STATUS  # Within SERVER_FAULT_GRPC_STATUS.
+    counting: Counting = Counting.REQUESTS
+    outcome_rules: int = OUTCOME_RULES  # Version of clause 4 that made the outcomes.
