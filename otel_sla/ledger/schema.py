@@ -177,8 +177,8 @@ CREATE TABLE refused_points (
 ) WITHOUT ROWID;
 """
 
-# What else is counted of a minute (`counts.Count`), which series nothing is counted for any more, and which version of an
-# agreement's terms counted which minutes.
+# What else is counted of a minute (`counts.Count`), which series nothing is counted for any more, and which version of
+# an agreement's terms counted which minutes.
 _V6 = """
 ALTER TABLE counts ADD COLUMN spared INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE counts ADD COLUMN sampled INTEGER NOT NULL DEFAULT 0;
