@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from otel_sla.report.document import ExclusionReport, Report, SeriesMinutes, SeriesReport
+from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesMinutes, SeriesReport
+from otel_sla.report.terms import each_outcome_term
 from otel_sla.sla.agreement import Agreement, Outcome
 from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.periods import DowntimePeriod
@@ -45,14 +46,14 @@ def render_csv(report: Report, rows: Rows = Rows.SERIES) -> str:
     keys = _group_keys(agreements)
     moment = moment_text(report.generated_at.replace(microsecond=0))
     columns = _COLUMNS[rows]
-    of_version = ("version", "closed_by_version") if rows is Rows.SERIES else ()
-    lines = [_line(("month", "generated_at", *_series_names(keys), *columns, *of_version))]
+    of_terms = _TERMS_NAMES if rows is Rows.SERIES else ()
+    lines = [_line(("month", "generated_at", *_series_names(keys), *columns, *of_terms))]
     for section in report.agreements:
-        versions = (section.version, section.closed_version)[: len(of_version)]
+        terms = _terms_cells(section) if of_terms else ()
         for series in section.series:
             head = (str(report.month), moment, *_series_cells(series.series, keys))
             lines += [
-                _line((*head, *(cell(item, section.agreement) for cell in columns.values()), *versions))
+                _line((*head, *(cell(item, section.agreement) for cell in columns.values()), *terms))
                 for item in _items(series, rows)
             ]
         if rows is Rows.EXCLUSIONS:  # Those of no series: no group, and so no overflow.
@@ -91,6 +92,15 @@ def each_minute_line(agreements: Sequence[Agreement], minutes: Iterable[SeriesMi
         for time, (raw, adjusted, *counts) in zip(times, numbers.tolist(), strict=True):
             n_valid, n_failed, n_invalid = counts
             yield f"{head},{time},{_STATE_NAMES[raw]},{_STATE_NAMES[adjusted]},{n_valid},{n_failed},{n_invalid}\r\n"
+
+
+# By which terms a series is counted and judged; the same for all of an agreement.
+_TERMS_NAMES = ("version", "closed_by_version", "counting", "terms_status", "terms_valid", "terms_failed")
+
+
+def _terms_cells(section: AgreementReport) -> tuple[Cell, ...]:
+    said = (words for _, _, words in each_outcome_term(section.agreement))
+    return (section.version, section.closed_version, section.agreement.counting.value, *said)
 
 
 _MINUTE_NAMES = ("minute", "minute_local", "state_raw", "state", "valid", "failed", "invalid")

@@ -15,6 +15,7 @@ from otel_sla.report.document import (
     Report,
     SeriesReport,
 )
+from otel_sla.report.terms import each_term
 from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.texts import minute_text, moment_text, ratio_text, term_text
 from otel_sla.sla.uptime import MonthFigures
@@ -46,10 +47,14 @@ def _agreement_object(report: AgreementReport) -> Object:
         "time_zone": agreement.time_zone,
         "target": term_text(agreement.target),
         "error_rate_above": term_text(agreement.downtime.error_rate_above),
+        "counting": agreement.counting.value,
         "start": minute_text(report.minutes.start_minute),
         "stop": minute_text(report.minutes.stop_minute),
         "version": report.version,
         "closed_by_version": report.closed_version,
+        "terms": [
+            {"clauses": clauses, "heading": heading, "text": said} for clauses, heading, said in each_term(agreement)
+        ],
         "series": [_series_object(series) for series in report.series],
         "exclusions": [_exclusion_object(exclusion) for exclusion in report.exclusions],
     }

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesReport
 from otel_sla.report.notes import each_note
+from otel_sla.report.terms import counting_term, each_outcome_term
 from otel_sla.report.wording import elapsed_until, printable, version_text, withdrawal_text
 from otel_sla.sla.agreement import Agreement, NoData
 from otel_sla.sla.periods import DowntimePeriod
@@ -59,6 +60,8 @@ def group_text(report: SeriesReport) -> str:
 
 def _agreement_lines(report: AgreementReport, width: int) -> Iterator[str]:
     yield from _wrapped(f"{report.agreement.name}: {terms_text(report.agreement)}", width)
+    for _, heading, said in (*each_outcome_term(report.agreement), counting_term(report.agreement)):
+        yield from _wrapped(f"{heading}: {said}", width)
     start, stop = report.minutes
     yield f"{minute_text(start)} to {minute_text(stop)}, {stop - start} minutes"
     elapsed_stop = elapsed_until(report)
