@@ -20,6 +20,7 @@ from otel_sla.ledger.records import Closing, ExclusionRecord, Reopened
 from otel_sla.month_closing import MonthCloser, warn_of_edge
 from otel_sla.retention import kept_from
 from otel_sla.sla.agreement import Agreement, NoData, Outcome
+from otel_sla.sla.basis import judged_counts, parts_of
 from otel_sla.sla.counts import CountRows
 from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.exclusions import covered_minutes
@@ -193,8 +194,9 @@ class _Snapshot:
     def _suspects(self, agreement: Agreement, rows: CountRows) -> set[int]:
         """Give the series to which something may have happened in the new minutes; the others are just up."""
         n, d = agreement.downtime.error_rate_above.as_integer_ratio()
-        failed = rows.counts[:, Outcome.FAILED]
-        valid = failed + rows.counts[:, Outcome.SUCCEEDED]
+        judged = judged_counts(rows.counts, parts_of(agreement.counting))
+        failed = judged[:, Outcome.FAILED]
+        valid = failed + judged[:, Outcome.SUCCEEDED]
         # In floats and with slack: this only decides who is looked at, not what is found.
         is_suspect = failed.astype(np.float64) * d > valid.astype(np.float64) * n * (1 - 1e-9) - 1e-9
         suspects = set(rows.series_id[is_suspect & (failed > 0)].tolist())

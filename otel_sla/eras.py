@@ -6,7 +6,7 @@ the same way, or the events would add up to other figures than the reports.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -81,7 +81,7 @@ def judged_alike(
 
 def _joined(pieces: Sequence[JudgedSeries], cuts: Sequence[int]) -> JudgedSeries:
     """Take each minute from the piece that judges it: those before `cuts[0]` from the first one, and so on."""
-    counts, first = pieces[0].counts, pieces[0].judged
+    first = pieces[0].judged
     starts = [first.start_minute, *cuts]
     stops = [*cuts, first.stop_minute]
     parts = [
@@ -93,4 +93,12 @@ def _joined(pieces: Sequence[JudgedSeries], cuts: Sequence[int]) -> JudgedSeries
         np.concatenate([part.adjusted for part in parts]),
         np.concatenate([part.unfiltered for part in parts]),
     )
-    return JudgedSeries(counts, judged)
+    # Eras may be judged on other bases: in the finest one, a request is as many parts in all of them.
+    parts = max(piece.counts.parts for piece in pieces)
+    rows = [
+        piece.counts.counts[start - piece.counts.start_minute : stop - piece.counts.start_minute]
+        * (parts // piece.counts.parts)
+        for piece, start, stop in zip(pieces, starts, stops, strict=True)
+        if start < stop
+    ]
+    return JudgedSeries(replace(pieces[0].counts, counts=np.concatenate(rows), parts=parts), judged)

@@ -8,13 +8,16 @@ Dimensions:
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
+from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ExclusionRecord, Reopened
 from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData, Outcome
+from otel_sla.sla.basis import columns_of, judged_counts, parts_of
+from otel_sla.sla.counts import CountsBeside
 from otel_sla.sla.downtime import (
     JudgedMinutes,
     MinuteState,
@@ -28,6 +31,7 @@ from otel_sla.sla.exclusions import CoveredMinutes, accepted_windows, all_covere
 from otel_sla.sla.months import MinuteRange
 from otel_sla.sla.series import Series
 from otel_sla.sla.story import World
+from otel_sla.sla.uptime import MonthFigures, SpanCounts
 from otel_sla.spans.columns import Int64Array
 
 _MINUTES_PER_DAY = 1440
@@ -43,7 +47,7 @@ class JudgedSeries:
     @property
     def world(self) -> World:
         """The same as the story tells it."""
-        return World(self.judged, self.counts.counts)
+        return World(self.judged, self.counts.counts, self.counts.parts)
 
     def with_silence(self) -> "JudgedSeries":
         """The same and one minute more, without data and not down, so that nothing goes on behind its end."""
@@ -51,10 +55,7 @@ class JudgedSeries:
         rows = np.concatenate((counts.counts, np.zeros((1, len(Outcome)), dtype=np.int64)))
         silent = np.array([MinuteState.NO_DATA], dtype=np.int8)
         states = (np.concatenate((each, silent)) for each in (judged.raw, judged.adjusted, judged.unfiltered))
-        return JudgedSeries(
-            SeriesCounts(counts.start_minute, rows, counts.carried, counts.first_data_minute),
-            JudgedMinutes(judged.start_minute, *states),
-        )
+        return JudgedSeries(replace(counts, counts=rows), JudgedMinutes(judged.start_minute, *states))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +97,20 @@ def series_of(agreement: Agreement, all_series: Iterable[Series]) -> tuple[Serie
 class CountReadings(Protocol):
     """Where the past is read: a ledger (`ledger.reader.LedgerReadings`), or what an application keeps in memory."""
 
-    def month_counts(self, series_id: int, start_minute: int, stop_minute: int) -> Int64Array:
-        """Totals of one series: int64[n_minutes, 3], requests, 0 where there are none."""
+    def month_counts(self, series_id: int, start_minute: int, stop_minute: int, columns: int = ...) -> Int64Array:
+        """Totals of one series: int64[n_minutes, columns], the first ones of `counts.Count`, 0 where there are none."""
 
     def each_month_counts(
-        self, series_ids: Sequence[int], start_minute: int, stop_minute: int
+        self, series_ids: Sequence[int], start_minute: int, stop_minute: int, columns: int = ...
     ) -> Iterator[tuple[int, Int64Array]]:
         """`month_counts` of many series, one after the other."""
 
     def last_data_minute(
-        self, series_id: int, before_minute: int, valid_requests_min: int
-    ) -> tuple[int, tuple[int, int, int]] | None:
-        """Give the last minute before `before_minute` with at least so many valid requests, and its counts."""
+        self, series_id: int, before_minute: int, valid_requests_min: int, *, is_adjusted: bool = ...
+    ) -> tuple[int, tuple[int, ...]] | None:
+        """Give the last minute before `before_minute` with at least so many valid requests, adjusted ones if
+        `is_adjusted`, and its counts: as many columns as `basis.judged_counts` reads.
+        """
 
 
 class History:
@@ -146,21 +149,26 @@ class History:
             elapsed_stop_minute: As for `judged`.
         """
         asked = _elapsed_part(minutes, elapsed_stop_minute)
-        each_rows = self._reader.each_month_counts([series.series_id for series in all_series], *asked)
+        parts = parts_of(terms.agreement.counting)
+        all_ids = [series.series_id for series in all_series]
+        each_rows = self._reader.each_month_counts(all_ids, *asked, columns_of(parts))
         for series, (_, rows) in zip(all_series, each_rows, strict=True):
-            counts = self._reaching_back(series, terms.agreement, asked.start_minute, rows)
+            counts = self._reaching_back(series, terms.agreement, asked.start_minute, judged_counts(rows, parts))
             yield series, self._judged(series, terms, counts, elapsed_stop_minute)
 
     def counts(self, series: Series, agreement: Agreement, minutes: MinuteRange) -> SeriesCounts:
         """Give the counts of `minutes`, and of as many minutes before as a run at their start reaches back."""
-        return self._reaching_back(series, agreement, minutes.start_minute, self._dense(series, *minutes))
+        rows = self._dense(series, agreement, *minutes)
+        return self._reaching_back(series, agreement, minutes.start_minute, rows)
 
     def _judged(self, series: Series, terms: Terms, counts: SeriesCounts, elapsed_stop_minute: int) -> JudgedSeries:
         """Judge counts that reach back far enough, and as many minutes behind them as a run reaches."""
         judged = judge(series, terms, counts)
         while needs_minutes_after(judged.judged, elapsed_stop_minute):
             stop_minute = min(elapsed_stop_minute, judged.judged.stop_minute + _MINUTES_PER_DAY)
-            judged = judge(series, terms, self._extended(judged.counts, series, stop_minute))
+            more = self._dense(series, terms.agreement, judged.counts.stop_minute, stop_minute)
+            rows = np.concatenate((judged.counts.counts, more))
+            judged = judge(series, terms, replace(judged.counts, counts=rows))
         return judged
 
     def _reaching_back(self, series: Series, agreement: Agreement, start_minute: int, rows: Int64Array) -> SeriesCounts:
@@ -172,28 +180,29 @@ class History:
                 counts=rows,
                 carried=self._carried(series, agreement, start_minute),
                 first_data_minute=self._first_data_minutes.get(series.series_id),
+                parts=parts_of(agreement.counting),
             )
             if not needs_minutes_before(counts, agreement.downtime):
                 return counts
             assert counts.first_data_minute is not None, "what had no data cannot be down"
             earlier = max(counts.first_data_minute, start_minute - n_more)
-            rows = np.concatenate((self._dense(series, earlier, start_minute), rows))
+            rows = np.concatenate((self._dense(series, agreement, earlier, start_minute), rows))
             start_minute, n_more = earlier, 4 * n_more
 
-    def _extended(self, counts: SeriesCounts, series: Series, stop_minute: int) -> SeriesCounts:
-        more = self._dense(series, counts.stop_minute, stop_minute)
-        return SeriesCounts(
-            counts.start_minute, np.concatenate((counts.counts, more)), counts.carried, counts.first_data_minute
-        )
-
-    def _dense(self, series: Series, start_minute: int, stop_minute: int) -> Int64Array:
-        return self._reader.month_counts(series.series_id, start_minute, stop_minute)
+    def _dense(self, series: Series, agreement: Agreement, start_minute: int, stop_minute: int) -> Int64Array:
+        parts = parts_of(agreement.counting)
+        rows = self._reader.month_counts(series.series_id, start_minute, stop_minute, columns_of(parts))
+        return judged_counts(rows, parts)
 
     def _carried(self, series: Series, agreement: Agreement, start_minute: int) -> MinuteState | None:
         if agreement.downtime.no_data is not NoData.CARRY:
             return None
-        found = self._reader.last_data_minute(series.series_id, start_minute, agreement.downtime.valid_requests_min)
-        return None if found is None else judged_state(found[1], agreement.downtime)
+        parts, valid_min = parts_of(agreement.counting), agreement.downtime.valid_requests_min
+        found = self._reader.last_data_minute(series.series_id, start_minute, valid_min, is_adjusted=parts > 1)
+        if found is None:
+            return None
+        (row,) = judged_counts(np.array([found[1]], dtype=np.int64), parts).tolist()
+        return judged_state(row, agreement.downtime, parts)
 
 
 def _elapsed_part(minutes: MinuteRange, elapsed_stop_minute: int) -> MinuteRange:
@@ -218,10 +227,32 @@ def counts_as_told(counts: SeriesCounts, reopened: Sequence[Reopened], told_befo
     rows = counts.counts[: max(0, told_before - counts.start_minute)].copy()
     for minute in reopened:
         if counts.start_minute <= minute.epoch_minute < told_before:
-            rows[minute.epoch_minute - counts.start_minute] = minute.counts_before
+            before = np.array([(*minute.counts_before, *minute.beside_before)], dtype=np.int64)
+            rows[minute.epoch_minute - counts.start_minute] = judged_counts(before, counts.parts)[0]
     first = counts.first_data_minute
     if first is not None and first >= counts.start_minute:
         valid = rows[:, 0] + rows[:, 1]
         has_data = np.flatnonzero(valid > 0)
         first = counts.start_minute + int(has_data[0]) if len(has_data) else None
-    return SeriesCounts(counts.start_minute, rows, counts.carried, first)
+    return replace(counts, counts=rows, first_data_minute=first)
+
+
+def with_spans(
+    figures: MonthFigures, reader: LedgerReadings, series: Series, beside: Mapping[int, CountsBeside]
+) -> MonthFigures:
+    """Add what was counted of a month besides (clauses 4 and 19).
+
+    Args:
+        figures: Of the series.
+        reader: Its snapshot is the caller's.
+        series: Whose month this is.
+        beside: `reader.counts_beside` of the month's elapsed minutes.
+    """
+    held = beside.get(series.series_id)
+    if held is None:
+        return figures
+    total = figures.spans.total
+    if figures.parts > 1:  # Its counts are those of the requests that the spans stand for.
+        start_minute = figures.minutes.start_minute
+        total = int(reader.month_counts(series.series_id, start_minute, start_minute + figures.elapsed).sum())
+    return replace(figures, spans=SpanCounts(total, held.spared, held.sampled, held.thresholded))

@@ -107,6 +107,7 @@ def judge_section(
     terms = Terms.of(basis.agreement, records, last_change(records))
     minutes = month_range(month, basis.agreement.time_zone)
     _check_kept(reader, basis.agreement, month)
+    beside = reader.counts_beside(minutes.start_minute, min(minutes.stop_minute, elapsed_stop))
     history = History(reader, reader.first_data_minutes())
     each_judged = history.each_judged(series_of(basis.agreement, reader.series()), terms, minutes, elapsed_stop)
     reports = _judge_series(terms, month, each_judged, _recorded_windows(basis.agreement, records), drawn_max)

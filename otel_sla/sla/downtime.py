@@ -5,7 +5,8 @@ Dimensions:
     n_periods: downtime periods found.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -36,11 +37,12 @@ class SeriesCounts:
     """What was counted for one series in consecutive minutes, and what of its past bears on them."""
 
     start_minute: int  # Epoch minute of the first row.
-    counts: Int64Array  # int64[n_minutes, 3], requests. Columns as in agreement.Outcome.
+    counts: Int64Array  # int64[n_minutes, 3], parts of requests (`basis.judged_counts`). Columns as in Outcome.
     carried: MinuteState | None  # UP or DOWN: state of the last minute before start_minute that was judged by its
     #                              requests (`judged_state`); None if there was none. Only `no_data: carry` reads it.
     first_data_minute: int | None  # First minute ever with a valid request, wherever it lies; None if there is none.
-    valid: Int64Array = field(init=False, repr=False, compare=False)  # int64[n_minutes], valid requests.
+    parts: int = 1  # Parts of one request.
+    valid: Int64Array = field(init=False, repr=False, compare=False)  # int64[n_minutes], valid ones, parts of requests.
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "valid", self.counts[:, Outcome.SUCCEEDED] + self.counts[:, Outcome.FAILED])
@@ -119,7 +121,7 @@ def unfiltered_states(series_counts: SeriesCounts, terms: DowntimeTerms) -> Int8
     suspects = np.flatnonzero(failed > int(valid.min(initial=_INT64_MAX)) * n // d)
     states[suspects] = _is_above_limit(failed[suspects], valid[suspects], terms)
     if terms.valid_requests_min > 1:
-        states[valid < terms.valid_requests_min] = MinuteState.LOW_TRAFFIC
+        states[valid < min(terms.valid_requests_min * series_counts.parts, _INT64_MAX)] = MinuteState.LOW_TRAFFIC
     has_no_data = valid == 0
     if not has_no_data.any():
         return states
@@ -135,13 +137,14 @@ def unfiltered_states(series_counts: SeriesCounts, terms: DowntimeTerms) -> Int8
     return states
 
 
-def judged_state(counts: tuple[int, int, int], terms: DowntimeTerms) -> MinuteState | None:
+def judged_state(counts: Sequence[int], terms: DowntimeTerms, parts: int = 1) -> MinuteState | None:
     """Judge one minute by its requests alone: UP, DOWN, or None if it has too few to say.
 
     For `SeriesCounts.carried`: the state of the last minute before the start with `valid_requests_min` valid requests.
+    Counts and parts are those of `SeriesCounts`.
     """
     valid = counts[Outcome.SUCCEEDED] + counts[Outcome.FAILED]
-    if valid < max(1, terms.valid_requests_min):
+    if valid < max(1, terms.valid_requests_min) * parts:
         return None
     limit = terms.error_rate_above
     is_above = counts[Outcome.FAILED] * limit.denominator > valid * limit.numerator
@@ -183,7 +186,7 @@ def needs_minutes_before(series_counts: SeriesCounts, terms: DowntimeTerms) -> b
     first = series_counts.first_data_minute
     if first is None or first >= series_counts.start_minute or len(series_counts.counts) == 0:
         return False
-    head = SeriesCounts(series_counts.start_minute, series_counts.counts[:1], series_counts.carried, first)
+    head = replace(series_counts, counts=series_counts.counts[:1])
     return bool(unfiltered_states(head, terms)[0] == MinuteState.DOWN)
 
 

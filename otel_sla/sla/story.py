@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from otel_sla.sla.agreement import DowntimeTerms, Outcome
+from otel_sla.sla.basis import exact_sum
 from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, is_state, judge_minutes, runs
 from otel_sla.sla.events import Event, Severity
 from otel_sla.sla.telling import AttributeValue, Subject, make_event, make_id
@@ -41,7 +42,8 @@ class World:
     """A series as it is told: judged minutes and the counts they were judged by."""
 
     judged: JudgedMinutes
-    counts: Int64Array  # int64[n_minutes, 3], requests, of the same minutes. Columns as in agreement.Outcome.
+    counts: Int64Array  # int64[n_minutes, 3], parts of requests, of the same minutes. Columns as in agreement.Outcome.
+    parts: int = 1  # Parts of one request (`basis`).
 
     @classmethod
     def of(cls, series_counts: SeriesCounts, terms: DowntimeTerms, excluded: BoolArray) -> "World":
@@ -50,7 +52,7 @@ class World:
         The old world is judged anew from the old counts, up to where it had come then. It is no part of the new one: a
         run that was too short then may have grown since.
         """
-        return cls(judge_minutes(series_counts, terms, excluded), series_counts.counts)
+        return cls(judge_minutes(series_counts, terms, excluded), series_counts.counts, series_counts.parts)
 
     @classmethod
     def nothing(cls, start_minute: int) -> "World":
@@ -75,7 +77,7 @@ class _Stretch:
     start_minute: int
     stop_minute: int
     is_open: bool  # It reaches the last judged minute.
-    valid: int
+    valid: int  # Requests; adjusted ones are cut off to whole ones.
     failed: int
     peak_error_rate: float  # In [0, 1]; -1 if no minute has data.
 
@@ -168,8 +170,8 @@ def _stretches(world: World) -> list[_Stretch]:
                     start_minute=judged.start_minute + start,
                     stop_minute=judged.start_minute + stop,
                     is_open=stop == n_minutes,
-                    valid=int(valid.sum()),
-                    failed=int(failed.sum()),
+                    valid=exact_sum(valid) // world.parts,
+                    failed=exact_sum(failed) // world.parts,
                     peak_error_rate=float(rates.max(initial=-1.0)),
                 )
             )
