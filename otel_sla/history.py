@@ -17,7 +17,7 @@ from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ExclusionRecord, Reopened
 from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData, Outcome
 from otel_sla.sla.basis import columns_of, judged_counts, parts_of
-from otel_sla.sla.counts import CountsBeside
+from otel_sla.sla.counts import N_OUTCOMES, CountsBeside
 from otel_sla.sla.downtime import (
     JudgedMinutes,
     MinuteState,
@@ -97,19 +97,21 @@ def series_of(agreement: Agreement, all_series: Iterable[Series]) -> tuple[Serie
 class CountReadings(Protocol):
     """Where the past is read: a ledger (`ledger.reader.LedgerReadings`), or what an application keeps in memory."""
 
-    def month_counts(self, series_id: int, start_minute: int, stop_minute: int, columns: int = ...) -> Int64Array:
-        """Totals of one series: int64[n_minutes, columns], the first ones of `counts.Count`, 0 where there are none."""
+    def month_counts(
+        self, series_id: int, start_minute: int, stop_minute: int, columns: int = N_OUTCOMES
+    ) -> Int64Array:
+        """Totals of one series: int64[n_minutes, columns], the first columns of `counts.Count`, 0 where are none."""
 
     def each_month_counts(
-        self, series_ids: Sequence[int], start_minute: int, stop_minute: int, columns: int = ...
+        self, series_ids: Sequence[int], start_minute: int, stop_minute: int, columns: int = N_OUTCOMES
     ) -> Iterator[tuple[int, Int64Array]]:
         """`month_counts` of many series, one after the other."""
 
     def last_data_minute(
-        self, series_id: int, before_minute: int, valid_requests_min: int, *, is_adjusted: bool = ...
+        self, series_id: int, before_minute: int, valid_requests_min: int, *, is_adjusted: bool = False
     ) -> tuple[int, tuple[int, ...]] | None:
-        """Give the last minute before `before_minute` with at least so many valid requests, adjusted ones if
-        `is_adjusted`, and its counts: as many columns as `basis.judged_counts` reads.
+        """Give the last minute before `before_minute` with at least so many valid requests, and its N_OUTCOMES counts;
+        if `is_adjusted`, by adjusted counts, and its N_COUNTS counts.
         """
 
 
