@@ -21,7 +21,7 @@ from otel_sla.month_closing import MonthCloser, warn_of_edge
 from otel_sla.retention import kept_from
 from otel_sla.sla.agreement import Agreement, NoData, Outcome
 from otel_sla.sla.basis import judged_counts, parts_of
-from otel_sla.sla.counts import CountRows
+from otel_sla.sla.counts import N_COUNTS, CountRows
 from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.exclusions import covered_minutes
 from otel_sla.sla.month_story import tell_breach
@@ -211,9 +211,16 @@ class _Snapshot:
         told = {minute.series_id for minute in self._found.settled}
         for series_id, reopened in self._reopened.items():
             if series_id not in told:
-                for minute in reopened:
-                    held = self._reader.counts(minute.epoch_minute, minute.epoch_minute + 1, [series_id]).counts
-                    self._found.settle(minute, held[0].tolist() if len(held) else [0, 0, 0])
+                self._settle(series_id, reopened)
+
+    def _settle(self, series_id: int, reopened: Sequence[Reopened]) -> None:
+        """Keep what re-opened minutes of a series hold now that it is told."""
+        if reopened:
+            start_minute = min(minute.epoch_minute for minute in reopened)
+            stop_minute = max(minute.epoch_minute for minute in reopened) + 1
+            held = self._reader.month_counts(series_id, start_minute, stop_minute, N_COUNTS)
+            for minute in reopened:
+                self._found.settle(minute, held[minute.epoch_minute - start_minute].tolist())
 
     def _advance(self, series: Series, eras: Eras) -> JudgedSeries:
         """Tell one series up to where time has come."""
@@ -223,10 +230,8 @@ class _Snapshot:
         sides = ((eras, self._as_told(reopened)), (eras, lambda held: held))
         old, new = judged_alike(self._history, series, minutes, sides)
         self._tell(series, (eras, eras), (old, new), Cause.LATE_SPANS)
-        rows = new.counts.counts
+        self._settle(series.series_id, reopened)
         for minute in reopened:
-            held = rows[minute.epoch_minute - new.counts.start_minute].tolist()
-            self._found.settle(minute, held)
             if minute.epoch_minute < self._told_before:
                 self._found.retell(series.series_id, range(minute.epoch_minute, minute.epoch_minute + 1))
         return new

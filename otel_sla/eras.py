@@ -94,11 +94,11 @@ def _joined(pieces: Sequence[JudgedSeries], cuts: Sequence[int]) -> JudgedSeries
         np.concatenate([part.unfiltered for part in parts]),
     )
     # Eras may be judged on other bases: in the finest one, a request is as many parts in all of them.
-    parts = max(piece.counts.parts for piece in pieces)
+    finest = max(piece.counts.parts for piece in pieces)
     rows = [
         piece.counts.counts[start - piece.counts.start_minute : stop - piece.counts.start_minute]
-        * (parts // piece.counts.parts)
+        * (finest // piece.counts.parts)
         for piece, start, stop in zip(pieces, starts, stops, strict=True)
         if start < stop
     ]
-    return JudgedSeries(replace(pieces[0].counts, counts=np.concatenate(rows), parts=parts), judged)
+    return JudgedSeries(replace(pieces[0].counts, counts=np.concatenate(rows), parts=finest), judged)

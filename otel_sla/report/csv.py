@@ -19,7 +19,7 @@ import numpy as np
 
 from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesMinutes, SeriesReport
 from otel_sla.report.terms import each_outcome_term
-from otel_sla.sla.agreement import Agreement, Outcome
+from otel_sla.sla.agreement import Agreement, Counting, Outcome
 from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.series import Series
@@ -88,7 +88,8 @@ def each_minute_line(agreements: Sequence[Agreement], minutes: Iterable[SeriesMi
         head = _line(_series_cells(series.series, keys)).removesuffix("\r\n")
         failed = series.counts[:, Outcome.FAILED]
         valid = series.counts[:, Outcome.SUCCEEDED] + failed
-        numbers = np.stack((states.raw, states.adjusted, valid, failed, series.counts[:, Outcome.INVALID]), axis=1)
+        requests = (each // series.parts for each in (valid, failed, series.counts[:, Outcome.INVALID]))
+        numbers = np.stack((states.raw, states.adjusted, *requests), axis=1)
         for time, (raw, adjusted, *counts) in zip(times, numbers.tolist(), strict=True):
             n_valid, n_failed, n_invalid = counts
             yield f"{head},{time},{_STATE_NAMES[raw]},{_STATE_NAMES[adjusted]},{n_valid},{n_failed},{n_invalid}\r\n"
@@ -123,6 +124,17 @@ def _ratio_columns(name: str, ratio_of: Callable[[SeriesReport], tuple[int, int]
     }
 
 
+def _optional_ratio(ratio: Fraction | None) -> Cell:
+    return None if ratio is None else ratio_text(ratio)
+
+
+def _adjusted_cell(place: int) -> Callable[[SeriesReport, Agreement], Cell]:
+    """Valid, failed or invalid requests exactly; empty where they are what was received."""
+    return lambda report, agreement: (
+        term_text(report.figures.adjusted[place]) if agreement.counting is Counting.ADJUSTED else None
+    )
+
+
 _SERIES_COLUMNS: _Columns = {
     "time_zone": lambda _, agreement: agreement.time_zone,
     "start": lambda report, _: minute_text(report.figures.minutes.start_minute),
@@ -137,8 +149,12 @@ _SERIES_COLUMNS: _Columns = {
     "minutes_down_raw": lambda report, _: report.figures.down_raw,
     "minutes_with_data": lambda report, _: report.figures.with_data,
     "requests_valid": lambda report, _: report.figures.valid,
-    "requests_failed": lambda report, _: report.figures.counts[Outcome.FAILED],
-    "requests_invalid": lambda report, _: report.figures.counts[Outcome.INVALID],
+    "requests_failed": lambda report, _: report.figures.failed,
+    "requests_invalid": lambda report, _: report.figures.invalid,
+    "requests_spared": lambda report, _: report.figures.spans.spared,
+    "requests_sampled": lambda report, _: report.figures.spans.sampled,
+    "requests_unthresholded": lambda report, _: report.figures.spans.unthresholded,
+    "requests_spans": lambda report, _: report.figures.spans.total,
     **_ratio_columns(
         "monthly_uptime", lambda report: (report.figures.total - report.figures.down, report.figures.total)
     ),
@@ -148,6 +164,8 @@ _SERIES_COLUMNS: _Columns = {
     **_ratio_columns(
         "elapsed_uptime", lambda report: (report.figures.elapsed - report.figures.down, report.figures.elapsed)
     ),
+    "sampled_share": lambda report, _: _optional_ratio(report.figures.spans.sampled_share),
+    **{f"requests_{name}_adjusted": _adjusted_cell(place) for place, name in enumerate(("valid", "failed", "invalid"))},
     **_ratio_columns("coverage", lambda report: (report.figures.with_data, report.figures.elapsed)),
     "target": lambda _, agreement: term_text(agreement.target),
     "error_rate_above": lambda _, agreement: term_text(agreement.downtime.error_rate_above),

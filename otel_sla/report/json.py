@@ -64,7 +64,7 @@ def figures_object(figures: MonthFigures) -> Object:
     """Give the figures of one series as they stand in the report."""
     return {
         "minutes": _minutes_object(figures),
-        "requests": {"valid": figures.valid, "failed": figures.counts[1], "invalid": figures.counts[2]},
+        **_requests_objects(figures),
         "monthly_uptime": ratio_text(figures.monthly_uptime),
         "monthly_uptime_raw": ratio_text(figures.monthly_uptime_raw),
         "elapsed_uptime": _optional_ratio_text(figures.elapsed_uptime),
@@ -73,6 +73,25 @@ def figures_object(figures: MonthFigures) -> Object:
         "downtime_minutes_raw": figures.down_raw,
         "breached": figures.is_breached,
     }
+
+
+def _requests_objects(figures: MonthFigures) -> Object:
+    spans = figures.spans
+    objects: Object = {
+        "requests": {
+            "valid": figures.valid,
+            "failed": figures.failed,
+            "invalid": figures.invalid,
+            "spared": spans.spared,
+            "sampled": spans.sampled,
+            "unthresholded": spans.unthresholded,
+            "spans": spans.total,
+        }
+    }
+    if figures.parts > 1:
+        exact = zip(("valid", "failed", "invalid"), figures.adjusted, strict=True)
+        objects["requests_adjusted"] = {name: term_text(requests) for name, requests in exact}
+    return objects | {"sampled_share": _optional_ratio_text(spans.sampled_share)}
 
 
 def _series_object(report: SeriesReport) -> Object:

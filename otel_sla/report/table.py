@@ -12,7 +12,7 @@ from otel_sla.report.wording import elapsed_until, printable, version_text, with
 from otel_sla.sla.agreement import Agreement, NoData
 from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.texts import minute_text, moment_text, percent_text, term_percent_text
-from otel_sla.sla.uptime import MonthFigures
+from otel_sla.sla.uptime import MonthFigures, SpanCounts
 
 WIDTH_MIN = 80
 
@@ -110,6 +110,15 @@ def _figures_lines(reports: Sequence[SeriesReport], width: int) -> Iterator[str]
         if figures.down_raw != figures.down:
             uptime = percent_text(figures.monthly_uptime_raw)
             yield f"    before exclusions {uptime}, {figures.down_raw} min of downtime"
+        yield from _beside_lines(figures.spans)
+
+
+def _beside_lines(spans: SpanCounts) -> Iterator[str]:
+    """What was counted besides, where there is any of it."""
+    said = [f"{spans.spared:,} spared"] if spans.spared else []
+    said += [f"{spans.sampled:,} of sampled traces"] if spans.sampled else []
+    if said:
+        yield f"    of {spans.total:,} spans {', '.join(said)}"
 
 
 def _figure_line(name: str, cells: Sequence[str], name_width: int, widths: Sequence[int]) -> str:
