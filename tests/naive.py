@@ -26,6 +26,7 @@ from otel_sla.sla.agreement import (
     Agreement,
     CodeRule,
     Condition,
+    Counting,
     ExclusionReason,
     ExclusionTerms,
     ExclusionWindow,
@@ -75,7 +76,10 @@ EXCLUDED = "excluded"
 
 Group = tuple[tuple[str, bytes], ...]
 SeriesKey = tuple[str, Group]  # Agreement's name and the series' group, in the order of group_by.
-MinuteCounts = dict[int, list[int]]  # Epoch minute -> [succeeded, failed, invalid].
+# Epoch minute -> [succeeded, failed, invalid], and where anything is counted besides: [..., spared, sampled, with a
+# sampling threshold, and what succeeded, failed and invalid requests stand for beyond themselves, 2^-20 requests].
+MinuteCounts = dict[int, list[int]]
+BasisCounts = dict[int, list[Fraction]]  # Epoch minute -> [succeeded, failed, invalid] requests that are judged.
 States = dict[int, str]  # Epoch minute -> state.
 Attributes = dict[bytes, Any]  # Key -> AnyValue.
 
@@ -392,17 +396,29 @@ def _add(counted: Counted, covering: list[tuple[SeriesKey, Outcome]], minute: in
 # Clauses 5 to 7: states and downtime periods
 
 
-def _valid(counts: MinuteCounts, minute: int) -> int:
-    succeeded, failed, _ = counts.get(minute, (0, 0, 0))
-    return succeeded + failed
+def basis_of(counts: MinuteCounts, agreement: Agreement) -> BasisCounts:
+    """What the agreement is judged on (clause 19): each span as one request, or as those that it stands for."""
+    is_adjusted = agreement.counting is Counting.ADJUSTED
+    return {
+        minute: [
+            requests + Fraction(excess if is_adjusted else 0, 2**20)
+            for requests, excess in zip(row[:3], row[6:9] or (0, 0, 0), strict=True)
+        ]
+        for minute, row in counts.items()
+    }
 
 
-def first_data_minute(counts: MinuteCounts) -> int | None:
+def _valid(counts: MinuteCounts | BasisCounts, minute: int) -> Fraction:
+    row = counts.get(minute, (0, 0))
+    return Fraction(row[0] + row[1])
+
+
+def first_data_minute(counts: MinuteCounts | BasisCounts) -> int | None:
     """The first minute with a valid request."""
     return min((minute for minute in counts if _valid(counts, minute)), default=None)
 
 
-def unfiltered_states(counts: MinuteCounts, agreement: Agreement, start: int, stop: int) -> States:
+def unfiltered_states(counts: MinuteCounts | BasisCounts, agreement: Agreement, start: int, stop: int) -> States:
     """Each minute's state before exclusions and before clause 7; looks back before `start` as `carry` needs it."""
     terms = agreement.downtime
     first = first_data_minute(counts)
@@ -410,8 +426,7 @@ def unfiltered_states(counts: MinuteCounts, agreement: Agreement, start: int, st
     states: States = {}
     last_judged = UP
     for minute in range(begin, stop):
-        succeeded, failed, _ = counts.get(minute, (0, 0, 0))
-        valid = succeeded + failed
+        valid = _valid(counts, minute)
         if valid == 0:
             state = NO_DATA
             if first is not None and minute >= first:
@@ -421,7 +436,7 @@ def unfiltered_states(counts: MinuteCounts, agreement: Agreement, start: int, st
         elif valid < terms.valid_requests_min:
             state = LOW_TRAFFIC
         else:
-            is_above = Fraction(failed, valid) > terms.error_rate_above
+            is_above = counts[minute][1] / valid > terms.error_rate_above
             last_judged = state = DOWN if is_above else UP
         if minute >= start:
             states[minute] = state
@@ -502,7 +517,7 @@ def windows_of(agreement: Agreement, group: Group, recorded: tuple[ExclusionWind
 
 
 def states(
-    counts: MinuteCounts,
+    counts: MinuteCounts | BasisCounts,
     agreement: Agreement,
     windows: list[ExclusionWindow],
     start: int,
@@ -629,6 +644,7 @@ def _agreement_report(
         "time_zone": agreement.time_zone,
         "target": exact_decimal(agreement.target),
         "error_rate_above": exact_decimal(agreement.downtime.error_rate_above),
+        "counting": "adjusted" if agreement.counting is Counting.ADJUSTED else "requests",
         "start": iso(minutes.start),
         "stop": iso(minutes.stop),
         "series": [
@@ -665,7 +681,8 @@ def series_report(
 ) -> dict[str, Any]:
     """One series of the report. States are taken from the first count to the last elapsed minute: no run is cut."""
     begin = min([minutes.start, *counts])
-    raw, adjusted = states(counts, agreement, windows, begin, max(elapsed, begin))
+    judged = basis_of(counts, agreement)
+    raw, adjusted = states(judged, agreement, windows, begin, max(elapsed, begin))
     in_month = range(minutes.start, max(minutes.start, min(minutes.stop, elapsed)))
     seen = [adjusted[minute] for minute in in_month]
     total, down = len(minutes), seen.count(DOWN)
@@ -679,11 +696,7 @@ def series_report(
             "elapsed": len(in_month),
             **{state: seen.count(state) for state in (UP, DOWN, EXCLUDED, LOW_TRAFFIC, NO_DATA)},
         },
-        "requests": {
-            "valid": sum(_valid(counts, minute) for minute in counted),
-            "failed": sum(counts[minute][1] for minute in counted),
-            "invalid": sum(counts[minute][2] for minute in counted),
-        },
+        **_requests_report([judged[minute] for minute in counted], [counts[minute] for minute in counted], agreement),
         "monthly_uptime": truncated(Fraction(total - down, total)),
         "monthly_uptime_raw": truncated(Fraction(total - down_raw, total)),
         "elapsed_uptime": truncated(Fraction(len(in_month) - down, len(in_month))) if in_month else None,
@@ -691,7 +704,7 @@ def series_report(
         "downtime_minutes_allowed": minutes_allowed(total, agreement.target),
         "breached": is_breached(down, total, agreement.target),
         "downtime_periods": [
-            _period_report(start, stop, counts, adjusted, minutes)
+            _period_report(start, stop, judged, adjusted, minutes)
             for start, stop in periods(raw)
             if start < minutes.stop and stop > minutes.start
         ],
@@ -706,15 +719,38 @@ def series_report(
     }
 
 
-def _period_report(start: int, stop: int, counts: MinuteCounts, adjusted: States, minutes: range) -> dict[str, Any]:
+def _requests_report(judged: list[list[Fraction]], rows: list[list[int]], agreement: Agreement) -> dict[str, Any]:
+    """What was counted in the month, cut off to whole requests, and what of it clauses 4 and 19 want to be told."""
+    valid = sum((row[0] + row[1] for row in judged), Fraction(0))
+    failed, invalid = (sum((row[at] for row in judged), Fraction(0)) for at in (1, 2))
+    beside = [row[3:6] or [0, 0, 0] for row in rows]
+    spans = sum(sum(row[:3]) for row in rows)
+    spared, sampled, thresholded = (sum(row[at] for row in beside) for at in range(3))
+    exact = {"valid": exact_decimal(valid), "failed": exact_decimal(failed), "invalid": exact_decimal(invalid)}
+    return {
+        "requests": {
+            "valid": int(valid),
+            "failed": int(failed),
+            "invalid": int(invalid),
+            "spared": spared,
+            "sampled": sampled,
+            "unthresholded": spans - thresholded,
+            "spans": spans,
+        },
+        **({"requests_adjusted": exact} if agreement.counting is Counting.ADJUSTED else {}),
+        "sampled_share": truncated(Fraction(sampled, spans)) if spans else None,
+    }
+
+
+def _period_report(start: int, stop: int, counts: BasisCounts, adjusted: States, minutes: range) -> dict[str, Any]:
     return {
         "start": iso(start),
         "stop": iso(stop),
         "minutes": stop - start,
         "minutes_in_month": sum(minute in minutes for minute in range(start, stop)),
         "excluded_minutes": sum(adjusted[minute] == EXCLUDED for minute in range(start, stop)),
-        "valid": sum(_valid(counts, minute) for minute in range(start, stop)),
-        "failed": sum(counts[minute][1] for minute in range(start, stop) if minute in counts),
+        "valid": int(sum(_valid(counts, minute) for minute in range(start, stop))),
+        "failed": int(sum(counts[minute][1] for minute in range(start, stop) if minute in counts)),
     }
 
 
