@@ -15,7 +15,7 @@ from otel_sla.spans.columns import Int64Array
 
 _INT64_MAX = 2**63 - 1
 # An outcome of a minute holds no more, so that two of them add up within an int64.
-PARTS_MAX = (1 << 62) - 1
+PARTS_MAX = ((1 << 42) - 1) * PARTS_PER_REQUEST
 
 
 def parts_of(counting: Counting) -> int:
