@@ -16,7 +16,7 @@ from otel_sla.ledger.connecting import (
     ledger_path,
     use_wal,
 )
-from otel_sla.ledger.faults import located, translated, translating
+from otel_sla.ledger.faults import left_in_log, located, translated, translating
 from otel_sla.ledger.file_names import FileNames
 from otel_sla.ledger.fingerprint_log import FingerprintLog
 from otel_sla.ledger.lock import LedgerLock
@@ -51,11 +51,11 @@ class Ledger(LedgerReadings):
                 more = self._fingerprint_log.move_left()
 
     @classmethod
-    def open(cls, url: str) -> "Ledger":
+    def open(cls, url: str, *, may_create: bool = True) -> "Ledger":
         """Open a ledger for writing, or make a new one.
 
         Raises:
-            LedgerUnavailable: The file cannot be made, read or written.
+            LedgerUnavailable: The file cannot be made, read or written; or there is none, and none is to be made.
             LedgerInUse: Another pipeline has it.
             LedgerCorrupt: The file is no sound ledger.
             LedgerSchemaNewer: A newer otel-sla wrote it.
@@ -63,7 +63,7 @@ class Ledger(LedgerReadings):
         path = ledger_path(url)
         lock = LedgerLock(path)
         try:
-            create_file(path)
+            create_file(path, may_create=may_create)
             check_magic(path)
             connection = _open_connection(path)
             try:
@@ -221,10 +221,21 @@ class Ledger(LedgerReadings):
             return sealing.expire_some(connection, before_minute, rows_max // 8)
 
     def close(self) -> None:
-        """Give the ledger to the next pipeline. All that was committed is durable already."""
-        self._sqlite.close()
-        self._log.close()
-        self._lock.release()
+        """Give the ledger to the next pipeline. All that was committed is durable already.
+
+        Raises:
+            LedgerUnavailable: The disk is full or broken, so that a part of it stays in the log beside the file.
+        """
+        try:
+            # SQLite does it too when the last connection is closed, and keeps a failure to itself.
+            if self._failure is None:
+                self._log.move_all()
+        except sqlite3.Error as error:
+            raise left_in_log(error, self.path) from error
+        finally:
+            self._sqlite.close()
+            self._log.close()
+            self._lock.release()
 
     def leave_to_parent(self) -> None:
         """In a forked child, which may call nothing else: the lock is not held by this process as well."""

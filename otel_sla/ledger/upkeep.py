@@ -43,9 +43,14 @@ def find_damage(connection: sqlite3.Connection) -> Iterator[str]:
 def copy_ledger(connection: sqlite3.Connection, path: Path) -> None:
     """Copy the ledger as of now to a new file; it bears its name once it is whole.
 
+    Args:
+        connection: In a transaction. Without a snapshot SQLite would begin the copy anew after each commit of others.
+        path: Of the copy.
+
     Raises:
         LedgerUnavailable: The file exists, or cannot be written.
     """
+    connection.execute("SELECT 1 FROM ledger").fetchone()  # A deferred BEGIN has no snapshot until something is read.
     if path.exists():
         raise with_hint(LedgerUnavailable(f"cannot back up to {path}: it exists"), "give the name of a new file")
     partial = path.with_name(f"{path.name}.partial")
@@ -54,16 +59,18 @@ def copy_ledger(connection: sqlite3.Connection, path: Path) -> None:
             partial.unlink(missing_ok=True)
             partial.touch(mode=0o600)
             with closing(sqlite3.connect(partial)) as copy:
-                connection.backup(copy, pages=_BACKUP_PAGES_AT_ONCE)
+                # Python sees signals only between its own steps.
+                connection.backup(copy, pages=_BACKUP_PAGES_AT_ONCE, progress=lambda *_: None)
             partial.rename(path)
             sync_folder(path)
     except LedgerUnavailable as error:
-        # What is left of it would keep the disk full.
+        told = str(error).replace("write the backup of the ledger", "write the backup")
+        raise with_hint(LedgerUnavailable(told), "choose a place with room that may be written") from error
+    finally:
+        # Whatever ended it, a signal too: what is left of it would keep the disk full.
         for left in (partial, partial.with_name(f"{partial.name}-journal")):
             with suppress(OSError):
                 left.unlink()
-        told = str(error).replace("write the backup of the ledger", "write the backup")
-        raise with_hint(LedgerUnavailable(told), "choose a place with room that may be written") from error
 
 
 def _damaged_days(connection: sqlite3.Connection, table: str) -> Iterator[str]:

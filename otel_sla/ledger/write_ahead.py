@@ -63,6 +63,15 @@ class WriteAheadLog:
             sqlite3.Error: The disk has refused; what was committed is in the log as before.
         """
         if self.is_long():
+            self.move_all()
+
+    def move_all(self) -> None:
+        """Move what no reader holds back; nothing once it is closed.
+
+        Raises:
+            sqlite3.Error: The disk has refused; what was committed is in the log as before.
+        """
+        if self._descriptor is not None:
             self._sqlite.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def close(self) -> None:
