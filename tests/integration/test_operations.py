@@ -262,3 +262,20 @@ def test_too_low_a_limit_of_open_files_is_logged(tmp_path: Path) -> None:
             assert process.wait(60) == 0
         finally:
             process.kill()
+
+
+def test_a_log_that_a_reader_holds_back_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A snapshot that stays open makes the log grow: the pipeline says so, and again when it has doubled."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with closing(Ledger.open(url)) as ledger, closing(LedgerReader.open(url)) as reader:
+        ledger.commit(make_commit([], new_series=1))
+        ledger._log.pages_max = 8
+        ledger._log.logged_pages_min = ledger._log._logged_pages = 64
+        caplog.clear()
+        with reader.snapshot():
+            reader.series()
+            for start in range(0, 60_000, 2_000):
+                ledger.commit(make_commit([(minute, 0, 1, 0, 0) for minute in range(start, start + 2_000)]))
+    logged = [record for record in caplog.records if record.action == "log_grows"]  # type: ignore[attr-defined]
+    assert len(logged) in range(2, 6), "at each doubling, not at each commit"
+    assert "ledger.db-wal" in logged[0].message
