@@ -1,6 +1,8 @@
 """The one writer of a ledger."""
 
+import logging
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +24,10 @@ from otel_sla.ledger.fingerprint_log import FingerprintLog
 from otel_sla.ledger.lock import LedgerLock
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Closing, Commit, Json, RefusedPoints, SetAside
-from otel_sla.ledger.schema import prepare
+from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version, prepare
 from otel_sla.ledger.write_ahead import WriteAheadLog
+
+_log = logging.getLogger(__name__)
 
 # Some 5 to 10 ms of work: an acknowledgement that comes just then waits no longer than that.
 PIECE_ROWS_MAX = 1_024
@@ -293,11 +297,23 @@ class Ledger(LedgerReadings):
                 self._sqlite.close()
 
 
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    version, started_s = checked_version(connection, path), time.monotonic()
+    is_former = 0 < version < SCHEMA_VERSION
+    if is_former:
+        message = "the ledger %s is brought from schema %d to %d, in one transaction"
+        _log.info(message, path, version, SCHEMA_VERSION, extra={"action": "ledger_migrating"})
+    prepare(connection, path)
+    if is_former:
+        message = "the ledger %s has schema %d now, after %.1f s; an older otel-sla cannot read it any more"
+        _log.info(message, path, SCHEMA_VERSION, time.monotonic() - started_s, extra={"action": "ledger_migrated"})
+
+
 def _open_connection(path: Path) -> sqlite3.Connection:
     connection = connect_writer(path, checkpoints=True)
     try:
         with translating(path, "open"):
-            prepare(connection, path)
+            _bring_up_to_date(connection, path)
             use_wal(connection, path)
             # SQLite opens what it may not write for reading, and says so only when it is to write.
             connection.execute("BEGIN IMMEDIATE")

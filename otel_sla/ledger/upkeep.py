@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from otel_sla.errors import LedgerCorrupt, LedgerUnavailable
 from otel_sla.ledger import minutes, rows
 from otel_sla.ledger.faults import translating, with_hint
 from otel_sla.ledger.packing import MINUTES_PER_DAY, N_OUTCOMES, unpack_days
+from otel_sla.ledger.schema import prepare
 from otel_sla.ledger.write_ahead import sync_folder
 
 _BACKUP_PAGES_AT_ONCE = 1024
@@ -71,6 +73,28 @@ def copy_ledger(connection: sqlite3.Connection, path: Path) -> None:
         for left in (partial, partial.with_name(f"{partial.name}-journal")):
             with suppress(OSError):
                 left.unlink()
+
+
+def migrated_copy(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """Copy a ledger of a former schema to a temporary file, bring that up to date, and open it for reading.
+
+    The file has no name any more when this returns, and is gone when the connection is closed.
+
+    Raises:
+        LedgerUnavailable: There is no room for the copy.
+    """
+    with TemporaryDirectory(prefix="otel-sla-") as folder, translating(path, "copy"):
+        copy = sqlite3.connect(Path(folder) / "ledger.db", isolation_level=None)
+        try:
+            connection.backup(copy)
+            # A log of its own would need a name beside the file.
+            copy.execute("PRAGMA journal_mode = DELETE")
+            prepare(copy, path)
+            copy.execute("PRAGMA query_only = ON")
+        except BaseException:
+            copy.close()
+            raise
+        return copy
 
 
 def _damaged_days(connection: sqlite3.Connection, table: str) -> Iterator[str]:
