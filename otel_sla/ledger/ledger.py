@@ -3,7 +3,7 @@
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -43,6 +43,7 @@ class Ledger(LedgerReadings):
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: LedgerLock) -> None:
         super().__init__(path, connection)
         self._lock = lock
+        self._first_minutes = self.first_minutes()
         self._first_data_minutes = self.first_data_minutes()
         self._judged_before = self.watermarks().judged_before
         with translating(path, "open"):
@@ -93,20 +94,23 @@ class Ledger(LedgerReadings):
             LedgerError: A fingerprint was counted before, or a position is not where the caller believed.
         """
         table = minutes.sorted_rows(commit.rows)
-        first_data_minutes = self._earlier_first_data(table)
+        first_minutes = _earlier(table, self._first_minutes)
+        first_data_minutes = _earlier([row for row in table if row[2] + row[3] > 0], self._first_data_minutes)
         with self._writing("write to") as connection:
             rows.add_series(connection, commit.new_series)
             self._keep_reopened(connection, table)
             minutes.add(connection, table)
-            connection.executemany(
-                "UPDATE series SET first_data_minute = ? WHERE series_id = ?",
-                [(minute, series_id) for series_id, minute in first_data_minutes.items()],
-            )
+            for column, found in (("first_minute", first_minutes), ("first_data_minute", first_data_minutes)):
+                connection.executemany(
+                    f"UPDATE series SET {column} = ? WHERE series_id = ?",  # noqa: S608 - ours
+                    [(minute, series_id) for series_id, minute in found.items()],
+                )
             self._fingerprint_log.append(commit.fingerprints)
             if self._fingerprint_log.is_due:
                 self._fingerprint_log.move_some(len(commit.fingerprints))
             for position in commit.positions:
                 rows.move_position(connection, position)
+        self._first_minutes.update(first_minutes)
         self._first_data_minutes.update(first_data_minutes)
         return self._fingerprint_log.moved_commits
 
@@ -245,23 +249,11 @@ class Ledger(LedgerReadings):
         """In a forked child, which may call nothing else: the lock is not held by this process as well."""
         self._lock.release()
 
-    def _earlier_first_data(self, table: list[tuple[int, int, int, int, int]]) -> dict[int, int]:
-        known, earlier = self._first_data_minutes, dict[int, int]()
-        for minute, series_id, succeeded, failed, _ in table:  # By minute: the first one seen is a series' earliest.
-            if succeeded + failed > 0 and series_id not in earlier and minute < known.get(series_id, minute + 1):
-                earlier[series_id] = minute
-        return earlier
-
-    def _keep_reopened(self, connection: sqlite3.Connection, table: list[tuple[int, int, int, int, int]]) -> None:
+    def _keep_reopened(self, connection: sqlite3.Connection, table: list[tuple[int, ...]]) -> None:
         if self._judged_before is None:
             return
-        connection.executemany(
-            "INSERT INTO reopened (series_id, epoch_minute, succeeded_before, failed_before, invalid_before)"
-            " VALUES (?, ?, ?, ?, ?) ON CONFLICT (series_id, epoch_minute) DO NOTHING",
-            minutes.read_pairs(
-                connection, [(series_id, minute) for minute, series_id, *_ in table if minute < self._judged_before]
-            ),
-        )
+        late = [(series_id, minute) for minute, series_id, *_ in table if minute < self._judged_before]
+        rows.keep_reopened(connection, minutes.read_pairs(connection, late))
 
     @contextmanager
     def _writing(self, doing: str) -> Iterator[sqlite3.Connection]:
@@ -303,10 +295,19 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
     if is_former:
         message = "the ledger %s is brought from schema %d to %d, in one transaction"
         _log.info(message, path, version, SCHEMA_VERSION, extra={"action": "ledger_migrating"})
-    prepare(connection, path)
+    prepare(connection, path, fill=minutes.fill_first_minutes)
     if is_former:
         message = "the ledger %s has schema %d now, after %.1f s; an older otel-sla cannot read it any more"
         _log.info(message, path, SCHEMA_VERSION, time.monotonic() - started_s, extra={"action": "ledger_migrated"})
+
+
+def _earlier(table: list[tuple[int, ...]], known: Mapping[int, int]) -> dict[int, int]:
+    """Give series_id -> first minute of rows that are by minute, where it is earlier than what is known."""
+    earlier: dict[int, int] = {}
+    for minute, series_id, *_ in table:
+        if series_id not in earlier and minute < known.get(series_id, minute + 1):
+            earlier[series_id] = minute
+    return earlier
 
 
 def _open_connection(path: Path) -> sqlite3.Connection:
