@@ -21,9 +21,7 @@ def _spared(report: AgreementReport) -> Iterator[str]:
     if not spared:
         return
     by = f", as {code.attribute} says" if code is not None else " by the terms of their time"
-    said = (
-        f"{_counted(spared, 'request')} with a failing HTTP status {_were(spared)} spared{by}, and count as succeeded."
-    )
+    said = f"{_counted(spared, 'request')} with a failing HTTP status {_were(spared)} spared{by}, and succeeded."
     if not any(series.figures.failed for series in report.series):
         said += " No request failed: most likely the rule reads an attribute that does not hold the answer's code."
     yield said
