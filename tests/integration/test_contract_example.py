@@ -148,7 +148,7 @@ def fastapi_spans(environment_key: str = ENVIRONMENTS[0]) -> list[ReadableSpan]:
 def test_clause_4_the_contract_counts_500_with_its_code_by_real_fastapi_instrumentation(
     tmp_path: Path, environment_key: str
 ) -> None:
-    """40 of 60 answers are 500 with "Internal Error", 10 are 500 with another code: 40 failed, 10 spared, a minute down.
+    """40 of 60 answers are 500 with "Internal Error", 10 are 500 with another code: 40 failed, 10 spared, and down.
 
     In the production environment, by the environment's new key and by its old one.
     """
