@@ -182,7 +182,7 @@ class OrderMachine(RuleBasedStateMachine):
         expected = naive.report(
             month,
             self.case.agreements,
-            self.twin.counted.series,
+            self.twin.counted.whole,
             now=self.driven.clock.now,
             grace=self.case.grace,
             recorded=recorded,

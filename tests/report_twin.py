@@ -40,7 +40,7 @@ def case_of_traffic(seed: int) -> MonthCase:
         source=f"case_of_traffic({seed})",
         is_packed=bool(seed % 2),
         agreements=case.agreements,
-        series=counted.series,
+        series=counted.whole,
         recorded=(),
         months=case.months[:2],
         grace=case.grace,

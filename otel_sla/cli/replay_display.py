@@ -142,6 +142,14 @@ def totals_lines(totals: "Totals", duration_s: float) -> Iterator[str]:
         (totals.future_spans, "spans rejected: they end further ahead of the clock than processor.future_spans_max"),
         (totals.malformed_spans, "spans rejected: they have no end time"),
         (totals.overflow_requests, "requests went to an overflow series (processor.series_max)"),
+        *(
+            (count, f"spans have no status code in {key}, but {totals.notes.unusable_status[key]} or the like")
+            for key, count in sorted(totals.notes.unusable_status_spans.items())
+        ),
+        (totals.notes.unknown_parent_spans, "spans do not say whether their parent is remote (entry_spans_only)"),
+        (totals.notes.sampled_spans, "spans are sampled: error rates are biased unless counting is adjusted"),
+        (totals.notes.unusable_threshold_spans, "spans have a sampling threshold that cannot be read"),
+        (totals.notes.spared_requests, "requests have a failing HTTP status that error_rate.code spares"),
         (totals.other_signal_records, "records skipped: metrics, logs or profiles"),
         (totals.broken_records, "records skipped: broken"),
         (totals.skipped_files, "files skipped, or the rest of them"),

@@ -14,8 +14,9 @@ from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, PARTS_PER_REQUEST, Count
 from otel_sla.spans.columns import Int64Array
 
 _INT64_MAX = 2**63 - 1
-# An outcome of a minute holds no more, so that two of them add up within an int64.
-PARTS_MAX = ((1 << 42) - 1) * PARTS_PER_REQUEST
+# No minute has so many spans. With COUNT_MAX beside it, an outcome's parts have room in an int64; those of two of them
+# may not (`SeriesCounts.valid`).
+SPANS_MAX = 1 << 40
 
 
 def parts_of(counting: Counting) -> int:
@@ -36,8 +37,7 @@ def judged_counts(counts: Int64Array, parts: int) -> Int64Array:
         parts: `parts_of` the agreement's counting.
 
     Returns:
-        int64[n_minutes, 3], parts of requests; a view where they are requests. Columns as in agreement.Outcome. What
-        would be more than PARTS_MAX is PARTS_MAX: no traffic has so many requests in a minute.
+        int64[n_minutes, 3], parts of requests; a view where they are requests. Columns as in agreement.Outcome.
 
     >>> judged_counts(np.array([[1, 2, 0, 0, 1, 3, 15 << 20, 0, 0]]), PARTS_PER_REQUEST) / PARTS_PER_REQUEST
     array([[16.,  2.,  0.]])
@@ -45,8 +45,7 @@ def judged_counts(counts: Int64Array, parts: int) -> Int64Array:
     outcomes = counts[:, :N_OUTCOMES]
     if parts == 1:
         return outcomes
-    received = np.minimum(outcomes, PARTS_MAX // parts) * parts
-    judged: Int64Array = received + np.minimum(counts[:, Count.SUCCEEDED_EXCESS :], PARTS_MAX - received)
+    judged: Int64Array = np.minimum(outcomes, SPANS_MAX) * parts + counts[:, Count.SUCCEEDED_EXCESS :]
     return judged
 
 

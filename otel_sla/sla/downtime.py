@@ -42,10 +42,14 @@ class SeriesCounts:
     #                              requests (`judged_state`); None if there was none. Only `no_data: carry` reads it.
     first_data_minute: int | None  # First minute ever with a valid request, wherever it lies; None if there is none.
     parts: int = 1  # Parts of one request.
-    valid: Int64Array = field(init=False, repr=False, compare=False)  # int64[n_minutes], valid ones, parts of requests.
+    valid: Int64Array = field(init=False, repr=False, compare=False)  # int64[n_minutes], valid ones, parts of requests;
+    #                                            Python's ints where samplers claim more than an int64 can hold.
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "valid", self.counts[:, Outcome.SUCCEEDED] + self.counts[:, Outcome.FAILED])
+        succeeded, failed = self.counts[:, Outcome.SUCCEEDED], self.counts[:, Outcome.FAILED]
+        if self.parts > 1 and int(succeeded.max(initial=0)) + int(failed.max(initial=0)) > _INT64_MAX:
+            succeeded = succeeded.astype(object)
+        object.__setattr__(self, "valid", succeeded + failed)
 
     @property
     def stop_minute(self) -> int:
@@ -121,8 +125,9 @@ def unfiltered_states(series_counts: SeriesCounts, terms: DowntimeTerms) -> Int8
     suspects = np.flatnonzero(failed > int(valid.min(initial=_INT64_MAX)) * n // d)
     states[suspects] = _is_above_limit(failed[suspects], valid[suspects], terms)
     if terms.valid_requests_min > 1:
-        states[valid < min(terms.valid_requests_min * series_counts.parts, _INT64_MAX)] = MinuteState.LOW_TRAFFIC
-    has_no_data = valid == 0
+        is_low: BoolArray = (valid < terms.valid_requests_min * series_counts.parts).astype(np.bool_)
+        states[is_low] = MinuteState.LOW_TRAFFIC
+    has_no_data: BoolArray = (valid == 0).astype(np.bool_, copy=False)
     if not has_no_data.any():
         return states
     states[has_no_data] = MinuteState.NO_DATA

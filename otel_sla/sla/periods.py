@@ -50,21 +50,33 @@ def list_periods(
     n_excluded = np.zeros_like(starts)
     if judged.adjusted is not judged.raw:
         n_excluded = _sums(is_state(judged.adjusted, MinuteState.EXCLUDED), starts, stops)
-    valid = _request_sums(series_counts.valid, series_counts.parts, starts, stops)
-    failed = _request_sums(series_counts.counts[:, Outcome.FAILED], series_counts.parts, starts, stops)
+    parts = series_counts.parts
+    succeeded, failed = (
+        _exact_sums(series_counts.counts[:, outcome], parts, starts, stops)
+        for outcome in (Outcome.SUCCEEDED, Outcome.FAILED)
+    )
     figures = np.stack((starts, stops, n_inside[touches], n_excluded), axis=1).tolist()
     return tuple(
-        DowntimePeriod(judged.start_minute + start, judged.start_minute + stop, *numbers, *requests)
-        for (start, stop, *numbers), *requests in zip(figures, valid, failed, strict=True)
+        DowntimePeriod(
+            start_minute=judged.start_minute + start,
+            stop_minute=judged.start_minute + stop,
+            minutes_in_month=minutes_in_month,
+            excluded_minutes=excluded_minutes,
+            valid=(n_succeeded + n_failed) // parts,
+            failed=n_failed // parts,
+        )
+        for (start, stop, minutes_in_month, excluded_minutes), n_succeeded, n_failed in zip(
+            figures, succeeded, failed, strict=True
+        )
     )
 
 
-def _request_sums(values: Int64Array, parts: int, starts: Int64Array, stops: Int64Array) -> list[int]:
-    """Whole requests of each run."""
+def _exact_sums(values: Int64Array, parts: int, starts: Int64Array, stops: Int64Array) -> list[int]:
+    """Add up each run, however large its sum is."""
     if parts == 1:
         sums: list[int] = _sums(values, starts, stops).tolist()
         return sums
-    return [exact_sum(values[start:stop]) // parts for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
+    return [exact_sum(values[start:stop]) for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
 
 
 def _sums(values: Int64Array | BoolArray, starts: Int64Array, stops: Int64Array) -> Int64Array:

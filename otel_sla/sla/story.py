@@ -160,18 +160,19 @@ def _stretches(world: World) -> list[_Stretch]:
     found = []
     for state in (MinuteState.DOWN, MinuteState.EXCLUDED, MinuteState.UP):
         for start, stop in runs(is_state(states, state)).tolist():
-            failed = world.counts[start:stop, Outcome.FAILED]
-            valid = world.counts[start:stop, Outcome.SUCCEEDED] + failed
+            succeeded, failed = (world.counts[start:stop, outcome] for outcome in (Outcome.SUCCEEDED, Outcome.FAILED))
+            valid = succeeded.astype(np.float64) + failed
             has_data = valid > 0
             rates = failed[has_data] / valid[has_data]
+            n_failed = exact_sum(failed)
             found.append(
                 _Stretch(
                     state=state,
                     start_minute=judged.start_minute + start,
                     stop_minute=judged.start_minute + stop,
                     is_open=stop == n_minutes,
-                    valid=exact_sum(valid) // world.parts,
-                    failed=exact_sum(failed) // world.parts,
+                    valid=(exact_sum(succeeded) + n_failed) // world.parts,
+                    failed=n_failed // world.parts,
                     peak_error_rate=float(rates.max(initial=-1.0)),
                 )
             )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sla_parts import MINUTE, make_agreement, make_series, make_terms
 
 from otel_sla.sla.agreement import Counting, Outcome
-from otel_sla.sla.basis import PARTS_MAX, columns_of, exact_sum, judged_counts, parts_of
+from otel_sla.sla.basis import SPANS_MAX, columns_of, exact_sum, judged_counts, parts_of
 from otel_sla.sla.counts import COUNT_MAX, N_COUNTS, N_OUTCOMES, PARTS_PER_REQUEST
 from otel_sla.sla.downtime import MinuteState, SeriesCounts, judge_minutes, judged_state
 from otel_sla.sla.months import MinuteRange
@@ -23,7 +23,8 @@ from otel_sla.spans.columns import Int64Array
 
 ADJUSTED = parts_of(Counting.ADJUSTED)
 PARTS = st.integers(0, 1 << 40)  # A million requests in a minute; more than that in `LARGE`.
-LARGE = st.integers(0, COUNT_MAX)
+LARGE = st.integers(0, COUNT_MAX) | st.just(COUNT_MAX)
+SPANS = st.integers(0, SPANS_MAX) | st.just(SPANS_MAX)
 MINUTES = st.lists(
     st.tuples(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 5), PARTS, PARTS, PARTS), min_size=1
 )
@@ -132,12 +133,12 @@ def test_figures_periods_gauges_and_events_are_cut_off_to_whole_requests(minutes
 
 
 @derandomized
-@given(st.lists(st.tuples(*[LARGE] * 6), min_size=1))
+@given(st.lists(st.tuples(*[SPANS] * 3, *[LARGE] * 3), min_size=1))
 def test_no_count_is_too_large_to_be_judged(minutes: list[tuple[int, ...]]) -> None:
-    """Whatever the ledger can hold, also its own limits: sums never wrap, and an outcome holds at most PARTS_MAX."""
+    """Whatever samplers claim, up to what the ledger can hold: sums never wrap, and verdicts are the exact ones."""
     counts = counts_of(minutes)
     judged = judged_counts(counts, ADJUSTED)
-    expected = [[min(int(parts * PARTS_PER_REQUEST), PARTS_MAX) for parts in row] for row in fractions_of(counts)]
+    expected = [[int(requests * PARTS_PER_REQUEST) for requests in row] for row in fractions_of(counts)]
     assert judged.tolist() == expected
     held = series_counts(counts)
     assert (held.valid >= 0).all()
