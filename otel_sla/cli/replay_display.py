@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from otel_sla.replay.replaying import Progress
     from otel_sla.replay.totals import Totals
+    from otel_sla.sla.agreement import Agreement
 
 # Thousands of broken lines say no more than some; all are counted.
 _TOLD_MAX = 20
@@ -122,13 +123,15 @@ def _displayed(bar: _Bar) -> Iterator[Display]:
         yield Display(bar)
 
 
-def totals_lines(totals: "Totals", duration_s: float) -> Iterator[str]:
+def totals_lines(totals: "Totals", agreements: Sequence["Agreement"], duration_s: float) -> Iterator[str]:
     """Say what was counted and what was left out.
 
     Args:
         totals: Of all files.
+        agreements: As configured.
         duration_s: It took so long.
     """
+    from otel_sla.first_requests import spared_text
     from otel_sla.sla.agreement import Outcome
 
     rate = round(totals.spans / max(duration_s, 1e-9))
@@ -157,6 +160,10 @@ def totals_lines(totals: "Totals", duration_s: float) -> Iterator[str]:
     ):
         if count:
             yield f"  {count} {meaning}"
+    for each in agreements:
+        is_spared = each.name in totals.notes.spared_codes and not totals.requests[each.name, Outcome.FAILED]
+        if each.code is not None and is_spared:
+            yield f"  {spared_text(each.name, each.code.attribute, totals.notes)}"
     if totals.sealed_requests:
         yield (
             f"  {totals.sealed_requests} requests are of sealed minutes, whose fingerprints are forgotten: any that"
