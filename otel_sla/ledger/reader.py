@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
@@ -22,7 +22,7 @@ from otel_sla.ledger.records import (
     Watermarks,
 )
 from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version
-from otel_sla.ledger.upkeep import copy_ledger, find_damage
+from otel_sla.ledger.upkeep import copy_ledger, find_damage, migrated_copy
 from otel_sla.sla.counts import N_OUTCOMES, CountRows, CountsBeside
 from otel_sla.sla.series import Series
 from otel_sla.spans.columns import Int64Array
@@ -294,8 +294,15 @@ class LedgerReader(LedgerReadings):
     """A reading connection; one thread uses it, any number may be open while the pipeline writes."""
 
     @classmethod
-    def open(cls, url: str) -> "LedgerReader":
+    def open(cls, url: str, *, as_it_is: bool = False) -> "LedgerReader":
         """Open an existing ledger for reading.
+
+        One of a former schema is copied and the copy is brought up to date: the ledger itself stays as it is until
+        `otel-sla run` opens it.
+
+        Args:
+            url: `ledger.url`.
+            as_it_is: Leave a former schema as it is; for a backup, nothing else can be read then.
 
         Raises:
             LedgerUnavailable: It does not exist or cannot be read.
@@ -311,11 +318,13 @@ class LedgerReader(LedgerReadings):
         try:
             with translating(path, "read"):
                 version = checked_version(connection, path)
-            if version < SCHEMA_VERSION:
+            if version == 0:
                 raise with_hint(
-                    LedgerUnavailable(f"the ledger {path} has schema {version}, this otel-sla reads {SCHEMA_VERSION}"),
-                    "start otel-sla run, which brings it up to date",
+                    LedgerUnavailable(f"the ledger {path} is empty"), "start otel-sla run, which makes its tables"
                 )
+            if version < SCHEMA_VERSION and not as_it_is:
+                with closing(connection):
+                    connection = migrated_copy(connection, path)
             return cls(path, connection)
         except LedgerError:
             connection.close()
