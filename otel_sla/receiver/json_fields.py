@@ -1,11 +1,12 @@
 """One field's value in OTLP's JSON to what stands behind its tag in protobuf.
 
-Each function takes what orjson read and raises `TypeError`, `ValueError` or `OverflowError` for what the field cannot
+Each function takes what was read and raises `TypeError`, `ValueError` or `OverflowError` for what the field cannot
 hold; which key that was is told by the caller.
 """
 
 import base64
 import binascii
+import codecs
 import re
 import struct
 from collections.abc import Callable
@@ -20,6 +21,18 @@ _FLOAT_NAMES = frozenset({"NaN", "Infinity", "-Infinity"})
 _HEX_FIELDS = frozenset({"trace_id", "span_id", "parent_span_id"})
 _SMALL_VARINTS = tuple(bytes((value,)) for value in range(128))
 _UINT64_MASK = (1 << 64) - 1
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
+_ANY_TEXT = "otel_sla.any_text"  # What `str.encode` does with surrogates.
+
+
+def _encode_surrogates(error: UnicodeError) -> tuple[bytes, int]:
+    """Give the bytes that were no UTF-8 as they came, and half of a pair as a replacement, as the Collector does."""
+    assert isinstance(error, UnicodeEncodeError)
+    halves = map(ord, error.object[error.start : error.end])
+    return b"".join(bytes((half & 0xFF,)) if 0xDC80 <= half < 0xDD00 else _REPLACEMENT for half in halves), error.end
+
+
+codecs.register_error(_ANY_TEXT, _encode_surrogates)
 
 
 def write_varint(value: int) -> bytes:
@@ -44,10 +57,11 @@ def encoder_of(field: Any) -> tuple[int, Encode]:  # noqa: ANN401 - protobuf's d
     """Give the wire type of a scalar field, and what encodes its values."""
     if field.type == field.TYPE_BYTES:
         return SIZED, _encode_hex if field.name in _HEX_FIELDS else _encode_base64
+    if field.type == field.TYPE_ENUM:
+        return VARINT, _enum_encoder(field.enum_type.values_by_name)
     encoders: dict[int, tuple[int, Encode]] = {
         field.TYPE_STRING: (SIZED, _encode_text),
         field.TYPE_BOOL: (VARINT, _encode_bool),
-        field.TYPE_ENUM: (VARINT, _encode_enum),
         field.TYPE_INT32: (VARINT, _encode_int32),
         field.TYPE_INT64: (VARINT, _encode_int64),
         field.TYPE_UINT32: (VARINT, _encode_uint32),
@@ -109,10 +123,18 @@ def _encode_fixed64(value: object) -> bytes:
     return _to_integer(value).to_bytes(8, "little")
 
 
-def _encode_enum(value: object) -> bytes:
-    if isinstance(value, str):
-        raise TypeError
-    return _encode_int32(value)
+def _enum_encoder(values: Any) -> Encode:  # noqa: ANN401
+    encoded_of = {name: _encode_int32(value.number) for name, value in values.items()}
+
+    def encode(value: object) -> bytes:
+        if value.__class__ is str:
+            encoded = encoded_of.get(value)
+            if encoded is None:
+                raise ValueError
+            return encoded
+        return _encode_int32(value)
+
+    return encode
 
 
 def _encode_double(value: object) -> bytes:
@@ -138,7 +160,7 @@ def _to_text(value: object) -> str:
 def _encode_text(value: object) -> bytes:
     if value.__class__ is not str:
         raise TypeError
-    text: bytes = value.encode()
+    text: bytes = value.encode("utf-8", _ANY_TEXT)
     return write_varint(len(text)) + text
 
 
