@@ -14,7 +14,14 @@ from otel_sla.errors import DecodeError, OtelSlaError, Overloaded
 from otel_sla.receiver.accounting import Accountant, Receipt
 from otel_sla.receiver.auth import BearerAuth
 from otel_sla.receiver.cors import Cors, Headers
-from otel_sla.receiver.http_body import Receive, SenderGone, check_content_length, expand_body, read_body
+from otel_sla.receiver.http_body import (
+    ENCODINGS,
+    Receive,
+    SenderGone,
+    check_content_length,
+    expand_body,
+    read_body,
+)
 from otel_sla.receiver.in_flight import Held, InFlight, Intake
 from otel_sla.receiver.json_traces import convert_json, estimate_size_bytes
 from otel_sla.receiver.pace import LARGE_SIZE_BYTES
@@ -279,7 +286,7 @@ def _refuse(request: _Request, error: Exception) -> Answer:
     if isinstance(error, MethodNotAllowed):
         answer.headers.append((b"allow", error.allow.encode()))
     if isinstance(error, UnsupportedMediaType):
-        answer.headers.append((b"accept-encoding", b"gzip, zstd"))
+        answer.headers.append((b"accept-encoding", ", ".join(ENCODINGS).encode()))
     if refusal.http_status == 401:
         answer.headers.append((b"www-authenticate", b"Bearer"))
     # A sender that waits for "100 Continue" may now leave its body out, and the next request would be taken for it.
