@@ -281,6 +281,35 @@ def test_compressed_bodies_are_expanded_whole(run: Run, encoding: str, size_byte
     run(main())
 
 
+def test_refused_requests_are_told(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever's spans are refused for good is in the log: one warning for each reason, none for who may come back."""
+
+    async def main() -> None:
+        accountant = FakeAccountant(DecodeError("a tag that is none", 0), Overloaded("full"))
+        async with served(accountant, auth=BearerSettings(tokens=("secret",)), max_request_body_size_mib=1) as it:
+            known = {"authorization": "Bearer secret", "user_agent": "OTel/1.2"}
+            for _ in range(2):
+                await it.send(**known)  # The accountant's refusals: for good, and for a moment.
+            await it.send(b"{", content_type=JSON, **known)
+            await it.send(content_encoding="br", **known)
+            await it.send(bytes(2 * MIB), **known)
+            await it.send(path="/v1/trace", **known)
+            await it.send(user_agent="Stranger")
+            await it.send(None, method="GET", path="/favicon.ico")
+
+    caplog.clear()
+    run(main())
+    warnings = [record for record in caplog.records if vars(record).get("action") == "requests_refused"]
+    assert [(vars(each)["reason"], vars(each)["encoding"], vars(each)["user_agent"]) for each in warnings] == [
+        ("400", PROTOBUF, "OTel/1.2"),
+        ("415", f"{PROTOBUF} br", "OTel/1.2"),
+        ("413", PROTOBUF, "OTel/1.2"),
+        ("404", PROTOBUF, "OTel/1.2"),
+        ("401", PROTOBUF, "Stranger"),
+    ]
+    assert "Content-Encoding 'br' is none of gzip, zstd" in warnings[1].getMessage()
+
+
 def test_a_snappy_stream_may_be_called_snappy(run: Run) -> None:
     """Collectors before 0.123 said `snappy` of what is `x-snappy-framed` now; a block is never called a stream."""
 
