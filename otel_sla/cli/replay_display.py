@@ -144,6 +144,8 @@ def totals_lines(totals: "Totals", duration_s: float) -> Iterator[str]:
         (totals.overflow_requests, "requests went to an overflow series (processor.series_max)"),
         (totals.other_signal_records, "records skipped: metrics, logs or profiles"),
         (totals.broken_records, "records skipped: broken"),
+        (totals.padding_size_bytes, "bytes skipped: zeros or a byte order mark before a record"),
+        (totals.headless_size_bytes, "bytes skipped: the first line of a file is no whole record"),
         (totals.skipped_files, "files skipped, or the rest of them"),
         (totals.incomplete_size_bytes, "bytes at the end of files are no whole record yet"),
     ):
