@@ -59,9 +59,9 @@ def _load_pool(opaque: frozenset[str] = frozenset()) -> descriptor_pool.Descript
 _POOL = _load_pool()
 REQUEST_DESCRIPTOR = _POOL.FindMessageTypeByName("opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest")
 _Request = message_factory.GetMessageClass(REQUEST_DESCRIPTOR)
-_ShallowRequest = message_factory.GetMessageClass(
-    _load_pool(frozenset({"ArrayValue", "KeyValueList"})).FindMessageTypeByName(REQUEST_DESCRIPTOR.full_name)
-)
+_SHALLOW_POOL = _load_pool(frozenset({"ArrayValue", "KeyValueList"}))
+SHALLOW_DESCRIPTOR = _SHALLOW_POOL.FindMessageTypeByName(REQUEST_DESCRIPTOR.full_name)
+_ShallowRequest = message_factory.GetMessageClass(SHALLOW_DESCRIPTOR)
 _RawRequest = message_factory.GetMessageClass(_POOL.FindMessageTypeByName("raw.Request"))
 
 

@@ -87,8 +87,15 @@ def load_json(body: bytes | memoryview) -> Any:  # noqa: ANN401
         raise JsonDecodeError(reason) from None
 
 
+_ESCAPES = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][c-fC-F]..)|.)", re.DOTALL)
+
+
 def _load_any_text(content: bytes) -> Any:  # noqa: ANN401
-    return json.loads(content.decode("utf-8", "surrogateescape"), parse_constant=_refuse_constant)
+    text = bytearray(content)
+    for escape in _ESCAPES.finditer(content):
+        if escape[1]:  # A second half without its first would be taken for a byte that is no UTF-8.
+            text[escape.start() : escape.end()] = rb"\ufffd"
+    return json.loads(text.decode("utf-8", "surrogateescape"), parse_constant=_refuse_constant)
 
 
 def _refuse_constant(name: str) -> NoReturn:

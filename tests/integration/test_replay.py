@@ -248,7 +248,7 @@ def test_half_a_record_before_another_loses_only_itself(ledger: Ledger) -> None:
     assert counts_in(ledger) == expected_counts(BODIES[:3]).series
 
 
-@pytest.mark.parametrize("text", [rb"\ud83d", b"caf\xe9"])
+@pytest.mark.parametrize("text", [rb"\ud83d", b"\xe9t\xe9"])
 def test_any_text_is_counted(ledger: Ledger, text: bytes) -> None:
     """The file exporter's lines with half an emoji or bytes that are no UTF-8, also as the last without its break."""
     spans = [make_request_of(make_span(name="TEXT", end_time_unix_nano=START_UNIX_NANO + n)) for n in range(3)]

@@ -180,10 +180,11 @@ def test_nesting_costs_no_batch(levels: int) -> None:
     [
         (rb"\ud83d", "\ufffd".encode()),
         (rb"x\ude00y", "x\ufffdy".encode()),
+        (rb"\udc80\\\udC8f", "\ufffd\\\ufffd".encode()),
         (rb"\ud83d\ud83d\ude00", "\ufffd😀".encode()),
         (rb"\\ud83d", rb"\ud83d"),
         (b"\xff", b"\xff"),
-        (b"caf\xe9 \xf0\x9f\x98\x80", b"caf\xe9 \xf0\x9f\x98\x80"),
+        (b"\xe9t\xe9 \xf0\x9f\x98\x80", b"\xe9t\xe9 \xf0\x9f\x98\x80"),
         (b"\xed\xa0\xbd", b"\xed\xa0\xbd"),
         (rb"\ud83d" + b"\xf0\x9f", "\ufffd".encode() + b"\xf0\x9f"),
     ],
