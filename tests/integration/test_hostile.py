@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
