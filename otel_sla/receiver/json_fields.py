@@ -6,7 +6,6 @@ hold; which key that was is told by the caller.
 
 import base64
 import binascii
-import codecs
 import re
 import struct
 from collections.abc import Callable
@@ -21,18 +20,8 @@ _FLOAT_NAMES = frozenset({"NaN", "Infinity", "-Infinity"})
 _HEX_FIELDS = frozenset({"trace_id", "span_id", "parent_span_id"})
 _SMALL_VARINTS = tuple(bytes((value,)) for value in range(128))
 _UINT64_MASK = (1 << 64) - 1
-_REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
-_ANY_TEXT = "otel_sla.any_text"  # What `str.encode` does with surrogates.
-
-
-def _encode_surrogates(error: UnicodeError) -> tuple[bytes, int]:
-    """Give the bytes that were no UTF-8 as they came, and half of a pair as a replacement, as the Collector does."""
-    assert isinstance(error, UnicodeEncodeError)
-    halves = map(ord, error.object[error.start : error.end])
-    return b"".join(bytes((half & 0xFF,)) if 0xDC80 <= half < 0xDD00 else _REPLACEMENT for half in halves), error.end
-
-
-codecs.register_error(_ANY_TEXT, _encode_surrogates)
+# Halves of surrogate pairs; the others stand for bytes that are no UTF-8 (`surrogateescape`).
+_HALF = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
 
 
 def write_varint(value: int) -> bytes:
@@ -160,7 +149,10 @@ def _to_text(value: object) -> str:
 def _encode_text(value: object) -> bytes:
     if value.__class__ is not str:
         raise TypeError
-    text: bytes = value.encode("utf-8", _ANY_TEXT)
+    try:
+        text: bytes = value.encode()
+    except UnicodeEncodeError:  # A half becomes a replacement, as in the Collector; bytes stay as they came.
+        text = _HALF.sub("\N{REPLACEMENT CHARACTER}", value).encode("utf-8", "surrogateescape")
     return write_varint(len(text)) + text
 
 

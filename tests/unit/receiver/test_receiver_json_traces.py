@@ -342,6 +342,8 @@ def test_long_names_of_kinds_are_not_remembered() -> None:
         *(b"[]", b"{}", b"1.5", b'"a"', b"1", b'{"a":1}', b'"\\u00e4"', b"1234567890123", orjson.dumps(SPAN)),
         *(
             b'"\\ud83d"',
+            b'{"name":"%s"}' % (b"\xff" * 150_000),
+            b'{"name":"%s"}' % (b"\\ud83d" * 30_000),
             b'"\xff"',
             b'"\xf0\x9f\x98\x80\\ud83d"',
             b'"%s\xff"' % ("😀" * 1000).encode(),
