@@ -245,6 +245,8 @@ def open_records(
 def _looks_like_json(window: Window, size_bytes_max: int) -> bool:
     """Tell by the beginning, or where that is no length, by a line that begins as JSON."""
     window.have(_WINDOW_SIZE_BYTES)
+    while len(window) <= size_bytes_max and _PADDING.fullmatch(window.view(len(window))) and window.fetch():
+        pass
     if _RECORD_IN_PADDING.match(window.view(len(window))) is not None:
         return True
     text = bytes(window.view(len(window))).lstrip(_BLANK)

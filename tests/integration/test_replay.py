@@ -213,6 +213,7 @@ BEGINNINGS = {
     "begin of a record on the same line": (RECORDS[2][:-40], "the first line is no whole record"),
     "rest and begin on the same line": (RECORDS[2][9:] + RECORDS[2][:-40], "the first line is no whole record"),
     "zeros": (bytes(4097), "4097 bytes are not counted: zeros or a byte order mark"),
+    "many zeros": (bytes(3_000_001), "3000001 bytes are not counted: zeros or a byte order mark"),
     "zeros on a line of their own": (bytes(4096) + b"\n", "4096 bytes are not counted: zeros"),
     "byte order mark": (b"\xef\xbb\xbf", "3 bytes are not counted: zeros or a byte order mark"),
     "byte order mark and rest": (b"\xef\xbb\xbf" + RECORDS[2][40:] + b"\n", "3 bytes are not counted"),
