@@ -23,6 +23,8 @@ class Totals:
     earlier_records: int = 0  # Counted, or left out, by an earlier run of the same file.
     other_signal_records: int = 0  # Metrics, logs, profiles.
     broken_records: int = 0  # Skipped.
+    padding_size_bytes: int = 0  # Zeros and byte order marks before records.
+    headless_size_bytes: int = 0  # Of first lines that are no whole record.
     skipped_files: int = 0  # Given up, or not begun.
     incomplete_size_bytes: int = 0  # Behind the last whole record of a file.
 
