@@ -12,9 +12,10 @@ from typing import TypeVar
 
 from otel_sla.errors import LedgerCorrupt, LedgerError
 from otel_sla.exporter.delivery import FigureBatch
+from otel_sla.exporter.outbox import Waiting
 from otel_sla.history import History, Terms, series_of
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.ledger.records import RefusedPoints, SetAside, StoredEvent
+from otel_sla.ledger.records import Cursor, RefusedPoints, SetAside, StoredEvent
 from otel_sla.sla.agreement import Agreement, NoData
 from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.months import MinuteRange, Month, month_of, month_range, months_between
@@ -98,6 +99,10 @@ class LedgerBacklog:
         """Give the figures of the next judged minutes, or of minutes that were told again; None if there are none."""
         return await self._read(lambda reader: self._figures.next_batch(reader, minutes_max))
 
+    async def waiting(self) -> Waiting:
+        """Count what is behind the cursor."""
+        return await self._read(self._figures.waiting)
+
     async def _read(self, read: Callable[[LedgerReader], T]) -> T:
         try:
             return await self._thread.call(read)
@@ -159,9 +164,7 @@ class _Figures:
             first_data = reader.first_data_minutes()
             if marks.told_before is None or not first_data:
                 return None
-            start = cursor.exported_before
-            if start is None:
-                start = max(min(first_data.values()), marks.told_before - self._first_minutes_max)
+            start = self._start_minute(cursor, first_data, marks.told_before)
             look = _Reading(reader, self._agreements, first_data, marks.told_before)
             # Their months are not what they were when they were last added up.
             for told in reader.retold_after(max(cursor.retold_id, self._retold_seen), _ALL):
@@ -182,6 +185,24 @@ class _Figures:
             for told in retold:
                 wanted.setdefault(told.series_id, set()).update(range(told.start_minute, told.stop_minute))
             return FigureBatch(tuple(look.figures_again(wanted)), exported_before=None, retold_id=retold[-1].retold_id)
+
+    def waiting(self, reader: LedgerReader) -> Waiting:
+        with reader.snapshot():
+            told_before, cursor = reader.watermarks().told_before, reader.cursor(self._name)
+            n_events = reader.events_count_after(cursor.event_id)
+            oldest = next((stored.event.time_unix_nano for stored in reader.events_after(cursor.event_id, 1)), None)
+            first_data = reader.first_data_minutes()
+            if told_before is None or not first_data:
+                return Waiting(n_events, oldest)
+            start = self._start_minute(cursor, first_data, told_before)
+        n_minutes = max(0, told_before - start)
+        return Waiting(n_events, oldest, n_minutes, (start + 1) * NANOS_PER_MINUTE if n_minutes else None)
+
+    def _start_minute(self, cursor: Cursor, first_data: dict[int, int], told_before: int) -> int:
+        """Give the first minute whose figures were not delivered."""
+        if cursor.exported_before is not None:
+            return cursor.exported_before
+        return max(min(first_data.values()), told_before - self._first_minutes_max)
 
 
 class _Reading:

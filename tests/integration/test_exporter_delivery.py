@@ -140,7 +140,7 @@ def test_poisonous_events_are_set_aside(
     assert list(backlog.aside) == poisonous
     assert all("said so" in reason for reason in backlog.aside.values())
     assert (counts.sent_log_records, counts.send_failed_log_records) == (13 - len(places), len(places))
-    assert counts.queue_size == 0
+    assert (counts.events.n_waiting, counts.events.oldest_unix_nano) == (0, None)
     assert [record.action for record in caplog.records if record.levelname == "ERROR"] == ["event_set_aside"] * len(
         places
     )
