@@ -78,7 +78,7 @@ class Pipeline:
         self._config = config
         trusted = None if steady is None else TrustedClock(clock, steady)
         self._trusted, self._latest = (clock, clock) if trusted is None else (trusted, trusted.latest)
-        self._steady = steady or clock
+        self._clock, self._steady = clock, steady or clock
         self._tick_s = tick_s
         self._writer: Writer = LedgerThread(
             "ledger", lambda: Ledger.open(config.ledger.url, may_create=config.ledger.may_create)
@@ -250,7 +250,7 @@ class Pipeline:
         self._times = SpanTimes(
             [agreement.name for agreement in agreements],
             table,
-            self._latest,
+            self._clock,
             self._steady,
             self._config.processor.future_spans_max_s,
         )

@@ -49,7 +49,7 @@ class SpanTimes:
     Args:
         agreements: Their names.
         table: The series that counts are of.
-        clock: ns since the Unix epoch; what spans are accepted by.
+        clock: ns since the Unix epoch; as it is set now.
         steady: ns; nobody sets it.
         future_spans_max_s: So far ahead of the clock a span may end.
     """
@@ -107,8 +107,8 @@ class SpanTimes:
         minutes = f"{abs(lead_s) / 60:.0f} min"
         if lead_s * _NANOS_PER_S > self._future_spans_max:
             return (
-                f"the spans that come end {minutes} ahead of this machine's clock, and are rejected: where their"
-                " senders' clocks are right, this one is behind"
+                f"the spans that come end {minutes} ahead of this machine's clock, and more than"
+                " processor.future_spans_max is rejected: where their senders' clocks are right, this one is behind"
             )
         if -lead_s * _NANOS_PER_S > BEHIND_NANOS:
             return (

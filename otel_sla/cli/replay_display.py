@@ -149,8 +149,8 @@ def totals_lines(totals: "Totals", duration_s: float) -> Iterator[str]:
     ):
         if count:
             yield f"  {count} {meaning}"
-    if totals.sealed_requests:
+    if totals.sealed_spans:
         yield (
-            f"  {totals.sealed_requests} requests are of sealed minutes, whose fingerprints are forgotten: any that"
+            f"  {totals.sealed_spans} spans are of sealed minutes, whose fingerprints are forgotten: any that"
             " otel-sla run had counted are counted twice now"
         )

@@ -37,6 +37,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
     learnt: Arrays,
     is_fresh: BoolArray,
     sealed_before_minute: np.uint64,
+    late_is_taken: bool,  # noqa: FBT001
     future_after_unix_nano: np.uint64,
     hash_start: np.uint64,
     hash_mask: np.uint64,
@@ -190,7 +191,8 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
         if end_time == 0:
             n_malformed += 1
             continue
-        if minute < sealed_before_minute:
+        is_late = minute < sealed_before_minute
+        if is_late and not late_is_taken:
             n_late += 1
             continue
         if end_time > future_after_unix_nano:
@@ -275,6 +277,8 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
             n_found = n_found_before
             came_to = span
             break
+        if is_late:
+            n_late += 1
     group_size[0] = n_groups
     group_size[1] = n_cells
     progress[LATE] = n_late

@@ -349,13 +349,14 @@ def test_the_probes_answer(run: Run) -> None:
 
     async def main() -> None:
         reasons = ["the ledger failed"]
-        probes = Probes(readiness=lambda: Readiness("".join(reasons)), metrics=lambda: "up 1\n")
+        probes = Probes(readiness=lambda: Readiness("".join(reasons), "the clock is wrong"), metrics=lambda: "up 1\n")
         async with served(FakeAccountant(), probes=probes) as it:
             assert (await it.send(None, method="GET", path="/healthz")).body == b"ok\n"
             reply = await it.send(None, method="GET", path="/readyz")
             assert (reply.status, reply.body) == (503, b"the ledger failed\n")
             reasons.clear()
-            assert (await it.send(None, method="GET", path="/readyz")).status == 200
+            reply = await it.send(None, method="GET", path="/readyz")
+            assert (reply.status, reply.body) == (200, b"ready, but the clock is wrong\n")
             head = await it.send(None, method="HEAD", path="/readyz")
             assert (head.status, head.body) == (200, b"")
             assert (await it.send(None, method="GET", path="/metrics")).body == b"up 1\n"
