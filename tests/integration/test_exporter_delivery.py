@@ -77,6 +77,24 @@ def test_backend_down_then_up(protocol: str, caplog: pytest.LogCaptureFixture) -
     assert "nothing is lost" in caplog.messages[0]
 
 
+@both
+def test_events_do_not_wait_while_figures_flow(protocol: str) -> None:
+    """A backend that is back takes figures first, as their turn comes: events follow at once, not after their pause."""
+    taken = threading.Event()
+
+    def rule(request: ExportRequest) -> Reply | None:
+        if is_logs(request):
+            return None if taken.is_set() else BUSY
+        taken.set()
+        return None
+
+    backlog, time = MemoryBacklog(make_events(3), make_figures([(9, 1, 0)] * 3)), Time()
+    with backend(protocol, Script(rule=rule)) as there:
+        deliver(OtlpSender(there.settings(), "id"), backlog, is_done=lambda: backlog.cursor == 3, time=time)
+    assert there.uids() == ["e0", "e1", "e2"]
+    assert time.now == 1000, "no time has passed"
+
+
 CODES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 TAKES_BACK = {grpc.StatusCode.INVALID_ARGUMENT}
 
