@@ -59,7 +59,7 @@ class Eras:
         pieces: list[JudgedSeries] = []
         cuts: list[int] = []
         for terms, stop_minute in [*((era.terms, era.stop_minute) for era in eras), (self.current, None)]:
-            counts = history.counts(series, terms.agreement, minutes)
+            counts = history.counts(series, terms, minutes)
             pieces.append(judge(series, terms, as_told(counts)))
             if stop_minute is None or stop_minute >= pieces[0].judged.stop_minute:
                 break

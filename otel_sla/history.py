@@ -8,13 +8,13 @@ Dimensions:
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
 from otel_sla.ledger.records import ExclusionRecord, Reopened
-from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData, Outcome
+from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData
 from otel_sla.sla.downtime import (
     JudgedMinutes,
     MinuteState,
@@ -24,7 +24,7 @@ from otel_sla.sla.downtime import (
     needs_minutes_after,
     needs_minutes_before,
 )
-from otel_sla.sla.exclusions import CoveredMinutes, accepted_windows, all_covered, excluded_minutes
+from otel_sla.sla.exclusions import CoveredMinutes, accepted_windows, all_covered, covered_from, excluded_minutes
 from otel_sla.sla.months import MinuteRange
 from otel_sla.sla.series import Series
 from otel_sla.sla.story import World
@@ -44,17 +44,6 @@ class JudgedSeries:
     def world(self) -> World:
         """The same as the story tells it."""
         return World(self.judged, self.counts.counts)
-
-    def with_silence(self) -> "JudgedSeries":
-        """The same and one minute more, without data and not down, so that nothing goes on behind its end."""
-        counts, judged = self.counts, self.judged
-        rows = np.concatenate((counts.counts, np.zeros((1, len(Outcome)), dtype=np.int64)))
-        silent = np.array([MinuteState.NO_DATA], dtype=np.int8)
-        states = (np.concatenate((each, silent)) for each in (judged.raw, judged.adjusted, judged.unfiltered))
-        return JudgedSeries(
-            SeriesCounts(counts.start_minute, rows, counts.carried, counts.first_data_minute),
-            JudgedMinutes(judged.start_minute, *states),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +73,13 @@ class Terms:
 
 
 def series_of(agreement: Agreement, all_series: Iterable[Series]) -> tuple[Series, ...]:
-    """Give the series that the agreement, grouped as it is now, is judged by; the overflow series among them."""
-    keys = agreement.group_by
-    return tuple(
-        series
-        for series in all_series
-        if series.agreement == agreement.name and (series.is_overflow or tuple(key for key, _ in series.group) == keys)
-    )
+    """Give the series that are judged by an agreement's terms, those of former groupings too (clause 22)."""
+    return tuple(series for series in all_series if series.agreement == agreement.name)
+
+
+def is_grouped(series: Series, agreement: Agreement) -> bool:
+    """Whether a series of the agreement is grouped as the terms say, or takes what has no series of its own."""
+    return series.is_overflow or tuple(key for key, _ in series.group) == agreement.group_by
 
 
 class CountReadings(Protocol):
@@ -116,11 +105,15 @@ class History:
     Args:
         reader: The caller holds its `snapshot()` where several calls have to agree.
         first_data_minutes: `reader.first_data_minutes()`, read once for all series.
+        retired_minutes: `reader.retired_minutes()`, likewise.
     """
 
-    def __init__(self, reader: CountReadings, first_data_minutes: Mapping[int, int]) -> None:
+    def __init__(
+        self, reader: CountReadings, first_data_minutes: Mapping[int, int], retired_minutes: Mapping[int, int]
+    ) -> None:
         self._reader = reader
         self._first_data_minutes = first_data_minutes
+        self._retired_minutes = retired_minutes
 
     def judged(self, series: Series, terms: Terms, minutes: MinuteRange, elapsed_stop_minute: int) -> JudgedSeries:
         """Judge `minutes` of a series, and as many before and behind as the runs at their edges reach.
@@ -132,7 +125,7 @@ class History:
             elapsed_stop_minute: No minute from this one on has elapsed.
         """
         asked = _elapsed_part(minutes, elapsed_stop_minute)
-        return self._judged(series, terms, self.counts(series, terms.agreement, asked), elapsed_stop_minute)
+        return self._judged(series, terms, self.counts(series, terms, asked), elapsed_stop_minute)
 
     def each_judged(
         self, all_series: Sequence[Series], terms: Terms, minutes: MinuteRange, elapsed_stop_minute: int
@@ -148,12 +141,12 @@ class History:
         asked = _elapsed_part(minutes, elapsed_stop_minute)
         each_rows = self._reader.each_month_counts([series.series_id for series in all_series], *asked)
         for series, (_, rows) in zip(all_series, each_rows, strict=True):
-            counts = self._reaching_back(series, terms.agreement, asked.start_minute, rows)
+            counts = self._reaching_back(series, terms, asked.start_minute, rows)
             yield series, self._judged(series, terms, counts, elapsed_stop_minute)
 
-    def counts(self, series: Series, agreement: Agreement, minutes: MinuteRange) -> SeriesCounts:
+    def counts(self, series: Series, terms: Terms, minutes: MinuteRange) -> SeriesCounts:
         """Give the counts of `minutes`, and of as many minutes before as a run at their start reaches back."""
-        return self._reaching_back(series, agreement, minutes.start_minute, self._dense(series, *minutes))
+        return self._reaching_back(series, terms, minutes.start_minute, self._dense(series, *minutes))
 
     def _judged(self, series: Series, terms: Terms, counts: SeriesCounts, elapsed_stop_minute: int) -> JudgedSeries:
         """Judge counts that reach back far enough, and as many minutes behind them as a run reaches."""
@@ -163,17 +156,20 @@ class History:
             judged = judge(series, terms, self._extended(judged.counts, series, stop_minute))
         return judged
 
-    def _reaching_back(self, series: Series, agreement: Agreement, start_minute: int, rows: Int64Array) -> SeriesCounts:
+    def _reaching_back(self, series: Series, terms: Terms, start_minute: int, rows: Int64Array) -> SeriesCounts:
         """Put as many minutes before the rows as a run at their start reaches back."""
         n_more = 64
         while True:
+            carried, is_carry_excluded = self._carried(series, terms, start_minute)
             counts = SeriesCounts(
                 start_minute=start_minute,
                 counts=rows,
-                carried=self._carried(series, agreement, start_minute),
+                carried=carried,
                 first_data_minute=self._first_data_minutes.get(series.series_id),
+                retired_minute=self._retired_minutes.get(series.series_id),
+                is_carry_excluded=is_carry_excluded,
             )
-            if not needs_minutes_before(counts, agreement.downtime):
+            if not needs_minutes_before(counts, terms.agreement.downtime):
                 return counts
             assert counts.first_data_minute is not None, "what had no data cannot be down"
             earlier = max(counts.first_data_minute, start_minute - n_more)
@@ -182,18 +178,30 @@ class History:
 
     def _extended(self, counts: SeriesCounts, series: Series, stop_minute: int) -> SeriesCounts:
         more = self._dense(series, counts.stop_minute, stop_minute)
-        return SeriesCounts(
-            counts.start_minute, np.concatenate((counts.counts, more)), counts.carried, counts.first_data_minute
-        )
+        return replace(counts, counts=np.concatenate((counts.counts, more)))
 
     def _dense(self, series: Series, start_minute: int, stop_minute: int) -> Int64Array:
         return self._reader.month_counts(series.series_id, start_minute, stop_minute)
 
-    def _carried(self, series: Series, agreement: Agreement, start_minute: int) -> MinuteState | None:
-        if agreement.downtime.no_data is not NoData.CARRY:
-            return None
-        found = self._reader.last_data_minute(series.series_id, start_minute, agreement.downtime.valid_requests_min)
-        return None if found is None else judged_state(found[1], agreement.downtime)
+    def _carried(self, series: Series, terms: Terms, start_minute: int) -> tuple[MinuteState | None, bool]:
+        """Give `SeriesCounts.carried` and `is_carry_excluded`."""
+        if terms.agreement.downtime.no_data is not NoData.CARRY:
+            return None, False
+        found = self._last_judged(series, terms, start_minute)
+        if found is None or found[1] is not MinuteState.DOWN:
+            return None if found is None else found[1], False
+        group, last = series.group_text, found
+        while (covered := covered_from(terms.covered, group, last[0])) is not None:
+            earlier = self._last_judged(series, terms, covered)
+            if earlier is None:
+                return found[1], True
+            last = earlier
+        return found[1], last[1] is not MinuteState.DOWN
+
+    def _last_judged(self, series: Series, terms: Terms, before_minute: int) -> tuple[int, MinuteState | None] | None:
+        downtime = terms.agreement.downtime
+        found = self._reader.last_data_minute(series.series_id, before_minute, downtime.valid_requests_min)
+        return None if found is None else (found[0], judged_state(found[1], downtime))
 
 
 def _elapsed_part(minutes: MinuteRange, elapsed_stop_minute: int) -> MinuteRange:
@@ -224,4 +232,4 @@ def counts_as_told(counts: SeriesCounts, reopened: Sequence[Reopened], told_befo
         valid = rows[:, 0] + rows[:, 1]
         has_data = np.flatnonzero(valid > 0)
         first = counts.start_minute + int(has_data[0]) if len(has_data) else None
-    return SeriesCounts(counts.start_minute, rows, counts.carried, first)
+    return replace(counts, counts=rows, first_data_minute=first)

@@ -171,6 +171,15 @@ def read_last(
     return None
 
 
+def read_last_any(connection: sqlite3.Connection, series_id: int, from_minute: int) -> int | None:
+    """Give the last minute from `from_minute` on that has any request; None: none has."""
+    (newest,) = connection.execute("SELECT max(epoch_minute) FROM counts").fetchone()
+    if newest is None or newest < from_minute:
+        return None
+    (places,) = read_dense(connection, series_id, from_minute, newest + 1).any(axis=1).nonzero()
+    return from_minute + int(places[-1]) if len(places) else None
+
+
 def _days(start_minute: int, stop_minute: int) -> tuple[int, int]:
     """Give the days `[first, stop)` that hold these minutes."""
     return start_minute // MINUTES_PER_DAY, max(

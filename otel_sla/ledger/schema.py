@@ -202,6 +202,15 @@ CREATE TABLE counted_days (
     last_minute INTEGER NOT NULL,
     PRIMARY KEY (agreement, version, day)
 ) WITHOUT ROWID;
+-- What was counted before is known by when versions were recorded alone; such rows have no day.
+INSERT INTO counted_days SELECT agreement, version, -1,
+    CASE version WHEN 1 THEN 0 ELSE since_minute END,
+    coalesce(
+        (SELECT next.since_minute FROM agreement_versions AS next
+            WHERE next.agreement = this.agreement AND next.version = this.version + 1),
+        (SELECT max(coalesce(judged_before, 0), coalesce((SELECT max(epoch_minute) + 1 FROM counts), 0)) FROM ledger)
+    ) - 1
+    FROM agreement_versions AS this;
 """
 
 # Step n leads from version n to n + 1. A step that was released is never changed.

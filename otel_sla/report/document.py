@@ -150,14 +150,12 @@ def series_report(
     """
     elapsed = MinuteRange(figures.minutes.start_minute, figures.minutes.start_minute + figures.elapsed)
     group = series.group_text
+    meant = [entry for entry in decided if is_in_scope(entry.window, group)]
+    saved = iter(minutes_saved((entry.window for entry in meant if entry.refusal is None), judged, elapsed))
     return SeriesReport(
         series=series,
         figures=figures,
-        exclusions=tuple(
-            ExclusionReport(entry, minutes_saved(entry.window, judged, elapsed) if entry.refusal is None else 0)
-            for entry in decided
-            if is_in_scope(entry.window, group)
-        ),
+        exclusions=tuple(ExclusionReport(entry, next(saved) if entry.refusal is None else 0) for entry in meant),
     )
 
 
