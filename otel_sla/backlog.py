@@ -35,7 +35,7 @@ class LedgerBacklog:
     Args:
         name: The exporter's component id, the name of its cursor.
         url: Of the ledger.
-        agreements: As configured.
+        agreements: All that are judged, those that are configured no more too.
         writer: Keeps the cursor.
         first_minutes_max: An exporter that is new to a ledger begins so many minutes back at most.
         on_damage: Told when the ledger turns out not to be sound; trying again would not help.
@@ -191,7 +191,8 @@ class _Reading:
         self, reader: LedgerReader, agreements: Sequence[Agreement], first_data: dict[int, int], told_before: int
     ) -> None:
         self._reader = reader
-        self._history = History(reader, first_data)
+        self._history = History.of(reader)
+        self._retired = reader.retired_minutes()
         self._first_data = first_data
         self._told_before = told_before
         self._change = reader.watermarks().exclusion_change
@@ -217,7 +218,7 @@ class _Reading:
             found = list(self._of_series(series, terms, wanted, known if is_known else None))
             if found:
                 so_far[series.series_id] = (wanted.stop_minute, found[-1].so_far)
-            yield from (figures for figures in found if _is_shown(figures, terms))
+            yield from (figures for figures in found if self._is_shown(figures, terms))
 
     def figures_again(self, wanted: dict[int, set[int]]) -> Iterator[MinuteFigures]:
         """Go through minutes that were told again, by series, and the last minute of each month that is over.
@@ -238,6 +239,12 @@ class _Reading:
                 for figures in found:
                     if figures.epoch_minute in minutes:
                         yield replace(figures, is_month_told=figures.epoch_minute in lasts)
+
+    def _is_shown(self, figures: MinuteFigures, terms: Terms) -> bool:
+        """A series that was silent all month is no more shown than it is reported (`uptime.is_in_month`)."""
+        retired = self._retired.get(figures.series.series_id)
+        is_judged = retired is None or retired > figures.month.start_minute
+        return any(figures.so_far.counts) or (is_judged and terms.agreement.downtime.no_data is not NoData.UP)
 
     def _of_series(
         self, series: Series, terms: Terms, minutes: MinuteRange, so_far: MonthSoFar | None
@@ -264,8 +271,3 @@ class _Reading:
             is_other = agreement != terms.agreement
             self._month_terms[key] = Terms.of(agreement, self._records, self._change) if is_other else terms
         return self._month_terms[key]
-
-
-def _is_shown(figures: MinuteFigures, terms: Terms) -> bool:
-    """A series that was silent all month is no more shown than it is reported (`uptime.is_in_month`)."""
-    return any(figures.so_far.counts) or terms.agreement.downtime.no_data is not NoData.UP

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ExclusionRecord, Reopened
 from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData
 from otel_sla.sla.downtime import (
@@ -44,6 +45,23 @@ class JudgedSeries:
     def world(self) -> World:
         """The same as the story tells it."""
         return World(self.judged, self.counts.counts)
+
+    def part(self, start_minute: int, stop_minute: int) -> "JudgedSeries":
+        """The same in a range within this one; views, no copies."""
+        cut = slice(start_minute - self.counts.start_minute, stop_minute - self.counts.start_minute)
+        counts = replace(self.counts, start_minute=start_minute, counts=self.counts.counts[cut])
+        return JudgedSeries(counts, self.judged.part(start_minute, stop_minute))
+
+
+def joined(pieces: Sequence[JudgedSeries]) -> JudgedSeries:
+    """Put consecutive minutes of one series together that were judged by terms of their own."""
+    first = pieces[0]
+    states = zip(*((piece.judged.raw, piece.judged.adjusted, piece.judged.unfiltered) for piece in pieces), strict=True)
+    raw, adjusted, unfiltered = (np.concatenate(each) for each in states)
+    rows = np.concatenate([piece.counts.counts for piece in pieces])
+    return JudgedSeries(
+        replace(first.counts, counts=rows), JudgedMinutes(first.judged.start_minute, raw, adjusted, unfiltered)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +132,11 @@ class History:
         self._reader = reader
         self._first_data_minutes = first_data_minutes
         self._retired_minutes = retired_minutes
+
+    @classmethod
+    def of(cls, reader: LedgerReadings) -> "History":
+        """Give the past of a ledger; the caller holds its `snapshot()`."""
+        return cls(reader, reader.first_data_minutes(), reader.retired_minutes())
 
     def judged(self, series: Series, terms: Terms, minutes: MinuteRange, elapsed_stop_minute: int) -> JudgedSeries:
         """Judge `minutes` of a series, and as many before and behind as the runs at their edges reach.

@@ -41,7 +41,7 @@ class History:
         self.ledger = Ledger.open(self.url)
         self.reader = LedgerReader.open(self.url)
         recorded = record_versions(self.ledger, (self.agreement,), self.now)
-        self._closer = Closer(self.reader, (self.agreement,), recorded.versions)
+        self._closer = Closer(self.reader, (self.agreement,), recorded.versions, recorded.removed)
 
     def restart(self, agreement: Agreement) -> None:
         """Go on with other terms."""

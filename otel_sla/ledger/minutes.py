@@ -173,10 +173,13 @@ def read_last(
 
 def read_last_any(connection: sqlite3.Connection, series_id: int, from_minute: int) -> int | None:
     """Give the last minute from `from_minute` on that has any request; None: none has."""
-    (newest,) = connection.execute("SELECT max(epoch_minute) FROM counts").fetchone()
-    if newest is None or newest < from_minute:
+    newest = "SELECT (SELECT max(epoch_minute) FROM counts), (SELECT max(packed_id) FROM packing)"
+    newest_minute, newest_packed = connection.execute(newest).fetchone()
+    stop_day = 0 if newest_packed is None else day_and_series(newest_packed)[0] + 1
+    stop_minute = max(stop_day * MINUTES_PER_DAY, 0 if newest_minute is None else newest_minute + 1)
+    if stop_minute <= from_minute:
         return None
-    (places,) = read_dense(connection, series_id, from_minute, newest + 1).any(axis=1).nonzero()
+    places = np.flatnonzero(read_dense(connection, series_id, from_minute, stop_minute).any(axis=1))
     return from_minute + int(places[-1]) if len(places) else None
 
 

@@ -202,7 +202,7 @@ CREATE TABLE counted_days (
     last_minute INTEGER NOT NULL,
     PRIMARY KEY (agreement, version, day)
 ) WITHOUT ROWID;
--- What was counted before is known by when versions were recorded alone; such rows have no day.
+-- Of what was counted before it is only known when versions were recorded: such rows have no day.
 INSERT INTO counted_days SELECT agreement, version, -1,
     CASE version WHEN 1 THEN 0 ELSE since_minute END,
     coalesce(

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from otel_sla.history import History, Terms, series_of
+from otel_sla.history import History, Terms, is_grouped, series_of
 from otel_sla.ledger.records import ExclusionRecord
 from otel_sla.reporting import last_change
 from otel_sla.sdk.minutes import MINUTES_PER_DAY, MinuteMemory
@@ -57,9 +57,11 @@ class Judging:
 
     def _of_agreement(self, terms: Terms, all_series: Sequence[Series], minute: int) -> Iterator[MinuteFigures]:
         agreement, memory = terms.agreement, self._memory
-        history = History(memory, memory.first_data_minutes)
+        history = History(memory, memory.first_data_minutes, {})
         month = month_range(month_of(minute, agreement.time_zone), agreement.time_zone)
         for series in series_of(agreement, all_series):
+            if not is_grouped(series, agreement):
+                continue
             memory.forget(
                 series.series_id, kept_from(agreement, month.start_minute), agreement.downtime.valid_requests_min
             )

@@ -74,7 +74,8 @@ class MinuteMemory:
             if len(places):
                 succeeded, failed, invalid = block[:, places[-1]].tolist()
                 return day * MINUTES_PER_DAY + int(places[-1]), (succeeded, failed, invalid)
-        return self._last_forgotten.get(series_id)
+        last = self._last_forgotten.get(series_id)
+        return last if last is not None and last[0] < before_minute else None
 
     def forget(self, series_id: int, before_minute: int, valid_requests_min: int) -> None:
         """Drop the days of a series that ended before `before_minute`; its last judged minute stays known."""
