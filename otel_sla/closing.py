@@ -271,12 +271,12 @@ class _Snapshot:
         is_suspect = failed.astype(np.float64) * d > valid.astype(np.float64) * n * (1 - 1e-9) - 1e-9
         suspects = set(rows.series_id[is_suspect & (failed > 0)].tolist())
         if agreement.downtime.no_data is not NoData.UP:
-            start_minute = max(0, self._told_before - 1)
-            n_with_data = np.bincount(rows.series_id[valid > 0], minlength=len(self._all_series))
-            for series in self._all_series:
-                stop_minute = min(self._progress.judged_before, self._retired.get(series.series_id, 1 << 62))
-                if n_with_data[series.series_id] < stop_minute - start_minute:
-                    suspects.add(series.series_id)
+            stop_minutes = np.full(len(self._all_series), self._progress.judged_before)
+            for series_id, retired_minute in self._retired.items():
+                stop_minutes[series_id] = min(stop_minutes[series_id], retired_minute)
+            is_heard = (valid > 0) & (rows.epoch_minute < stop_minutes[rows.series_id])
+            n_heard = np.bincount(rows.series_id[is_heard], minlength=len(self._all_series))
+            suspects.update(np.flatnonzero(n_heard < stop_minutes - max(0, self._told_before - 1)).tolist())
         return suspects
 
     def _settle_unjudged(self) -> None:
