@@ -34,6 +34,11 @@ def each_term(agreement: Agreement) -> Iterator[Term]:
     yield "19", "Counting", "Each span that was received counts as one request; sampled traces are not extrapolated."
 
 
+def each_counting_term(agreement: Agreement) -> Iterator[Term]:
+    """Go through the terms that say what is counted, and as what: those of clauses 1 to 4."""
+    return (term for term in each_term(agreement) if term[0][0] in "1234" and not term[0][1:2].isdigit())
+
+
 def _covered_service(agreement: Agreement) -> str:
     spans = "spans of kind SERVER"
     if agreement.entry_spans_only:
