@@ -156,13 +156,13 @@ class _Figures:
     def next_batch(self, reader: LedgerReader, minutes_max: int) -> FigureBatch | None:
         with reader.snapshot():
             marks, cursor = reader.watermarks(), reader.cursor(self._name)
-            first_data = reader.first_data_minutes()
-            if marks.told_before is None or not first_data:
+            first_minutes = reader.first_minutes()
+            if marks.told_before is None or not first_minutes:
                 return None
             start = cursor.exported_before
             if start is None:
-                start = max(min(first_data.values()), marks.told_before - self._first_minutes_max)
-            look = _Reading(reader, self._agreements, first_data, marks.told_before)
+                start = max(min(first_minutes.values()), marks.told_before - self._first_minutes_max)
+            look = _Reading(reader, self._agreements, first_minutes, marks.told_before)
             # Their months are not what they were when they were last added up.
             for told in reader.retold_after(max(cursor.retold_id, self._retold_seen), _ALL):
                 self._so_far.pop(told.series_id, None)
@@ -188,12 +188,12 @@ class _Reading:
     """Figures of one snapshot."""
 
     def __init__(
-        self, reader: LedgerReader, agreements: Sequence[Agreement], first_data: dict[int, int], told_before: int
+        self, reader: LedgerReader, agreements: Sequence[Agreement], first_minutes: dict[int, int], told_before: int
     ) -> None:
         self._reader = reader
         self._history = History.of(reader)
         self._retired = reader.retired_minutes()
-        self._first_data = first_data
+        self._first_minutes, self._first_data = first_minutes, reader.first_data_minutes()
         self._told_before = told_before
         self._change = reader.watermarks().exclusion_change
         self._records = reader.exclusions()
@@ -208,7 +208,7 @@ class _Reading:
     def figures(self, minutes: MinuteRange, so_far: dict[int, tuple[int, MonthSoFar]]) -> Iterator[MinuteFigures]:
         """Go through new minutes of all series; keeps `so_far` up to date."""
         for series, terms in self._pairs:
-            first = self._first_data.get(series.series_id)
+            first = self._first_minutes.get(series.series_id)
             if first is None or first >= minutes.stop_minute:
                 continue
             wanted = MinuteRange(max(minutes.start_minute, first), minutes.stop_minute)
@@ -242,9 +242,12 @@ class _Reading:
 
     def _is_shown(self, figures: MinuteFigures, terms: Terms) -> bool:
         """A series that was silent all month is no more shown than it is reported (`uptime.is_in_month`)."""
-        retired = self._retired.get(figures.series.series_id)
-        is_judged = retired is None or retired > figures.month.start_minute
-        return any(figures.so_far.counts) or (is_judged and terms.agreement.downtime.no_data is not NoData.UP)
+        if any(figures.so_far.counts):
+            return True
+        series_id = figures.series.series_id
+        month_start, stop = figures.month.start_minute, figures.epoch_minute + 1
+        first, retired = self._first_data.get(series_id, stop), self._retired.get(series_id, stop)
+        return terms.agreement.downtime.no_data is not NoData.UP and first < stop and retired > month_start
 
     def _of_series(
         self, series: Series, terms: Terms, minutes: MinuteRange, so_far: MonthSoFar | None

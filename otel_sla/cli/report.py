@@ -169,7 +169,7 @@ def _each_minute_line(reader: "LedgerReader", asked: _Asked) -> Generator[str]:
             asked.elapsed_stop,
             as_configured=asked.as_configured,
         )
-        yield from each_minute_line(judged_by, minutes)
+        yield from each_minute_line(judged_by, minutes, reader.series())
 
 
 def _write(texts: Iterable[str], output: Path | None) -> None:

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from otel_sla.report.document import ExclusionReport, Report, SeriesMinutes, SeriesReport
+from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesMinutes, SeriesReport
 from otel_sla.sla.agreement import Agreement, Outcome
 from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.periods import DowntimePeriod
@@ -42,14 +42,14 @@ class Rows(Enum):
 def render_csv(report: Report, rows: Rows = Rows.SERIES) -> str:
     """Write one of the report's tables; without rows it is the line of names."""
     agreements = [section.agreement for section in report.agreements]
-    keys = _group_keys(agreements)
+    keys = _group_keys(agreements, (series.series for section in report.agreements for series in section.series))
     moment = moment_text(report.generated_at.replace(microsecond=0))
     columns = _COLUMNS[rows]
-    of_version = ("version", "closed_by_version") if rows is Rows.SERIES else ()
+    of_version = _VERSION_NAMES if rows is Rows.SERIES else ()
     lines = [_line(("month", "generated_at", *_series_names(keys), *columns, *of_version))]
     for section in report.agreements:
-        versions = (section.version, section.closed_version)[: len(of_version)]
         for series in section.series:
+            versions = _version_cells(section, series)[: len(of_version)]
             head = (str(report.month), moment, *_series_cells(series.series, keys))
             lines += [
                 _line((*head, *(cell(item, section.agreement) for cell in columns.values()), *versions))
@@ -64,7 +64,9 @@ def render_csv(report: Report, rows: Rows = Rows.SERIES) -> str:
     return "".join(lines)
 
 
-def each_minute_line(agreements: Sequence[Agreement], minutes: Iterable[SeriesMinutes]) -> Iterator[str]:
+def each_minute_line(
+    agreements: Sequence[Agreement], minutes: Iterable[SeriesMinutes], all_series: Iterable[Series] = ()
+) -> Iterator[str]:
     """Write a line for each elapsed minute of each series: its states before and after exclusions, and its requests.
 
     A month of a thousand series has 44 million of them, so lines are given one by one.
@@ -72,8 +74,10 @@ def each_minute_line(agreements: Sequence[Agreement], minutes: Iterable[SeriesMi
     Args:
         agreements: Those of the report; they name the columns.
         minutes: The series of these agreements, in the order of the report.
+        all_series: Among which those of former groupings are, which name further columns.
     """
-    keys = _group_keys(agreements)
+    names = {agreement.name for agreement in agreements}
+    keys = _group_keys(agreements, (series for series in all_series if series.agreement in names))
     zones = {agreement.name: agreement.time_zone for agreement in agreements}
     yield _line((*_series_names(keys), *_MINUTE_NAMES))
     times: list[str] = []
@@ -187,9 +191,21 @@ def _items(report: SeriesReport, rows: Rows) -> Sequence[SeriesReport | Downtime
     return report.exclusions if rows is Rows.EXCLUSIONS else (report,)
 
 
-def _group_keys(agreements: Iterable[Agreement]) -> tuple[str, ...]:
-    """The keys that the agreements are grouped by, each once, in the order of the configuration."""
-    return tuple(dict.fromkeys(key for agreement in agreements for key in agreement.group_by))
+def _group_keys(agreements: Iterable[Agreement], all_series: Iterable[Series]) -> tuple[str, ...]:
+    """The keys that the agreements are grouped by, each once, in the order of the configuration; then former ones."""
+    former = (key for series in all_series if not series.is_overflow for key, _ in series.group)
+    return tuple(dict.fromkeys((*(key for agreement in agreements for key in agreement.group_by), *former)))
+
+
+_VERSION_NAMES = ("version", "closed_by_version", "configured", "former", "counted_by")
+
+
+def _version_cells(section: AgreementReport, series: SeriesReport) -> tuple[Cell, ...]:
+    counted = (
+        f"{each.version}: {minute_text(each.minutes.start_minute)}/{minute_text(each.minutes.stop_minute)}"
+        for each in section.counted_by
+    )
+    return (section.version, section.closed_version, section.configured, series.former, "; ".join(counted))
 
 
 def _series_names(keys: Iterable[str]) -> tuple[str, ...]:

@@ -65,12 +65,11 @@ class Judging:
             memory.forget(
                 series.series_id, kept_from(agreement, month.start_minute), agreement.downtime.valid_requests_min
             )
-            if memory.first_data_minutes.get(series.series_id, minute + 1) > minute:
-                continue
+            has_data = memory.first_data_minutes.get(series.series_id, minute + 1) <= minute
             judged = history.judged(series, terms, MinuteRange(month.start_minute, minute + 1), minute + 1)
             last = MinuteRange(minute, minute + 1)
             for found in minute_figures(series, agreement, judged.judged, judged.counts, last):
-                if any(found.so_far.counts) or agreement.downtime.no_data is not NoData.UP:
+                if any(found.so_far.counts) or (has_data and agreement.downtime.no_data is not NoData.UP):
                     yield found
 
     def _sum_up(self, judged_before: int, n_series: int) -> None:
@@ -79,7 +78,7 @@ class Judging:
         waiting = []
         for rows in self._unjudged:
             is_judged = rows.epoch_minute < judged_before
-            np.add.at(self._requests, rows.series_id[is_judged], rows.counts[is_judged])
+            np.add.at(self._requests, rows.series_id[is_judged], rows.outcomes[is_judged])
             if not is_judged.all():
                 keep = ~is_judged
                 waiting.append(CountRows(rows.series_id[keep], rows.epoch_minute[keep], rows.counts[keep]))
