@@ -19,8 +19,8 @@ def each_note(report: AgreementReport) -> Iterator[str]:
     n_former = sum(series.former for series in report.series)
     if n_former:
         yield (
-            f"{counted_text(n_former, 'series', 'series')} marked \u201cformer\u201d: of a grouping that the terms have no"
-            " more, judged and in the verdict all the same (clause 22)."
+            f"{counted_text(n_former, 'series', 'series')} marked \u201cformer\u201d: of a grouping that the terms"
+            " have no more, judged and in the verdict all the same (clause 22)."
         )
     if len(report.counted_by) > 1:
         yield "The requests of this month were counted under several terms (clause 22):"

@@ -68,7 +68,9 @@ def verdict_text(figures: MonthFigures) -> str:
 
 def elapsed_until(report: AgreementReport) -> int | None:
     """Give the epoch minute up to which a running month's figures speak; None for a month that is over."""
-    return None if report.elapsed is None else report.minutes.start_minute + report.elapsed
+    elapsed = min((series.figures.elapsed for series in report.series), default=report.minutes.n_minutes)
+    elapsed = elapsed if report.elapsed is None else report.elapsed
+    return None if elapsed == report.minutes.n_minutes else report.minutes.start_minute + elapsed
 
 
 def version_text(report: AgreementReport) -> str:
