@@ -33,7 +33,7 @@ class CountedMinutes:
             self._agreement_of[series.series_id] = series.agreement
         if len(self._known) > _KNOWN_MAX:
             self._known.clear()
-        for minute, series_id, *_ in rows:
+        for minute, series_id, *_ in rows if commit.versions else ():
             agreement = self._agreement_of[series_id]
             version = commit.versions.get(agreement)
             if version is not None and (agreement, version, minute) not in self._known:

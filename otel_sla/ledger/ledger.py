@@ -112,8 +112,7 @@ class Ledger(LedgerReadings):
                 self._fingerprint_log.move_some(len(commit.fingerprints))
             for position in commit.positions:
                 rows.move_position(connection, position)
-            if commit.versions:
-                rows.add_counted_days(connection, self._counted.each_new(commit, table))
+            rows.add_counted_days(connection, self._counted.each_new(commit, table))
         self._first_minutes.update(first_minutes)
         self._first_data_minutes.update(first_data_minutes)
         return self._fingerprint_log.moved_commits

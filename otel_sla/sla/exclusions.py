@@ -142,7 +142,7 @@ def minutes_saved(accepted: Iterable[ExclusionWindow], judged: JudgedMinutes, mi
     windows = list(accepted)
     if not windows:
         return []
-    start_minute = max(minutes.start_minute, judged.start_minute)
+    start_minute = min(max(minutes.start_minute, judged.start_minute), judged.stop_minute)
     part = judged.part(start_minute, max(start_minute, min(minutes.stop_minute, judged.stop_minute)))
     saved = is_state(part.raw, MinuteState.DOWN) & is_state(part.adjusted, MinuteState.EXCLUDED)
     found = []
