@@ -32,6 +32,8 @@ from otel_sla.versions import agreement_of
 
 # Series times minutes that are judged in one go: some 100 MB while they are read, some tenths of a second.
 PIECE_MINUTES_MAX = 250_000
+# Re-opened series that are told in one go: an acknowledgement waits for that to be written.
+LATE_SERIES_MAX = 256
 # Series that are brought back in one go, each with all minutes that it was away.
 _BROUGHT_BACK_MAX = 100
 
@@ -48,6 +50,7 @@ class Closer:
         versions: The ledger's version of each one's terms, by name; of those removed too.
         removed: Those that are configured no more, by their last terms. They stay judged (clause 22).
         piece_minutes_max: Series times minutes of one piece.
+        late_series_max: Series of one piece, where many were re-opened.
     """
 
     def __init__(
@@ -58,12 +61,16 @@ class Closer:
         removed: Sequence[Agreement] = (),
         *,
         piece_minutes_max: int = PIECE_MINUTES_MAX,
+        late_series_max: int = LATE_SERIES_MAX,
     ) -> None:
         self._reader = reader
         self._versions = dict(versions)
         self._configured = tuple(agreements)
         self._removed = tuple(removed)
         self._piece_minutes_max = piece_minutes_max
+        self._late_series_max = late_series_max
+        self._progress: Progress | None = None  # Of the last call.
+        self._late_left = 0  # Pieces of re-opened series before what is new.
         self._may_have_forgotten = True  # What is configured changes between runs only.
 
     def find(self, progress: Progress) -> Closing | None:
@@ -93,6 +100,12 @@ class Closer:
             change = look.next_exclusion_change()
             if change is not None:
                 return look.exclusion_changed(change)
+            if progress != self._progress:
+                # What comes late meanwhile, however much, must not keep what is new from being told.
+                self._progress, self._late_left = progress, look.late_series_count() // self._late_series_max
+            if self._late_left > 0:
+                self._late_left -= 1
+                return look.late_told(self._late_series_max)
             closing = look.advanced(self._piece_minutes_max, may_have_forgotten=self._may_have_forgotten)
             self._may_have_forgotten &= closing is None
             return closing
@@ -220,6 +233,35 @@ class _Snapshot:
             changed = MinuteRange(covered.start_minute, self._told_before) if is_carried else covered
             self._months.close_again(new.current, self._all_series, changed)
         return self._found.closing(exclusion_change=number)
+
+    def late_series_count(self) -> int:
+        """How many series have minutes that grew since they were told."""
+        return len(self._late())
+
+    def late_told(self, series_max: int) -> Closing:
+        """Tell what has become of re-opened minutes of some series, and of no minute that is new."""
+        chosen = self._late()[:series_max]
+        some = [series for series in self._all_series if series.series_id in set(chosen)]
+        self._reopened = {series_id: minutes for series_id, minutes in self._reopened.items() if series_id in chosen}
+        self._progress = self._months.progress = Progress(self._told_before, self._marks.sealed_before or 0)
+        oldest = min(minute.epoch_minute for series_id in chosen for minute in self._reopened[series_id])
+        for agreement in self._agreements:
+            of_agreement = series_of(agreement, some)
+            if of_agreement:
+                terms = Terms.of(agreement, self._exclusions, self._marks.exclusion_change)
+                eras = self._eras(terms, self._marks.exclusion_change, oldest)
+                for series in of_agreement:
+                    self._advance(series, eras)
+                self._months.close_again(terms, of_agreement, MinuteRange(oldest, self._told_before))
+        self._settle_unjudged()
+        return self._found.closing()
+
+    def _late(self) -> list[int]:
+        return [
+            series_id
+            for series_id, minutes in self._reopened.items()
+            if all(minute.epoch_minute < self._told_before for minute in minutes)
+        ]
 
     def advanced(self, piece_minutes_max: int, *, may_have_forgotten: bool) -> Closing | None:
         """Tell of the minutes that have elapsed and of those that were re-opened, or of the first piece of them."""

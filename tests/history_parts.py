@@ -56,6 +56,7 @@ class History:
             self.recorded.versions,
             self.recorded.removed,
             piece_minutes_max=self._piece_minutes_max,
+            late_series_max=max(1, self._piece_minutes_max // 10),
         )
 
     def restart(self, agreement: Agreement | None) -> None:
