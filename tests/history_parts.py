@@ -173,19 +173,24 @@ class History:
                 told = sum(minutes.start_minute <= minute < minutes.stop_minute for minute in told_minutes)
                 assert not told or service in listed, f"{where}, {month}, {service} is told and not listed"
 
+    def gauges(self) -> dict[tuple[str, int], MinuteFigures]:
+        """What a backend that is new gets: by service and minute."""
+        backlog = _Figures("new", (*self.configured, *self.recorded.removed), first_minutes_max=1_000_000)
+        shown: dict[tuple[str, int], MinuteFigures] = {}
+        while (batch := backlog.next_batch(self.reader, 7)) is not None and batch.exported_before is not None:
+            for figures in batch.figures:
+                shown[_name_of(figures.series.group_text), figures.epoch_minute] = figures
+            self.ledger.advance_cursor("new", exported_before=batch.exported_before)
+        return shown
+
     def assert_gauges_agree(self, where: str) -> None:
         """A backend that is new gets, for each minute of both months, the state and the month's sum of the report."""
-        judged = (*self.configured, *self.recorded.removed)
-        backlog = _Figures("new", judged, first_minutes_max=1_000_000)
-        shown: dict[tuple[int, int], MinuteFigures] = {}
-        while (batch := backlog.next_batch(self.reader, 7)) is not None and batch.exported_before is not None:
-            shown.update({(figures.series.series_id, figures.epoch_minute): figures for figures in batch.figures})
-            self.ledger.advance_cursor("new", exported_before=batch.exported_before)
+        judged, shown = (*self.configured, *self.recorded.removed), self.gauges()
         for month in (OCTOBER, NOVEMBER):
             for minutes in each_series_minutes(self.reader, judged, month, self.now):
                 down = 0
                 for offset, state in enumerate(minutes.states.adjusted.tolist()):
-                    figures = shown.get((minutes.series.series_id, minutes.states.start_minute + offset))
+                    figures = shown.get((_name_of(minutes.series.group_text), minutes.states.start_minute + offset))
                     down += state == MinuteState.DOWN
                     if figures is not None:
                         assert (figures.state, figures.so_far.down) == (state, down), f"{where}, {month}, {offset}"
