@@ -21,7 +21,8 @@ from otel_sla.ledger.records import Closing, ExclusionRecord, Reopened
 from otel_sla.month_closing import MonthCloser, warn_of_edge
 from otel_sla.retention import kept_from
 from otel_sla.sla.agreement import Agreement, NoData, Outcome
-from otel_sla.sla.counts import CountRows
+from otel_sla.sla.basis import judged_counts, parts_of
+from otel_sla.sla.counts import N_COUNTS, CountRows
 from otel_sla.sla.exclusions import covered_minutes
 from otel_sla.sla.month_story import tell_breach
 from otel_sla.sla.months import MinuteRange, month_of, month_range, months_between
@@ -307,8 +308,9 @@ class _Snapshot:
     def _suspects(self, agreement: Agreement, rows: CountRows) -> set[int]:
         """Give the series to which something may have happened in the new minutes; the others are just up."""
         n, d = agreement.downtime.error_rate_above.as_integer_ratio()
-        failed = rows.counts[:, Outcome.FAILED]
-        valid = failed + rows.counts[:, Outcome.SUCCEEDED]
+        judged = judged_counts(rows.counts, parts_of(agreement.counting))
+        failed = judged[:, Outcome.FAILED]
+        valid = failed + judged[:, Outcome.SUCCEEDED]
         # In floats and with slack: this only decides who is looked at, not what is found.
         is_suspect = failed.astype(np.float64) * d > valid.astype(np.float64) * n * (1 - 1e-9) - 1e-9
         suspects = set(rows.series_id[is_suspect & (failed > 0)].tolist())
@@ -326,9 +328,16 @@ class _Snapshot:
         told = {minute.series_id for minute in self._found.settled}
         for series_id, reopened in self._reopened.items():
             if series_id not in told:
-                for minute in reopened:
-                    held = self._reader.counts(minute.epoch_minute, minute.epoch_minute + 1, [series_id]).counts
-                    self._found.settle(minute, held[0].tolist() if len(held) else [0, 0, 0])
+                self._settle(series_id, reopened)
+
+    def _settle(self, series_id: int, reopened: Sequence[Reopened]) -> None:
+        """Keep what re-opened minutes of a series hold now that it is told."""
+        if reopened:
+            start_minute = min(minute.epoch_minute for minute in reopened)
+            stop_minute = max(minute.epoch_minute for minute in reopened) + 1
+            held = self._reader.month_counts(series_id, start_minute, stop_minute, N_COUNTS)
+            for minute in reopened:
+                self._found.settle(minute, held[minute.epoch_minute - start_minute].tolist())
 
     def _advance(self, series: Series, eras: Eras) -> None:
         """Tell one series up to where time has come."""
@@ -338,10 +347,8 @@ class _Snapshot:
         sides = ((eras, self._as_told(reopened)), (eras, lambda held: held))
         old, new = judged_alike(self._history, series, minutes, sides)
         self._tell(series, (eras, eras), (old, new), Cause.LATE_SPANS)
-        rows = new.counts.counts
+        self._settle(series.series_id, reopened)
         for minute in reopened:
-            held = rows[minute.epoch_minute - new.counts.start_minute].tolist()
-            self._found.settle(minute, held)
             if minute.epoch_minute < self._told_before:
                 self._found.retell(series.series_id, range(minute.epoch_minute, minute.epoch_minute + 1))
 

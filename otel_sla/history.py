@@ -16,7 +16,8 @@ import numpy as np
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ExclusionRecord, Reopened
 from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData
-from otel_sla.sla.counts import N_OUTCOMES
+from otel_sla.sla.basis import columns_of, judged_counts, parts_of
+from otel_sla.sla.counts import N_OUTCOMES, CountsBeside
 from otel_sla.sla.downtime import (
     JudgedMinutes,
     MinuteState,
@@ -30,6 +31,7 @@ from otel_sla.sla.exclusions import CoveredMinutes, accepted_windows, all_covere
 from otel_sla.sla.months import MinuteRange
 from otel_sla.sla.series import Series
 from otel_sla.sla.story import World
+from otel_sla.sla.uptime import MonthFigures, SpanCounts
 from otel_sla.spans.columns import Int64Array
 
 _MINUTES_PER_DAY = 1440
@@ -45,7 +47,7 @@ class JudgedSeries:
     @property
     def world(self) -> World:
         """The same as the story tells it."""
-        return World(self.judged, self.counts.counts)
+        return World(self.judged, self.counts.counts, self.counts.parts)
 
     def part(self, start_minute: int, stop_minute: int) -> "JudgedSeries":
         """The same in a range within this one; views, no copies."""
@@ -59,9 +61,12 @@ def joined(pieces: Sequence[JudgedSeries]) -> JudgedSeries:
     first = pieces[0]
     states = zip(*((piece.judged.raw, piece.judged.adjusted, piece.judged.unfiltered) for piece in pieces), strict=True)
     raw, adjusted, unfiltered = (np.concatenate(each) for each in states)
-    rows = np.concatenate([piece.counts.counts for piece in pieces])
+    # They may be judged on other bases: in the finest one, a request is as many parts in all of them.
+    finest = max(piece.counts.parts for piece in pieces)
+    rows = np.concatenate([piece.counts.counts * (finest // piece.counts.parts) for piece in pieces])
     return JudgedSeries(
-        replace(first.counts, counts=rows), JudgedMinutes(first.judged.start_minute, raw, adjusted, unfiltered)
+        replace(first.counts, counts=rows, parts=finest),
+        JudgedMinutes(first.judged.start_minute, raw, adjusted, unfiltered),
     )
 
 
@@ -167,21 +172,26 @@ class History:
             elapsed_stop_minute: As for `judged`.
         """
         asked = _elapsed_part(minutes, elapsed_stop_minute)
-        each_rows = self._reader.each_month_counts([series.series_id for series in all_series], *asked)
+        parts = parts_of(terms.agreement.counting)
+        all_ids = [series.series_id for series in all_series]
+        each_rows = self._reader.each_month_counts(all_ids, *asked, columns_of(parts))
         for series, (_, rows) in zip(all_series, each_rows, strict=True):
-            counts = self._reaching_back(series, terms, asked.start_minute, rows)
+            counts = self._reaching_back(series, terms, asked.start_minute, judged_counts(rows, parts))
             yield series, self._judged(series, terms, counts, elapsed_stop_minute)
 
     def counts(self, series: Series, terms: Terms, minutes: MinuteRange) -> SeriesCounts:
         """Give the counts of `minutes`, and of as many minutes before as a run at their start reaches back."""
-        return self._reaching_back(series, terms, minutes.start_minute, self._dense(series, *minutes))
+        rows = self._dense(series, terms.agreement, *minutes)
+        return self._reaching_back(series, terms, minutes.start_minute, rows)
 
     def _judged(self, series: Series, terms: Terms, counts: SeriesCounts, elapsed_stop_minute: int) -> JudgedSeries:
         """Judge counts that reach back far enough, and as many minutes behind them as a run reaches."""
         judged = judge(series, terms, counts)
         while needs_minutes_after(judged.judged, elapsed_stop_minute):
             stop_minute = min(elapsed_stop_minute, judged.judged.stop_minute + _MINUTES_PER_DAY)
-            judged = judge(series, terms, self._extended(judged.counts, series, stop_minute))
+            more = self._dense(series, terms.agreement, judged.counts.stop_minute, stop_minute)
+            rows = np.concatenate((judged.counts.counts, more))
+            judged = judge(series, terms, replace(judged.counts, counts=rows))
         return judged
 
     def _reaching_back(self, series: Series, terms: Terms, start_minute: int, rows: Int64Array) -> SeriesCounts:
@@ -196,20 +206,19 @@ class History:
                 first_data_minute=self._first_data_minutes.get(series.series_id),
                 retired_minute=self._retired_minutes.get(series.series_id),
                 is_carry_excluded=is_carry_excluded,
+                parts=parts_of(terms.agreement.counting),
             )
             if not needs_minutes_before(counts, terms.agreement.downtime):
                 return counts
             assert counts.first_data_minute is not None, "what had no data cannot be down"
             earlier = max(counts.first_data_minute, start_minute - n_more)
-            rows = np.concatenate((self._dense(series, earlier, start_minute), rows))
+            rows = np.concatenate((self._dense(series, agreement, earlier, start_minute), rows))
             start_minute, n_more = earlier, 4 * n_more
 
-    def _extended(self, counts: SeriesCounts, series: Series, stop_minute: int) -> SeriesCounts:
-        more = self._dense(series, counts.stop_minute, stop_minute)
-        return replace(counts, counts=np.concatenate((counts.counts, more)))
-
-    def _dense(self, series: Series, start_minute: int, stop_minute: int) -> Int64Array:
-        return self._reader.month_counts(series.series_id, start_minute, stop_minute)
+    def _dense(self, series: Series, agreement: Agreement, start_minute: int, stop_minute: int) -> Int64Array:
+        parts = parts_of(agreement.counting)
+        rows = self._reader.month_counts(series.series_id, start_minute, stop_minute, columns_of(parts))
+        return judged_counts(rows, parts)
 
     def _carried(self, series: Series, terms: Terms, start_minute: int) -> tuple[MinuteState | None, bool]:
         """Give `SeriesCounts.carried` and `is_carry_excluded`."""
@@ -227,12 +236,13 @@ class History:
         return found[1], last[1] is not MinuteState.DOWN
 
     def _last_judged(self, series: Series, terms: Terms, before_minute: int) -> tuple[int, MinuteState | None] | None:
-        downtime = terms.agreement.downtime
-        found = self._reader.last_data_minute(series.series_id, before_minute, downtime.valid_requests_min)
+        downtime, parts = terms.agreement.downtime, parts_of(terms.agreement.counting)
+        valid_min = downtime.valid_requests_min
+        found = self._reader.last_data_minute(series.series_id, before_minute, valid_min, is_adjusted=parts > 1)
         if found is None:
             return None
-        succeeded, failed, invalid = found[1]
-        return found[0], judged_state((succeeded, failed, invalid), downtime)
+        (row,) = judged_counts(np.array([found[1]], dtype=np.int64), parts).tolist()
+        return found[0], judged_state(row, downtime, parts)
 
 
 def _elapsed_part(minutes: MinuteRange, elapsed_stop_minute: int) -> MinuteRange:
@@ -257,10 +267,32 @@ def counts_as_told(counts: SeriesCounts, reopened: Sequence[Reopened], told_befo
     rows = counts.counts[: max(0, told_before - counts.start_minute)].copy()
     for minute in reopened:
         if counts.start_minute <= minute.epoch_minute < told_before:
-            rows[minute.epoch_minute - counts.start_minute] = minute.counts_before
+            before = np.array([(*minute.counts_before, *minute.beside_before)], dtype=np.int64)
+            rows[minute.epoch_minute - counts.start_minute] = judged_counts(before, counts.parts)[0]
     first = counts.first_data_minute
     if first is not None and first >= counts.start_minute:
         valid = rows[:, 0] + rows[:, 1]
         has_data = np.flatnonzero(valid > 0)
         first = counts.start_minute + int(has_data[0]) if len(has_data) else None
     return replace(counts, counts=rows, first_data_minute=first)
+
+
+def with_spans(
+    figures: MonthFigures, reader: LedgerReadings, series: Series, beside: Mapping[int, CountsBeside]
+) -> MonthFigures:
+    """Add what was counted of a month besides (clauses 4 and 19).
+
+    Args:
+        figures: Of the series.
+        reader: Its snapshot is the caller's.
+        series: Whose month this is.
+        beside: `reader.counts_beside` of the month's elapsed minutes.
+    """
+    held = beside.get(series.series_id)
+    if held is None:
+        return figures
+    total = figures.spans.total
+    if figures.parts > 1:  # Its counts are those of the requests that the spans stand for.
+        start_minute = figures.minutes.start_minute
+        total = int(reader.month_counts(series.series_id, start_minute, start_minute + figures.elapsed).sum())
+    return replace(figures, spans=SpanCounts(total, held.spared, held.sampled, held.thresholded))

@@ -29,8 +29,10 @@ from otel_sla.ledger.sqlite_version import sqlite_warning
 from otel_sla.self_metrics import ExporterCounts, SelfMetrics
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.classify import Classifier
+from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import SeriesTable
+from otel_sla.sla.texts import minute_text
 from otel_sla.threads import LedgerThread, Writer
 from otel_sla.tidying import Tidier
 from otel_sla.versions import Recorded, record_versions
@@ -176,6 +178,7 @@ class Pipeline:
                     delivery.wake()
                 if closing.told_before is not None and catching_up.is_there(closing.told_before):
                     break
+            self.accountant.spared.tell(progress.judged_before)
             await self._tidier.tidy(progress)
 
     async def stop(self) -> None:
@@ -266,6 +269,15 @@ class Pipeline:
                 name,
                 recorded.versions[name],
                 extra={"action": "agreement_changed"},
+            )
+        for name in recorded.outcome_rules_changed:
+            _log.warning(
+                "agreement %s: spans that come from %s on are counted by the outcome rules of this otel-sla (version %d"
+                " of the terms); what was counted before keeps the outcomes of the rules of its time",
+                name,
+                minute_text(self._trusted() // NANOS_PER_MINUTE),
+                recorded.versions[name],
+                extra={"action": "outcome_rules_changed"},
             )
         for agreement in recorded.removed:
             _log.info(

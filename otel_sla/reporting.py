@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from otel_sla.errors import CountsExpired
-from otel_sla.history import History, JudgedSeries, Terms, is_grouped, joined, series_of
+from otel_sla.history import History, JudgedSeries, Terms, is_grouped, joined, series_of, with_spans
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ExclusionRecord, Withdrawal
 from otel_sla.report.document import (
@@ -121,7 +121,8 @@ def judge_section(
     if before != terms or behind != terms:
         beside_it = _Beside(history, minutes, before, behind, elapsed_stop)
         each_judged = ((series, beside_it.judged(series, judged)) for series, judged in each_judged)
-    reports = _judge_series(terms, month, each_judged, _recorded_windows(basis.agreement, records), drawn_max)
+    judged = _JudgedMonth(reader, terms, month, elapsed_stop, each_judged)
+    reports = _judge_series(judged, _recorded_windows(basis.agreement, records), drawn_max)
     section = agreement_report(basis.agreement, month, reports)
     decided = decide_windows(basis.agreement, minutes, _recorded_windows(basis.agreement, records))
     alone = exclusions_alone(decided, reports)
@@ -194,7 +195,8 @@ def each_series_minutes(
                 stop_minute = max(minutes.start_minute, min(minutes.stop_minute, judged.judged.stop_minute))
                 states = judged.judged.part(minutes.start_minute, stop_minute)
                 first = minutes.start_minute - judged.counts.start_minute
-                yield SeriesMinutes(series, states, judged.counts.counts[first : first + len(states.raw)])
+                rows = judged.counts.counts[first : first + len(states.raw)]
+                yield SeriesMinutes(series, states, rows, judged.counts.parts)
 
 
 def _check_kept(reader: LedgerReadings, agreement: Agreement, month: Month) -> None:
@@ -216,21 +218,28 @@ def _check_kept(reader: LedgerReadings, agreement: Agreement, month: Month) -> N
     )
 
 
-def _judge_series(
-    terms: Terms,
-    month: Month,
-    each_judged: Iterator[tuple[Series, JudgedSeries]],
-    recorded: Sequence[RecordedWindow],
-    drawn_max: int,
-) -> list[SeriesReport]:
-    agreement = terms.agreement
-    minutes = month_range(month, agreement.time_zone)
+@dataclass(frozen=True, slots=True)
+class _JudgedMonth:
+    """An agreement's month, series by series."""
+
+    reader: LedgerReadings
+    terms: Terms
+    month: Month
+    elapsed_stop: int
+    each_judged: Iterator[tuple[Series, JudgedSeries]]
+
+
+def _judge_series(month: _JudgedMonth, recorded: Sequence[RecordedWindow], drawn_max: int) -> list[SeriesReport]:
+    agreement = month.terms.agreement
+    minutes = month_range(month.month, agreement.time_zone)
+    beside = month.reader.counts_beside(minutes.start_minute, min(minutes.stop_minute, month.elapsed_stop))
     decided = decide_windows(agreement, minutes, recorded)
     reports: list[SeriesReport] = []
-    for series, judged in each_judged:
+    for series, judged in month.each_judged:
         if not is_in_month(minutes, judged.counts, agreement.downtime.no_data):
             continue
         figures = month_figures(minutes, judged.judged, judged.counts, agreement.target)
+        figures = with_spans(figures, month.reader, series, beside)
         report = series_report(series, figures, judged.judged, decided)
         states = judged.judged if drawn_max else None
         reports.append(replace(report, former=not is_grouped(series, agreement), states=states))

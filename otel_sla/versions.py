@@ -16,6 +16,7 @@ from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Json
 from otel_sla.report.document import CountedBy
 from otel_sla.sla.agreement import (
+    SERVER_FAULT_GRPC_STATUS,
     Agreement,
     CodeRule,
     Condition,
@@ -32,7 +33,16 @@ from otel_sla.sla.agreement import (
 )
 from otel_sla.sla.months import MinuteRange, Month
 
-SCHEMA = "otel-sla.terms/v1"
+SCHEMA = "otel-sla.terms/v2"
+# What the first schema does not say: the outcome rules of its time had nothing of it.
+_SCHEMA_V1 = "otel-sla.terms/v1"
+_V1_DEFAULTS: Json = {
+    "covered_any": [],
+    "failed": [],
+    "failed_grpc_status": sorted(SERVER_FAULT_GRPC_STATUS),
+    "counting": Counting.REQUESTS.value,
+    "outcome_rules": 1,
+}
 
 _Object = Mapping[str, Any]
 _NO_DOWNTIME = DowntimeTerms(Fraction(1), 1, 1, NoData.UP)
@@ -44,6 +54,7 @@ class Recorded:
 
     versions: dict[str, int]  # Those of agreements that are configured no more, too.
     changed: tuple[str, ...]  # Those whose terms the ledger had otherwise.
+    outcome_rules_changed: tuple[str, ...]  # Those whose requests were counted by an earlier clause 4 so far.
     removed: tuple[Agreement, ...]  # Those that are configured no more, by their last terms.
 
 
@@ -57,15 +68,21 @@ def record_versions(ledger: Ledger, agreements: Sequence[Agreement], since_minut
     """
     versions: dict[str, int] = {}
     changed: list[str] = []
+    outcome_rules_changed: list[str] = []
     for agreement in agreements:
-        last = max((version.version for version in ledger.agreement_versions(agreement.name)), default=0)
+        known = ledger.agreement_versions(agreement.name)
         versions[agreement.name] = ledger.record_agreement(agreement.name, terms_of(agreement), since_minute)
-        if last not in (0, versions[agreement.name]):
+        if not known or known[-1].version == versions[agreement.name]:
+            continue
+        before = agreement_of(known[-1].terms)
+        if before.outcome_rules != agreement.outcome_rules:
+            outcome_rules_changed.append(agreement.name)
+        if replace(before, outcome_rules=agreement.outcome_rules) != agreement:
             changed.append(agreement.name)
     removed = removed_agreements(ledger, agreements)
     for agreement in removed:
         versions[agreement.name] = ledger.agreement_versions(agreement.name)[-1].version
-    return Recorded(versions, tuple(changed), removed)
+    return Recorded(versions, tuple(changed), tuple(outcome_rules_changed), removed)
 
 
 def removed_agreements(reader: LedgerReadings, configured: Sequence[Agreement]) -> tuple[Agreement, ...]:
@@ -88,6 +105,7 @@ def terms_of(agreement: Agreement) -> Json:
         "schema": SCHEMA,
         "name": agreement.name,
         "covered_service": _selector_terms(agreement.covered_service),
+        "covered_any": [_selector_terms(selector) for selector in agreement.covered_any],
         "entry_spans_only": agreement.entry_spans_only,
         "group_by": list(agreement.group_by),
         "invalid": [_selector_terms(rule) for rule in agreement.invalid],
@@ -96,6 +114,10 @@ def terms_of(agreement: Agreement) -> Json:
         "code": None
         if code is None
         else {"attribute": code.attribute, "values": list(code.values), "when_absent": code.when_absent.value},
+        "failed_grpc_status": sorted(agreement.failed_grpc_status),
+        "failed": [_selector_terms(rule) for rule in agreement.failed],
+        "counting": agreement.counting.value,
+        "outcome_rules": agreement.outcome_rules,
         "downtime": {
             "error_rate_above": _ratio_term(downtime.error_rate_above),
             "valid_requests_min": downtime.valid_requests_min,
@@ -113,12 +135,12 @@ def terms_of(agreement: Agreement) -> Json:
 
 
 def agreement_of(terms: Json) -> Agreement:
-    """Give back the agreement that `terms_of` made the terms of.
+    """Give back the agreement that `terms_of` made the terms of, in this version or in an earlier one.
 
     Raises:
         LedgerCorrupt: These are no such terms.
     """
-    known: _Object = terms
+    known: _Object = {**_V1_DEFAULTS, **terms, "schema": SCHEMA} if terms.get("schema") == _SCHEMA_V1 else terms
     if known.get("schema") != SCHEMA:
         raise LedgerCorrupt(f"the terms of an agreement are {known.get('schema')!r}, this otel-sla reads {SCHEMA!r}")
     try:
@@ -211,6 +233,7 @@ def _agreement(known: _Object) -> Agreement:
     return Agreement(
         name=known["name"],
         covered_service=_selector(known["covered_service"]),
+        covered_any=tuple(map(_selector, known["covered_any"])),
         entry_spans_only=known["entry_spans_only"],
         group_by=tuple(known["group_by"]),
         invalid=tuple(map(_selector, known["invalid"])),
@@ -219,6 +242,10 @@ def _agreement(known: _Object) -> Agreement:
         code=None
         if code is None
         else CodeRule(code["attribute"], tuple(code["values"]), WhenAbsent(code["when_absent"])),
+        failed_grpc_status=frozenset(known["failed_grpc_status"]),
+        failed=tuple(map(_selector, known["failed"])),
+        counting=Counting(known["counting"]),
+        outcome_rules=known["outcome_rules"],
         downtime=DowntimeTerms(
             error_rate_above=Fraction(downtime["error_rate_above"]),
             valid_requests_min=downtime["valid_requests_min"],

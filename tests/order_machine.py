@@ -237,7 +237,7 @@ class OrderMachine(RuleBasedStateMachine):
         expected = naive.report(
             month,
             self.configured,
-            self.twin.counted.series,
+            self.twin.counted.whole,
             now=self.driven.clock.now,
             grace=self.case.grace,
             recorded=recorded,

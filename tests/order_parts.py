@@ -76,7 +76,7 @@ class TwinCounts:
         for one in spans:
             ((_, message),) = naive.parse_request(request_of([message_of([one])]))
             ((span,),) = (scope_spans.spans for scope_spans in message.scope_spans)
-            naive._add(self.counted, naive._covering(span, message.resource, terms), one.minute)
+            naive._add(self.counted, naive._covering(span, message.resource, terms), span)
 
 
 def fold(events: Iterable[Event]) -> dict[tuple[object, ...], dict[str, object]]:

@@ -13,7 +13,7 @@ from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from otel_sla.spans.columns import SpanColumns, ValueType, WatchList
+from otel_sla.spans.columns import SPAN_KIND_SERVER, SpanColumns, ValueType, WatchList
 
 Cell = tuple[int, int | bytes]  # ValueType and what it holds: the bytes of a string, else the bits; absent is (0, 0).
 
@@ -24,7 +24,8 @@ class Decoded:
 
     resource_bytes: list[bytes]  # Each ResourceSpans as it stands in the request.
     resource_cells: list[list[Cell]]
-    spans: list[tuple[int, int, int, int, bool, int]]  # resource, kind, end time, flags, has parent, status code
+    # Resource, kind, end time, flags, has parent, status code, threshold.
+    spans: list[tuple[int, int, int, int, bool, int, int]]
     cells: list[list[Cell]]
 
 
@@ -69,7 +70,22 @@ def _cell(value: Any) -> Cell:  # noqa: ANN401  an AnyValue of the private pool
         return ValueType.INT, value.int_value & 0xFFFF_FFFF_FFFF_FFFF
     if which == "double_value":
         return ValueType.DOUBLE, struct.unpack("<Q", struct.pack("<d", value.double_value))[0]
-    return ValueType.ABSENT, 0
+    return ValueType.OTHER, 0
+
+
+def _threshold(trace_state: bytes) -> int:
+    """The sampling threshold plus 1; 0: there is none; -1: it is unusable."""
+    for member in trace_state.split(b","):
+        key, _, value = member.strip(b" \t").partition(b"=")
+        if key != b"ot" or b"=" not in member:
+            continue
+        for each in value.split(b";"):
+            name, separator, digits = each.partition(b":")
+            if name == b"th" and separator:
+                is_usable = 1 <= len(digits) <= 14 and not digits.strip(b"0123456789abcdefABCDEF")
+                return int(digits.ljust(14, b"0"), 16) + 1 if is_usable else -1
+        return 0
+    return 0
 
 
 def _cells(attributes: Any, keys: tuple[bytes, ...]) -> list[Cell]:  # noqa: ANN401  repeated KeyValue
@@ -90,8 +106,9 @@ def decode_with_upb(body: bytes, watch: WatchList) -> Decoded | None:
         for scope_spans in resource_spans.scope_spans:
             for span in scope_spans.spans:
                 has_parent = any(span.parent_span_id)
+                threshold = _threshold(span.trace_state) if span.kind == SPAN_KIND_SERVER else 0
                 decoded.spans.append(
-                    (index, span.kind, span.end_time_unix_nano, span.flags, has_parent, span.status.code)
+                    (index, span.kind, span.end_time_unix_nano, span.flags, has_parent, span.status.code, threshold)
                 )
                 decoded.cells.append(_cells(span.attributes, watch.span_keys))
     return decoded
@@ -105,8 +122,8 @@ def _rows(types: Any, bits: Any, body: bytes) -> list[list[Cell]]:  # noqa: ANN4
 
 
 def _read_cell(kind: int, bits: int, body: bytes) -> Cell:
-    if kind == ValueType.ABSENT:
-        return ValueType.ABSENT, 0
+    if kind in (ValueType.ABSENT, ValueType.OTHER):
+        return kind, 0
     if kind == ValueType.STRING:
         start, size = bits >> 32, bits & 0xFFFF_FFFF
         assert start + size <= len(body), f"a string of {size} bytes at {start} is outside of {len(body)} bytes"
@@ -129,6 +146,7 @@ def read_columns(columns: SpanColumns) -> Decoded:
                 columns.flags.tolist(),
                 columns.has_parent.tolist(),
                 columns.span_status_code.tolist(),
+                columns.threshold.tolist(),
                 strict=True,
             )
         ),

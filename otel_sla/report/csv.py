@@ -18,7 +18,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesMinutes, SeriesReport
-from otel_sla.sla.agreement import Agreement, Outcome
+from otel_sla.report.terms import each_outcome_term
+from otel_sla.sla.agreement import Agreement, Counting, Outcome
 from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.series import Series
@@ -45,14 +46,15 @@ def render_csv(report: Report, rows: Rows = Rows.SERIES) -> str:
     keys = _group_keys(agreements, (series.series for section in report.agreements for series in section.series))
     moment = moment_text(report.generated_at.replace(microsecond=0))
     columns = _COLUMNS[rows]
-    of_version = _VERSION_NAMES if rows is Rows.SERIES else ()
-    lines = [_line(("month", "generated_at", *_series_names(keys), *columns, *of_version))]
+    of_terms = _TERMS_NAMES if rows is Rows.SERIES else ()
+    lines = [_line(("month", "generated_at", *_series_names(keys), *columns, *of_terms))]
     for section in report.agreements:
+        terms = _terms_cells(section) if of_terms else ()
         for series in section.series:
-            versions = _version_cells(section, series)[: len(of_version)]
+            more = (*terms, series.former) if of_terms else ()
             head = (str(report.month), moment, *_series_cells(series.series, keys))
             lines += [
-                _line((*head, *(cell(item, section.agreement) for cell in columns.values()), *versions))
+                _line((*head, *(cell(item, section.agreement) for cell in columns.values()), *more))
                 for item in _items(series, rows)
             ]
         if rows is Rows.EXCLUSIONS:  # Those of no series: no group, and so no overflow.
@@ -91,10 +93,28 @@ def each_minute_line(
         head = _line(_series_cells(series.series, keys)).removesuffix("\r\n")
         failed = series.counts[:, Outcome.FAILED]
         valid = series.counts[:, Outcome.SUCCEEDED] + failed
-        numbers = np.stack((states.raw, states.adjusted, valid, failed, series.counts[:, Outcome.INVALID]), axis=1)
+        requests = (each // series.parts for each in (valid, failed, series.counts[:, Outcome.INVALID]))
+        numbers = np.stack((states.raw, states.adjusted, *requests), axis=1)
         for time, (raw, adjusted, *counts) in zip(times, numbers.tolist(), strict=True):
             n_valid, n_failed, n_invalid = counts
             yield f"{head},{time},{_STATE_NAMES[raw]},{_STATE_NAMES[adjusted]},{n_valid},{n_failed},{n_invalid}\r\n"
+
+
+# By which terms a series is counted and judged; the same for all of an agreement.
+_TERMS_NAMES = (
+    *("version", "closed_by_version", "counting", "terms_status", "terms_valid", "terms_failed"),
+    *("configured", "counted_by", "former"),
+)
+
+
+def _terms_cells(section: AgreementReport) -> tuple[Cell, ...]:
+    said = (words for _, _, words in each_outcome_term(section.agreement))
+    counted = (
+        f"{each.version}: {minute_text(each.minutes.start_minute)}/{minute_text(each.minutes.stop_minute)}"
+        for each in section.counted_by
+    )
+    of_versions = (section.version, section.closed_version)
+    return (*of_versions, section.agreement.counting.value, *said, section.configured, "; ".join(counted))
 
 
 _MINUTE_NAMES = ("minute", "minute_local", "state_raw", "state", "valid", "failed", "invalid")
@@ -117,6 +137,17 @@ def _ratio_columns(name: str, ratio_of: Callable[[SeriesReport], tuple[int, int]
     }
 
 
+def _optional_ratio(ratio: Fraction | None) -> Cell:
+    return None if ratio is None else ratio_text(ratio)
+
+
+def _adjusted_cell(place: int) -> Callable[[SeriesReport, Agreement], Cell]:
+    """Valid, failed or invalid requests exactly; empty where they are what was received."""
+    return lambda report, agreement: (
+        term_text(report.figures.adjusted[place]) if agreement.counting is Counting.ADJUSTED else None
+    )
+
+
 _SERIES_COLUMNS: _Columns = {
     "time_zone": lambda _, agreement: agreement.time_zone,
     "start": lambda report, _: minute_text(report.figures.minutes.start_minute),
@@ -131,8 +162,12 @@ _SERIES_COLUMNS: _Columns = {
     "minutes_down_raw": lambda report, _: report.figures.down_raw,
     "minutes_with_data": lambda report, _: report.figures.with_data,
     "requests_valid": lambda report, _: report.figures.valid,
-    "requests_failed": lambda report, _: report.figures.counts[Outcome.FAILED],
-    "requests_invalid": lambda report, _: report.figures.counts[Outcome.INVALID],
+    "requests_failed": lambda report, _: report.figures.failed,
+    "requests_invalid": lambda report, _: report.figures.invalid,
+    "requests_spared": lambda report, _: report.figures.spans.spared,
+    "requests_sampled": lambda report, _: report.figures.spans.sampled,
+    "requests_unthresholded": lambda report, _: report.figures.spans.unthresholded,
+    "requests_spans": lambda report, _: report.figures.spans.total,
     **_ratio_columns(
         "monthly_uptime", lambda report: (report.figures.total - report.figures.down, report.figures.total)
     ),
@@ -142,6 +177,8 @@ _SERIES_COLUMNS: _Columns = {
     **_ratio_columns(
         "elapsed_uptime", lambda report: (report.figures.elapsed - report.figures.down, report.figures.elapsed)
     ),
+    "sampled_share": lambda report, _: _optional_ratio(report.figures.spans.sampled_share),
+    **{f"requests_{name}_adjusted": _adjusted_cell(place) for place, name in enumerate(("valid", "failed", "invalid"))},
     **_ratio_columns("coverage", lambda report: (report.figures.with_data, report.figures.elapsed)),
     "target": lambda _, agreement: term_text(agreement.target),
     "error_rate_above": lambda _, agreement: term_text(agreement.downtime.error_rate_above),
@@ -195,17 +232,6 @@ def _group_keys(agreements: Iterable[Agreement], all_series: Iterable[Series]) -
     """The keys that the agreements are grouped by, each once, in the order of the configuration; then former ones."""
     former = (key for series in all_series if not series.is_overflow for key, _ in series.group)
     return tuple(dict.fromkeys((*(key for agreement in agreements for key in agreement.group_by), *former)))
-
-
-_VERSION_NAMES = ("version", "closed_by_version", "configured", "former", "counted_by")
-
-
-def _version_cells(section: AgreementReport, series: SeriesReport) -> tuple[Cell, ...]:
-    counted = (
-        f"{each.version}: {minute_text(each.minutes.start_minute)}/{minute_text(each.minutes.stop_minute)}"
-        for each in section.counted_by
-    )
-    return (section.version, section.closed_version, section.configured, series.former, "; ".join(counted))
 
 
 def _series_names(keys: Iterable[str]) -> tuple[str, ...]:

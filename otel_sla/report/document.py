@@ -92,7 +92,8 @@ class SeriesMinutes:
 
     series: Series
     states: JudgedMinutes
-    counts: Int64Array  # int64[n_minutes, 3], requests. Columns as in agreement.Outcome.
+    counts: Int64Array  # int64[n_minutes, 3], parts of requests (`basis`). Columns as in agreement.Outcome.
+    parts: int = 1  # Parts of one request.
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from otel_sla.report.document import AgreementReport, ExclusionReport, SeriesReport
 from otel_sla.sla.months import Month
-from otel_sla.sla.texts import percent_text
+from otel_sla.sla.texts import percent_text, term_text
 from otel_sla.sla.uptime import MonthFigures
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,6 +57,16 @@ def counted_text(count: int, noun: str, plural: str = "") -> str:
 def percent(ratio: Fraction | None, places: int = 5) -> str:
     """Write a percentage, truncated; a dash where there is none."""
     return "\u2013" if ratio is None else percent_text(ratio, places)
+
+
+def requests_text(requests: Fraction) -> str:
+    """Write a number of requests exactly; adjusted ones (clause 19) may be no whole number.
+
+    >>> requests_text(Fraction(1500)), requests_text(Fraction(4097, 4))
+    ('1,500', '1,024.25')
+    """
+    whole, rest = divmod(requests, 1)
+    return f"{whole:,}{term_text(rest)[1:] if rest else ''}"
 
 
 def verdict_text(figures: MonthFigures) -> str:

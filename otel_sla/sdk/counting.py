@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
+from otel_sla.first_requests import SpanHints, SparedHints
 from otel_sla.hash_key import new_hash_key
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.classify import AcceptWindow, Classifier
@@ -43,6 +44,8 @@ class SpanCounting:
         self._window = window
         self._uncounted = uncounted
         self._keys = frozenset(key.decode() for key in self._classifier.watch.span_keys)
+        self._hints = SpanHints()
+        self.spared = SparedHints(agreements, table)
         self.overflow_count = 0  # Requests that were counted in an overflow series.
 
     def load_kernels(self) -> None:
@@ -61,7 +64,9 @@ class SpanCounting:
             except Exception:  # What is wrong is told of the span that it is wrong with.
                 for span in batch:
                     self._count_alone(span)
-        return self._ring.drain()
+        rows = self._ring.drain()
+        self.spared.count(rows)
+        return rows
 
     def _count_alone(self, span: ReadableSpan) -> None:
         try:
@@ -76,6 +81,9 @@ class SpanCounting:
         columns = decode_request(body, self._classifier.watch)
         requests = self._classifier.classify(columns, self._window(), columns.resource_start >= 0)
         self._ring.add(requests)
+        if requests.notes is not None:
+            self._hints.look(requests.notes)
+            self.spared.look(requests.notes)
         self._uncounted["late"] += requests.late_count
         self._uncounted["future"] += requests.future_count
         self._uncounted["malformed"] += requests.malformed_count

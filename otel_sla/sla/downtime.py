@@ -5,6 +5,7 @@ Dimensions:
     n_periods: downtime periods found.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
@@ -36,16 +37,21 @@ class SeriesCounts:
     """What was counted for one series in consecutive minutes, and what of its past bears on them."""
 
     start_minute: int  # Epoch minute of the first row.
-    counts: Int64Array  # int64[n_minutes, 3], requests. Columns as in agreement.Outcome.
+    counts: Int64Array  # int64[n_minutes, 3], parts of requests (`basis.judged_counts`). Columns as in Outcome.
     carried: MinuteState | None  # UP or DOWN: state of the last minute before start_minute that was judged by its
     #                              requests (`judged_state`); None if there was none. Only `no_data: carry` reads it.
     first_data_minute: int | None  # First minute ever with a valid request, wherever it lies; None if there is none.
     retired_minute: int | None = None  # First epoch minute whose silence is not judged any more; None: all is.
     is_carry_excluded: bool = False  # `carried` is DOWN, but by excluded minutes alone: not so after exclusions.
-    valid: Int64Array = field(init=False, repr=False, compare=False)  # int64[n_minutes], valid requests.
+    parts: int = 1  # Parts of one request.
+    valid: Int64Array = field(init=False, repr=False, compare=False)  # int64[n_minutes], valid ones, parts of requests;
+    #                                            Python's ints where samplers claim more than an int64 can hold.
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "valid", self.counts[:, Outcome.SUCCEEDED] + self.counts[:, Outcome.FAILED])
+        succeeded, failed = self.counts[:, Outcome.SUCCEEDED], self.counts[:, Outcome.FAILED]
+        if self.parts > 1 and int(succeeded.max(initial=0)) + int(failed.max(initial=0)) > _INT64_MAX:
+            succeeded = succeeded.astype(object)
+        object.__setattr__(self, "valid", succeeded + failed)
 
     @property
     def stop_minute(self) -> int:
@@ -131,8 +137,9 @@ def unfiltered_states(series_counts: SeriesCounts, terms: DowntimeTerms) -> Int8
     suspects = np.flatnonzero(failed > int(valid.min(initial=_INT64_MAX)) * n // d)
     states[suspects] = _is_above_limit(failed[suspects], valid[suspects], terms)
     if terms.valid_requests_min > 1:
-        states[valid < terms.valid_requests_min] = MinuteState.LOW_TRAFFIC
-    has_no_data = valid == 0
+        is_low: BoolArray = (valid < terms.valid_requests_min * series_counts.parts).astype(np.bool_)
+        states[is_low] = MinuteState.LOW_TRAFFIC
+    has_no_data: BoolArray = (valid == 0).astype(np.bool_, copy=False)
     if not has_no_data.any():
         return states
     states[has_no_data] = MinuteState.NO_DATA
@@ -149,13 +156,14 @@ def unfiltered_states(series_counts: SeriesCounts, terms: DowntimeTerms) -> Int8
     return states
 
 
-def judged_state(counts: tuple[int, int, int], terms: DowntimeTerms) -> MinuteState | None:
+def judged_state(counts: Sequence[int], terms: DowntimeTerms, parts: int = 1) -> MinuteState | None:
     """Judge one minute by its requests alone: UP, DOWN, or None if it has too few to say.
 
     For `SeriesCounts.carried`: the state of the last minute before the start with `valid_requests_min` valid requests.
+    Counts and parts are those of `SeriesCounts`.
     """
     valid = counts[Outcome.SUCCEEDED] + counts[Outcome.FAILED]
-    if valid < max(1, terms.valid_requests_min):
+    if valid < max(1, terms.valid_requests_min) * parts:
         return None
     limit = terms.error_rate_above
     is_above = counts[Outcome.FAILED] * limit.denominator > valid * limit.numerator

@@ -16,7 +16,7 @@ from otel_sla.jit import (
 )
 from otel_sla.spans.columns import SPAN_KIND_SERVER, ValueType, read_columns
 
-_STRING = int(ValueType.STRING)
+_STRING, _OTHER = int(ValueType.STRING), int(ValueType.OTHER)
 
 read_table = array_reader(
     *("uint64[]", "int32[]", "uint64[]", "uint8[]", "int64[]"),
@@ -58,6 +58,7 @@ def number_values_kernel(  # noqa: C901, PLR0912, PLR0915 - a kernel
         resource_value_bits,
         resource_index,
         kind,
+        _,
         _,
         _,
         _,
@@ -122,7 +123,7 @@ def number_values_kernel(  # noqa: C901, PLR0912, PLR0915 - a kernel
                 column = n_resource_keys + key
                 cell_type = value_type[span, key]
             cell += 1
-            if cell_type == 0:
+            if cell_type in (0, _OTHER):
                 if column >= n_resource_keys:
                     ids_span[row, key] = 0
                 continue

@@ -8,8 +8,9 @@ import numpy as np
 
 from otel_sla.jit import byte_at, hot_kernel, inner_kernel, kernel, word_at
 from otel_sla.spans.attributes import read_attribute
-from otel_sla.spans.columns import read_columns
+from otel_sla.spans.columns import SPAN_KIND_SERVER, read_columns
 from otel_sla.spans.skipping import EVENT, LEAF, LINK, SCOPE, skip_child, skip_field
+from otel_sla.spans.trace_state import NO_THRESHOLD, read_threshold
 from otel_sla.spans.wire import read_fixed, read_length, read_tag, read_varint
 
 # Depths of the messages on the way to a span, typed (`wire`).
@@ -17,7 +18,7 @@ _REQUEST, _RESOURCE_SPANS, _SCOPE_SPANS, _SPAN, _IN_SPAN = map(np.int64, range(5
 _RESOURCE, _IN_RESOURCE = _SCOPE_SPANS, _SPAN
 
 FULL = np.int64(-(2**62))  # More spans than there is room for.
-_PLAIN_HEAD_SIZE_MAX = 18 + 10 + 10 + 129 + 11 + 9 + 8  # Bytes that `_read_plain_head` may look at.
+_PLAIN_HEAD_SIZE_MAX = 18 + 10 + 129 + 10 + 129 + 11 + 9 + 8  # Bytes that `_read_plain_head` may look at.
 
 
 @inner_kernel
@@ -55,17 +56,22 @@ def _has_other_than_zero(body, position, size):
 def _read_plain_head(body, size, position, end):
     """Read the first fields of a span as every SDK and the Collector write them; gives where it came to.
 
-    0A 10 trace_id, 12 08 span_id, 22 08 parent_span_id, 2A <size> name, 30 kind 39 start_time_unix_nano,
-    41 end_time_unix_nano. Each may be missing; what stands in another form or order is left to the loop over fields.
+    0A 10 trace_id, 12 08 span_id, 1A <size> trace_state, 22 08 parent_span_id, 2A <size> name, 30 kind
+    39 start_time_unix_nano, 41 end_time_unix_nano. Each may be missing; what stands in another form or order is left to
+    the loop over fields.
     108 instead of 128 ns a span to decode (benchmarks/bench_stages.py).
     """
     has_parent, kind, end_time_unix_nano = False, np.int32(0), np.uint64(0)
+    state_start, state_size = np.int64(0), np.int64(0)
     at = position
     if size - position >= _PLAIN_HEAD_SIZE_MAX:
         if word_at(body, at) & np.uint64(0xFFFF) == np.uint64(0x100A):
             at += 18
         if word_at(body, at) & np.uint64(0xFFFF) == np.uint64(0x0812):
             at += 10
+        if word_at(body, at) & np.uint64(0x80FF) == np.uint64(0x1A):
+            state_start, state_size = at + 2, np.int64(byte_at(body, at + 1))
+            at += 2 + state_size
         if word_at(body, at) & np.uint64(0xFFFF) == np.uint64(0x0822):
             has_parent = word_at(body, at + 2) != np.uint64(0)
             at += 10
@@ -81,7 +87,8 @@ def _read_plain_head(body, size, position, end):
             # What was read are not this span's fields.
             at = position
             has_parent, kind, end_time_unix_nano = False, np.int32(0), np.uint64(0)
-    return at, has_parent, kind, end_time_unix_nano
+            state_start, state_size = np.int64(0), np.int64(0)
+    return at, has_parent, kind, end_time_unix_nano, state_start, state_size
 
 
 @inner_kernel
@@ -112,7 +119,7 @@ def _scan_resource(body, size, position, end, table, types, bits, row):
 def scan_kernel(body, end, resource_table, span_table, columns, n_spans_max):
     """Fill the columns (see `columns.SpanColumns`), whose value types are 0 and which have room for all resources.
 
-    message Span { bytes parent_span_id = 4; SpanKind kind = 6; fixed64 end_time_unix_nano = 8;
+    message Span { string trace_state = 3; bytes parent_span_id = 4; SpanKind kind = 6; fixed64 end_time_unix_nano = 8;
         repeated KeyValue attributes = 9; repeated Event events = 11; repeated Link links = 13; Status status = 15;
         fixed32 flags = 16; }
 
@@ -141,6 +148,7 @@ def scan_kernel(body, end, resource_table, span_table, columns, n_spans_max):
         flags,
         has_parent,
         span_status_code,
+        threshold,
         types,
         bits,
     ) = read_columns(columns)
@@ -206,8 +214,9 @@ def scan_kernel(body, end, resource_table, span_table, columns, n_spans_max):
                 resource_index[row] = resource
                 flags[row] = 0
                 span_status_code[row] = 0
-                position, has_parent[row], kind[row], end_time_unix_nano[row] = _read_plain_head(
-                    body, end, position, span_end
+                threshold[row] = NO_THRESHOLD
+                position, has_parent[row], kind[row], end_time_unix_nano[row], state_start, state_size = (
+                    _read_plain_head(body, end, position, span_end)
                 )
                 while position < span_end:
                     tag, position = read_tag(body, position, span_end)
@@ -220,6 +229,11 @@ def scan_kernel(body, end, resource_table, span_table, columns, n_spans_max):
                         if column >= 0:
                             types[row, column] = value_type
                             bits[row, column] = value_bits
+                    elif tag == 0x1A:
+                        state_size, position = read_length(body, position, span_end)
+                        state_start = position
+                        if position >= 0:
+                            position += state_size
                     elif tag == 0x22:
                         length, position = read_length(body, position, span_end)
                         if position >= 0:
@@ -247,4 +261,6 @@ def scan_kernel(body, end, resource_table, span_table, columns, n_spans_max):
                         position = skip_field(body, position, span_end, tag, _SPAN)
                     if position < 0:
                         return position
+                if state_size > 0 and kind[row] == SPAN_KIND_SERVER:
+                    threshold[row] = read_threshold(body, state_start, state_start + state_size)
     return row + 1

@@ -26,6 +26,7 @@ from replay_parts import (
     COMPRESSIONS,
     FORMATS,
     SEALED_MINUTE,
+    beside_in,
     counts_in,
     json_lines,
     lines,
@@ -95,6 +96,8 @@ def test_random_cases_equal_the_twin(tmp_path: Path, first_seed: int) -> None:
         with closing(Ledger.open(f"sqlite:///{tmp_path}/{seed}.db")) as ledger:
             counting, _ = replay_once(ledger, case.agreements, prefixed(bodies), sealed_before_minute=seed % 2 << 40)
             assert counts_in(ledger) == expected.series, f"seed {seed}"
+            assert beside_in(ledger) == expected.beside, f"seed {seed}"
+            assert counting.totals.notes.unusable_status_spans == expected.unusable_status, f"seed {seed}"
             assert counting.totals.malformed_spans == expected.malformed, f"seed {seed}"
 
 

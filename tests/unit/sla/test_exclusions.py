@@ -99,6 +99,13 @@ def test_clause_14_three_business_days(start: str, announced_at: str | None, is_
     assert find_refusal(maintenance(start, announced_at), TERMS, "UTC") is expected
 
 
+@pytest.mark.parametrize(("hour", "is_enough"), [("03T23:59", True), ("04T00:00", False)])
+def test_clause_21_notice_is_a_difference_of_dates(hour: str, is_enough: bool) -> None:  # noqa: FBT001
+    """Friday's first minute, announced in Tuesday's last: 48 hours and a minute are three business days; no less."""
+    window = maintenance("2026-11-06T00:00+00:00", f"2026-11-{hour}+00:00")
+    assert is_accepted(window, TERMS, "UTC") is is_enough
+
+
 def test_clause_14_holidays_are_no_business_days() -> None:
     """A holiday between announcement and start costs a day; a start on a holiday rolls back."""
     terms = replace(TERMS, holidays=(date(2026, 12, 25),))
