@@ -212,7 +212,7 @@ class History:
                 return counts
             assert counts.first_data_minute is not None, "what had no data cannot be down"
             earlier = max(counts.first_data_minute, start_minute - n_more)
-            rows = np.concatenate((self._dense(series, agreement, earlier, start_minute), rows))
+            rows = np.concatenate((self._dense(series, terms.agreement, earlier, start_minute), rows))
             start_minute, n_more = earlier, 4 * n_more
 
     def _dense(self, series: Series, agreement: Agreement, start_minute: int, stop_minute: int) -> Int64Array:
