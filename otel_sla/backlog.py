@@ -36,7 +36,7 @@ class LedgerBacklog:
     Args:
         name: The exporter's component id, the name of its cursor.
         url: Of the ledger.
-        agreements: As configured.
+        agreements: All that are judged, those that are configured no more too.
         writer: Keeps the cursor.
         first_minutes_max: An exporter that is new to a ledger begins so many minutes back at most.
         on_damage: Told when the ledger turns out not to be sound; trying again would not help.
@@ -162,11 +162,11 @@ class _Figures:
     def next_batch(self, reader: LedgerReader, minutes_max: int) -> FigureBatch | None:
         with reader.snapshot():
             marks, cursor = reader.watermarks(), reader.cursor(self._name)
-            first_data = reader.first_data_minutes()
-            if marks.told_before is None or not first_data:
+            first_minutes = reader.first_minutes()
+            if marks.told_before is None or not first_minutes:
                 return None
-            start = self._start_minute(cursor, first_data, marks.told_before)
-            look = _Reading(reader, self._agreements, first_data, marks.told_before, self._was_counted)
+            start = self._start_minute(cursor, first_minutes, marks.told_before)
+            look = _Reading(reader, self._agreements, first_minutes, marks.told_before, self._was_counted)
             # Their months are not what they were when they were last added up.
             for told in reader.retold_after(max(cursor.retold_id, self._retold_seen), _ALL):
                 self._so_far.pop(told.series_id, None)
@@ -192,18 +192,18 @@ class _Figures:
             told_before, cursor = reader.watermarks().told_before, reader.cursor(self._name)
             n_events = reader.events_count_after(cursor.event_id)
             oldest = next((stored.event.time_unix_nano for stored in reader.events_after(cursor.event_id, 1)), None)
-            first_data = reader.first_data_minutes()
-            if told_before is None or not first_data:
+            first_minutes = reader.first_minutes()
+            if told_before is None or not first_minutes:
                 return Waiting(n_events, oldest)
-            start = self._start_minute(cursor, first_data, told_before)
+            start = self._start_minute(cursor, first_minutes, told_before)
         n_minutes = max(0, told_before - start)
         return Waiting(n_events, oldest, n_minutes, (start + 1) * NANOS_PER_MINUTE if n_minutes else None)
 
-    def _start_minute(self, cursor: Cursor, first_data: dict[int, int], told_before: int) -> int:
+    def _start_minute(self, cursor: Cursor, first_minutes: dict[int, int], told_before: int) -> int:
         """Give the first minute whose figures were not delivered."""
         if cursor.exported_before is not None:
             return cursor.exported_before
-        return max(min(first_data.values()), told_before - self._first_minutes_max)
+        return max(min(first_minutes.values()), told_before - self._first_minutes_max)
 
 
 class _Reading:
@@ -213,14 +213,15 @@ class _Reading:
         self,
         reader: LedgerReader,
         agreements: Sequence[Agreement],
-        first_data: dict[int, int],
+        first_minutes: dict[int, int],
         told_before: int,
         was_counted: dict[int, tuple[int, bool]],
     ) -> None:
         self._was_counted = was_counted
         self._reader = reader
-        self._history = History(reader, first_data)
-        self._first_data = first_data
+        self._history = History.of(reader)
+        self._retired = reader.retired_minutes()
+        self._first_minutes, self._first_data = first_minutes, reader.first_data_minutes()
         self._told_before = told_before
         self._change = reader.watermarks().exclusion_change
         self._records = reader.exclusions()
@@ -235,7 +236,7 @@ class _Reading:
     def figures(self, minutes: MinuteRange, so_far: dict[int, tuple[int, MonthSoFar]]) -> Iterator[MinuteFigures]:
         """Go through new minutes of all series; keeps `so_far` up to date."""
         for series, terms in self._pairs:
-            first = self._first_data.get(series.series_id)
+            first = self._first_minutes.get(series.series_id)
             if first is None or first >= minutes.stop_minute:
                 continue
             wanted = MinuteRange(max(minutes.start_minute, first), minutes.stop_minute)
@@ -272,9 +273,14 @@ class _Reading:
 
         In the month that it is silent all through it is shown, and not reported (`uptime.is_in_month`).
         """
-        if any(figures.so_far.counts) or terms.agreement.downtime.no_data is not NoData.UP:
+        if any(figures.so_far.counts):
             return True
         series_id, start_minute = figures.series.series_id, figures.month.start_minute
+        stop_minute = figures.epoch_minute + 1
+        if self._retired.get(series_id, stop_minute) <= start_minute:
+            return False
+        if terms.agreement.downtime.no_data is not NoData.UP:
+            return self._first_data.get(series_id, stop_minute) < stop_minute
         known = self._was_counted.get(series_id)
         if known is None or known[0] != start_minute:
             before = month_range(month_of(start_minute - 1, terms.agreement.time_zone), terms.agreement.time_zone)

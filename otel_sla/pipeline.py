@@ -6,12 +6,13 @@ Nothing is decided here but the order: the ledger is open before a port is, the 
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from otel_sla.accountant import Accountant
 from otel_sla.backlog import LedgerBacklog
-from otel_sla.clockwork import AHEAD_HINT, Clock, Clockwork, TrustedClock
+from otel_sla.clockwork import AHEAD_HINT, CatchingUp, Clock, Clockwork, TrustedClock, since_minute
 from otel_sla.closing import Closer
 from otel_sla.config import Config
 from otel_sla.errors import LedgerError
@@ -26,18 +27,21 @@ from otel_sla.hash_key import new_hash_key
 from otel_sla.ledger.faults import unforeseen
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.ledger.records import Closing, Commit
+from otel_sla.ledger.records import Closing, Commit, Watermarks
 from otel_sla.ledger.sqlite_version import sqlite_warning
 from otel_sla.ledger_files import register_ledger_files
 from otel_sla.receiver.readiness import Readiness
 from otel_sla.self_metrics import ExporterCounts, SelfMetrics
+from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.classify import Classifier
+from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import SeriesTable
+from otel_sla.sla.texts import minute_text
 from otel_sla.span_times import SpanTimes
 from otel_sla.threads import LedgerThread, Writer
 from otel_sla.tidying import Tidier
-from otel_sla.versions import record_versions
+from otel_sla.versions import Recorded, record_versions
 from otel_sla.warming import warm_up
 
 _log = logging.getLogger(__name__)
@@ -60,12 +64,14 @@ class Pipeline:
         steady: ns; a clock that nobody sets, to tell steps of `clock` from the passing of time. None: it makes none.
     """
 
-    accountant: Accountant  # From `start` on, as the next three.
+    accountant: Accountant  # From `start` on, as the next five.
     _clockwork: Clockwork
     _closer: Closer
     _marked_before: int  # Epoch minute: the ledger's judged_before.
     _told_before: int | None  # Epoch minute, as in the ledger.
     _times: SpanTimes
+    _versions: dict[str, int]  # Of the agreements' terms in the ledger, by name.
+    _judged: tuple[Agreement, ...]  # Those that are configured, and those that were.
 
     def __init__(
         self,
@@ -179,13 +185,15 @@ class Pipeline:
                 await self._close(Closing(judged_before=progress.judged_before, sealed_before=None))
                 self._marked_before = progress.judged_before
             # Changes of the past first, each alone. Then once: what comes late meanwhile waits for the next tick.
+            catching_up = CatchingUp(progress.judged_before)
             while (closing := await self._judge.call(lambda _: self._closer.find(progress))) is not None:
                 await self._close(closing)
                 for delivery, _ in self._deliveries:
                     delivery.wake()
                 if closing.told_before is not None:
                     self._told_before = closing.told_before
-                    break
+                    if catching_up.is_there(closing.told_before):
+                        break
             self.accountant.spared.tell(progress.judged_before)
             await self._tidier.tidy(progress)
 
@@ -259,7 +267,9 @@ class Pipeline:
         self._register_metrics(table, reader.path)
         await warm_up(classifier)
         judge_reader = await self._judge.call(lambda connection: connection)
-        self._closer = Closer(judge_reader, agreements, await self._record_versions(marks.told_before))
+        recorded = await self._record_versions(marks)
+        self._versions, self._judged = recorded.versions, (*agreements, *recorded.removed)
+        self._closer = Closer(judge_reader, agreements, recorded.versions, recorded.removed)
         self.accountant = Accountant(
             classifier=classifier,
             table=table,
@@ -289,11 +299,10 @@ class Pipeline:
     def _judging_lag_s(self) -> int | None:
         return None if self._told_before is None else self._clockwork.lag_s(self._told_before)
 
-    async def _record_versions(self, told_before: int | None) -> dict[str, int]:
-        """Keep the agreements' terms, so that what they judged can be explained later; gives name -> version."""
-        since_minute = told_before or self._clockwork.progress().judged_before
-        agreements = self._config.agreements
-        recorded = await self._writer.call(lambda ledger: record_versions(ledger, agreements, since_minute))
+    async def _record_versions(self, marks: Watermarks) -> Recorded:
+        """Keep the agreements' terms, so that what they counted and judged can be explained later."""
+        since, agreements = since_minute(marks, self._clockwork), self._config.agreements
+        recorded = await self._writer.call(lambda ledger: record_versions(ledger, agreements, since))
         for name in recorded.changed:
             _log.warning(
                 "agreement %s: changed terms (version %d): months that are not closed are judged by them, as a whole",
@@ -301,7 +310,23 @@ class Pipeline:
                 recorded.versions[name],
                 extra={"action": "agreement_changed"},
             )
-        return recorded.versions
+        for name in recorded.outcome_rules_changed:
+            _log.warning(
+                "agreement %s: spans that come from %s on are counted by the outcome rules of this otel-sla (version %d"
+                " of the terms); what was counted before keeps the outcomes of the rules of its time",
+                name,
+                minute_text(self._trusted() // NANOS_PER_MINUTE),
+                recorded.versions[name],
+                extra={"action": "outcome_rules_changed"},
+            )
+        for agreement in recorded.removed:
+            _log.info(
+                "agreement %s is configured no more: what it counted stays judged, by its last terms (version %d)",
+                agreement.name,
+                recorded.versions[agreement.name],
+                extra={"action": "agreement_removed"},
+            )
+        return recorded
 
     async def _start_exporters(self) -> None:
         instance_id = await self._writer.call(lambda ledger: ledger.instance_id)
@@ -309,7 +334,7 @@ class Pipeline:
             backlog = LedgerBacklog(
                 settings.name,
                 self._config.ledger.url,
-                self._config.agreements,
+                self._judged,
                 self._writer,
                 first_minutes_max=round(self._config.processor.late_spans_max_s) // 60,
                 on_damage=self.accountant.commits.fail,
@@ -328,7 +353,8 @@ class Pipeline:
             self._telemetry.start()
 
     async def _commit(self, commit: Commit) -> int:
-        return await self._writer.call(lambda ledger: ledger.commit(commit))
+        counted = replace(commit, versions=self._versions)
+        return await self._writer.call(lambda ledger: ledger.commit(counted))
 
     async def _close(self, closing: Closing) -> None:
         await self._writer.call(lambda ledger: ledger.close_minutes(closing))
