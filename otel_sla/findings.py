@@ -45,6 +45,7 @@ class Findings:
         sealed_before: int | None = None,
         exclusion_change: int | None = None,
         told_versions: tuple[tuple[str, int], ...] = (),
+        retired: tuple[tuple[int, int | None], ...] = (),
     ) -> Closing:
         """Give all of it, with how far the judge has come."""
         return Closing(
@@ -58,6 +59,7 @@ class Findings:
             closed_months=tuple(self.closed_months),
             exclusion_change=exclusion_change,
             told_versions=told_versions,
+            retired=retired,
         )
 
 

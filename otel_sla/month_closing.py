@@ -34,7 +34,7 @@ class MonthCloser:
 
     reader: LedgerReadings
     history: History
-    versions: Mapping[str, int]  # Of the terms as they are configured, by the agreement's name.
+    versions: Mapping[str, int]  # Of the terms as they are now, by the agreement's name.
     progress: Progress
     sealed_before: int | None  # Epoch minute, as the ledger has it.
     found: Findings  # Grows.

@@ -14,6 +14,7 @@ from otel_sla.errors import LedgerCorrupt
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Json
+from otel_sla.report.document import CountedBy
 from otel_sla.sla.agreement import (
     SERVER_FAULT_GRPC_STATUS,
     Agreement,
@@ -30,7 +31,7 @@ from otel_sla.sla.agreement import (
     Selector,
     WhenAbsent,
 )
-from otel_sla.sla.months import Month
+from otel_sla.sla.months import MinuteRange, Month
 
 SCHEMA = "otel-sla.terms/v2"
 # What the first schema does not say: the outcome rules of its time had nothing of it.
@@ -44,15 +45,17 @@ _V1_DEFAULTS: Json = {
 }
 
 _Object = Mapping[str, Any]
+_NO_DOWNTIME = DowntimeTerms(Fraction(1), 1, 1, NoData.UP)
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """The versions of the terms as they are now, by the agreement's name."""
 
-    versions: dict[str, int]
+    versions: dict[str, int]  # Those of agreements that are configured no more, too.
     changed: tuple[str, ...]  # Those whose terms the ledger had otherwise.
     outcome_rules_changed: tuple[str, ...]  # Those whose requests were counted by an earlier clause 4 so far.
+    removed: tuple[Agreement, ...]  # Those that are configured no more, by their last terms.
 
 
 def record_versions(ledger: Ledger, agreements: Sequence[Agreement], since_minute: int) -> Recorded:
@@ -76,7 +79,22 @@ def record_versions(ledger: Ledger, agreements: Sequence[Agreement], since_minut
             outcome_rules_changed.append(agreement.name)
         if replace(before, outcome_rules=agreement.outcome_rules) != agreement:
             changed.append(agreement.name)
-    return Recorded(versions, tuple(changed), tuple(outcome_rules_changed))
+    removed = removed_agreements(ledger, agreements)
+    for agreement in removed:
+        versions[agreement.name] = ledger.agreement_versions(agreement.name)[-1].version
+    return Recorded(versions, tuple(changed), tuple(outcome_rules_changed), removed)
+
+
+def removed_agreements(reader: LedgerReadings, configured: Sequence[Agreement]) -> tuple[Agreement, ...]:
+    """Give the agreements that are configured no more, by their last terms (clause 22), in the order of their names.
+
+    Raises:
+        LedgerCorrupt: Their terms cannot be read.
+    """
+    names = {agreement.name for agreement in configured}
+    return tuple(
+        agreement_of(reader.agreement_versions(name)[-1].terms) for name in reader.agreements() if name not in names
+    )
 
 
 def terms_of(agreement: Agreement) -> Json:
@@ -138,6 +156,8 @@ class Basis:
     agreement: Agreement
     version: int | None  # Its number in the ledger; None: the ledger does not have these terms.
     closed_version: int | None  # That the month was closed by; None: it is open, or was closed by unknown terms.
+    configured: Agreement  # As it is now; what other months are judged by, if `is_as_configured`.
+    is_as_configured: bool = False
 
 
 def find_basis(reader: LedgerReadings, configured: Agreement, month: Month, *, as_configured: bool = False) -> Basis:
@@ -158,9 +178,54 @@ def find_basis(reader: LedgerReadings, configured: Agreement, month: Month, *, a
     known = {version.version: version for version in versions}
     closed_version = max((version for version in held.values() if version in known), default=None)
     if closed_version is not None and not as_configured:
-        return Basis(agreement_of(known[closed_version].terms), closed_version, closed_version)
+        return Basis(agreement_of(known[closed_version].terms), closed_version, closed_version, configured)
     is_recorded = bool(versions) and versions[-1].terms == terms_of(configured)
-    return Basis(configured, versions[-1].version if is_recorded else None, closed_version)
+    version = versions[-1].version if is_recorded else None
+    return Basis(configured, version, closed_version, configured, as_configured)
+
+
+def beside(reader: LedgerReadings, basis: Basis, month: Month) -> tuple[Agreement, Agreement]:
+    """Give what the month before and the one behind are judged by."""
+    found = (
+        find_basis(reader, basis.configured, each, as_configured=basis.is_as_configured).agreement
+        for each in (month.previous, month.next)
+    )
+    before, behind = found
+    return before, behind
+
+
+def find_counted_by(reader: LedgerReadings, agreement: Agreement, minutes: MinuteRange) -> tuple[CountedBy, ...]:
+    """Find which versions of an agreement's terms counted what of some minutes (clause 22), in the order of time.
+
+    Versions that differ in judging alone count alike, and are one: the last of them.
+    """
+    terms = {one.version: agreement_of(one.terms) for one in reader.agreement_versions(agreement.name)}
+    found: list[CountedBy] = []
+    for day in reader.counted_days(agreement.name):
+        first, stop = max(day.first_minute, minutes.start_minute), min(day.last_minute + 1, minutes.stop_minute)
+        if first >= stop:
+            continue
+        counted = CountedBy(terms[day.version], day.version, MinuteRange(first, stop), day.is_derived)
+        last = found[-1] if found else None
+        if last is None or counting_terms(last.agreement) != counting_terms(counted.agreement):
+            found.append(counted)
+            continue
+        later = max(last, counted, key=lambda one: one.version)
+        stop = max(stop, last.minutes.stop_minute)
+        found[-1] = replace(later, minutes=MinuteRange(last.minutes.start_minute, stop), is_derived=last.is_derived)
+    return tuple(found)
+
+
+def counting_terms(agreement: Agreement) -> Agreement:
+    """Give the agreement with all that only judging reads set alike: equal for two that count alike."""
+    return replace(
+        agreement,
+        downtime=_NO_DOWNTIME,
+        target=Fraction(1),
+        time_zone="UTC",
+        exclusions=ExclusionTerms(0, (), ()),
+        counting=Counting.REQUESTS,
+    )
 
 
 def _agreement(known: _Object) -> Agreement:

@@ -43,7 +43,7 @@ class Rows(Enum):
 def render_csv(report: Report, rows: Rows = Rows.SERIES) -> str:
     """Write one of the report's tables; without rows it is the line of names."""
     agreements = [section.agreement for section in report.agreements]
-    keys = _group_keys(agreements)
+    keys = _group_keys(agreements, (series.series for section in report.agreements for series in section.series))
     moment = moment_text(report.generated_at.replace(microsecond=0))
     columns = _COLUMNS[rows]
     of_terms = _TERMS_NAMES if rows is Rows.SERIES else ()
@@ -51,9 +51,10 @@ def render_csv(report: Report, rows: Rows = Rows.SERIES) -> str:
     for section in report.agreements:
         terms = _terms_cells(section) if of_terms else ()
         for series in section.series:
+            more = (*terms, series.former) if of_terms else ()
             head = (str(report.month), moment, *_series_cells(series.series, keys))
             lines += [
-                _line((*head, *(cell(item, section.agreement) for cell in columns.values()), *terms))
+                _line((*head, *(cell(item, section.agreement) for cell in columns.values()), *more))
                 for item in _items(series, rows)
             ]
         if rows is Rows.EXCLUSIONS:  # Those of no series: no group, and so no overflow.
@@ -65,7 +66,9 @@ def render_csv(report: Report, rows: Rows = Rows.SERIES) -> str:
     return "".join(lines)
 
 
-def each_minute_line(agreements: Sequence[Agreement], minutes: Iterable[SeriesMinutes]) -> Iterator[str]:
+def each_minute_line(
+    agreements: Sequence[Agreement], minutes: Iterable[SeriesMinutes], all_series: Iterable[Series] = ()
+) -> Iterator[str]:
     """Write a line for each elapsed minute of each series: its states before and after exclusions, and its requests.
 
     A month of a thousand series has 44 million of them, so lines are given one by one.
@@ -73,8 +76,10 @@ def each_minute_line(agreements: Sequence[Agreement], minutes: Iterable[SeriesMi
     Args:
         agreements: Those of the report; they name the columns.
         minutes: The series of these agreements, in the order of the report.
+        all_series: Among which those of former groupings are, which name further columns.
     """
-    keys = _group_keys(agreements)
+    names = {agreement.name for agreement in agreements}
+    keys = _group_keys(agreements, (series for series in all_series if series.agreement in names))
     zones = {agreement.name: agreement.time_zone for agreement in agreements}
     yield _line((*_series_names(keys), *_MINUTE_NAMES))
     times: list[str] = []
@@ -96,12 +101,20 @@ def each_minute_line(agreements: Sequence[Agreement], minutes: Iterable[SeriesMi
 
 
 # By which terms a series is counted and judged; the same for all of an agreement.
-_TERMS_NAMES = ("version", "closed_by_version", "counting", "terms_status", "terms_valid", "terms_failed")
+_TERMS_NAMES = (
+    *("version", "closed_by_version", "counting", "terms_status", "terms_valid", "terms_failed"),
+    *("configured", "counted_by", "former"),
+)
 
 
 def _terms_cells(section: AgreementReport) -> tuple[Cell, ...]:
     said = (words for _, _, words in each_outcome_term(section.agreement))
-    return (section.version, section.closed_version, section.agreement.counting.value, *said)
+    counted = (
+        f"{each.version}: {minute_text(each.minutes.start_minute)}/{minute_text(each.minutes.stop_minute)}"
+        for each in section.counted_by
+    )
+    of_versions = (section.version, section.closed_version)
+    return (*of_versions, section.agreement.counting.value, *said, section.configured, "; ".join(counted))
 
 
 _MINUTE_NAMES = ("minute", "minute_local", "state_raw", "state", "valid", "failed", "invalid")
@@ -215,9 +228,10 @@ def _items(report: SeriesReport, rows: Rows) -> Sequence[SeriesReport | Downtime
     return report.exclusions if rows is Rows.EXCLUSIONS else (report,)
 
 
-def _group_keys(agreements: Iterable[Agreement]) -> tuple[str, ...]:
-    """The keys that the agreements are grouped by, each once, in the order of the configuration."""
-    return tuple(dict.fromkeys(key for agreement in agreements for key in agreement.group_by))
+def _group_keys(agreements: Iterable[Agreement], all_series: Iterable[Series]) -> tuple[str, ...]:
+    """The keys that the agreements are grouped by, each once, in the order of the configuration; then former ones."""
+    former = (key for series in all_series if not series.is_overflow for key, _ in series.group)
+    return tuple(dict.fromkeys((*(key for agreement in agreements for key in agreement.group_by), *former)))
 
 
 def _series_names(keys: Iterable[str]) -> tuple[str, ...]:

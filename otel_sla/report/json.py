@@ -11,11 +11,12 @@ import orjson
 
 from otel_sla.report.document import (
     AgreementReport,
+    CountedBy,
     ExclusionReport,
     Report,
     SeriesReport,
 )
-from otel_sla.report.terms import each_term
+from otel_sla.report.terms import each_counting_term, each_term
 from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.texts import minute_text, moment_text, ratio_text, term_text
 from otel_sla.sla.uptime import MonthFigures
@@ -52,6 +53,9 @@ def _agreement_object(report: AgreementReport) -> Object:
         "stop": minute_text(report.minutes.stop_minute),
         "version": report.version,
         "closed_by_version": report.closed_version,
+        "configured": report.configured,
+        "breached": report.breached,
+        "counted_by": [_counted_object(counted) for counted in report.counted_by],
         "terms": [
             {"clauses": clauses, "heading": heading, "text": said} for clauses, heading, said in each_term(agreement)
         ],
@@ -97,10 +101,26 @@ def _requests_objects(figures: MonthFigures) -> Object:
 def _series_object(report: SeriesReport) -> Object:
     return {
         "group": report.series.group_text,
+        "former": report.former,
         **figures_object(report.figures),
         "downtime_periods": [_period_object(period) for period in report.figures.downtime_periods],
         "exclusions": [_exclusion_object(exclusion) for exclusion in report.exclusions],
     }
+
+
+def _counted_object(counted: CountedBy) -> Object:
+    entry: Object = {
+        "version": counted.version,
+        "start": minute_text(counted.minutes.start_minute),
+        "stop": minute_text(counted.minutes.stop_minute),
+        "terms": [
+            {"clauses": clauses, "heading": heading, "text": text}
+            for clauses, heading, text in each_counting_term(counted.agreement)
+        ],
+    }
+    if counted.is_derived:
+        entry["derived"] = True
+    return entry
 
 
 def _minutes_object(figures: MonthFigures) -> Object:

@@ -55,7 +55,8 @@ def terms_text(agreement: Agreement) -> str:
 
 def group_text(report: SeriesReport) -> str:
     """Name a series for people by its group."""
-    return ", ".join(f"{key}={value}" for key, value in report.series.group_text.items()) or "all requests"
+    name = ", ".join(f"{key}={value}" for key, value in report.series.group_text.items()) or "all requests"
+    return f"{name} (former)" if report.former else name
 
 
 def _agreement_lines(report: AgreementReport, width: int) -> Iterator[str]:

@@ -24,9 +24,7 @@ Term = tuple[str, str, str]  # Clauses, heading, what is agreed.
 
 def each_term(agreement: Agreement) -> Iterator[Term]:
     """Go through the terms in the order of the clauses."""
-    yield "1\u20133", "Covered service", _covered_service(agreement)
-    yield "3", "Judged by itself", _grouping(agreement)
-    yield from each_outcome_term(agreement)
+    yield from each_counting_term(agreement)
     yield "5", "Error rate", _error_rate(agreement.downtime)
     yield "6", "Minutes with few or no requests", _silence(agreement.downtime)
     yield "7", "Downtime period", _periods(agreement.downtime)
@@ -52,6 +50,13 @@ def counting_term(agreement: Agreement) -> Term:
         " off to whole requests after summing; minutes are judged on the exact sums.",
     }[agreement.counting]
     return "19", "Counting", said
+
+
+def each_counting_term(agreement: Agreement) -> Iterator[Term]:
+    """Go through the terms that say what is counted, and as what: those of clauses 1 to 4."""
+    yield "1\u20133", "Covered service", _covered_service(agreement)
+    yield "3", "Judged by itself", _grouping(agreement)
+    yield from each_outcome_term(agreement)
 
 
 def _covered_service(agreement: Agreement) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from otel_sla.history import History, Terms, series_of
+from otel_sla.history import History, Terms, is_grouped, series_of
 from otel_sla.ledger.records import ExclusionRecord
 from otel_sla.reporting import last_change
 from otel_sla.sdk.minutes import MINUTES_PER_DAY, MinuteMemory
@@ -59,21 +59,22 @@ class Judging:
 
     def _of_agreement(self, terms: Terms, all_series: Sequence[Series], minute: int) -> Iterator[MinuteFigures]:
         agreement, memory = terms.agreement, self._memory
-        history = History(memory, memory.first_data_minutes)
+        history = History(memory, memory.first_data_minutes, {})
         month = month_range(month_of(minute, agreement.time_zone), agreement.time_zone)
         for series in series_of(agreement, all_series):
+            if not is_grouped(series, agreement):
+                continue
             memory.forget(
                 series.series_id,
                 kept_from(agreement, month.start_minute),
                 agreement.downtime.valid_requests_min,
                 is_adjusted=agreement.counting is Counting.ADJUSTED,
             )
-            if memory.first_data_minutes.get(series.series_id, minute + 1) > minute:
-                continue
+            has_data = memory.first_data_minutes.get(series.series_id, minute + 1) <= minute
             judged = history.judged(series, terms, MinuteRange(month.start_minute, minute + 1), minute + 1)
             last = MinuteRange(minute, minute + 1)
             for found in minute_figures(series, agreement, judged.judged, judged.counts, last):
-                if any(found.so_far.counts) or agreement.downtime.no_data is not NoData.UP:
+                if any(found.so_far.counts) or (has_data and agreement.downtime.no_data is not NoData.UP):
                     yield found
 
     def _sum_up(self, judged_before: int, n_series: int) -> None:

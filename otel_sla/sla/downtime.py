@@ -41,6 +41,8 @@ class SeriesCounts:
     carried: MinuteState | None  # UP or DOWN: state of the last minute before start_minute that was judged by its
     #                              requests (`judged_state`); None if there was none. Only `no_data: carry` reads it.
     first_data_minute: int | None  # First minute ever with a valid request, wherever it lies; None if there is none.
+    retired_minute: int | None = None  # First epoch minute whose silence is not judged any more; None: all is.
+    is_carry_excluded: bool = False  # `carried` is DOWN, but by excluded minutes alone: not so after exclusions.
     parts: int = 1  # Parts of one request.
     valid: Int64Array = field(init=False, repr=False, compare=False)  # int64[n_minutes], valid ones, parts of requests;
     #                                            Python's ints where samplers claim more than an int64 can hold.
@@ -94,6 +96,10 @@ def judge_minutes(series_counts: SeriesCounts, terms: DowntimeTerms, excluded: B
     as `needs_minutes_before` says so. On the right the minutes end where no more have elapsed, or go on as long as
     `needs_minutes_after` says so; an open run that is still shorter than `period_minutes_min` counts as up for now.
 
+    After exclusions an excluded minute is not carried (clause 6): silence behind it goes on as what was before it. An
+    exclusion only ever takes downtime away, so a minute that is not down raw is not down after exclusions either,
+    whatever would be carried to it then.
+
     Args:
         series_counts: The minutes; counts are not negative.
         terms: Clauses 5 to 7.
@@ -102,10 +108,16 @@ def judge_minutes(series_counts: SeriesCounts, terms: DowntimeTerms, excluded: B
     assert len(excluded) == len(series_counts.counts), "one exclusion flag per minute"
     unfiltered = unfiltered_states(series_counts, terms)
     raw = _drop_short_runs(unfiltered, terms.period_minutes_min)
-    if not excluded.any():
+    if not excluded.any() and not series_counts.is_carry_excluded:
         return JudgedMinutes(series_counts.start_minute, raw, raw, unfiltered)
     adjusted = unfiltered.copy()
     adjusted[excluded] = MinuteState.EXCLUDED
+    if terms.no_data is NoData.CARRY:
+        # Down without a request is down by what was carried, which may be another state now.
+        is_carried = is_state(adjusted, MinuteState.DOWN) & (series_counts.valid == 0)
+        adjusted[is_carried] = MinuteState.NO_DATA
+        is_carried &= _follows_down(adjusted, None if series_counts.is_carry_excluded else series_counts.carried)
+        adjusted[is_carried] = MinuteState.DOWN
     adjusted = _drop_short_runs(adjusted, terms.period_minutes_min)
     return JudgedMinutes(series_counts.start_minute, raw, adjusted, unfiltered)
 
@@ -135,6 +147,8 @@ def unfiltered_states(series_counts: SeriesCounts, terms: DowntimeTerms) -> Int8
     if terms.no_data is NoData.UP or first is None:
         return states
     has_no_data[: max(0, first - series_counts.start_minute)] = False
+    if series_counts.retired_minute is not None:
+        has_no_data[max(0, series_counts.retired_minute - series_counts.start_minute) :] = False
     if terms.no_data is NoData.DOWN:
         states[has_no_data] = MinuteState.DOWN
     else:

@@ -8,7 +8,7 @@ import numpy as np
 from sla_parts import make_agreement, make_series, make_terms
 
 from otel_sla.report.document import Report, agreement_report, build_report, decide_windows, series_report
-from otel_sla.sla.agreement import Agreement, ExclusionReason, ExclusionTerms, ExclusionWindow
+from otel_sla.sla.agreement import Agreement, ExclusionReason, ExclusionTerms, ExclusionWindow, NoData
 from otel_sla.sla.basis import parts_of
 from otel_sla.sla.downtime import (
     JudgedMinutes,
@@ -56,6 +56,8 @@ def judge_month(
     """Judge a month with as many minutes around it as its runs need, each time twice as many more."""
     calendar = month_range(month, agreement.time_zone)
     start, step = calendar.start_minute, 3
+    if agreement.downtime.no_data is NoData.CARRY:  # What is carried after exclusions may lie anywhere.
+        start = min([start, *minutes])
     while needs_minutes_before(counts_between(minutes, agreement, start, start + 1), agreement.downtime):
         start, step = start - step, 2 * step
     stop = max(start, min(calendar.stop_minute, elapsed_stop))
