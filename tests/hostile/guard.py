@@ -42,9 +42,9 @@ class Guard:
             names["client_ca_file"] = "client-ca.pem"
         return {**auth, "tls": {key: str(self._folder / name) for key, name in names.items()}}
 
-    def server_certificate(self) -> str | None:
-        """What a client has to trust, PEM; None for plain text."""
-        return None if self._folder is None else self.server_ca.cert_pem.bytes().decode()
+    def server_certificate(self) -> str:
+        """What a client has to trust, PEM; empty for plain text."""
+        return "" if self._folder is None else self.server_ca.cert_pem.bytes().decode()
 
     def channel_credentials(self) -> grpc.ChannelCredentials | None:
         """Those of a sender that is welcome; None for plain text."""
