@@ -180,7 +180,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def tell_to_continue(self) -> None:
         """Ask for the body that the sender keeps back."""
-        self._transport.write(_CONTINUE)
+        if not self._transport.is_closing():
+            self._transport.write(_CONTINUE)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -281,6 +282,8 @@ class Connection(asyncio.BufferedProtocol):
 
     async def _linger(self) -> None:
         """Close when the sender has had time to read its answer; of what it sends meanwhile a little is taken."""
+        if self._transport.is_closing():
+            return
         if self._transport.can_write_eof():
             self._transport.write_eof()
         dropped_bytes = len(self.take(len(self.data)))

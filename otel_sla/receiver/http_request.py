@@ -126,5 +126,5 @@ class HeadParser:
             raise MalformedRequest("the request has no Host")
         if _HOST.fullmatch(headers.get("host", "")) is None:
             raise MalformedRequest(f"Host is {headers['host']!r}, not the name of one host")
-        if not headers.get("transfer-encoding", "chunked").lower().endswith("chunked"):
+        if headers.get("transfer-encoding", "chunked").lower().rpartition(",")[2].strip() != "chunked":
             raise MalformedRequest("the last Transfer-Encoding is not chunked: the end of the body is not known")
