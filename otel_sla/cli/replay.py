@@ -99,7 +99,7 @@ def replay(
 
     options = ReplayOptions(format=Format(record_format.value), on_error=OnError(on_error.value))
     if not dry_run:
-        with closing(Ledger.open(settings.ledger.url)) as ledger:
+        with closing(Ledger.open(settings.ledger.url, may_create=settings.ledger.may_create)) as ledger:
             _count(ledger, settings, files, options, is_report_next=False)
         return
     with private_ledger() as ledger:

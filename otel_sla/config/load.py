@@ -163,7 +163,9 @@ def _build(document: Document, source: str) -> Config:
             memory_limit_mib=processor.memory_limit_mib,
             processes=processor.processes,
         ),
-        ledger=LedgerSettings(url=document.ledger.url, retention_s=seconds(document.ledger.retention)),
+        ledger=LedgerSettings(
+            url=document.ledger.url, retention_s=seconds(document.ledger.retention), may_create=document.ledger.create
+        ),
         processor=ProcessorSettings(
             grace_s=seconds(processor.grace),
             late_spans_max_s=seconds(processor.late_spans_max),
