@@ -19,6 +19,7 @@ from otel_sla.receiver.settings import HttpServerSettings
 from otel_sla.receiver.status import MalformedRequest
 
 _READ_SIZE_BYTES = 64 * 1024  # At once. A connection that has so much unparsed is not read.
+_READ_SIZE_BYTES_MAX = 256 * 1024  # Within a body that has so much left.
 # Of a body that nobody wants, taken and dropped: many clients read no answer before they have sent all of it.
 _UNWANTED_SIZE_BYTES_MAX = 1024 * 1024
 # Between requests of which one was sent before its answer. No sender of OTLP does so, and at full speed one that reads
@@ -42,7 +43,7 @@ class State:
         self.is_empty.set()
         self.date_header = b""
         # What the system gives is copied from here at once, so one buffer does for all.
-        self.read_buffer = memoryview(bytearray(_READ_SIZE_BYTES))
+        self.read_buffer = memoryview(bytearray(_READ_SIZE_BYTES_MAX))
 
     @property
     def open_count(self) -> int:
@@ -90,6 +91,7 @@ class Connection(asyncio.BufferedProtocol):
         self._is_reading_paused = False
         self._is_writing_paused = False
         self._abort: asyncio.TimerHandle | None = None
+        self._wanted_bytes = 0  # Of the body that is waited for.
         self.data = bytearray()  # What has arrived and was not taken yet.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -122,7 +124,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's.
         """Tell where to read to."""
-        return self._state.read_buffer
+        return self._state.read_buffer[: max(_READ_SIZE_BYTES, self._wanted_bytes)]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Keep what was read; with enough of it, read no more."""
@@ -157,8 +159,11 @@ class Connection(asyncio.BufferedProtocol):
         """End now, whatever is under way."""
         self._transport.abort()
 
-    async def more(self) -> None:
+    async def more(self, wanted_bytes: int = 0) -> None:
         """Wait until more has arrived.
+
+        Args:
+            wanted_bytes: How much will be taken, if that is known.
 
         Raises:
             SenderGone: Nothing more will.
@@ -170,11 +175,14 @@ class Connection(asyncio.BufferedProtocol):
             if self._is_reading_paused:
                 self._is_reading_paused = False
                 self._transport.resume_reading()
+            self._wanted_bytes = wanted_bytes
             await self._wait()
+            self._wanted_bytes = 0
 
     def take(self, size_bytes: int) -> bytes:
         """Take this much of what has arrived, or all if that is less."""
-        taken = bytes(self.data[:size_bytes])
+        with memoryview(self.data) as arrived, arrived[:size_bytes] as wanted:
+            taken = bytes(wanted)
         del self.data[:size_bytes]
         return taken
 
@@ -321,7 +329,7 @@ class SizedBody:
         if self.has_more and not self._connection.data:
             if self.is_kept_back:
                 self._connection.tell_to_continue()
-            await self._connection.more()
+            await self._connection.more(self._left_bytes)
         self.is_kept_back = False
         part = self._connection.take(self._left_bytes)
         self._left_bytes -= len(part)
