@@ -14,10 +14,17 @@ from otel_sla.errors import DecodeError, Overloaded
 from otel_sla.receiver.accounting import Accountant
 from otel_sla.receiver.auth import BearerAuth
 from otel_sla.receiver.cors import Cors, Headers
-from otel_sla.receiver.http_body import SenderGone, check_content_length, expand_body, read_body
+from otel_sla.receiver.http_body import (
+    ENCODINGS,
+    SenderGone,
+    check_content_length,
+    expand_body,
+    read_body,
+)
 from otel_sla.receiver.http_request import Request
 from otel_sla.receiver.in_flight import Held, InFlight, account
 from otel_sla.receiver.json_traces import convert_json, estimate_size_bytes
+from otel_sla.receiver.refusals import Refusals, RefusedRequest
 from otel_sla.receiver.response import encode_json, encode_protobuf
 from otel_sla.receiver.settings import BYTES_PER_MIB, HTTP_SOURCE, HttpServerSettings
 from otel_sla.receiver.status import (
@@ -85,10 +92,16 @@ class HttpApp:
         accountant: Counts the requests.
         in_flight: The limit on bytes, shared with the gRPC server.
         probes: Readiness and self-metrics.
+        refusals: Told of requests that are refused for good.
     """
 
     def __init__(
-        self, settings: HttpServerSettings, accountant: Accountant, in_flight: InFlight, probes: Probes
+        self,
+        settings: HttpServerSettings,
+        accountant: Accountant,
+        in_flight: InFlight,
+        probes: Probes,
+        refusals: Refusals,
     ) -> None:
         self._settings = settings
         self._size_bytes_max = settings.max_request_body_size_mib * BYTES_PER_MIB
@@ -96,6 +109,7 @@ class HttpApp:
         self._accountant = accountant
         self._traces_path = quote(settings.traces_url_path, safe=_IN_PATHS)
         self._probes = probes
+        self._refusals = refusals
         self._auth = None if settings.auth is None else BearerAuth(settings.auth, HTTP_SOURCE)
         self._cors = None if settings.cors is None else Cors(settings.cors)
         self.answers: Counter[int] = Counter()  # To requests on the traces' path, by HTTP status.
@@ -119,7 +133,13 @@ class HttpApp:
 
     def refuse(self, request: Request, error: Exception) -> Answer:
         """Answer a request by what is wrong with it, or with us."""
-        return self._finish(request, _refuse(request, error))
+        refusal = refusal_of(error)
+        if refusal.is_final and request.method == "POST":  # Others bring no spans.
+            headers = request.headers
+            encoding = f"{headers.get('content-type', '')} {headers.get('content-encoding', '')}".strip()
+            status, user_agent = str(refusal.http_status), headers.get("user-agent", "")
+            self._refusals.add(RefusedRequest("http", status, refusal.message, encoding, user_agent))
+        return self._finish(request, _answer_refused(request, error, refusal))
 
     def _finish(self, request: Request, answer: Answer) -> Answer:
         if request.path == self._traces_path:
@@ -202,8 +222,7 @@ def _check_what_is_asked(headers: dict[str, str]) -> None:
         raise UnknownExpectation(f"Expect {expected!r} is not 100-continue")
 
 
-def _refuse(request: Request, error: Exception) -> Answer:
-    refusal: Refusal = refusal_of(error)
+def _answer_refused(request: Request, error: Exception, refusal: Refusal) -> Answer:
     if request.media_type == PROTOBUF:
         answer = Answer(refusal.http_status, PROTOBUF, refusal.status().SerializeToString())
     else:
@@ -213,7 +232,7 @@ def _refuse(request: Request, error: Exception) -> Answer:
     if isinstance(error, MethodNotAllowed):
         answer.headers.append((b"allow", error.allow.encode()))
     if isinstance(error, UnsupportedMediaType):
-        answer.headers.append((b"accept-encoding", b"gzip, zstd"))
+        answer.headers.append((b"accept-encoding", ", ".join(ENCODINGS).encode()))
     if refusal.http_status == 401:
         answer.headers.append((b"www-authenticate", b"Bearer"))
     answer.is_last = isinstance(error, BodyTimeout | MalformedRequest | UnknownVersion)
