@@ -149,7 +149,15 @@ class Clockwork:
 
     def ahead_at_start(self) -> str:
         """Say the same, or that it is only judged ahead: spans are taken then, and judged when the clock is there."""
-        return self.why_ahead() or self._ahead("judged", self._judged_before)
+        return self.why_ahead() or self.why_judging_waits()
+
+    def why_judging_waits(self) -> str:
+        """Say how far the ledger is judged ahead of the clock, so that no minute is judged; empty: it is not."""
+        return self._ahead("judged", self._judged_before)
+
+    def lag_s(self, told_before: int) -> int:
+        """Give how far the judge, who has come to that minute, is behind what can be judged; negative: it is ahead."""
+        return 60 * ((self._trusted() - self._grace) // NANOS_PER_MINUTE - told_before)
 
     def _ahead(self, what: str, marked_before: int) -> str:
         ahead_nanos = marked_before * NANOS_PER_MINUTE - self._clock()

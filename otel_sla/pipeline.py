@@ -7,6 +7,8 @@ import asyncio
 import logging
 import time
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 from otel_sla.accountant import Accountant
 from otel_sla.backlog import LedgerBacklog
@@ -17,6 +19,7 @@ from otel_sla.errors import LedgerError
 from otel_sla.exporter.delivery import Delivery
 from otel_sla.exporter.otlp import OtlpSender
 from otel_sla.exporter.senders import make_sender
+from otel_sla.exporter.signals import AGREEMENT_NAME
 from otel_sla.exporter.telemetry import TelemetryExport
 from otel_sla.filter_loading import FilterLoading
 from otel_sla.front import Front
@@ -26,6 +29,8 @@ from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit, Watermarks
 from otel_sla.ledger.sqlite_version import sqlite_warning
+from otel_sla.ledger_files import register_ledger_files
+from otel_sla.receiver.readiness import Readiness
 from otel_sla.self_metrics import ExporterCounts, SelfMetrics
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.classify import Classifier
@@ -33,6 +38,7 @@ from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import SeriesTable
 from otel_sla.sla.texts import minute_text
+from otel_sla.span_times import SpanTimes
 from otel_sla.threads import LedgerThread, Writer
 from otel_sla.tidying import Tidier
 from otel_sla.versions import Recorded, record_versions
@@ -62,6 +68,8 @@ class Pipeline:
     _clockwork: Clockwork
     _closer: Closer
     _marked_before: int  # Epoch minute: the ledger's judged_before.
+    _told_before: int | None  # Epoch minute, as in the ledger.
+    _times: SpanTimes
     _versions: dict[str, int]  # Of the agreements' terms in the ledger, by name.
     _judged: tuple[Agreement, ...]  # Those that are configured, and those that were.
 
@@ -76,6 +84,7 @@ class Pipeline:
         self._config = config
         trusted = None if steady is None else TrustedClock(clock, steady)
         self._trusted, self._latest = (clock, clock) if trusted is None else (trusted, trusted.latest)
+        self._clock, self._steady = clock, steady or clock
         self._tick_s = tick_s
         self._writer: Writer = LedgerThread(
             "ledger", lambda: Ledger.open(config.ledger.url, may_create=config.ledger.may_create)
@@ -87,7 +96,7 @@ class Pipeline:
         self._deliveries: list[tuple[Delivery, LedgerBacklog]] = []
         self._front: Front | None = None
         self._ticking: asyncio.Task[None] | None = None
-        self.metrics = SelfMetrics()
+        self.metrics = SelfMetrics(clock)
         self._telemetry: TelemetryExport | None = None
         self._reader: LedgerReader | None = None
         self.filter_loading: FilterLoading | None = None
@@ -115,7 +124,7 @@ class Pipeline:
             await self._judge.open()
             await self._start_counting()
             await self._start_exporters()
-            self._front = Front(self._config, self.accountant, self.metrics, self._why_not_ready)
+            self._front = Front(self._config, self.accountant, self.metrics, self._readiness)
             await self._front.start()
         except BaseException:
             await self.stop()
@@ -152,6 +161,11 @@ class Pipeline:
             "the ledger does not finish a write" if self.accountant.commits.is_stalled else self._clockwork.why_ahead()
         )
 
+    def _readiness(self) -> Readiness:
+        if reason := self._why_not_ready():
+            return Readiness(reason)
+        return Readiness(notice=self._clockwork.why_judging_waits() or self._times.why_clocks_differ())
+
     @property
     def failure(self) -> LedgerError | None:
         """What went wrong while stopping: not all that was taken became durable or was told."""
@@ -176,8 +190,10 @@ class Pipeline:
                 await self._close(closing)
                 for delivery, _ in self._deliveries:
                     delivery.wake()
-                if closing.told_before is not None and catching_up.is_there(closing.told_before):
-                    break
+                if closing.told_before is not None:
+                    self._told_before = closing.told_before
+                    if catching_up.is_there(closing.told_before):
+                        break
             self.accountant.spared.tell(progress.judged_before)
             await self._tidier.tidy(progress)
 
@@ -230,7 +246,7 @@ class Pipeline:
         if warning := sqlite_warning():
             _log.info("%s", warning, extra={"action": "sqlite_version"})
         marks = reader.watermarks()
-        self._marked_before = marks.judged_before or 0
+        self._marked_before, self._told_before = marks.judged_before or 0, marks.told_before
         self._clockwork = Clockwork(self._config.processor, self._latest, self._trusted, marks)
         if reason := self._clockwork.ahead_at_start():
             _log.warning("%s: %s", reason, AHEAD_HINT % reader.path, extra={"action": "ledger_ahead"})
@@ -238,8 +254,17 @@ class Pipeline:
         classifier = Classifier(agreements, table, hash_key=new_hash_key())
         ring = MinuteRing(minutes_kept=_RING_MINUTES)
         newest = self._clockwork.newest_minute()
-        ring.load(reader.counts(newest - _RING_MINUTES + 1, newest + 1), start_minute=newest - _RING_MINUTES + 1)
-        self.metrics.register("sla.ledger.series", lambda: len(table))
+        newest_rows = reader.counts(newest - _RING_MINUTES + 1, newest + 1)
+        ring.load(newest_rows, start_minute=newest - _RING_MINUTES + 1)
+        self._times = SpanTimes(
+            [agreement.name for agreement in agreements],
+            table,
+            self._clock,
+            self._steady,
+            self._config.processor.future_spans_max_s,
+        )
+        self._times.load(newest_rows)
+        self._register_metrics(table, reader.path)
         await warm_up(classifier)
         judge_reader = await self._judge.call(lambda connection: connection)
         recorded = await self._record_versions(marks)
@@ -254,10 +279,25 @@ class Pipeline:
             write=self._commit,
             window=self._clockwork.window,
             metrics=self.metrics,
+            times=self._times,
         )
         sealed_before = self._clockwork.window().sealed_before_minute
         self.filter_loading = FilterLoading(self._config.ledger.url, reader.path, self.accountant.filter, sealed_before)
         self.filter_loading.start()
+
+    def _register_metrics(self, table: SeriesTable, path: Path) -> None:
+        register, times = self.metrics.register, self._times
+        register("sla.ledger.series", lambda: len(table))
+        register_ledger_files(self.metrics, path)
+        register("sla.pipeline.ready", lambda: int(not self._why_not_ready()))
+        register("sla.judge.lag", self._judging_lag_s)
+        register("sla.receiver.clock_lead", times.lead_s)
+        for agreement in self._config.agreements:
+            attributes = {AGREEMENT_NAME: agreement.name}
+            register("sla.agreement.last_span_timestamp", partial(times.newest_unix_s, agreement.name), attributes)
+
+    def _judging_lag_s(self) -> int | None:
+        return None if self._told_before is None else self._clockwork.lag_s(self._told_before)
 
     async def _record_versions(self, marks: Watermarks) -> Recorded:
         """Keep the agreements' terms, so that what they counted and judged can be explained later."""
@@ -309,6 +349,7 @@ class Pipeline:
             of_metrics = self._config.metrics
             name, sender = of_metrics.exporter.name, OtlpSender(of_metrics.exporter, instance_id)
             self._telemetry = TelemetryExport(name, sender, self.metrics.read, of_metrics.interval_s)
+            self.metrics.register_attempts(self._telemetry.attempts, {"exporter": name, "data_type": "own_metrics"})
             self._telemetry.start()
 
     async def _commit(self, commit: Commit) -> int:

@@ -155,6 +155,8 @@ def totals_lines(totals: "Totals", agreements: Sequence["Agreement"], duration_s
         (totals.notes.spared_requests, "requests have a failing HTTP status that error_rate.code spares"),
         (totals.other_signal_records, "records skipped: metrics, logs or profiles"),
         (totals.broken_records, "records skipped: broken"),
+        (totals.padding_size_bytes, "bytes skipped: zeros or a byte order mark before a record"),
+        (totals.headless_size_bytes, "bytes skipped: the first line of a file is no whole record"),
         (totals.skipped_files, "files skipped, or the rest of them"),
         (totals.incomplete_size_bytes, "bytes at the end of files are no whole record yet"),
     ):
@@ -164,8 +166,8 @@ def totals_lines(totals: "Totals", agreements: Sequence["Agreement"], duration_s
         is_spared = each.name in totals.notes.spared_codes and not totals.requests[each.name, Outcome.FAILED]
         if each.code is not None and is_spared:
             yield f"  {spared_text(each.name, each.code.attribute, totals.notes)}"
-    if totals.sealed_requests:
+    if totals.sealed_spans:
         yield (
-            f"  {totals.sealed_requests} requests are of sealed minutes, whose fingerprints are forgotten: any that"
+            f"  {totals.sealed_spans} spans are of sealed minutes, whose fingerprints are forgotten: any that"
             " otel-sla run had counted are counted twice now"
         )

@@ -29,6 +29,14 @@ class BodyTimeout(OtelSlaError):
     is_retryable = True
 
 
+class MalformedRequest(OtelSlaError):
+    """The bytes are no request of HTTP/1.1."""
+
+
+class UnknownVersion(OtelSlaError):
+    """A request of another protocol, or another version of it (HTTP)."""
+
+
 class PathUnknown(OtelSlaError):
     """Nothing is served there (HTTP)."""
 
@@ -69,6 +77,8 @@ _RULES: dict[type[BaseException], _Rule] = {
     LedgerError: _Rule(grpc.StatusCode.UNAVAILABLE, 503, 2.0, "the ledger is not available"),
     BodyTimeout: _Rule(grpc.StatusCode.DEADLINE_EXCEEDED, 504),
     Unauthenticated: _Rule(grpc.StatusCode.UNAUTHENTICATED, 401),
+    MalformedRequest: _Rule(grpc.StatusCode.INVALID_ARGUMENT, 400),
+    UnknownVersion: _Rule(grpc.StatusCode.UNIMPLEMENTED, 505),
     PathUnknown: _Rule(grpc.StatusCode.NOT_FOUND, 404),
     MethodNotAllowed: _Rule(grpc.StatusCode.UNIMPLEMENTED, 405),
     UnsupportedMediaType: _Rule(grpc.StatusCode.INVALID_ARGUMENT, 415),
@@ -88,6 +98,7 @@ class Refusal:
     http_status: int
     message: str
     retry_delay_s: float | None  # When to try again; None: the sender decides, by the code.
+    is_final: bool  # Senders that keep to OTLP drop the request.
 
     @property
     def retry_after_s(self) -> int | None:
@@ -129,7 +140,8 @@ def refusal_of(error: Exception) -> Refusal:
     if rule.code is grpc.StatusCode.INTERNAL and type(error) not in _logged:
         _logged.add(type(error))
         _log.error("a request failed in a way that nobody foresaw", exc_info=error, extra={"action": "request_failed"})
-    return Refusal(rule.code, rule.http_status, rule.message or str(error), rule.retry_delay_s)
+    is_final = rule.code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+    return Refusal(rule.code, rule.http_status, rule.message or str(error), rule.retry_delay_s, is_final)
 
 
 def _retry_info(delay_s: float) -> RetryInfo:

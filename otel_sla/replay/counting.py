@@ -86,7 +86,7 @@ class Counting:
         window = self._terms.window()
         self._sealed_before_minute = window.sealed_before_minute
         is_fresh = self._find_fresh(columns, body)
-        requests = self._classifier.classify(columns, replace(window, sealed_before_minute=0), is_fresh)
+        requests = self._classifier.classify(columns, replace(window, late_is_taken=True), is_fresh)
         self._ring.add(requests)
         self._record(columns, requests, is_fresh)
 
@@ -139,6 +139,7 @@ class Counting:
         pending.spans += columns.n_spans
         pending.future_spans += requests.future_count
         pending.malformed_spans += requests.malformed_count
+        pending.sealed_spans += requests.late_count
         pending.overflow_requests += requests.overflow_count
         if requests.notes is not None:
             pending.notes.add(requests.notes)
@@ -152,8 +153,6 @@ class Counting:
             agreement = self._table[series_id].agreement
             for outcome in Outcome:
                 self.pending.requests[agreement, outcome] += int(counts_of_series[series_id, outcome])
-        is_sealed = rows.epoch_minute < self._sealed_before_minute
-        self.pending.sealed_requests += int(rows.outcomes[is_sealed].sum())
         for minute in np.unique(rows.epoch_minute).tolist():
             first, last = self.days.get(minute // _MINUTES_PER_DAY, (minute, minute))
             self.days[minute // _MINUTES_PER_DAY] = min(first, minute), max(last, minute)

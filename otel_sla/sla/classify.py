@@ -58,6 +58,7 @@ class AcceptWindow:
 
     sealed_before_minute: int  # Epoch minute. A span of an earlier minute is late.
     future_after_unix_nano: int  # ns since the Unix epoch. A span that ends after it is early.
+    late_is_taken: bool = False  # Late spans are requests as any other, and counted as late besides.
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Requests:
     series_id: Int64Array  # int64[n_requests]. See series.SeriesTable.
     epoch_minute: Int64Array  # int64[n_requests], whole minutes since the Unix epoch.
     marks: UInt8Array  # uint8[n_requests]. An agreement.Outcome, and bits of `counts` for what else is counted.
-    late_count: int  # Covered spans whose minute is sealed.
+    late_count: int  # Covered spans whose minute is sealed; rejected, unless the window takes them.
     future_count: int  # Covered spans that end too far ahead.
     malformed_count: int  # Covered spans without an end time.
     overflow_count: int  # Requests that went to an overflow series.
@@ -124,11 +125,14 @@ class Classifier:
         self._groups = GroupTable([agreement.group_by for agreement in agreements], self._conditions, table, values_max)
         n_resource_keys, n_span_keys = len(self.watch.resource_keys), len(self.watch.span_keys)
         self._span_keys = [key.decode() for key in self.watch.span_keys]
-        numbered = [key for key in range(n_span_keys) if self._is_numbered(n_resource_keys + key)]
+        # A status is looked at where it is there; of error.type alone only its presence is read.
+        is_read = [self._is_read(n_resource_keys + key) for key in range(n_span_keys)]
+        statuses = [key for key in range(len(STATUS_KEYS)) if not is_read[key]]
         self._values = ValueTable(
             n_resource_keys,
             n_span_keys,
-            _indices(numbered),
+            _indices([key for key in range(n_span_keys) if is_read[key]]),
+            sparse_span_keys=statuses,
             values_max=values_max,
             text_bytes_max=text_bytes_max,
             hash_key=hash_key,
@@ -208,6 +212,7 @@ class Classifier:
                 self._learnt().argument,
                 is_fresh,
                 sealed_before_minute,
+                window.late_is_taken,
                 future_after_unix_nano,
                 self._hash_start,
                 self._hash_mask,
@@ -261,11 +266,9 @@ class Classifier:
         self._values.clear()
         self._groups.clear()
 
-    def _is_numbered(self, column: int) -> bool:
-        """Whether anything reads the column's values; of error.type alone only its presence is read."""
-        n_resource_keys = len(self.watch.resource_keys)
-        is_status = column - n_resource_keys in range(len(STATUS_KEYS))
-        return is_status or self._conditions.has_tests(column) or column in self._groups.columns
+    def _is_read(self, column: int) -> bool:
+        """Whether a condition or a grouping reads the column's values."""
+        return self._conditions.has_tests(column) or column in self._groups.columns
 
 
 class _Tally:
@@ -279,13 +282,13 @@ class _Tally:
     def add(self, found: Found, progress: list[int]) -> None:
         count = progress[COUNTED]
         if count:
-            n_excess = count if progress[IS_NOTED] and found.noted[SAMPLED_SPANS] else 0
+            is_sampled = progress[IS_NOTED] and found.noted[SAMPLED_SPANS]
             self._parts.append(
                 (
                     found.series_id[:count].copy(),
                     found.epoch_minute[:count].copy(),
                     found.marks[:count].copy(),
-                    found.excess[:n_excess].copy(),
+                    found.excess[:count].copy() if is_sampled else _NO_EXCESS,
                 )
             )
         for index in (LATE, FUTURE, MALFORMED):

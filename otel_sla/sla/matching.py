@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from otel_sla.jit import Arrays, kernel
+from otel_sla.jit import Arrays, buffer_in, kernel, word_at
 from otel_sla.sla.adjusted import excess_of
 from otel_sla.sla.conditions import ERROR_TYPE_SPAN_KEY_INDEX
 from otel_sla.sla.counts import NANOS_PER_MINUTE, SAMPLED_BIT, SPARED_BIT, THRESHOLDED_BIT
@@ -32,8 +32,8 @@ from otel_sla.sla.learnt import (
 )
 from otel_sla.sla.outcome import (
     ERROR_STATUS_INDEX,
+    GRPC_STATUS_INDEX,
     HTTP_DECIDES_FROM,
-    HTTP_KEY_COUNT,
     NEITHER_STATUS_INDEX,
     NO_STATUS,
     STATUS_KEY_COUNT,
@@ -42,7 +42,11 @@ from otel_sla.spans.columns import SPAN_KIND_SERVER, SPAN_STATUS_ERROR, BoolArra
 
 _HAS_IS_REMOTE, _REMOTENESS = 0x100, 0x300  # Span.flags: has-is-remote, and is-remote with it.
 _NANOS_PER_MINUTE = np.uint64(NANOS_PER_MINUTE)
-_OTHER = int(ValueType.OTHER)
+_OTHER = np.uint64(ValueType.OTHER)
+# A row's types begin with those of the status keys and of error.type, a byte each: one word.
+_STATUS_TYPES = np.uint64((1 << 8 * STATUS_KEY_COUNT) - 1)
+_ERROR_TYPE_SHIFT = np.uint64(8 * ERROR_TYPE_SPAN_KEY_INDEX)
+_LOW_BYTE = np.uint64(0xFF)
 _NO_BIT, _THRESHOLDED, _SAMPLED = map(np.uint8, (0, THRESHOLDED_BIT, THRESHOLDED_BIT | SAMPLED_BIT))
 
 
@@ -55,6 +59,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
     learnt: Arrays,
     is_fresh: BoolArray,
     sealed_before_minute: np.uint64,
+    late_is_taken: bool,  # noqa: FBT001
     future_after_unix_nano: np.uint64,
     hash_start: np.uint64,
     hash_mask: np.uint64,
@@ -121,6 +126,8 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
         groups_now,
         groups_of_resource,
     ) = read_learnt(learnt)
+    types = buffer_in(value_type.ravel())
+    n_span_keys = value_type.shape[1]
     entry_span_bit = entry_span_bits[0]
     n_words = words.shape[1]
     n_groupings = groups_now.shape[0]
@@ -133,6 +140,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
     class_slot_mask = np.uint64(slot_class.shape[0] - 1)
     group_slot_mask = np.uint64(slot_group.shape[0] - 1)
     low = np.uint64(0xFFFF_FFFF)
+    u0, u8 = np.uint64(0), np.uint64(8)
     u32 = np.uint64(32)
     one = np.uint64(1)
     factor = np.uint64(0x9E37_79B1)
@@ -214,7 +222,8 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
         if end_time == 0:
             n_malformed += 1
             continue
-        if minute < sealed_before_minute:
+        is_late = minute < sealed_before_minute
+        if is_late and not late_is_taken:
             n_late += 1
             continue
         if end_time > future_after_unix_nano:
@@ -228,46 +237,55 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
             break
 
         # Clause 4: of either protocol the first usable status code in the order of the keys.
-        status = NO_STATUS
+        status, grpc_status = NO_STATUS, NO_STATUS
         bad_keys = 0
-        for key in range(HTTP_KEY_COUNT):
-            if value_type[span, key] != 0:
-                found = value_status[ids_span[row, key]]
+        fixed_types = word_at(types, span * n_span_keys)
+        status_types = fixed_types & _STATUS_TYPES
+        if status_types - one < _OTHER - one:
+            # Most have the first key alone.
+            status = value_status[ids_span[row, 0]]
+            if status == NO_STATUS:
+                bad_keys = 1
+            status_types = u0
+        key = 0
+        while status_types != u0:
+            status_type = status_types & _LOW_BYTE
+            if status_type != u0:
+                found = NO_STATUS
+                if status_type != _OTHER:
+                    found = value_status[ids_span[row, key]]
                 if found == NO_STATUS:
                     bad_keys |= 1 << key
-                elif status == NO_STATUS:
-                    status = found
-        grpc_status = NO_STATUS
-        for key in range(HTTP_KEY_COUNT, STATUS_KEY_COUNT):
-            if value_type[span, key] != 0:
-                found = value_status[ids_span[row, key]]
-                if found == NO_STATUS:
-                    bad_keys |= 1 << key
+                elif found < GRPC_STATUS_INDEX:
+                    if status == NO_STATUS:
+                        status = found
                 elif grpc_status == NO_STATUS:
                     grpc_status = found
+            status_types >>= u8
+            key += 1
         if grpc_status != NO_STATUS and status < HTTP_DECIDES_FROM:
             status = grpc_status
         if status == NO_STATUS:
             status = NEITHER_STATUS_INDEX
-            error_type = value_type[span, ERROR_TYPE_SPAN_KEY_INDEX]
-            if span_status_code[span] == SPAN_STATUS_ERROR or error_type not in (0, _OTHER):
+            error_type = fixed_types >> _ERROR_TYPE_SHIFT & _LOW_BYTE
+            if span_status_code[span] == SPAN_STATUS_ERROR or error_type not in (u0, _OTHER):
                 status = ERROR_STATUS_INDEX
 
         # Clause 19. Samplers know few thresholds: mostly it is that of the span before.
         sampling = threshold[span]
         sampling_bits = _NO_BIT
-        if sampling > 1:
-            sampling_bits = _SAMPLED
-            if sampling != last_sampling:
-                last_sampling = sampling
-                excess = excess_of(sampling - 1)
-        elif sampling == 1:
+        if sampling > 0:
             sampling_bits = _THRESHOLDED
+            if sampling > 1:
+                sampling_bits = _SAMPLED
+                if sampling != last_sampling:
+                    last_sampling = sampling
+                    excess = excess_of(sampling - 1)
 
         for grouping in range(n_groupings):
             groups_now[grouping] = groups_of_resource[grouping]
         n_found_before = n_found
-        all_marks = sampling_bits
+        all_marks = 0
         while entry < last_entry:
             agreement = entry_agreement[entry]
             grouping = grouping_of[agreement]
@@ -321,18 +339,22 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
             mark = outcomes[entry_row[entry], status] | sampling_bits
             all_marks |= mark
             found_marks[n_found] = mark
-            if sampling_bits == _SAMPLED:
-                found_excess[n_found] = excess
             n_found += 1
             entry += 1
         if reason == GROUPS_FULL:
             n_found = n_found_before
             came_to = span
             break
+        if is_late:
+            n_late += 1
 
-        # What somebody should know of.
+        # What somebody should know of, which is nothing of most spans.
+        if entry_span_bit == 0 and bad_keys | sampling | (all_marks >> 2) == 0:
+            continue
         is_parent_unknown = entry_span_bit != 0 and has_parent[span] and (flags[span] & _HAS_IS_REMOTE) == 0
         if sampling > 1:
+            for place in range(n_found_before, n_found):
+                found_excess[place] = excess
             noted[SAMPLED_SPANS] += 1
             is_noted = 1
         elif sampling < 0:

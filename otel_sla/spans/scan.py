@@ -18,7 +18,7 @@ _REQUEST, _RESOURCE_SPANS, _SCOPE_SPANS, _SPAN, _IN_SPAN = map(np.int64, range(5
 _RESOURCE, _IN_RESOURCE = _SCOPE_SPANS, _SPAN
 
 FULL = np.int64(-(2**62))  # More spans than there is room for.
-_PLAIN_HEAD_SIZE_MAX = 18 + 10 + 129 + 10 + 129 + 11 + 9 + 8  # Bytes that `_read_plain_head` may look at.
+_PLAIN_HEAD_SIZE_MAX = 18 + 10 + 10 + 129 + 11 + 9 + 8  # Bytes that `_read_plain_head` may look at.
 
 
 @inner_kernel
@@ -56,22 +56,17 @@ def _has_other_than_zero(body, position, size):
 def _read_plain_head(body, size, position, end):
     """Read the first fields of a span as every SDK and the Collector write them; gives where it came to.
 
-    0A 10 trace_id, 12 08 span_id, 1A <size> trace_state, 22 08 parent_span_id, 2A <size> name, 30 kind
-    39 start_time_unix_nano, 41 end_time_unix_nano. Each may be missing; what stands in another form or order is left to
-    the loop over fields.
+    0A 10 trace_id, 12 08 span_id, 22 08 parent_span_id, 2A <size> name, 30 kind 39 start_time_unix_nano,
+    41 end_time_unix_nano. Each may be missing; what stands in another form or order is left to the loop over fields.
     108 instead of 128 ns a span to decode (benchmarks/bench_stages.py).
     """
     has_parent, kind, end_time_unix_nano = False, np.int32(0), np.uint64(0)
-    state_start, state_size = np.int64(0), np.int64(0)
     at = position
     if size - position >= _PLAIN_HEAD_SIZE_MAX:
         if word_at(body, at) & np.uint64(0xFFFF) == np.uint64(0x100A):
             at += 18
         if word_at(body, at) & np.uint64(0xFFFF) == np.uint64(0x0812):
             at += 10
-        if word_at(body, at) & np.uint64(0x80FF) == np.uint64(0x1A):
-            state_start, state_size = at + 2, np.int64(byte_at(body, at + 1))
-            at += 2 + state_size
         if word_at(body, at) & np.uint64(0xFFFF) == np.uint64(0x0822):
             has_parent = word_at(body, at + 2) != np.uint64(0)
             at += 10
@@ -87,8 +82,7 @@ def _read_plain_head(body, size, position, end):
             # What was read are not this span's fields.
             at = position
             has_parent, kind, end_time_unix_nano = False, np.int32(0), np.uint64(0)
-            state_start, state_size = np.int64(0), np.int64(0)
-    return at, has_parent, kind, end_time_unix_nano, state_start, state_size
+    return at, has_parent, kind, end_time_unix_nano
 
 
 @inner_kernel
@@ -215,8 +209,9 @@ def scan_kernel(body, end, resource_table, span_table, columns, n_spans_max):
                 flags[row] = 0
                 span_status_code[row] = 0
                 threshold[row] = NO_THRESHOLD
-                position, has_parent[row], kind[row], end_time_unix_nano[row], state_start, state_size = (
-                    _read_plain_head(body, end, position, span_end)
+                state_start, state_size = np.int64(0), np.int64(0)
+                position, has_parent[row], kind[row], end_time_unix_nano[row] = _read_plain_head(
+                    body, end, position, span_end
                 )
                 while position < span_end:
                     tag, position = read_tag(body, position, span_end)
