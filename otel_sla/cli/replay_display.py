@@ -166,8 +166,8 @@ def totals_lines(totals: "Totals", agreements: Sequence["Agreement"], duration_s
         is_spared = each.name in totals.notes.spared_codes and not totals.requests[each.name, Outcome.FAILED]
         if each.code is not None and is_spared:
             yield f"  {spared_text(each.name, each.code.attribute, totals.notes)}"
-    if totals.sealed_requests:
+    if totals.sealed_spans:
         yield (
-            f"  {totals.sealed_requests} requests are of sealed minutes, whose fingerprints are forgotten: any that"
+            f"  {totals.sealed_spans} spans are of sealed minutes, whose fingerprints are forgotten: any that"
             " otel-sla run had counted are counted twice now"
         )

@@ -24,6 +24,7 @@ from otel_sla.receiver.http_body import (
 from otel_sla.receiver.http_request import Request
 from otel_sla.receiver.in_flight import Held, InFlight, account
 from otel_sla.receiver.json_traces import convert_json, estimate_size_bytes
+from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.refusals import Refusals, RefusedRequest
 from otel_sla.receiver.response import encode_json, encode_protobuf
 from otel_sla.receiver.settings import BYTES_PER_MIB, HTTP_SOURCE, HttpServerSettings
@@ -55,11 +56,11 @@ class Probes:
     """What operators and their tools ask over HTTP.
 
     Attributes:
-        not_ready_reason: Gives why the pipeline takes no requests now; empty if it does.
+        readiness: Says whether the pipeline takes requests now.
         metrics: Gives the self-metrics as Prometheus' text, now or later; None if they are not served.
     """
 
-    not_ready_reason: Callable[[], str]
+    readiness: Callable[[], Readiness]
     metrics: Callable[[], str | Awaitable[str]] | None = None
 
 
@@ -187,8 +188,9 @@ class HttpApp:
         if request.path == "/healthz":
             return Answer(200, _TEXT, b"ok\n")
         if request.path == "/readyz":
-            reason = self._probes.not_ready_reason()
-            return Answer(503 if reason else 200, _TEXT, f"{reason or 'ready'}\n".encode())
+            reason, notice = self._probes.readiness()
+            ready = f"ready, but {notice}" if notice else "ready"
+            return Answer(503 if reason else 200, _TEXT, f"{reason or ready}\n".encode())
         if self._probes.metrics is None:
             raise PathUnknown("the self-metrics are not served")
         self._authenticate(request)

@@ -31,6 +31,7 @@ from otel_sla.receiver.grpc_server import GrpcServer
 from otel_sla.receiver.http_app import Probes
 from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import Held, InFlight
+from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.settings import GrpcServerSettings, HttpServerSettings
 
 MIB = 1 << 20
@@ -55,7 +56,7 @@ class RefusingAccountant:
 async def both_servers(accountant: Accountant, in_flight: InFlight) -> AsyncIterator[dict[str, Callable[..., str]]]:
     """Serve both protocols for the time of a test; gives what sends one request by each."""
     http_server = HttpServer(
-        HttpServerSettings(endpoint="127.0.0.1:0"), accountant, in_flight, Probes(not_ready_reason=lambda: "")
+        HttpServerSettings(endpoint="127.0.0.1:0"), accountant, in_flight, Probes(readiness=Readiness)
     )
     grpc_server = GrpcServer(GrpcServerSettings(endpoint="127.0.0.1:0"), accountant, in_flight)
     http_port, grpc_port = await http_server.start(), await grpc_server.start()
