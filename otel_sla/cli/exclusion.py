@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from otel_sla.cli.commands import Commands
 from otel_sla.cli.options import (
     ConfigOption,
     find_agreement,
@@ -31,9 +32,7 @@ if TYPE_CHECKING:
     from otel_sla.ledger.records import ExclusionRecord
     from otel_sla.sla.agreement import Agreement
 
-commands = typer.Typer(
-    name="exclusion", help="Record, list and withdraw times that do not count as downtime.", no_args_is_help=True
-)
+commands = Commands("exclusion", "Record, list and withdraw times that do not count as downtime.")
 
 ByOption = Annotated[str | None, typer.Option(metavar="WHO", help="Who decides it; the system's user by default.")]
 
@@ -119,14 +118,14 @@ def list_(
 def withdraw(
     *,
     config: ConfigOption = None,
-    exclusion_id: Annotated[int, typer.Argument(metavar="ID", help="Its number, as `exclusion list` shows it.")],
+    number: Annotated[str, typer.Argument(metavar="ID", help="Its number, as `exclusion list` shows it.")],
     why: Annotated[str, typer.Option(metavar="TEXT", help="For people; shown in reports.")],
     by: ByOption = None,
 ) -> None:
     """Take a recorded exclusion back. Its record stays and says who did so, when and why."""
     now = datetime.now(UTC).replace(microsecond=0)
     settings = load(config)
-    why, who = _said(why, "--why"), user_name(by)
+    why, who, exclusion_id = _said(why, "--why"), user_name(by), _read_number(number)
     from otel_sla.ledger.notebook import LedgerNotebook
 
     with closing(LedgerNotebook.open(settings.ledger.url)) as notebook:
@@ -205,6 +204,12 @@ def _said(text: str, option: str) -> str:
     if not text:
         raise typer.BadParameter("must say something", param_hint=option)
     return text
+
+
+def _read_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):  # What SQLite keeps has no more digits.
+        raise typer.BadParameter(f"must be a number such as 1, not {text!r}", param_hint="ID")
+    return int(text)
 
 
 def _check_times(window: ExclusionWindow) -> None:

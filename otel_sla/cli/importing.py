@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from otel_sla.cli.commands import Commands
 from otel_sla.cli.options import write_new_file
 
 if TYPE_CHECKING:
     from otel_sla.openslo import Reading
 
-commands = typer.Typer(name="import", help="Make a configuration of what is written already.", no_args_is_help=True)
+commands = Commands("import", "Make a configuration of what is written already.")
 
 OutputOption = Annotated[
     Path | None,

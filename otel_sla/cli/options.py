@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otel_sla.sla.months import YEAR_MAX, YEAR_MIN
-
 if TYPE_CHECKING:
     from otel_sla.config import Config
     from otel_sla.sla.agreement import Agreement
@@ -56,9 +54,11 @@ def parse_month(text: str) -> "Month":
 
 def parse_moment(text: str, option: str) -> datetime:
     """Read a time that says its offset."""
+    from otel_sla.config.quantities import parse_time
+
     with suppress(ValueError):
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None and YEAR_MIN <= moment.year <= YEAR_MAX:
+        moment = parse_time(text)
+        if moment.tzinfo is not None:
             return moment
     message = f"must be a time with an offset such as 2026-12-01T00:00:00Z, not {text!r}"
     raise typer.BadParameter(message, param_hint=option)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from otel_sla.cli.commands import Commands
 from otel_sla.cli.options import ConfigOption, load
 
 if TYPE_CHECKING:
     from otel_sla.ledger.reader import LedgerReader
 
-commands = typer.Typer(name="outbox", help="See how far the exporters have come.", no_args_is_help=True)
+commands = Commands("outbox", "See how far the exporters have come.")
 
 
 @commands.callback()

@@ -54,7 +54,7 @@ def replay(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="Written by the Collector's file exporter; .gz and .zst too; - is standard input.",
         ),
     ],
