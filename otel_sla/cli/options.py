@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -19,19 +20,27 @@ if TYPE_CHECKING:
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", metavar="FILE", help="YAML configuration; without it, the defaults serve."),
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="YAML configuration; without it OTEL_SLA_CONFIG, else ./otel-sla.yaml, else the defaults.",
+    ),
 ]
 
 
 def load(path: Path | None) -> "Config":
-    """Read the configuration.
+    """Read the configuration; says on a terminal which one.
 
     Raises:
         ConfigError: It cannot be used.
     """
-    from otel_sla.config import load_config
+    from otel_sla.config import choose_config, load_config
 
-    return load_config(path, os.environ)
+    choice = choose_config(path, os.environ)
+    if sys.stderr.isatty():
+        typer.echo(f"otel-sla: configuration: {choice}", err=True)
+    return load_config(choice.path, os.environ)
 
 
 def running_month(agreements: "Iterable[Agreement]", now: datetime) -> "Month":
