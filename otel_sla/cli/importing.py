@@ -37,6 +37,7 @@ def openslo(
     from otel_sla.config import parse_config
     from otel_sla.config.draft import draft_yaml
     from otel_sla.openslo import read_openslo
+    from otel_sla.report.wording import counted
 
     source = "standard input" if str(file) == "-" else str(file)
     readings = read_openslo(_read_text(file, source), source)
@@ -49,7 +50,7 @@ def openslo(
         typer.echo(text, nl=False)
     else:
         write_new_file(output, text)
-        typer.echo(f"wrote {output}: {len(agreements)} agreement(s)", err=True)
+        typer.echo(f"wrote {output}: {counted(len(agreements), 'agreement')}", err=True)
 
 
 def _read_text(file: Path, source: str) -> str:

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ import typer
 
 if TYPE_CHECKING:
     from otel_sla.config import Config
+    from otel_sla.report.table import Screen
     from otel_sla.sla.agreement import Agreement
     from otel_sla.sla.months import Month
     from otel_sla.sla.series import Series
@@ -41,6 +43,16 @@ def load(path: Path | None) -> "Config":
     if sys.stderr.isatty():
         typer.echo(f"otel-sla: configuration: {choice}", err=True)
     return load_config(choice.path, os.environ)
+
+
+def screen() -> "Screen":
+    """What a report is written for on standard output; a file or a pipe gets the same bytes whatever stands behind."""
+    from otel_sla.report.table import Screen
+
+    if not sys.stdout.isatty():
+        return Screen()
+    has_colours = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return Screen(shutil.get_terminal_size().columns, has_colours)
 
 
 def running_month(agreements: "Iterable[Agreement]", now: datetime) -> "Month":

@@ -1,7 +1,5 @@
 """`otel-sla replay`."""
 
-import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from otel_sla.cli.options import ConfigOption, load, parse_moment, parse_month
+from otel_sla.cli.options import ConfigOption, load, parse_moment, parse_month, screen
 from otel_sla.cli.replay_display import open_display, totals_lines
 from otel_sla.errors import ReplayError
 
@@ -138,9 +136,8 @@ def _count(
 
 def _print_reports(reports: "Iterator[Report]", *, is_json: bool) -> None:
     from otel_sla.report.json import render_json
-    from otel_sla.report.table import WIDTH_MIN, render_table
+    from otel_sla.report.table import render_table
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH_MIN
     stream = typer.get_binary_stream("stdout")
     if is_json:
         document, *others = islice(reports, 2)
@@ -148,7 +145,7 @@ def _print_reports(reports: "Iterator[Report]", *, is_json: bool) -> None:
             raise typer.BadParameter("is needed for JSON: several months are found", param_hint="--month")
         stream.write(render_json(document).encode())
     else:
-        stream.writelines(render_table(document, width).encode() for document in reports)
+        stream.writelines(render_table(document, screen()).encode() for document in reports)
     stream.flush()
 
 

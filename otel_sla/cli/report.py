@@ -1,7 +1,5 @@
 """`otel-sla report`."""
 
-import shutil
-import sys
 from collections.abc import Generator, Iterable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otel_sla.cli.options import ConfigOption, find_agreement, load, parse_moment, parse_month, running_month
+from otel_sla.cli.options import ConfigOption, find_agreement, load, parse_moment, parse_month, running_month, screen
 from otel_sla.errors import OtelSlaError
 
 if TYPE_CHECKING:
@@ -47,6 +45,7 @@ class _Asked:
     agreements: "tuple[Agreement, ...]"
     month: "Month"
     elapsed_stop: int
+    grace: timedelta
     generated_at: datetime
     as_configured: bool
 
@@ -83,18 +82,17 @@ def report(
     from otel_sla.ledger.reader import LedgerReader
     from otel_sla.reporting import elapsed_stop_minute
 
-    elapsed_stop = elapsed_stop_minute(now, timedelta(seconds=settings.processor.grace_s))
+    grace = timedelta(seconds=settings.processor.grace_s)
     path = None if output is None or str(output) == "-" else output
     with closing(LedgerReader.open(settings.ledger.url)) as reader:
         agreements = _choose_agreements(agreement, settings, reader)
         wanted = given or running_month(agreements, now)
-        asked = _Asked(agreements, wanted, elapsed_stop, shown_time, as_configured)
+        asked = _Asked(agreements, wanted, elapsed_stop_minute(now, grace), grace, shown_time, as_configured)
         if rows is ReportRows.MINUTES:
             with closing(_each_minute_line(reader, asked)) as lines:
                 _write(lines, path)
             return
-        is_for_terminal = path is None and sys.stdout.isatty()
-        text = _render(reader, asked, report_format, rows, is_for_terminal=is_for_terminal)
+        text = _render(reader, asked, report_format, rows, is_for_stdout=path is None)
     _write([text], path)
 
 
@@ -117,10 +115,10 @@ def _render(
     report_format: ReportFormat,
     rows: ReportRows | None,
     *,
-    is_for_terminal: bool,
+    is_for_stdout: bool,
 ) -> str:
     from otel_sla.report.html import SECTIONS_MAX, render_html
-    from otel_sla.reporting import load_report
+    from otel_sla.reporting import explain_absences, load_report
 
     document = load_report(
         reader,
@@ -131,6 +129,7 @@ def _render(
         drawn_max=SECTIONS_MAX if report_format is ReportFormat.HTML else 0,
         as_configured=asked.as_configured,
     )
+    document = explain_absences(reader, document, asked.elapsed_stop, asked.grace)
     if report_format is ReportFormat.HTML:
         return render_html(document)
     if report_format is ReportFormat.JSON:
@@ -141,10 +140,9 @@ def _render(
         from otel_sla.report.csv import Rows, render_csv
 
         return render_csv(document, Rows.SERIES if rows is None else Rows(rows.value))
-    from otel_sla.report.table import WIDTH_MIN, render_table
+    from otel_sla.report.table import Screen, render_table
 
-    # A file or a pipe gets the same bytes whatever terminal stands behind.
-    return render_table(document, shutil.get_terminal_size().columns if is_for_terminal else WIDTH_MIN)
+    return render_table(document, screen() if is_for_stdout else Screen())
 
 
 def _each_minute_line(reader: "LedgerReader", asked: _Asked) -> Generator[str]:

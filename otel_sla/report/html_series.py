@@ -5,7 +5,15 @@ from collections.abc import Iterator, Sequence
 from otel_sla.report.calendar import draw_calendar
 from otel_sla.report.document import AgreementReport, ExclusionReport, SeriesReport
 from otel_sla.report.markup import Child, Markup, join, table, tag
-from otel_sla.report.wording import group_name, moment_in, percent, short_minute, verdict_text, withdrawal_text
+from otel_sla.report.wording import (
+    group_text,
+    moment_in,
+    percent,
+    short_minute,
+    verdict_text,
+    withdrawal_text,
+    words_of,
+)
 from otel_sla.sla.agreement import Outcome
 from otel_sla.sla.months import Month
 from otel_sla.sla.periods import DowntimePeriod
@@ -31,10 +39,10 @@ def series_section(series: SeriesReport, section: AgreementReport, month: Month,
     zone = section.agreement.time_zone
     figures = series.figures
     opening: list[Child] = [
-        tag("h3", tag("bdi", group_name(series)), id=anchor),
+        tag("h3", tag("bdi", group_text(series.series)), id=anchor),
         tag(
             "p",
-            tag("span", f"Promise {verdict_text(figures)}", class_="broken" if figures.is_breached else "kept"),
+            tag("span", f"Target {verdict_text(figures)}", class_="breached" if figures.is_breached else "kept"),
             f": {percent(figures.monthly_uptime)} monthly uptime, {figures.down:,} of"
             f" {figures.downtime_minutes_allowed:,} allowed minutes of downtime,"
             f" coverage {percent(figures.coverage, 2)}.",
@@ -69,7 +77,7 @@ def _computed_rows(figures: MonthFigures) -> Iterator[list[Child]]:
         yield ["Of the elapsed part alone", part, percent(figures.elapsed_uptime, 6)]
     target = term_text(figures.target)
     allowed = f"{total:,} {_TIMES} (1 {_MINUS} {target}) = {term_text(total * (1 - figures.target))} minutes"
-    yield ["Downtime that the promise allows", allowed, f"{figures.downtime_minutes_allowed:,} min"]
+    yield ["Downtime that the target allows", allowed, f"{figures.downtime_minutes_allowed:,} min"]
     verdict = "more than that" if figures.is_breached else "not more than that"
     yield ["Verdict", f"{figures.down:,} minutes of downtime are {verdict}", verdict_text(figures)]
     yield ["Coverage", f"{figures.with_data:,} minutes with data / {elapsed:,} elapsed", percent(figures.coverage, 6)]
@@ -139,11 +147,6 @@ def _exclusion_row(exclusion: ExclusionReport, zone: str) -> list[Child]:
         join(decided),
         f"{exclusion.minutes_saved:,}",
     ]
-
-
-def words_of(name: str) -> str:
-    """Write the name of a reason or refusal as words."""
-    return name.replace("_", " ")
 
 
 def _minute_times(epoch_minute: int, zone: str) -> Markup:

@@ -5,12 +5,12 @@ from otel_sla.report.markup import Markup
 _LIGHT = """
     --page: #ffffff; --text: #1c2126; --quiet: #59636e; --rule: #d4d9de; --panel: #f5f6f8;
     --up: #8fbfa6; --down: #b3201b; --ink: #3f6da3; --ground: #e3ecf6; --dot: #a06a00; --nothing: #8b949d;
-    --broken: #b3201b; --kept: #1f6b45;
+    --breached: #b3201b; --kept: #1f6b45;
 """
 _DARK = """
     --page: #14181c; --text: #e4e8ec; --quiet: #9aa5b0; --rule: #343c44; --panel: #1d2329;
     --up: #3f7d60; --down: #ff6b61; --ink: #7fb0e8; --ground: #213247; --dot: #e0a63a; --nothing: #7b858f;
-    --broken: #ff8a80; --kept: #7fd1a7;
+    --breached: #ff8a80; --kept: #7fd1a7;
 """
 
 STYLE = Markup(
@@ -35,7 +35,7 @@ a { color: inherit; text-decoration-color: var(--quiet); }
 .clause { white-space: nowrap; }
 .verdict { display: inline-block; margin: .4rem 0; padding: .4rem .8rem; border: 2px solid; border-radius: .3rem;
   font-weight: 600; }
-.broken { color: var(--broken); font-weight: 600; } .kept { color: var(--kept); }
+.breached { color: var(--breached); font-weight: 600; } .kept { color: var(--kept); }
 .verdict.kept { border-style: dashed; }
 table { border-collapse: collapse; width: 100%; font-size: .86rem; }
 th, td { padding: .28rem .6rem .28rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule);

@@ -1,35 +1,61 @@
-"""The report for people in a terminal: plain text of 80 columns, wider where the terminal is.
+"""The report for people in a terminal: as wide as it is, one line a series, in colours where it shows them.
 
-Nothing is said by colour, and what senders put into names cannot steer the terminal.
+Nothing is said by colour alone, and what senders put into names cannot steer the terminal.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import StringIO
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesReport
 from otel_sla.report.notes import each_note
-from otel_sla.report.wording import elapsed_until, printable, version_text, withdrawal_text
+from otel_sla.report.wording import (
+    absence_text,
+    breached_text,
+    generated_text,
+    group_text,
+    moment_in,
+    month_name,
+    percent,
+    printable,
+    range_text,
+    short_minute,
+    verdict_text,
+    version_text,
+    withdrawal_text,
+    words_of,
+)
 from otel_sla.sla.agreement import Agreement, NoData
 from otel_sla.sla.periods import DowntimePeriod
-from otel_sla.sla.texts import minute_text, moment_text, percent_text, term_percent_text
+from otel_sla.sla.texts import term_percent_text
 from otel_sla.sla.uptime import MonthFigures
 
-WIDTH_MIN = 80
+_PROSE_WIDTH = 80  # Where no terminal says how wide it is.
+_NAME_WIDTH_MIN, _NAME_WIDTH_ENOUGH = 8, 12
+_ENDLESS = 1 << 16
 
-_NOTHING = "-"
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What the report is written for."""
+
+    width: int | None = None  # Columns; None: a file or a pipe, in which every name is whole and every row one line.
+    has_colours: bool = False
 
 
-def render_table(report: Report, width: int = WIDTH_MIN) -> str:
-    """Write the report as text; ends with a line feed.
-
-    Args:
-        report: The month.
-        width: Columns of the terminal; fewer than 80 count as 80.
-    """
-    width = max(width, WIDTH_MIN)
-    lines = [f"Month {report.month}, generated at {moment_text(report.generated_at.replace(microsecond=0))}"]
+def render_table(report: Report, screen: Screen = Screen()) -> str:
+    """Write the report as text; ends with a line feed."""
+    page = _Page(screen)
+    page.say(f"{month_name(report.month)}, {generated_text(report)}", style="dim")
     for agreement in report.agreements:
-        lines += ["", *_agreement_lines(agreement, width)]
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+        page.say("")
+        _write_agreement(page, agreement)
+    return page.text
 
 
 def terms_text(agreement: Agreement) -> str:
@@ -52,122 +78,186 @@ def terms_text(agreement: Agreement) -> str:
     return f"at least {target} uptime; {downtime}; {silence}; months in {agreement.time_zone}"
 
 
-def group_text(report: SeriesReport) -> str:
-    """Name a series for people by its group."""
-    return ", ".join(f"{key}={value}" for key, value in report.series.group_text.items()) or "all requests"
+class _Page:
+    """Lines as they are written, for a screen."""
+
+    def __init__(self, screen: Screen) -> None:
+        self.screen = screen
+        self._prose_width = screen.width or _PROSE_WIDTH
+        self._console = Console(
+            file=StringIO(),
+            width=_ENDLESS,  # What has to fit is made to fit here; rich would cut it.
+            force_terminal=screen.has_colours,
+            color_system="standard" if screen.has_colours else None,
+            legacy_windows=False,
+            markup=False,
+            emoji=False,
+            highlight=False,
+            _environ={},
+        )
+
+    @property
+    def text(self) -> str:
+        """All that was written, without spaces at the ends of lines."""
+        file = self._console.file
+        assert isinstance(file, StringIO)
+        return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
+
+    def say(self, words: str, indent: int = 0, style: str = "") -> None:
+        """Write prose, broken between words, or within one that is longer than a line."""
+        text = Text(printable(words), style=style)
+        for line in text.wrap(self._console, max(self._prose_width - indent, 1)):
+            line.rstrip()
+            self._console.print(" " * indent, line, sep="", end="\n")
+
+    def rows(self, head: Sequence[str], rows: Sequence[Sequence[str | Text]], left: int, indent: int = 0) -> None:
+        """Write a table of single lines; its first `left` columns are words, the others numbers."""
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
+        for at, name in enumerate(head):
+            table.add_column(name, justify="left" if at < left else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        with self._console.capture() as capture:
+            self._console.print(table)
+        for line in capture.get().splitlines():
+            self._console.file.write(f"{' ' * indent}{line}\n")
 
 
-def _agreement_lines(report: AgreementReport, width: int) -> Iterator[str]:
-    yield from _wrapped(f"{report.agreement.name}: {terms_text(report.agreement)}", width)
-    start, stop = report.minutes
-    yield f"{minute_text(start)} to {minute_text(stop)}, {stop - start} minutes"
-    elapsed_stop = elapsed_until(report)
-    if elapsed_stop is not None:
-        yield f"of which {elapsed_stop - start} have elapsed, until {minute_text(elapsed_stop)}"
+def _write_agreement(page: _Page, report: AgreementReport) -> None:
+    page.say(report.agreement.name, style="bold")
+    if report.series:
+        page.say(breached_text(report), style="bold red" if _is_breached(report) else "green")
+    page.say(f"Agreed: {terms_text(report.agreement)}.")
+    page.say(f"{range_text(report)}.")
     if version_text(report):
-        yield version_text(report)
+        page.say(f"{version_text(report)}.")
     for note in each_note(report):
-        yield from _wrapped(note, width)
-    yield ""
-    if not report.series:
-        yield "  no requests"
-        yield from _alone_lines(report, width)
-        return
-    yield from _figures_lines(report.series, width)
+        page.say(note)
+    page.say("")
+    if report.series:
+        _write_figures(page, report)
+    else:
+        page.say(absence_text(report), indent=2)
     for series in report.series:
         if series.figures.downtime_periods or series.exclusions:
-            yield ""
-            yield from _wrapped(group_text(series), width, indent=2)
-            yield from _period_lines(series.figures.downtime_periods)
-            yield from _exclusion_lines(series.exclusions, width)
-    yield from _alone_lines(report, width)
-
-
-def _alone_lines(report: AgreementReport, width: int) -> Iterator[str]:
+            page.say("")
+            page.say(group_text(series.series), indent=2, style="bold")
+            _write_series(page, series, report.agreement.time_zone)
     if report.exclusions:
-        yield from ("", "  Exclusions that are meant for no series of the month:")
-        yield from _exclusion_lines(report.exclusions, width)
+        page.say("")
+        page.say("Exclusions that are meant for no series of the month", indent=2, style="bold")
+        _write_exclusions(page, report.exclusions, report.agreement.time_zone)
 
 
-def _figures_lines(reports: Sequence[SeriesReport], width: int) -> Iterator[str]:
-    """One line per series; a name that does not fit its column stands on lines of its own above."""
-    is_running = any(report.figures.elapsed < report.figures.total for report in reports)
-    heads = ["uptime", *(["elapsed part"] if is_running else []), "target", "downtime, allowed", "coverage"]
-    cells = [_figure_cells(report.figures, is_running=is_running) for report in reports]
-    widths = [max(len(row[at]) for row in [heads, *cells]) for at in range(len(heads))]
-    name_width = width - 2 - sum(2 + column for column in widths)
-    yield _figure_line("series", heads, name_width, widths)
-    for report, row in zip(reports, cells, strict=True):
-        name = printable(group_text(report))
-        if len(name) > name_width:
-            yield from _wrapped(name, width, indent=2)
-            name = ""
-        yield _figure_line(name, row, name_width, widths)
-        figures = report.figures
-        if figures.down_raw != figures.down:
-            uptime = percent_text(figures.monthly_uptime_raw)
-            yield f"    before exclusions {uptime}, {figures.down_raw} min of downtime"
+def _is_breached(report: AgreementReport) -> bool:
+    return any(series.figures.is_breached for series in report.series)
 
 
-def _figure_line(name: str, cells: Sequence[str], name_width: int, widths: Sequence[int]) -> str:
-    figures = "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
-    return f"  {name:<{name_width}}{figures}"
+def _write_figures(page: _Page, report: AgreementReport) -> None:
+    """One line a series. Where the terminal is too narrow, names give way first, then the elapsed part's column."""
+    keys = report.agreement.group_by
+    figures = [series.figures for series in report.series]
+    is_running = any(each.elapsed < each.total for each in figures)
+    has_raw = any(each.down_raw != each.down for each in figures)
+    columns = {
+        "uptime": [percent(each.monthly_uptime) for each in figures],
+        "raw": [percent(each.monthly_uptime_raw) for each in figures] if has_raw else [],
+        "elapsed": [percent(each.elapsed_uptime) for each in figures] if is_running else [],
+        "target": [verdict_text(each) for each in figures],
+        "downtime": [f"{each.down:,} of {each.downtime_minutes_allowed:,} min" for each in figures],
+        "coverage": [percent(each.coverage, 2) for each in figures],
+    }
+    columns = {name: cells for name, cells in columns.items() if cells}
+    room = _room_for_names(page, columns)
+    if room is not None and room < _NAME_WIDTH_ENOUGH:
+        columns.pop("elapsed", [])
+        room = _room_for_names(page, columns)
+    names = [_name_cell(series, keys) for series in report.series]
+    head = ", ".join(keys) or "series"
+    if room is not None:
+        room = max(room, _NAME_WIDTH_MIN)
+        shown = [_shortened(name, room) for name in names]
+        head = _shortened(head, max(room, *map(cell_len, shown)))
+    else:
+        shown = names
+    rows = [[name, *(_coloured(cell) for cell in cells)] for name, *cells in zip(shown, *columns.values(), strict=True)]
+    page.rows([head, *columns], rows, left=1, indent=2)
+    if shown != names:
+        page.say("Names are shortened to the terminal's width; in a pipe they are whole.", indent=2, style="dim")
 
 
-def _figure_cells(figures: MonthFigures, *, is_running: bool) -> list[str]:
-    elapsed_uptime, coverage = figures.elapsed_uptime, figures.coverage
-    elapsed_cells = [_NOTHING if elapsed_uptime is None else percent_text(elapsed_uptime)] if is_running else []
-    kept = "kept so far" if is_running else "kept"
-    return [
-        percent_text(figures.monthly_uptime),
-        *elapsed_cells,
-        "BREACHED" if figures.is_breached else kept,
-        f"{figures.down} of {figures.downtime_minutes_allowed} min",
-        _NOTHING if coverage is None else percent_text(coverage, 2),
-    ]
+def _room_for_names(page: _Page, columns: dict[str, list[str]]) -> int | None:
+    if page.screen.width is None:
+        return None
+    return page.screen.width - 2 - sum(2 + max(map(len, [name, *cells])) for name, cells in columns.items())
 
 
-def _period_lines(periods: Sequence[DowntimePeriod]) -> Iterator[str]:
-    if not periods:
-        return
-    yield f"    {'downtime from':<17}  {'to':<17}  {'minutes':>7}  {'excluded':>8}  failed of valid"
-    for period in periods:
-        times = f"{_short(period.start_minute)}  {_short(period.stop_minute)}"
-        requests = f"{period.failed} of {period.valid}"
-        yield f"    {times}  {period.minutes:>7}  {period.excluded_minutes:>8}  {requests}"
-        if period.minutes_in_month != period.minutes:
-            yield f"      {period.minutes_in_month} of these minutes fall to this month"
+def _name_cell(report: SeriesReport, keys: tuple[str, ...]) -> str:
+    """The group's values alone, where the column's head has their keys."""
+    group = report.series.group_text
+    if report.series.is_overflow or tuple(group) != keys:
+        return printable(group_text(report.series))
+    return printable(", ".join(value or "(none)" for value in group.values())) or "all requests"
 
 
-def _exclusion_lines(exclusions: Sequence[ExclusionReport], width: int) -> Iterator[str]:
-    if not exclusions:
-        return
-    yield f"    {'exclusion from':<20}  {'to':<20}  reason"
-    for exclusion in exclusions:
-        window = exclusion.window
-        yield f"    {moment_text(window.start):<20}  {moment_text(window.stop):<20}  {window.reason.value}"
-        fate = f"accepted, saved {exclusion.minutes_saved} min"
-        if exclusion.withdrawn is not None:
-            fate = f"excludes nothing: {withdrawal_text(exclusion, 'UTC')}"
-        elif exclusion.refusal is not None:
-            fate = f"excludes nothing: {exclusion.refusal.value.replace('_', ' ')}"
-        if exclusion.exclusion_id is not None:
-            fate = f"exclusion {exclusion.exclusion_id} by {window.recorded_by}: {fate}"
-        yield from _wrapped(f"{fate}; {window.note}" if window.note else fate, width, indent=6)
+def _shortened(name: str, width: int) -> str:
+    """Leave out the middle of a name that does not fit: the ends tell names apart."""
+    if cell_len(name) <= width:
+        return name
+    front, back = (width - 1) - (width - 1) // 2, (width - 1) // 2
+    end = name[::-1]
+    return f"{set_cell_size(name, front).rstrip()}\u2026{set_cell_size(end, back)[::-1].lstrip()}"
 
 
-def _short(epoch_minute: int) -> str:
-    """A minute's start without its seconds, of which it has none."""
-    return minute_text(epoch_minute).removesuffix(":00Z") + "Z"
+def _coloured(cell: str) -> Text:
+    return Text(cell, style="bold red" if cell == "BREACHED" else "green" if cell.startswith("kept") else "")
 
 
-def _wrapped(text: str, width: int, indent: int = 0) -> Iterator[str]:
-    """Break text between words, or within one that is longer than a line."""
-    room = width - indent
-    rest = printable(text)
-    while len(rest) > room:
-        at = rest.rfind(" ", 1, room + 1)
-        at = at if at > 0 else room
-        yield " " * indent + rest[:at]
-        rest = rest[at:].lstrip(" ")
-    yield " " * indent + rest
+def _write_series(page: _Page, report: SeriesReport, zone: str) -> None:
+    if report.figures.down_raw != report.figures.down:
+        page.say(_raw_text(report.figures), indent=4)
+    if report.figures.downtime_periods:
+        _write_periods(page, report.figures.downtime_periods, zone)
+    if report.exclusions:
+        _write_exclusions(page, report.exclusions, zone)
+
+
+def _raw_text(figures: MonthFigures) -> str:
+    return f"Before exclusions {percent(figures.monthly_uptime_raw)}, {figures.down_raw:,} min of downtime."
+
+
+def _write_periods(page: _Page, periods: Sequence[DowntimePeriod], zone: str) -> None:
+    columns = {
+        "down from": [short_minute(period.start_minute, zone) for period in periods],
+        "to": [short_minute(period.stop_minute, zone) for period in periods],
+        "min": [f"{period.minutes:,}" for period in periods],
+        "failed": [f"{period.failed:,} of {period.valid:,}" for period in periods],
+    }
+    if any(period.minutes_in_month != period.minutes for period in periods):
+        columns["in this month"] = [f"{period.minutes_in_month:,}" for period in periods]
+    if any(period.excluded_minutes for period in periods):
+        columns["excluded"] = [f"{period.excluded_minutes:,}" for period in periods]
+    page.rows(list(columns), list(zip(*columns.values(), strict=True)), left=2, indent=4)
+
+
+def _write_exclusions(page: _Page, exclusions: Sequence[ExclusionReport], zone: str) -> None:
+    """Times as a table, and under each its fate, which is prose."""
+    times = [(moment_in(each.window.start, zone), moment_in(each.window.stop, zone)) for each in exclusions]
+    widths = [max(map(len, column)) for column in zip(*times, strict=True)]
+    page.say(f"{'excluded from':<{widths[0]}}  {'to':<{widths[1]}}  reason", indent=4, style="dim")
+    for (start, stop), exclusion in zip(times, exclusions, strict=True):
+        reason = words_of(exclusion.window.reason.value)
+        page.say(f"{start:<{widths[0]}}  {stop:<{widths[1]}}  {reason}", indent=4)
+        page.say(_fate_text(exclusion, zone), indent=6)
+
+
+def _fate_text(exclusion: ExclusionReport, zone: str) -> str:
+    window = exclusion.window
+    fate = f"accepted, saved {exclusion.minutes_saved:,} min"
+    if exclusion.withdrawn is not None:
+        fate = f"excludes nothing: {withdrawal_text(exclusion, zone)}"
+    elif exclusion.refusal is not None:
+        fate = f"excludes nothing: {words_of(exclusion.refusal.value)}"
+    if exclusion.exclusion_id is not None:
+        fate = f"exclusion {exclusion.exclusion_id} by {window.recorded_by}: {fate}"
+    return f"{fate}; {window.note}" if window.note else fate

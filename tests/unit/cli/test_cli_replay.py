@@ -89,7 +89,7 @@ def test_dry_run_says_what_the_real_run_would(config: Path, tmp_path: Path, repo
 def _untimed(report: str) -> str:
     """A report without its time, version and validity, that only the ledger of a pipeline has."""
     if not report.startswith("{"):
-        return "\n".join(line for line in report.splitlines() if not line.startswith("Month "))
+        return "\n".join(line for line in report.splitlines() if ", generated at " not in line)
     document = json.loads(report)
     del document["generated_at"]
     return json.dumps(document)
@@ -99,10 +99,10 @@ def test_dry_run_shows_each_month_that_it_finds(config: Path, tmp_path: Path) ->
     """Without --month every month with requests is shown, oldest first; with it that one, found or not."""
     later = realistic_request(40, 99, start_unix_nano=START_UNIX_NANO + 60 * 1440 * MINUTE_NANOS)
     file = write(tmp_path / "spans", prefixed([later, *BODIES]))
-    found = [line for line in invoke("-c", config, file, "--dry-run").stdout.splitlines() if line.startswith("Month")]
-    assert [line[:13] for line in found] == ["Month 2026-06", "Month 2026-08"]
+    found = [line for line in invoke("-c", config, file, "--dry-run").stdout.splitlines() if ", generated at " in line]
+    assert [line.partition(",")[0] for line in found] == ["June 2026", "August 2026"]
     asked = invoke("-c", config, file, "--dry-run", "--month", "2026-07")
-    assert asked.stdout.startswith("Month 2026-07")
+    assert asked.stdout.startswith("July 2026, ")
     as_json = ("-c", config, file, "--dry-run", "--report-format", "json")
     refused = invoke(*as_json)
     assert (refused.exit_code, refused.stdout) == (2, ""), "two documents behind each other are no JSON"
