@@ -118,7 +118,7 @@ def test_people_are_told_the_version(config: Path) -> None:
     assert said in report(config, report_format="html")
     write_config(config.parent, LENIENT)
     now = "Judged by the terms as they are configured now; the month was closed by version 1"
-    assert f"{now}." in report(config, "--as-configured", report_format="table").splitlines()
+    assert f"{now}." in " ".join(report(config, "--as-configured", report_format="table").split())
     assert now in report(config, "--as-configured", report_format="html")
 
 
