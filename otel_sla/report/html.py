@@ -77,7 +77,6 @@ def _agreement_section(report: Report, section: AgreementReport, number: int) ->
         _verdict(section),
         _overview(section, anchors) if section.series else tag("p", absence_text(section)),
         _left_out(section, len(chosen)),
-        tag("h4", "What was agreed"),
         _terms(section),
         legend() if chosen else "",
         *(series_section(series, section, report.month, anchors[series.series.series_id]) for series in chosen),
@@ -94,17 +93,17 @@ def _verdict(section: AgreementReport) -> Markup:
 
 def _overview(section: AgreementReport, anchors: dict[int, str]) -> Markup:
     is_running = any(series.figures.elapsed < series.figures.total for series in section.series)
-    head: list[Child] = [
+    head = [
         "Series",
         "Target",
-        ["Monthly uptime", Markup("<br/>"), "and before exclusions"],
+        "Monthly uptime, before exclusions",
         *(["Elapsed part"] if is_running else []),
         "Downtime, allowed",
         "Coverage",
         "Failed of valid",
     ]
     rows = [_overview_row(series, anchors, is_running=is_running) for series in section.series]
-    return tag("div", table(head, rows, class_="figures"), class_="wide")
+    return table(head, rows, "figures", "Figures of the month")
 
 
 def _overview_row(series: SeriesReport, anchors: dict[int, str], *, is_running: bool) -> list[Child]:
@@ -141,7 +140,7 @@ def _terms(section: AgreementReport) -> Markup:
         [heading, words, tag("span", clauses, class_="clause")]
         for clauses, heading, words in each_term(section.agreement)
     ]
-    return table(["Term", "Agreed", "Clause"], rows, class_="terms")
+    return table(["Term", "Agreed", "Clause"], rows, "terms", "What was agreed")
 
 
 def _footer(moment: str) -> Markup:

@@ -49,16 +49,14 @@ def series_section(series: SeriesReport, section: AgreementReport, month: Month,
         ),
     ]
     if series.states is not None:
-        opening.append(draw_calendar(series.states, month, zone))
+        opening.append(draw_calendar(series.states, month, zone, group_text(series.series)))
     parts: list[Child] = [tag("div", *opening, class_="opening")]
-    parts += [tag("h4", "How the figures come about"), _computation(figures)]
-    parts += [tag("h4", "Downtime periods, before exclusions"), *_periods(figures, zone)]
-    parts += [tag("h4", "Exclusions"), *_exclusions(series.exclusions, zone)]
+    parts += [_computation(figures), *_periods(figures, zone), *_exclusions(series.exclusions, zone, "Exclusions")]
     return tag("section", *parts)
 
 
 def _computation(figures: MonthFigures) -> Markup:
-    return table(["Figure", "Computed as", ""], _computed_rows(figures), class_="computed")
+    return table(["Figure", "Computed as", ""], _computed_rows(figures), "computed", "How the figures come about")
 
 
 def _computed_rows(figures: MonthFigures) -> Iterator[list[Child]]:
@@ -90,13 +88,14 @@ def _computed_rows(figures: MonthFigures) -> Iterator[list[Child]]:
 def _periods(figures: MonthFigures, zone: str) -> Iterator[Markup]:
     periods = figures.downtime_periods
     if not periods:
-        yield tag("p", "None.")
+        yield tag("p", "No downtime periods.")
         return
     shown = sorted(sorted(periods, key=lambda period: -period.minutes)[:PERIODS_MAX], key=lambda p: p.start_minute)
     if len(shown) < len(periods):
         yield tag("p", f"The {len(shown)} longest of {len(periods):,}; all are in the JSON and CSV reports.")
     head = ["From", "To", "Minutes", "In this month", "Excluded", "Failed of valid"]
-    yield tag("div", table(head, (_period_row(period, zone) for period in shown)), class_="wide")
+    caption = "Downtime periods, before exclusions"
+    yield table(head, (_period_row(period, zone) for period in shown), "periods", caption)
 
 
 def _period_row(period: DowntimePeriod, zone: str) -> list[Child]:
@@ -113,16 +112,16 @@ def _period_row(period: DowntimePeriod, zone: str) -> list[Child]:
 def exclusions_alone_section(section: AgreementReport) -> Iterator[Markup]:
     """Write the exclusions that are meant for no series of the month; nothing where there are none."""
     if section.exclusions:
-        yield tag("h4", "Exclusions that are meant for no series of the month")
-        yield from _exclusions(section.exclusions, section.agreement.time_zone)
+        caption = "Exclusions that are meant for no series of the month"
+        yield from _exclusions(section.exclusions, section.agreement.time_zone, caption)
 
 
-def _exclusions(exclusions: Sequence[ExclusionReport], zone: str) -> Iterator[Markup]:
+def _exclusions(exclusions: Sequence[ExclusionReport], zone: str, caption: str) -> Iterator[Markup]:
     if not exclusions:
-        yield tag("p", "None.")
+        yield tag("p", "No exclusions.")
         return
     head = ["From", "To", "Reason and note", "Decision", "Minutes saved"]
-    yield tag("div", table(head, (_exclusion_row(exclusion, zone) for exclusion in exclusions)), class_="wide")
+    yield table(head, (_exclusion_row(exclusion, zone) for exclusion in exclusions), "exclusions", caption)
 
 
 def _exclusion_row(exclusion: ExclusionReport, zone: str) -> list[Child]:

@@ -38,7 +38,7 @@ def test_collector_runs_with_the_published_config(collector_binary: Path, tmp_pa
 
 @pytest.mark.collector
 def test_collectors_run_beside_each_other(collector_binary: Path, tmp_path: Path) -> None:
-    """Two Collectors by a configuration that leaves their own metrics alone, as users' do: neither takes a fixed port."""
+    """Two Collectors by a configuration that leaves their own metrics alone, as users' do: none takes a fixed port."""
     config = tmp_path / "plain.yaml"
     config.write_text(
         "receivers: {otlp: {protocols: {grpc: {endpoint: '${env:OTLP_ENDPOINT}'}}}}\n"

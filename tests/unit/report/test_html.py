@@ -15,7 +15,7 @@ from otel_sla.sla.texts import minute_text
 
 NOVEMBER = Month(2026, 11)
 START = month_range(NOVEMBER, "UTC").start_minute
-VOID = {"meta", "br", "path", "rect", "circle", "line"}
+VOID = {"meta", "br", "path", "rect", "circle", "line", "use"}
 
 
 class Page(HTMLParser):
