@@ -82,7 +82,7 @@ footer { margin-top: 3rem; padding-top: .75rem; border-top: 1px solid var(--rule
   table:not(.calendar) tbody th { font-weight: 600; }
   td[data-name]::before { content: attr(data-name) ": "; color: var(--quiet); font-weight: 400; }
   .terms td:nth-child(2)::before, .computed td:nth-child(2)::before { content: none; }
-  .time br { display: none; } .time .quiet::before { content: " \b7  "; }
+  .time { white-space: normal; } .time br { display: none; } .time .quiet::before { content: " \b7  "; }
   .calendar th:first-child { width: 3.8rem; } .calendar th:last-child { width: 5rem; }
   .calendar td:last-child { white-space: normal; font-size: .78rem; line-height: 1; }
   .axis text:nth-child(even) { display: none; }
