@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from otel_sla.report.document import Report
 
 _EXIT_FAILED = 1
+_NOTHING_TO_REPORT = "No request of an agreement was found, so there is no month to report.\n"
 
 
 class RecordFormat(Enum):
@@ -97,8 +98,14 @@ def replay(
 
     options = ReplayOptions(format=Format(record_format.value), on_error=OnError(on_error.value))
     if not dry_run:
-        with closing(Ledger.open(settings.ledger.url)) as ledger:
-            _count(ledger, settings, files, options, is_report_next=False)
+        ledger = Ledger.open(settings.ledger.url)
+        with closing(ledger):
+            try:
+                _count(ledger, settings, files, options, is_report_next=False)
+            except ReplayError:
+                if ledger.is_new and not ledger.series():
+                    ledger.remove()
+                raise
         return
     with private_ledger() as ledger:
         counting = _count(ledger, settings, files, options, is_report_next=True)
@@ -131,6 +138,8 @@ def _count(
     finally:
         for line in totals_lines(counting.totals, time.monotonic() - started_s):
             typer.echo(line, err=is_report_next)
+        if counting.totals.spans and not counting.totals.requests:
+            typer.echo(f"  none is a request of an agreement: {counting.uncovered.reason()}", err=is_report_next)
     return counting
 
 
@@ -140,12 +149,14 @@ def _print_reports(reports: "Iterator[Report]", *, is_json: bool) -> None:
 
     stream = typer.get_binary_stream("stdout")
     if is_json:
-        document, *others = islice(reports, 2)
-        if others:
-            raise typer.BadParameter("is needed for JSON: several months are found", param_hint="--month")
-        stream.write(render_json(document).encode())
+        found = list(islice(reports, 2))
+        if len(found) != 1:
+            said = "several months are" if found else "no month with requests of an agreement is"
+            raise typer.BadParameter(f"is needed for JSON: {said} found", param_hint="--month")
+        stream.write(render_json(found[0]).encode())
     else:
-        stream.writelines(render_table(document, screen()).encode() for document in reports)
+        tables = [render_table(document, screen()) for document in reports]
+        stream.write("".join(tables or [_NOTHING_TO_REPORT]).encode())
     stream.flush()
 
 

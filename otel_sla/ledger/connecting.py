@@ -45,15 +45,20 @@ def ledger_path(url: str) -> Path:
     return path
 
 
-def create_file(path: Path) -> None:
-    """Make an empty file that only its owner can read (it will hold the fingerprints' secret), if there is none."""
+def create_file(path: Path) -> bool:
+    """Make an empty file that only its owner can read (it will hold the fingerprints' secret).
+
+    Returns:
+        Whether it was made; False if there was one.
+    """
     with translating(path, "create"):
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
-            return
+            return False
         os.close(descriptor)
         sync_folder(path)
+        return True
 
 
 def check_magic(path: Path) -> None:

@@ -36,8 +36,9 @@ class Ledger(LedgerReadings):
     closed to all further calls: they raise the same error, and the pipeline ends.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: LedgerLock) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: LedgerLock, *, is_new: bool = False) -> None:
         super().__init__(path, connection)
+        self.is_new = is_new  # Whether `open` made the file.
         self._lock = lock
         self._first_data_minutes = self.first_data_minutes()
         self._judged_before = self.watermarks().judged_before
@@ -63,11 +64,11 @@ class Ledger(LedgerReadings):
         path = ledger_path(url)
         lock = LedgerLock(path)
         try:
-            create_file(path)
+            is_new = create_file(path)
             check_magic(path)
             connection = _open_connection(path)
             try:
-                return cls(path, connection, lock)
+                return cls(path, connection, lock, is_new=is_new)
             except LedgerError:
                 connection.close()
                 raise
@@ -225,6 +226,15 @@ class Ledger(LedgerReadings):
         self._sqlite.close()
         self._log.close()
         self._lock.release()
+
+    def remove(self) -> None:
+        """Close a new ledger that nothing was counted into, and leave no file of it but the lock's."""
+        assert self.is_new, "what somebody may have counted into is kept"
+        self._sqlite.close()
+        self._log.close()
+        for ending in ("", "-wal", "-shm"):
+            self.path.with_name(f"{self.path.name}{ending}").unlink(missing_ok=True)
+        self._lock.release()  # Last: until then nobody else can have begun to count into it.
 
     def leave_to_parent(self) -> None:
         """In a forked child, which may call nothing else: the lock is not held by this process as well."""

@@ -66,6 +66,42 @@ def test_files_are_counted_and_totals_told(config: Path, tmp_path: Path) -> None
     assert again.stdout.splitlines()[1:] == ["  12 records were counted by an earlier replay"]
 
 
+@pytest.mark.parametrize("content", [b"no JSON\n", b"", b"{}\n"])
+def test_a_failed_replay_leaves_no_new_ledger(config: Path, content: bytes) -> None:
+    """A file that is no recording: an error, and no ledger that a report would find empty; one that is there stays."""
+    result = invoke("-c", config, "-", stdin=content)
+    assert (config.parent / "ledger.db").exists() == (result.exit_code == 0)
+    assert result.exit_code == (1 if content == b"no JSON\n" else 0)
+    assert invoke("-c", config, "-", stdin=json_lines(BODIES[:1])).exit_code == 0
+    assert invoke("-c", config, "-", stdin=b"no JSON\n").exit_code == 1
+    with closing(LedgerReader.open(url_of(config))) as reader:
+        assert counts_in(reader)
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_a_replay_that_covered_nothing_says_so(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """No span of an agreement: the totals say it, name the services that were seen, and what decides it."""
+    text = "agreements: [{name: a, covered_service: {resource: {service.name: none-such}}}]\n"
+    config = write(tmp_path / "otel-sla.yaml", text.encode())
+    result = invoke("-c", config, "-", *options, stdin=json_lines(BODIES))
+    assert result.exit_code == 0
+    said = result.stderr if options else result.stdout
+    assert "  none is a request of an agreement: " in said
+    assert "server spans, of service.name 'chat-1', 'chat-2', 'chat-3'; " in said
+    assert "see covered_service and entry_spans_only" in said
+    if options:
+        assert result.stdout == "No request of an agreement was found, so there is no month to report.\n"
+
+
+def test_a_dry_run_without_a_month_is_no_json(tmp_path: Path) -> None:
+    """Nothing was covered and JSON is asked for: no document, and one line that says why."""
+    text = "agreements: [{name: a, covered_service: {resource: {service.name: none-such}}}]\n"
+    config = write(tmp_path / "otel-sla.yaml", text.encode())
+    result = invoke("-c", config, "-", "--dry-run", "--report-format", "json", stdin=json_lines(BODIES))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--month: is needed for JSON: no month with requests of an agreement is found" in result.stderr
+
+
 def test_standard_input_is_counted(config: Path) -> None:
     """`-` is standard input, compressed or not."""
     result = invoke("-c", config, "-", stdin=zstandard.compress(json_lines(BODIES)))
