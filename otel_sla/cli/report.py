@@ -1,5 +1,6 @@
 """`otel-sla report`."""
 
+from codecs import BOM_UTF8
 from collections.abc import Generator, Iterable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -61,6 +62,9 @@ def report(
     rows: Annotated[
         ReportRows | None, typer.Option(help="Of the CSV: what a row stands for; series by default.")
     ] = None,
+    bom: Annotated[
+        bool, typer.Option("--bom", help="Of the CSV: begin with a byte order mark, by which spreadsheets know UTF-8.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to write it; - and the default are standard output.")
     ] = None,
@@ -73,10 +77,11 @@ def report(
     ] = None,
 ) -> None:
     """Show a month as the agreement sees it. Reads the ledger, also while the pipeline runs."""
-    if rows is not None and report_format is not ReportFormat.CSV:
-        raise typer.BadParameter("is for --format csv", param_hint="--rows")
+    for option, given in (("--rows", rows is not None), ("--bom", bom)):
+        if given and report_format is not ReportFormat.CSV:
+            raise typer.BadParameter("is for --format csv", param_hint=option)
     now = datetime.now(UTC)
-    given = None if month is None else parse_month(month)
+    wanted = None if month is None else parse_month(month)
     shown_time = now if generated_at is None else parse_moment(generated_at, "--generated-at")
     settings = load(config)
     from otel_sla.ledger.reader import LedgerReader
@@ -86,14 +91,14 @@ def report(
     path = None if output is None or str(output) == "-" else output
     with closing(LedgerReader.open(settings.ledger.url)) as reader:
         agreements = _choose_agreements(agreement, settings, reader)
-        wanted = given or running_month(agreements, now)
+        wanted = wanted or running_month(agreements, now)
         asked = _Asked(agreements, wanted, elapsed_stop_minute(now, grace), grace, shown_time, as_configured)
         if rows is ReportRows.MINUTES:
             with closing(_each_minute_line(reader, asked)) as lines:
-                _write(lines, path)
+                _write(lines, path, bom=bom)
             return
         text = _render(reader, asked, report_format, rows, is_for_stdout=path is None)
-    _write([text], path)
+    _write([text], path, bom=bom)
 
 
 def _choose_agreements(name: str | None, settings: "Config", reader: "LedgerReader") -> "tuple[Agreement, ...]":
@@ -162,10 +167,10 @@ def _each_minute_line(reader: "LedgerReader", asked: _Asked) -> Generator[str]:
         yield from each_minute_line(judged_by, minutes)
 
 
-def _write(texts: Iterable[str], output: Path | None) -> None:
+def _write(texts: Iterable[str], output: Path | None, *, bom: bool) -> None:
     # As bytes: the same ones in a file and in a pipe, whatever the terminal's encoding and line ends are.
     written = (text.encode() for text in texts)
-    first = next(written)  # What cannot be read must not cost the file that is there.
+    first = (BOM_UTF8 if bom else b"") + next(written)  # What cannot be read must not cost the file that is there.
     try:
         with nullcontext(typer.get_binary_stream("stdout")) if output is None else output.open("wb") as file:
             file.write(first)

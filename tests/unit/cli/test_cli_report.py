@@ -233,6 +233,17 @@ def test_acceptance_is_told_by_the_terms_that_closed_the_month(tmp_path: Path) -
     assert [one["accepted"] for one in agreement_of(config)["series"][0]["exclusions"]] == [True]
 
 
+@pytest.mark.parametrize("rows", ["series", "minutes"])
+def test_a_byte_order_mark_is_for_spreadsheets(config: Path, rows: str) -> None:
+    """`--bom` puts three bytes before the same CSV; other formats have none."""
+    plain = report(config, "--rows", rows, "--generated-at", "2025-12-01T00:00Z", report_format="csv")
+    assert report(config, "--rows", rows, "--generated-at", "2025-12-01T00:00Z", "--bom", report_format="csv") == (
+        f"\ufeff{plain}"
+    )
+    refused = invoke("report", "-c", config, "--bom")
+    assert (refused.exit_code, "--bom: is for --format csv" in refused.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("options", [(), ("--rows", "minutes"), ("--output", "/dev/full")])
 def test_a_full_disk_is_one_line(config: Path, options: tuple[str, ...]) -> None:
     """Standard output and files that cannot be written end in one line and exit code 1, minutes too."""
