@@ -65,7 +65,7 @@ def fill(url: str, n_series: int, months: int, per_minute: float) -> None:
     with closing(Ledger.open(url)) as ledger:
         ids = np.arange(n_series)
         ones = np.tile(np.array([1, 0, 0]), (n_series, 1))
-        ledger.commit(Commit(series, CountRows(ids, np.full(n_series, start), ones), ()))
+        ledger.commit(Commit(series, CountRows.of_outcomes(ids, np.full(n_series, start), ones), ()))
         while ledger.seal(stop):
             pass
         for day in range(start // MINUTES_PER_DAY, stop // MINUTES_PER_DAY):
@@ -78,7 +78,7 @@ def fill(url: str, n_series: int, months: int, per_minute: float) -> None:
             rows = np.stack([rng.poisson(per_minute * share, 60 * n_series) for share in (1, 0.001, 0.02)], axis=1)
             while ledger.seal(stop, pack_before=minute):  # The last hour stays open, as in a running pipeline.
                 pass
-            ledger.commit(Commit((), CountRows(np.tile(ids, 60), minutes, rows.astype(np.int64)), ()))
+            ledger.commit(Commit((), CountRows.of_outcomes(np.tile(ids, 60), minutes, rows.astype(np.int64)), ()))
         ledger.close_minutes(Closing(judged_before=stop + DAYS_AFTER * MINUTES_PER_DAY, sealed_before=stop))
 
 

@@ -38,7 +38,7 @@ def realistic_hour(rng: np.random.Generator, hour: int, n_series: int, requests_
     n_rows = 60 * n_series
     counts = np.stack([rng.poisson(rate * share, n_rows) for share in (1, 0.001, 0.02)], axis=1).astype(np.int64)
     minutes = np.repeat(np.arange(hour * 60, hour * 60 + 60), n_series)
-    return CountRows(np.tile(np.arange(n_series), 60), minutes, counts)
+    return CountRows.of_outcomes(np.tile(np.arange(n_series), 60), minutes, counts)
 
 
 def measure_commits(ledger: Ledger, rng: np.random.Generator, n_series: int) -> None:
@@ -46,7 +46,9 @@ def measure_commits(ledger: Ledger, rng: np.random.Generator, n_series: int) -> 
     times_ms = []
     for number in range(2_000):
         chosen = rng.choice(n_series, min(50, n_series), replace=False)
-        rows = CountRows(chosen, np.full(len(chosen), 10**7 + number // 100), rng.integers(0, 99, (len(chosen), 3)))
+        rows = CountRows.of_outcomes(
+            chosen, np.full(len(chosen), 10**7 + number // 100), rng.integers(0, 99, (len(chosen), 3))
+        )
         commit = Commit((), rows, tuple((10**7, rng.bytes(16)) for _ in range(20)))
         times_ms.append(timed_ms(lambda commit=commit: ledger.commit(commit)))  # type: ignore[misc]
     show("commit of 50 rows, 20 fingerprints", times_ms)

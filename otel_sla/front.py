@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from otel_sla.config import Config
+from otel_sla.process import connections_that_fit
 from otel_sla.receiver.accounting import Accountant
 from otel_sla.receiver.grpc_server import GrpcServer
 from otel_sla.receiver.http_app import Probes
 from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import InFlight
-from otel_sla.receiver.settings import BYTES_PER_MIB
+from otel_sla.receiver.settings import BYTES_PER_MIB, ReceiverSettings
 from otel_sla.self_metrics import SelfMetrics
 from otel_sla.workers.crew import STATE_S, Crew
 
@@ -29,7 +31,8 @@ class Front:
     def __init__(
         self, config: Config, accountant: Accountant, metrics: SelfMetrics, why_not_ready: Callable[[], str]
     ) -> None:
-        self._config = config
+        self._receiver = config.receiver
+        self._logs = config.logs
         self._accountant = accountant
         self._metrics = metrics
         self._why_not_ready = why_not_ready
@@ -44,7 +47,8 @@ class Front:
         Raises:
             OtelSlaError: A port cannot be bound, or a certificate or token cannot be read.
         """
-        await (self._start_here() if self._config.receiver.processes == 1 else self._start_workers())
+        self._receiver = _with_room(self._receiver)
+        await (self._start_here() if self._receiver.processes == 1 else self._start_workers())
         self._telling = asyncio.create_task(self._tell_state_for_ever())
 
     def tell_state(self) -> None:
@@ -69,7 +73,7 @@ class Front:
             await asyncio.sleep(STATE_S)
 
     async def _start_here(self) -> None:
-        receiver, metrics = self._config.receiver, self._metrics
+        receiver, metrics = self._receiver, self._metrics
         in_flight = InFlight(receiver.memory_limit_mib * BYTES_PER_MIB)
         metrics.register(_OVERLOADED, lambda: in_flight.refused_count)
         metrics.register(_IN_FLIGHT, lambda: in_flight.size_bytes)
@@ -86,8 +90,8 @@ class Front:
             self._servers.append(http_server)
 
     async def _start_workers(self) -> None:
-        config, metrics = self._config, self._metrics
-        crew = Crew(config.receiver, config.logs, self._accountant, self._why_not_ready, metrics.prometheus_text)
+        metrics = self._metrics
+        crew = Crew(self._receiver, self._logs, self._accountant, self._why_not_ready, metrics.prometheus_text)
         self._servers.append(crew)  # What has been started has to be stopped.
         await crew.start()
         self.grpc_port, self.http_port = crew.grpc_port, crew.http_port
@@ -98,3 +102,15 @@ class Front:
             metrics.register_receiver("grpc", crew.totals.grpc)
         if self.http_port is not None:
             metrics.register_receiver("http", crew.totals.http)
+
+
+def _with_room(receiver: ReceiverSettings) -> ReceiverSettings:
+    """Give the settings with no more connections than the limit of open files has room for."""
+    grpc, http = receiver.grpc, receiver.http
+    wanted = (grpc.connections_max if grpc else 0) + (http.connections_max if http else 0)
+    allowed = connections_that_fit(wanted)
+    return replace(
+        receiver,
+        grpc=grpc and replace(grpc, connections_max=max(1, grpc.connections_max * allowed // wanted)),
+        http=http and replace(http, connections_max=max(1, http.connections_max * allowed // wanted)),
+    )

@@ -15,6 +15,7 @@ import numpy as np
 
 from otel_sla.ledger.records import ExclusionRecord, Reopened
 from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData, Outcome
+from otel_sla.sla.counts import N_OUTCOMES
 from otel_sla.sla.downtime import (
     JudgedMinutes,
     MinuteState,
@@ -96,18 +97,22 @@ def series_of(agreement: Agreement, all_series: Iterable[Series]) -> tuple[Serie
 class CountReadings(Protocol):
     """Where the past is read: a ledger (`ledger.reader.LedgerReadings`), or what an application keeps in memory."""
 
-    def month_counts(self, series_id: int, start_minute: int, stop_minute: int) -> Int64Array:
-        """Totals of one series: int64[n_minutes, 3], requests, 0 where there are none."""
+    def month_counts(
+        self, series_id: int, start_minute: int, stop_minute: int, columns: int = N_OUTCOMES
+    ) -> Int64Array:
+        """Totals of one series: int64[n_minutes, columns], the first columns of `counts.Count`, 0 where are none."""
 
     def each_month_counts(
-        self, series_ids: Sequence[int], start_minute: int, stop_minute: int
+        self, series_ids: Sequence[int], start_minute: int, stop_minute: int, columns: int = N_OUTCOMES
     ) -> Iterator[tuple[int, Int64Array]]:
         """`month_counts` of many series, one after the other."""
 
     def last_data_minute(
-        self, series_id: int, before_minute: int, valid_requests_min: int
-    ) -> tuple[int, tuple[int, int, int]] | None:
-        """Give the last minute before `before_minute` with at least so many valid requests, and its counts."""
+        self, series_id: int, before_minute: int, valid_requests_min: int, *, is_adjusted: bool = False
+    ) -> tuple[int, tuple[int, ...]] | None:
+        """Give the last minute before `before_minute` with at least so many valid requests, and its N_OUTCOMES counts;
+        if `is_adjusted`, by adjusted counts, and its N_COUNTS counts.
+        """
 
 
 class History:
@@ -193,7 +198,10 @@ class History:
         if agreement.downtime.no_data is not NoData.CARRY:
             return None
         found = self._reader.last_data_minute(series.series_id, start_minute, agreement.downtime.valid_requests_min)
-        return None if found is None else judged_state(found[1], agreement.downtime)
+        if found is None:
+            return None
+        succeeded, failed, invalid = found[1]
+        return judged_state((succeeded, failed, invalid), agreement.downtime)
 
 
 def _elapsed_part(minutes: MinuteRange, elapsed_stop_minute: int) -> MinuteRange:

@@ -72,7 +72,9 @@ class Pipeline:
         trusted = None if steady is None else TrustedClock(clock, steady)
         self._trusted, self._latest = (clock, clock) if trusted is None else (trusted, trusted.latest)
         self._tick_s = tick_s
-        self._writer: Writer = LedgerThread("ledger", lambda: Ledger.open(config.ledger.url))
+        self._writer: Writer = LedgerThread(
+            "ledger", lambda: Ledger.open(config.ledger.url, may_create=config.ledger.may_create)
+        )
         self._judge = LedgerThread("judge", lambda: LedgerReader.open(config.ledger.url))
         self._tidier = Tidier(self._writer, config.ledger.retention_s, tick_s / 2)
         self._tick_lock = asyncio.Lock()
@@ -199,7 +201,11 @@ class Pipeline:
         if self._reader is not None:
             self._reader.close()  # Before the writer: the last one to close moves the log into the file.
             self._reader = None
-        await self._writer.close()
+        try:
+            await self._writer.close()
+        except LedgerError as error:
+            _log.error("%s: %s", error, error.hint, extra={"action": "left_in_log"})
+            self._failure = self._failure or error
         if self._was_serving:
             self._was_serving = False
             totals = ", ".join(f"{name} {value}" for name, value in self.metrics.totals().items())

@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import sys
+from contextlib import suppress
 
 try:
     import resource
@@ -15,6 +16,7 @@ _log = logging.getLogger(__name__)
 
 # <malloc.h>; setting one of the thresholds switches off glibc's own adjusting of both.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_OTHER_FILES = 128  # The ledger's, the exporters', the interpreter's.
 _TRIM_BYTES, _MMAP_BYTES = 16 * 1024 * 1024, 8 * 1024 * 1024
 
 
@@ -59,6 +61,31 @@ def _set_up_malloc() -> None:
         mallopt(parameter, value)
 
 
+def connections_that_fit(connections_max: int) -> int:
+    """Give how many connections can be open besides the files that the process needs; logged if they are fewer.
+
+    Without a descriptor of its own the ledger could not be written, and the system would refuse connections silently.
+
+    Args:
+        connections_max: What the configuration allows.
+    """
+    if resource is None:
+        return connections_max
+    files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files_max == resource.RLIM_INFINITY or files_max >= connections_max + _OTHER_FILES:
+        return connections_max
+    allowed = max(2, files_max - _OTHER_FILES)
+    _log.warning(
+        "%d connections are allowed, not %d as connections_max says: the process may open %d files; raise that limit"
+        " (systemd: LimitNOFILE, shells: ulimit -n)",
+        allowed,
+        connections_max,
+        files_max,
+        extra={"action": "open_files_max"},
+    )
+    return allowed
+
+
 def _raise_open_files_max() -> None:
     """Take as many file descriptors as we may: connections are limited by the configuration.
 
@@ -69,9 +96,5 @@ def _raise_open_files_max() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == hard:
         return
-    try:
+    with suppress(OSError, ValueError):  # `connections_that_fit` logs it if there are too few.
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError) as error:
-        _log.warning(
-            "only %d files and connections can be open at once: %s", soft, error, extra={"action": "open_files_max"}
-        )

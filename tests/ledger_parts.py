@@ -7,22 +7,27 @@ import numpy as np
 
 from otel_sla.ledger.records import Commit
 from otel_sla.sla.agreement import ExclusionReason, ExclusionWindow
-from otel_sla.sla.counts import CountRows
+from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, CountRows
 from otel_sla.sla.events import Event, Severity
 from otel_sla.sla.series import Series
 
-Row = tuple[int, int, int, int, int]  # (epoch_minute, series_id, succeeded, failed, invalid)
+Row = tuple[
+    int, ...
+]  # (epoch_minute, series_id, succeeded, failed, invalid), and what else is counted of it if any is.
 
 
 def count_rows(rows: Iterable[Row]) -> CountRows:
     """Columns of rows."""
-    table = np.array(list(rows), dtype=np.int64).reshape(-1, 5)
+    table = np.array([(*row, *[0] * (2 + N_COUNTS - len(row))) for row in rows], dtype=np.int64).reshape(
+        -1, 2 + N_COUNTS
+    )
     return CountRows(table[:, 1], table[:, 0], table[:, 2:])
 
 
 def listed(rows: CountRows) -> list[Row]:
     """Rows of columns, in their order."""
-    return [tuple(row) for row in np.column_stack((rows.epoch_minute, rows.series_id, rows.counts)).tolist()]
+    table = np.column_stack((rows.epoch_minute, rows.series_id, rows.counts)).tolist()
+    return [tuple(row if any(row[2 + N_OUTCOMES :]) else row[: 2 + N_OUTCOMES]) for row in table]
 
 
 def fingerprint(number: int) -> bytes:

@@ -4,6 +4,9 @@ Takes the command line; gives text, files and an exit code: 0 fine, 1 failed, 2 
 Never loads what is slow to start before a command needs it: modules import that inside their functions.
 """
 
+import os
+import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -35,7 +38,23 @@ for commands in (exclusion.commands, ledger.commands, outbox.commands, importing
 
 def main() -> None:
     """Run the command line; never returns."""
+    _open_standard_files()
+    # As Ctrl-C does: what a command has begun is cleaned up. `run` has handlers of its own.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     app(prog_name="otel-sla")
+
+
+def _open_standard_files() -> None:
+    """Where whoever started this has closed input, output or errors, let /dev/null stand there.
+
+    Else the next file that is opened, the ledger or a connection, gets the number, and what is printed goes into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            # The lowest number that is free; it stays open for as long as the process runs.
+            opened = os.open(os.devnull, os.O_RDWR)
+            assert opened == number, f"{name} was closed, and {opened} is the lowest free number"
+            setattr(sys, name, open(opened, "r" if number == 0 else "w", closefd=False, encoding="utf-8"))  # noqa: SIM115
 
 
 def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - typer's callback.

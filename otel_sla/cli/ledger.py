@@ -33,6 +33,6 @@ def backup(
     """Copy the ledger, as it is now, to a new file."""
     from otel_sla.ledger.reader import LedgerReader
 
-    with closing(LedgerReader.open(load(config).ledger.url)) as reader:
+    with closing(LedgerReader.open(load(config).ledger.url, as_it_is=True)) as reader:
         reader.backup(file)
         typer.echo(f"the ledger {reader.path} is copied to {file}, {file.stat().st_size} bytes")

@@ -98,7 +98,7 @@ def replay(
 
     options = ReplayOptions(format=Format(record_format.value), on_error=OnError(on_error.value))
     if not dry_run:
-        ledger = Ledger.open(settings.ledger.url)
+        ledger = Ledger.open(settings.ledger.url, may_create=settings.ledger.may_create)
         with closing(ledger):
             try:
                 _count(ledger, settings, files, options, is_report_next=False)

@@ -129,28 +129,30 @@ def totals_lines(totals: "Totals", duration_s: float) -> Iterator[str]:
         totals: Of all files.
         duration_s: It took so long.
     """
+    from otel_sla.report.wording import counted
     from otel_sla.sla.agreement import Outcome
 
     rate = round(totals.spans / max(duration_s, 1e-9))
-    yield f"counted {totals.spans} spans of {totals.records} records in {duration_s:.1f} s, {rate} spans/s"
+    spans, records = counted(totals.spans, "span"), counted(totals.records, "record")
+    yield f"counted {spans} of {records} in {duration_s:.1f} s, {rate:,} spans/s"
     for agreement in sorted({agreement for agreement, _ in totals.requests}):
-        counts = ", ".join(f"{totals.requests[agreement, each]} {each.name.lower()}" for each in Outcome)
+        counts = ", ".join(f"{totals.requests[agreement, each]:,} {each.name.lower()}" for each in Outcome)
         yield f"  {agreement}: {counts}"
-    for count, meaning in (
-        (totals.earlier_records, "records were counted by an earlier replay"),
-        (totals.duplicate_spans, "spans were counted before: their sender repeated them"),
-        (totals.future_spans, "spans rejected: they end further ahead of the clock than processor.future_spans_max"),
-        (totals.malformed_spans, "spans rejected: they have no end time"),
-        (totals.overflow_requests, "requests went to an overflow series (processor.series_max)"),
-        (totals.other_signal_records, "records skipped: metrics, logs or profiles"),
-        (totals.broken_records, "records skipped: broken"),
-        (totals.skipped_files, "files skipped, or the rest of them"),
-        (totals.incomplete_size_bytes, "bytes at the end of files are no whole record yet"),
+    for count, noun, meaning in (
+        (totals.earlier_records, "record", "counted by an earlier replay"),
+        (totals.duplicate_spans, "span", "counted before: their sender repeated them"),
+        (totals.future_spans, "span", "rejected: they end further ahead of the clock than processor.future_spans_max"),
+        (totals.malformed_spans, "span", "rejected: they have no end time"),
+        (totals.overflow_requests, "request", "counted in an overflow series (processor.series_max)"),
+        (totals.other_signal_records, "record", "skipped: metrics, logs or profiles"),
+        (totals.broken_records, "record", "skipped: broken"),
+        (totals.skipped_files, "file", "skipped, or the rest of it"),
+        (totals.incomplete_size_bytes, "byte", "at the end of files, no whole record yet"),
     ):
         if count:
-            yield f"  {count} {meaning}"
+            yield f"  {counted(count, noun)} {meaning}"
     if totals.sealed_requests:
         yield (
-            f"  {totals.sealed_requests} requests are of sealed minutes, whose fingerprints are forgotten: any that"
-            " otel-sla run had counted are counted twice now"
+            f"  {counted(totals.sealed_requests, 'request')} of sealed minutes, whose fingerprints are forgotten:"
+            " any that otel-sla run had counted are counted twice now"
         )

@@ -49,6 +49,10 @@ class Ledger(Section):
         description="For how long counts are kept. Not less than 32d and `processor.late_spans_max` together, "
         "or a month could not be judged.",
     )
+    create: bool = Field(
+        default=True,
+        description="Make a new ledger where there is none. With `false` a ledger that was moved away stops the start.",
+    )
 
 
 class Processor(Section):

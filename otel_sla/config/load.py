@@ -196,7 +196,9 @@ def _build(document: Document, source: str, folder: Path) -> Config:
             processes=processor.processes,
         ),
         ledger=LedgerSettings(
-            url=sqlite_url_in(folder, document.ledger.url), retention_s=seconds(document.ledger.retention)
+            url=sqlite_url_in(folder, document.ledger.url),
+            retention_s=seconds(document.ledger.retention),
+            may_create=document.ledger.create,
         ),
         processor=ProcessorSettings(
             grace_s=seconds(processor.grace),

@@ -46,6 +46,7 @@ class LedgerSettings:
 
     url: str  # sqlite:///relative.db or sqlite:////absolute.db.
     retention_s: float  # At least a month and late_spans_max_s.
+    may_create: bool  # A new ledger, where there is none.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """From a URL to a sound SQLite connection."""
 
 import errno
+import logging
 import os
 import sqlite3
 from pathlib import Path
@@ -9,6 +10,8 @@ from urllib.parse import quote
 from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
 from otel_sla.ledger.faults import RESTORE, translated, translating, with_hint
 from otel_sla.ledger.write_ahead import sync_folder
+
+_log = logging.getLogger(__name__)
 
 _SCHEME = "sqlite:///"
 _MAGIC = b"SQLite format 3\x00"
@@ -45,20 +48,35 @@ def ledger_path(url: str) -> Path:
     return path
 
 
-def create_file(path: Path) -> bool:
-    """Make an empty file that only its owner can read (it will hold the fingerprints' secret).
+def create_file(path: Path, *, may_create: bool) -> bool:
+    """Make an empty file that only its owner can read (it will hold the fingerprints' secret), if there is none.
 
     Returns:
-        Whether it was made; False if there was one.
+        Whether there was none.
+
+    Raises:
+        LedgerUnavailable: There is none, and its log lies there, or none is to be made.
     """
+    if path.exists():
+        return False
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise with_hint(
+            LedgerUnavailable(
+                f"the ledger {path} is gone, and its log {log} is there, with counts that were acknowledged"
+            ),
+            "put the file back beside its log; before a backup takes its place, move the log away",
+        )
+    if not may_create:
+        raise with_hint(
+            LedgerUnavailable(f"there is no ledger {path}, and ledger.create is false"),
+            "put the file back, set ledger.url, or start once with ledger.create: true",
+        )
     with translating(path, "create"):
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except FileExistsError:
-            return False
-        os.close(descriptor)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         sync_folder(path)
-        return True
+    _log.info("a new ledger was made: %s", path, extra={"action": "ledger_made"})
+    return True
 
 
 def check_magic(path: Path) -> None:
@@ -114,8 +132,9 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         try:
             connection = _connect_checked(path, "ro")
         except sqlite3.OperationalError:
-            # A ledger that was laid down in a read-only place: no log to read, and none can be made.
-            if path.with_name(f"{path.name}-wal").exists():
+            # Nobody writes it, and neither log nor shared memory can be made: a read-only place, or a full disk.
+            log = path.with_name(f"{path.name}-wal")
+            if log.exists() and log.stat().st_size:
                 raise
             connection = _connect_checked(path, "ro&immutable=1")
         connection.execute("PRAGMA query_only = ON")

@@ -12,7 +12,10 @@ from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
 _log = logging.getLogger(__name__)
 
 _FIX_ACCESS = "let the user that runs otel-sla write the file and its directory, or set ledger.url"
-_FREE_SPACE = "free some space on that disk, then start again; nothing that was acknowledged is lost"
+_FREE_SPACE = (
+    "free some space on that disk, then start again; nothing that was acknowledged is lost as long as the file and its"
+    " -wal stay together"
+)
 _CHECK_DISK = "check the disk and the kernel's log, then start again; nothing that was acknowledged is lost"
 RESTORE = "restore a backup (otel-sla ledger backup makes them) or move the file away to start a new ledger"
 
@@ -26,6 +29,8 @@ _HINTS = {
     sqlite3.SQLITE_FULL: _FREE_SPACE,
     sqlite3.SQLITE_IOERR: _CHECK_DISK,
 }
+# A reader makes a small file beside the ledger (`-shm`), also where nobody writes.
+_EXTENDED_HINTS = {sqlite3.SQLITE_IOERR_SHMSIZE: _FREE_SPACE, sqlite3.SQLITE_IOERR_SHMOPEN: _FIX_ACCESS}
 # SQLite calls a page that the disk did not give it damaged, too.
 _CHECK_AND_RESTORE = f"check the disk and the kernel's log, then start again; if that says the same, {RESTORE}"
 _ERRNO_HINTS = {
@@ -60,7 +65,18 @@ def translated(error: sqlite3.Error | OSError, path: Path, doing: str) -> Ledger
         return with_hint(LedgerCorrupt(f"the ledger {path} is damaged: {what}"), _CHECK_AND_RESTORE)
     if primary == sqlite3.SQLITE_CONSTRAINT:
         return with_hint(LedgerError(f"cannot {doing} the ledger {path}: {what}"), _DEFECT)
-    return with_hint(LedgerUnavailable(f"cannot {doing} the ledger {path}: {what}"), _HINTS.get(primary or 0, ""))
+    hint = _EXTENDED_HINTS.get(code or 0) or _HINTS.get(primary or 0, "")
+    return with_hint(LedgerUnavailable(f"cannot {doing} the ledger {path}: {what}"), hint)
+
+
+def left_in_log(error: sqlite3.Error, path: Path) -> LedgerError:
+    """Give the error of who closes a ledger whose log could not be moved into its file."""
+    return with_hint(
+        LedgerUnavailable(
+            f"the newest counts of the ledger {path} are in its log {path}-wal, not in the file: {error}"
+        ),
+        "keep both files together, free some space and start again; nothing that was acknowledged is lost",
+    )
 
 
 def located(error: LedgerError, path: Path) -> LedgerError:

@@ -1,12 +1,14 @@
 """The one writer of a ledger."""
 
+import logging
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from otel_sla.errors import LedgerError
+from otel_sla.errors import LedgerError, LedgerUnavailable
 from otel_sla.ledger import minutes, rows, sealing
 from otel_sla.ledger.connecting import (
     check_magic,
@@ -16,14 +18,16 @@ from otel_sla.ledger.connecting import (
     ledger_path,
     use_wal,
 )
-from otel_sla.ledger.faults import located, translated, translating
+from otel_sla.ledger.faults import left_in_log, located, translated, translating
 from otel_sla.ledger.file_names import FileNames
 from otel_sla.ledger.fingerprint_log import FingerprintLog
 from otel_sla.ledger.lock import LedgerLock
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Closing, Commit, Json, RefusedPoints, SetAside
-from otel_sla.ledger.schema import prepare
+from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version, prepare
 from otel_sla.ledger.write_ahead import WriteAheadLog
+
+_log = logging.getLogger(__name__)
 
 # Some 5 to 10 ms of work: an acknowledgement that comes just then waits no longer than that.
 PIECE_ROWS_MAX = 1_024
@@ -40,6 +44,7 @@ class Ledger(LedgerReadings):
         super().__init__(path, connection)
         self.is_new = is_new  # Whether `open` made the file.
         self._lock = lock
+        self._first_minutes = self.first_minutes()
         self._first_data_minutes = self.first_data_minutes()
         self._judged_before = self.watermarks().judged_before
         with translating(path, "open"):
@@ -52,11 +57,11 @@ class Ledger(LedgerReadings):
                 more = self._fingerprint_log.move_left()
 
     @classmethod
-    def open(cls, url: str) -> "Ledger":
+    def open(cls, url: str, *, may_create: bool = True) -> "Ledger":
         """Open a ledger for writing, or make a new one.
 
         Raises:
-            LedgerUnavailable: The file cannot be made, read or written.
+            LedgerUnavailable: The file cannot be made, read or written; or there is none, and none is to be made.
             LedgerInUse: Another pipeline has it.
             LedgerCorrupt: The file is no sound ledger.
             LedgerSchemaNewer: A newer otel-sla wrote it.
@@ -64,7 +69,7 @@ class Ledger(LedgerReadings):
         path = ledger_path(url)
         lock = LedgerLock(path)
         try:
-            is_new = create_file(path)
+            is_new = create_file(path, may_create=may_create)
             check_magic(path)
             connection = _open_connection(path)
             try:
@@ -90,20 +95,23 @@ class Ledger(LedgerReadings):
             LedgerError: A fingerprint was counted before, or a position is not where the caller believed.
         """
         table = minutes.sorted_rows(commit.rows)
-        first_data_minutes = self._earlier_first_data(table)
+        first_minutes = _earlier(table, self._first_minutes)
+        first_data_minutes = _earlier([row for row in table if row[2] + row[3] > 0], self._first_data_minutes)
         with self._writing("write to") as connection:
             rows.add_series(connection, commit.new_series)
             self._keep_reopened(connection, table)
             minutes.add(connection, table)
-            connection.executemany(
-                "UPDATE series SET first_data_minute = ? WHERE series_id = ?",
-                [(minute, series_id) for series_id, minute in first_data_minutes.items()],
-            )
+            for column, found in (("first_minute", first_minutes), ("first_data_minute", first_data_minutes)):
+                connection.executemany(
+                    f"UPDATE series SET {column} = ? WHERE series_id = ?",  # noqa: S608 - ours
+                    [(minute, series_id) for series_id, minute in found.items()],
+                )
             self._fingerprint_log.append(commit.fingerprints)
             if self._fingerprint_log.is_due:
                 self._fingerprint_log.move_some(len(commit.fingerprints))
             for position in commit.positions:
                 rows.move_position(connection, position)
+        self._first_minutes.update(first_minutes)
         self._first_data_minutes.update(first_data_minutes)
         return self._fingerprint_log.moved_commits
 
@@ -222,10 +230,21 @@ class Ledger(LedgerReadings):
             return sealing.expire_some(connection, before_minute, rows_max // 8)
 
     def close(self) -> None:
-        """Give the ledger to the next pipeline. All that was committed is durable already."""
-        self._sqlite.close()
-        self._log.close()
-        self._lock.release()
+        """Give the ledger to the next pipeline. All that was committed is durable already.
+
+        Raises:
+            LedgerUnavailable: The disk is full or broken, so that a part of it stays in the log beside the file.
+        """
+        try:
+            # SQLite does it too when the last connection is closed, and keeps a failure to itself.
+            if self._failure is None:
+                self._log.move_all()
+        except sqlite3.Error as error:
+            raise left_in_log(error, self.path) from error
+        finally:
+            self._sqlite.close()
+            self._log.close()
+            self._lock.release()
 
     def remove(self) -> None:
         """Close a new ledger that nothing was counted into, and leave no file of it but the lock's."""
@@ -234,29 +253,18 @@ class Ledger(LedgerReadings):
         self._log.close()
         for ending in ("", "-wal", "-shm"):
             self.path.with_name(f"{self.path.name}{ending}").unlink(missing_ok=True)
+        self._failure = LedgerUnavailable(f"the ledger {self.path} is removed")
         self._lock.release()  # Last: until then nobody else can have begun to count into it.
 
     def leave_to_parent(self) -> None:
         """In a forked child, which may call nothing else: the lock is not held by this process as well."""
         self._lock.release()
 
-    def _earlier_first_data(self, table: list[tuple[int, int, int, int, int]]) -> dict[int, int]:
-        known, earlier = self._first_data_minutes, dict[int, int]()
-        for minute, series_id, succeeded, failed, _ in table:  # By minute: the first one seen is a series' earliest.
-            if succeeded + failed > 0 and series_id not in earlier and minute < known.get(series_id, minute + 1):
-                earlier[series_id] = minute
-        return earlier
-
-    def _keep_reopened(self, connection: sqlite3.Connection, table: list[tuple[int, int, int, int, int]]) -> None:
+    def _keep_reopened(self, connection: sqlite3.Connection, table: list[tuple[int, ...]]) -> None:
         if self._judged_before is None:
             return
-        connection.executemany(
-            "INSERT INTO reopened (series_id, epoch_minute, succeeded_before, failed_before, invalid_before)"
-            " VALUES (?, ?, ?, ?, ?) ON CONFLICT (series_id, epoch_minute) DO NOTHING",
-            minutes.read_pairs(
-                connection, [(series_id, minute) for minute, series_id, *_ in table if minute < self._judged_before]
-            ),
-        )
+        late = [(series_id, minute) for minute, series_id, *_ in table if minute < self._judged_before]
+        rows.keep_reopened(connection, minutes.read_pairs(connection, late))
 
     @contextmanager
     def _writing(self, doing: str) -> Iterator[sqlite3.Connection]:
@@ -292,11 +300,32 @@ class Ledger(LedgerReadings):
                 self._sqlite.close()
 
 
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    version, started_s = checked_version(connection, path), time.monotonic()
+    is_former = 0 < version < SCHEMA_VERSION
+    if is_former:
+        message = "the ledger %s is brought from schema %d to %d, in one transaction"
+        _log.info(message, path, version, SCHEMA_VERSION, extra={"action": "ledger_migrating"})
+    prepare(connection, path, fill=minutes.fill_first_minutes)
+    if is_former:
+        message = "the ledger %s has schema %d now, after %.1f s; an older otel-sla cannot read it any more"
+        _log.info(message, path, SCHEMA_VERSION, time.monotonic() - started_s, extra={"action": "ledger_migrated"})
+
+
+def _earlier(table: list[tuple[int, ...]], known: Mapping[int, int]) -> dict[int, int]:
+    """Give series_id -> first minute of rows that are by minute, where it is earlier than what is known."""
+    earlier: dict[int, int] = {}
+    for minute, series_id, *_ in table:
+        if series_id not in earlier and minute < known.get(series_id, minute + 1):
+            earlier[series_id] = minute
+    return earlier
+
+
 def _open_connection(path: Path) -> sqlite3.Connection:
     connection = connect_writer(path, checkpoints=True)
     try:
         with translating(path, "open"):
-            prepare(connection, path)
+            _bring_up_to_date(connection, path)
             use_wal(connection, path)
             # SQLite opens what it may not write for reading, and says so only when it is to write.
             connection.execute("BEGIN IMMEDIATE")

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import chain
 
-_ROWS_MAX = 128  # In one statement; SQLite takes 999 parameters at least.
+_PARAMETERS_MAX = 999  # SQLite takes as many at least.
+_ROWS_MAX = 128  # In one statement.
 
 
 def write_rows(
@@ -21,13 +22,15 @@ def write_rows(
     Args:
         connection: In a transaction.
         head: `INSERT INTO table (columns)`.
-        rows: As many values each as there are columns, at most 7.
+        rows: As many values each as there are columns.
         tail: What follows the values, such as `ON CONFLICT …`.
 
     Raises:
         sqlite3.Error: As the statement does.
     """
     start, size = 0, _ROWS_MAX
+    while rows and size * len(rows[0]) > _PARAMETERS_MAX:
+        size //= 2
     while start < len(rows):
         while size > len(rows) - start:
             size //= 2  # So there are eight texts of each statement, which sqlite3 keeps compiled.

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from otel_sla.errors import LedgerError
+from otel_sla.errors import LedgerError, LedgerUnavailable
 from otel_sla.ledger import rows
 from otel_sla.ledger.connecting import check_magic, connect_writer, ledger_path
-from otel_sla.ledger.faults import translated
+from otel_sla.ledger.faults import translated, with_hint
 from otel_sla.ledger.reader import LedgerReader, LedgerReadings
 from otel_sla.ledger.records import Json
+from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version
 from otel_sla.sla.agreement import ExclusionWindow
 
 
@@ -28,10 +29,17 @@ class LedgerNotebook(LedgerReadings):
         Raises:
             LedgerError: As LedgerReader.open.
         """
-        LedgerReader.open(url).close()  # Says what is wrong with it before anything is opened for writing.
+        LedgerReader.open(url, as_it_is=True).close()  # Says what is wrong with it before it is opened for writing.
         path = ledger_path(url)
         check_magic(path)
-        return cls(path, connect_writer(path, checkpoints=False))
+        connection = connect_writer(path, checkpoints=False)
+        if (version := checked_version(connection, path)) < SCHEMA_VERSION:
+            connection.close()
+            raise with_hint(
+                LedgerUnavailable(f"the ledger {path} has schema {version}, this otel-sla writes {SCHEMA_VERSION}"),
+                "start otel-sla run, which brings it up to date",
+            )
+        return cls(path, connection)
 
     def record_exclusion(self, agreement: str, window: ExclusionWindow, figures_before: Json | None = None) -> int:
         """Record one exclusion, durable when this returns; its id."""

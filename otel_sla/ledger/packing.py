@@ -1,12 +1,15 @@
 """A series' day of counts as one small blob.
 
-Counts change little from minute to minute, and failures are rare. So each outcome's 1,440 counts are kept in the
+Counts change little from minute to minute, and failures are rare. So each column's 1,440 counts are kept in the
 smallest of three forms: as the distance to their smallest one, as the steps from minute to minute, or, when most
 minutes hold the smallest count, as a list of the others. Numbers take as many half bytes as the widest one needs.
 General compression would save a fifth of that and take three times as long to read (`benchmarks/ledger.py`).
 
+A day on which nothing is counted beside outcomes (`counts.Count`) holds their three columns, another one all nine.
+
 Dimensions:
     n_days: days asked for.
+    n_columns: N_OUTCOMES or N_COUNTS.
 """
 
 from collections.abc import Sequence
@@ -17,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otel_sla.errors import LedgerCorrupt
+from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES
 from otel_sla.spans.columns import BoolArray, Int64Array
 
 MINUTES_PER_DAY = 1440
-N_OUTCOMES = 3
 _HALF_DAY = MINUTES_PER_DAY // 2
-_FORMAT = 1
+_FORMATS = {1: N_OUTCOMES, 2: N_COUNTS}  # Format -> columns that the day holds.
+FORMAT_OF_ALL = 2
 
 _DISTANCES, _STEPS, _EXCEPTIONS = 0, 1, 2
 # Half bytes of a number: the whole ones are little-endian integers, 1 is two numbers to the byte, 3 is 2 and 1.
@@ -31,36 +35,41 @@ _WHOLE = {2: "<u1", 4: "<u2", 8: "<u4", 16: "<u8"}
 _INT32_MAX = 2**31 - 1
 _PLACE_SIZE = 2  # Bytes; the minute of the day of an exception.
 
-_HEADER = np.dtype(
-    [
+
+def _header(n_columns: int) -> np.dtype[np.void]:
+    fields = [
         ("format", "u1"),
-        ("form", "u1", (N_OUTCOMES,)),
-        ("width", "u1", (N_OUTCOMES,)),  # One of _WIDTHS.
-        ("size", "<u2", (N_OUTCOMES,)),  # Bytes of the column.
-        ("first", "<i8", (N_OUTCOMES,)),  # The smallest count; of steps, the first count.
-        ("step", "<i8", (N_OUTCOMES,)),  # The smallest step.
+        ("form", "u1", (n_columns,)),
+        ("width", "u1", (n_columns,)),  # One of _WIDTHS.
+        ("size", "<u2", (n_columns,)),  # Bytes of the column.
+        ("first", "<i8", (n_columns,)),  # The smallest count; of steps, the first count.
+        ("step", "<i8", (n_columns,)),  # The smallest step.
     ]
-)
+    return np.dtype(fields)
+
+
+_HEADERS = {number: _header(n_columns) for number, n_columns in _FORMATS.items()}
 
 
 def pack_day(counts: Int64Array) -> bytes:
     """Pack one day.
 
     Args:
-        counts: int64[3, 1440], requests. Not negative.
+        counts: int64[n_columns, 1440], columns as in `counts.Count`, in [0, COUNT_MAX].
     """
-    assert counts.shape == (N_OUTCOMES, MINUTES_PER_DAY), f"a day has 3 x 1440 counts, not {counts.shape}"
+    assert counts.shape in [(n, MINUTES_PER_DAY) for n in _FORMATS.values()], f"no day of counts: {counts.shape}"
     assert counts.min() >= 0, "a count below zero"
-    header = np.zeros(1, dtype=_HEADER)
-    header["format"] = _FORMAT
-    columns = []
-    for outcome in range(N_OUTCOMES):
-        column = _smallest(counts[outcome])
+    number = FORMAT_OF_ALL if counts[N_OUTCOMES:].any() else 1
+    header = np.zeros(1, dtype=_HEADERS[number])
+    header["format"] = number
+    stored = []
+    for index in range(_FORMATS[number]):
+        column = _smallest(counts[index])
         for name in ("form", "width", "first", "step"):
-            header[name][0, outcome] = getattr(column, name)
-        header["size"][0, outcome] = len(column.stored)
-        columns.append(column.stored)
-    return b"".join((header.tobytes(), *columns))
+            header[name][0, index] = getattr(column, name)
+        header["size"][0, index] = len(column.stored)
+        stored.append(column.stored)
+    return b"".join((header.tobytes(), *stored))
 
 
 def unpack_days(blobs: Sequence[bytes], out: Int64Array) -> None:
@@ -68,25 +77,43 @@ def unpack_days(blobs: Sequence[bytes], out: Int64Array) -> None:
 
     Args:
         blobs: n_days results of `pack_day`.
-        out: int64[3, n_days, 1440], requests.
+        out: int64[n_columns, n_days, 1440], the first so many columns of `counts.Count`.
 
     Raises:
         LedgerCorrupt: A blob was not made by `pack_day`.
     """
-    assert out.shape == (N_OUTCOMES, len(blobs), MINUTES_PER_DAY), f"no room for {len(blobs)} days in {out.shape}"
-    try:
-        headers = np.frombuffer(b"".join([blob[: _HEADER.itemsize] for blob in blobs]), dtype=_HEADER)
-        if len(headers) != len(blobs) or (headers["format"] != _FORMAT).any():
+    assert out.shape[1:] == (len(blobs), MINUTES_PER_DAY), f"no room for {len(blobs)} days in {out.shape}"
+    by_format: dict[int, list[int]] = {}
+    for place, blob in enumerate(blobs):
+        by_format.setdefault(blob[0] if blob else 0, []).append(place)
+    for number, places in by_format.items():
+        if number not in _FORMATS:
             raise LedgerCorrupt("a packed day is of no known format")
-        starts = np.full(len(blobs), _HEADER.itemsize, dtype=np.int64)
-        for outcome in range(N_OUTCOMES):
-            stops = starts + headers["size"][:, outcome]
-            spans = zip(blobs, starts.tolist(), stops.tolist(), strict=True)
-            stored = [blob[start:stop] for blob, start, stop in spans]
-            _unpack_column(stored, headers, outcome, out[outcome])
-            starts = stops
-    except (ValueError, IndexError, KeyError) as error:
-        raise LedgerCorrupt(f"a packed day cannot be read: {error}") from error
+        try:
+            if len(places) == len(blobs):
+                _unpack_alike(blobs, number, out)
+                continue
+            some = np.empty((len(out), len(places), MINUTES_PER_DAY), dtype=np.int64)
+            _unpack_alike([blobs[place] for place in places], number, some)
+            out[:, places] = some
+        except (ValueError, IndexError, KeyError) as error:
+            raise LedgerCorrupt(f"a packed day cannot be read: {error}") from error
+
+
+def _unpack_alike(blobs: Sequence[bytes], number: int, out: Int64Array) -> None:
+    """Unpack days of one format."""
+    header = _HEADERS[number]
+    headers = np.frombuffer(b"".join([blob[: header.itemsize] for blob in blobs]), dtype=header)
+    if len(headers) != len(blobs):
+        raise LedgerCorrupt("a packed day is cut off")
+    starts = np.full(len(blobs), header.itemsize, dtype=np.int64)
+    for index in range(min(_FORMATS[number], len(out))):
+        stops = starts + headers["size"][:, index]
+        spans = zip(blobs, starts.tolist(), stops.tolist(), strict=True)
+        stored = [blob[start:stop] for blob, start, stop in spans]
+        _unpack_column(stored, headers, index, out[index])
+        starts = stops
+    out[_FORMATS[number] :] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +157,15 @@ def _stored(numbers: Int64Array, width: int) -> bytes:
     return {0: b"", 1: halves, 3: whole + halves}[width]
 
 
-def _unpack_column(stored: list[bytes], headers: NDArray[np.void], outcome: int, out: Int64Array) -> None:
+def _unpack_column(stored: list[bytes], headers: NDArray[np.void], index: int, out: Int64Array) -> None:
     # Days of a month mostly have one form: a handful of array operations instead of a handful for each day.
-    forms = headers["form"][:, outcome].astype(np.int64) << 8 | headers["width"][:, outcome]
+    forms = headers["form"][:, index].astype(np.int64) << 8 | headers["width"][:, index]
     for form_and_width in set(forms.tolist()):
         form, width = divmod(form_and_width, 1 << 8)
         is_chosen = forms == form_and_width
         is_all = bool(is_chosen.all())
         chosen = stored if is_all else _chosen(stored, is_chosen)
-        first, step = (headers[name][is_chosen, outcome, None] for name in ("first", "step"))
+        first, step = (headers[name][is_chosen, index, None] for name in ("first", "step"))
         if form == _EXCEPTIONS:
             target = out if is_all else np.empty((len(chosen), MINUTES_PER_DAY), dtype=np.int64)
             _put_exceptions(chosen, width, first, target)

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
@@ -22,8 +22,8 @@ from otel_sla.ledger.records import (
     Watermarks,
 )
 from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version
-from otel_sla.ledger.upkeep import copy_ledger, find_damage
-from otel_sla.sla.counts import CountRows
+from otel_sla.ledger.upkeep import copy_ledger, find_damage, migrated_copy
+from otel_sla.sla.counts import N_OUTCOMES, CountRows, CountsBeside
 from otel_sla.sla.series import Series
 from otel_sla.spans.columns import Int64Array
 
@@ -110,26 +110,48 @@ class LedgerReadings:
         with self._reading() as connection:
             return minutes.read(connection, start_minute, stop_minute, series_ids)
 
-    def month_counts(self, series_id: int, start_minute: int, stop_minute: int) -> Int64Array:
-        """Totals of one series: int64[n_minutes, 3], requests, 0 where there are none.
+    def month_counts(
+        self, series_id: int, start_minute: int, stop_minute: int, columns: int = N_OUTCOMES
+    ) -> Int64Array:
+        """Totals of one series: int64[n_minutes, columns], 0 where there are none.
 
-        Owned by the caller; each outcome's column is contiguous.
+        Owned by the caller; each column is contiguous.
+
+        Args:
+            series_id: Of the series.
+            start_minute: Epoch minute.
+            stop_minute: One past the last.
+            columns: So many of `counts.Count`, from the first on: N_OUTCOMES or N_COUNTS.
         """
         with self._reading() as connection:
-            return minutes.read_dense(connection, series_id, start_minute, stop_minute)
+            return minutes.read_dense(connection, series_id, start_minute, stop_minute, columns)
 
     def each_month_counts(
-        self, series_ids: Sequence[int], start_minute: int, stop_minute: int
+        self, series_ids: Sequence[int], start_minute: int, stop_minute: int, columns: int = N_OUTCOMES
     ) -> Iterator[tuple[int, Int64Array]]:
         """`month_counts` of many series, one after the other and all as of one commit.
 
         For a month with open minutes this is faster than series by series.
         """
         with self._reading() as connection:
-            for read in minutes.read_dense_each(connection, series_ids, start_minute, stop_minute):
+            for read in minutes.read_dense_each(connection, series_ids, start_minute, stop_minute, columns):
                 yield read
                 if self._failure is not None:
                     raise self._failure
+
+    def counts_beside(self, start_minute: int, stop_minute: int) -> dict[int, CountsBeside]:
+        """Give series_id -> sums over minutes of what is counted beside outcomes (`counts.Count`).
+
+        Only of series that have any; nothing is unpacked of the days that have none. The sums are exact, and may be
+        larger than an int64.
+        """
+        with self._reading() as connection:
+            return minutes.read_beside(connection, start_minute, stop_minute)
+
+    def first_minutes(self) -> dict[int, int]:
+        """Give series_id -> first epoch minute with a request, an invalid one too."""
+        with self._reading() as connection:
+            return dict(connection.execute("SELECT series_id, first_minute FROM series WHERE first_minute IS NOT NULL"))
 
     def first_data_minutes(self) -> dict[int, int]:
         """Give series_id -> first epoch minute with a valid request, for those that had one."""
@@ -141,13 +163,15 @@ class LedgerReadings:
             )
 
     def last_data_minute(
-        self, series_id: int, before_minute: int, valid_requests_min: int
-    ) -> tuple[int, tuple[int, int, int]] | None:
+        self, series_id: int, before_minute: int, valid_requests_min: int, *, is_adjusted: bool = False
+    ) -> tuple[int, tuple[int, ...]] | None:
         """Give the last minute before `before_minute` with at least so many valid requests (clause 6, `carry`), and
-        its counts.
+        its counts: N_OUTCOMES of them.
+
+        With `is_adjusted` valid requests are adjusted counts (clause 19), and the counts N_COUNTS.
         """
         with self._reading() as connection:
-            return minutes.read_last(connection, series_id, before_minute, valid_requests_min)
+            return minutes.read_last(connection, series_id, before_minute, valid_requests_min, is_adjusted=is_adjusted)
 
     def revisions(self) -> dict[int, int]:
         """Give series_id -> how often what was told of it was revised, for those that were."""
@@ -270,8 +294,15 @@ class LedgerReader(LedgerReadings):
     """A reading connection; one thread uses it, any number may be open while the pipeline writes."""
 
     @classmethod
-    def open(cls, url: str) -> "LedgerReader":
+    def open(cls, url: str, *, as_it_is: bool = False) -> "LedgerReader":
         """Open an existing ledger for reading.
+
+        One of a former schema is copied and the copy is brought up to date: the ledger itself stays as it is until
+        `otel-sla run` opens it.
+
+        Args:
+            url: `ledger.url`.
+            as_it_is: Leave a former schema as it is; for a backup, nothing else can be read then.
 
         Raises:
             LedgerUnavailable: It does not exist or cannot be read.
@@ -287,11 +318,13 @@ class LedgerReader(LedgerReadings):
         try:
             with translating(path, "read"):
                 version = checked_version(connection, path)
-            if version < SCHEMA_VERSION:
+            if version == 0:
                 raise with_hint(
-                    LedgerUnavailable(f"the ledger {path} has schema {version}, this otel-sla reads {SCHEMA_VERSION}"),
-                    "start otel-sla run, which brings it up to date",
+                    LedgerUnavailable(f"the ledger {path} is empty"), "start otel-sla run, which makes its tables"
                 )
+            if version < SCHEMA_VERSION and not as_it_is:
+                with closing(connection):
+                    connection = migrated_copy(connection, path)
             return cls(path, connection)
         except LedgerError:
             connection.close()

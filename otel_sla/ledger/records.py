@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from otel_sla.sla.agreement import ExclusionWindow
-from otel_sla.sla.counts import CountRows
+from otel_sla.sla.counts import NOTHING_BESIDE, CountRows, CountsBeside
 from otel_sla.sla.events import Event
 from otel_sla.sla.series import Series
 
@@ -38,6 +38,7 @@ class Reopened:
     series_id: int
     epoch_minute: int
     counts_before: tuple[int, int, int]  # Requests, columns as in agreement.Outcome.
+    beside_before: CountsBeside = NOTHING_BESIDE  # And what was counted beside.
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,11 @@ from otel_sla.ledger.records import (
     Withdrawal,
 )
 from otel_sla.sla.agreement import ExclusionReason, ExclusionWindow
+from otel_sla.sla.counts import N_OUTCOMES, Count, CountsBeside
 from otel_sla.sla.events import Event, Severity
 from otel_sla.sla.series import Series
+
+_BEFORE = [f"{count.name.lower()}_before" for count in Count]
 
 
 def to_json(value: Json | None) -> str | None:
@@ -91,21 +94,31 @@ def read_events(connection: sqlite3.Connection, after_event_id: int, limit: int)
     )
 
 
-def settle(
-    connection: sqlite3.Connection, told: Sequence[Reopened], held: Iterable[tuple[int, int, int, int, int]]
-) -> None:
+def keep_reopened(connection: sqlite3.Connection, held: Iterable[tuple[int, ...]]) -> None:
+    """Keep what minutes held, (series_id, epoch_minute, *counts), unless it is kept already."""
+    columns = ", ".join(_BEFORE)
+    marks = ", ".join("?" * len(_BEFORE))
+    connection.executemany(
+        f"INSERT INTO reopened (series_id, epoch_minute, {columns}) VALUES (?, ?, {marks})"  # noqa: S608 - ours
+        " ON CONFLICT (series_id, epoch_minute) DO NOTHING",
+        held,
+    )
+
+
+def settle(connection: sqlite3.Connection, told: Sequence[Reopened], held: Iterable[tuple[int, ...]]) -> None:
     """End the re-opening of minutes that were told with the counts in `told`, unless they hold others by now.
 
     Args:
         connection: In a transaction.
         told: Each minute with the counts that were told.
-        held: (series_id, epoch_minute, succeeded, failed, invalid) as of now.
+        held: (series_id, epoch_minute, *counts) as of now, N_COUNTS of them.
     """
-    now = {(series_id, minute): tuple(counts) for series_id, minute, *counts in held}
+    # Whatever else is counted of it, a request is one of the outcomes.
+    now = {(series_id, minute): tuple(counts[:N_OUTCOMES]) for series_id, minute, *counts in held}
     connection.executemany(
-        "UPDATE reopened SET succeeded_before = ?, failed_before = ?, invalid_before = ?"
+        f"UPDATE reopened SET {', '.join(f'{name} = ?' for name in _BEFORE)}"  # noqa: S608 - ours
         " WHERE series_id = ? AND epoch_minute = ?",
-        [(*minute.counts_before, minute.series_id, minute.epoch_minute) for minute in told],
+        [(*minute.counts_before, *minute.beside_before, minute.series_id, minute.epoch_minute) for minute in told],
     )
     connection.executemany(
         "DELETE FROM reopened WHERE series_id = ? AND epoch_minute = ?",
@@ -240,9 +253,9 @@ def _from_json(text: str | None) -> Json | None:
 def read_reopened(connection: sqlite3.Connection) -> tuple[Reopened, ...]:
     """Give the re-opened minutes, by series and minute."""
     return tuple(
-        Reopened(series_id, minute, (succeeded, failed, invalid))
-        for series_id, minute, succeeded, failed, invalid in connection.execute(
-            "SELECT series_id, epoch_minute, succeeded_before, failed_before, invalid_before FROM reopened"
+        Reopened(series_id, minute, (succeeded, failed, invalid), CountsBeside(*beside))
+        for series_id, minute, succeeded, failed, invalid, *beside in connection.execute(
+            f"SELECT series_id, epoch_minute, {', '.join(_BEFORE)} FROM reopened"  # noqa: S608 - ours
             " ORDER BY series_id, epoch_minute"
         )
     )

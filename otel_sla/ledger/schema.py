@@ -9,6 +9,7 @@ so that days are written one behind the other, and retention drops a range.
 import secrets
 import sqlite3
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from otel_sla.errors import LedgerCorrupt, LedgerSchemaNewer
@@ -215,8 +216,13 @@ TABLES = frozenset(
 )
 
 
-def prepare(connection: sqlite3.Connection, path: Path) -> None:
+def prepare(connection: sqlite3.Connection, path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
     """Create the tables of a new ledger, or climb from an older version; each in one transaction.
+
+    Args:
+        connection: To the file.
+        path: Of the file.
+        fill: Finds what a new version keeps of the counts, once its tables are there.
 
     Raises:
         LedgerCorrupt: The file belongs to another program, or tables are missing.
@@ -229,6 +235,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     for step in LADDER[version:]:
         for statement in step.split(";"):
             connection.execute(statement)
+    fill(connection)
     if version == 0:
         connection.execute(
             "INSERT INTO ledger (only, instance_id, fingerprint_seed) VALUES (1, ?, ?)",

@@ -7,22 +7,22 @@ import sqlite3
 
 import numpy as np
 
-from otel_sla.ledger.minutes import packed_id
-from otel_sla.ledger.packing import MINUTES_PER_DAY, N_OUTCOMES, pack_day, unpack_days
-from otel_sla.sla.counts import NANOS_PER_MINUTE
+from otel_sla.ledger.minutes import COLUMNS, packed_id
+from otel_sla.ledger.packing import MINUTES_PER_DAY, pack_day, unpack_days
+from otel_sla.sla.counts import N_COUNTS, NANOS_PER_MINUTE, add_capped
 from otel_sla.spans.columns import Int64Array
 
 _MINUTES_PER_HOUR = 60
 # Finishing a day's blob takes about as long as moving this many rows.
 _ROWS_PER_DAY_BLOB = 64
 
-_BLOCK = """
+_BLOCK = f"""
     WITH RECURSIVE minute (number) AS (
         SELECT ? UNION ALL SELECT number + 1 FROM minute WHERE number + 1 < ?
     )
-    SELECT epoch_minute, series_id, succeeded, failed, invalid
+    SELECT epoch_minute, series_id, {COLUMNS}
     FROM minute CROSS JOIN counts ON epoch_minute = number AND series_id >= ? AND series_id < ?
-"""
+"""  # noqa: S608 - ours
 
 
 def pack_some(connection: sqlite3.Connection, pack_before: int, rows_max: int) -> bool:
@@ -40,7 +40,7 @@ def pack_some(connection: sqlite3.Connection, pack_before: int, rows_max: int) -
     block = connection.execute(_BLOCK, (first_minute, stop_minute, first_series, stop_series))
     for minute, series_id, *counts in block.fetchall():
         if series_id not in day_counts:
-            day_counts[series_id] = np.zeros((N_OUTCOMES, MINUTES_PER_DAY), dtype=np.int64)
+            day_counts[series_id] = np.zeros((N_COUNTS, MINUTES_PER_DAY), dtype=np.int64)
         day_counts[series_id][:, minute % MINUTES_PER_DAY] = counts
     for series_id, counts_of_day in sorted(day_counts.items()):
         _merge(connection, "packing", packed_id(day, series_id), counts_of_day)
@@ -59,7 +59,7 @@ def finish_some_days(connection: sqlite3.Connection, sealed_before: int, rows_ma
         (packed_id(sealed_before // MINUTES_PER_DAY, 0), n_blobs),
     ).fetchall()
     for key, blob in found:
-        dense = np.empty((N_OUTCOMES, 1, MINUTES_PER_DAY), dtype=np.int64)
+        dense = np.empty((N_COUNTS, 1, MINUTES_PER_DAY), dtype=np.int64)
         unpack_days([blob], dense)
         _merge(connection, "packed", key, dense[:, 0])
     if found:
@@ -116,8 +116,8 @@ def expire_some(connection: sqlite3.Connection, before_minute: int, rows_max: in
 def _merge(connection: sqlite3.Connection, table: str, key: int, counts: Int64Array) -> None:
     packed = connection.execute(f"SELECT counts FROM {table} WHERE packed_id = ?", (key,)).fetchone()  # noqa: S608
     if packed is not None:
-        dense = np.empty((N_OUTCOMES, 1, MINUTES_PER_DAY), dtype=np.int64)
+        dense = np.empty((N_COUNTS, 1, MINUTES_PER_DAY), dtype=np.int64)
         unpack_days([packed[0]], dense)
-        counts = counts + dense[:, 0]
+        counts = add_capped(counts, dense[:, 0])
     blob = pack_day(counts)
     connection.execute(f"INSERT OR REPLACE INTO {table} (packed_id, counts) VALUES (?, ?)", (key, blob))  # noqa: S608

@@ -4,17 +4,20 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from otel_sla.errors import LedgerCorrupt, LedgerUnavailable
 from otel_sla.ledger import minutes, rows
 from otel_sla.ledger.faults import translating, with_hint
-from otel_sla.ledger.packing import MINUTES_PER_DAY, N_OUTCOMES, unpack_days
+from otel_sla.ledger.packing import MINUTES_PER_DAY, unpack_days
+from otel_sla.ledger.schema import prepare
 from otel_sla.ledger.write_ahead import sync_folder
+from otel_sla.sla.counts import N_COUNTS
 
 _BACKUP_PAGES_AT_ONCE = 1024
-_DAYS_AT_ONCE = 512  # Unpacked together: 18 MB.
+_DAYS_AT_ONCE = 160  # Unpacked together: 17 MB.
 _EVENTS_AT_ONCE = 1000
 
 
@@ -43,9 +46,14 @@ def find_damage(connection: sqlite3.Connection) -> Iterator[str]:
 def copy_ledger(connection: sqlite3.Connection, path: Path) -> None:
     """Copy the ledger as of now to a new file; it bears its name once it is whole.
 
+    Args:
+        connection: In a transaction. Without a snapshot SQLite would begin the copy anew after each commit of others.
+        path: Of the copy.
+
     Raises:
         LedgerUnavailable: The file exists, or cannot be written.
     """
+    connection.execute("SELECT 1 FROM ledger").fetchone()  # A deferred BEGIN has no snapshot until something is read.
     if path.exists():
         raise with_hint(LedgerUnavailable(f"cannot back up to {path}: it exists"), "give the name of a new file")
     partial = path.with_name(f"{path.name}.partial")
@@ -54,21 +62,45 @@ def copy_ledger(connection: sqlite3.Connection, path: Path) -> None:
             partial.unlink(missing_ok=True)
             partial.touch(mode=0o600)
             with closing(sqlite3.connect(partial)) as copy:
-                connection.backup(copy, pages=_BACKUP_PAGES_AT_ONCE)
+                # Python sees signals only between its own steps.
+                connection.backup(copy, pages=_BACKUP_PAGES_AT_ONCE, progress=lambda *_: None)
             partial.rename(path)
             sync_folder(path)
     except LedgerUnavailable as error:
-        # What is left of it would keep the disk full.
+        told = str(error).replace("write the backup of the ledger", "write the backup")
+        raise with_hint(LedgerUnavailable(told), "choose a place with room that may be written") from error
+    finally:
+        # Whatever ended it, a signal too: what is left of it would keep the disk full.
         for left in (partial, partial.with_name(f"{partial.name}-journal")):
             with suppress(OSError):
                 left.unlink()
-        told = str(error).replace("write the backup of the ledger", "write the backup")
-        raise with_hint(LedgerUnavailable(told), "choose a place with room that may be written") from error
+
+
+def migrated_copy(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """Copy a ledger of a former schema to a temporary file, bring that up to date, and open it for reading.
+
+    The file has no name any more when this returns, and is gone when the connection is closed.
+
+    Raises:
+        LedgerUnavailable: There is no room for the copy.
+    """
+    with TemporaryDirectory(prefix="otel-sla-") as folder, translating(path, "copy"):
+        copy = sqlite3.connect(Path(folder) / "ledger.db", isolation_level=None)
+        try:
+            connection.backup(copy)
+            # A log of its own would need a name beside the file.
+            copy.execute("PRAGMA journal_mode = DELETE")
+            prepare(copy, path, fill=minutes.fill_first_minutes)
+            copy.execute("PRAGMA query_only = ON")
+        except BaseException:
+            copy.close()
+            raise
+        return copy
 
 
 def _damaged_days(connection: sqlite3.Connection, table: str) -> Iterator[str]:
     cursor = connection.execute(f"SELECT packed_id, counts FROM {table} ORDER BY packed_id")  # noqa: S608 - ours
-    out = np.empty((N_OUTCOMES, _DAYS_AT_ONCE, MINUTES_PER_DAY), dtype=np.int64)
+    out = np.empty((N_COUNTS, _DAYS_AT_ONCE, MINUTES_PER_DAY), dtype=np.int64)
     while found := cursor.fetchmany(_DAYS_AT_ONCE):
         try:
             unpack_days([blob for _, blob in found], out[:, : len(found)])
@@ -78,7 +110,7 @@ def _damaged_days(connection: sqlite3.Connection, table: str) -> Iterator[str]:
 
 def _damaged_day(table: str, packed_id: int, blob: bytes) -> Iterator[str]:
     try:
-        unpack_days([blob], np.empty((N_OUTCOMES, 1, MINUTES_PER_DAY), dtype=np.int64))
+        unpack_days([blob], np.empty((N_COUNTS, 1, MINUTES_PER_DAY), dtype=np.int64))
     except LedgerCorrupt as error:
         day, series_id = minutes.day_and_series(packed_id)
         yield f"{table}: {np.datetime64(day, 'D')}, series {series_id}: {error}"

@@ -3,14 +3,18 @@
 SQLite would do both by itself, and would keep it to itself when the disk refuses.
 """
 
+import logging
 import os
 import sqlite3
 from pathlib import Path
 
 from otel_sla.ledger.faults import translating
 
+_log = logging.getLogger(__name__)
+
 # SQLite's own choice.
 LOG_PAGES_MAX = 1_000
+_LOGGED_PAGES_MIN = 65_536  # That a reader holds back: 256 MiB. Logged then, and whenever they have doubled.
 # sqlite.org/fileformat2.html, "The Write-Ahead Log": a reset changes the salts, so what it leaves behind is told apart.
 _HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
@@ -41,12 +45,14 @@ class WriteAheadLog:
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.pages_max = LOG_PAGES_MAX
+        self.logged_pages_min = self._logged_pages = _LOGGED_PAGES_MIN
+        self._path = path.with_name(f"{path.name}-wal")
         self._sqlite = connection
         (self._page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
         with translating(path, "open"):
             # SQLite has made the name durable and has not looked whether that went well.
             sync_folder(path)
-            self._descriptor: int | None = os.open(path.with_name(f"{path.name}-wal"), os.O_RDONLY | os.O_CLOEXEC)
+            self._descriptor: int | None = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
 
     def is_long(self) -> bool:
         """Tell whether there are `pages_max` pages in the log: 5 us."""
@@ -63,7 +69,29 @@ class WriteAheadLog:
             sqlite3.Error: The disk has refused; what was committed is in the log as before.
         """
         if self.is_long():
-            self._sqlite.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            self.move_all()
+
+    def move_all(self) -> None:
+        """Move what no reader holds back; nothing once it is closed.
+
+        Raises:
+            sqlite3.Error: The disk has refused; what was committed is in the log as before.
+        """
+        if self._descriptor is None:
+            return
+        _, n_pages, n_moved = self._sqlite.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        held_back = n_pages - n_moved
+        if held_back >= self._logged_pages:
+            self._logged_pages = 2 * held_back
+            _log.warning(
+                "the ledger's log %s has grown by %d MiB: a reader keeps an old state of the ledger open and holds it"
+                " back; end whatever has the file open (fuser, lsof) before the disk is full",
+                self._path,
+                held_back * self._page_bytes >> 20,
+                extra={"action": "log_grows"},
+            )
+        elif n_pages < self.pages_max:
+            self._logged_pages = self.logged_pages_min
 
     def close(self) -> None:
         """Give the log's descriptor back; SQLite holds no lock on that file. Again is fine."""

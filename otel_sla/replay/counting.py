@@ -145,13 +145,13 @@ class Counting:
 
     def _sum_up(self, rows: CountRows) -> None:
         counts_of_series = np.zeros((len(self._table), len(Outcome)), dtype=np.int64)
-        np.add.at(counts_of_series, rows.series_id, rows.counts)
+        np.add.at(counts_of_series, rows.series_id, rows.outcomes)
         for series_id in np.flatnonzero(counts_of_series.any(axis=1)).tolist():
             agreement = self._table[series_id].agreement
             for outcome in Outcome:
                 self.pending.requests[agreement, outcome] += int(counts_of_series[series_id, outcome])
         is_sealed = rows.epoch_minute < self._sealed_before_minute
-        self.pending.sealed_requests += int(rows.counts[is_sealed].sum())
+        self.pending.sealed_requests += int(rows.outcomes[is_sealed].sum())
         for minute in np.unique(rows.epoch_minute).tolist():
             first, last = self.days.get(minute // _MINUTES_PER_DAY, (minute, minute))
             self.days[minute // _MINUTES_PER_DAY] = min(first, minute), max(last, minute)

@@ -77,7 +77,7 @@ class Judging:
         waiting = []
         for rows in self._unjudged:
             is_judged = rows.epoch_minute < judged_before
-            np.add.at(self._requests, rows.series_id[is_judged], rows.counts[is_judged])
+            np.add.at(self._requests, rows.series_id[is_judged], rows.outcomes[is_judged])
             if not is_judged.all():
                 keep = ~is_judged
                 waiting.append(CountRows(rows.series_id[keep], rows.epoch_minute[keep], rows.counts[keep]))

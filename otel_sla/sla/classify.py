@@ -12,7 +12,7 @@ of a span is asked once.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from otel_sla.jit import ArrayTable
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.classes import ClassArrays, ClassTable, words_of_mask
 from otel_sla.sla.conditions import ENTRY_SPAN_BIT, STATUS_KEYS, Conditions
+from otel_sla.sla.counts import OUTCOME_BITS
 from otel_sla.sla.groups import UNKNOWN_SERIES, GroupTable
 from otel_sla.sla.learnt import (
     CLASS_UNKNOWN,
@@ -44,6 +45,7 @@ from otel_sla.spans.columns import BoolArray, Int32Array, Int64Array, SpanColumn
 
 _CLASSES_MAX = 4096
 _UINT64_MAX = 0xFFFF_FFFF_FFFF_FFFF
+_NO_EXCESS: Int64Array = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,18 @@ class Requests:
 
     series_id: Int64Array  # int64[n_requests]. See series.SeriesTable.
     epoch_minute: Int64Array  # int64[n_requests], whole minutes since the Unix epoch.
-    outcome: UInt8Array  # uint8[n_requests]. An agreement.Outcome.
+    marks: UInt8Array  # uint8[n_requests]. An agreement.Outcome, and bits of `counts` for what else is counted.
     late_count: int  # Covered spans whose minute is sealed.
     future_count: int  # Covered spans that end too far ahead.
     malformed_count: int  # Covered spans without an end time.
     overflow_count: int  # Requests that went to an overflow series.
+    # int64[n_requests], as in counts.Count; int64[0] where nothing is sampled.
+    excess: Int64Array = field(default_factory=lambda: _NO_EXCESS)
+
+    @property
+    def outcome(self) -> UInt8Array:
+        """uint8[n_requests]. An agreement.Outcome."""
+        return self.marks & np.uint8(OUTCOME_BITS)
 
     def __len__(self) -> int:
         return len(self.series_id)

@@ -6,14 +6,18 @@ Dimensions:
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 
-from otel_sla.spans.columns import Int64Array
+from otel_sla.sla.agreement import Outcome
+from otel_sla.spans.columns import BoolArray, Int64Array
 
 NANOS_PER_MINUTE = 60_000_000_000
 # Adjusted counts are kept in this many parts of a request, so that sums are exact in any order (clause 19).
 PARTS_PER_REQUEST = 1 << 20
+# No count of a series' minute grows past it; only an excess ever could, of spans that stand for 10^12 requests.
+COUNT_MAX = 1 << 62
 
 
 class Count(IntEnum):
@@ -34,19 +38,95 @@ class Count(IntEnum):
     INVALID_EXCESS = 8
 
 
+# A request's mark: its Outcome in the two lowest bits, and what else is counted of it.
+OUTCOME_BITS = 0b11
+SPARED_BIT, SAMPLED_BIT, THRESHOLDED_BIT = 0b100, 0b1000, 0b10000
+
+N_OUTCOMES = len(Outcome)
+N_COUNTS = len(Count)
+
+
+class CountsBeside(NamedTuple):
+    """What is counted of requests beside their outcomes: the other columns of Count, in their order."""
+
+    spared: int = 0
+    sampled: int = 0
+    thresholded: int = 0
+    succeeded_excess: int = 0  # 2^-20 requests, as the next two.
+    failed_excess: int = 0
+    invalid_excess: int = 0
+
+
+NOTHING_BESIDE = CountsBeside()
+
+
 @dataclass(frozen=True, slots=True)
 class CountRows:
     """Requests per (series, minute); each pair at most once, in no promised order."""
 
     series_id: Int64Array  # int64[n_rows]. See series.SeriesTable.
     epoch_minute: Int64Array  # int64[n_rows], whole minutes since the Unix epoch.
-    counts: Int64Array  # int64[n_rows, 3], requests. Columns as in agreement.Outcome.
+    counts: Int64Array  # int64[n_rows, N_COUNTS]. Columns as in Count.
+
+    def __post_init__(self) -> None:
+        assert self.counts.shape == (len(self.series_id), N_COUNTS), f"counts of the shape {self.counts.shape}"
 
     def __len__(self) -> int:
         return len(self.series_id)
+
+    @property
+    def outcomes(self) -> Int64Array:
+        """int64[n_rows, 3], requests: the columns of agreement.Outcome."""
+        return self.counts[:, :N_OUTCOMES]
+
+    @classmethod
+    def of_outcomes(cls, series_id: Int64Array, epoch_minute: Int64Array, outcomes: Int64Array) -> "CountRows":
+        """Take rows of which nothing else is counted: int64[n_rows, 3], requests."""
+        return cls(series_id, epoch_minute, np.pad(outcomes, ((0, 0), (0, N_COUNTS - N_OUTCOMES))))
 
     @classmethod
     def empty(cls) -> "CountRows":
         """No rows."""
         none = np.empty(0, dtype=np.int64)
-        return cls(none, none, np.empty((0, 3), dtype=np.int64))
+        return cls(none, none, np.empty((0, N_COUNTS), dtype=np.int64))
+
+
+def sum_rows(counts: Int64Array, firsts: Int64Array) -> Int64Array:
+    """Sum rows of counts, each sum at most COUNT_MAX.
+
+    Args:
+        counts: int64[n_rows, n_columns], in [0, COUNT_MAX].
+        firsts: int64[n_sums]. First row of each sum, ascending; the rows up to the next one are in it.
+
+    Returns:
+        int64[n_sums, n_columns].
+    """
+    if len(counts) == 0:
+        return counts
+    if int(counts.max()) <= COUNT_MAX // len(counts):
+        return np.add.reduceat(counts, firsts, axis=0)
+    # In halves, of which billions can be added up.
+    low = np.add.reduceat(counts & 0xFFFF_FFFF, firsts, axis=0)
+    high = np.add.reduceat(counts >> 32, firsts, axis=0) + (low >> 32)
+    return np.where(high < COUNT_MAX >> 32, high << 32 | low & 0xFFFF_FFFF, COUNT_MAX)
+
+
+def add_capped(counts: Int64Array, more: Int64Array) -> Int64Array:
+    """Add counts, each sum at most COUNT_MAX; both are in [0, COUNT_MAX] and of one shape."""
+    return counts + np.minimum(more, COUNT_MAX - counts)
+
+
+def has_enough(counts: Int64Array, valid_requests_min: int) -> BoolArray:
+    """Mark the minutes with so many valid requests, and at least one.
+
+    Args:
+        counts: int64[n_minutes, n_columns], the first columns of Count. With all of them, adjusted counts are compared.
+        valid_requests_min: Requests.
+    """
+    valid = counts[:, Count.SUCCEEDED] + counts[:, Count.FAILED]
+    is_enough: BoolArray = valid >= max(valid_requests_min, 1)
+    if counts.shape[1] == N_COUNTS:
+        # Two excesses may add up to 2^63.
+        needed = (valid_requests_min - valid) * PARTS_PER_REQUEST - counts[:, Count.FAILED_EXCESS]
+        is_enough |= (valid > 0) & (counts[:, Count.SUCCEEDED_EXCESS] >= needed)
+    return is_enough

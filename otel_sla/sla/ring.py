@@ -14,7 +14,8 @@ Invariants:
     1. A minute is hot iff it is one of the `minutes_kept` newest up to the newest minute seen and not before the first
        minute that `load` vouched for.
     2. A slot's stamp never decreases.
-    3. Totals of a hot minute hold its uncommitted counts.
+    3. Totals of a hot minute hold its uncommitted counts. They are of outcomes; what else is counted of requests
+       (`counts.Count`) is only gathered for the ledger.
     4. `dirty` names each cell with uncommitted counts once; so `drain` costs what was touched, not what is kept.
     5. What went in by `add` comes out by `drain` once, whether its minute is hot, cold or both by turns.
 
@@ -27,11 +28,31 @@ import numpy as np
 
 from otel_sla.jit import kernel
 from otel_sla.sla.classify import Requests
-from otel_sla.sla.counts import CountRows
+from otel_sla.sla.counts import (
+    COUNT_MAX,
+    N_COUNTS,
+    N_OUTCOMES,
+    OUTCOME_BITS,
+    SAMPLED_BIT,
+    SPARED_BIT,
+    THRESHOLDED_BIT,
+    Count,
+    CountRows,
+    sum_rows,
+)
 from otel_sla.spans.columns import BoolArray, Int64Array, UInt8Array
 
 _NO_MINUTE = -1
+_N_BESIDE = N_COUNTS - N_OUTCOMES
+# Columns of what is gathered beside outcomes.
+_SPARED, _SAMPLED, _THRESHOLDED, _EXCESS = (
+    column - N_OUTCOMES for column in (Count.SPARED, Count.SAMPLED, Count.THRESHOLDED, Count.SUCCEEDED_EXCESS)
+)
+_N_DIRTY, _N_COLD, _HAS_BESIDE = range(3)  # Places in the counters.
 _COLD_ROWS_MIN = 1 << 16  # Cold rows in several parts before they are first added up.
+
+
+_COLUMN_OF_BIT = {SPARED_BIT: Count.SPARED, SAMPLED_BIT: Count.SAMPLED, THRESHOLDED_BIT: Count.THRESHOLDED}
 
 
 class MinuteRing:
@@ -45,11 +66,13 @@ class MinuteRing:
         self._stamp: Int64Array = np.full(minutes_kept, _NO_MINUTE, dtype=np.int64)
         self._totals: Int64Array = np.zeros((minutes_kept, 16, 3), dtype=np.int64)
         self._uncommitted: Int64Array = np.zeros((minutes_kept, 16, 3), dtype=np.int64)
+        # Most senders have none of it, and memory that nothing is written to takes none.
+        self._beside: Int64Array = np.zeros((minutes_kept, 16, _N_BESIDE), dtype=np.int64)
         self._is_dirty: BoolArray = np.zeros((minutes_kept, 16), dtype=np.bool_)
         self._dirty: Int64Array = np.zeros((minutes_kept * 16, 2), dtype=np.int64)  # (slot, series) of each cell.
-        # Places in the requests that are cold, how many, and how many cells are dirty.
-        self._cold_index: Int64Array = np.zeros(1024, dtype=np.int64)
-        self._counters: Int64Array = np.zeros(2, dtype=np.int64)
+        self._cold_index: Int64Array = np.zeros(1024, dtype=np.int64)  # Places in the requests that are cold.
+        # How many cells are dirty, how many requests cold, and whether anything was ever written to `_beside`.
+        self._counters: Int64Array = np.zeros(3, dtype=np.int64)
         self._cold: list[CountRows] = []  # Each (series, minute) once in each part.
         self._n_cold_rows = 0
         self._cold_rows_max = _COLD_ROWS_MIN
@@ -57,7 +80,7 @@ class MinuteRing:
     @property
     def n_gathered(self) -> int:
         """Rows that wait for `drain`; cold ones that are not added up yet are several of one."""
-        return int(self._counters[0]) + self._n_cold_rows
+        return int(self._counters[_N_DIRTY]) + self._n_cold_rows
 
     def add(self, requests: Requests) -> None:
         """Count requests."""
@@ -70,26 +93,28 @@ class MinuteRing:
                 at,
                 requests.series_id,
                 requests.epoch_minute,
-                requests.outcome,
+                requests.marks,
+                requests.excess,
                 self._first_hot_minute,
                 self._stamp,
                 self._totals,
                 self._uncommitted,
+                self._beside,
                 self._is_dirty,
                 self._dirty,
                 self._cold_index,
                 self._counters,
             )
-            if self._counters[1]:
-                self._add_cold(requests, self._cold_index[: self._counters[1]])
+            if self._counters[_N_COLD]:
+                self._add_cold(requests, self._cold_index[: self._counters[_N_COLD]])
             if at == n_requests:
                 return
             self._make_room(int(requests.series_id[at]), int(requests.epoch_minute[at]))
 
     def drain(self) -> CountRows:
         """Give what is uncommitted, hot and cold, each (series, minute) once; nothing is uncommitted afterwards."""
-        self._set_aside(self._dirty[: self._counters[0]])
-        self._counters[0] = 0
+        self._set_aside(self._dirty[: self._counters[_N_DIRTY]])
+        self._counters[_N_DIRTY] = 0
         rows = self._cold[0] if len(self._cold) == 1 else _add_up(self._cold)
         self._cold, self._n_cold_rows = [], 0
         self._cold_rows_max = _COLD_ROWS_MIN
@@ -111,7 +136,7 @@ class MinuteRing:
                 self._make_room(int(rows.series_id.max()), minute)
         slot = rows.epoch_minute % self._minutes_kept
         is_hot = (self._stamp[slot] == rows.epoch_minute) & (rows.epoch_minute >= self._first_hot_minute)
-        np.add.at(self._totals, (slot[is_hot], rows.series_id[is_hot]), rows.counts[is_hot])
+        np.add.at(self._totals, (slot[is_hot], rows.series_id[is_hot]), rows.outcomes[is_hot])
 
     def totals(self, epoch_minute: int) -> Int64Array | None:
         """Give a minute's totals with what is uncommitted, or None if the minute is not hot.
@@ -141,12 +166,12 @@ class MinuteRing:
             self._take_over(slot, epoch_minute)
 
     def _take_over(self, slot: int, epoch_minute: int) -> None:
-        dirty = self._dirty[: self._counters[0]]
+        dirty = self._dirty[: self._counters[_N_DIRTY]]
         is_of_slot = dirty[:, 0] == slot
         self._set_aside(dirty[is_of_slot])
         kept = dirty[~is_of_slot]
         self._dirty[: len(kept)] = kept
-        self._counters[0] = len(kept)
+        self._counters[_N_DIRTY] = len(kept)
         self._totals[slot] = 0
         self._stamp[slot] = epoch_minute
 
@@ -155,14 +180,26 @@ class MinuteRing:
         if len(cells) == 0:
             return
         slot, series_id = cells[:, 0], cells[:, 1].copy()
-        self._cold.append(CountRows(series_id, self._stamp[slot], self._uncommitted[slot, series_id]))
+        counts = np.zeros((len(cells), N_COUNTS), dtype=np.int64)
+        counts[:, :N_OUTCOMES] = self._uncommitted[slot, series_id]
+        if self._counters[_HAS_BESIDE]:
+            counts[:, N_OUTCOMES:] = self._beside[slot, series_id]
+            self._beside[slot, series_id] = 0
+        self._cold.append(CountRows(series_id, self._stamp[slot], counts))
         self._n_cold_rows += len(cells)
         self._uncommitted[slot, series_id] = 0
         self._is_dirty[slot, series_id] = False
 
     def _add_cold(self, requests: Requests, index: Int64Array) -> None:
-        single = np.zeros((len(index), 3), dtype=np.int64)
-        single[np.arange(len(index)), requests.outcome[index]] = 1
+        single = np.zeros((len(index), N_COUNTS), dtype=np.int64)
+        marks = requests.marks[index]
+        outcome, each = marks & OUTCOME_BITS, np.arange(len(index))
+        single[each, outcome] = 1
+        if marks.max() > OUTCOME_BITS:
+            for bit, column in _COLUMN_OF_BIT.items():
+                single[:, column] = (marks & bit) != 0
+            if len(requests.excess):
+                single[each, Count.SUCCEEDED_EXCESS + outcome] = requests.excess[index]
         self._cold.append(_add_up([CountRows(requests.series_id[index], requests.epoch_minute[index], single)]))
         self._n_cold_rows += len(self._cold[-1])
         if self._n_cold_rows > self._cold_rows_max:
@@ -174,6 +211,10 @@ class MinuteRing:
         more = capacity - self._totals.shape[1]
         self._totals = np.pad(self._totals, ((0, 0), (0, more), (0, 0)))
         self._uncommitted = np.pad(self._uncommitted, ((0, 0), (0, more), (0, 0)))
+        beside = np.zeros((self._minutes_kept, capacity, _N_BESIDE), dtype=np.int64)
+        if self._counters[_HAS_BESIDE]:
+            beside[:, : capacity - more] = self._beside
+        self._beside = beside
         self._is_dirty = np.pad(self._is_dirty, ((0, 0), (0, more)))
         self._dirty = np.pad(self._dirty, ((0, self._minutes_kept * more), (0, 0)))
 
@@ -191,7 +232,7 @@ def _add_up(parts: list[CountRows]) -> CountRows:
     is_first = np.ones(len(order), dtype=np.bool_)
     is_first[1:] = (series_id[1:] != series_id[:-1]) | (epoch_minute[1:] != epoch_minute[:-1])
     first = np.flatnonzero(is_first)
-    return CountRows(series_id[first], epoch_minute[first], np.add.reduceat(counts, first, axis=0))
+    return CountRows(series_id[first], epoch_minute[first], sum_rows(counts, first))
 
 
 @kernel
@@ -199,11 +240,13 @@ def _add_requests_kernel(  # noqa: PLR0913, PLR0917 - a kernel
     start: int,
     series_id: Int64Array,
     epoch_minute: Int64Array,
-    outcome: UInt8Array,
+    marks: UInt8Array,
+    excess: Int64Array,
     first_hot_minute: int,
     stamp: Int64Array,
     totals: Int64Array,
     uncommitted: Int64Array,
+    beside: Int64Array,
     is_dirty: BoolArray,
     dirty: Int64Array,
     cold_index: Int64Array,
@@ -212,7 +255,7 @@ def _add_requests_kernel(  # noqa: PLR0913, PLR0917 - a kernel
     """Count requests from `start` on; gives the first whose series or minute has no place, or their number."""
     n_slots = stamp.shape[0]
     capacity = totals.shape[1]
-    n_dirty = counters[0]
+    n_dirty = counters[_N_DIRTY]
     n_cold = 0
     last_minute = np.int64(_NO_MINUTE)
     slot = np.int64(0)
@@ -231,14 +274,27 @@ def _add_requests_kernel(  # noqa: PLR0913, PLR0917 - a kernel
         if stamp[slot] != minute or series >= capacity:
             came_to = request
             break
-        column = outcome[request]
+        mark = marks[request]
+        column = mark & OUTCOME_BITS
         totals[slot, series, column] += 1
         uncommitted[slot, series, column] += 1
+        if mark > OUTCOME_BITS:
+            counters[_HAS_BESIDE] = 1
+            if mark & SPARED_BIT:
+                beside[slot, series, _SPARED] += 1
+            if mark & THRESHOLDED_BIT:
+                beside[slot, series, _THRESHOLDED] += 1
+            if mark & SAMPLED_BIT:
+                beside[slot, series, _SAMPLED] += 1
+                more = excess[request]
+                beside[slot, series, _EXCESS + column] = more + min(
+                    beside[slot, series, _EXCESS + column], COUNT_MAX - more
+                )
         if not is_dirty[slot, series]:
             is_dirty[slot, series] = True
             dirty[n_dirty, 0] = slot
             dirty[n_dirty, 1] = series
             n_dirty += 1
-    counters[0] = n_dirty
-    counters[1] = n_cold
+    counters[_N_DIRTY] = n_dirty
+    counters[_N_COLD] = n_cold
     return came_to

@@ -16,14 +16,23 @@ from otel_sla.ledger import fingerprint_log
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Reopened
+from otel_sla.sla.counts import COUNT_MAX, N_COUNTS, CountsBeside
 
 N_SERIES = 4
 STOP = 3 * 1440
 # Ends and beginnings of hours and days, where packing changes over.
 MINUTES = st.sampled_from([0, 1, 59, 60, 61, 119, 1380, 1439, 1440, 1441, 1500, 2879, 2880, 4000])
 COUNTS = st.sampled_from([0, 1, 2, 15, 16, 255, 256, 70_000])
+# What is counted beside outcomes: nothing of most, and sums that end at COUNT_MAX.
+BESIDE = st.just((0,) * 6) | st.tuples(*[COUNTS] * 3, *[st.sampled_from([0, 1, 2**20, 2**61, 2**62])] * 3)
 ROWS = st.lists(
-    st.tuples(MINUTES, st.integers(0, N_SERIES - 1), COUNTS, COUNTS, COUNTS),
+    st.builds(
+        lambda minute, series_id, outcomes, beside: (minute, series_id, *outcomes, *beside),
+        MINUTES,
+        st.integers(0, N_SERIES - 1),
+        st.tuples(COUNTS, COUNTS, COUNTS),
+        BESIDE,
+    ),
     max_size=8,
     unique_by=lambda row: row[:2],
 )
@@ -36,6 +45,11 @@ def short_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fingerprint_log, "_PIECE", 1)
 
 
+def reopened_of(key: tuple[int, int], counts: tuple[int, ...]) -> Reopened:
+    """A re-opened minute that held these counts."""
+    return Reopened(*key, counts[:3], CountsBeside(*counts[3:]))  # type: ignore[arg-type]
+
+
 class LedgerMachine(RuleBasedStateMachine):
     """Drives a real ledger and a model of it; a crash is what the files hold at that moment, without the process."""
 
@@ -44,11 +58,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.path = self.folder / "ledger.db"
         self.ledger = Ledger.open(f"sqlite:///{self.path}")
-        self.totals: dict[tuple[int, int], tuple[int, int, int]] = defaultdict(lambda: (0, 0, 0))
+        self.totals: dict[tuple[int, int], tuple[int, ...]] = defaultdict(lambda: (0,) * N_COUNTS)
+        self.first: dict[int, int] = {}
         self.first_data: dict[int, int] = {}
         self.fingerprints: dict[int, int] = {}  # Its number: its newest minute.
         self.forgotten: set[int] = set()
-        self.reopened: dict[tuple[int, int], tuple[int, int, int]] = {}
+        self.reopened: dict[tuple[int, int], tuple[int, ...]] = {}
         self.judged_before: int | None = None
         self.sealed_before: int | None = None
         self.event_uids: list[str] = []
@@ -73,7 +88,8 @@ class LedgerMachine(RuleBasedStateMachine):
             before = self.totals[minute, series_id]
             if self.judged_before is not None and minute < self.judged_before:
                 self.reopened.setdefault((series_id, minute), before)
-            self.totals[minute, series_id] = tuple(a + b for a, b in zip(before, counts, strict=True))
+            self.totals[minute, series_id] = tuple(min(a + b, COUNT_MAX) for a, b in zip(before, counts, strict=True))
+            self.first[series_id] = min(minute, self.first.get(series_id, minute))
             if counts[0] + counts[1]:
                 self.first_data[series_id] = min(minute, self.first_data.get(series_id, minute))
 
@@ -81,7 +97,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def close_minutes(self, judged: int | None, sealed: int | None, uid: str, *, settle: bool) -> None:
         """Watermarks grow, an event is written once, reopened minutes are settled."""
         settled = tuple(self.reopened) if settle else ()
-        told = tuple(Reopened(series_id, minute, self.totals[minute, series_id]) for series_id, minute in settled)
+        told = tuple(reopened_of(key, self.totals[key[::-1]]) for key in settled)
         self.ledger.close_minutes(Closing(judged, sealed, (make_event(uid),), told))
         for key in settled:
             del self.reopened[key]
@@ -134,8 +150,9 @@ class LedgerMachine(RuleBasedStateMachine):
         reader = LedgerReader.open(f"sqlite:///{self.path}")
         for readings in (self.ledger, reader):
             self.assert_counts(readings)
+            assert readings.first_minutes() == self.first
             assert readings.first_data_minutes() == self.first_data
-            assert readings.reopened() == tuple(Reopened(*key, self.reopened[key]) for key in sorted(self.reopened))
+            assert readings.reopened() == tuple(reopened_of(key, self.reopened[key]) for key in sorted(self.reopened))
             assert readings.watermarks().judged_before == self.judged_before
             assert readings.watermarks().sealed_before == self.sealed_before
             assert [item.event.uid for item in readings.events_after(0, 99)] == self.event_uids
@@ -146,17 +163,28 @@ class LedgerMachine(RuleBasedStateMachine):
         """Each way of reading counts gives the same."""
         expected = sorted((*key, *counts) for key, counts in self.totals.items() if any(counts))
         found = [row for row in listed(readings.counts(0, STOP)) if any(row[2:])]
-        assert found == expected
-        for series_id, counts in readings.each_month_counts(range(N_SERIES), 30, STOP):
-            dense = np.zeros((STOP - 30, 3), dtype=np.int64)
+        assert found == [row if any(row[5:]) else row[:5] for row in expected]
+        beside: dict[int, tuple[int, ...]] = {}
+        for _, owner, *row in expected:
+            beside[owner] = tuple(a + b for a, b in zip(beside.get(owner, (0,) * 6), row[3:], strict=True))
+        assert readings.counts_beside(0, STOP) == {owner: sums for owner, sums in beside.items() if any(sums)}
+        for series_id, counts in readings.each_month_counts(range(N_SERIES), 30, STOP, N_COUNTS):
+            dense = np.zeros((STOP - 30, N_COUNTS), dtype=np.int64)
             for minute, owner, *row in expected:
                 if owner == series_id and minute >= 30:
                     dense[minute - 30] = row
             assert (counts == dense).all()
-            assert (readings.month_counts(series_id, 30, STOP) == dense).all()
-            valid = [row for row in expected if row[1] == series_id and row[2] + row[3] >= 2 and row[0] < 2880]
+            assert (readings.month_counts(series_id, 30, STOP, N_COUNTS) == dense).all()
+            assert (readings.month_counts(series_id, 30, STOP) == dense[:, :3]).all()
+            of_series = [row for row in expected if row[1] == series_id and row[0] < 2880]
+            valid = [row for row in of_series if row[2] + row[3] >= 2]
             last = readings.last_data_minute(series_id, 2880, 2)
-            assert last == ((valid[-1][0], valid[-1][2:]) if valid else None)
+            assert last == ((valid[-1][0], valid[-1][2:5]) if valid else None)
+            adjusted = [
+                row for row in of_series if row[2] + row[3] and (row[2] + row[3] << 20) + row[8] + row[9] >= 2 << 20
+            ]
+            last = readings.last_data_minute(series_id, 2880, 2, is_adjusted=True)
+            assert last == ((adjusted[-1][0], adjusted[-1][2:]) if adjusted else None)
 
     def teardown(self) -> None:
         """The last state is sound, to the last page."""

@@ -11,6 +11,8 @@ from ledger_parts import count_rows, fingerprint, listed, make_commit, make_even
 
 from otel_sla.errors import LedgerError
 from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.minutes import packed_id
+from otel_sla.ledger.packing import pack_day
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import (
     ClosedMonth,
@@ -24,6 +26,7 @@ from otel_sla.ledger.records import (
     Watermarks,
 )
 from otel_sla.ledger.schema import APPLICATION_ID, LADDER
+from otel_sla.sla.counts import CountsBeside
 from otel_sla.sla.series import OVERFLOW_GROUP, Series
 
 DAY = 1440
@@ -183,6 +186,37 @@ def test_first_data_minutes(ledger: Ledger, reader: LedgerReader, url: str) -> N
     again.commit(make_commit([(14, 0, 0, 0, 1), (29, 1, 1, 0, 0)]))
     assert again.first_data_minutes() == {0: 15, 1: 29}
     again.close()
+
+
+def test_first_minutes(ledger: Ledger, reader: LedgerReader) -> None:
+    """The first minute with a request, an invalid one too, is kept as the earliest ever seen."""
+    ledger.commit(make_commit([(10, 0, 0, 0, 9), (20, 0, 1, 0, 0), (30, 1, 0, 1, 0)], new_series=3))
+    assert reader.first_minutes() == {0: 10, 1: 30}
+    ledger.commit(make_commit([(9, 0, 0, 0, 1), (31, 1, 1, 0, 0)]))
+    assert reader.first_minutes() == {0: 9, 1: 30}
+
+
+def test_counts_beside_outcomes_are_summed_exactly(ledger: Ledger, reader: LedgerReader) -> None:
+    """Spared and sampled requests and what these stand for are kept by minute, at most 2^62, and summed past int64."""
+    huge = 2**62
+    row = (10, 0, 5, 4, 3, 2, 6, 7, 1, huge, 2**20)
+    ledger.commit(make_commit([row, (10, 1, 1, 0, 0), (DAY, 0, 0, 1, 0, 0, 1, 1, 0, huge, 0)], new_series=2))
+    ledger.commit(make_commit([row]))
+    expected = [(10, 0, 10, 8, 6, 4, 12, 14, 2, huge, 2**21), (10, 1, 1, 0, 0), (DAY, 0, 0, 1, 0, 0, 1, 1, 0, huge, 0)]
+    for _ in range(2):
+        assert listed(reader.counts(0, 2 * DAY)) == expected
+        assert reader.counts_beside(0, 2 * DAY) == {0: (4, 13, 15, 2, 2 * huge, 2**21)}
+        assert reader.counts_beside(11, 2 * DAY) == {0: (0, 1, 1, 0, huge, 0)}
+        assert reader.counts_beside(11, DAY) == {}
+        assert reader.month_counts(0, 10, 11, 9).tolist() == [list(expected[0][2:])]
+        assert reader.month_counts(0, 10, 11).tolist() == [[10, 8, 6]]
+        assert reader.last_data_minute(0, 2 * DAY, 19, is_adjusted=True) == (DAY, expected[2][2:])
+        assert reader.last_data_minute(0, DAY, 18) == (10, (10, 8, 6))
+        seal_all(ledger)
+    ledger.close_minutes(Closing(judged_before=11, sealed_before=None))
+    ledger.commit(make_commit([row]))
+    assert reader.reopened() == (Reopened(0, 10, (10, 8, 6), CountsBeside(4, 12, 14, 2, huge, 2**21)),)
+    assert ledger.check() == ()
 
 
 def test_last_data_minute(ledger: Ledger, reader: LedgerReader) -> None:
@@ -364,7 +398,7 @@ def test_expiring(ledger: Ledger, reader: LedgerReader) -> None:
 
 def test_month_of_no_counts(ledger: Ledger, reader: LedgerReader) -> None:
     """An empty ledger reads as zeros, of any length."""
-    assert ledger.counts(0, 99).counts.shape == (0, 3)
+    assert ledger.counts(0, 99).counts.shape == (0, 9)
     assert reader.month_counts(0, 7, 7 + 44_640).shape == (44_640, 3)
     assert reader.month_counts(0, 2000 * DAY, 1000 * DAY).shape == (0, 3)
     assert not reader.month_counts(0, 0, 600 * DAY).any()
@@ -394,4 +428,43 @@ def test_a_ledger_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> N
     with closing(Ledger.open(f"sqlite:///{path}")) as ledger:
         assert ledger.instance_id == "i"
         assert ledger.told_versions() == {"chat": 2}
+        assert ledger.check() == ()
+
+
+def test_a_ledger_of_the_version_before_keeps_its_counts(tmp_path: Path) -> None:
+    """Its minutes, days and re-opened minutes read as they were, and the first request of each series is found."""
+    path = tmp_path / "old.db"
+    day = np.zeros((3, DAY), dtype=np.int64)
+    day[2, 700], day[0, 701] = 4, 9
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        for step in LADDER[:5]:
+            old.executescript(step)
+        old.execute("INSERT INTO ledger (only, instance_id, fingerprint_seed) VALUES (1, 'i', x'0102030405060708')")
+        firsts = [(0, DAY + 701), (1, None), (2, 3 * DAY), (3, 5)]
+        old.executemany(
+            "INSERT INTO series (series_id, agreement, is_overflow, first_data_minute) VALUES (?, 'chat', 0, ?)", firsts
+        )
+        old.execute("INSERT INTO packed VALUES (?, ?)", (packed_id(1, 0), pack_day(day)))
+        old.execute("INSERT INTO packing VALUES (?, ?)", (packed_id(2, 0), pack_day(day)))
+        old.execute("INSERT INTO packing VALUES (?, ?)", (packed_id(2, 1), pack_day(day)))
+        old.execute("INSERT INTO counts VALUES (?, 2, 1, 2, 3)", (3 * DAY,))
+        old.execute("INSERT INTO reopened VALUES (2, ?, 1, 1, 1)", (3 * DAY,))
+        old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        old.execute("PRAGMA user_version = 5")
+    with closing(Ledger.open(f"sqlite:///{path}")) as ledger:
+        # Of the last one the first minute's counts are kept no longer.
+        assert ledger.first_minutes() == {0: DAY + 700, 1: 2 * DAY + 700, 2: 3 * DAY, 3: 5}
+        assert listed(ledger.counts(0, 9 * DAY)) == [
+            (DAY + 700, 0, 0, 0, 4),
+            (DAY + 701, 0, 9, 0, 0),
+            (2 * DAY + 700, 0, 0, 0, 4),
+            (2 * DAY + 700, 1, 0, 0, 4),
+            (2 * DAY + 701, 0, 9, 0, 0),
+            (2 * DAY + 701, 1, 9, 0, 0),
+            (3 * DAY, 2, 1, 2, 3),
+        ]
+        assert ledger.counts_beside(0, 9 * DAY) == {}
+        assert ledger.reopened() == (Reopened(2, 3 * DAY, (1, 1, 1)),)
+        ledger.commit(make_commit([(DAY, 0, 0, 0, 1)]))
+        assert ledger.first_minutes()[0] == DAY
         assert ledger.check() == ()

@@ -108,7 +108,7 @@ def figures_of(
     judging, found, start = Judging([agreement], memory), [], 0
     for stop in stops:
         minutes = [minute for minute in counts if start <= minute < stop]
-        rows = CountRows(
+        rows = CountRows.of_outcomes(
             np.full(len(minutes), series_id),
             np.array(minutes, dtype=np.int64),
             np.array([counts[minute] for minute in minutes], dtype=np.int64).reshape(-1, 3),

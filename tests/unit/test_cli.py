@@ -38,10 +38,10 @@ def config(tmp_path: Path) -> Path:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     ledger = Ledger.open(url)
     try:
-        rows = CountRows(
+        rows = CountRows.of_outcomes(
             series_id=np.array([0, 0], dtype=np.int64),
             epoch_minute=np.array([NOVEMBER_2025 + 10, NOVEMBER_2025 + 11], dtype=np.int64),
-            counts=np.array([[94, 6, 0], [10, 0, 2]], dtype=np.int64),
+            outcomes=np.array([[94, 6, 0], [10, 0, 2]], dtype=np.int64),
         )
         series = Series(0, "default", (("service.name", b"chat"),), is_overflow=False)
         ledger.commit(Commit(new_series=(series,), rows=rows, fingerprints=()))

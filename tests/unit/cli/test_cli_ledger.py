@@ -42,7 +42,9 @@ def test_a_damaged_ledger_is_told(config: Path, ledger: Ledger) -> None:
     """A row that refers to nothing: what is wrong and what to do, exit code 1."""
     ledger.close()
     with closing(sqlite3.connect(ledger.path)) as connection:
-        connection.execute("INSERT INTO counts VALUES (1, 99, 1, 0, 0)")
+        connection.execute(
+            "INSERT INTO counts (epoch_minute, series_id, succeeded, failed, invalid) VALUES (1, 99, 1, 0, 0)"
+        )
         connection.commit()
     result = invoke("ledger", "check", "-c", config)
     assert (result.exit_code, result.stdout) == (1, "")

@@ -58,12 +58,12 @@ def test_files_are_counted_and_totals_told(config: Path, tmp_path: Path) -> None
     assert lines[0].startswith("counted 440 spans of 11 records in ")
     assert lines[1].startswith("  default: ")
     assert lines[2:] == [
-        "  40 spans were counted before: their sender repeated them",
-        "  1 records skipped: metrics, logs or profiles",
+        "  40 spans counted before: their sender repeated them",
+        "  1 record skipped: metrics, logs or profiles",
     ]
     again = invoke("--config", config, second, first)
     assert again.stdout.splitlines()[0].startswith("counted 0 spans of 0 records in ")
-    assert again.stdout.splitlines()[1:] == ["  12 records were counted by an earlier replay"]
+    assert again.stdout.splitlines()[1:] == ["  12 records counted by an earlier replay"]
 
 
 @pytest.mark.parametrize("content", [b"no JSON\n", b"", b"{}\n"])
@@ -171,7 +171,7 @@ def test_broken_line_is_named_and_fatal_or_skipped(config: Path, tmp_path: Path)
     assert skipped.exit_code == 0
     assert f"warning: {file}, line 4: not an OTLP" in skipped.stderr
     assert skipped.stdout.startswith("counted 280 spans of 7 records")
-    assert "  1 records skipped: broken" in skipped.stdout
+    assert "  1 record skipped: broken" in skipped.stdout
 
 
 def test_ledger_in_use_is_told(config: Path, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_sealed_minutes_are_told(config: Path, tmp_path: Path) -> None:
         minute = START_UNIX_NANO // MINUTE_NANOS + 10_000
         ledger.close_minutes(Closing(judged_before=minute, sealed_before=minute))
     result = invoke("-c", config, write(tmp_path / "spans", prefixed(BODIES)))
-    assert "  400 requests are of sealed minutes" in result.stdout
+    assert "  400 requests of sealed minutes" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_killed_replay_goes_on(config: Path, number: signal.Signals) -> None:
         assert stdout.startswith(b"counted ")
     result = invoke("-c", config, "-", stdin=content)
     assert result.exit_code == 0
-    assert "records were counted by an earlier replay" in result.stdout
+    assert "records counted by an earlier replay" in result.stdout
     with closing(LedgerReader.open(url_of(config))) as reader:
         total = sum(sum(counts) for minutes in counts_in(reader).values() for counts in minutes.values())
     assert total == 25 * 20 * 512

@@ -62,6 +62,24 @@ def test_counts_around_the_narrow_width(base: int, slope: int) -> None:
     assert (out[:, 1] == np.flip(day, axis=1)).all()
 
 
+@settings(derandomize=True, max_examples=40, deadline=None)
+@given(hnp.arrays(np.int64, (9, 24), elements=st.sampled_from([0, 1, 16, 2**20 * 15, 2**62])), st.booleans())
+def test_what_is_counted_beside_outcomes_comes_back(few: Int64Array, has_beside: bool) -> None:  # noqa: FBT001 - drawn
+    """A day with more than outcomes keeps all columns, one without keeps three; days of both are read together."""
+    day = np.repeat(few, MINUTES_PER_DAY // 24, axis=1)
+    day[3:] *= has_beside
+    plain = realistic_day(7, 60)
+    blobs = [pack_day(plain), pack_day(day), pack_day(day[:3])]
+    out = np.full((9, 3, MINUTES_PER_DAY), -7, dtype=np.int64)
+    unpack_days(blobs, out)
+    assert (out[:, 1] == day).all()
+    assert (out[:3, 0] == plain).all()
+    assert (out[:3, 2] == day[:3]).all()
+    assert not out[3:, [0, 2]].any()
+    assert (unpacked(*blobs) == out[:3]).all()
+    assert (len(blobs[1]) == len(blobs[2])) == (not day[3:].any())
+
+
 def test_no_days() -> None:
     """Nothing unpacks to nothing."""
     assert unpacked().shape == (3, 0, MINUTES_PER_DAY)

@@ -34,7 +34,7 @@ def counted_of(rows: CountRows) -> Counted:
     pairs = list(zip(rows.series_id.tolist(), rows.epoch_minute.tolist(), strict=True))
     assert len(pairs) == len(set(pairs))
     counted: Counted = Counter()
-    for (series_id, minute), three in zip(pairs, rows.counts.tolist(), strict=True):
+    for (series_id, minute), three in zip(pairs, rows.outcomes.tolist(), strict=True):
         for outcome, count in enumerate(three):
             counted[series_id, minute, outcome] = count
     return +counted
@@ -43,7 +43,7 @@ def counted_of(rows: CountRows) -> Counted:
 def rows_of(counted: Counted) -> CountRows:
     """What `counted_of` took apart."""
     pairs = sorted({key[:2] for key in counted})
-    return CountRows(
+    return CountRows.of_outcomes(
         np.array([series_id for series_id, _ in pairs], dtype=np.int64),
         np.array([minute for _, minute in pairs], dtype=np.int64),
         np.array([[counted[(*pair, outcome)] for outcome in range(3)] for pair in pairs], dtype=np.int64).reshape(

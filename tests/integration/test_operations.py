@@ -1,0 +1,282 @@
+"""What operators meet in a year: full disks, files that are gone, closed descriptors, low limits, long copies."""
+
+import asyncio
+import os
+import resource
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import builders
+import naive
+import pytest
+from ledger_parts import make_commit
+from pipeline_parts import Clock, make_config, running
+
+from otel_sla.errors import LedgerUnavailable
+from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.reader import LedgerReader
+
+ROOT = Path(__file__).resolve().parents[2]
+MINUTE = 29_701_440
+COMMAND = [sys.executable, "-m", "otel_sla"]
+CONFIG = """
+receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:0"{grpc}}}, http: {{endpoint: "127.0.0.1:0"}}}}}}}}
+ledger: {{url: "sqlite:///{folder}/ledger.db"}}
+"""
+WITHOUT_STANDARD_FILES = "import os, sys; os.closerange(0, 3); os.execv(sys.executable, sys.argv[1:])"
+COPIES_BESIDE_COMMITS = """
+import sys
+from contextlib import closing
+from pathlib import Path
+from otel_sla.ledger.reader import LedgerReader
+with closing(LedgerReader.open(sys.argv[1])) as reader:
+    reader.backup(Path(sys.argv[2]))
+"""
+
+
+def environment() -> dict[str, str]:
+    """Of a process that runs this checkout, wherever it is started."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def write_config(folder: Path, grpc: str = "") -> Path:
+    """A pipeline on free ports, with its ledger in the folder."""
+    path = folder / "otel-sla.yaml"
+    path.write_text(CONFIG.format(folder=folder, grpc=grpc))
+    return path
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of its own that is soon full."""
+    folder.mkdir()
+    mounting = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounting.returncode:
+        pytest.skip(f"no small disk can be mounted here (mount -t tmpfs, as root): {mounting.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Leave no room on a disk; gives the file that takes it."""
+    path = folder / "filler"
+    with path.open("wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 12, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError:
+                continue
+    return path
+
+
+def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """One command, to its end."""
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, env=environment(), timeout=120, check=False
+    )
+
+
+def test_a_backup_ends_beside_commits(tmp_path: Path) -> None:
+    """The copy is of the moment at which it began: commits that go on meanwhile do not make it begin anew."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with closing(Ledger.open(url)) as ledger:
+        ledger.commit(make_commit([(minute, 0, 1, 0, 0) for minute in range(200_000)], new_series=1))
+        with subprocess.Popen(
+            [sys.executable, "-c", COPIES_BESIDE_COMMITS, url, str(tmp_path / "copy.db")], env=environment()
+        ) as copying:
+            n_commits = 0
+            while copying.poll() is None:  # Commits without a pause, for as long as it takes.
+                ledger.commit(make_commit([(300_000 + n_commits, 0, 1, 0, 0)]))
+                n_commits += 1
+            assert copying.returncode == 0
+    with closing(LedgerReader.open(f"sqlite:///{tmp_path}/copy.db")) as copy:
+        assert copy.check() == ()
+        assert 200_000 <= len(copy.counts(0, 1 << 40)) < 200_000 + n_commits, "as of the moment at which it began"
+
+
+def test_a_backup_that_is_ended_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM in the middle of a copy: the command ends with an error, and no partial file keeps the disk full."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with closing(Ledger.open(url)) as ledger:
+        ledger.commit(make_commit([(minute, 0, 1, 0, 0) for minute in range(200_000)], new_series=1))
+    connect = sqlite3.connect
+
+    def connect_and_be_ended(*arguments: object, **options: object) -> sqlite3.Connection:
+        signal.raise_signal(signal.SIGTERM)
+        return connect(*arguments, **options)  # type: ignore[call-overload, no-any-return]
+
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        with closing(LedgerReader.open(url)) as reader:
+            monkeypatch.setattr(sqlite3, "connect", connect_and_be_ended)
+            with pytest.raises(SystemExit):
+                reader.backup(tmp_path / "copy.db")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert sorted(path.name for path in tmp_path.glob("copy*")) == []
+
+
+def test_no_new_ledger_beside_a_log(tmp_path: Path) -> None:
+    """A log without its file holds acknowledged counts: nothing starts, and the log is left as it is."""
+    url, log = f"sqlite:///{tmp_path}/ledger.db", tmp_path / "ledger.db-wal"
+    with closing(Ledger.open(url)) as ledger:
+        ledger.commit(make_commit([(1, 0, 1, 0, 0)], new_series=1))
+        held = log.read_bytes()
+    log.write_bytes(held)
+    (tmp_path / "ledger.db").rename(tmp_path / "elsewhere.db")
+    with pytest.raises(LedgerUnavailable, match=r"its log .* is there") as refused:
+        Ledger.open(url)
+    assert "beside its log" in refused.value.hint
+    assert log.read_bytes() == held
+    assert not (tmp_path / "ledger.db").exists()
+
+
+def test_a_new_ledger_is_logged_and_can_be_forbidden(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever expects an old ledger reads that a new one was made, or has the start refused."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with pytest.raises(LedgerUnavailable, match=r"ledger\.create is false"):
+        Ledger.open(url, may_create=False)
+    assert not (tmp_path / "ledger.db").exists()
+    caplog.set_level("INFO", "otel_sla")
+    Ledger.open(url).close()
+    assert [record.action for record in caplog.records] == ["ledger_made"]  # type: ignore[attr-defined]
+    Ledger.open(url, may_create=False).close()
+    assert len(caplog.records) == 1
+
+
+def test_a_stop_on_a_full_disk_says_what_belongs_together(tmp_path: Path) -> None:
+    """The log cannot be moved into its file: the stop fails and names both files; with room again nothing is lost."""
+    with small_disk(tmp_path / "disk", "2m") as disk:
+        url = f"sqlite:///{disk}/ledger.db"
+        ledger = Ledger.open(url)
+        ledger.commit(make_commit([(minute, 0, 1, 0, 0) for minute in range(20_000)], new_series=1))
+        filler = fill(disk)
+        with pytest.raises(LedgerUnavailable, match=r"ledger\.db-wal") as refused:
+            ledger.close()
+        assert "keep both files together" in refused.value.hint
+        filler.unlink()
+        with closing(Ledger.open(url)) as again:
+            assert len(again.counts(0, 1 << 40)) == 20_000
+
+
+def test_a_pipeline_that_stops_on_a_full_disk_fails(tmp_path: Path) -> None:
+    """What it could not write is its failure, and so exit code 1."""
+
+    async def scenario(folder: Path) -> str:
+        clock = Clock((MINUTE * 60 + 30) * 10**9)
+        async with running(make_config(folder), clock) as (pipeline, send):
+            for minute in range(20):
+                end = (MINUTE - minute) * naive.NANOS_PER_MINUTE
+                await send(builders.make_request_of(builders.make_span(end_time_unix_nano=end)))
+            fill(folder)
+        return str(pipeline.failure)
+
+    with small_disk(tmp_path / "disk", "2m") as disk:
+        assert "database or disk is full" in asyncio.run(scenario(disk))
+
+
+@pytest.mark.parametrize("command", ["report", "check", "backup"])
+def test_reading_on_a_full_disk(tmp_path: Path, command: str) -> None:
+    """With the pipeline stopped, reports, checks and backups to another disk need no room beside the ledger."""
+    with small_disk(tmp_path / "disk", "2m") as disk:
+        config = write_config(disk)
+        with closing(Ledger.open(f"sqlite:///{disk}/ledger.db")) as ledger:
+            ledger.commit(make_commit([(minute, 0, 1, 0, 0) for minute in range(2_000)], new_series=1))
+        fill(disk)
+        arguments = {
+            "report": ("report", "--format", "json"),
+            "check": ("ledger", "check"),
+            "backup": ("ledger", "backup", str(tmp_path / "copy.db")),
+        }[command]
+        done = run_command(*arguments, "--config", str(config))
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def start(arguments: list[str], **options: object) -> subprocess.Popen[str]:
+    """A pipeline in a process of its own; what it logs can be read."""
+    return subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=environment(), **options)  # type: ignore[call-overload, no-any-return]
+
+
+def lines_until(process: "subprocess.Popen[str]", action: str) -> list[str]:
+    """What it logs up to a line with this action."""
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if f"action={action}" in line:
+            return lines
+    raise AssertionError(f"no {action} in {lines}")
+
+
+def test_closed_standard_files(tmp_path: Path) -> None:
+    """A supervisor that closes input, output and errors: the pipeline serves, and stops with exit code 0."""
+    config = write_config(tmp_path)
+    arguments = [*COMMAND, "run", "--config", str(config)]
+    with subprocess.Popen([sys.executable, "-c", WITHOUT_STANDARD_FILES, *arguments], env=environment()) as process:
+        try:
+            # It makes the ledger's lock file before it listens, and takes the signal from then on.
+            wait_for_lock(tmp_path / "ledger.db-lock", process)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
+def wait_for_lock(path: Path, process: "subprocess.Popen[bytes]") -> None:
+    """Until the process holds its ledger; it has no output that could be read."""
+    while not (path.exists() and path.read_text().strip()):
+        assert process.poll() is None, "it has ended"
+        os.sched_yield()
+
+
+def test_too_low_a_limit_of_open_files_is_logged(tmp_path: Path) -> None:
+    """A limit below what connections_max allows is said at start, and a flood of connections ends nothing."""
+    config = write_config(tmp_path)
+    limit = 192
+    limited = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))  # noqa: E731
+    with start([*COMMAND, "run", "--config", str(config)], preexec_fn=limited) as process:
+        try:
+            serving = lines_until(process, "serving")
+            assert any(f"may open {limit} files" in line and "connections_max" in line for line in serving)
+            port = int(serving[-1].split("HTTP ")[1].split(",")[0])
+            with ExitStack() as connections:
+                for _ in range(limit):
+                    connections.enter_context(socket.create_connection(("127.0.0.1", port)))
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: here\r\n\r\n")
+                assert connection.recv(100).startswith(b"HTTP/1.1 200")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
+def test_a_log_that_a_reader_holds_back_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A snapshot that stays open makes the log grow: the pipeline says so, and again when it has doubled."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with closing(Ledger.open(url)) as ledger, closing(LedgerReader.open(url)) as reader:
+        ledger.commit(make_commit([], new_series=1))
+        ledger._log.pages_max = 8
+        ledger._log.logged_pages_min = ledger._log._logged_pages = 64
+        caplog.clear()
+        with reader.snapshot():
+            reader.series()
+            for start in range(0, 60_000, 2_000):
+                ledger.commit(make_commit([(minute, 0, 1, 0, 0) for minute in range(start, start + 2_000)]))
+    logged = [record for record in caplog.records if record.action == "log_grows"]  # type: ignore[attr-defined]
+    assert len(logged) in range(2, 6), "at each doubling, not at each commit"
+    assert "ledger.db-wal" in logged[0].message
