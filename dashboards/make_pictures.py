@@ -29,7 +29,7 @@ from pipeline_parts import make_config  # noqa: E402
 from otel_sla.config import load_config  # noqa: E402
 from otel_sla.demo.traffic import HOUR_MINUTES, START, STORY  # noqa: E402
 from otel_sla.ledger.reader import LedgerReader  # noqa: E402
-from otel_sla.report.html import render_html  # noqa: E402
+from otel_sla.report.html import SECTIONS_MAX, render_html  # noqa: E402
 from otel_sla.reporting import elapsed_stop_minute, load_report  # noqa: E402
 from otel_sla.sla.months import Month  # noqa: E402
 

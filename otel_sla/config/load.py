@@ -51,7 +51,7 @@ def choose_config(given: Path | None, environ: Mapping[str, str]) -> ConfigChoic
         return ConfigChoice(Path(named), CONFIG_VARIABLE)
     if FOLDER_FILE.exists():
         return ConfigChoice(FOLDER_FILE, "in this folder")
-    return ConfigChoice(None, f"no --config, no {CONFIG_VARIABLE}, no {FOLDER_FILE} in this folder")
+    return ConfigChoice(None, f"no {FOLDER_FILE} in this folder")
 
 
 def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:

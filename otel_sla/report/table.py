@@ -3,14 +3,10 @@
 Nothing is said by colour alone, and what senders put into names cannot steer the terminal.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import StringIO
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesReport
 from otel_sla.report.notes import each_note
@@ -37,7 +33,10 @@ from otel_sla.sla.uptime import MonthFigures
 
 _PROSE_WIDTH = 80  # Where no terminal says how wide it is.
 _NAME_WIDTH_MIN, _NAME_WIDTH_ENOUGH = 8, 12
-_ENDLESS = 1 << 16
+
+# Graphic renditions (ECMA-48).
+_BOLD, _DIM, _GREEN, _RED = "1", "2", "32", "1;31"
+_VERDICTS = {"BREACHED": _RED, "kept": _GREEN, "kept so far": _GREEN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class Screen:
 def render_table(report: Report, screen: Screen = Screen()) -> str:
     """Write the report as text; ends with a line feed."""
     page = _Page(screen)
-    page.say(f"{month_name(report.month)}, {generated_text(report)}", style="dim")
+    page.say(f"{month_name(report.month)}, {generated_text(report)}", style=_DIM)
     for agreement in report.agreements:
         page.say("")
         _write_agreement(page, agreement)
@@ -84,49 +83,70 @@ class _Page:
     def __init__(self, screen: Screen) -> None:
         self.screen = screen
         self._prose_width = screen.width or _PROSE_WIDTH
-        self._console = Console(
-            file=StringIO(),
-            width=_ENDLESS,  # What has to fit is made to fit here; rich would cut it.
-            force_terminal=screen.has_colours,
-            color_system="standard" if screen.has_colours else None,
-            legacy_windows=False,
-            markup=False,
-            emoji=False,
-            highlight=False,
-            _environ={},
-        )
+        self._lines: list[str] = []
 
     @property
     def text(self) -> str:
         """All that was written, without spaces at the ends of lines."""
-        file = self._console.file
-        assert isinstance(file, StringIO)
-        return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
+        return "".join(f"{line.rstrip()}\n" for line in self._lines)
 
     def say(self, words: str, indent: int = 0, style: str = "") -> None:
         """Write prose, broken between words, or within one that is longer than a line."""
-        text = Text(printable(words), style=style)
-        for line in text.wrap(self._console, max(self._prose_width - indent, 1)):
-            line.rstrip()
-            self._console.print(" " * indent, line, sep="", end="\n")
+        for line in _wrapped(printable(words), max(self._prose_width - indent, 1)):
+            self._lines.append(" " * indent + self._styled(line, style))
 
-    def rows(self, head: Sequence[str], rows: Sequence[Sequence[str | Text]], left: int, indent: int = 0) -> None:
-        """Write a table of single lines; its first `left` columns are words, the others numbers."""
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
-        for at, name in enumerate(head):
-            table.add_column(name, justify="left" if at < left else "right", no_wrap=True)
-        for row in rows:
-            table.add_row(*row)
-        with self._console.capture() as capture:
-            self._console.print(table)
-        for line in capture.get().splitlines():
-            self._console.file.write(f"{' ' * indent}{line}\n")
+    def rows(
+        self,
+        head: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        left: int,
+        indent: int = 0,
+        notes: Sequence[str] = (),
+    ) -> None:
+        """Write a table of single lines; its first `left` columns are words, the others numbers.
+
+        Args:
+            head: The columns' names.
+            rows: Their cells.
+            left: So many columns are words.
+            indent: Before each line.
+            notes: Prose under each row, if any.
+        """
+        widths = [max(map(cell_len, column)) for column in zip(head, *rows, strict=True)]
+        for number, row in enumerate((head, *rows)):
+            line = " " * indent
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True)):
+                space = " " * (width - cell_len(cell))
+                shown = self._styled(cell, _DIM if row is head else _VERDICTS.get(cell, ""))
+                line += shown + space if at < left else space + shown
+                line += "  "
+            self._lines.append(line)
+            if notes and number:
+                self.say(notes[number - 1], indent + 2)
+
+    def _styled(self, text: str, style: str) -> str:
+        return f"\x1b[{style}m{text}\x1b[0m" if style and text and self.screen.has_colours else text
+
+
+def _wrapped(text: str, width: int) -> Iterator[str]:
+    line = ""
+    for word in text.split(" "):
+        longer = f"{line} {word}" if line else word
+        if cell_len(longer) > width and line:
+            yield line
+            longer = word
+        while cell_len(longer) > width:
+            part = set_cell_size(longer, width).rstrip() or longer[:1]
+            yield part
+            longer = longer[len(part) :]
+        line = longer
+    yield line
 
 
 def _write_agreement(page: _Page, report: AgreementReport) -> None:
-    page.say(report.agreement.name, style="bold")
+    page.say(report.agreement.name, style=_BOLD)
     if report.series:
-        page.say(breached_text(report), style="bold red" if _is_breached(report) else "green")
+        page.say(breached_text(report), style=_RED if _is_breached(report) else _GREEN)
     page.say(f"Agreed: {terms_text(report.agreement)}.")
     page.say(f"{range_text(report)}.")
     if version_text(report):
@@ -141,11 +161,11 @@ def _write_agreement(page: _Page, report: AgreementReport) -> None:
     for series in report.series:
         if series.figures.downtime_periods or series.exclusions:
             page.say("")
-            page.say(group_text(series.series), indent=2, style="bold")
+            page.say(group_text(series.series), indent=2, style=_BOLD)
             _write_series(page, series, report.agreement.time_zone)
     if report.exclusions:
         page.say("")
-        page.say("Exclusions that are meant for no series of the month", indent=2, style="bold")
+        page.say("Exclusions that are meant for no series of the month", indent=2, style=_BOLD)
         _write_exclusions(page, report.exclusions, report.agreement.time_zone)
 
 
@@ -180,10 +200,9 @@ def _write_figures(page: _Page, report: AgreementReport) -> None:
         head = _shortened(head, max(room, *map(cell_len, shown)))
     else:
         shown = names
-    rows = [[name, *(_coloured(cell) for cell in cells)] for name, *cells in zip(shown, *columns.values(), strict=True)]
-    page.rows([head, *columns], rows, left=1, indent=2)
+    page.rows([head, *columns], list(zip(shown, *columns.values(), strict=True)), left=1, indent=2)
     if shown != names:
-        page.say("Names are shortened to the terminal's width; in a pipe they are whole.", indent=2, style="dim")
+        page.say("Names are shortened to the terminal's width; in a pipe they are whole.", indent=2, style=_DIM)
 
 
 def _room_for_names(page: _Page, columns: dict[str, list[str]]) -> int | None:
@@ -207,10 +226,6 @@ def _shortened(name: str, width: int) -> str:
     front, back = (width - 1) - (width - 1) // 2, (width - 1) // 2
     end = name[::-1]
     return f"{set_cell_size(name, front).rstrip()}\u2026{set_cell_size(end, back)[::-1].lstrip()}"
-
-
-def _coloured(cell: str) -> Text:
-    return Text(cell, style="bold red" if cell == "BREACHED" else "green" if cell.startswith("kept") else "")
 
 
 def _write_series(page: _Page, report: SeriesReport, zone: str) -> None:
@@ -241,14 +256,13 @@ def _write_periods(page: _Page, periods: Sequence[DowntimePeriod], zone: str) ->
 
 
 def _write_exclusions(page: _Page, exclusions: Sequence[ExclusionReport], zone: str) -> None:
-    """Times as a table, and under each its fate, which is prose."""
-    times = [(moment_in(each.window.start, zone), moment_in(each.window.stop, zone)) for each in exclusions]
-    widths = [max(map(len, column)) for column in zip(*times, strict=True)]
-    page.say(f"{'excluded from':<{widths[0]}}  {'to':<{widths[1]}}  reason", indent=4, style="dim")
-    for (start, stop), exclusion in zip(times, exclusions, strict=True):
-        reason = words_of(exclusion.window.reason.value)
-        page.say(f"{start:<{widths[0]}}  {stop:<{widths[1]}}  {reason}", indent=4)
-        page.say(_fate_text(exclusion, zone), indent=6)
+    """A line for each, and under it its fate, which is prose."""
+    rows = [
+        [moment_in(each.window.start, zone), moment_in(each.window.stop, zone), words_of(each.window.reason.value)]
+        for each in exclusions
+    ]
+    fates = [_fate_text(each, zone) for each in exclusions]
+    page.rows(["excluded from", "to", "reason"], rows, left=3, indent=4, notes=fates)
 
 
 def _fate_text(exclusion: ExclusionReport, zone: str) -> str:
