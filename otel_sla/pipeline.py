@@ -25,11 +25,11 @@ from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
 from otel_sla.ledger.sqlite_version import sqlite_warning
-from otel_sla.report.wording import counted
 from otel_sla.self_metrics import ExporterCounts, SelfMetrics
 from otel_sla.sla.classify import Classifier
 from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import SeriesTable
+from otel_sla.sla.texts import counted
 from otel_sla.threads import LedgerThread, Writer
 from otel_sla.tidying import Tidier
 from otel_sla.versions import record_versions

@@ -232,8 +232,9 @@ def _with_group(window: ExclusionWindow, group: tuple[tuple[str, str], ...] | No
 def _tell_window(
     number: int, agreement: "Agreement", window: ExclusionWindow, effects: "Sequence[MonthEffect]"
 ) -> None:
-    from otel_sla.report.wording import counted, moment_in, printable, words_of
+    from otel_sla.report.wording import moment_in, printable, words_of
     from otel_sla.sla.exclusions import Refusal, covered_minutes, find_refusal, latest_announcement
+    from otel_sla.sla.texts import counted
 
     zone, terms = agreement.time_zone, agreement.exclusions
     group = "all series" if window.group is None else ", ".join(f"{key}={value}" for key, value in window.group)
@@ -268,8 +269,8 @@ def _tell_window(
 
 
 def _tell_effects(effects: "Sequence[MonthEffect]") -> None:
-    from otel_sla.report.wording import counted, group_text, printable
-    from otel_sla.sla.texts import percent_text
+    from otel_sla.report.wording import group_text, printable
+    from otel_sla.sla.texts import counted, percent_text
 
     if not effects:
         typer.echo("  no whole minute of it has elapsed in a month with data: no figure changes now")

@@ -37,7 +37,7 @@ def openslo(
     from otel_sla.config import parse_config
     from otel_sla.config.draft import draft_yaml
     from otel_sla.openslo import read_openslo
-    from otel_sla.report.wording import counted
+    from otel_sla.sla.texts import counted
 
     source = "standard input" if str(file) == "-" else str(file)
     readings = read_openslo(_read_text(file, source), source)

@@ -43,7 +43,8 @@ def list_(
 
 
 def _tell_exporter(reader: "LedgerReader", name: str, *, is_configured: bool) -> None:
-    from otel_sla.report.wording import counted, moment_in, printable, short_minute
+    from otel_sla.report.wording import moment_in, printable, short_minute
+    from otel_sla.sla.texts import counted
 
     cursor, aside = reader.cursor(name), reader.set_aside(name)
     waiting = reader.events_count_after(cursor.event_id)

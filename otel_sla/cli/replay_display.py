@@ -129,8 +129,8 @@ def totals_lines(totals: "Totals", duration_s: float) -> Iterator[str]:
         totals: Of all files.
         duration_s: It took so long.
     """
-    from otel_sla.report.wording import counted
     from otel_sla.sla.agreement import Outcome
+    from otel_sla.sla.texts import counted
 
     rate = round(totals.spans / max(duration_s, 1e-9))
     spans, records = counted(totals.spans, "span"), counted(totals.records, "record")

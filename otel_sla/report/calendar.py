@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 
 from otel_sla.report.markup import Markup, tag
-from otel_sla.report.wording import counted, month_name
+from otel_sla.report.wording import month_name
 from otel_sla.sla.downtime import JudgedMinutes, MinuteState, is_state, runs
 from otel_sla.sla.months import MinuteRange, Month, day_ranges
+from otel_sla.sla.texts import counted
 from otel_sla.spans.columns import BoolArray, Int64Array
 
 HEIGHT = 20

@@ -17,7 +17,7 @@ from otel_sla.report.wording import (
 from otel_sla.sla.agreement import Outcome
 from otel_sla.sla.months import Month
 from otel_sla.sla.periods import DowntimePeriod
-from otel_sla.sla.texts import term_text
+from otel_sla.sla.texts import counted, term_text
 from otel_sla.sla.uptime import MonthFigures
 
 # A series that flaps has thousands of periods; nobody reads them on paper.
@@ -77,8 +77,13 @@ def _computed_rows(figures: MonthFigures) -> Iterator[list[Child]]:
     allowed = f"{total:,} {_TIMES} (1 {_MINUS} {target}) = {term_text(total * (1 - figures.target))} minutes"
     yield ["Downtime that the target allows", allowed, f"{figures.downtime_minutes_allowed:,} min"]
     verdict = "more than that" if figures.is_breached else "not more than that"
-    yield ["Verdict", f"{figures.down:,} minutes of downtime are {verdict}", verdict_text(figures)]
-    yield ["Coverage", f"{figures.with_data:,} minutes with data / {elapsed:,} elapsed", percent(figures.coverage, 6)]
+    are = "is" if figures.down == 1 else "are"
+    yield ["Verdict", f"{counted(figures.down, 'minute')} of downtime {are} {verdict}", verdict_text(figures)]
+    yield [
+        "Coverage",
+        f"{counted(figures.with_data, 'minute')} with data / {elapsed:,} elapsed",
+        percent(figures.coverage, 6),
+    ]
     failed, invalid = figures.counts[Outcome.FAILED], figures.counts[Outcome.INVALID]
     succeeded = figures.counts[Outcome.SUCCEEDED]
     requests = f"{succeeded:,} succeeded + {failed:,} failed; {invalid:,} more were not valid"

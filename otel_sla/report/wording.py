@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from otel_sla.report.document import AgreementReport, ExclusionReport, Report
 from otel_sla.sla.months import Month
 from otel_sla.sla.series import Series
-from otel_sla.sla.texts import percent_text, term_percent_text
+from otel_sla.sla.texts import counted, percent_text, term_percent_text
 from otel_sla.sla.uptime import MonthFigures
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,15 +46,6 @@ def group_text(series: Series) -> str:
 def words_of(name: str) -> str:
     """Write the name of a reason or refusal as words."""
     return name.replace("_", " ")
-
-
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """Write how many there are.
-
-    >>> counted(1, "agreement"), counted(1_200, "series", "series")
-    ('1 agreement', '1,200 series')
-    """
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def generated_text(report: Report) -> str:
