@@ -19,7 +19,7 @@ from otel_sla.arrivals import Arrivals, CannotJoin, Commits
 from otel_sla.errors import LedgerError, Overloaded
 from otel_sla.filter_loading import new_filter
 from otel_sla.fingerprints import Fingerprint, RecentFingerprints, fingerprints_of, may_have_counted
-from otel_sla.first_requests import FirstRequests
+from otel_sla.first_requests import FirstRequests, SpanHints, SparedHints
 from otel_sla.group_commit import GroupCommit
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit
@@ -92,6 +92,8 @@ class Accountant:
         self._uncommitted: dict[Fingerprint, asyncio.Future[None]] = {}
         self._gathered: list[Fingerprint] = []
         self._first = FirstRequests(classifier.watch, table)
+        self._hints = SpanHints()
+        self.spared = SparedHints(classifier.agreements, table)
         self._is_looking = False  # A request is looked up that lets others have their turn.
         self._lately: set[Fingerprint] = set()  # Committed meanwhile.
         self.filter = new_filter(reader, window())
@@ -281,6 +283,10 @@ class Accountant:
         metrics.future_spans += requests.future_count
         metrics.malformed_spans += requests.malformed_count
         metrics.overflow_spans += requests.overflow_count
+        if requests.notes is not None:
+            metrics.take_note(requests.notes)
+            self._hints.look(requests.notes)
+            self.spared.look(requests.notes)
         if not is_fresh.all():
             metrics.duplicate_spans += int(np.count_nonzero(~is_fresh[columns.resource_index]))
         if requests.overflow_count:
@@ -292,6 +298,7 @@ class Accountant:
         started_s = time.perf_counter()
         moved_commits = await self._write(commit)
         self._metrics.record_commit(time.perf_counter() - started_s, len(commit.rows))
+        self.spared.count(commit.rows)
         if self._is_looking:
             self._lately.update(fingerprints)
         self._recent.add(fingerprints, moved_commits)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from otel_sla.ledger.records import ClosedMonth, Closing, Reopened, Retold
+from otel_sla.sla.counts import CountsBeside
 from otel_sla.sla.downtime import runs
 from otel_sla.sla.events import Event
 from otel_sla.sla.story import World
@@ -22,8 +23,10 @@ class Findings:
     closed_months: list[ClosedMonth] = field(default_factory=list)
 
     def settle(self, minute: Reopened, held: list[int]) -> None:
-        """Note that a re-opened minute was told with these counts."""
-        self.settled.append(replace(minute, counts_before=(held[0], held[1], held[2])))
+        """Note that a re-opened minute was told with these counts: N_COUNTS of them, or N_OUTCOMES."""
+        succeeded, failed, invalid, *beside = held
+        told = CountsBeside(*beside) if beside else minute.beside_before
+        self.settled.append(replace(minute, counts_before=(succeeded, failed, invalid), beside_before=told))
 
     def retell(self, series_id: int, minutes: range) -> None:
         """Note that the gauges of minutes are due once more."""

@@ -11,6 +11,7 @@ from otel_sla.receiver.grpc_server import GrpcServer
 from otel_sla.receiver.http_app import Probes
 from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import BYTES_PER_MIB, ReceiverSettings
 from otel_sla.self_metrics import SelfMetrics
 from otel_sla.workers.crew import STATE_S, Crew
@@ -74,17 +75,17 @@ class Front:
 
     async def _start_here(self) -> None:
         receiver, metrics = self._receiver, self._metrics
-        in_flight = InFlight(receiver.memory_limit_mib * BYTES_PER_MIB)
+        in_flight, refusals = InFlight(receiver.memory_limit_mib * BYTES_PER_MIB), Refusals()
         metrics.register(_OVERLOADED, lambda: in_flight.refused_count)
         metrics.register(_IN_FLIGHT, lambda: in_flight.size_bytes)
         if receiver.grpc is not None:
-            grpc_server = GrpcServer(receiver.grpc, self._accountant, in_flight)
+            grpc_server = GrpcServer(receiver.grpc, self._accountant, in_flight, refusals)
             self.grpc_port = await grpc_server.start()
             metrics.register_receiver("grpc", grpc_server.answers)
             self._servers.append(grpc_server)
         if receiver.http is not None:
             probes = Probes(self._why_not_ready, metrics.prometheus_text)
-            http_server = HttpServer(receiver.http, self._accountant, in_flight, probes)
+            http_server = HttpServer(receiver.http, self._accountant, in_flight, probes, refusals)
             self.http_port = await http_server.start()
             metrics.register_receiver("http", http_server.app.answers)
             self._servers.append(http_server)

@@ -174,6 +174,7 @@ class Pipeline:
                     delivery.wake()
                 if closing.told_before is not None:
                     break
+            self.accountant.spared.tell(progress.judged_before)
             await self._tidier.tidy(progress)
 
     async def stop(self) -> None:

@@ -7,7 +7,7 @@ All of it belongs to the event loop's thread.
 
 import os
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
@@ -26,6 +26,8 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_sla import __version__
 from otel_sla.prometheus_text import Kind, metric_lines
+from otel_sla.sla.conditions import STATUS_KEYS
+from otel_sla.sla.notes import Notes
 
 Read = Callable[[], int | float | None]  # None: not known, not shown.
 
@@ -68,6 +70,31 @@ INSTRUMENTS = (
     Instrument("sla.receiver.malformed_spans", "{span}", _C, "Rejected: no end time.", "malformed_spans"),
     Instrument("sla.receiver.duplicate_spans", "{span}", _C, "Repeats, not counted again.", "duplicate_spans"),
     Instrument("sla.receiver.overflow_spans", "{span}", _C, "Counted in an overflow series.", "overflow_spans"),
+    Instrument(
+        "sla.receiver.unusable_status_spans", "{span}", _C, "Counted; a status attribute cannot be read, by key."
+    ),
+    Instrument(
+        "sla.receiver.unusable_threshold_spans",
+        "{span}",
+        _C,
+        "Counted; the sampling threshold in tracestate cannot be read.",
+        "unusable_threshold_spans",
+    ),
+    Instrument(
+        "sla.receiver.unknown_parent_spans",
+        "{span}",
+        _C,
+        "Counted; the sender does not say whether the parent is remote (entry_spans_only).",
+        "unknown_parent_spans",
+    ),
+    Instrument("sla.receiver.sampled_spans", "{span}", _C, "Counted; they bear a sampling threshold.", "sampled_spans"),
+    Instrument(
+        "sla.receiver.spared_requests",
+        "{request}",
+        _C,
+        "Succeeded: their failing HTTP status is spared by error_rate.code.",
+        "spared_requests",
+    ),
     Instrument("sla.receiver.overloaded_requests", "{request}", _C, "Refused for want of room; to be sent again."),
     Instrument("sla.receiver.in_flight_size", "By", _G, "Bytes that requests hold of receivers' memory limit."),
     Instrument("sla.receiver.ack_latency", "s", _H, "From a request's bytes to its answer, commit included."),
@@ -121,6 +148,11 @@ class SelfMetrics:
         self.malformed_spans = 0
         self.duplicate_spans = 0
         self.overflow_spans = 0
+        self.unusable_threshold_spans = 0
+        self.unknown_parent_spans = 0
+        self.sampled_spans = 0
+        self.spared_requests = 0
+        self.unusable_status_spans: Counter[str] = Counter()  # By the attribute's key.
         self.committed_rows = 0
         self.workers: Workers | None = None  # Their memory and CPU time are the pipeline's too.
         self._reads: dict[str, list[tuple[Read, Mapping[str, str]]]] = defaultdict(list)
@@ -131,7 +163,19 @@ class SelfMetrics:
         self._histograms: dict[str, HistogramInstrument] = {}
         for instrument in INSTRUMENTS:
             self._create(instrument)
+        for key in STATUS_KEYS:
+            self.register(
+                "sla.receiver.unusable_status_spans", partial(self.unusable_status_spans.__getitem__, key), {"key": key}
+            )
         self._register_process()
+
+    def take_note(self, notes: Notes) -> None:
+        """Add what was seen on counted spans."""
+        self.unusable_status_spans.update(notes.unusable_status_spans)
+        self.unusable_threshold_spans += notes.unusable_threshold_spans
+        self.unknown_parent_spans += notes.unknown_parent_spans
+        self.sampled_spans += notes.sampled_spans
+        self.spared_requests += notes.spared_requests
 
     def record_ack_latency(self, seconds: float) -> None:
         """Record how long one request waited for its answer."""

@@ -7,6 +7,7 @@ object for each span; a step for each minute. Where the package and this file di
 Time spans are `timedelta`, points in time are ns since the Unix epoch, minutes are whole ones since the epoch.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -46,6 +47,13 @@ HAS_IS_REMOTE = 1 << 8
 IS_REMOTE = 1 << 9
 
 HTTP_STATUS_KEYS = ("http.response.status_code", "http.status_code")
+GRPC_STATUS_KEYS = (
+    "rpc.grpc.status_code",
+    "rpc.response.status_code",
+    "rpc.status_code",
+    "grpc.status_code",
+    "rpc.connect_rpc.error_code",
+)
 GRPC_NAMES = (
     "OK",
     "CANCELLED",
@@ -65,7 +73,10 @@ GRPC_NAMES = (
     "DATA_LOSS",
     "UNAUTHENTICATED",
 )
-GRPC_FAILED = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
+GRPC_SERVER_FAULTS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
+
+PARTS_PER_REQUEST = 2**20  # Adjusted counts are whole numbers of these (clause 19).
+PARTS_MAX = 2**62  # What is kept of one minute beyond its requests.
 
 UP = "up"
 DOWN = "down"
@@ -76,6 +87,9 @@ EXCLUDED = "excluded"
 Group = tuple[tuple[str, bytes], ...]
 SeriesKey = tuple[str, Group]  # Agreement's name and the series' group, in the order of group_by.
 MinuteCounts = dict[int, list[int]]  # Epoch minute -> [succeeded, failed, invalid].
+# Epoch minute -> [spared, sampled, thresholded] requests, and by how many parts the adjusted counts of [succeeded,
+# failed, invalid] ones are more than their number.
+MinuteBeside = dict[int, list[int]]
 States = dict[int, str]  # Epoch minute -> state.
 Attributes = dict[bytes, Any]  # Key -> AnyValue.
 
@@ -182,41 +196,75 @@ def _digits(text: bytes) -> int | None:
     return number if not text[:-30].strip(b"0") else 10**30
 
 
+def _whole_number(value: Any) -> int | None:  # noqa: ANN401  an AnyValue
+    """The number of an int, of a double without a fraction or of a string of ASCII digits."""
+    which = None if value is None else value.WhichOneof("value")
+    if which == "int_value":
+        return int(value.int_value)
+    if which == "double_value" and math.isfinite(value.double_value) and value.double_value == int(value.double_value):
+        return int(value.double_value)
+    if which == "string_value":
+        return _digits(value.string_value)
+    return None
+
+
+def http_status(value: Any) -> int | None:  # noqa: ANN401  an AnyValue
+    """The HTTP status that a value is, None if it is unusable (clause 4)."""
+    number = _whole_number(value)
+    return number if number is not None and 100 <= number <= 599 else None
+
+
+def grpc_status(value: Any) -> str | None:  # noqa: ANN401  an AnyValue
+    """The name of the gRPC code that a value is, None if it is unusable (clause 4)."""
+    number = _whole_number(value)
+    if number is not None:
+        return GRPC_NAMES[number] if 0 <= number <= 16 else None
+    if value is not None and value.WhichOneof("value") == "string_value":
+        text = value.string_value.decode("latin-1")  # No letter beyond ASCII is an ASCII one in another case.
+        for name in (*GRPC_NAMES, "CANCELED"):
+            if text.lower() in (name.lower(), name.replace("_", "").lower()):
+                return "CANCELLED" if name == "CANCELED" else name
+    return None
+
+
 def http_status_of(span: Attributes) -> int | None:
     """The first usable HTTP status of the span (clause 4)."""
-    for key in HTTP_STATUS_KEYS:
-        value = span.get(key.encode())
-        which = None if value is None else value.WhichOneof("value")
-        number = None
-        if which == "int_value":
-            number = value.int_value
-        elif which == "string_value":
-            number = _digits(value.string_value)
-        if number is not None and 100 <= number <= 599:
-            return int(number)
-    return None
+    found = [http_status(span.get(key.encode())) for key in HTTP_STATUS_KEYS]
+    return next((status for status in found if status is not None), None)
 
 
 def grpc_status_of(span: Attributes) -> str | None:
     """The name of the first usable gRPC status of the span (clause 4)."""
-    for key, takes_text in (
-        ("rpc.grpc.status_code", False),
-        ("rpc.response.status_code", True),
-        ("rpc.status_code", True),
-    ):
-        value = span.get(key.encode())
-        which = None if value is None else value.WhichOneof("value")
-        number = None
-        if which == "int_value":
-            number = value.int_value
-        elif which == "string_value" and takes_text:
-            number = _digits(value.string_value)
-            for name in GRPC_NAMES:
-                if value.string_value == name.encode():
-                    return name
-        if number is not None and 0 <= number <= 16:
-            return GRPC_NAMES[number]
+    found = [grpc_status(span.get(key.encode())) for key in GRPC_STATUS_KEYS]
+    return next((status for status in found if status is not None), None)
+
+
+def unusable_statuses(span: Attributes) -> list[str]:
+    """The status keys that are there with a value that is none (clause 4)."""
+    found = [key for key in HTTP_STATUS_KEYS if key.encode() in span and http_status(span[key.encode()]) is None]
+    return found + [key for key in GRPC_STATUS_KEYS if key.encode() in span and grpc_status(span[key.encode()]) is None]
+
+
+def threshold_of(span: Any) -> int | bool | None:  # noqa: ANN401  Span
+    """T of the span's tracestate; None: there is none; False: it is unusable (clause 19)."""
+    for member in span.trace_state.split(b","):
+        member = member.strip(b" \t")  # noqa: PLW2901  what is left of it
+        if not member.startswith(b"ot="):
+            continue
+        for field_ in member[len(b"ot=") :].split(b";"):
+            if field_.startswith(b"th:"):
+                digits = field_[len(b"th:") :]
+                if not 1 <= len(digits) <= 14 or any(byte not in b"0123456789abcdefABCDEF" for byte in digits):
+                    return False
+                return int(digits + b"0" * (14 - len(digits)), 16)
+        return None
     return None
+
+
+def excess_parts(threshold: int) -> int:
+    """By how much the span stands for more than itself, in parts of a request, rounded half up (clause 19)."""
+    adjusted = Fraction(2**56, 2**56 - threshold) * PARTS_PER_REQUEST
+    return min(math.floor(adjusted + Fraction(1, 2)) - PARTS_PER_REQUEST, PARTS_MAX)
 
 
 def _has_failing_code(code: CodeRule | None, span: Attributes) -> bool:
@@ -234,17 +282,25 @@ def outcome_of(span: Any, resource: Any, agreement: Agreement) -> Outcome | None
     of_resource = attributes_of(resource.attributes)
     if span.kind != SERVER:
         return None
-    if agreement.entry_spans_only:
-        has_parent = any(span.parent_span_id)
-        is_remote = bool(span.flags & HAS_IS_REMOTE) and bool(span.flags & IS_REMOTE)
-        if has_parent and not is_remote:
-            return None
+    is_parent_local = bool(span.flags & HAS_IS_REMOTE) and not span.flags & IS_REMOTE
+    if agreement.entry_spans_only and any(span.parent_span_id) and is_parent_local:
+        return None
     if not selector_holds(agreement.covered_service, of_span, of_resource):
         return None
     return _covered_outcome(span, of_span, of_resource, agreement)
 
 
-def _covered_outcome(  # noqa: PLR0911  one return for each rule reads best
+def is_spared(span: Any, resource: Any, agreement: Agreement) -> bool:  # noqa: ANN401  Span, Resource
+    """Whether a covered request has a failing HTTP status that only its code spares (clause 4)."""
+    of_span = attributes_of(span.attributes)
+    of_resource = attributes_of(resource.attributes)
+    if any(selector_holds(selector, of_span, of_resource) for selector in (*agreement.invalid, *agreement.failed)):
+        return False
+    http = http_status_of(of_span)
+    return http in agreement.failed_http_status and not _has_failing_code(agreement.code, of_span)
+
+
+def _covered_outcome(  # noqa: C901, PLR0911  one return for each rule reads best
     span: Any,  # noqa: ANN401  Span
     of_span: Attributes,
     of_resource: Attributes,
@@ -252,27 +308,36 @@ def _covered_outcome(  # noqa: PLR0911  one return for each rule reads best
 ) -> Outcome:
     if any(selector_holds(selector, of_span, of_resource) for selector in agreement.invalid):
         return Outcome.INVALID  # Rule 1.
+    if any(selector_holds(selector, of_span, of_resource) for selector in agreement.failed):
+        return Outcome.FAILED  # Rule 2.
     http = http_status_of(of_span)
-    if http is not None:
-        if http < 400:
-            return Outcome.SUCCEEDED  # Rule 2.
-        if http < 500:
-            return Outcome.INVALID  # Rule 3.
+    if http is not None and 400 <= http <= 499:
+        return Outcome.INVALID  # Rule 3.
+    if http is not None and http >= 500:
         if http in agreement.failed_http_status and _has_failing_code(agreement.code, of_span):
             return Outcome.FAILED  # Rule 4.
         return Outcome.SUCCEEDED  # Rule 5.
     grpc = grpc_status_of(of_span)
+    if grpc == "OK":
+        return Outcome.SUCCEEDED  # Rule 6.
+    if grpc in {GRPC_NAMES[code] for code in agreement.failed_grpc_status}:
+        return Outcome.FAILED  # Rule 7.
+    if grpc in GRPC_SERVER_FAULTS:
+        return Outcome.SUCCEEDED  # Rule 8.
     if grpc is not None:
-        if grpc == "OK":
-            return Outcome.SUCCEEDED  # Rule 6.
-        return Outcome.FAILED if grpc in GRPC_FAILED else Outcome.INVALID  # Rules 7 and 8.
-    if span.status.code == STATUS_ERROR or attribute_text(of_span.get(b"error.type")) is not None:
-        return {  # Rule 9.
-            NoStatusCode.SPAN_STATUS: Outcome.FAILED,
-            NoStatusCode.SUCCEEDED: Outcome.SUCCEEDED,
-            NoStatusCode.INVALID: Outcome.INVALID,
-        }[agreement.no_status_code]
-    return Outcome.SUCCEEDED  # Rule 10.
+        return Outcome.INVALID  # Rule 9.
+    if http is not None:
+        return Outcome.SUCCEEDED  # Rule 10.
+    return _without_status(span, of_span, agreement)  # Rule 11.
+
+
+def _without_status(span: Any, of_span: Attributes, agreement: Agreement) -> Outcome:  # noqa: ANN401  Span
+    if agreement.no_status_code is NoStatusCode.INVALID:
+        return Outcome.INVALID
+    has_error = span.status.code == STATUS_ERROR or attribute_text(of_span.get(b"error.type")) is not None
+    if agreement.no_status_code is NoStatusCode.SPAN_STATUS and has_error:
+        return Outcome.FAILED
+    return Outcome.SUCCEEDED
 
 
 def group_of(span: Any, resource: Any, agreement: Agreement) -> Group:  # noqa: ANN401  Span, Resource
@@ -296,6 +361,11 @@ class Counted:
     """All that was counted, and what each request's sender is told."""
 
     series: dict[SeriesKey, MinuteCounts] = field(default_factory=dict)
+    beside: dict[SeriesKey, MinuteBeside] = field(default_factory=dict)  # Where anything of it is not 0.
+    unusable_status: dict[str, int] = field(default_factory=dict)  # By key, spans.
+    unusable_threshold: int = 0  # Spans.
+    unknown_parent: int = 0  # Spans of agreements with entry_spans_only.
+    sampled: int = 0  # Spans.
     late: int = 0
     future: int = 0
     malformed: int = 0
@@ -345,7 +415,8 @@ def count(
                     if not covering or _is_rejected(span, now, late_spans_max, future_spans_max, counted):
                         continue
                     if raw not in seen:
-                        _add(counted, covering, span.end_time_unix_nano // NANOS_PER_MINUTE)
+                        _add(counted, covering, span)
+                        _note(counted, span, [a for a in agreements if a.name in {key[0] for key, _, _ in covering}])
             seen.add(raw)
         counted.rejected.append(counted.rejected_total - before)
     return counted
@@ -355,12 +426,13 @@ def _covering(
     span: Any,  # noqa: ANN401  Span
     resource: Any,  # noqa: ANN401  Resource
     agreements: Sequence[Agreement],
-) -> list[tuple[SeriesKey, Outcome]]:
+) -> list[tuple[SeriesKey, Outcome, bool]]:
     found = []
     for agreement in agreements:
         outcome = outcome_of(span, resource, agreement)
         if outcome is not None:
-            found.append(((agreement.name, group_of(span, resource, agreement)), outcome))
+            key = agreement.name, group_of(span, resource, agreement)
+            found.append((key, outcome, is_spared(span, resource, agreement)))
     return found
 
 
@@ -384,9 +456,27 @@ def _is_rejected(
     return True
 
 
-def _add(counted: Counted, covering: list[tuple[SeriesKey, Outcome]], minute: int) -> None:
-    for key, outcome in covering:
+def _add(counted: Counted, covering: list[tuple[SeriesKey, Outcome, bool]], span: Any) -> None:  # noqa: ANN401  Span
+    minute = span.end_time_unix_nano // NANOS_PER_MINUTE
+    threshold = threshold_of(span)
+    for key, outcome, spared in covering:
         counted.series.setdefault(key, {}).setdefault(minute, [0, 0, 0])[outcome] += 1
+        more = [int(spared), 0, 0, 0, 0, 0]
+        if threshold is not None and threshold is not False:
+            more[1], more[2], more[3 + outcome] = int(threshold > 0), 1, excess_parts(threshold)
+        if any(more):
+            held = counted.beside.setdefault(key, {}).setdefault(minute, [0] * 6)
+            held[:] = [min(a + b, PARTS_MAX) for a, b in zip(held, more, strict=True)]
+
+
+def _note(counted: Counted, span: Any, agreements: Sequence[Agreement]) -> None:  # noqa: ANN401  Span
+    for key in unusable_statuses(attributes_of(span.attributes)):
+        counted.unusable_status[key] = counted.unusable_status.get(key, 0) + 1
+    threshold = threshold_of(span)
+    counted.unusable_threshold += threshold is False
+    counted.sampled += threshold is not None and threshold is not False and threshold > 0
+    is_unknown = any(span.parent_span_id) and not span.flags & HAS_IS_REMOTE
+    counted.unknown_parent += is_unknown and any(agreement.entry_spans_only for agreement in agreements)
 
 
 # Clauses 5 to 7: states and downtime periods

@@ -70,17 +70,17 @@ class TwinCounts:
     """What the twin counts of each span by itself, added up for those that were sent."""
 
     def __init__(self, spans: Iterable[OneSpan], terms: Sequence[Agreement]) -> None:
-        self._covering: dict[OneSpan, list[Any]] = {}
+        self._covering: dict[OneSpan, tuple[list[Any], Any]] = {}
         for one in spans:
             ((_, message),) = naive.parse_request(request_of([message_of([one])]))
             ((span,),) = (scope_spans.spans for scope_spans in message.scope_spans)
-            self._covering[one] = naive._covering(span, message.resource, terms)
+            self._covering[one] = naive._covering(span, message.resource, terms), span
         self.counted = naive.Counted()
 
     def add(self, spans: Iterable[OneSpan]) -> None:
         """Count spans that were sent for the first time."""
         for one in spans:
-            naive._add(self.counted, self._covering[one], one.minute)
+            naive._add(self.counted, *self._covering[one])
 
 
 def fold(events: Iterable[Event]) -> dict[tuple[object, ...], dict[str, object]]:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from otel_sla.replay.replaying import Progress
     from otel_sla.replay.totals import Totals
+    from otel_sla.sla.agreement import Agreement
 
 # Thousands of broken lines say no more than some; all are counted.
 _TOLD_MAX = 20
@@ -122,13 +123,15 @@ def _displayed(bar: _Bar) -> Iterator[Display]:
         yield Display(bar)
 
 
-def totals_lines(totals: "Totals", duration_s: float) -> Iterator[str]:
+def totals_lines(totals: "Totals", agreements: Sequence["Agreement"], duration_s: float) -> Iterator[str]:
     """Say what was counted and what was left out.
 
     Args:
         totals: Of all files.
+        agreements: As configured.
         duration_s: It took so long.
     """
+    from otel_sla.first_requests import spared_text
     from otel_sla.sla.agreement import Outcome
     from otel_sla.sla.texts import counted
 
@@ -144,13 +147,27 @@ def totals_lines(totals: "Totals", duration_s: float) -> Iterator[str]:
         (totals.future_spans, "span", "rejected: they end further ahead of the clock than processor.future_spans_max"),
         (totals.malformed_spans, "span", "rejected: they have no end time"),
         (totals.overflow_requests, "request", "counted in an overflow series (processor.series_max)"),
+        *(
+            (count, "span", f"without a status code in {key}, but {totals.notes.unusable_status[key]} or the like")
+            for key, count in sorted(totals.notes.unusable_status_spans.items())
+        ),
+        (totals.notes.unknown_parent_spans, "span", "not saying whether the parent is remote (entry_spans_only)"),
+        (totals.notes.sampled_spans, "span", "sampled: error rates are biased unless counting is adjusted"),
+        (totals.notes.unusable_threshold_spans, "span", "with a sampling threshold that cannot be read"),
+        (totals.notes.spared_requests, "request", "with a failing HTTP status that error_rate.code spares"),
         (totals.other_signal_records, "record", "skipped: metrics, logs or profiles"),
         (totals.broken_records, "record", "skipped: broken"),
+        (totals.padding_size_bytes, "byte", "skipped: zeros or a byte order mark before a record"),
+        (totals.headless_size_bytes, "byte", "skipped: the first line of a file is no whole record"),
         (totals.skipped_files, "file", "skipped, or the rest of it"),
         (totals.incomplete_size_bytes, "byte", "at the end of files, no whole record yet"),
     ):
         if count:
             yield f"  {counted(count, noun)} {meaning}"
+    for each in agreements:
+        is_spared = each.name in totals.notes.spared_codes and not totals.requests[each.name, Outcome.FAILED]
+        if each.code is not None and is_spared:
+            yield f"  {spared_text(each.name, each.code.attribute, totals.notes)}"
     if totals.sealed_requests:
         yield (
             f"  {counted(totals.sealed_requests, 'request')} of sealed minutes, whose fingerprints are forgotten:"

@@ -140,6 +140,8 @@ class Counting:
         pending.future_spans += requests.future_count
         pending.malformed_spans += requests.malformed_count
         pending.overflow_requests += requests.overflow_count
+        if requests.notes is not None:
+            pending.notes.add(requests.notes)
         if not is_fresh.all():
             pending.duplicate_spans += int(np.count_nonzero(~is_fresh[columns.resource_index]))
 

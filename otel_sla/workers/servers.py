@@ -11,6 +11,7 @@ from otel_sla.receiver.grpc_server import GrpcServer
 from otel_sla.receiver.http_app import Probes
 from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import BYTES_PER_MIB, ReceiverSettings
 from otel_sla.self_metrics import memory_rss_bytes
 
@@ -23,6 +24,7 @@ class Servers:
         accountant: Counts the requests.
         not_ready_reason: As `Probes` has it.
         metrics: Gives the self-metrics of the pipeline.
+        refusals: Told of requests that are refused for good.
     """
 
     def __init__(
@@ -31,12 +33,16 @@ class Servers:
         accountant: Accountant,
         not_ready_reason: Callable[[], str],
         metrics: Callable[[], Awaitable[str]],
+        refusals: Refusals,
     ) -> None:
         self._in_flight = InFlight(settings.memory_limit_mib * BYTES_PER_MIB)
         self._not_ready_reason = not_ready_reason
         probes = Probes(not_ready_reason, metrics)
-        self._grpc = None if settings.grpc is None else GrpcServer(settings.grpc, accountant, self._in_flight)
-        self._http = None if settings.http is None else HttpServer(settings.http, accountant, self._in_flight, probes)
+        in_flight = self._in_flight
+        self._grpc = None if settings.grpc is None else GrpcServer(settings.grpc, accountant, in_flight, refusals)
+        self._http = (
+            None if settings.http is None else HttpServer(settings.http, accountant, in_flight, probes, refusals)
+        )
 
     async def start(self, grpc_addresses: Sequence[Address], http_addresses: Sequence[Address]) -> None:
         """Listen at addresses that are shared with other workers.

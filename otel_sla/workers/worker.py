@@ -20,6 +20,7 @@ from otel_sla.errors import LedgerUnavailable, OtelSlaError
 from otel_sla.logs import set_up_logs
 from otel_sla.process import freeze_objects, prepare_process
 from otel_sla.receiver.accounting import Receipt
+from otel_sla.receiver.refusals import Refusals, RefusedRequest
 from otel_sla.workers.arena import SHARED_SIZE_BYTES_MIN, Arena
 from otel_sla.workers.errors import decode_error
 from otel_sla.workers.link import PLACE, Kind, Link
@@ -106,7 +107,8 @@ class Worker:
         # gRPC and uvicorn take their time to load; settings that came late would come after it anyway.
         from otel_sla.workers.servers import Servers  # noqa: PLC0415
 
-        servers = Servers(settings.receiver, self._accountant, lambda: self._not_ready_reason, self._metrics)
+        refusals = Refusals(self._tell_refused)
+        servers = Servers(settings.receiver, self._accountant, lambda: self._not_ready_reason, self._metrics, refusals)
         try:
             await servers.start(settings.grpc_addresses, settings.http_addresses)
         except OtelSlaError as error:
@@ -141,6 +143,10 @@ class Worker:
         elif kind is Kind.SETTINGS:
             # From our own parent, over a socket that nobody else has.
             self._settings.set_result(pickle.loads(payload))  # noqa: S301
+
+    def _tell_refused(self, request: RefusedRequest, count: int) -> None:
+        """Have the pipeline log it, which does so once for all workers."""
+        self._link.send(Kind.REFUSALS, count, orjson.dumps(request))
 
     async def _metrics(self) -> str:
         asked = asyncio.get_running_loop().create_future()

@@ -200,15 +200,20 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 
 
 def test_hostile_requests_are_answered_rightly(target: Target) -> None:
-    """Bombs, lies, wrong protocols and endless nesting: the right answer, bounded memory, no line in the log."""
+    """Bombs, lies, wrong protocols and endless nesting: the right answer, bounded memory, warnings only."""
     n_lines = len(target.log)
     problems = []
     for case in every_case():
         if not any(word in case.name for word in LONG_CASES):
             problems += try_case(case, target)
     assert not problems
-    assert target.log[n_lines:] == []
+    assert _are_refusals(target.log[n_lines:])
     target.send_good()
+
+
+def _are_refusals(lines: list[str]) -> bool:
+    """Whether the log warns of refused requests, which it does once a minute for each reason, and of nothing else."""
+    return bool(lines) and all(" WARN " in line and " action=requests_refused " in line for line in lines)
 
 
 def test_strangers_are_turned_away(tmp_path: Path) -> None:
@@ -219,7 +224,7 @@ def test_strangers_are_turned_away(tmp_path: Path) -> None:
         for case in every_certificate_case():
             if not any(word in case.name for word in LONG_CASES):
                 problems += try_case(case, guarded)
-        assert guarded.log[n_lines:] == []
+        assert _are_refusals(guarded.log[n_lines:])
         guarded.send_good()
     assert not problems
 

@@ -2,6 +2,7 @@
 
 import doctest
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from otel_sla import prometheus_text
 from otel_sla.prometheus_text import Kind, prometheus_name
 from otel_sla.self_metrics import INSTRUMENTS, ExporterCounts, SelfMetrics
+from otel_sla.sla.notes import Notes
 
 
 @pytest.fixture
@@ -34,8 +36,18 @@ def test_counts_are_shown_as_they_are(metrics: SelfMetrics) -> None:
             name = prometheus_name(instrument.name, instrument.unit, instrument.kind)
             shown[name + '{receiver="otlp"}' * name.startswith("otelcol_receiver_")] = number
     found = samples(metrics)
-    assert len(shown) == 9
+    assert len(shown) == 13
     assert {name: found[name] for name in shown} == shown
+
+
+def test_unusable_statuses_are_shown_by_key(metrics: SelfMetrics) -> None:
+    """What was seen on counted spans adds up; each status key has its line, also one that was never seen."""
+    for _ in range(2):
+        metrics.take_note(Notes(Counter({"grpc.status_code": 2}), sampled_spans=3, spared_requests=4))
+    found = samples(metrics)
+    assert found['sla_receiver_unusable_status_spans_total{key="grpc.status_code"}'] == 4
+    assert found['sla_receiver_unusable_status_spans_total{key="http.status_code"}'] == 0
+    assert (found["sla_receiver_sampled_spans_total"], found["sla_receiver_spared_requests_total"]) == (6, 8)
 
 
 def test_counters_go_on(metrics: SelfMetrics) -> None:
@@ -127,6 +139,11 @@ def test_totals_for_the_last_line(metrics: SelfMetrics) -> None:
         "malformed_spans": 0,
         "duplicate_spans": 0,
         "overflow_spans": 0,
+        "unusable_status_spans": 0,
+        "unusable_threshold_spans": 0,
+        "unknown_parent_spans": 0,
+        "sampled_spans": 0,
+        "spared_requests": 0,
         "committed_rows": 0,
     }
 
@@ -153,7 +170,9 @@ def test_the_examples_in_the_docstrings_hold() -> None:
 def test_requests_by_outcome(metrics: SelfMetrics) -> None:
     """A server's answers: successes, internal failures, and what the sender is to blame for or shall repeat."""
     metrics.register_receiver("http", {200: 3, 400: 1, 500: 2, 503: 4})
-    assert {name: value for name, value in samples(metrics).items() if "_requests_total" in name} == {
+    assert {
+        name: value for name, value in samples(metrics).items() if name.startswith("otelcol_receiver_requests_total")
+    } == {
         'otelcol_receiver_requests_total{receiver="otlp",transport="http",outcome="success"}': 3,
         'otelcol_receiver_requests_total{receiver="otlp",transport="http",outcome="failure"}': 2,
         'otelcol_receiver_requests_total{receiver="otlp",transport="http",outcome="refused"}': 5,
