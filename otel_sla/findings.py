@@ -1,6 +1,6 @@
 """What one look at the ledger finds, gathered until it becomes one `Closing`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from otel_sla.ledger.records import ClosedMonth, Closing, Reopened, Retold
@@ -22,11 +22,11 @@ class Findings:
     retold: list[Retold] = field(default_factory=list)
     closed_months: list[ClosedMonth] = field(default_factory=list)
 
-    def settle(self, minute: Reopened, held: list[int]) -> None:
-        """Note that a re-opened minute was told with these counts: N_COUNTS of them, or N_OUTCOMES."""
+    def settle(self, minute: Reopened, held: Sequence[int]) -> None:
+        """Note that a re-opened minute was told with these counts, N_COUNTS of them."""
         succeeded, failed, invalid, *beside = held
-        told = CountsBeside(*beside) if beside else minute.beside_before
-        self.settled.append(replace(minute, counts_before=(succeeded, failed, invalid), beside_before=told))
+        told = replace(minute, counts_before=(succeeded, failed, invalid), beside_before=CountsBeside(*beside))
+        self.settled.append(told)
 
     def retell(self, series_id: int, minutes: range) -> None:
         """Note that the gauges of minutes are due once more."""
@@ -45,6 +45,7 @@ class Findings:
         sealed_before: int | None = None,
         exclusion_change: int | None = None,
         told_versions: tuple[tuple[str, int], ...] = (),
+        retired: tuple[tuple[int, int | None], ...] = (),
     ) -> Closing:
         """Give all of it, with how far the judge has come."""
         return Closing(
@@ -58,6 +59,7 @@ class Findings:
             closed_months=tuple(self.closed_months),
             exclusion_change=exclusion_change,
             told_versions=told_versions,
+            retired=retired,
         )
 
 

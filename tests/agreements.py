@@ -20,6 +20,7 @@ from otel_sla.sla.agreement import (
     Agreement,
     CodeRule,
     Condition,
+    Counting,
     DowntimeTerms,
     ExclusionReason,
     ExclusionTerms,
@@ -178,6 +179,8 @@ def random_agreement(rng: random.Random, name: str, present: datetime, *, with_e
         group_by=group_by,
         invalid=tuple(_random_selector(rng, rng.choice((1, 1, 2))) for _ in range(rng.choice((0, 0, 1, 2)))),
         failed=tuple(_random_selector(rng, 1) for _ in range(rng.choice((0, 0, 0, 1)))),
+        covered_any=tuple(_random_selector(rng, 1) for _ in range(rng.choice((0, 0, 0, 0, 2)))),
+        counting=rng.choice((Counting.REQUESTS, Counting.REQUESTS, Counting.ADJUSTED)),
         failed_grpc_status=rng.choice(
             (SERVER_FAULT_GRPC_STATUS, SERVER_FAULT_GRPC_STATUS, frozenset(), frozenset({13, 14}))
         ),

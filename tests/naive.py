@@ -27,6 +27,7 @@ from otel_sla.sla.agreement import (
     Agreement,
     CodeRule,
     Condition,
+    Counting,
     ExclusionReason,
     ExclusionTerms,
     ExclusionWindow,
@@ -86,10 +87,11 @@ EXCLUDED = "excluded"
 
 Group = tuple[tuple[str, bytes], ...]
 SeriesKey = tuple[str, Group]  # Agreement's name and the series' group, in the order of group_by.
-MinuteCounts = dict[int, list[int]]  # Epoch minute -> [succeeded, failed, invalid].
+MinuteCounts = dict[int, list[int]]  # Epoch minute -> [succeeded, failed, invalid], and behind them what is beside:
 # Epoch minute -> [spared, sampled, thresholded] requests, and by how many parts the adjusted counts of [succeeded,
 # failed, invalid] ones are more than their number.
 MinuteBeside = dict[int, list[int]]
+BasisCounts = dict[int, list[Fraction]]  # Epoch minute -> [succeeded, failed, invalid] requests that are judged.
 States = dict[int, str]  # Epoch minute -> state.
 Attributes = dict[bytes, Any]  # Key -> AnyValue.
 
@@ -287,6 +289,9 @@ def outcome_of(span: Any, resource: Any, agreement: Agreement) -> Outcome | None
         return None
     if not selector_holds(agreement.covered_service, of_span, of_resource):
         return None
+    ways = agreement.covered_any or ((),)
+    if not any(selector_holds(selector, of_span, of_resource) for selector in ways):
+        return None
     return _covered_outcome(span, of_span, of_resource, agreement)
 
 
@@ -370,6 +375,14 @@ class Counted:
     future: int = 0
     malformed: int = 0
     rejected: list[int | None] = field(default_factory=list)  # Spans per request; None: it could not be decoded.
+
+    @property
+    def whole(self) -> dict[SeriesKey, MinuteCounts]:
+        """The counts with what is beside them, as `report` takes them."""
+        return {
+            key: {minute: [*row, *self.beside.get(key, {}).get(minute, [0] * 6)] for minute, row in minutes.items()}
+            for key, minutes in self.series.items()
+        }
 
     @property
     def rejected_total(self) -> int:
@@ -482,36 +495,60 @@ def _note(counted: Counted, span: Any, agreements: Sequence[Agreement]) -> None:
 # Clauses 5 to 7: states and downtime periods
 
 
-def _valid(counts: MinuteCounts, minute: int) -> int:
-    succeeded, failed, _ = counts.get(minute, (0, 0, 0))
-    return succeeded + failed
+def basis_of(counts: MinuteCounts, agreement: Agreement) -> BasisCounts:
+    """What the agreement is judged on (clause 19): each span as one request, or as those that it stands for."""
+    is_adjusted = agreement.counting is Counting.ADJUSTED
+    return {
+        minute: [
+            requests + Fraction(excess if is_adjusted else 0, 2**20)
+            for requests, excess in zip(row[:3], row[6:9] or (0, 0, 0), strict=True)
+        ]
+        for minute, row in counts.items()
+    }
 
 
-def first_data_minute(counts: MinuteCounts) -> int | None:
+def _valid(counts: MinuteCounts | BasisCounts, minute: int) -> Fraction:
+    row = counts.get(minute, (0, 0))
+    return Fraction(row[0] + row[1])
+
+
+def first_data_minute(counts: MinuteCounts | BasisCounts) -> int | None:
     """The first minute with a valid request."""
     return min((minute for minute in counts if _valid(counts, minute)), default=None)
 
 
-def unfiltered_states(counts: MinuteCounts, agreement: Agreement, start: int, stop: int) -> States:
-    """Each minute's state before exclusions and before clause 7; looks back before `start` as `carry` needs it."""
+def unfiltered_states(
+    counts: MinuteCounts | BasisCounts,
+    agreement: Agreement,
+    start: int,
+    stop: int,
+    *,
+    excluded: frozenset[int] = frozenset(),
+    retired: int | None = None,
+) -> States:
+    """Each minute's state before clause 7; looks back before `start` as `carry` needs it.
+
+    An excluded minute judges nothing that could be carried. Silence from `retired` on is nobody's any more.
+    """
     terms = agreement.downtime
     first = first_data_minute(counts)
     begin = start if first is None else min(start, first)
     states: States = {}
     last_judged = UP
     for minute in range(begin, stop):
-        succeeded, failed, _ = counts.get(minute, (0, 0, 0))
-        valid = succeeded + failed
-        if valid == 0:
+        valid = _valid(counts, minute)
+        if minute in excluded:
+            state = EXCLUDED
+        elif valid == 0:
             state = NO_DATA
-            if first is not None and minute >= first:
+            if first is not None and minute >= first and (retired is None or minute < retired):
                 is_carried_down = terms.no_data is NoData.CARRY and last_judged == DOWN
                 if terms.no_data is NoData.DOWN or is_carried_down:
                     state = DOWN
         elif valid < terms.valid_requests_min:
             state = LOW_TRAFFIC
         else:
-            is_above = Fraction(failed, valid) > terms.error_rate_above
+            is_above = counts[minute][1] / valid > terms.error_rate_above
             last_judged = state = DOWN if is_above else UP
         if minute >= start:
             states[minute] = state
@@ -592,23 +629,24 @@ def windows_of(agreement: Agreement, group: Group, recorded: tuple[ExclusionWind
 
 
 def states(
-    counts: MinuteCounts,
+    counts: MinuteCounts | BasisCounts,
     agreement: Agreement,
     windows: list[ExclusionWindow],
     start: int,
     stop: int,
+    retired: int | None = None,
 ) -> tuple[States, States]:
     """The states of a series minute by minute, raw and after exclusions, clause 7 applied to each by itself.
 
     A run is only known in full where `start` and `stop` do not cut it: the caller chooses them wide enough.
     """
-    raw = unfiltered_states(counts, agreement, start, stop)
-    adjusted = dict(raw)
-    for window in windows:
-        if is_accepted(window, agreement.exclusions, agreement.time_zone):
-            for minute in covered(window):
-                if minute in raw:
-                    adjusted[minute] = EXCLUDED
+    raw = unfiltered_states(counts, agreement, start, stop, retired=retired)
+    accepted = [window for window in windows if is_accepted(window, agreement.exclusions, agreement.time_zone)]
+    excluded = frozenset(minute for window in accepted for minute in covered(window))
+    adjusted = unfiltered_states(counts, agreement, start, stop, excluded=excluded, retired=retired)
+    for minute, state in raw.items():
+        if adjusted[minute] == DOWN and state != DOWN:
+            adjusted[minute] = NO_DATA  # An exclusion makes nothing down.
     period_minutes_min = agreement.downtime.period_minutes_min
     return without_short_runs(raw, period_minutes_min), without_short_runs(adjusted, period_minutes_min)
 
@@ -687,21 +725,33 @@ def report(
     now: int,
     grace: timedelta,
     recorded: dict[str, tuple[ExclusionWindow, ...]] | None = None,
+    removed: Sequence[Agreement] = (),
+    retired: dict[SeriesKey, int] | None = None,
 ) -> dict[str, Any]:
     """The month's report, `otel-sla.report/v1`, as it is at `now` (ns since the Unix epoch).
 
-    `recorded` holds windows beyond those of the configuration, by the agreement's name.
+    `recorded` holds windows beyond those of the configuration, by the agreement's name. `removed` are agreements that
+    are configured no more, by their last terms. `retired` says of series that nothing is counted for from when on.
     """
+    sections = [
+        {
+            "configured": agreement not in removed,
+            **_agreement_report(
+                month,
+                agreement,
+                {key: counts for key, counts in series.items() if key[0] == agreement.name},
+                elapsed_stop(now, grace),
+                (recorded or {}).get(agreement.name, ()),
+                retired or {},
+            ),
+        }
+        for agreement in (*agreements, *removed)
+    ]
     return {
         "schema": "otel-sla.report/v1",
         "month": month,
         "generated_at": iso_moment(EPOCH + timedelta(seconds=now // 10**9)),
-        "agreements": [
-            _agreement_report(
-                month, agreement, series, elapsed_stop(now, grace), (recorded or {}).get(agreement.name, ())
-            )
-            for agreement in agreements
-        ],
+        "agreements": [section for section in sections if section["configured"] or section["series"]],
     }
 
 
@@ -711,38 +761,39 @@ def _agreement_report(
     series: dict[SeriesKey, MinuteCounts],
     elapsed: int,
     recorded: tuple[ExclusionWindow, ...],
+    retired: dict[SeriesKey, int],
 ) -> dict[str, Any]:
     minutes = month_minutes(month, agreement.time_zone)
-    groups = sorted(group for name, group in series if name == agreement.name)
+    listed = []
+    for (name, group), counts in sorted(series.items(), key=lambda item: item[0][1]):
+        until = retired.get((name, group))
+        if is_in_month(counts, agreement, minutes, elapsed, until):
+            windows = windows_of(agreement, group, recorded)
+            found = series_report(counts, agreement, group, minutes, elapsed, windows, retired=until)
+            listed.append({"former": tuple(key for key, _ in group) != agreement.group_by, **found})
     return {
         "name": agreement.name,
+        "breached": any(entry["breached"] for entry in listed),
         "time_zone": agreement.time_zone,
         "target": exact_decimal(agreement.target),
         "error_rate_above": exact_decimal(agreement.downtime.error_rate_above),
+        "counting": "adjusted" if agreement.counting is Counting.ADJUSTED else "requests",
         "start": iso(minutes.start),
         "stop": iso(minutes.stop),
-        "series": [
-            series_report(
-                series[agreement.name, group],
-                agreement,
-                group,
-                minutes,
-                elapsed,
-                windows_of(agreement, group, recorded),
-            )
-            for group in groups
-            if is_in_month(series[agreement.name, group], agreement, minutes, elapsed)
-        ],
+        "series": listed,
     }
 
 
-def is_in_month(counts: MinuteCounts, agreement: Agreement, minutes: range, elapsed: int) -> bool:
+def is_in_month(
+    counts: MinuteCounts, agreement: Agreement, minutes: range, elapsed: int, retired: int | None = None
+) -> bool:
     """Whether a month's report names the series: it has counts in it, or its silence is judged."""
     stop = max(minutes.start, min(minutes.stop, elapsed))  # The end of the month's elapsed part, be that empty.
     if any(minutes.start <= minute < stop for minute in counts):
         return True
     first = first_data_minute(counts)
-    return agreement.downtime.no_data is not NoData.UP and first is not None and first < stop
+    is_counted_for = retired is None or retired > minutes.start
+    return agreement.downtime.no_data is not NoData.UP and first is not None and first < stop and is_counted_for
 
 
 def series_report(
@@ -752,10 +803,13 @@ def series_report(
     minutes: range,
     elapsed: int,
     windows: list[ExclusionWindow],
+    *,
+    retired: int | None = None,
 ) -> dict[str, Any]:
     """One series of the report. States are taken from the first count to the last elapsed minute: no run is cut."""
     begin = min([minutes.start, *counts])
-    raw, adjusted = states(counts, agreement, windows, begin, max(elapsed, begin))
+    judged = basis_of(counts, agreement)
+    raw, adjusted = states(judged, agreement, windows, begin, max(elapsed, begin), retired)
     in_month = range(minutes.start, max(minutes.start, min(minutes.stop, elapsed)))
     seen = [adjusted[minute] for minute in in_month]
     total, down = len(minutes), seen.count(DOWN)
@@ -769,11 +823,7 @@ def series_report(
             "elapsed": len(in_month),
             **{state: seen.count(state) for state in (UP, DOWN, EXCLUDED, LOW_TRAFFIC, NO_DATA)},
         },
-        "requests": {
-            "valid": sum(_valid(counts, minute) for minute in counted),
-            "failed": sum(counts[minute][1] for minute in counted),
-            "invalid": sum(counts[minute][2] for minute in counted),
-        },
+        **_requests_report([judged[minute] for minute in counted], [counts[minute] for minute in counted], agreement),
         "monthly_uptime": truncated(Fraction(total - down, total)),
         "monthly_uptime_raw": truncated(Fraction(total - down_raw, total)),
         "elapsed_uptime": truncated(Fraction(len(in_month) - down, len(in_month))) if in_month else None,
@@ -781,49 +831,81 @@ def series_report(
         "downtime_minutes_allowed": minutes_allowed(total, agreement.target),
         "breached": is_breached(down, total, agreement.target),
         "downtime_periods": [
-            _period_report(start, stop, counts, adjusted, minutes)
+            _period_report(start, stop, judged, adjusted, minutes)
             for start, stop in periods(raw)
             if start < minutes.stop and stop > minutes.start
         ],
-        "exclusions": [
-            _exclusion_report(window, agreement, raw, adjusted, in_month)
-            for window in sorted(
-                windows, key=lambda window: (unix_nano(window.start), unix_nano(window.stop), window.reason.value)
-            )
-            if unix_nano(window.start) < minutes.stop * NANOS_PER_MINUTE
-            and unix_nano(window.stop) > minutes.start * NANOS_PER_MINUTE
-        ],
+        "exclusions": _exclusion_reports(windows, agreement, raw, adjusted, minutes, in_month),
     }
 
 
-def _period_report(start: int, stop: int, counts: MinuteCounts, adjusted: States, minutes: range) -> dict[str, Any]:
+def _requests_report(judged: list[list[Fraction]], rows: list[list[int]], agreement: Agreement) -> dict[str, Any]:
+    """What was counted in the month, cut off to whole requests, and what of it clauses 4 and 19 want to be told."""
+    valid = sum((row[0] + row[1] for row in judged), Fraction(0))
+    failed, invalid = (sum((row[at] for row in judged), Fraction(0)) for at in (1, 2))
+    beside = [row[3:6] or [0, 0, 0] for row in rows]
+    spans = sum(sum(row[:3]) for row in rows)
+    spared, sampled, thresholded = (sum(row[at] for row in beside) for at in range(3))
+    exact = {"valid": exact_decimal(valid), "failed": exact_decimal(failed), "invalid": exact_decimal(invalid)}
+    return {
+        "requests": {
+            "valid": int(valid),
+            "failed": int(failed),
+            "invalid": int(invalid),
+            "spared": spared,
+            "sampled": sampled,
+            "unthresholded": spans - thresholded,
+            "spans": spans,
+        },
+        **({"requests_adjusted": exact} if agreement.counting is Counting.ADJUSTED else {}),
+        "sampled_share": truncated(Fraction(sampled, spans)) if spans else None,
+    }
+
+
+def _period_report(start: int, stop: int, counts: BasisCounts, adjusted: States, minutes: range) -> dict[str, Any]:
     return {
         "start": iso(start),
         "stop": iso(stop),
         "minutes": stop - start,
         "minutes_in_month": sum(minute in minutes for minute in range(start, stop)),
         "excluded_minutes": sum(adjusted[minute] == EXCLUDED for minute in range(start, stop)),
-        "valid": sum(_valid(counts, minute) for minute in range(start, stop)),
-        "failed": sum(counts[minute][1] for minute in range(start, stop) if minute in counts),
+        "valid": int(sum(_valid(counts, minute) for minute in range(start, stop))),
+        "failed": int(sum(counts[minute][1] for minute in range(start, stop) if minute in counts)),
     }
 
 
-def _exclusion_report(
-    window: ExclusionWindow, agreement: Agreement, raw: States, adjusted: States, in_month: range
-) -> dict[str, Any]:
-    accepted = is_accepted(window, agreement.exclusions, agreement.time_zone)
-    saved = [
-        minute
-        for minute in covered(window)
-        if minute in in_month and raw[minute] == DOWN and adjusted[minute] == EXCLUDED
-    ]
-    return {
-        "reason": window.reason.value,
-        "start": iso_moment(window.start),
-        "stop": iso_moment(window.stop),
-        "accepted": accepted,
-        "minutes_saved": len(saved) if accepted else 0,
-    }
+def _exclusion_reports(
+    windows: list[ExclusionWindow],
+    agreement: Agreement,
+    raw: States,
+    adjusted: States,
+    minutes: range,
+    in_month: range,
+) -> list[dict[str, Any]]:
+    """The windows that touch the month, in time order; a minute that several saved counts for the first of them."""
+    found = []
+    left = {minute for minute in in_month if raw[minute] == DOWN and adjusted[minute] == EXCLUDED}
+    for window in sorted(
+        windows, key=lambda window: (unix_nano(window.start), unix_nano(window.stop), window.reason.value)
+    ):
+        if (
+            unix_nano(window.start) >= minutes.stop * NANOS_PER_MINUTE
+            or unix_nano(window.stop) <= minutes.start * NANOS_PER_MINUTE
+        ):
+            continue
+        accepted = is_accepted(window, agreement.exclusions, agreement.time_zone)
+        saved = {minute for minute in covered(window) if minute in left} if accepted else set()
+        left -= saved
+        found.append(
+            {
+                "reason": window.reason.value,
+                "start": iso_moment(window.start),
+                "stop": iso_moment(window.stop),
+                "accepted": accepted,
+                "minutes_saved": len(saved),
+            }
+        )
+    return found
 
 
 # Comparing

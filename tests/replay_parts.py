@@ -131,6 +131,7 @@ def make_counting(
             agreements=agreements,
             series_max=10_000,
             window=lambda: AcceptWindow(sealed_before_minute, future),
+            since_minute=0,
         ),
     )
 

@@ -168,8 +168,8 @@ def totals_lines(totals: "Totals", agreements: Sequence["Agreement"], duration_s
         is_spared = each.name in totals.notes.spared_codes and not totals.requests[each.name, Outcome.FAILED]
         if each.code is not None and is_spared:
             yield f"  {spared_text(each.name, each.code.attribute, totals.notes)}"
-    if totals.sealed_requests:
+    if totals.sealed_spans:
         yield (
-            f"  {counted(totals.sealed_requests, 'request')} of sealed minutes, whose fingerprints are forgotten:"
+            f"  {counted(totals.sealed_spans, 'span')} of sealed minutes, whose fingerprints are forgotten:"
             " any that otel-sla run had counted are counted twice now"
         )

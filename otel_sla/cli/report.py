@@ -1,5 +1,6 @@
 """`otel-sla report`."""
 
+import os
 from codecs import BOM_UTF8
 from collections.abc import Generator, Iterable
 from contextlib import closing, nullcontext
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -44,6 +45,7 @@ class _Asked:
     """What the report is to be of."""
 
     agreements: "tuple[Agreement, ...]"
+    removed: "tuple[Agreement, ...]"  # Those that are configured no more.
     month: "Month"
     elapsed_stop: int
     grace: timedelta
@@ -87,12 +89,15 @@ def report(
     from otel_sla.ledger.reader import LedgerReader
     from otel_sla.reporting import elapsed_stop_minute
 
+    # A report of a moment speaks of what had elapsed then; of the future nothing is known.
+    moment = min(now, shown_time)
     grace = timedelta(seconds=settings.processor.grace_s)
+    elapsed_stop = elapsed_stop_minute(moment, grace)
     path = None if output is None or str(output) == "-" else output
     with closing(LedgerReader.open(settings.ledger.url)) as reader:
-        agreements = _choose_agreements(agreement, settings, reader)
-        wanted = wanted or running_month(agreements, now)
-        asked = _Asked(agreements, wanted, elapsed_stop_minute(now, grace), grace, shown_time, as_configured)
+        agreements, removed = _choose_agreements(agreement, settings, reader)
+        wanted = wanted or running_month(agreements or removed, moment)
+        asked = _Asked(agreements, removed, wanted, elapsed_stop, grace, shown_time, as_configured)
         if rows is ReportRows.MINUTES:
             with closing(_each_minute_line(reader, asked)) as lines:
                 _write(lines, path, bom=bom)
@@ -101,17 +106,17 @@ def report(
     _write([text], path, bom=bom)
 
 
-def _choose_agreements(name: str | None, settings: "Config", reader: "LedgerReader") -> "tuple[Agreement, ...]":
-    """Give the agreement of `--agreement`, also one that is not configured any more; without it, all configured."""
-    if name is None:
-        return settings.agreements
-    if name not in {agreement.name for agreement in settings.agreements}:
-        from otel_sla.versions import agreement_of
+def _choose_agreements(
+    name: str | None, settings: "Config", reader: "LedgerReader"
+) -> "tuple[tuple[Agreement, ...], tuple[Agreement, ...]]":
+    """Give those that are configured and those that are no more; with `--agreement` the one that it names."""
+    from otel_sla.versions import removed_agreements
 
-        versions = reader.agreement_versions(name)
-        if versions:
-            return (agreement_of(versions[-1].terms),)
-    return (find_agreement(name, settings),)
+    removed = removed_agreements(reader, settings.agreements)
+    if name is None:
+        return settings.agreements, removed
+    named = tuple(agreement for agreement in removed if agreement.name == name)
+    return ((), named) if named else ((find_agreement(name, settings),), ())
 
 
 def _render(
@@ -133,6 +138,7 @@ def _render(
         asked.generated_at,
         drawn_max=SECTIONS_MAX if report_format is ReportFormat.HTML else 0,
         as_configured=asked.as_configured,
+        removed=asked.removed,
     )
     document = explain_absences(reader, document, asked.elapsed_stop, asked.grace)
     if report_format is ReportFormat.HTML:
@@ -159,12 +165,21 @@ def _each_minute_line(reader: "LedgerReader", asked: _Asked) -> Generator[str]:
     with reader.snapshot():
         judged_by = [
             find_basis(reader, agreement, asked.month, as_configured=asked.as_configured).agreement
-            for agreement in asked.agreements
+            for agreement in (*asked.agreements, *asked.removed)
         ]
         minutes = each_series_minutes(
-            reader, asked.agreements, asked.month, asked.elapsed_stop, as_configured=asked.as_configured
+            reader,
+            (*asked.agreements, *asked.removed),
+            asked.month,
+            asked.elapsed_stop,
+            as_configured=asked.as_configured,
         )
-        yield from each_minute_line(judged_by, minutes)
+        yield from each_minute_line(judged_by, minutes, reader.series())
+
+
+def _open_own(path: Path) -> BinaryIO:
+    """Open a file for writing; one that was not there is its owner's only, as the ledger is."""
+    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 def _write(texts: Iterable[str], output: Path | None, *, bom: bool) -> None:
@@ -172,7 +187,7 @@ def _write(texts: Iterable[str], output: Path | None, *, bom: bool) -> None:
     written = (text.encode() for text in texts)
     first = (BOM_UTF8 if bom else b"") + next(written)  # What cannot be read must not cost the file that is there.
     try:
-        with nullcontext(typer.get_binary_stream("stdout")) if output is None else output.open("wb") as file:
+        with nullcontext(typer.get_binary_stream("stdout")) if output is None else _open_own(output) as file:
             file.write(first)
             file.writelines(written)
             file.flush()

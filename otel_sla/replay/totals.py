@@ -19,7 +19,7 @@ class Totals:
     malformed_spans: int = 0  # Covered, without an end time.
     overflow_requests: int = 0  # Those of `requests` that went to an overflow series.
     notes: Notes = field(default_factory=Notes)  # What was seen on counted spans.
-    sealed_requests: int = 0  # Those of `requests` in minutes whose fingerprints the ledger has forgotten.
+    sealed_spans: int = 0  # Counted, in minutes whose fingerprints the ledger has forgotten.
     earlier_records: int = 0  # Counted, or left out, by an earlier run of the same file.
     other_signal_records: int = 0  # Metrics, logs, profiles.
     broken_records: int = 0  # Skipped.

@@ -24,7 +24,6 @@ from otel_sla.report.wording import (
     verdict_text,
     version_text,
 )
-from otel_sla.sla.agreement import Outcome
 
 # Series with a section of their own. A page with a calendar for each of a thousand would not be read, nor printed.
 SECTIONS_MAX = 50
@@ -108,7 +107,7 @@ def _overview(section: AgreementReport, anchors: dict[int, str]) -> Markup:
 
 def _overview_row(series: SeriesReport, anchors: dict[int, str], *, is_running: bool) -> list[Child]:
     figures = series.figures
-    name: Markup = tag("bdi", group_text(series.series))
+    name: Markup = tag("bdi", group_text(series))
     anchor = anchors.get(series.series.series_id)
     raw: list[Child] = []
     if figures.down_raw != figures.down:
@@ -120,7 +119,7 @@ def _overview_row(series: SeriesReport, anchors: dict[int, str], *, is_running: 
         *([percent(figures.elapsed_uptime)] if is_running else []),
         f"{figures.down:,} of {figures.downtime_minutes_allowed:,} min",
         percent(figures.coverage, 2),
-        f"{figures.counts[Outcome.FAILED]:,} of {figures.valid:,}",
+        f"{figures.failed:,} of {figures.valid:,}",
     ]
 
 

@@ -9,12 +9,12 @@ from otel_sla.report.wording import (
     group_text,
     moment_in,
     percent,
+    requests_text,
     short_minute,
     verdict_text,
     withdrawal_text,
     words_of,
 )
-from otel_sla.sla.agreement import Outcome
 from otel_sla.sla.months import Month
 from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.texts import counted, term_text
@@ -39,7 +39,7 @@ def series_section(series: SeriesReport, section: AgreementReport, month: Month,
     zone = section.agreement.time_zone
     figures = series.figures
     opening: list[Child] = [
-        tag("h3", tag("bdi", group_text(series.series)), id=anchor),
+        tag("h3", tag("bdi", group_text(series)), id=anchor),
         tag(
             "p",
             tag("span", f"Target {verdict_text(figures)}", class_="breached" if figures.is_breached else "kept"),
@@ -49,7 +49,7 @@ def series_section(series: SeriesReport, section: AgreementReport, month: Month,
         ),
     ]
     if series.states is not None:
-        opening.append(draw_calendar(series.states, month, zone, group_text(series.series)))
+        opening.append(draw_calendar(series.states, month, zone, group_text(series)))
     parts: list[Child] = [tag("div", *opening, class_="opening")]
     parts += [_computation(figures), *_periods(figures, zone), *_exclusions(series.exclusions, zone, "Exclusions")]
     return tag("section", *parts)
@@ -84,10 +84,13 @@ def _computed_rows(figures: MonthFigures) -> Iterator[list[Child]]:
         f"{counted(figures.with_data, 'minute')} with data / {elapsed:,} elapsed",
         percent(figures.coverage, 6),
     ]
-    failed, invalid = figures.counts[Outcome.FAILED], figures.counts[Outcome.INVALID]
-    succeeded = figures.counts[Outcome.SUCCEEDED]
-    requests = f"{succeeded:,} succeeded + {failed:,} failed; {invalid:,} more were not valid"
+    valid, failed, invalid = figures.adjusted
+    succeeded, failed_text, invalid_text = map(requests_text, (valid - failed, failed, invalid))
+    requests = f"{succeeded} succeeded + {failed_text} failed; {invalid_text} more were not valid"
     yield ["Valid requests", requests, f"{figures.valid:,}"]
+    spans = figures.spans
+    beside = f"{spans.spared:,} spared by their code; {spans.sampled:,} of sampled traces"
+    yield ["Spans", f"{beside}; {spans.unthresholded:,} without a sampling threshold", f"{spans.total:,}"]
 
 
 def _periods(figures: MonthFigures, zone: str) -> Iterator[Markup]:

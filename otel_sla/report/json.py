@@ -4,6 +4,7 @@ Keys come in a fixed order, times in UTC, ratios as decimal strings that are tru
 pass over keys that they do not know.
 """
 
+import re
 from fractions import Fraction
 from typing import Any
 
@@ -11,10 +12,12 @@ import orjson
 
 from otel_sla.report.document import (
     AgreementReport,
+    CountedBy,
     ExclusionReport,
     Report,
     SeriesReport,
 )
+from otel_sla.report.terms import each_counting_term, each_term
 from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.texts import minute_text, moment_text, ratio_text, term_text
 from otel_sla.sla.uptime import MonthFigures
@@ -23,10 +26,14 @@ SCHEMA = "otel-sla.report/v1"
 
 Object = dict[str, Any]
 
+# JSON escapes those below the blank. A terminal takes U+009B in a name for the beginning of a control sequence as well.
+_CONTROLS = re.compile("[\x7f-\x9f]")
+
 
 def render_json(report: Report) -> str:
     """Write the report as JSON text; ends with a line feed."""
-    return orjson.dumps(report_object(report), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    text = orjson.dumps(report_object(report), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def report_object(report: Report) -> Object:
@@ -46,10 +53,17 @@ def _agreement_object(report: AgreementReport) -> Object:
         "time_zone": agreement.time_zone,
         "target": term_text(agreement.target),
         "error_rate_above": term_text(agreement.downtime.error_rate_above),
+        "counting": agreement.counting.value,
         "start": minute_text(report.minutes.start_minute),
         "stop": minute_text(report.minutes.stop_minute),
         "version": report.version,
         "closed_by_version": report.closed_version,
+        "configured": report.configured,
+        "breached": report.breached,
+        "counted_by": [_counted_object(counted) for counted in report.counted_by],
+        "terms": [
+            {"clauses": clauses, "heading": heading, "text": said} for clauses, heading, said in each_term(agreement)
+        ],
         "series": [_series_object(series) for series in report.series],
         "exclusions": [_exclusion_object(exclusion) for exclusion in report.exclusions],
     }
@@ -59,7 +73,7 @@ def figures_object(figures: MonthFigures) -> Object:
     """Give the figures of one series as they stand in the report."""
     return {
         "minutes": _minutes_object(figures),
-        "requests": {"valid": figures.valid, "failed": figures.counts[1], "invalid": figures.counts[2]},
+        **_requests_objects(figures),
         "monthly_uptime": ratio_text(figures.monthly_uptime),
         "monthly_uptime_raw": ratio_text(figures.monthly_uptime_raw),
         "elapsed_uptime": _optional_ratio_text(figures.elapsed_uptime),
@@ -70,13 +84,48 @@ def figures_object(figures: MonthFigures) -> Object:
     }
 
 
+def _requests_objects(figures: MonthFigures) -> Object:
+    spans = figures.spans
+    objects: Object = {
+        "requests": {
+            "valid": figures.valid,
+            "failed": figures.failed,
+            "invalid": figures.invalid,
+            "spared": spans.spared,
+            "sampled": spans.sampled,
+            "unthresholded": spans.unthresholded,
+            "spans": spans.total,
+        }
+    }
+    if figures.parts > 1:
+        exact = zip(("valid", "failed", "invalid"), figures.adjusted, strict=True)
+        objects["requests_adjusted"] = {name: term_text(requests) for name, requests in exact}
+    return objects | {"sampled_share": _optional_ratio_text(spans.sampled_share)}
+
+
 def _series_object(report: SeriesReport) -> Object:
     return {
         "group": report.series.group_text,
+        "former": report.former,
         **figures_object(report.figures),
         "downtime_periods": [_period_object(period) for period in report.figures.downtime_periods],
         "exclusions": [_exclusion_object(exclusion) for exclusion in report.exclusions],
     }
+
+
+def _counted_object(counted: CountedBy) -> Object:
+    entry: Object = {
+        "version": counted.version,
+        "start": minute_text(counted.minutes.start_minute),
+        "stop": minute_text(counted.minutes.stop_minute),
+        "terms": [
+            {"clauses": clauses, "heading": heading, "text": text}
+            for clauses, heading, text in each_counting_term(counted.agreement)
+        ],
+    }
+    if counted.is_derived:
+        entry["derived"] = True
+    return entry
 
 
 def _minutes_object(figures: MonthFigures) -> Object:

@@ -10,6 +10,7 @@ from rich.cells import cell_len, set_cell_size
 
 from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesReport
 from otel_sla.report.notes import each_note
+from otel_sla.report.terms import counting_term, each_outcome_term
 from otel_sla.report.wording import (
     absence_text,
     breached_text,
@@ -28,8 +29,8 @@ from otel_sla.report.wording import (
 )
 from otel_sla.sla.agreement import Agreement, NoData
 from otel_sla.sla.periods import DowntimePeriod
-from otel_sla.sla.texts import term_percent_text
-from otel_sla.sla.uptime import MonthFigures
+from otel_sla.sla.texts import counted, term_percent_text
+from otel_sla.sla.uptime import MonthFigures, SpanCounts
 
 _PROSE_WIDTH = 80  # Where no terminal says how wide it is.
 _NAME_WIDTH_MIN, _NAME_WIDTH_ENOUGH = 8, 12
@@ -146,8 +147,10 @@ def _wrapped(text: str, width: int) -> Iterator[str]:
 def _write_agreement(page: _Page, report: AgreementReport) -> None:
     page.say(report.agreement.name, style=_BOLD)
     if report.series:
-        page.say(breached_text(report), style=_RED if _is_breached(report) else _GREEN)
+        page.say(breached_text(report), style=_RED if report.breached else _GREEN)
     page.say(f"Agreed: {terms_text(report.agreement)}.")
+    for _, heading, said in (*each_outcome_term(report.agreement), counting_term(report.agreement)):
+        page.say(f"{heading}: {said}", style=_DIM)
     page.say(f"{range_text(report)}.")
     if version_text(report):
         page.say(f"{version_text(report)}.")
@@ -159,18 +162,14 @@ def _write_agreement(page: _Page, report: AgreementReport) -> None:
     else:
         page.say(absence_text(report), indent=2)
     for series in report.series:
-        if series.figures.downtime_periods or series.exclusions:
+        if series.figures.downtime_periods or series.exclusions or _beside_text(series.figures.spans):
             page.say("")
-            page.say(group_text(series.series), indent=2, style=_BOLD)
+            page.say(group_text(series), indent=2, style=_BOLD)
             _write_series(page, series, report.agreement.time_zone)
     if report.exclusions:
         page.say("")
         page.say("Exclusions that are meant for no series of the month", indent=2, style=_BOLD)
         _write_exclusions(page, report.exclusions, report.agreement.time_zone)
-
-
-def _is_breached(report: AgreementReport) -> bool:
-    return any(series.figures.is_breached for series in report.series)
 
 
 def _write_figures(page: _Page, report: AgreementReport) -> None:
@@ -214,8 +213,8 @@ def _room_for_names(page: _Page, columns: dict[str, list[str]]) -> int | None:
 def _name_cell(report: SeriesReport, keys: tuple[str, ...]) -> str:
     """The group's values alone, where the column's head has their keys."""
     group = report.series.group_text
-    if report.series.is_overflow or tuple(group) != keys:
-        return printable(group_text(report.series))
+    if report.series.is_overflow or report.former or tuple(group) != keys:
+        return printable(group_text(report))
     return printable(", ".join(value or "(none)" for value in group.values())) or "all requests"
 
 
@@ -231,6 +230,8 @@ def _shortened(name: str, width: int) -> str:
 def _write_series(page: _Page, report: SeriesReport, zone: str) -> None:
     if report.figures.down_raw != report.figures.down:
         page.say(_raw_text(report.figures), indent=4)
+    if _beside_text(report.figures.spans):
+        page.say(_beside_text(report.figures.spans), indent=4)
     if report.figures.downtime_periods:
         _write_periods(page, report.figures.downtime_periods, zone)
     if report.exclusions:
@@ -239,6 +240,13 @@ def _write_series(page: _Page, report: SeriesReport, zone: str) -> None:
 
 def _raw_text(figures: MonthFigures) -> str:
     return f"Before exclusions {percent(figures.monthly_uptime_raw)}, {figures.down_raw:,} min of downtime."
+
+
+def _beside_text(spans: SpanCounts) -> str:
+    """What was counted besides, where there is any of it."""
+    said = [f"{spans.spared:,} spared"] if spans.spared else []
+    said += [f"{spans.sampled:,} of sampled traces"] if spans.sampled else []
+    return f"Of {counted(spans.total, 'span')} {', '.join(said)}." if said else ""
 
 
 def _write_periods(page: _Page, periods: Sequence[DowntimePeriod], zone: str) -> None:

@@ -4,10 +4,9 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
-from otel_sla.report.document import AgreementReport, ExclusionReport, Report
+from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesReport
 from otel_sla.sla.months import Month
-from otel_sla.sla.series import Series
-from otel_sla.sla.texts import counted, percent_text, term_percent_text
+from otel_sla.sla.texts import counted, percent_text, term_percent_text, term_text
 from otel_sla.sla.uptime import MonthFigures
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -36,11 +35,13 @@ def month_name(month: Month) -> str:
     return f"{_MONTHS[month.month - 1]} {month.year}"
 
 
-def group_text(series: Series) -> str:
-    """Name a series as `exclusion add --group` takes it."""
-    if series.is_overflow:
-        return "all series beyond the limit"
-    return ", ".join(f"{key}={value}" for key, value in series.group_text.items()) or "all requests"
+def group_text(report: SeriesReport) -> str:
+    """Name a series as `exclusion add --group` takes it; one of a former grouping is marked."""
+    if report.series.is_overflow:
+        name = "all series beyond the limit"
+    else:
+        name = ", ".join(f"{key}={value}" for key, value in report.series.group_text.items()) or "all requests"
+    return f"{name} (former)" if report.former else name
 
 
 def words_of(name: str) -> str:
@@ -58,6 +59,16 @@ def generated_text(report: Report) -> str:
 def percent(ratio: Fraction | None, places: int = 5) -> str:
     """Write a percentage, truncated; a dash where there is none."""
     return "\u2013" if ratio is None else percent_text(ratio, places)
+
+
+def requests_text(requests: Fraction) -> str:
+    """Write a number of requests exactly; adjusted ones (clause 19) may be no whole number.
+
+    >>> requests_text(Fraction(1500)), requests_text(Fraction(4097, 4))
+    ('1,500', '1,024.25')
+    """
+    whole, rest = divmod(requests, 1)
+    return f"{whole:,}{term_text(rest)[1:] if rest else ''}"
 
 
 def verdict_text(figures: MonthFigures) -> str:
@@ -85,7 +96,7 @@ def absence_text(report: AgreementReport) -> str:
     """Say why an agreement has no series in the month, and what to do or wait for."""
     absence = report.absence
     if absence is None:
-        return "No requests were counted in this month."
+        return "No request was counted in this month."
     if absence.requests:
         at = moment_in(absence.judged_at, report.agreement.time_zone)
         verb = "is" if absence.requests == 1 else "are"
@@ -116,6 +127,7 @@ def range_text(section: AgreementReport) -> str:
 def elapsed_until(report: AgreementReport) -> int | None:
     """Give the epoch minute up to which a running month's figures speak; None for a month that is over."""
     elapsed = min((series.figures.elapsed for series in report.series), default=report.minutes.n_minutes)
+    elapsed = elapsed if report.elapsed is None else report.elapsed
     return None if elapsed == report.minutes.n_minutes else report.minutes.start_minute + elapsed
 
 

@@ -58,6 +58,7 @@ class AcceptWindow:
 
     sealed_before_minute: int  # Epoch minute. A span of an earlier minute is late.
     future_after_unix_nano: int  # ns since the Unix epoch. A span that ends after it is early.
+    late_is_taken: bool = False  # Late spans are requests as any other, and counted as late besides.
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Requests:
     series_id: Int64Array  # int64[n_requests]. See series.SeriesTable.
     epoch_minute: Int64Array  # int64[n_requests], whole minutes since the Unix epoch.
     marks: UInt8Array  # uint8[n_requests]. An agreement.Outcome, and bits of `counts` for what else is counted.
-    late_count: int  # Covered spans whose minute is sealed.
+    late_count: int  # Covered spans whose minute is sealed; rejected, unless the window takes them.
     future_count: int  # Covered spans that end too far ahead.
     malformed_count: int  # Covered spans without an end time.
     overflow_count: int  # Requests that went to an overflow series.
@@ -211,6 +212,7 @@ class Classifier:
                 self._learnt().argument,
                 is_fresh,
                 sealed_before_minute,
+                window.late_is_taken,
                 future_after_unix_nano,
                 self._hash_start,
                 self._hash_mask,

@@ -40,7 +40,12 @@ class Conditions:
         resource_keys: dict[str, int] = {}
         span_keys = {key: index for index, key in enumerate(_FIXED_SPAN_KEYS)}
         for agreement in agreements:
-            for selector in (agreement.covered_service, *agreement.invalid, *agreement.failed):
+            for selector in (
+                agreement.covered_service,
+                *agreement.covered_any,
+                *agreement.invalid,
+                *agreement.failed,
+            ):
                 for condition in selector:
                     keys = resource_keys if condition.scope is Scope.RESOURCE else span_keys
                     keys.setdefault(condition.key, len(keys))
@@ -57,10 +62,7 @@ class Conditions:
         self._column_of |= {(Scope.SPAN, key): len(resource_keys) + index for key, index in span_keys.items()}
         self._bit_of: dict[tuple[Scope, str, object], int] = {}
         self._tests: list[list[tuple[int, TextTest]]] = [[] for _ in self._column_of]
-        self._covered = [
-            self._needs(agreement.covered_service) | (ENTRY_SPAN_BIT if agreement.entry_spans_only else 0)
-            for agreement in agreements
-        ]
+        self._covered = [self._covered_masks(agreement) for agreement in agreements]
         self._invalid = [[self._needs(selector) for selector in agreement.invalid] for agreement in agreements]
         self._failed = [[self._needs(selector) for selector in agreement.failed] for agreement in agreements]
         self._code = [None if agreement.code is None else self._code_masks(agreement.code) for agreement in agreements]
@@ -98,7 +100,7 @@ class Conditions:
         """The agreements that cover a span with this mask, each with its row of the outcome table."""
         rows = []
         for index, covered, invalid, failed, code in self._rules:
-            if mask & covered != covered:
+            if not any(mask & needs == needs for needs in covered):
                 continue
             if any(mask & needs == needs for needs in invalid):
                 rows.append((index, INVALID_ROW))
@@ -109,6 +111,11 @@ class Conditions:
             else:
                 rows.append((index, sparing_row(index)))
         return rows
+
+    def _covered_masks(self, agreement: Agreement) -> list[int]:
+        """Masks of which one has to be there whole."""
+        needs = self._needs(agreement.covered_service) | (ENTRY_SPAN_BIT if agreement.entry_spans_only else 0)
+        return [needs | self._needs(selector) for selector in agreement.covered_any or ((),)]
 
     def _needs(self, selector: Selector) -> int:
         """Mask with the bits of all conditions of a selector."""

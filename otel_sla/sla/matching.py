@@ -59,6 +59,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
     learnt: Arrays,
     is_fresh: BoolArray,
     sealed_before_minute: np.uint64,
+    late_is_taken: bool,  # noqa: FBT001
     future_after_unix_nano: np.uint64,
     hash_start: np.uint64,
     hash_mask: np.uint64,
@@ -221,7 +222,8 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
         if end_time == 0:
             n_malformed += 1
             continue
-        if minute < sealed_before_minute:
+        is_late = minute < sealed_before_minute
+        if is_late and not late_is_taken:
             n_late += 1
             continue
         if end_time > future_after_unix_nano:
@@ -343,6 +345,8 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
             n_found = n_found_before
             came_to = span
             break
+        if is_late:
+            n_late += 1
 
         # What somebody should know of, which is nothing of most spans.
         if entry_span_bit == 0 and bad_keys | sampling | (all_marks >> 2) == 0:

@@ -40,6 +40,7 @@ from otel_sla.receiver.accounting import Receipt
 from otel_sla.receiver.http_app import JSON, PROTOBUF, Probes
 from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.settings import BearerSettings, CorsSettings, HttpServerSettings
 
 MIB = 1024 * 1024
@@ -116,7 +117,7 @@ async def served(
     """Serve for the time of a test."""
     in_flight = InFlight(in_flight_bytes_max)
     wanted = HttpServerSettings(**{"endpoint": "127.0.0.1:0", **settings})
-    server = HttpServer(wanted, accountant, in_flight, probes or Probes(not_ready_reason=lambda: ""))
+    server = HttpServer(wanted, accountant, in_flight, probes or Probes(readiness=Readiness))
     port = await server.start()
     try:
         yield Served(server, port, in_flight)
@@ -438,13 +439,14 @@ def test_the_probes_answer(run: Run) -> None:
 
     async def main() -> None:
         reasons = ["the ledger failed"]
-        probes = Probes(not_ready_reason=lambda: "".join(reasons), metrics=lambda: "up 1\n")
+        probes = Probes(readiness=lambda: Readiness("".join(reasons), "the clock is wrong"), metrics=lambda: "up 1\n")
         async with served(FakeAccountant(), probes=probes) as it:
             assert (await it.send(None, method="GET", path="/healthz")).body == b"ok\n"
             reply = await it.send(None, method="GET", path="/readyz")
             assert (reply.status, reply.body) == (503, b"the ledger failed\n")
             reasons.clear()
-            assert (await it.send(None, method="GET", path="/readyz")).status == 200
+            reply = await it.send(None, method="GET", path="/readyz")
+            assert (reply.status, reply.body) == (200, b"ready, but the clock is wrong\n")
             head = await it.send(None, method="HEAD", path="/readyz")
             assert (head.status, head.body) == (200, b"")
             assert (await it.send(None, method="GET", path="/metrics")).body == b"up 1\n"
@@ -458,7 +460,7 @@ def test_without_a_valid_token_nothing_is_read(run: Run) -> None:
 
     async def main() -> None:
         accountant = FakeAccountant()
-        probes = Probes(not_ready_reason=lambda: "", metrics=lambda: "")
+        probes = Probes(readiness=Readiness, metrics=lambda: "")
         async with served(accountant, probes=probes, auth=BearerSettings(tokens=("old", "new"))) as it:
             for headers in ({}, {"authorization": "Bearer other"}, {"authorization": "Basic bmV3"}):
                 reply = await it.send(**headers)
@@ -616,7 +618,7 @@ def test_a_client_that_reads_no_answer_is_disconnected(run: Run, connection: str
     """An answer that its sender does not read holds the connection for a limited time only."""
 
     async def main() -> None:
-        big = Probes(not_ready_reason=lambda: "", metrics=lambda: "x" * 32 * MIB)
+        big = Probes(readiness=Readiness, metrics=lambda: "x" * 32 * MIB)
         async with served(FakeAccountant(), probes=big, body_timeout_s=0.05, keep_alive_timeout_s=0.05) as it:
             with socket.socket() as client:
                 client.connect(("127.0.0.1", it.port))
@@ -658,7 +660,7 @@ def test_more_connections_than_the_limit_are_told_to_come_back(run: Run) -> None
 
 
 def test_those_who_are_told_to_come_back_are_limited_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a refused connection lingers for its answer, one more than may linger is closed without any."""
+    """While a refused connection is there for its answer, one more than may be is closed without any."""
     monkeypatch.setattr("otel_sla.receiver.http_connection._REFUSED_MAX", 1)
     monkeypatch.setattr("otel_sla.receiver.http_connection._LINGER_S", 3600.0)
 
@@ -666,9 +668,10 @@ def test_those_who_are_told_to_come_back_are_limited_too(run: Run, monkeypatch: 
         async with (
             served(FakeAccountant(), connections_max=1) as it,
             it.connected(),
-            it.connected() as (told, _),
+            it.connected() as (told, writer),
             it.connected() as (closed, _),
         ):
+            writer.write(request_head(content_length="2") + BODY)
             assert (await told.read()).startswith(b"HTTP/1.1 503 ")
             with suppress(ConnectionError):
                 assert await closed.read() == b""

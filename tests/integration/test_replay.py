@@ -1,5 +1,6 @@
 """Recorded files into a real ledger."""
 
+import dataclasses
 import io
 import os
 import random
@@ -324,7 +325,7 @@ def test_what_came_in_live_counts_once(ledger: Ledger) -> None:
     while ledger.seal(minute + 10):
         pass
     forgotten, _ = replay_once(ledger, AGREEMENTS, prefixed(BODIES[1:3]), sealed_before_minute=minute + 10)
-    assert (forgotten.totals.duplicate_spans, forgotten.totals.sealed_requests) == (0, 60)
+    assert (forgotten.totals.duplicate_spans, forgotten.totals.sealed_spans) == (0, 60)
 
 
 def test_old_minutes_are_reopened(ledger: Ledger) -> None:
@@ -340,7 +341,7 @@ def test_old_minutes_are_reopened(ledger: Ledger) -> None:
         before = held[series[reopened.series_id].agreement, series[reopened.series_id].group]
         assert list(reopened.counts_before) == before.get(reopened.epoch_minute, [0, 0, 0])
     assert len(ledger.reopened()) == 15
-    assert counting.totals.sealed_requests == 11 * 30
+    assert counting.totals.sealed_spans == 11 * 30
 
 
 def test_replayed_spans_are_told_by_the_pipeline(tmp_path: Path) -> None:
@@ -360,7 +361,7 @@ def test_replayed_spans_are_told_by_the_pipeline(tmp_path: Path) -> None:
         with closing(Ledger.open(config.ledger.url)) as ledger:
             counting = start_counting(ledger, config, clock)
             Replay(counting, ReplayOptions()).count("spans", io.BytesIO(prefixed([failed])))
-            assert counting.totals.sealed_requests == 10
+            assert counting.totals.sealed_spans == 10
         async with running(config, clock) as (pipeline, _):
             await pipeline.tick()
 
@@ -429,3 +430,13 @@ def test_memory_does_not_grow_with_the_file(ledger: Ledger) -> None:
     assert counting.totals.records == 18_000
     assert peaks[-1] < peaks[0] + 1_000_000
     assert max(peaks) < 30_000_000
+
+
+def test_spans_of_sealed_minutes_count_once_whatever_covers_them(ledger: Ledger) -> None:
+    """Two agreements over the same spans: each is counted for both, and told as one span of a sealed minute."""
+    both = (AGREEMENTS[0], dataclasses.replace(AGREEMENTS[0], name="other", group_by=()))
+    counting, _ = replay_once(ledger, both, prefixed(BODIES[:2]), sealed_before_minute=SEALED_MINUTE)
+    assert sum(counting.totals.requests.values()) == 120
+    assert counting.totals.sealed_spans == 60
+    again, _ = replay_once(ledger, both, prefixed(BODIES[2:3]), sealed_before_minute=0)
+    assert again.totals.sealed_spans == 0

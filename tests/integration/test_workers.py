@@ -238,6 +238,8 @@ def test_readiness_and_health_are_the_pipelines(tmp_path: Path) -> None:
         async with two_workers(tmp_path) as (pipeline, _, _config):
             assert await get(pipeline.http_port, "/healthz") == "ok\n"
             await ready_says(pipeline.http_port, "ready")
+            pipeline._times.why_clocks_differ = lambda: "the clock is wrong"  # type: ignore[method-assign]
+            await ready_says(pipeline.http_port, "ready, but the clock is wrong")
             async with channels(pipeline.grpc_port, 1) as (channel,):
                 watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=20)
                 while (await watching.read()).status != health_pb2.HealthCheckResponse.SERVING:

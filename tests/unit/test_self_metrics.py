@@ -9,7 +9,7 @@ import pytest
 
 from otel_sla import prometheus_text
 from otel_sla.prometheus_text import Kind, prometheus_name
-from otel_sla.self_metrics import INSTRUMENTS, ExporterCounts, SelfMetrics
+from otel_sla.self_metrics import FAILURES, INSTRUMENTS, ExporterCounts, SelfMetrics
 from otel_sla.sla.notes import Notes
 
 
@@ -97,23 +97,35 @@ def test_values_of_other_owners(metrics: SelfMetrics) -> None:
     assert not [name for name in found if name.startswith(("sla_ledger_series", "otelcol_exporter_queue_size"))]
 
 
-def test_an_exporter_has_its_lines(metrics: SelfMetrics) -> None:
-    """What an exporter's delivery counts: shown under the Collector's names, with the exporter's own."""
+def test_an_exporter_has_its_lines() -> None:
+    """What an exporter's delivery counts: under the Collector's names, with what waits, how old that is, and why."""
+    metrics = SelfMetrics(clock=lambda: 1_000_000_000_000)
     counts = ExporterCounts(sent_log_records=1)
     metrics.register_exporter("otlp/2", counts)
     counts.sent_metric_points += 20
     counts.send_failed_log_records += 3
     counts.send_failed_metric_points += 4
-    counts.queue_size = 5
-    label = '{exporter="otlp/2"}'
+    counts.events.n_waiting, counts.events.oldest_unix_nano = 5, 400_000_000_000
+    counts.events.failed["sender"] += 2
+    counts.figures.last_success_unix_s = 990.0
+    label, logs, of_metrics = (f'exporter="otlp/2"{more}' for more in ("", ',data_type="logs"', ',data_type="metrics"'))
     expected = {
-        f"otelcol_exporter_sent_log_records_total{label}": 1,
-        f"otelcol_exporter_sent_metric_points_total{label}": 20,
-        f"otelcol_exporter_send_failed_log_records_total{label}": 3,
-        f"otelcol_exporter_send_failed_metric_points_total{label}": 4,
-        f"otelcol_exporter_queue_size{label}": 5,
+        f"otelcol_exporter_sent_log_records_total{{{label}}}": 1,
+        f"otelcol_exporter_sent_metric_points_total{{{label}}}": 20,
+        f"otelcol_exporter_send_failed_log_records_total{{{label}}}": 3,
+        f"otelcol_exporter_send_failed_metric_points_total{{{label}}}": 4,
+        f"otelcol_exporter_queue_size{{{logs}}}": 5,
+        f"otelcol_exporter_queue_size{{{of_metrics}}}": 0,
+        f"sla_exporter_oldest_age_seconds{{{logs}}}": 600,
+        f"sla_exporter_oldest_age_seconds{{{of_metrics}}}": 0,
+        f"sla_exporter_last_success_timestamp_seconds{{{of_metrics}}}": 990,
     }
+    for data_type in (logs, of_metrics):
+        for reason in FAILURES:
+            name = f'sla_exporter_failed_attempts_total{{{data_type},reason="{reason}"}}'
+            expected[name] = 2 if (data_type, reason) == (logs, "sender") else 0
     assert {name: value for name, value in samples(metrics).items() if label in name} == expected
+    metrics.close()
 
 
 def test_unknown_names_are_our_own_mistake(metrics: SelfMetrics) -> None:
@@ -129,11 +141,13 @@ def test_totals_for_the_last_line(metrics: SelfMetrics) -> None:
     metrics.register("otelcol_exporter_sent_log_records", lambda: 2, {"exporter": "otlp"})
     metrics.register("otelcol_exporter_sent_log_records", lambda: 3, {"exporter": "debug"})
     metrics.register("otelcol_exporter_queue_size", lambda: 9)
+    metrics.register("sla.exporter.failed_attempts", lambda: 4)
     assert metrics.totals() == {
         "accepted_spans": 10,
         "refused_spans": 0,
         "failed_spans": 0,
         "sent_log_records": 5,
+        "failed_attempts": 4,
         "late_spans": 0,
         "future_spans": 0,
         "malformed_spans": 0,

@@ -191,7 +191,7 @@ def test_sealed_minutes_are_told(config: Path, tmp_path: Path) -> None:
         minute = START_UNIX_NANO // MINUTE_NANOS + 10_000
         ledger.close_minutes(Closing(judged_before=minute, sealed_before=minute))
     result = invoke("-c", config, write(tmp_path / "spans", prefixed(BODIES)))
-    assert "  400 requests of sealed minutes" in result.stdout
+    assert "  400 spans of sealed minutes" in result.stdout
 
 
 @pytest.mark.parametrize(

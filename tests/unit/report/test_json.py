@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sla_parts import make_agreement
 
 from otel_sla.report.document import build_report
 from otel_sla.report.json import render_json, report_object
+from otel_sla.report.terms import each_term
 from otel_sla.sla.months import Month, month_range
 
 SCHEMA_FILE = Path(__file__).resolve().parents[3] / "docs" / "report.schema.json"
@@ -107,15 +109,21 @@ def test_an_eventful_month() -> None:
     (agreement,) = report["agreements"]
     series = agreement.pop("series")
     assert agreement.pop("exclusions") == []
+    terms = [(term["clauses"], term["heading"], term["text"]) for term in agreement.pop("terms")]
+    assert terms == list(each_term(make_agreement()))
     assert agreement == {
         "name": "chat",
         "time_zone": "UTC",
         "target": "0.999",
         "error_rate_above": "0.05",
+        "counting": "requests",
         "start": "2026-11-01T00:00:00Z",
         "stop": "2026-12-01T00:00:00Z",
         "version": None,
         "closed_by_version": None,
+        "configured": True,
+        "breached": True,
+        "counted_by": [],
     }
     assert [entry["group"] for entry in series] == [{"service.name": "chat-1"}, {"service.name": "chat-2"}]
 
@@ -220,3 +228,13 @@ def test_agreements_keep_the_order_of_the_configuration() -> None:
     assert len(report_object(doubled)["agreements"]) == 2
     empty = build_report(report.month, GENERATED_AT, [])
     validate(json.loads(render_json(empty)))
+
+
+def test_no_name_steers_a_terminal() -> None:
+    """Control characters of a name, those from U+0080 to U+009F too, are escaped; what is read is the same."""
+    name = "a\x1b[2J\x7f\x9b2J\x85\u00e9"
+    agreement = replace(make_agreement(), name=name)
+    text = render_json(make_report([agreement], {}, Month(2026, 11), month_range(Month(2026, 11), "UTC").start_minute))
+    assert not set(text) & {chr(code) for code in (*range(10), *range(11, 32), *range(127, 160))}
+    assert "\\u009b2J" in text
+    assert json.loads(text)["agreements"][0]["name"] == name

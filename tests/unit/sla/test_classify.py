@@ -101,6 +101,20 @@ def test_clause_3_every_condition_must_hold() -> None:
     assert [is_covered(agreement, {"a": text}) for text in ("xy", "xz", "zy")] == [True, False, False]
 
 
+def test_clause_3_of_several_selectors_one_suffices() -> None:
+    """What always has to hold, and one of those that say the same in other words; without it nothing is covered."""
+    on_other = Condition(Scope.SPAN, "environment", ("prod",))
+    agreement = agreement_of(
+        covered_service=(Condition(Scope.SPAN, "route", ("/v1",)),), covered_any=((ON_SPAN,), (on_other,))
+    )
+    chat = {"service.name": "chat-1"}
+    assert is_covered(agreement, {"route": "/v1", **chat})
+    assert is_covered(agreement, {"route": "/v1", "environment": "prod"})
+    assert not is_covered(agreement, {"route": "/v1"})
+    assert not is_covered(agreement, {"route": "/v1", "environment": "test"})
+    assert not is_covered(agreement, chat)
+
+
 @pytest.mark.parametrize(
     ("value", "pattern"),
     [
