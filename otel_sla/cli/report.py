@@ -158,10 +158,10 @@ def _each_minute_line(reader: "LedgerReader", asked: _Asked) -> Generator[str]:
             find_basis(reader, agreement, asked.month, as_configured=asked.as_configured).agreement
             for agreement in asked.agreements
         ]
-        minutes = each_series_minutes(
-            reader, asked.agreements, asked.month, asked.elapsed_stop, as_configured=asked.as_configured
-        )
-        yield from each_minute_line(judged_by, minutes)
+    minutes = each_series_minutes(
+        reader, asked.agreements, asked.month, asked.elapsed_stop, as_configured=asked.as_configured
+    )
+    yield from each_minute_line(judged_by, minutes)
 
 
 def _write(texts: Iterable[str], output: Path | None) -> None:

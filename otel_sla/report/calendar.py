@@ -62,6 +62,8 @@ def draw_calendar(states: JudgedMinutes, month: Month, time_zone: str) -> Markup
         time_zone: IANA name.
     """
     days = day_ranges(month, time_zone)
+    month_start, month_stop = days[0][1].start_minute, days[-1][1].stop_minute
+    states = states.part(max(states.start_minute, month_start), min(states.stop_minute, month_stop))
     longest = max(minutes.n_minutes for _, minutes in days)
     height = _TOP + _ROW_HEIGHT * len(days)
     masks = _masks(states)

@@ -45,10 +45,11 @@ def render_csv(report: Report, rows: Rows = Rows.SERIES) -> str:
     keys = _group_keys(agreements)
     moment = moment_text(report.generated_at.replace(microsecond=0))
     columns = _COLUMNS[rows]
-    of_version = ("version", "closed_by_version") if rows is Rows.SERIES else ()
+    of_version = ("version", "closed_by_version", "as_closed", "later_exclusions") if rows is Rows.SERIES else ()
     lines = [_line(("month", "generated_at", *_series_names(keys), *columns, *of_version))]
     for section in report.agreements:
-        versions = (section.version, section.closed_version)[: len(of_version)]
+        of_closing = (section.is_as_closed, section.has_later_exclusions)
+        versions = (section.version, section.closed_version, *of_closing)[: len(of_version)]
         for series in section.series:
             head = (str(report.month), moment, *_series_cells(series.series, keys))
             lines += [
@@ -143,9 +144,10 @@ _SERIES_COLUMNS: _Columns = {
     "error_rate_above": lambda _, agreement: term_text(agreement.downtime.error_rate_above),
     "downtime_minutes_allowed": lambda report, _: report.figures.downtime_minutes_allowed,
     "breached": lambda report, _: report.figures.is_breached,
-    "downtime_periods": lambda report, _: len(report.figures.downtime_periods),
-    "exclusions_accepted": lambda report, _: sum(exclusion.refusal is None for exclusion in report.exclusions),
-    "exclusions_refused": lambda report, _: sum(exclusion.refusal is not None for exclusion in report.exclusions),
+    "downtime_periods": lambda report, _: len(report.figures.downtime_periods) if report.is_complete else None,
+    "exclusions_accepted": lambda report, _: _exclusion_count(report, is_refused=False),
+    "exclusions_refused": lambda report, _: _exclusion_count(report, is_refused=True),
+    "complete": lambda report, _: report.is_complete,
 }
 
 _PERIOD_COLUMNS: _Columns = {
@@ -179,6 +181,12 @@ _EXCLUSION_COLUMNS: _Columns = {
 }
 
 _COLUMNS = {Rows.SERIES: _SERIES_COLUMNS, Rows.PERIODS: _PERIOD_COLUMNS, Rows.EXCLUSIONS: _EXCLUSION_COLUMNS}
+
+
+def _exclusion_count(report: SeriesReport, *, is_refused: bool) -> int | None:
+    if not report.is_complete:
+        return None
+    return sum((exclusion.refusal is not None) is is_refused for exclusion in report.exclusions)
 
 
 def _items(report: SeriesReport, rows: Rows) -> Sequence[SeriesReport | DowntimePeriod | ExclusionReport]:

@@ -83,6 +83,7 @@ class SeriesReport:
     figures: MonthFigures
     exclusions: tuple[ExclusionReport, ...]  # Those that touch the month, in time order.
     states: JudgedMinutes | None = None  # The elapsed minutes one by one; only where a format draws them.
+    is_complete: bool = True  # False: of a closing that kept no downtime periods and nothing of single exclusions.
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,8 @@ class AgreementReport:
     version: int | None = None  # Of the terms it is judged by; None: the ledger does not have them.
     closed_version: int | None = None  # Of the terms that closed the month; None: it is open.
     exclusions: tuple[ExclusionReport, ...] = ()  # Those of no series that is in the month, in time order.
+    is_as_closed: bool = False  # Its counts are dropped: these are the figures that it was closed with.
+    has_later_exclusions: bool = False  # Exclusions have changed since that closing; the figures have not.
 
 
 @dataclass(frozen=True, slots=True)

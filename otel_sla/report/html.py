@@ -75,7 +75,7 @@ def _agreement_section(report: Report, section: AgreementReport, number: int) ->
         tag("p", version_text(section), class_="quiet") if version_text(section) else "",
         *(tag("p", note) for note in each_note(section)),
         _verdict(section),
-        _overview(section, anchors) if section.series else tag("p", "No requests were counted in this month."),
+        _overview(section, anchors) if section.series else _no_series(section),
         _left_out(section, len(chosen)),
         tag("h4", "What was agreed"),
         _terms(section),
@@ -83,6 +83,10 @@ def _agreement_section(report: Report, section: AgreementReport, number: int) ->
         *(series_section(series, section, report.month, anchors[series.series.series_id]) for series in chosen),
         *exclusions_alone_section(section),
     )
+
+
+def _no_series(section: AgreementReport) -> Child:
+    return "" if section.is_as_closed else tag("p", "No requests were counted in this month.")
 
 
 def _range_text(section: AgreementReport) -> str:

@@ -44,8 +44,9 @@ def series_section(series: SeriesReport, section: AgreementReport, month: Month,
         opening.append(draw_calendar(series.states, month, zone))
     parts: list[Child] = [tag("div", *opening, class_="opening")]
     parts += [tag("h4", "How the figures come about"), _computation(figures)]
-    parts += [tag("h4", "Downtime periods, before exclusions"), *_periods(figures, zone)]
-    parts += [tag("h4", "Exclusions"), *_exclusions(series.exclusions, zone)]
+    if series.is_complete:
+        parts += [tag("h4", "Downtime periods, before exclusions"), *_periods(figures, zone)]
+        parts += [tag("h4", "Exclusions"), *_exclusions(series.exclusions, zone)]
     return tag("section", *parts)
 
 

@@ -50,6 +50,8 @@ def _agreement_object(report: AgreementReport) -> Object:
         "stop": minute_text(report.minutes.stop_minute),
         "version": report.version,
         "closed_by_version": report.closed_version,
+        "as_closed": report.is_as_closed,
+        "later_exclusions": report.has_later_exclusions,
         "series": [_series_object(series) for series in report.series],
         "exclusions": [_exclusion_object(exclusion) for exclusion in report.exclusions],
     }
@@ -74,6 +76,7 @@ def _series_object(report: SeriesReport) -> Object:
     return {
         "group": report.series.group_text,
         **figures_object(report.figures),
+        "complete": report.is_complete,
         "downtime_periods": [_period_object(period) for period in report.figures.downtime_periods],
         "exclusions": [_exclusion_object(exclusion) for exclusion in report.exclusions],
     }

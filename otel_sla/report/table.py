@@ -70,7 +70,8 @@ def _agreement_lines(report: AgreementReport, width: int) -> Iterator[str]:
         yield from _wrapped(note, width)
     yield ""
     if not report.series:
-        yield "  no requests"
+        if not report.is_as_closed:
+            yield "  no requests"
         yield from _alone_lines(report, width)
         return
     yield from _figures_lines(report.series, width)

@@ -116,6 +116,8 @@ def test_an_eventful_month() -> None:
         "stop": "2026-12-01T00:00:00Z",
         "version": None,
         "closed_by_version": None,
+        "as_closed": False,
+        "later_exclusions": False,
     }
     assert [entry["group"] for entry in series] == [{"service.name": "chat-1"}, {"service.name": "chat-2"}]
 
