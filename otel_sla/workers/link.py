@@ -30,6 +30,7 @@ class Kind(IntEnum):
     METRICS = 11  # To the worker: these.
     STOP = 12  # To the worker: seconds of grace.
     SHARED_BODY = 13  # From the worker: as BODY, where it lies in the shared memory.
+    RELOAD = 14  # To the worker: read certificates and tokens again.
 
 
 Take = Callable[[Kind, int, memoryview], None]

@@ -1,12 +1,15 @@
 """What operators meet in a year: full disks, files that are gone, closed descriptors, low limits, long copies."""
 
 import asyncio
+import http.client
 import os
+import re
 import resource
 import shutil
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +19,7 @@ from pathlib import Path
 import builders
 import naive
 import pytest
+import trustme
 from ledger_parts import listed, make_commit, make_event
 from pipeline_parts import Clock, make_config, running
 
@@ -32,6 +36,17 @@ COMMAND = [sys.executable, "-m", "otel_sla"]
 CONFIG = """
 agreements: [{{name: chat, group_by: [service.name]}}]
 receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:0"{grpc}}}, http: {{endpoint: "127.0.0.1:0"}}}}}}}}
+ledger: {{url: "sqlite:///{folder}/ledger.db"}}
+"""
+GUARDED = """
+receivers:
+  otlp:
+    protocols:
+      http:
+        endpoint: 127.0.0.1:0
+        tls: {{cert_file: "{folder}/cert.pem", key_file: "{folder}/key.pem", reload_interval: 1h}}
+        auth: {{tokens_file: "{folder}/tokens", reload_interval: 1h}}
+processor: {{processes: {processes}}}
 ledger: {{url: "sqlite:///{folder}/ledger.db"}}
 """
 WITHOUT_STANDARD_FILES = "import os, sys; os.closerange(0, 3); os.execv(sys.executable, sys.argv[1:])"
@@ -383,3 +398,52 @@ def test_a_report_that_is_paged_holds_no_snapshot(tmp_path: Path) -> None:
                 assert paging.poll() is None, "it waits for its reader"
             finally:
                 paging.kill()
+
+
+def answer_to(port: int, authority: trustme.CA, token: str) -> tuple[int, bytes | None]:
+    """Status of an empty request with this token, and the server's certificate."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=60)
+    with closing(connection):
+        headers = {"content-type": "application/x-protobuf", "authorization": f"Bearer {token}"}
+        connection.request("POST", "/v1/traces", b"\x0a\x00", headers)
+        certificate = connection.sock.getpeercert(binary_form=True)
+        return connection.getresponse().status, certificate
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_hangup_has_certificates_and_tokens_read_again(tmp_path: Path, processes: int) -> None:
+    """SIGHUP: what was rotated holds at once, in every process that receives; the next SIGTERM ends it cleanly."""
+    authority, tokens = trustme.CA(), tmp_path / "tokens"
+
+    def rotate(token: str) -> None:
+        tokens.write_text(token)
+        certificate = authority.issue_cert("127.0.0.1")
+        certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+        certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+
+    rotate("first")
+    config = tmp_path / "otel-sla.yaml"
+    config.write_text(GUARDED.format(folder=tmp_path, processes=processes))
+    with start([*COMMAND, "run", "--config", str(config)]) as process:
+        try:
+            port = int(lines_until(process, "serving")[-1].split("HTTP ")[1].split(",")[0])
+            status, certificate = answer_to(port, authority, "first")
+            assert status == 200
+            rotate("second")
+            process.send_signal(signal.SIGHUP)
+            assert process.stderr is not None
+            waited = ["tls_reloaded", "tokens_reloaded"] * processes
+            while waited:
+                (action,) = re.findall(r"action=(\S+)", process.stderr.readline())
+                if action != "reloading":
+                    waited.remove(action)
+            for _ in range(4):  # Whichever process takes the connection.
+                assert answer_to(port, authority, "first")[0] == 401
+                status, other = answer_to(port, authority, "second")
+                assert (status, other != certificate) == (200, True)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
