@@ -6,11 +6,13 @@ Dimensions:
     n_minutes: minutes of the month.
 """
 
+import json
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import starmap
 from typing import Any, cast
 
 import numpy as np
@@ -51,13 +53,14 @@ def kept_of_month(figures: MonthFigures, judged: JudgedMinutes) -> Json:
     """
     part = judged.part(*figures.minutes)
     states = ((part.raw << _STATE_BITS) | part.adjusted).astype(np.uint8)
+    periods = [
+        [each.start_minute, each.stop_minute, each.minutes_in_month, each.excluded_minutes, each.valid, each.failed]
+        for each in figures.downtime_periods
+    ]
     return {
         "counts": list(figures.counts),
-        "periods": [
-            [each.start_minute, each.stop_minute, each.minutes_in_month, each.excluded_minutes, each.valid, each.failed]
-            for each in figures.downtime_periods
-        ],
-        "states": b64encode(zlib.compress(states.tobytes())).decode("ascii"),
+        "periods": _compressed(json.dumps(periods, separators=(",", ":")).encode()),
+        "states": _compressed(states.tobytes()),
     }
 
 
@@ -140,17 +143,26 @@ def _figures(
         counts=(succeeded, failed, invalid),
         # Told with all its places, unless it has no end.
         target=agreement.target if term_text(agreement.target) == target else Fraction(target),
-        downtime_periods=() if kept is None else tuple(DowntimePeriod(*numbers) for numbers in kept["periods"]),
+        downtime_periods=() if kept is None else tuple(starmap(DowntimePeriod, json.loads(_expanded(kept["periods"])))),
     )
 
 
 def _states(text: str, minutes: MinuteRange) -> Iterator[Int8Array]:
     """Give raw and adjusted states: int8[n_minutes] each."""
-    both = np.frombuffer(zlib.decompress(b64decode(text)), dtype=np.uint8)
+    both = np.frombuffer(_expanded(text), dtype=np.uint8)
     if len(both) != minutes.n_minutes:
         raise ValueError(f"{len(both)} states of {minutes.n_minutes} minutes")
     yield (both >> _STATE_BITS).astype(np.int8)
     yield (both & ((1 << _STATE_BITS) - 1)).astype(np.int8)
+
+
+def _compressed(data: bytes) -> str:
+    """A series that flaps all month has ten thousand periods: 0.3 MB as they are."""
+    return b64encode(zlib.compress(data)).decode("ascii")
+
+
+def _expanded(text: str) -> bytes:
+    return zlib.decompress(b64decode(text))
 
 
 def _has_later_exclusions(report: SeriesReport, minutes: MinuteRange, decided: Iterable[DecidedWindow]) -> bool:
