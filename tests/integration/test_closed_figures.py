@@ -117,6 +117,12 @@ def test_what_the_counts_alone_can_say_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CountsExpired, match="2026-09") as expired:
         read(history, OCTOBER.previous)
     assert "a backup" in expired.value.hint
+    other = replace(history.agreement, name="other")
+    beside = load_report(history.reader, (history.agreement, other), OCTOBER, history.now, MOMENT)
+    assert [len(section.series) for section in beside.agreements] == [3, 0]
+    assert "it was not closed" in render_table(beside, 400)
+    assert "no requests" not in render_table(beside, 400)
+    assert "No requests" not in render_html(beside)
     assert list(each_series_minutes(history.reader, (history.agreement,), NOVEMBER, history.now))
     history.stop()
 

@@ -59,6 +59,31 @@ with closing(LedgerReader.open(sys.argv[1])) as reader:
     reader.backup(Path(sys.argv[2]))
 """
 
+# After so many steps of SQLite's, or when all is written to the log.
+COMPACTS_UNTIL_KILLED = """
+import itertools, os, signal, sys
+from otel_sla.ledger import compacting
+
+steps, moves = itertools.count(1), itertools.count(1)
+connect, move_log = compacting.connect_writer, compacting._move_log
+
+def kill_if(is_due):
+    if is_due:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def connect_and_count(*arguments, **options):
+    connection = connect(*arguments, **options)
+    connection.set_progress_handler(lambda: kill_if(next(steps) == int(sys.argv[2])), 1_000)
+    return connection
+
+def move_the_first(*arguments):
+    kill_if(next(moves) == 2)
+    move_log(*arguments)
+
+compacting.connect_writer, compacting._move_log = connect_and_count, move_the_first
+compacting.compact_ledger(sys.argv[1])
+"""
+
 
 def environment() -> dict[str, str]:
     """Of a process that runs this checkout, wherever it is started."""
@@ -347,6 +372,26 @@ def test_compacting_gives_free_pages_back(tmp_path: Path) -> None:
     with closing(Ledger.open(url)) as ledger:
         assert listed(ledger.counts(0, 1 << 40)) == held
         assert ledger.check() == ()
+
+
+@pytest.mark.parametrize("step", [1, 12, 10**9])
+def test_compacting_that_is_killed(tmp_path: Path, step: int) -> None:
+    """Kill -9 at its start, in its midst, and before what it wrote is moved from the log: the ledger holds the same."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with closing(Ledger.open(url)) as ledger:
+        ledger.commit(make_commit([(minute, 0, 1, 0, 0) for minute in range(20_000)], new_series=1))
+        while ledger.expire(15_000):
+            pass
+        held = listed(ledger.counts(0, 1 << 40))
+    arguments = [sys.executable, "-c", COMPACTS_UNTIL_KILLED, url, str(step)]
+    killed = subprocess.run(arguments, env=environment(), timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    with closing(Ledger.open(url)) as ledger:
+        assert listed(ledger.counts(0, 1 << 40)) == held
+        assert ledger.check() == ()
+    compact_ledger(url)
+    with closing(LedgerReader.open(url)) as reader:
+        assert listed(reader.counts(0, 1 << 40)) == held
 
 
 def test_compacting_without_room(tmp_path: Path) -> None:
