@@ -29,6 +29,12 @@ _STATE_LOOKS = {
     "excluded": models.ValueMappingResult(text="excluded", color="purple", index=3),
     "down": models.ValueMappingResult(text="DOWN", color=_RED, index=4),
 }
+_OWN_UNITS = {
+    "Since the newest span": "s",
+    "Judging and clock": "s",
+    "Age of the oldest that waits": "s",
+    "Ledger and its disk": "bytes",
+}
 _COLUMNS = {
     "sla_agreement_name": "Agreement",
     "service_name": "Group",
@@ -63,6 +69,10 @@ def make_dashboard() -> str:
     builder.with_row(dashboard.Row("Minute by minute"))
     for panel in _graphs():
         builder.with_panel(panel)
+    builder.with_row(dashboard.Row("otel-sla itself"))
+    for title, lines in queries.OWN.items():
+        targets = ((ref_id, query, legend) for ref_id, (legend, query) in zip("ABCDE", lines, strict=False))
+        builder.with_panel(_graph(title, _OWN_UNITS.get(title, "short"), *targets))
     return JSONEncoder(sort_keys=True, indent=2).encode(builder.build()) + "\n"
 
 

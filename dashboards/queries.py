@@ -61,3 +61,45 @@ EVENTS = '{service_name="otel-sla"} | sla_agreement_name=~"$agreement"'  # LogQL
 
 AGREEMENTS = "label_values(sla_coverage_ratio, sla_agreement_name)"
 GROUPS = 'label_values(sla_coverage_ratio{sla_agreement_name=~"$agreement"}, service_name)'
+
+# How otel-sla itself does, scraped as the job `otel-sla`: of each panel its lines, as (legend, query).
+_JOB = '{job="otel-sla"}'
+
+
+def _per_s(metric: str) -> str:
+    return f"sum(rate({metric}{_JOB}[$__rate_interval]))"
+
+
+OWN = {
+    "Alerts": (
+        (
+            "{{alertname}}",
+            'count by (alertname) (ALERTS{alertname=~"(Sla|OtelSla).*", alertstate="firing"}) or on () vector(0)',
+        ),
+    ),
+    "Spans a second": (
+        ("accepted", _per_s("otelcol_receiver_accepted_spans_total")),
+        ("refused, to be sent again", _per_s("otelcol_receiver_refused_spans_total")),
+        ("rejected: late", _per_s("sla_receiver_late_spans_total")),
+        ("rejected: ahead of the clock", _per_s("sla_receiver_future_spans_total")),
+        ("rejected: malformed", _per_s("sla_receiver_malformed_spans_total")),
+    ),
+    "Since the newest span": (("{{sla_agreement_name}}", "time() - sla_agreement_last_span_timestamp_seconds"),),
+    "Judging and clock": (
+        ("judging lags by", "sla_judge_lag_seconds"),
+        ("spans are ahead of the clock by", "sla_receiver_clock_lead_seconds"),
+    ),
+    "Waiting for backends": (("{{exporter}} {{data_type}}", f"otelcol_exporter_queue_size{_JOB}"),),
+    "Age of the oldest that waits": (("{{exporter}} {{data_type}}", "sla_exporter_oldest_age_seconds"),),
+    "Failed attempts a minute": (
+        (
+            "{{exporter}} {{data_type}}: {{reason}}",
+            "sum by (exporter, data_type, reason) (rate(sla_exporter_failed_attempts_total[$__rate_interval])) * 60",
+        ),
+    ),
+    "Ledger and its disk": (
+        ("ledger", "sla_ledger_size_bytes"),
+        ("its log", "sla_ledger_log_size_bytes"),
+        ("free", "sla_ledger_disk_free_bytes"),
+    ),
+}

@@ -19,7 +19,7 @@ from otel_sla.arrivals import Arrivals, CannotJoin, Commits
 from otel_sla.errors import LedgerError, Overloaded
 from otel_sla.filter_loading import new_filter
 from otel_sla.fingerprints import Fingerprint, RecentFingerprints, fingerprints_of, may_have_counted
-from otel_sla.first_requests import FirstRequests
+from otel_sla.first_requests import FirstRequests, SpanHints, SparedHints
 from otel_sla.group_commit import GroupCommit
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit
@@ -30,6 +30,7 @@ from otel_sla.self_metrics import SelfMetrics
 from otel_sla.sla.classify import AcceptWindow, Classifier, Requests
 from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import SeriesTable
+from otel_sla.span_times import SpanTimes
 from otel_sla.spans.columns import BoolArray, SpanColumns
 from otel_sla.spans.decode import decode_request, is_within
 
@@ -67,9 +68,10 @@ class Accountant:
         write: Commits on the writer's thread, as `Ledger.commit`.
         window: What is accepted now.
         metrics: The pipeline's own telemetry.
+        times: Takes notice of when spans ended.
     """
 
-    def __init__(  # noqa: PLR0913 - the seven parts that meet here meet nowhere else.
+    def __init__(  # noqa: PLR0913 - the eight parts that meet here meet nowhere else.
         self,
         *,
         classifier: Classifier,
@@ -80,6 +82,7 @@ class Accountant:
         write: Callable[[Commit], Awaitable[int]],
         window: Callable[[], AcceptWindow],
         metrics: SelfMetrics,
+        times: SpanTimes,
     ) -> None:
         self._classifier = classifier
         self._table = table
@@ -89,9 +92,12 @@ class Accountant:
         self._write = write
         self._window = window
         self._metrics = metrics
+        self._times = times
         self._uncommitted: dict[Fingerprint, asyncio.Future[None]] = {}
         self._gathered: list[Fingerprint] = []
         self._first = FirstRequests(classifier.watch, table)
+        self._hints = SpanHints()
+        self.spared = SparedHints(classifier.agreements, table)
         self._is_looking = False  # A request is looked up that lets others have their turn.
         self._lately: set[Fingerprint] = set()  # Committed meanwhile.
         self.filter = new_filter(reader, window())
@@ -245,6 +251,8 @@ class Accountant:
             fresh = may_have_counted(sorted_out.fresh, columns, window)
             self._gathered.extend(fresh)
             self._uncommitted.update(dict.fromkeys(fresh, commit))
+        if requests.late_count or requests.future_count:
+            self._times.rejected(columns.end_time_unix_nano, window)
         self._record(requests, columns, sorted_out.is_fresh)
         return commits
 
@@ -281,6 +289,10 @@ class Accountant:
         metrics.future_spans += requests.future_count
         metrics.malformed_spans += requests.malformed_count
         metrics.overflow_spans += requests.overflow_count
+        if requests.notes is not None:
+            metrics.take_note(requests.notes)
+            self._hints.look(requests.notes)
+            self.spared.look(requests.notes)
         if not is_fresh.all():
             metrics.duplicate_spans += int(np.count_nonzero(~is_fresh[columns.resource_index]))
         if requests.overflow_count:
@@ -292,6 +304,8 @@ class Accountant:
         started_s = time.perf_counter()
         moved_commits = await self._write(commit)
         self._metrics.record_commit(time.perf_counter() - started_s, len(commit.rows))
+        self.spared.count(commit.rows)
+        self._times.counted(commit.rows)
         if self._is_looking:
             self._lately.update(fingerprints)
         self._recent.add(fingerprints, moved_commits)

@@ -12,9 +12,10 @@ from typing import TypeVar
 
 from otel_sla.errors import LedgerCorrupt, LedgerError
 from otel_sla.exporter.delivery import FigureBatch
+from otel_sla.exporter.outbox import Waiting
 from otel_sla.history import History, Terms, series_of
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.ledger.records import RefusedPoints, SetAside, StoredEvent
+from otel_sla.ledger.records import Cursor, RefusedPoints, SetAside, StoredEvent
 from otel_sla.sla.agreement import Agreement, NoData
 from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.months import MinuteRange, Month, month_of, month_range, months_between
@@ -35,7 +36,7 @@ class LedgerBacklog:
     Args:
         name: The exporter's component id, the name of its cursor.
         url: Of the ledger.
-        agreements: As configured.
+        agreements: All that are judged, those that are configured no more too.
         writer: Keeps the cursor.
         first_minutes_max: An exporter that is new to a ledger begins so many minutes back at most.
         on_damage: Told when the ledger turns out not to be sound; trying again would not help.
@@ -98,6 +99,10 @@ class LedgerBacklog:
         """Give the figures of the next judged minutes, or of minutes that were told again; None if there are none."""
         return await self._read(lambda reader: self._figures.next_batch(reader, minutes_max))
 
+    async def waiting(self) -> Waiting:
+        """Count what is behind the cursor."""
+        return await self._read(self._figures.waiting)
+
     async def _read(self, read: Callable[[LedgerReader], T]) -> T:
         try:
             return await self._thread.call(read)
@@ -152,17 +157,16 @@ class _Figures:
         self._first_minutes_max = first_minutes_max
         self._retold_seen = 0
         self._so_far: dict[int, tuple[int, MonthSoFar]] = {}  # Series -> (minute, its month before that minute).
+        self._was_counted: dict[int, tuple[int, bool]] = {}  # Series -> (month's start, counts before it).
 
     def next_batch(self, reader: LedgerReader, minutes_max: int) -> FigureBatch | None:
         with reader.snapshot():
             marks, cursor = reader.watermarks(), reader.cursor(self._name)
-            first_data = reader.first_data_minutes()
-            if marks.told_before is None or not first_data:
+            first_minutes = reader.first_minutes()
+            if marks.told_before is None or not first_minutes:
                 return None
-            start = cursor.exported_before
-            if start is None:
-                start = max(min(first_data.values()), marks.told_before - self._first_minutes_max)
-            look = _Reading(reader, self._agreements, first_data, marks.told_before)
+            start = self._start_minute(cursor, first_minutes, marks.told_before)
+            look = _Reading(reader, self._agreements, first_minutes, marks.told_before, self._was_counted)
             # Their months are not what they were when they were last added up.
             for told in reader.retold_after(max(cursor.retold_id, self._retold_seen), _ALL):
                 self._so_far.pop(told.series_id, None)
@@ -183,16 +187,41 @@ class _Figures:
                 wanted.setdefault(told.series_id, set()).update(range(told.start_minute, told.stop_minute))
             return FigureBatch(tuple(look.figures_again(wanted)), exported_before=None, retold_id=retold[-1].retold_id)
 
+    def waiting(self, reader: LedgerReader) -> Waiting:
+        with reader.snapshot():
+            told_before, cursor = reader.watermarks().told_before, reader.cursor(self._name)
+            n_events = reader.events_count_after(cursor.event_id)
+            oldest = next((stored.event.time_unix_nano for stored in reader.events_after(cursor.event_id, 1)), None)
+            first_minutes = reader.first_minutes()
+            if told_before is None or not first_minutes:
+                return Waiting(n_events, oldest)
+            start = self._start_minute(cursor, first_minutes, told_before)
+        n_minutes = max(0, told_before - start)
+        return Waiting(n_events, oldest, n_minutes, (start + 1) * NANOS_PER_MINUTE if n_minutes else None)
+
+    def _start_minute(self, cursor: Cursor, first_minutes: dict[int, int], told_before: int) -> int:
+        """Give the first minute whose figures were not delivered."""
+        if cursor.exported_before is not None:
+            return cursor.exported_before
+        return max(min(first_minutes.values()), told_before - self._first_minutes_max)
+
 
 class _Reading:
-    """Figures of one snapshot."""
+    """Figures of one snapshot; `was_counted` is kept from one to the next."""
 
     def __init__(
-        self, reader: LedgerReader, agreements: Sequence[Agreement], first_data: dict[int, int], told_before: int
+        self,
+        reader: LedgerReader,
+        agreements: Sequence[Agreement],
+        first_minutes: dict[int, int],
+        told_before: int,
+        was_counted: dict[int, tuple[int, bool]],
     ) -> None:
+        self._was_counted = was_counted
         self._reader = reader
-        self._history = History(reader, first_data)
-        self._first_data = first_data
+        self._history = History.of(reader)
+        self._retired = reader.retired_minutes()
+        self._first_minutes, self._first_data = first_minutes, reader.first_data_minutes()
         self._told_before = told_before
         self._change = reader.watermarks().exclusion_change
         self._records = reader.exclusions()
@@ -207,7 +236,7 @@ class _Reading:
     def figures(self, minutes: MinuteRange, so_far: dict[int, tuple[int, MonthSoFar]]) -> Iterator[MinuteFigures]:
         """Go through new minutes of all series; keeps `so_far` up to date."""
         for series, terms in self._pairs:
-            first = self._first_data.get(series.series_id)
+            first = self._first_minutes.get(series.series_id)
             if first is None or first >= minutes.stop_minute:
                 continue
             wanted = MinuteRange(max(minutes.start_minute, first), minutes.stop_minute)
@@ -217,7 +246,7 @@ class _Reading:
             found = list(self._of_series(series, terms, wanted, known if is_known else None))
             if found:
                 so_far[series.series_id] = (wanted.stop_minute, found[-1].so_far)
-            yield from (figures for figures in found if _is_shown(figures, terms))
+            yield from (figures for figures in found if self._is_shown(figures, terms))
 
     def figures_again(self, wanted: dict[int, set[int]]) -> Iterator[MinuteFigures]:
         """Go through minutes that were told again, by series, and the last minute of each month that is over.
@@ -238,6 +267,26 @@ class _Reading:
                 for figures in found:
                     if figures.epoch_minute in minutes:
                         yield replace(figures, is_month_told=figures.epoch_minute in lasts)
+
+    def _is_shown(self, figures: MinuteFigures, terms: Terms) -> bool:
+        """A series that is silent is shown until it was so for a whole month: an alert needs something to fire on.
+
+        In the month that it is silent all through it is shown, and not reported (`uptime.is_in_month`).
+        """
+        if any(figures.so_far.counts):
+            return True
+        series_id, start_minute = figures.series.series_id, figures.month.start_minute
+        stop_minute = figures.epoch_minute + 1
+        if self._retired.get(series_id, stop_minute) <= start_minute:
+            return False
+        if terms.agreement.downtime.no_data is not NoData.UP:
+            return self._first_data.get(series_id, stop_minute) < stop_minute
+        known = self._was_counted.get(series_id)
+        if known is None or known[0] != start_minute:
+            before = month_range(month_of(start_minute - 1, terms.agreement.time_zone), terms.agreement.time_zone)
+            is_counted = bool(self._reader.month_counts(series_id, before.start_minute, before.stop_minute).any())
+            known = self._was_counted[series_id] = start_minute, is_counted
+        return known[1]
 
     def _of_series(
         self, series: Series, terms: Terms, minutes: MinuteRange, so_far: MonthSoFar | None
@@ -264,8 +313,3 @@ class _Reading:
             is_other = agreement != terms.agreement
             self._month_terms[key] = Terms.of(agreement, self._records, self._change) if is_other else terms
         return self._month_terms[key]
-
-
-def _is_shown(figures: MinuteFigures, terms: Terms) -> bool:
-    """A series that was silent all month is no more shown than it is reported (`uptime.is_in_month`)."""
-    return any(figures.so_far.counts) or terms.agreement.downtime.no_data is not NoData.UP

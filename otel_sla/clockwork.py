@@ -13,11 +13,13 @@ from otel_sla.config import ProcessorSettings
 from otel_sla.ledger.records import Watermarks
 from otel_sla.sla.classify import AcceptWindow
 from otel_sla.sla.counts import NANOS_PER_MINUTE
+from otel_sla.sla.texts import minute_text
 
 Clock = Callable[[], int]  # ns since the Unix epoch.
 
 _NANOS_PER_S = 1_000_000_000
 STEP_NANOS_MAX = 5 * NANOS_PER_MINUTE  # A clock that is corrected by less is just a clock.
+_TOLD_EVERY_S = 10.0  # How far a long judging has come.
 STEP_STANDS_NANOS = 10 * NANOS_PER_MINUTE  # So long a larger step has to stand before it is believed.
 
 # For the operator, who has to look at both; takes the ledger's path.
@@ -148,10 +150,51 @@ class Clockwork:
 
     def ahead_at_start(self) -> str:
         """Say the same, or that it is only judged ahead: spans are taken then, and judged when the clock is there."""
-        return self.why_ahead() or self._ahead("judged", self._judged_before)
+        return self.why_ahead() or self.why_judging_waits()
+
+    def why_judging_waits(self) -> str:
+        """Say how far the ledger is judged ahead of the clock, so that no minute is judged; empty: it is not."""
+        return self._ahead("judged", self._judged_before)
+
+    def lag_s(self, told_before: int) -> int:
+        """Give how far the judge, who has come to that minute, is behind what can be judged; negative: it is ahead."""
+        return 60 * ((self._trusted() - self._grace) // NANOS_PER_MINUTE - told_before)
 
     def _ahead(self, what: str, marked_before: int) -> str:
         ahead_nanos = marked_before * NANOS_PER_MINUTE - self._clock()
         if ahead_nanos <= self._future_spans_max:
             return ""
         return f"the ledger has {what} minutes that are {ahead_nanos // _NANOS_PER_S} s ahead of the clock"
+
+
+def since_minute(marks: Watermarks, clockwork: Clockwork) -> int:
+    """Give the epoch minute from which terms hold that are new to a ledger: the first that was not told of."""
+    return marks.told_before or clockwork.progress().judged_before
+
+
+class CatchingUp:
+    """Says now and then how far a long judging has come; what is told within a minute needs no word.
+
+    Args:
+        judged_before: Epoch minute, where it ends.
+    """
+
+    def __init__(self, judged_before: int) -> None:
+        self._judged_before = judged_before
+        self._told_at_s = time.monotonic()
+        self._has_told = False
+
+    def is_there(self, told_before: int) -> bool:
+        """Take note of how far it has come, and give whether that is all."""
+        is_there = told_before >= self._judged_before
+        now_s = time.monotonic()
+        if (is_there and self._has_told) or (not is_there and now_s - self._told_at_s >= _TOLD_EVERY_S):
+            self._told_at_s, self._has_told = now_s, True
+            left = self._judged_before - told_before
+            _log.info(
+                "judging catches up: told until %s, %d minutes are left",
+                minute_text(told_before),
+                left,
+                extra={"action": "judging_catches_up"},
+            )
+        return is_there

@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 
 from otel_sla.errors import LedgerCorrupt
+from otel_sla.history import is_grouped
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ClosedMonth, Json
 from otel_sla.report.document import (
@@ -38,7 +39,7 @@ from otel_sla.sla.months import MinuteRange, Month, month_range
 from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.series import Series
 from otel_sla.sla.texts import term_text
-from otel_sla.sla.uptime import MonthFigures
+from otel_sla.sla.uptime import MonthFigures, SpanCounts
 from otel_sla.spans.columns import Int8Array
 
 _STATE_BITS = 4
@@ -59,6 +60,8 @@ def kept_of_month(figures: MonthFigures, judged: JudgedMinutes) -> Json:
     ]
     return {
         "counts": list(figures.counts),
+        "parts": figures.parts,
+        "spans": [figures.spans.total, figures.spans.spared, figures.spans.sampled, figures.spans.thresholded],
         "periods": _compressed(json.dumps(periods, separators=(",", ":")).encode()),
         "states": _compressed(states.tobytes()),
     }
@@ -111,14 +114,15 @@ def _closed_series(
         told = cast("Mapping[str, Any]", closed.figures["attributes"])
         kept = cast("Mapping[str, Any] | None", closed.figures.get("kept"))
         figures = _figures(told, kept, agreement, minutes)
+        former = not is_grouped(series, agreement)
         if kept is None:
-            return SeriesReport(series, figures, (), is_complete=False)
+            return SeriesReport(series, figures, (), former=former, is_complete=False)
         raw, adjusted = _states(kept["states"], minutes)
     except (KeyError, TypeError, ValueError, zlib.error) as error:
         where = f"series {series.series_id} of agreement {agreement.name}"
         raise LedgerCorrupt(f"what {closed.month} was closed with cannot be read ({where}): {error!r}") from error
     judged = JudgedMinutes(minutes.start_minute, raw, adjusted, unfiltered=raw)
-    return replace(series_report(series, figures, judged, decided), states=judged)
+    return replace(series_report(series, figures, judged, decided), former=former, states=judged)
 
 
 def _figures(
@@ -129,7 +133,13 @@ def _figures(
 
     target = str(told["sla.month.target"])
     valid, failed, invalid = (number(f"requests.{name}") for name in ("valid", "failed", "invalid"))
-    succeeded, failed, invalid = (valid - failed, failed, invalid) if kept is None else kept["counts"]
+    # Earlier versions counted each span as one request.
+    counts, parts, spans = (valid - failed, failed, invalid), 1, SpanCounts(valid + invalid)
+    periods: list[list[int]] = []
+    if kept is not None:
+        succeeded, failed, invalid = kept["counts"]
+        counts, parts, spans = (succeeded, failed, invalid), kept["parts"], SpanCounts(*kept["spans"])
+        periods = json.loads(_expanded(kept["periods"]))
     return MonthFigures(
         minutes=minutes,
         elapsed=minutes.n_minutes,
@@ -140,10 +150,12 @@ def _figures(
         no_data=number("no_data_minutes"),
         down_raw=number("raw_downtime_minutes"),
         with_data=number("data_minutes"),
-        counts=(succeeded, failed, invalid),
+        counts=counts,
+        parts=parts,
+        spans=spans,
         # Told with all its places, unless it has no end.
         target=agreement.target if term_text(agreement.target) == target else Fraction(target),
-        downtime_periods=() if kept is None else tuple(starmap(DowntimePeriod, json.loads(_expanded(kept["periods"])))),
+        downtime_periods=tuple(starmap(DowntimePeriod, periods)),
     )
 
 

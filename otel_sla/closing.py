@@ -7,21 +7,22 @@ So a crash at any point only means that the same difference is found again.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from otel_sla.clockwork import Progress
 from otel_sla.eras import AsTold, Eras, judged_alike
 from otel_sla.findings import Findings
-from otel_sla.history import History, JudgedSeries, Terms, counts_as_told, series_of
+from otel_sla.history import History, JudgedSeries, Terms, counts_as_told, is_grouped, series_of
 from otel_sla.ledger.reader import LedgerReadings, ReadingStopped
 from otel_sla.ledger.records import Closing, ExclusionRecord, Reopened
 from otel_sla.month_closing import MonthCloser, warn_of_edge
 from otel_sla.retention import kept_from
 from otel_sla.sla.agreement import Agreement, NoData, Outcome
-from otel_sla.sla.counts import CountRows
-from otel_sla.sla.downtime import MinuteState
+from otel_sla.sla.basis import judged_counts, parts_of
+from otel_sla.sla.counts import N_COUNTS, CountRows
 from otel_sla.sla.exclusions import covered_minutes
 from otel_sla.sla.month_story import tell_breach
 from otel_sla.sla.months import MinuteRange, month_of, month_range, months_between
@@ -30,26 +31,53 @@ from otel_sla.sla.story import Cause, tell
 from otel_sla.sla.telling import Subject
 from otel_sla.versions import agreement_of
 
+# Series times minutes that are judged in one go: some 100 MB while they are read, some tenths of a second.
+PIECE_MINUTES_MAX = 250_000
+# Re-opened series that are told in one go: an acknowledgement waits for that to be written.
+LATE_SERIES_MAX = 256
+# Series that are brought back in one go, each with all minutes that it was away.
+_BROUGHT_BACK_MAX = 100
+
 
 class Closer:
-    """Finds what to tell. Remembers only which series it need not look at; on one thread.
+    """Finds what to tell, a bounded piece at a time. Remembers nothing that the ledger does not say; on one thread.
 
-    What changes the past is told first, each change by itself: other terms, then exclusions; then what is new.
+    What changes the past is told first, each change by itself: other terms, then what is counted at all, then
+    exclusions; then what is new.
 
     Args:
         reader: A reading connection of its own.
         agreements: As configured.
-        versions: The ledger's version of each one's terms, by name.
+        versions: The ledger's version of each one's terms, by name; of those removed too.
+        removed: Those that are configured no more, by their last terms. They stay judged (clause 22).
+        piece_minutes_max: Series times minutes of one piece.
+        late_series_max: Series of one piece, where many were re-opened.
     """
 
-    def __init__(self, reader: LedgerReadings, agreements: Sequence[Agreement], versions: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        reader: LedgerReadings,
+        agreements: Sequence[Agreement],
+        versions: Mapping[str, int],
+        removed: Sequence[Agreement] = (),
+        *,
+        piece_minutes_max: int = PIECE_MINUTES_MAX,
+        late_series_max: int = LATE_SERIES_MAX,
+    ) -> None:
         self._reader = reader
         self._versions = dict(versions)
-        self._agreements = tuple(agreements)
-        self._open_runs: set[int] | None = None  # Series that were down in the last told minute; None: not known yet.
+        self._configured = tuple(agreements)
+        self._removed = tuple(removed)
+        self._piece_minutes_max = piece_minutes_max
+        self._late_series_max = late_series_max
+        self._progress: Progress | None = None  # Of the last call.
+        self._late_left = 0  # Pieces of re-opened series before what is new.
+        self._may_have_forgotten = True  # What is configured changes between runs only.
 
     def find(self, progress: Progress) -> Closing | None:
         """Look for what has to be told; None if nothing has happened, or the reader has given up.
+
+        A closing whose `told_before` is not all of the progress is one piece: the next call gives the next one.
 
         Raises:
             LedgerError: The ledger cannot be read.
@@ -61,16 +89,26 @@ class Closer:
 
     def _find(self, progress: Progress) -> Closing | None:
         with self._reader.snapshot():
-            look = _Snapshot(self._reader, self._agreements, self._versions, progress)
+            look = _Snapshot(self._reader, self._configured, self._removed, self._versions, progress)
             changed = look.next_changed_terms()
             if changed is not None:
-                self._open_runs = None
                 return look.terms_changed(*changed)
+            retired, brought_back = look.next_change_of_counting()
+            if retired:
+                return Closing(judged_before=None, sealed_before=None, retired=tuple(retired.items()))
+            if brought_back:
+                return look.brought_back(brought_back[:_BROUGHT_BACK_MAX])
             change = look.next_exclusion_change()
             if change is not None:
-                self._open_runs = None
                 return look.exclusion_changed(change)
-            closing, self._open_runs = look.advanced(self._open_runs)
+            if progress != self._progress:
+                # What comes late meanwhile, however much, must not keep what is new from being told.
+                self._progress, self._late_left = progress, look.late_series_count() // self._late_series_max
+            if self._late_left > 0:
+                self._late_left -= 1
+                return look.late_told(self._late_series_max)
+            closing = look.advanced(self._piece_minutes_max, may_have_forgotten=self._may_have_forgotten)
+            self._may_have_forgotten &= closing is None
             return closing
 
 
@@ -80,17 +118,20 @@ class _Snapshot:
     def __init__(
         self,
         reader: LedgerReadings,
-        agreements: Sequence[Agreement],
+        configured: Sequence[Agreement],
+        removed: Sequence[Agreement],
         versions: Mapping[str, int],
         progress: Progress,
     ) -> None:
         self._versions = versions
         self._reader = reader
-        self._agreements = agreements
+        self._configured = configured
+        self._agreements = (*configured, *removed)
         self._progress = progress
         self._marks = reader.watermarks()
         self._first_data = reader.first_data_minutes()
-        self._history = History(reader, self._first_data)
+        self._retired = reader.retired_minutes()
+        self._history = History(reader, self._first_data, self._retired)
         self._all_series = reader.series()
         self._revisions = reader.revisions()
         self._exclusions = reader.exclusions()
@@ -124,10 +165,44 @@ class _Snapshot:
         if start_minute < self._told_before:
             for series in series_of(agreement, self._all_series):
                 self._retell(series, old, new, start_minute, Cause.CONFIGURATION)
-            regrouped = set(series_of(was, self._all_series)) - set(series_of(agreement, self._all_series))
-            for series in sorted(regrouped, key=lambda series: series.series_id):
-                self._end(series, old)
         return self._found.closing(told_versions=((agreement.name, self._versions[agreement.name]),))
+
+    def next_change_of_counting(self) -> tuple[dict[int, int], list[Series]]:
+        """Give the series that nothing is counted for from now on, with the first minute whose silence is not judged;
+        and those that are counted for again.
+        """
+        counted = {
+            series
+            for agreement in self._configured
+            for series in series_of(agreement, self._all_series)
+            if is_grouped(series, agreement)
+        }
+        known = {agreement.name for agreement in self._agreements}
+        retired, brought_back = dict[int, int](), list[Series]()
+        for series in self._all_series:
+            if series in counted:
+                if series.series_id in self._retired:
+                    brought_back.append(series)
+            elif series.series_id not in self._retired and series.agreement in known:
+                last = self._reader.last_minute(series.series_id, self._told_before)
+                retired[series.series_id] = self._told_before if last is None else last + 1
+        return retired, brought_back
+
+    def brought_back(self, some: Sequence[Series]) -> Closing:
+        """Tell what the silence is, since they were retired, of series that are counted for again."""
+        since = {series.series_id: self._retired.pop(series.series_id) for series in some}
+        for agreement in self._configured:
+            terms = Terms.of(agreement, self._exclusions, self._marks.exclusion_change)
+            for series in series_of(agreement, some):
+                retired_minute = max(since[series.series_id], self._first_minute)
+                if retired_minute >= self._told_before:
+                    continue
+                eras = self._eras(terms, self._marks.exclusion_change, retired_minute)
+                self._retell(series, eras, eras, retired_minute, Cause.CONFIGURATION, was_retired=retired_minute)
+            if series_of(agreement, some):
+                away = MinuteRange(max(min(since.values()), self._first_minute), self._told_before)
+                self._months.close_again(terms, series_of(agreement, some), away)
+        return self._found.closing(retired=tuple((series.series_id, None) for series in some))
 
     def next_exclusion_change(self) -> ExclusionRecord | None:
         """Give the exclusion whose recording or withdrawal is the next change that was not told of yet."""
@@ -154,54 +229,98 @@ class _Snapshot:
             )
             for series in series_of(agreement, self._all_series):
                 self._retell(series, old, new, start_minute, cause)
-            self._months.close_again(new.current, self._all_series, covered)
+            # What is not carried out of excluded minutes any more may lie anywhere behind them.
+            is_carried = agreement.downtime.no_data is NoData.CARRY
+            changed = MinuteRange(covered.start_minute, self._told_before) if is_carried else covered
+            self._months.close_again(new.current, self._all_series, changed)
         return self._found.closing(exclusion_change=number)
 
-    def advanced(self, open_runs: set[int] | None) -> tuple[Closing | None, set[int] | None]:
-        """Tell of the minutes that have elapsed and of those that were re-opened; give the series still down.
+    def late_series_count(self) -> int:
+        """How many series have minutes that grew since they were told."""
+        return len(self._late())
 
-        None for those is not known: then every series is looked at.
-        """
-        is_new = self._progress.judged_before > self._told_before or self._marks.told_before is None
-        is_sealing = self._progress.sealed_before > (self._marks.sealed_before or 0)
+    def late_told(self, series_max: int) -> Closing:
+        """Tell what has become of re-opened minutes of some series, and of no minute that is new."""
+        chosen = self._late()[:series_max]
+        some = [series for series in self._all_series if series.series_id in set(chosen)]
+        self._reopened = {series_id: minutes for series_id, minutes in self._reopened.items() if series_id in chosen}
+        self._progress = self._months.progress = Progress(self._told_before, self._marks.sealed_before or 0)
+        oldest = min(minute.epoch_minute for series_id in chosen for minute in self._reopened[series_id])
+        for agreement in self._agreements:
+            of_agreement = series_of(agreement, some)
+            if of_agreement:
+                terms = Terms.of(agreement, self._exclusions, self._marks.exclusion_change)
+                eras = self._eras(terms, self._marks.exclusion_change, oldest)
+                for series in of_agreement:
+                    self._advance(series, eras)
+                self._months.close_again(terms, of_agreement, MinuteRange(oldest, self._told_before))
+        self._settle_unjudged()
+        return self._found.closing()
+
+    def _late(self) -> list[int]:
+        return [
+            series_id
+            for series_id, minutes in self._reopened.items()
+            if all(minute.epoch_minute < self._told_before for minute in minutes)
+        ]
+
+    def advanced(self, piece_minutes_max: int, *, may_have_forgotten: bool) -> Closing | None:
+        """Tell of the minutes that have elapsed and of those that were re-opened, or of the first piece of them."""
+        progress = self._piece(piece_minutes_max)
+        is_new = progress.judged_before > self._told_before or self._marks.told_before is None
+        is_sealing = progress.sealed_before > (self._marks.sealed_before or 0)
         if not (is_new or self._reopened or is_sealing):
-            return None, open_runs
-        rows = self._reader.counts(self._told_before, self._progress.judged_before)
-        still_down: set[int] = set()
+            return None
+        self._progress = self._months.progress = progress
+        self._reopened = _by_series(
+            minute
+            for of_series in self._reopened.values()
+            for minute in of_series
+            if minute.epoch_minute < progress.judged_before
+        )
+        # From the last told minute on: what was down in it goes on or ends now.
+        rows = self._reader.counts(max(0, self._told_before - 1), progress.judged_before)
         reopened = (minute.epoch_minute for of_series in self._reopened.values() for minute in of_series)
         oldest = min((*reopened, self._told_before))
-        changed = MinuteRange(oldest, self._progress.judged_before)
+        changed = MinuteRange(oldest, progress.judged_before)
         for agreement in self._agreements:
             terms = Terms.of(agreement, self._exclusions, self._marks.exclusion_change)
             eras = self._eras(terms, self._marks.exclusion_change, oldest)
             suspects = self._suspects(agreement, rows) | set(self._reopened)
             for series in series_of(agreement, self._all_series):
-                if open_runs is None or series.series_id in open_runs or series.series_id in suspects:
-                    judged = self._advance(series, eras)
-                    if len(judged.judged.unfiltered) and judged.judged.unfiltered[-1] == MinuteState.DOWN:
-                        still_down.add(series.series_id)
+                if series.series_id in suspects:
+                    self._advance(series, eras)
             self._months.close(terms, self._all_series, self._first_minute)
-            if open_runs is None:  # Else they were looked for: what is configured changes between runs only.
+            if may_have_forgotten:
                 self._months.close_forgotten(terms, self._all_series, self._first_data)
             self._months.close_again(terms, self._all_series, changed)
         self._settle_unjudged()
-        closing = self._found.closing(
-            told_before=self._progress.judged_before, sealed_before=self._progress.sealed_before
-        )
-        return closing, still_down
+        return self._found.closing(told_before=progress.judged_before, sealed_before=progress.sealed_before)
+
+    def _piece(self, piece_minutes_max: int) -> Progress:
+        """Give how far to go now; what is sealed follows as far behind as it does at the end."""
+        behind = self._progress.judged_before - self._progress.sealed_before
+        minutes_max = max(1, piece_minutes_max // max(1, len(self._all_series)))
+        judged_before = min(self._progress.judged_before, self._told_before + minutes_max)
+        sealed_before = max(self._marks.sealed_before or 0, min(judged_before - behind, self._progress.sealed_before))
+        return Progress(judged_before=judged_before, sealed_before=min(sealed_before, judged_before))
 
     def _suspects(self, agreement: Agreement, rows: CountRows) -> set[int]:
         """Give the series to which something may have happened in the new minutes; the others are just up."""
         n, d = agreement.downtime.error_rate_above.as_integer_ratio()
-        failed = rows.counts[:, Outcome.FAILED]
-        valid = failed + rows.counts[:, Outcome.SUCCEEDED]
+        judged = judged_counts(rows.counts, parts_of(agreement.counting))
+        failed = judged[:, Outcome.FAILED]
+        valid = failed + judged[:, Outcome.SUCCEEDED]
         # In floats and with slack: this only decides who is looked at, not what is found.
         is_suspect = failed.astype(np.float64) * d > valid.astype(np.float64) * n * (1 - 1e-9) - 1e-9
         suspects = set(rows.series_id[is_suspect & (failed > 0)].tolist())
         if agreement.downtime.no_data is not NoData.UP:
-            n_minutes = self._progress.judged_before - self._told_before
-            n_with_data = np.bincount(rows.series_id[valid > 0], minlength=len(self._all_series))
-            suspects |= {series.series_id for series in self._all_series if n_with_data[series.series_id] < n_minutes}
+            stop_minutes = np.full(len(self._all_series), self._progress.judged_before)
+            for series_id, retired_minute in self._retired.items():
+                stop_minutes[series_id] = min(stop_minutes[series_id], retired_minute)
+            is_heard = (valid > 0) & (rows.epoch_minute < stop_minutes[rows.series_id])
+            n_heard = np.bincount(rows.series_id[is_heard], minlength=len(self._all_series))
+            suspects.update(np.flatnonzero(n_heard < stop_minutes - max(0, self._told_before - 1)).tolist())
         return suspects
 
     def _settle_unjudged(self) -> None:
@@ -209,46 +328,71 @@ class _Snapshot:
         told = {minute.series_id for minute in self._found.settled}
         for series_id, reopened in self._reopened.items():
             if series_id not in told:
-                for minute in reopened:
-                    held = self._reader.counts(minute.epoch_minute, minute.epoch_minute + 1, [series_id]).counts
-                    self._found.settle(minute, held[0].tolist() if len(held) else [0, 0, 0])
+                self._settle(series_id, reopened)
 
-    def _advance(self, series: Series, eras: Eras) -> JudgedSeries:
+    def _settle(self, series_id: int, reopened: Sequence[Reopened]) -> None:
+        """Keep what re-opened minutes of a series hold now that it is told."""
+        if reopened:
+            start_minute = min(minute.epoch_minute for minute in reopened)
+            stop_minute = max(minute.epoch_minute for minute in reopened) + 1
+            held = self._reader.month_counts(series_id, start_minute, stop_minute, N_COUNTS)
+            for minute in reopened:
+                self._found.settle(minute, held[minute.epoch_minute - start_minute].tolist())
+
+    def _advance(self, series: Series, eras: Eras) -> None:
         """Tell one series up to where time has come."""
         reopened = self._reopened.get(series.series_id, [])
         start_minute = min([self._told_before, *(minute.epoch_minute for minute in reopened)])
-        minutes = _minutes_to_judge(eras, start_minute, self._progress.judged_before)
+        minutes = self._with_lead(series, _minutes_to_judge(eras, start_minute, self._progress.judged_before))
         sides = ((eras, self._as_told(reopened)), (eras, lambda held: held))
         old, new = judged_alike(self._history, series, minutes, sides)
         self._tell(series, (eras, eras), (old, new), Cause.LATE_SPANS)
-        rows = new.counts.counts
+        self._settle(series.series_id, reopened)
         for minute in reopened:
-            held = rows[minute.epoch_minute - new.counts.start_minute].tolist()
-            self._found.settle(minute, held)
             if minute.epoch_minute < self._told_before:
                 self._found.retell(series.series_id, range(minute.epoch_minute, minute.epoch_minute + 1))
-        return new
 
-    def _retell(self, series: Series, old: Eras, new: Eras, start_minute: int, cause: Cause) -> None:
-        """Tell one series again by other terms, by the counts that were told and no further than was told."""
+    def _with_lead(self, series: Series, minutes: MinuteRange) -> MinuteRange:
+        """Leave out what lies before a series' first data, as nothing is down there; but for what was re-opened."""
+        reopened = self._reopened.get(series.series_id, [])
+        first = self._first_data.get(series.series_id, minutes.stop_minute)
+        first = min([first - 1, *(minute.epoch_minute for minute in reopened), minutes.stop_minute])
+        return MinuteRange(max(minutes.start_minute, first), minutes.stop_minute)
+
+    def _retell(
+        self,
+        series: Series,
+        old: Eras,
+        new: Eras,
+        start_minute: int,
+        cause: Cause,
+        *,
+        was_retired: int | None = None,
+    ) -> None:
+        """Tell one series again by other terms, by the counts that were told and no further than was told.
+
+        Args:
+            series: Which one.
+            old: It was told by.
+            new: To tell it by.
+            start_minute: Epoch minute; nothing differs before it.
+            cause: Why.
+            was_retired: The minute that its silence was judged to, where it is not retired any more.
+        """
         reopened = self._reopened.get(series.series_id, [])
         start_minute = min([start_minute, *(minute.epoch_minute for minute in reopened)])
         starts = (_minutes_to_judge(eras, start_minute, self._told_before).start_minute for eras in (old, new))
         as_told = self._as_told(reopened)
-        minutes = MinuteRange(min(starts), self._told_before)
-        worlds = judged_alike(self._history, series, minutes, ((old, as_told), (new, as_told)))
+        minutes = self._with_lead(series, MinuteRange(min(starts), self._told_before))
+        told = as_told
+        if was_retired is not None:
+            told = lambda held: replace(as_told(held), retired_minute=was_retired)  # noqa: E731
+        worlds = judged_alike(self._history, series, minutes, ((old, told), (new, as_told)))
         self._tell(series, (old, new), (worlds[0], worlds[1]), cause)
 
     def _eras(self, terms: Terms, change: int, start_minute: int) -> Eras:
         start_minute = _minutes_to_judge(Eras((), terms), start_minute, start_minute).start_minute
         return self._months.eras(terms, self._exclusions, change, max(start_minute, self._first_minute))
-
-    def _end(self, series: Series, eras: Eras) -> None:
-        """End what goes on in a series that nobody judges any more: what was told of it stands."""
-        minutes = _minutes_to_judge(eras, self._told_before, self._told_before)
-        as_told = self._as_told(self._reopened.get(series.series_id, []))
-        told = eras.judged(self._history, series, minutes, as_told)
-        self._tell(series, (eras, eras), (told, told.with_silence()), Cause.CONFIGURATION)
 
     def _as_told(self, reopened: Sequence[Reopened]) -> AsTold:
         return lambda held: counts_as_told(held, reopened, self._told_before)
@@ -281,7 +425,7 @@ def _minutes_to_judge(eras: Eras, start_minute: int, stop_minute: int) -> Minute
     return MinuteRange(max(0, month.start_minute - 1), stop_minute)
 
 
-def _by_series(reopened: Sequence[Reopened]) -> dict[int, list[Reopened]]:
+def _by_series(reopened: Iterable[Reopened]) -> dict[int, list[Reopened]]:
     found: dict[int, list[Reopened]] = defaultdict(list)
     for minute in reopened:
         found[minute.series_id].append(minute)

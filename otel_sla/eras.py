@@ -8,11 +8,9 @@ the same way, or the events would add up to other figures than the reports.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from otel_sla.history import History, JudgedSeries, Terms, judge
+from otel_sla.history import History, JudgedSeries, Terms, joined, judge
 from otel_sla.sla.agreement import Agreement
-from otel_sla.sla.downtime import JudgedMinutes, SeriesCounts
+from otel_sla.sla.downtime import SeriesCounts
 from otel_sla.sla.months import MinuteRange
 from otel_sla.sla.series import Series
 
@@ -59,12 +57,16 @@ class Eras:
         pieces: list[JudgedSeries] = []
         cuts: list[int] = []
         for terms, stop_minute in [*((era.terms, era.stop_minute) for era in eras), (self.current, None)]:
-            counts = history.counts(series, terms.agreement, minutes)
+            counts = history.counts(series, terms, minutes)
             pieces.append(judge(series, terms, as_told(counts)))
             if stop_minute is None or stop_minute >= pieces[0].judged.stop_minute:
                 break
             cuts.append(stop_minute)
-        return pieces[0] if len(pieces) == 1 else _joined(pieces, cuts)
+        if len(pieces) == 1:
+            return pieces[0]
+        first = pieces[0].judged
+        bounds = zip([first.start_minute, *cuts], [*cuts, first.stop_minute], strict=True)
+        return joined([piece.part(start, stop) for piece, (start, stop) in zip(pieces, bounds, strict=True)])
 
 
 def judged_alike(
@@ -77,20 +79,3 @@ def judged_alike(
         if all(judged.judged.start_minute == start_minute for judged in found):
             return found
         minutes = MinuteRange(start_minute, minutes.stop_minute)
-
-
-def _joined(pieces: Sequence[JudgedSeries], cuts: Sequence[int]) -> JudgedSeries:
-    """Take each minute from the piece that judges it: those before `cuts[0]` from the first one, and so on."""
-    counts, first = pieces[0].counts, pieces[0].judged
-    starts = [first.start_minute, *cuts]
-    stops = [*cuts, first.stop_minute]
-    parts = [
-        piece.judged.part(start, stop) for piece, start, stop in zip(pieces, starts, stops, strict=True) if start < stop
-    ]
-    judged = JudgedMinutes(
-        first.start_minute,
-        np.concatenate([part.raw for part in parts]),
-        np.concatenate([part.adjusted for part in parts]),
-        np.concatenate([part.unfiltered for part in parts]),
-    )
-    return JudgedSeries(counts, judged)

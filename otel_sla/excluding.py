@@ -12,7 +12,7 @@ from otel_sla.report.document import AgreementReport, SeriesReport
 from otel_sla.report.json import figures_object
 from otel_sla.reporting import judge_section
 from otel_sla.retention import is_kept
-from otel_sla.sla.agreement import Agreement, ExclusionWindow
+from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData
 from otel_sla.sla.exclusions import covered_minutes, is_in_scope
 from otel_sla.sla.months import MinuteRange, Month, month_of, month_range
 from otel_sla.versions import Basis, find_basis
@@ -70,8 +70,18 @@ def effects_of(
             found.append(MonthEffect(month, basis, (), is_kept=False))
             continue
         before, after = (judge_section(reader, basis, month, elapsed_stop, each) for each in records)
-        found.append(MonthEffect(month, basis, tuple(_pairs(before, after, window))))
+        effect = MonthEffect(month, basis, tuple(_pairs(before, after, window)))
+        # Silence behind excluded minutes may go on for months; mostly it does not, and these are as they were.
+        if reaches(window, basis, month) or any(series.is_changed for series in effect.series):
+            found.append(effect)
     return tuple(found)
+
+
+def reaches(window: ExclusionWindow, basis: Basis, month: Month) -> bool:
+    """Whether a window has minutes in a month, or so near it that a run across its edge may become too short."""
+    covered, reach = covered_minutes(window), basis.agreement.downtime.period_minutes_min - 1
+    minutes = month_range(month, basis.agreement.time_zone)
+    return covered.start_minute - reach < minutes.stop_minute and covered.stop_minute + reach > minutes.start_minute
 
 
 def figures_before(effects: Sequence[MonthEffect]) -> Json:
@@ -101,7 +111,8 @@ def _months_touched(
     if covered.n_minutes == 0:
         return
     start_minute = max(covered.start_minute - _ZONES_APART_MINUTES_MAX, first_minute)
-    stop_minute = min(covered.stop_minute + _ZONES_APART_MINUTES_MAX, elapsed_stop)
+    is_carried = configured.downtime.no_data is NoData.CARRY
+    stop_minute = elapsed_stop if is_carried else min(covered.stop_minute + _ZONES_APART_MINUTES_MAX, elapsed_stop)
     if start_minute >= stop_minute:
         return
     month = month_of(start_minute, configured.time_zone).previous
@@ -113,7 +124,7 @@ def _months_touched(
         minutes = month_range(month, basis.agreement.time_zone)
         touched = MinuteRange(
             max(covered.start_minute - reach, minutes.start_minute, first_minute),
-            min(covered.stop_minute + reach, minutes.stop_minute, elapsed_stop),
+            min(elapsed_stop if is_carried else covered.stop_minute + reach, minutes.stop_minute, elapsed_stop),
         )
         if touched.n_minutes > 0:
             yield month, basis

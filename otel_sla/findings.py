@@ -1,9 +1,10 @@
 """What one look at the ledger finds, gathered until it becomes one `Closing`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from otel_sla.ledger.records import ClosedMonth, Closing, Reopened, Retold
+from otel_sla.sla.counts import CountsBeside
 from otel_sla.sla.downtime import runs
 from otel_sla.sla.events import Event
 from otel_sla.sla.story import World
@@ -21,9 +22,11 @@ class Findings:
     retold: list[Retold] = field(default_factory=list)
     closed_months: list[ClosedMonth] = field(default_factory=list)
 
-    def settle(self, minute: Reopened, held: list[int]) -> None:
-        """Note that a re-opened minute was told with these counts."""
-        self.settled.append(replace(minute, counts_before=(held[0], held[1], held[2])))
+    def settle(self, minute: Reopened, held: Sequence[int]) -> None:
+        """Note that a re-opened minute was told with these counts, N_COUNTS of them."""
+        succeeded, failed, invalid, *beside = held
+        told = replace(minute, counts_before=(succeeded, failed, invalid), beside_before=CountsBeside(*beside))
+        self.settled.append(told)
 
     def retell(self, series_id: int, minutes: range) -> None:
         """Note that the gauges of minutes are due once more."""
@@ -42,6 +45,7 @@ class Findings:
         sealed_before: int | None = None,
         exclusion_change: int | None = None,
         told_versions: tuple[tuple[str, int], ...] = (),
+        retired: tuple[tuple[int, int | None], ...] = (),
     ) -> Closing:
         """Give all of it, with how far the judge has come."""
         return Closing(
@@ -55,6 +59,7 @@ class Findings:
             closed_months=tuple(self.closed_months),
             exclusion_change=exclusion_change,
             told_versions=told_versions,
+            retired=retired,
         )
 
 

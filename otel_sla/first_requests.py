@@ -1,14 +1,19 @@
-"""What a person who has just added otel-sla waits to hear: that requests are counted, or why none is.
+"""What a person who has just added otel-sla has to hear once: that requests are counted, or why none is, and what of
+those that are may not be counted as meant.
 
-Looks at each request until the first one holds something that counts, and is not asked again; but for the first that
-finds no series of its own.
+`FirstRequests` looks at each request until the first one holds something that counts, and is not asked again; but for
+the first that finds no series of its own. The others are asked when there is something to tell.
 """
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 
+from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.classify import Requests
+from otel_sla.sla.counts import Count, CountRows
+from otel_sla.sla.notes import Notes
 from otel_sla.sla.series import GROUP_VALUE_SIZE_BYTES_MAX, SeriesTable
 from otel_sla.spans.columns import SPAN_KIND_SERVER, BoolArray, SpanColumns, ValueType, WatchList
 
@@ -97,3 +102,93 @@ class FirstRequests:
             return "no server span is among them, and only these are requests"
         seen = f", of service.name {', '.join(map(repr, sorted(self._names)))}" if self._names else ""
         return f"{self._n_server_spans} are server spans{seen}; see covered_service and entry_spans_only"
+
+
+class SpanHints:
+    """Says once of each kind what counted spans show that whoever sends them should know."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def look(self, notes: Notes) -> None:
+        """Look at what was seen on spans."""
+        for key, value in notes.unusable_status.items():
+            self._tell(
+                f"unusable_status {key}",
+                "%s is no status code on some spans, such as %s: it counts as absent, and these requests by what else"
+                " they show",
+                key,
+                value,
+            )
+        if notes.unknown_parent_spans:
+            self._tell(
+                "unknown_parent",
+                "entry_spans_only: some senders do not say whether a span's parent is remote (flags, bit 8): these"
+                " spans are counted; where they are a request's second server span, it counts twice",
+            )
+        if notes.sampled_spans:
+            self._tell(
+                "sampled_requests",
+                "requests are sampled (tracestate ot=th): error rates are biased unless an agreement has counting:"
+                " adjusted; each report shows their share",
+            )
+        if notes.unusable_threshold_spans:
+            self._tell(
+                "unusable_threshold",
+                "tracestate has an ot=th on some spans that is not 1 to 14 hex digits: it counts as absent",
+            )
+
+    def _tell(self, what: str, message: str, *arguments: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            _log.warning(message, *arguments, extra={"action": what.split(" ", maxsplit=1)[0]})
+
+
+class SparedHints:
+    """Says once of an agreement that its code has spared requests and failed none (clause 4).
+
+    Args:
+        agreements: As configured.
+        table: The series that are counted.
+    """
+
+    def __init__(self, agreements: Sequence[Agreement], table: SeriesTable) -> None:
+        self._table = table
+        # Attribute of the code of each agreement that has failed none.
+        self._attributes = {each.name: each.code.attribute for each in agreements if each.code is not None}
+        self._first_minutes: dict[str, int] = {}  # Of spared requests.
+        self._notes = Notes()
+
+    def look(self, notes: Notes) -> None:
+        """Look at the codes of spared requests."""
+        if notes.spared_codes:
+            self._notes.add(notes)
+
+    def count(self, rows: CountRows) -> None:
+        """Look at what was counted."""
+        if not self._attributes:
+            return
+        for series_id in np.unique(rows.series_id[rows.counts[:, Count.FAILED] > 0]).tolist():
+            self._attributes.pop(self._table[series_id].agreement, None)
+        for row in np.flatnonzero(rows.counts[:, Count.SPARED]).tolist():
+            name, minute = self._table[int(rows.series_id[row])].agreement, int(rows.epoch_minute[row])
+            self._first_minutes[name] = min(minute, self._first_minutes.get(name, minute))
+
+    def tell(self, judged_before: int) -> None:
+        """Warn of the agreements of which a minute with spared requests is judged."""
+        for name, minute in list(self._first_minutes.items()):
+            if minute >= judged_before:
+                continue
+            del self._first_minutes[name]
+            attribute = self._attributes.pop(name, None)
+            if attribute is not None:
+                _log.warning("%s", spared_text(name, attribute, self._notes), extra={"action": "spared_requests"})
+
+
+def spared_text(agreement: str, attribute: str, notes: Notes) -> str:
+    """Say that an agreement's code spares requests and fails none."""
+    seen = ", ".join(sorted(notes.spared_codes.get(agreement, ())))
+    return (
+        f"agreement {agreement}: error_rate.code has spared requests with a failing HTTP status and failed none: of"
+        f" {attribute} it has seen {seen}; most likely the rule reads the wrong attribute, or not its values"
+    )

@@ -11,6 +11,8 @@ from otel_sla.receiver.grpc_server import GrpcServer
 from otel_sla.receiver.http_app import Probes
 from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.readiness import Readiness
+from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import BYTES_PER_MIB, ReceiverSettings
 from otel_sla.self_metrics import SelfMetrics
 from otel_sla.workers.crew import STATE_S, Crew
@@ -25,17 +27,17 @@ class Front:
         config: What the configuration says.
         accountant: Counts the requests.
         metrics: Shows what the servers tell of themselves.
-        why_not_ready: Gives why the pipeline takes no requests now; empty if it does.
+        readiness: Says whether the pipeline takes requests now.
     """
 
     def __init__(
-        self, config: Config, accountant: Accountant, metrics: SelfMetrics, why_not_ready: Callable[[], str]
+        self, config: Config, accountant: Accountant, metrics: SelfMetrics, readiness: Callable[[], Readiness]
     ) -> None:
         self._receiver = config.receiver
         self._logs = config.logs
         self._accountant = accountant
         self._metrics = metrics
-        self._why_not_ready = why_not_ready
+        self._readiness = readiness
         self._servers: list[GrpcServer | HttpServer | Crew] = []
         self._telling: asyncio.Task[None] | None = None
         self.grpc_port: int | None = None
@@ -53,12 +55,12 @@ class Front:
 
     def tell_state(self) -> None:
         """Have health and readiness say at once what is so now; otherwise they say it a moment later."""
-        reason = self._why_not_ready()
+        readiness = self._readiness()
         for server in self._servers:
             if isinstance(server, GrpcServer):
-                server.set_serving(is_serving=not reason)
+                server.set_serving(is_serving=not readiness.reason)
             elif isinstance(server, Crew):
-                server.tell_state(reason)
+                server.tell_state(readiness)
 
     def reload(self) -> None:
         """Read certificates and tokens again now."""
@@ -79,24 +81,24 @@ class Front:
 
     async def _start_here(self) -> None:
         receiver, metrics = self._receiver, self._metrics
-        in_flight = InFlight(receiver.memory_limit_mib * BYTES_PER_MIB)
+        in_flight, refusals = InFlight(receiver.memory_limit_mib * BYTES_PER_MIB), Refusals()
         metrics.register(_OVERLOADED, lambda: in_flight.refused_count)
         metrics.register(_IN_FLIGHT, lambda: in_flight.size_bytes)
         if receiver.grpc is not None:
-            grpc_server = GrpcServer(receiver.grpc, self._accountant, in_flight)
+            grpc_server = GrpcServer(receiver.grpc, self._accountant, in_flight, refusals)
             self.grpc_port = await grpc_server.start()
             metrics.register_receiver("grpc", grpc_server.answers)
             self._servers.append(grpc_server)
         if receiver.http is not None:
-            probes = Probes(self._why_not_ready, metrics.prometheus_text)
-            http_server = HttpServer(receiver.http, self._accountant, in_flight, probes)
+            probes = Probes(self._readiness, metrics.prometheus_text)
+            http_server = HttpServer(receiver.http, self._accountant, in_flight, probes, refusals)
             self.http_port = await http_server.start()
             metrics.register_receiver("http", http_server.app.answers)
             self._servers.append(http_server)
 
     async def _start_workers(self) -> None:
         metrics = self._metrics
-        crew = Crew(self._receiver, self._logs, self._accountant, self._why_not_ready, metrics.prometheus_text)
+        crew = Crew(self._receiver, self._logs, self._accountant, self._readiness, metrics.prometheus_text)
         self._servers.append(crew)  # What has been started has to be stopped.
         await crew.start()
         self.grpc_port, self.http_port = crew.grpc_port, crew.http_port

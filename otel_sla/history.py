@@ -8,14 +8,16 @@ Dimensions:
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
+from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ExclusionRecord, Reopened
-from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData, Outcome
-from otel_sla.sla.counts import N_OUTCOMES
+from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData
+from otel_sla.sla.basis import columns_of, judged_counts, parts_of
+from otel_sla.sla.counts import N_OUTCOMES, CountsBeside
 from otel_sla.sla.downtime import (
     JudgedMinutes,
     MinuteState,
@@ -25,10 +27,11 @@ from otel_sla.sla.downtime import (
     needs_minutes_after,
     needs_minutes_before,
 )
-from otel_sla.sla.exclusions import CoveredMinutes, accepted_windows, all_covered, excluded_minutes
+from otel_sla.sla.exclusions import CoveredMinutes, accepted_windows, all_covered, covered_from, excluded_minutes
 from otel_sla.sla.months import MinuteRange
 from otel_sla.sla.series import Series
 from otel_sla.sla.story import World
+from otel_sla.sla.uptime import MonthFigures, SpanCounts
 from otel_sla.spans.columns import Int64Array
 
 _MINUTES_PER_DAY = 1440
@@ -44,18 +47,27 @@ class JudgedSeries:
     @property
     def world(self) -> World:
         """The same as the story tells it."""
-        return World(self.judged, self.counts.counts)
+        return World(self.judged, self.counts.counts, self.counts.parts)
 
-    def with_silence(self) -> "JudgedSeries":
-        """The same and one minute more, without data and not down, so that nothing goes on behind its end."""
-        counts, judged = self.counts, self.judged
-        rows = np.concatenate((counts.counts, np.zeros((1, len(Outcome)), dtype=np.int64)))
-        silent = np.array([MinuteState.NO_DATA], dtype=np.int8)
-        states = (np.concatenate((each, silent)) for each in (judged.raw, judged.adjusted, judged.unfiltered))
-        return JudgedSeries(
-            SeriesCounts(counts.start_minute, rows, counts.carried, counts.first_data_minute),
-            JudgedMinutes(judged.start_minute, *states),
-        )
+    def part(self, start_minute: int, stop_minute: int) -> "JudgedSeries":
+        """The same in a range within this one; views, no copies."""
+        cut = slice(start_minute - self.counts.start_minute, stop_minute - self.counts.start_minute)
+        counts = replace(self.counts, start_minute=start_minute, counts=self.counts.counts[cut])
+        return JudgedSeries(counts, self.judged.part(start_minute, stop_minute))
+
+
+def joined(pieces: Sequence[JudgedSeries]) -> JudgedSeries:
+    """Put consecutive minutes of one series together that were judged by terms of their own."""
+    first = pieces[0]
+    states = zip(*((piece.judged.raw, piece.judged.adjusted, piece.judged.unfiltered) for piece in pieces), strict=True)
+    raw, adjusted, unfiltered = (np.concatenate(each) for each in states)
+    # They may be judged on other bases: in the finest one, a request is as many parts in all of them.
+    finest = max(piece.counts.parts for piece in pieces)
+    rows = np.concatenate([piece.counts.counts * (finest // piece.counts.parts) for piece in pieces])
+    return JudgedSeries(
+        replace(first.counts, counts=rows, parts=finest),
+        JudgedMinutes(first.judged.start_minute, raw, adjusted, unfiltered),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +97,13 @@ class Terms:
 
 
 def series_of(agreement: Agreement, all_series: Iterable[Series]) -> tuple[Series, ...]:
-    """Give the series that the agreement, grouped as it is now, is judged by; the overflow series among them."""
-    keys = agreement.group_by
-    return tuple(
-        series
-        for series in all_series
-        if series.agreement == agreement.name and (series.is_overflow or tuple(key for key, _ in series.group) == keys)
-    )
+    """Give the series that are judged by an agreement's terms, those of former groupings too (clause 22)."""
+    return tuple(series for series in all_series if series.agreement == agreement.name)
+
+
+def is_grouped(series: Series, agreement: Agreement) -> bool:
+    """Whether a series of the agreement is grouped as the terms say, or takes what has no series of its own."""
+    return series.is_overflow or tuple(key for key, _ in series.group) == agreement.group_by
 
 
 class CountReadings(Protocol):
@@ -121,11 +133,20 @@ class History:
     Args:
         reader: The caller holds its `snapshot()` where several calls have to agree.
         first_data_minutes: `reader.first_data_minutes()`, read once for all series.
+        retired_minutes: `reader.retired_minutes()`, likewise.
     """
 
-    def __init__(self, reader: CountReadings, first_data_minutes: Mapping[int, int]) -> None:
+    def __init__(
+        self, reader: CountReadings, first_data_minutes: Mapping[int, int], retired_minutes: Mapping[int, int]
+    ) -> None:
         self._reader = reader
         self._first_data_minutes = first_data_minutes
+        self._retired_minutes = retired_minutes
+
+    @classmethod
+    def of(cls, reader: LedgerReadings) -> "History":
+        """Give the past of a ledger; the caller holds its `snapshot()`."""
+        return cls(reader, reader.first_data_minutes(), reader.retired_minutes())
 
     def judged(self, series: Series, terms: Terms, minutes: MinuteRange, elapsed_stop_minute: int) -> JudgedSeries:
         """Judge `minutes` of a series, and as many before and behind as the runs at their edges reach.
@@ -137,7 +158,7 @@ class History:
             elapsed_stop_minute: No minute from this one on has elapsed.
         """
         asked = _elapsed_part(minutes, elapsed_stop_minute)
-        return self._judged(series, terms, self.counts(series, terms.agreement, asked), elapsed_stop_minute)
+        return self._judged(series, terms, self.counts(series, terms, asked), elapsed_stop_minute)
 
     def each_judged(
         self, all_series: Sequence[Series], terms: Terms, minutes: MinuteRange, elapsed_stop_minute: int
@@ -151,57 +172,77 @@ class History:
             elapsed_stop_minute: As for `judged`.
         """
         asked = _elapsed_part(minutes, elapsed_stop_minute)
-        each_rows = self._reader.each_month_counts([series.series_id for series in all_series], *asked)
+        parts = parts_of(terms.agreement.counting)
+        all_ids = [series.series_id for series in all_series]
+        each_rows = self._reader.each_month_counts(all_ids, *asked, columns_of(parts))
         for series, (_, rows) in zip(all_series, each_rows, strict=True):
-            counts = self._reaching_back(series, terms.agreement, asked.start_minute, rows)
+            counts = self._reaching_back(series, terms, asked.start_minute, judged_counts(rows, parts))
             yield series, self._judged(series, terms, counts, elapsed_stop_minute)
 
-    def counts(self, series: Series, agreement: Agreement, minutes: MinuteRange) -> SeriesCounts:
+    def counts(self, series: Series, terms: Terms, minutes: MinuteRange) -> SeriesCounts:
         """Give the counts of `minutes`, and of as many minutes before as a run at their start reaches back."""
-        return self._reaching_back(series, agreement, minutes.start_minute, self._dense(series, *minutes))
+        rows = self._dense(series, terms.agreement, *minutes)
+        return self._reaching_back(series, terms, minutes.start_minute, rows)
 
     def _judged(self, series: Series, terms: Terms, counts: SeriesCounts, elapsed_stop_minute: int) -> JudgedSeries:
         """Judge counts that reach back far enough, and as many minutes behind them as a run reaches."""
         judged = judge(series, terms, counts)
         while needs_minutes_after(judged.judged, elapsed_stop_minute):
             stop_minute = min(elapsed_stop_minute, judged.judged.stop_minute + _MINUTES_PER_DAY)
-            judged = judge(series, terms, self._extended(judged.counts, series, stop_minute))
+            more = self._dense(series, terms.agreement, judged.counts.stop_minute, stop_minute)
+            rows = np.concatenate((judged.counts.counts, more))
+            judged = judge(series, terms, replace(judged.counts, counts=rows))
         return judged
 
-    def _reaching_back(self, series: Series, agreement: Agreement, start_minute: int, rows: Int64Array) -> SeriesCounts:
+    def _reaching_back(self, series: Series, terms: Terms, start_minute: int, rows: Int64Array) -> SeriesCounts:
         """Put as many minutes before the rows as a run at their start reaches back."""
         n_more = 64
         while True:
+            carried, is_carry_excluded = self._carried(series, terms, start_minute)
             counts = SeriesCounts(
                 start_minute=start_minute,
                 counts=rows,
-                carried=self._carried(series, agreement, start_minute),
+                carried=carried,
                 first_data_minute=self._first_data_minutes.get(series.series_id),
+                retired_minute=self._retired_minutes.get(series.series_id),
+                is_carry_excluded=is_carry_excluded,
+                parts=parts_of(terms.agreement.counting),
             )
-            if not needs_minutes_before(counts, agreement.downtime):
+            if not needs_minutes_before(counts, terms.agreement.downtime):
                 return counts
             assert counts.first_data_minute is not None, "what had no data cannot be down"
             earlier = max(counts.first_data_minute, start_minute - n_more)
-            rows = np.concatenate((self._dense(series, earlier, start_minute), rows))
+            rows = np.concatenate((self._dense(series, terms.agreement, earlier, start_minute), rows))
             start_minute, n_more = earlier, 4 * n_more
 
-    def _extended(self, counts: SeriesCounts, series: Series, stop_minute: int) -> SeriesCounts:
-        more = self._dense(series, counts.stop_minute, stop_minute)
-        return SeriesCounts(
-            counts.start_minute, np.concatenate((counts.counts, more)), counts.carried, counts.first_data_minute
-        )
+    def _dense(self, series: Series, agreement: Agreement, start_minute: int, stop_minute: int) -> Int64Array:
+        parts = parts_of(agreement.counting)
+        rows = self._reader.month_counts(series.series_id, start_minute, stop_minute, columns_of(parts))
+        return judged_counts(rows, parts)
 
-    def _dense(self, series: Series, start_minute: int, stop_minute: int) -> Int64Array:
-        return self._reader.month_counts(series.series_id, start_minute, stop_minute)
+    def _carried(self, series: Series, terms: Terms, start_minute: int) -> tuple[MinuteState | None, bool]:
+        """Give `SeriesCounts.carried` and `is_carry_excluded`."""
+        if terms.agreement.downtime.no_data is not NoData.CARRY:
+            return None, False
+        found = self._last_judged(series, terms, start_minute)
+        if found is None or found[1] is not MinuteState.DOWN:
+            return None if found is None else found[1], False
+        group, last = series.group_text, found
+        while (covered := covered_from(terms.covered, group, last[0])) is not None:
+            earlier = self._last_judged(series, terms, covered)
+            if earlier is None:
+                return found[1], True
+            last = earlier
+        return found[1], last[1] is not MinuteState.DOWN
 
-    def _carried(self, series: Series, agreement: Agreement, start_minute: int) -> MinuteState | None:
-        if agreement.downtime.no_data is not NoData.CARRY:
-            return None
-        found = self._reader.last_data_minute(series.series_id, start_minute, agreement.downtime.valid_requests_min)
+    def _last_judged(self, series: Series, terms: Terms, before_minute: int) -> tuple[int, MinuteState | None] | None:
+        downtime, parts = terms.agreement.downtime, parts_of(terms.agreement.counting)
+        valid_min = downtime.valid_requests_min
+        found = self._reader.last_data_minute(series.series_id, before_minute, valid_min, is_adjusted=parts > 1)
         if found is None:
             return None
-        succeeded, failed, invalid = found[1]
-        return judged_state((succeeded, failed, invalid), agreement.downtime)
+        (row,) = judged_counts(np.array([found[1]], dtype=np.int64), parts).tolist()
+        return found[0], judged_state(row, downtime, parts)
 
 
 def _elapsed_part(minutes: MinuteRange, elapsed_stop_minute: int) -> MinuteRange:
@@ -226,10 +267,32 @@ def counts_as_told(counts: SeriesCounts, reopened: Sequence[Reopened], told_befo
     rows = counts.counts[: max(0, told_before - counts.start_minute)].copy()
     for minute in reopened:
         if counts.start_minute <= minute.epoch_minute < told_before:
-            rows[minute.epoch_minute - counts.start_minute] = minute.counts_before
+            before = np.array([(*minute.counts_before, *minute.beside_before)], dtype=np.int64)
+            rows[minute.epoch_minute - counts.start_minute] = judged_counts(before, counts.parts)[0]
     first = counts.first_data_minute
     if first is not None and first >= counts.start_minute:
         valid = rows[:, 0] + rows[:, 1]
         has_data = np.flatnonzero(valid > 0)
         first = counts.start_minute + int(has_data[0]) if len(has_data) else None
-    return SeriesCounts(counts.start_minute, rows, counts.carried, first)
+    return replace(counts, counts=rows, first_data_minute=first)
+
+
+def with_spans(
+    figures: MonthFigures, reader: LedgerReadings, series: Series, beside: Mapping[int, CountsBeside]
+) -> MonthFigures:
+    """Add what was counted of a month besides (clauses 4 and 19).
+
+    Args:
+        figures: Of the series.
+        reader: Its snapshot is the caller's.
+        series: Whose month this is.
+        beside: `reader.counts_beside` of the month's elapsed minutes.
+    """
+    held = beside.get(series.series_id)
+    if held is None:
+        return figures
+    total = figures.spans.total
+    if figures.parts > 1:  # Its counts are those of the requests that the spans stand for.
+        start_minute = figures.minutes.start_minute
+        total = int(reader.month_counts(series.series_id, start_minute, start_minute + figures.elapsed).sum())
+    return replace(figures, spans=SpanCounts(total, held.spared, held.sampled, held.thresholded))

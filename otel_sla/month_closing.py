@@ -4,12 +4,13 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from otel_sla.clockwork import Progress
 from otel_sla.closed_figures import kept_of_month
 from otel_sla.eras import ClosedEra, Eras
 from otel_sla.findings import Findings
-from otel_sla.history import History, Terms, series_of
+from otel_sla.history import History, Terms, series_of, with_spans
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ClosedMonth, ExclusionRecord
 from otel_sla.retention import is_kept
@@ -24,6 +25,9 @@ from otel_sla.versions import Basis, find_basis
 
 _log = logging.getLogger(__name__)
 
+# What a month that an earlier version has closed says nothing of.
+_NOTHING_BESIDE: dict[str, object] = {"sla.month.requests.spared": 0, "sla.month.requests.sampled": 0}
+
 
 @dataclass(slots=True)
 class MonthCloser:
@@ -31,7 +35,7 @@ class MonthCloser:
 
     reader: LedgerReadings
     history: History
-    versions: Mapping[str, int]  # Of the terms as they are configured, by the agreement's name.
+    versions: Mapping[str, int]  # Of the terms as they are now, by the agreement's name.
     progress: Progress
     sealed_before: int | None  # Epoch minute, as the ledger has it.
     found: Findings  # Grows.
@@ -128,16 +132,18 @@ class MonthCloser:
         minutes = month_range(month, agreement.time_zone)
         if not is_kept(minutes, self.reader.watermarks().expired_before):
             return
+        beside = self.reader.counts_beside(*minutes)
         for series in series_of(agreement, all_series):
             judged = self.history.judged(series, month_terms, minutes, self.progress.judged_before)
             if not is_in_month(minutes, judged.counts, agreement.downtime.no_data):
                 continue
             figures = month_figures(minutes, judged.judged, judged.counts, agreement.target)
+            figures = with_spans(figures, self.reader, series, beside)
             earlier = closed_series.get(series.series_id, [])
             supersedes = str(earlier[-1].figures["uid"]) if earlier else None
             event = tell_month_closed(Subject(series, agreement), month, figures, len(earlier), supersedes)
             told = {key: value for key, value in event.attributes.items() if not key.startswith("sla.revision.")}
-            if earlier and earlier[-1].figures["attributes"] == told:
+            if earlier and _NOTHING_BESIDE | cast(dict[str, object], earlier[-1].figures["attributes"]) == told:
                 continue
             self.found.events.append(event)
             closed = ClosedMonth(

@@ -20,7 +20,7 @@ from otel_sla.errors import ConfigError, ConfigProblem
 
 API_VERSION = "openslo/v1"
 _MINUTE = frozenset({"1", "1m", "60s"})
-_QUERIES = "counts come from spans: set covered_service and valid_requests to what these queries select"
+_QUERIES = "counts come from spans: set covered_service, valid_requests and error_rate to what these queries select"
 _KNOWN = {  # Fields that are read, or told by name; all others are told as unknown.
     "": {"apiVersion", "kind", "metadata", "spec"},
     "metadata": {"name", "displayName"},

@@ -6,16 +6,20 @@ Nothing is decided here but the order: the ledger is open before a port is, the 
 import asyncio
 import logging
 import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 from otel_sla.accountant import Accountant
 from otel_sla.backlog import LedgerBacklog
-from otel_sla.clockwork import AHEAD_HINT, Clock, Clockwork, TrustedClock
+from otel_sla.clockwork import AHEAD_HINT, CatchingUp, Clock, Clockwork, TrustedClock, since_minute
 from otel_sla.closing import Closer
 from otel_sla.config import Config
 from otel_sla.errors import LedgerError
 from otel_sla.exporter.delivery import Delivery
 from otel_sla.exporter.otlp import OtlpSender
 from otel_sla.exporter.senders import make_sender
+from otel_sla.exporter.signals import AGREEMENT_NAME
 from otel_sla.exporter.telemetry import TelemetryExport
 from otel_sla.filter_loading import FilterLoading
 from otel_sla.front import Front
@@ -23,15 +27,21 @@ from otel_sla.hash_key import new_hash_key
 from otel_sla.ledger.faults import unforeseen
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.ledger.records import Closing, Commit
+from otel_sla.ledger.records import Closing, Commit, Watermarks
 from otel_sla.ledger.sqlite_version import sqlite_warning
+from otel_sla.ledger_files import register_ledger_files
+from otel_sla.receiver.readiness import Readiness
 from otel_sla.self_metrics import ExporterCounts, SelfMetrics
+from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.classify import Classifier
+from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import SeriesTable
+from otel_sla.sla.texts import minute_text
+from otel_sla.span_times import SpanTimes
 from otel_sla.threads import LedgerThread, Writer
 from otel_sla.tidying import Tidier
-from otel_sla.versions import record_versions
+from otel_sla.versions import Recorded, record_versions
 from otel_sla.warming import warm_up
 
 _log = logging.getLogger(__name__)
@@ -54,10 +64,14 @@ class Pipeline:
         steady: ns; a clock that nobody sets, to tell steps of `clock` from the passing of time. None: it makes none.
     """
 
-    accountant: Accountant  # From `start` on, as the next three.
+    accountant: Accountant  # From `start` on, as the next five.
     _clockwork: Clockwork
     _closer: Closer
     _marked_before: int  # Epoch minute: the ledger's judged_before.
+    _told_before: int | None  # Epoch minute, as in the ledger.
+    _times: SpanTimes
+    _versions: dict[str, int]  # Of the agreements' terms in the ledger, by name.
+    _judged: tuple[Agreement, ...]  # Those that are configured, and those that were.
 
     def __init__(
         self,
@@ -70,6 +84,7 @@ class Pipeline:
         self._config = config
         trusted = None if steady is None else TrustedClock(clock, steady)
         self._trusted, self._latest = (clock, clock) if trusted is None else (trusted, trusted.latest)
+        self._clock, self._steady = clock, steady or clock
         self._tick_s = tick_s
         self._writer: Writer = LedgerThread(
             "ledger", lambda: Ledger.open(config.ledger.url, may_create=config.ledger.may_create)
@@ -81,7 +96,7 @@ class Pipeline:
         self._deliveries: list[tuple[Delivery, LedgerBacklog]] = []
         self._front: Front | None = None
         self._ticking: asyncio.Task[None] | None = None
-        self.metrics = SelfMetrics()
+        self.metrics = SelfMetrics(clock)
         self._telemetry: TelemetryExport | None = None
         self._reader: LedgerReader | None = None
         self.filter_loading: FilterLoading | None = None
@@ -109,7 +124,7 @@ class Pipeline:
             await self._judge.open()
             await self._start_counting()
             await self._start_exporters()
-            self._front = Front(self._config, self.accountant, self.metrics, self._why_not_ready)
+            self._front = Front(self._config, self.accountant, self.metrics, self._readiness)
             await self._front.start()
         except BaseException:
             await self.stop()
@@ -152,6 +167,11 @@ class Pipeline:
             "the ledger does not finish a write" if self.accountant.commits.is_stalled else self._clockwork.why_ahead()
         )
 
+    def _readiness(self) -> Readiness:
+        if reason := self._why_not_ready():
+            return Readiness(reason)
+        return Readiness(notice=self._clockwork.why_judging_waits() or self._times.why_clocks_differ())
+
     @property
     def failure(self) -> LedgerError | None:
         """What went wrong while stopping: not all that was taken became durable or was told."""
@@ -171,12 +191,16 @@ class Pipeline:
                 await self._close(Closing(judged_before=progress.judged_before, sealed_before=None))
                 self._marked_before = progress.judged_before
             # Changes of the past first, each alone. Then once: what comes late meanwhile waits for the next tick.
+            catching_up = CatchingUp(progress.judged_before)
             while (closing := await self._judge.call(lambda _: self._closer.find(progress))) is not None:
                 await self._close(closing)
                 for delivery, _ in self._deliveries:
                     delivery.wake()
                 if closing.told_before is not None:
-                    break
+                    self._told_before = closing.told_before
+                    if catching_up.is_there(closing.told_before):
+                        break
+            self.accountant.spared.tell(progress.judged_before)
             await self._tidier.tidy(progress)
 
     async def stop(self) -> None:
@@ -228,7 +252,7 @@ class Pipeline:
         if warning := sqlite_warning():
             _log.info("%s", warning, extra={"action": "sqlite_version"})
         marks = reader.watermarks()
-        self._marked_before = marks.judged_before or 0
+        self._marked_before, self._told_before = marks.judged_before or 0, marks.told_before
         self._clockwork = Clockwork(self._config.processor, self._latest, self._trusted, marks)
         if reason := self._clockwork.ahead_at_start():
             _log.warning("%s: %s", reason, AHEAD_HINT % reader.path, extra={"action": "ledger_ahead"})
@@ -236,11 +260,22 @@ class Pipeline:
         classifier = Classifier(agreements, table, hash_key=new_hash_key())
         ring = MinuteRing(minutes_kept=_RING_MINUTES)
         newest = self._clockwork.newest_minute()
-        ring.load(reader.counts(newest - _RING_MINUTES + 1, newest + 1), start_minute=newest - _RING_MINUTES + 1)
-        self.metrics.register("sla.ledger.series", lambda: len(table))
+        newest_rows = reader.counts(newest - _RING_MINUTES + 1, newest + 1)
+        ring.load(newest_rows, start_minute=newest - _RING_MINUTES + 1)
+        self._times = SpanTimes(
+            [agreement.name for agreement in agreements],
+            table,
+            self._clock,
+            self._steady,
+            self._config.processor.future_spans_max_s,
+        )
+        self._times.load(newest_rows)
+        self._register_metrics(table, reader.path)
         await warm_up(classifier)
         judge_reader = await self._judge.call(lambda connection: connection)
-        self._closer = Closer(judge_reader, agreements, await self._record_versions(marks.told_before))
+        recorded = await self._record_versions(marks)
+        self._versions, self._judged = recorded.versions, (*agreements, *recorded.removed)
+        self._closer = Closer(judge_reader, agreements, recorded.versions, recorded.removed)
         self.accountant = Accountant(
             classifier=classifier,
             table=table,
@@ -250,16 +285,30 @@ class Pipeline:
             write=self._commit,
             window=self._clockwork.window,
             metrics=self.metrics,
+            times=self._times,
         )
         sealed_before = self._clockwork.window().sealed_before_minute
         self.filter_loading = FilterLoading(self._config.ledger.url, reader.path, self.accountant.filter, sealed_before)
         self.filter_loading.start()
 
-    async def _record_versions(self, told_before: int | None) -> dict[str, int]:
-        """Keep the agreements' terms, so that what they judged can be explained later; gives name -> version."""
-        since_minute = told_before or self._clockwork.progress().judged_before
-        agreements = self._config.agreements
-        recorded = await self._writer.call(lambda ledger: record_versions(ledger, agreements, since_minute))
+    def _register_metrics(self, table: SeriesTable, path: Path) -> None:
+        register, times = self.metrics.register, self._times
+        register("sla.ledger.series", lambda: len(table))
+        register_ledger_files(self.metrics, path)
+        register("sla.pipeline.ready", lambda: int(not self._why_not_ready()))
+        register("sla.judge.lag", self._judging_lag_s)
+        register("sla.receiver.clock_lead", times.lead_s)
+        for agreement in self._config.agreements:
+            attributes = {AGREEMENT_NAME: agreement.name}
+            register("sla.agreement.last_span_timestamp", partial(times.newest_unix_s, agreement.name), attributes)
+
+    def _judging_lag_s(self) -> int | None:
+        return None if self._told_before is None else self._clockwork.lag_s(self._told_before)
+
+    async def _record_versions(self, marks: Watermarks) -> Recorded:
+        """Keep the agreements' terms, so that what they counted and judged can be explained later."""
+        since, agreements = since_minute(marks, self._clockwork), self._config.agreements
+        recorded = await self._writer.call(lambda ledger: record_versions(ledger, agreements, since))
         for name in recorded.changed:
             _log.warning(
                 "agreement %s: changed terms (version %d): months that are not closed are judged by them, as a whole",
@@ -267,7 +316,23 @@ class Pipeline:
                 recorded.versions[name],
                 extra={"action": "agreement_changed"},
             )
-        return recorded.versions
+        for name in recorded.outcome_rules_changed:
+            _log.warning(
+                "agreement %s: spans that come from %s on are counted by the outcome rules of this otel-sla (version %d"
+                " of the terms); what was counted before keeps the outcomes of the rules of its time",
+                name,
+                minute_text(self._trusted() // NANOS_PER_MINUTE),
+                recorded.versions[name],
+                extra={"action": "outcome_rules_changed"},
+            )
+        for agreement in recorded.removed:
+            _log.info(
+                "agreement %s is configured no more: what it counted stays judged, by its last terms (version %d)",
+                agreement.name,
+                recorded.versions[agreement.name],
+                extra={"action": "agreement_removed"},
+            )
+        return recorded
 
     async def _start_exporters(self) -> None:
         instance_id = await self._writer.call(lambda ledger: ledger.instance_id)
@@ -275,7 +340,7 @@ class Pipeline:
             backlog = LedgerBacklog(
                 settings.name,
                 self._config.ledger.url,
-                self._config.agreements,
+                self._judged,
                 self._writer,
                 first_minutes_max=round(self._config.processor.late_spans_max_s) // 60,
                 on_damage=self.accountant.commits.fail,
@@ -290,10 +355,12 @@ class Pipeline:
             of_metrics = self._config.metrics
             name, sender = of_metrics.exporter.name, OtlpSender(of_metrics.exporter, instance_id)
             self._telemetry = TelemetryExport(name, sender, self.metrics.read, of_metrics.interval_s)
+            self.metrics.register_attempts(self._telemetry.attempts, {"exporter": name, "data_type": "own_metrics"})
             self._telemetry.start()
 
     async def _commit(self, commit: Commit) -> int:
-        return await self._writer.call(lambda ledger: ledger.commit(commit))
+        counted = replace(commit, versions=self._versions)
+        return await self._writer.call(lambda ledger: ledger.commit(counted))
 
     async def _close(self, closing: Closing) -> None:
         await self._writer.call(lambda ledger: ledger.close_minutes(closing))

@@ -1,12 +1,12 @@
 """Reads a month from the ledger, judges it and puts it in order as a report."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from otel_sla.closed_figures import closed_section
 from otel_sla.errors import CountsExpired
-from otel_sla.history import History, JudgedSeries, Terms, series_of
+from otel_sla.history import History, JudgedSeries, Terms, is_grouped, joined, series_of, with_spans
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ExclusionRecord, Withdrawal
 from otel_sla.report.document import (
@@ -25,10 +25,11 @@ from otel_sla.report.document import (
 )
 from otel_sla.retention import is_kept
 from otel_sla.sla.agreement import Agreement
-from otel_sla.sla.months import Month, month_range
+from otel_sla.sla.downtime import MinuteState
+from otel_sla.sla.months import MinuteRange, Month, month_range
 from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import is_in_month, month_figures
-from otel_sla.versions import Basis, find_basis
+from otel_sla.versions import Basis, beside, find_basis, find_counted_by
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SERIES_AT_ONCE = 16  # Whose single minutes are in memory: 20 MB of a month.
@@ -48,6 +49,7 @@ def load_report(  # noqa: PLR0913 - the last two are choices that most callers l
     *,
     drawn_max: int = 0,
     as_configured: bool = False,
+    removed: Sequence[Agreement] = (),
 ) -> Report:
     """Judge the month of each agreement, as one state of the ledger has it.
 
@@ -62,6 +64,8 @@ def load_report(  # noqa: PLR0913 - the last two are choices that most callers l
         generated_at: Aware; only shown.
         drawn_max: Of so many of each agreement's series, the worst, the report keeps every minute's state.
         as_configured: Judge closed months by the terms that are given, too.
+        removed: Agreements that are configured no more (`versions.removed_agreements`); they follow, as far as they
+            have anything in the month. One that is asked for alone is there in any month.
 
     Raises:
         LedgerError: It cannot be read.
@@ -79,13 +83,16 @@ def load_report(  # noqa: PLR0913 - the last two are choices that most callers l
                 records,
                 drawn_max,
             )
-            for agreement in agreements
+            for agreement in (*agreements, *removed)
         ]
+    for index in range(len(agreements), len(sections)):
+        sections[index] = replace(sections[index], configured=False)
     if as_configured and any(section.is_as_closed for section in sections):
         raise _expired(month, "without --as-configured the report has the figures that it was closed with")
     if sections and all(section.is_as_closed and not section.series for section in sections):
         raise _expired(month, "it was not closed; a backup of the ledger has them")
-    return build_report(month, generated_at, sections)
+    shown = [section for section in sections if section.configured or section.series or len(sections) == 1]
+    return build_report(month, generated_at, shown)
 
 
 def judge_section(
@@ -110,15 +117,52 @@ def judge_section(
     if not is_kept(minutes, reader.watermarks().expired_before):
         recorded = _recorded_windows(basis.agreement, records)
         section = closed_section(reader, basis.agreement, month, recorded, drawn_max)
-        return replace(section, version=basis.version, closed_version=basis.closed_version)
+        counted_by = find_counted_by(reader, basis.agreement, minutes)
+        return replace(section, version=basis.version, closed_version=basis.closed_version, counted_by=counted_by)
     terms = Terms.of(basis.agreement, records, last_change(records))
-    history = History(reader, reader.first_data_minutes())
-    each_judged = history.each_judged(series_of(basis.agreement, reader.series()), terms, minutes, elapsed_stop)
-    reports = _judge_series(terms, month, each_judged, _recorded_windows(basis.agreement, records), drawn_max)
+    history = History.of(reader)
+    all_series = series_of(basis.agreement, reader.series())
+    each_judged = history.each_judged(all_series, terms, minutes, elapsed_stop)
+    before, behind = (Terms.of(agreement, records, last_change(records)) for agreement in beside(reader, basis, month))
+    if before != terms or behind != terms:
+        beside_it = _Beside(history, minutes, before, behind, elapsed_stop)
+        each_judged = ((series, beside_it.judged(series, judged)) for series, judged in each_judged)
+    judged = _JudgedMonth(reader, terms, month, elapsed_stop, each_judged)
+    reports = _judge_series(judged, _recorded_windows(basis.agreement, records), drawn_max)
     section = agreement_report(basis.agreement, month, reports)
     decided = decide_windows(basis.agreement, minutes, _recorded_windows(basis.agreement, records))
     alone = exclusions_alone(decided, reports)
-    return replace(section, version=basis.version, closed_version=basis.closed_version, exclusions=alone)
+    return replace(
+        section,
+        version=basis.version,
+        closed_version=basis.closed_version,
+        exclusions=alone,
+        counted_by=find_counted_by(reader, basis.agreement, minutes),
+        elapsed=max(0, elapsed_stop - minutes.start_minute) if elapsed_stop < minutes.stop_minute else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """Where the months beside one are judged by other terms: what of a period lies in them is listed by theirs."""
+
+    history: History
+    minutes: MinuteRange  # The month's.
+    before: Terms  # Of the month before it,
+    behind: Terms  # and of the one behind.
+    elapsed_stop: int
+
+    def judged(self, series: Series, judged: JudgedSeries) -> JudgedSeries:
+        """Give the same month, with what is down beside it by the other months' terms."""
+        start, stop = self.minutes.start_minute, min(self.minutes.stop_minute, judged.judged.stop_minute)
+        pieces = [judged.part(start, max(start, stop))]
+        if stop > start and pieces[0].judged.raw[0] == MinuteState.DOWN:
+            before = self.history.judged(series, self.before, MinuteRange(start - 1, start), self.elapsed_stop)
+            pieces.insert(0, before.part(before.judged.start_minute, start))
+        if self.minutes.stop_minute < self.elapsed_stop and pieces[-1].judged.raw[-1] == MinuteState.DOWN:
+            behind = self.history.judged(series, self.behind, MinuteRange(stop, stop + 1), self.elapsed_stop)
+            pieces.append(behind.part(stop, behind.judged.stop_minute))
+        return joined(pieces)
 
 
 def last_change(records: Iterable[ExclusionRecord]) -> int:
@@ -161,37 +205,46 @@ def _judge_minutes(
     minutes = month_range(month, terms.agreement.time_zone)
     if not is_kept(minutes, reader.watermarks().expired_before):
         raise _expired(month, "without --rows minutes the report has the figures that it was closed with")
-    history = History(reader, reader.first_data_minutes())
+    history = History.of(reader)
     for series, judged in history.each_judged(some_series, terms, minutes, elapsed_stop):
         if not is_in_month(minutes, judged.counts, terms.agreement.downtime.no_data):
             continue
         stop_minute = max(minutes.start_minute, min(minutes.stop_minute, judged.judged.stop_minute))
         states = judged.judged.part(minutes.start_minute, stop_minute)
         first = minutes.start_minute - judged.counts.start_minute
-        yield SeriesMinutes(series, states, judged.counts.counts[first : first + len(states.raw)])
+        rows = judged.counts.counts[first : first + len(states.raw)]
+        yield SeriesMinutes(series, states, rows, judged.counts.parts)
 
 
 def _expired(month: Month, hint: str) -> CountsExpired:
     return CountsExpired(f"the counts of {month} are kept no longer (ledger.retention)", hint)
 
 
-def _judge_series(
-    terms: Terms,
-    month: Month,
-    each_judged: Iterator[tuple[Series, JudgedSeries]],
-    recorded: Sequence[RecordedWindow],
-    drawn_max: int,
-) -> list[SeriesReport]:
-    agreement = terms.agreement
-    minutes = month_range(month, agreement.time_zone)
+@dataclass(frozen=True, slots=True)
+class _JudgedMonth:
+    """An agreement's month, series by series."""
+
+    reader: LedgerReadings
+    terms: Terms
+    month: Month
+    elapsed_stop: int
+    each_judged: Iterator[tuple[Series, JudgedSeries]]
+
+
+def _judge_series(month: _JudgedMonth, recorded: Sequence[RecordedWindow], drawn_max: int) -> list[SeriesReport]:
+    agreement = month.terms.agreement
+    minutes = month_range(month.month, agreement.time_zone)
+    beside = month.reader.counts_beside(minutes.start_minute, min(minutes.stop_minute, month.elapsed_stop))
     decided = decide_windows(agreement, minutes, recorded)
     reports: list[SeriesReport] = []
-    for series, judged in each_judged:
+    for series, judged in month.each_judged:
         if not is_in_month(minutes, judged.counts, agreement.downtime.no_data):
             continue
         figures = month_figures(minutes, judged.judged, judged.counts, agreement.target)
+        figures = with_spans(figures, month.reader, series, beside)
         report = series_report(series, figures, judged.judged, decided)
-        reports.append(replace(report, states=judged.judged) if drawn_max else report)
+        states = judged.judged if drawn_max else None
+        reports.append(replace(report, former=not is_grouped(series, agreement), states=states))
         if len(reports) % max(256, drawn_max) == 0:  # Never many more states in memory than are drawn.
             reports = draw_worst(reports, drawn_max)
     return draw_worst(reports, drawn_max)

@@ -7,9 +7,9 @@ All of it belongs to the event loop's thread.
 
 import os
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,8 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_sla import __version__
 from otel_sla.prometheus_text import Kind, metric_lines
+from otel_sla.sla.conditions import STATUS_KEYS
+from otel_sla.sla.notes import Notes
 
 Read = Callable[[], int | float | None]  # None: not known, not shown.
 
@@ -54,26 +56,58 @@ INSTRUMENTS = (
     Instrument(
         "otelcol_exporter_send_failed_metric_points", "{datapoint}", _C, "Data points that it refused for good."
     ),
-    Instrument(
-        "otelcol_exporter_queue_size",
-        "{record}",
-        _G,
-        "Events read from the ledger that wait for the backend, at most one batch.",
-    ),
+    Instrument("otelcol_exporter_queue_size", "{item}", _G, "Events (logs) and judged minutes (metrics) that wait."),
+    Instrument("sla.exporter.oldest_age", "s", _G, "Age of the oldest event, or minute, that waits; 0: none does."),
+    Instrument("sla.exporter.failed_attempts", "{attempt}", _C, "Attempts that failed, by where the reason lies."),
+    Instrument("sla.exporter.last_success_timestamp", "s", _G, "When the backend last took something."),
     Instrument("otelcol_process_uptime", "s", _C, "Time since the pipeline was made."),
     Instrument("otelcol_process_memory_rss", "By", _G, "Physical memory of the process and its workers."),
     Instrument("otelcol_process_cpu_seconds", "s", _C, "User and system CPU time of the process and its workers."),
+    Instrument("process.start_time", "s", _G, "When the pipeline was made, seconds since the Unix epoch."),
+    Instrument("sla.pipeline.ready", "{pipeline}", _G, "1 while requests are welcome (/readyz), else 0."),
     Instrument("sla.receiver.late_spans", "{span}", _C, "Rejected: older than what is still open.", "late_spans"),
     Instrument("sla.receiver.future_spans", "{span}", _C, "Rejected: too far ahead of the clock.", "future_spans"),
     Instrument("sla.receiver.malformed_spans", "{span}", _C, "Rejected: no end time.", "malformed_spans"),
     Instrument("sla.receiver.duplicate_spans", "{span}", _C, "Repeats, not counted again.", "duplicate_spans"),
+    Instrument("sla.receiver.clock_lead", "s", _G, "Of the newest spans' ends over the clock; negative: behind it."),
     Instrument("sla.receiver.overflow_spans", "{span}", _C, "Counted in an overflow series.", "overflow_spans"),
+    Instrument(
+        "sla.receiver.unusable_status_spans", "{span}", _C, "Counted; a status attribute cannot be read, by key."
+    ),
+    Instrument(
+        "sla.receiver.unusable_threshold_spans",
+        "{span}",
+        _C,
+        "Counted; the sampling threshold in tracestate cannot be read.",
+        "unusable_threshold_spans",
+    ),
+    Instrument(
+        "sla.receiver.unknown_parent_spans",
+        "{span}",
+        _C,
+        "Counted; the sender does not say whether the parent is remote (entry_spans_only).",
+        "unknown_parent_spans",
+    ),
+    Instrument("sla.receiver.sampled_spans", "{span}", _C, "Counted; they bear a sampling threshold.", "sampled_spans"),
+    Instrument(
+        "sla.receiver.spared_requests",
+        "{request}",
+        _C,
+        "Succeeded: their failing HTTP status is spared by error_rate.code.",
+        "spared_requests",
+    ),
     Instrument("sla.receiver.overloaded_requests", "{request}", _C, "Refused for want of room; to be sent again."),
     Instrument("sla.receiver.in_flight_size", "By", _G, "Bytes that requests hold of receivers' memory limit."),
     Instrument("sla.receiver.ack_latency", "s", _H, "From a request's bytes to its answer, commit included."),
     Instrument("sla.ledger.commit_duration", "s", _H, "One durable transaction of counts."),
     Instrument("sla.ledger.committed_rows", "{row}", _C, "Rows of counts written to the ledger.", "committed_rows"),
     Instrument("sla.ledger.series", "{series}", _G, "Series that the ledger knows."),
+    Instrument("sla.ledger.size", "By", _G, "The ledger's file."),
+    Instrument("sla.ledger.log_size", "By", _G, "The write-ahead log beside it."),
+    Instrument("sla.ledger.disk_free", "By", _G, "What the ledger's disk has left for it."),
+    Instrument("sla.ledger.disk_size", "By", _G, "The ledger's disk."),
+    Instrument("sla.judge.lag", "s", _G, "How far judging is behind the clock; negative: the ledger is ahead of it."),
+    Instrument("sla.agreement.last_span_timestamp", "s", _G, "The newest minute with a span of the agreement."),
 )
 
 _RECEIVER = {"receiver": "otlp"}  # The component id, as the Collector has it.
@@ -81,6 +115,27 @@ _ACK_LATENCY = "sla.receiver.ack_latency"
 _COMMIT_DURATION = "sla.ledger.commit_duration"
 # A commit takes 0.2 to 0.5 ms on a local disk, seconds on a bad network drive.
 _LATENCY_BOUNDS_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+# Why an attempt failed: where its `answers.Blame` lies, or on our side.
+FAILURES = ("backend", "sender", "item", "unclear", "ledger", "internal")
+
+
+@dataclass(slots=True)
+class Attempts:
+    """How one exporter fares with one kind of data, and what waits of it."""
+
+    what: str  # For people: "events".
+    failed: Counter[str] = field(default_factory=Counter)  # By FAILURES.
+    n_taken: int = 0  # Requests that the backend took.
+    last_success_unix_s: float | None = None  # None: not since the start.
+    n_waiting: int = 0  # Events, or minutes whose figures wait.
+    oldest_unix_nano: int | None = None  # When what the oldest of them tells of happened; None: nothing waits.
+
+    def note_success(self) -> None:
+        """The backend took a request."""
+        self.n_taken += 1
+        self.last_success_unix_s = time.time()
 
 
 @dataclass(slots=True)
@@ -91,7 +146,8 @@ class ExporterCounts:
     sent_metric_points: int = 0
     send_failed_log_records: int = 0
     send_failed_metric_points: int = 0
-    queue_size: int = 0  # Events.
+    events: Attempts = field(default_factory=lambda: Attempts("events"))
+    figures: Attempts = field(default_factory=lambda: Attempts("figures"))
 
 
 class Workers(Protocol):
@@ -110,9 +166,13 @@ class SelfMetrics:
     """The pipeline's own counters and latencies.
 
     The integer attributes are there to be added to; they never go down.
+
+    Args:
+        clock: ns since the Unix epoch; for the ages.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
+        self._clock = clock
         self.accepted_spans = 0
         self.refused_spans = 0
         self.failed_spans = 0
@@ -121,6 +181,11 @@ class SelfMetrics:
         self.malformed_spans = 0
         self.duplicate_spans = 0
         self.overflow_spans = 0
+        self.unusable_threshold_spans = 0
+        self.unknown_parent_spans = 0
+        self.sampled_spans = 0
+        self.spared_requests = 0
+        self.unusable_status_spans: Counter[str] = Counter()  # By the attribute's key.
         self.committed_rows = 0
         self.workers: Workers | None = None  # Their memory and CPU time are the pipeline's too.
         self._reads: dict[str, list[tuple[Read, Mapping[str, str]]]] = defaultdict(list)
@@ -131,7 +196,19 @@ class SelfMetrics:
         self._histograms: dict[str, HistogramInstrument] = {}
         for instrument in INSTRUMENTS:
             self._create(instrument)
+        for key in STATUS_KEYS:
+            self.register(
+                "sla.receiver.unusable_status_spans", partial(self.unusable_status_spans.__getitem__, key), {"key": key}
+            )
         self._register_process()
+
+    def take_note(self, notes: Notes) -> None:
+        """Add what was seen on counted spans."""
+        self.unusable_status_spans.update(notes.unusable_status_spans)
+        self.unusable_threshold_spans += notes.unusable_threshold_spans
+        self.unknown_parent_spans += notes.unknown_parent_spans
+        self.sampled_spans += notes.sampled_spans
+        self.spared_requests += notes.spared_requests
 
     def record_ack_latency(self, seconds: float) -> None:
         """Record how long one request waited for its answer."""
@@ -156,8 +233,22 @@ class SelfMetrics:
 
     def register_exporter(self, name: str, counts: ExporterCounts) -> None:
         """Show what one exporter counts, under its component id."""
-        for field in fields(counts):
-            self.register(f"otelcol_exporter_{field.name}", partial(getattr, counts, field.name), {"exporter": name})
+        for each in fields(counts):
+            if isinstance(getattr(counts, each.name), int):
+                self.register(f"otelcol_exporter_{each.name}", partial(getattr, counts, each.name), {"exporter": name})
+        for attempts, data_type in ((counts.events, "logs"), (counts.figures, "metrics")):
+            attributes = {"exporter": name, "data_type": data_type}
+            self.register("otelcol_exporter_queue_size", partial(getattr, attempts, "n_waiting"), attributes)
+            self.register("sla.exporter.oldest_age", partial(self._oldest_age_s, attempts), attributes)
+            self.register_attempts(attempts, attributes)
+
+    def register_attempts(self, attempts: Attempts, attributes: Mapping[str, str]) -> None:
+        """Show how attempts go."""
+        last_success = partial(getattr, attempts, "last_success_unix_s")
+        self.register("sla.exporter.last_success_timestamp", last_success, attributes)
+        for reason in FAILURES:
+            read = partial(attempts.failed.__getitem__, reason)
+            self.register("sla.exporter.failed_attempts", read, {**attributes, "reason": reason})
 
     def register_receiver(self, transport: str, answers: Mapping[Any, int]) -> None:
         """Show a server's requests by their outcome, as the Collector does: the sender's fault is `refused`.
@@ -226,8 +317,13 @@ class SelfMetrics:
             attributes = _RECEIVER if instrument.name.startswith("otelcol_receiver_") else {}
             self.register(instrument.name, lambda: getattr(self, instrument.field), attributes)
 
+    def _oldest_age_s(self, attempts: Attempts) -> float:
+        oldest = attempts.oldest_unix_nano
+        return 0.0 if oldest is None else max(0.0, (self._clock() - oldest) / 1e9)
+
     def _register_process(self) -> None:
-        started_s = time.monotonic()
+        started_s, started_unix_s = time.monotonic(), time.time()
+        self.register("process.start_time", lambda: started_unix_s)
         self.register("otelcol_process_uptime", lambda: time.monotonic() - started_s)
         self.register("otelcol_process_memory_rss", self._rss_bytes)
         self.register("otelcol_process_cpu_seconds", self._cpu_s)

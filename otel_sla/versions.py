@@ -5,7 +5,7 @@ ratios as "n/d", times with their offset.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from fractions import Fraction
 from typing import Any
@@ -14,10 +14,13 @@ from otel_sla.errors import LedgerCorrupt
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Json
+from otel_sla.report.document import CountedBy
 from otel_sla.sla.agreement import (
+    SERVER_FAULT_GRPC_STATUS,
     Agreement,
     CodeRule,
     Condition,
+    Counting,
     DowntimeTerms,
     ExclusionReason,
     ExclusionTerms,
@@ -28,19 +31,31 @@ from otel_sla.sla.agreement import (
     Selector,
     WhenAbsent,
 )
-from otel_sla.sla.months import Month
+from otel_sla.sla.months import MinuteRange, Month
 
-SCHEMA = "otel-sla.terms/v1"
+SCHEMA = "otel-sla.terms/v2"
+# What the first schema does not say: the outcome rules of its time had nothing of it.
+_SCHEMA_V1 = "otel-sla.terms/v1"
+_V1_DEFAULTS: Json = {
+    "covered_any": [],
+    "failed": [],
+    "failed_grpc_status": sorted(SERVER_FAULT_GRPC_STATUS),
+    "counting": Counting.REQUESTS.value,
+    "outcome_rules": 1,
+}
 
 _Object = Mapping[str, Any]
+_NO_DOWNTIME = DowntimeTerms(Fraction(1), 1, 1, NoData.UP)
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """The versions of the terms as they are now, by the agreement's name."""
 
-    versions: dict[str, int]
+    versions: dict[str, int]  # Those of agreements that are configured no more, too.
     changed: tuple[str, ...]  # Those whose terms the ledger had otherwise.
+    outcome_rules_changed: tuple[str, ...]  # Those whose requests were counted by an earlier clause 4 so far.
+    removed: tuple[Agreement, ...]  # Those that are configured no more, by their last terms.
 
 
 def record_versions(ledger: Ledger, agreements: Sequence[Agreement], since_minute: int) -> Recorded:
@@ -53,12 +68,33 @@ def record_versions(ledger: Ledger, agreements: Sequence[Agreement], since_minut
     """
     versions: dict[str, int] = {}
     changed: list[str] = []
+    outcome_rules_changed: list[str] = []
     for agreement in agreements:
-        last = max((version.version for version in ledger.agreement_versions(agreement.name)), default=0)
+        known = ledger.agreement_versions(agreement.name)
         versions[agreement.name] = ledger.record_agreement(agreement.name, terms_of(agreement), since_minute)
-        if last not in (0, versions[agreement.name]):
+        if not known or known[-1].version == versions[agreement.name]:
+            continue
+        before = agreement_of(known[-1].terms)
+        if before.outcome_rules != agreement.outcome_rules:
+            outcome_rules_changed.append(agreement.name)
+        if replace(before, outcome_rules=agreement.outcome_rules) != agreement:
             changed.append(agreement.name)
-    return Recorded(versions, tuple(changed))
+    removed = removed_agreements(ledger, agreements)
+    for agreement in removed:
+        versions[agreement.name] = ledger.agreement_versions(agreement.name)[-1].version
+    return Recorded(versions, tuple(changed), tuple(outcome_rules_changed), removed)
+
+
+def removed_agreements(reader: LedgerReadings, configured: Sequence[Agreement]) -> tuple[Agreement, ...]:
+    """Give the agreements that are configured no more, by their last terms (clause 22), in the order of their names.
+
+    Raises:
+        LedgerCorrupt: Their terms cannot be read.
+    """
+    names = {agreement.name for agreement in configured}
+    return tuple(
+        agreement_of(reader.agreement_versions(name)[-1].terms) for name in reader.agreements() if name not in names
+    )
 
 
 def terms_of(agreement: Agreement) -> Json:
@@ -69,6 +105,7 @@ def terms_of(agreement: Agreement) -> Json:
         "schema": SCHEMA,
         "name": agreement.name,
         "covered_service": _selector_terms(agreement.covered_service),
+        "covered_any": [_selector_terms(selector) for selector in agreement.covered_any],
         "entry_spans_only": agreement.entry_spans_only,
         "group_by": list(agreement.group_by),
         "invalid": [_selector_terms(rule) for rule in agreement.invalid],
@@ -77,6 +114,10 @@ def terms_of(agreement: Agreement) -> Json:
         "code": None
         if code is None
         else {"attribute": code.attribute, "values": list(code.values), "when_absent": code.when_absent.value},
+        "failed_grpc_status": sorted(agreement.failed_grpc_status),
+        "failed": [_selector_terms(rule) for rule in agreement.failed],
+        "counting": agreement.counting.value,
+        "outcome_rules": agreement.outcome_rules,
         "downtime": {
             "error_rate_above": _ratio_term(downtime.error_rate_above),
             "valid_requests_min": downtime.valid_requests_min,
@@ -94,12 +135,12 @@ def terms_of(agreement: Agreement) -> Json:
 
 
 def agreement_of(terms: Json) -> Agreement:
-    """Give back the agreement that `terms_of` made the terms of.
+    """Give back the agreement that `terms_of` made the terms of, in this version or in an earlier one.
 
     Raises:
         LedgerCorrupt: These are no such terms.
     """
-    known: _Object = terms
+    known: _Object = {**_V1_DEFAULTS, **terms, "schema": SCHEMA} if terms.get("schema") == _SCHEMA_V1 else terms
     if known.get("schema") != SCHEMA:
         raise LedgerCorrupt(f"the terms of an agreement are {known.get('schema')!r}, this otel-sla reads {SCHEMA!r}")
     try:
@@ -115,6 +156,8 @@ class Basis:
     agreement: Agreement
     version: int | None  # Its number in the ledger; None: the ledger does not have these terms.
     closed_version: int | None  # That the month was closed by; None: it is open, or was closed by unknown terms.
+    configured: Agreement  # As it is now; what other months are judged by, if `is_as_configured`.
+    is_as_configured: bool = False
 
 
 def find_basis(reader: LedgerReadings, configured: Agreement, month: Month, *, as_configured: bool = False) -> Basis:
@@ -134,9 +177,54 @@ def find_basis(reader: LedgerReadings, configured: Agreement, month: Month, *, a
     held = reader.closed_versions(configured.name, str(month))
     closed_version = max((version for version in held.values() if version in known), default=None)
     if closed_version is not None and not as_configured:
-        return Basis(agreement_of(known[closed_version].terms), closed_version, closed_version)
+        return Basis(agreement_of(known[closed_version].terms), closed_version, closed_version, configured)
     is_recorded = bool(versions) and versions[-1].terms == terms_of(configured)
-    return Basis(configured, versions[-1].version if is_recorded else None, closed_version)
+    version = versions[-1].version if is_recorded else None
+    return Basis(configured, version, closed_version, configured, as_configured)
+
+
+def beside(reader: LedgerReadings, basis: Basis, month: Month) -> tuple[Agreement, Agreement]:
+    """Give what the month before and the one behind are judged by."""
+    found = (
+        find_basis(reader, basis.configured, each, as_configured=basis.is_as_configured).agreement
+        for each in (month.previous, month.next)
+    )
+    before, behind = found
+    return before, behind
+
+
+def find_counted_by(reader: LedgerReadings, agreement: Agreement, minutes: MinuteRange) -> tuple[CountedBy, ...]:
+    """Find which versions of an agreement's terms counted what of some minutes (clause 22), in the order of time.
+
+    Versions that differ in judging alone count alike, and are one: the last of them.
+    """
+    terms = {one.version: agreement_of(one.terms) for one in reader.agreement_versions(agreement.name)}
+    found: list[CountedBy] = []
+    for day in reader.counted_days(agreement.name):
+        first, stop = max(day.first_minute, minutes.start_minute), min(day.last_minute + 1, minutes.stop_minute)
+        if first >= stop:
+            continue
+        counted = CountedBy(terms[day.version], day.version, MinuteRange(first, stop), day.is_derived)
+        last = found[-1] if found else None
+        if last is None or counting_terms(last.agreement) != counting_terms(counted.agreement):
+            found.append(counted)
+            continue
+        later = max(last, counted, key=lambda one: one.version)
+        stop = max(stop, last.minutes.stop_minute)
+        found[-1] = replace(later, minutes=MinuteRange(last.minutes.start_minute, stop), is_derived=last.is_derived)
+    return tuple(found)
+
+
+def counting_terms(agreement: Agreement) -> Agreement:
+    """Give the agreement with all that only judging reads set alike: equal for two that count alike."""
+    return replace(
+        agreement,
+        downtime=_NO_DOWNTIME,
+        target=Fraction(1),
+        time_zone="UTC",
+        exclusions=ExclusionTerms(0, (), ()),
+        counting=Counting.REQUESTS,
+    )
 
 
 def _agreement(known: _Object) -> Agreement:
@@ -144,6 +232,7 @@ def _agreement(known: _Object) -> Agreement:
     return Agreement(
         name=known["name"],
         covered_service=_selector(known["covered_service"]),
+        covered_any=tuple(map(_selector, known["covered_any"])),
         entry_spans_only=known["entry_spans_only"],
         group_by=tuple(known["group_by"]),
         invalid=tuple(map(_selector, known["invalid"])),
@@ -152,6 +241,10 @@ def _agreement(known: _Object) -> Agreement:
         code=None
         if code is None
         else CodeRule(code["attribute"], tuple(code["values"]), WhenAbsent(code["when_absent"])),
+        failed_grpc_status=frozenset(known["failed_grpc_status"]),
+        failed=tuple(map(_selector, known["failed"])),
+        counting=Counting(known["counting"]),
+        outcome_rules=known["outcome_rules"],
         downtime=DowntimeTerms(
             error_rate_above=Fraction(downtime["error_rate_above"]),
             valid_requests_min=downtime["valid_requests_min"],

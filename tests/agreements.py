@@ -16,9 +16,11 @@ from typing import Any
 from naive import EPOCH, NANOS_PER_MINUTE, unix_nano
 
 from otel_sla.sla.agreement import (
+    SERVER_FAULT_GRPC_STATUS,
     Agreement,
     CodeRule,
     Condition,
+    Counting,
     DowntimeTerms,
     ExclusionReason,
     ExclusionTerms,
@@ -61,7 +63,22 @@ RESOURCE_KEYS = ("service.name", "deployment.environment.name", "server.port", "
 SPAN_KEYS = ("http.route", "server.port", "is.beta", "ratio", "service.name", "enduser.tier")
 GROUP_KEYS = ("service.name", "http.route", "server.port", "ratio", "is.beta", "never.there")
 STATUS_KEYS = ("http.response.status_code", "http.status_code")
-RPC_KEYS = ("rpc.grpc.status_code", "rpc.response.status_code", "rpc.status_code")
+RPC_KEYS = (
+    *("rpc.grpc.status_code", "rpc.response.status_code", "rpc.status_code", "grpc.status_code"),
+    "rpc.connect_rpc.error_code",
+)
+TRACE_STATES = (
+    *(b"ot=th:0", b"ot=th:8", b"ot=th:8", b"ot=th:f", b"ot=th:fd70a3d70a3d71", b"ot=rv:abc;th:c", b"v=1, ot=th:F0"),
+    *(
+        b"ot=th:ffffffffffffff",
+        b"ot=th:ffffffffffffe",
+        b"ot=th:",
+        b"ot=th:0123456789abcdef",
+        b"ot=th:x",
+        b"ot=rv:1",
+        b"v=1",
+    ),
+)
 CODE_KEYS = ("error.type", "app.code")
 
 
@@ -161,6 +178,12 @@ def random_agreement(rng: random.Random, name: str, present: datetime, *, with_e
         entry_spans_only=rng.random() < 0.3,
         group_by=group_by,
         invalid=tuple(_random_selector(rng, rng.choice((1, 1, 2))) for _ in range(rng.choice((0, 0, 1, 2)))),
+        failed=tuple(_random_selector(rng, 1) for _ in range(rng.choice((0, 0, 0, 1)))),
+        covered_any=tuple(_random_selector(rng, 1) for _ in range(rng.choice((0, 0, 0, 0, 2)))),
+        counting=rng.choice((Counting.REQUESTS, Counting.REQUESTS, Counting.ADJUSTED)),
+        failed_grpc_status=rng.choice(
+            (SERVER_FAULT_GRPC_STATUS, SERVER_FAULT_GRPC_STATUS, frozenset(), frozenset({13, 14}))
+        ),
         no_status_code=rng.choice(list(NoStatusCode)),
         failed_http_status=rng.choice(
             (frozenset(range(500, 600)), frozenset({500}), frozenset({500, 503}), frozenset({502, 503, 504, 599}))
@@ -333,10 +356,13 @@ def _minute_of_spans(rng: random.Random, minute: int, arrival: int) -> list[byte
 
 
 def _plain(rng: random.Random, *, is_failed: bool) -> list[Attribute]:
+    if rng.random() < 0.6:
+        values = (500, 500, 503, "500", 500.0) if is_failed else (200, 204, 302, "200", 200.0)
+        return [(rng.choice(STATUS_KEYS), rng.choice(values))]
     if rng.random() < 0.7:
-        return [(rng.choice(STATUS_KEYS), rng.choice((500, 500, 503, "500") if is_failed else (200, 204, 302, "200")))]
-    if rng.random() < 0.5:
-        return [(rng.choice(RPC_KEYS), rng.choice((2, 13, 14)) if is_failed else 0)]
+        values = (2, 13, 14, "14", 13.0, "Internal", "DEADLINE_EXCEEDED") if is_failed else (0, 0, "0", "Ok")
+        beside = [(rng.choice(STATUS_KEYS), 200)] if rng.random() < 0.5 else []
+        return [*beside, (rng.choice(RPC_KEYS), rng.choice(values))]
     return [("error.type", "Internal Error")] if is_failed else []
 
 
@@ -346,9 +372,51 @@ def _odd_status(rng: random.Random) -> Any:  # noqa: ANN401  see Attribute
         lambda: rng.choice(
             ("200", "0500", "500 ", " 500", "+500", "5_0_0", "\u0665\u0660\u0660", "", "99", "600", "1e2", "5" * 5000)
         ),
-        lambda: rng.choice((500.0, 0.5, float("inf"), True, False, b"50\xff", b"\xff", [500], {"code": 500}, Unset())),
         lambda: rng.choice(
-            ("OK", "ok", "UNAVAILABLE", "CANCELLED", "INTERNAL", "Internal", "16", "17", "00", "2", "-1")
+            (
+                500.0,
+                404.0,
+                13.0,
+                -0.0,
+                1e300,
+                float("nan"),
+                0.5,
+                float("inf"),
+                True,
+                False,
+                b"50\xff",
+                b"\xff",
+                [500],
+                {"code": 500},
+                Unset(),
+            )
+        ),
+        lambda: rng.choice(
+            (
+                *(
+                    "OK",
+                    "ok",
+                    "UNAVAILABLE",
+                    "CANCELLED",
+                    "canceled",
+                    "INTERNAL",
+                    "Internal",
+                    "16",
+                    "17",
+                    "00",
+                    "2",
+                    "-1",
+                ),
+                *(
+                    "DeadlineExceeded",
+                    "deadline_exceeded",
+                    "DATA__LOSS",
+                    "_OK",
+                    "unimplemented",
+                    "\u017funknown",
+                    "13.0",
+                ),
+            )
         ),
         lambda: rng.choice((RawBytes(b"500"), *range(17))),
     )
@@ -398,6 +466,8 @@ def _span(rng: random.Random, end: int, attributes: Sequence[Attribute], *, is_o
         pieces.append(_bytes(4, parent))
     if rng.random() < 0.5:
         pieces.append(_fixed32(16, rng.choice((0, 1, 0x100, 0x200, 0x300, 0x301))))
+    if rng.random() < 0.2:
+        pieces.append(_bytes(3, rng.choice(TRACE_STATES)))
     if is_odd and rng.random() < 0.6:
         status = rng.choice((b"", _number(3, 0), _number(3, 1), _number(3, 2), _bytes(2, b"500") + _number(3, 2)))
         pieces.append(_bytes(15, status))

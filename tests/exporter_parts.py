@@ -8,6 +8,7 @@ from sla_parts import MINUTE, make_agreement, make_series, make_series_counts
 
 from otel_sla.exporter.delivery import Delivery, FigureBatch, Sender
 from otel_sla.exporter.lane import Pace
+from otel_sla.exporter.outbox import Waiting
 from otel_sla.ledger.records import RefusedPoints, StoredEvent
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.downtime import judge_minutes
@@ -81,6 +82,12 @@ class MemoryBacklog:
         found = tuple(self.minutes[self.exported : self.exported + minutes_max])
         self.largest = max(self.largest, len(found))
         return FigureBatch(found, exported_before=self.exported + len(found), retold_id=None) if found else None
+
+    async def waiting(self) -> Waiting:
+        """Count what is behind the cursors."""
+        events = [stored.event.time_unix_nano for stored in self.stored if stored.event_id > self.cursor]
+        minutes = [(minute.epoch_minute + 1) * 60_000_000_000 for minute in self.minutes[self.exported :]]
+        return Waiting(len(events), min(events, default=None), len(minutes), min(minutes, default=None))
 
     async def delivered_figures(self, batch: FigureBatch, refused: RefusedPoints | None) -> None:
         """Move the cursor behind a batch, and keep what of it was refused."""

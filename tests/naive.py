@@ -7,6 +7,7 @@ object for each span; a step for each minute. Where the package and this file di
 Time spans are `timedelta`, points in time are ns since the Unix epoch, minutes are whole ones since the epoch.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -26,6 +27,7 @@ from otel_sla.sla.agreement import (
     Agreement,
     CodeRule,
     Condition,
+    Counting,
     ExclusionReason,
     ExclusionTerms,
     ExclusionWindow,
@@ -46,6 +48,13 @@ HAS_IS_REMOTE = 1 << 8
 IS_REMOTE = 1 << 9
 
 HTTP_STATUS_KEYS = ("http.response.status_code", "http.status_code")
+GRPC_STATUS_KEYS = (
+    "rpc.grpc.status_code",
+    "rpc.response.status_code",
+    "rpc.status_code",
+    "grpc.status_code",
+    "rpc.connect_rpc.error_code",
+)
 GRPC_NAMES = (
     "OK",
     "CANCELLED",
@@ -65,7 +74,10 @@ GRPC_NAMES = (
     "DATA_LOSS",
     "UNAUTHENTICATED",
 )
-GRPC_FAILED = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
+GRPC_SERVER_FAULTS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
+
+PARTS_PER_REQUEST = 2**20  # Adjusted counts are whole numbers of these (clause 19).
+PARTS_MAX = 2**62  # What is kept of one minute beyond its requests.
 
 UP = "up"
 DOWN = "down"
@@ -75,7 +87,11 @@ EXCLUDED = "excluded"
 
 Group = tuple[tuple[str, bytes], ...]
 SeriesKey = tuple[str, Group]  # Agreement's name and the series' group, in the order of group_by.
-MinuteCounts = dict[int, list[int]]  # Epoch minute -> [succeeded, failed, invalid].
+MinuteCounts = dict[int, list[int]]  # Epoch minute -> [succeeded, failed, invalid], and behind them what is beside:
+# Epoch minute -> [spared, sampled, thresholded] requests, and by how many parts the adjusted counts of [succeeded,
+# failed, invalid] ones are more than their number.
+MinuteBeside = dict[int, list[int]]
+BasisCounts = dict[int, list[Fraction]]  # Epoch minute -> [succeeded, failed, invalid] requests that are judged.
 States = dict[int, str]  # Epoch minute -> state.
 Attributes = dict[bytes, Any]  # Key -> AnyValue.
 
@@ -182,41 +198,75 @@ def _digits(text: bytes) -> int | None:
     return number if not text[:-30].strip(b"0") else 10**30
 
 
+def _whole_number(value: Any) -> int | None:  # noqa: ANN401  an AnyValue
+    """The number of an int, of a double without a fraction or of a string of ASCII digits."""
+    which = None if value is None else value.WhichOneof("value")
+    if which == "int_value":
+        return int(value.int_value)
+    if which == "double_value" and math.isfinite(value.double_value) and value.double_value == int(value.double_value):
+        return int(value.double_value)
+    if which == "string_value":
+        return _digits(value.string_value)
+    return None
+
+
+def http_status(value: Any) -> int | None:  # noqa: ANN401  an AnyValue
+    """The HTTP status that a value is, None if it is unusable (clause 4)."""
+    number = _whole_number(value)
+    return number if number is not None and 100 <= number <= 599 else None
+
+
+def grpc_status(value: Any) -> str | None:  # noqa: ANN401  an AnyValue
+    """The name of the gRPC code that a value is, None if it is unusable (clause 4)."""
+    number = _whole_number(value)
+    if number is not None:
+        return GRPC_NAMES[number] if 0 <= number <= 16 else None
+    if value is not None and value.WhichOneof("value") == "string_value":
+        text = value.string_value.decode("latin-1")  # No letter beyond ASCII is an ASCII one in another case.
+        for name in (*GRPC_NAMES, "CANCELED"):
+            if text.lower() in (name.lower(), name.replace("_", "").lower()):
+                return "CANCELLED" if name == "CANCELED" else name
+    return None
+
+
 def http_status_of(span: Attributes) -> int | None:
     """The first usable HTTP status of the span (clause 4)."""
-    for key in HTTP_STATUS_KEYS:
-        value = span.get(key.encode())
-        which = None if value is None else value.WhichOneof("value")
-        number = None
-        if which == "int_value":
-            number = value.int_value
-        elif which == "string_value":
-            number = _digits(value.string_value)
-        if number is not None and 100 <= number <= 599:
-            return int(number)
-    return None
+    found = [http_status(span.get(key.encode())) for key in HTTP_STATUS_KEYS]
+    return next((status for status in found if status is not None), None)
 
 
 def grpc_status_of(span: Attributes) -> str | None:
     """The name of the first usable gRPC status of the span (clause 4)."""
-    for key, takes_text in (
-        ("rpc.grpc.status_code", False),
-        ("rpc.response.status_code", True),
-        ("rpc.status_code", True),
-    ):
-        value = span.get(key.encode())
-        which = None if value is None else value.WhichOneof("value")
-        number = None
-        if which == "int_value":
-            number = value.int_value
-        elif which == "string_value" and takes_text:
-            number = _digits(value.string_value)
-            for name in GRPC_NAMES:
-                if value.string_value == name.encode():
-                    return name
-        if number is not None and 0 <= number <= 16:
-            return GRPC_NAMES[number]
+    found = [grpc_status(span.get(key.encode())) for key in GRPC_STATUS_KEYS]
+    return next((status for status in found if status is not None), None)
+
+
+def unusable_statuses(span: Attributes) -> list[str]:
+    """The status keys that are there with a value that is none (clause 4)."""
+    found = [key for key in HTTP_STATUS_KEYS if key.encode() in span and http_status(span[key.encode()]) is None]
+    return found + [key for key in GRPC_STATUS_KEYS if key.encode() in span and grpc_status(span[key.encode()]) is None]
+
+
+def threshold_of(span: Any) -> int | bool | None:  # noqa: ANN401  Span
+    """T of the span's tracestate; None: there is none; False: it is unusable (clause 19)."""
+    for member in span.trace_state.split(b","):
+        member = member.strip(b" \t")  # noqa: PLW2901  what is left of it
+        if not member.startswith(b"ot="):
+            continue
+        for field_ in member[len(b"ot=") :].split(b";"):
+            if field_.startswith(b"th:"):
+                digits = field_[len(b"th:") :]
+                if not 1 <= len(digits) <= 14 or any(byte not in b"0123456789abcdefABCDEF" for byte in digits):
+                    return False
+                return int(digits + b"0" * (14 - len(digits)), 16)
+        return None
     return None
+
+
+def excess_parts(threshold: int) -> int:
+    """By how much the span stands for more than itself, in parts of a request, rounded half up (clause 19)."""
+    adjusted = Fraction(2**56, 2**56 - threshold) * PARTS_PER_REQUEST
+    return min(math.floor(adjusted + Fraction(1, 2)) - PARTS_PER_REQUEST, PARTS_MAX)
 
 
 def _has_failing_code(code: CodeRule | None, span: Attributes) -> bool:
@@ -234,17 +284,28 @@ def outcome_of(span: Any, resource: Any, agreement: Agreement) -> Outcome | None
     of_resource = attributes_of(resource.attributes)
     if span.kind != SERVER:
         return None
-    if agreement.entry_spans_only:
-        has_parent = any(span.parent_span_id)
-        is_remote = bool(span.flags & HAS_IS_REMOTE) and bool(span.flags & IS_REMOTE)
-        if has_parent and not is_remote:
-            return None
+    is_parent_local = bool(span.flags & HAS_IS_REMOTE) and not span.flags & IS_REMOTE
+    if agreement.entry_spans_only and any(span.parent_span_id) and is_parent_local:
+        return None
     if not selector_holds(agreement.covered_service, of_span, of_resource):
+        return None
+    ways = agreement.covered_any or ((),)
+    if not any(selector_holds(selector, of_span, of_resource) for selector in ways):
         return None
     return _covered_outcome(span, of_span, of_resource, agreement)
 
 
-def _covered_outcome(  # noqa: PLR0911  one return for each rule reads best
+def is_spared(span: Any, resource: Any, agreement: Agreement) -> bool:  # noqa: ANN401  Span, Resource
+    """Whether a covered request has a failing HTTP status that only its code spares (clause 4)."""
+    of_span = attributes_of(span.attributes)
+    of_resource = attributes_of(resource.attributes)
+    if any(selector_holds(selector, of_span, of_resource) for selector in (*agreement.invalid, *agreement.failed)):
+        return False
+    http = http_status_of(of_span)
+    return http in agreement.failed_http_status and not _has_failing_code(agreement.code, of_span)
+
+
+def _covered_outcome(  # noqa: C901, PLR0911  one return for each rule reads best
     span: Any,  # noqa: ANN401  Span
     of_span: Attributes,
     of_resource: Attributes,
@@ -252,27 +313,36 @@ def _covered_outcome(  # noqa: PLR0911  one return for each rule reads best
 ) -> Outcome:
     if any(selector_holds(selector, of_span, of_resource) for selector in agreement.invalid):
         return Outcome.INVALID  # Rule 1.
+    if any(selector_holds(selector, of_span, of_resource) for selector in agreement.failed):
+        return Outcome.FAILED  # Rule 2.
     http = http_status_of(of_span)
-    if http is not None:
-        if http < 400:
-            return Outcome.SUCCEEDED  # Rule 2.
-        if http < 500:
-            return Outcome.INVALID  # Rule 3.
+    if http is not None and 400 <= http <= 499:
+        return Outcome.INVALID  # Rule 3.
+    if http is not None and http >= 500:
         if http in agreement.failed_http_status and _has_failing_code(agreement.code, of_span):
             return Outcome.FAILED  # Rule 4.
         return Outcome.SUCCEEDED  # Rule 5.
     grpc = grpc_status_of(of_span)
+    if grpc == "OK":
+        return Outcome.SUCCEEDED  # Rule 6.
+    if grpc in {GRPC_NAMES[code] for code in agreement.failed_grpc_status}:
+        return Outcome.FAILED  # Rule 7.
+    if grpc in GRPC_SERVER_FAULTS:
+        return Outcome.SUCCEEDED  # Rule 8.
     if grpc is not None:
-        if grpc == "OK":
-            return Outcome.SUCCEEDED  # Rule 6.
-        return Outcome.FAILED if grpc in GRPC_FAILED else Outcome.INVALID  # Rules 7 and 8.
-    if span.status.code == STATUS_ERROR or attribute_text(of_span.get(b"error.type")) is not None:
-        return {  # Rule 9.
-            NoStatusCode.SPAN_STATUS: Outcome.FAILED,
-            NoStatusCode.SUCCEEDED: Outcome.SUCCEEDED,
-            NoStatusCode.INVALID: Outcome.INVALID,
-        }[agreement.no_status_code]
-    return Outcome.SUCCEEDED  # Rule 10.
+        return Outcome.INVALID  # Rule 9.
+    if http is not None:
+        return Outcome.SUCCEEDED  # Rule 10.
+    return _without_status(span, of_span, agreement)  # Rule 11.
+
+
+def _without_status(span: Any, of_span: Attributes, agreement: Agreement) -> Outcome:  # noqa: ANN401  Span
+    if agreement.no_status_code is NoStatusCode.INVALID:
+        return Outcome.INVALID
+    has_error = span.status.code == STATUS_ERROR or attribute_text(of_span.get(b"error.type")) is not None
+    if agreement.no_status_code is NoStatusCode.SPAN_STATUS and has_error:
+        return Outcome.FAILED
+    return Outcome.SUCCEEDED
 
 
 def group_of(span: Any, resource: Any, agreement: Agreement) -> Group:  # noqa: ANN401  Span, Resource
@@ -296,10 +366,23 @@ class Counted:
     """All that was counted, and what each request's sender is told."""
 
     series: dict[SeriesKey, MinuteCounts] = field(default_factory=dict)
+    beside: dict[SeriesKey, MinuteBeside] = field(default_factory=dict)  # Where anything of it is not 0.
+    unusable_status: dict[str, int] = field(default_factory=dict)  # By key, spans.
+    unusable_threshold: int = 0  # Spans.
+    unknown_parent: int = 0  # Spans of agreements with entry_spans_only.
+    sampled: int = 0  # Spans.
     late: int = 0
     future: int = 0
     malformed: int = 0
     rejected: list[int | None] = field(default_factory=list)  # Spans per request; None: it could not be decoded.
+
+    @property
+    def whole(self) -> dict[SeriesKey, MinuteCounts]:
+        """The counts with what is beside them, as `report` takes them."""
+        return {
+            key: {minute: [*row, *self.beside.get(key, {}).get(minute, [0] * 6)] for minute, row in minutes.items()}
+            for key, minutes in self.series.items()
+        }
 
     @property
     def rejected_total(self) -> int:
@@ -345,7 +428,8 @@ def count(
                     if not covering or _is_rejected(span, now, late_spans_max, future_spans_max, counted):
                         continue
                     if raw not in seen:
-                        _add(counted, covering, span.end_time_unix_nano // NANOS_PER_MINUTE)
+                        _add(counted, covering, span)
+                        _note(counted, span, [a for a in agreements if a.name in {key[0] for key, _, _ in covering}])
             seen.add(raw)
         counted.rejected.append(counted.rejected_total - before)
     return counted
@@ -355,12 +439,13 @@ def _covering(
     span: Any,  # noqa: ANN401  Span
     resource: Any,  # noqa: ANN401  Resource
     agreements: Sequence[Agreement],
-) -> list[tuple[SeriesKey, Outcome]]:
+) -> list[tuple[SeriesKey, Outcome, bool]]:
     found = []
     for agreement in agreements:
         outcome = outcome_of(span, resource, agreement)
         if outcome is not None:
-            found.append(((agreement.name, group_of(span, resource, agreement)), outcome))
+            key = agreement.name, group_of(span, resource, agreement)
+            found.append((key, outcome, is_spared(span, resource, agreement)))
     return found
 
 
@@ -384,44 +469,86 @@ def _is_rejected(
     return True
 
 
-def _add(counted: Counted, covering: list[tuple[SeriesKey, Outcome]], minute: int) -> None:
-    for key, outcome in covering:
+def _add(counted: Counted, covering: list[tuple[SeriesKey, Outcome, bool]], span: Any) -> None:  # noqa: ANN401  Span
+    minute = span.end_time_unix_nano // NANOS_PER_MINUTE
+    threshold = threshold_of(span)
+    for key, outcome, spared in covering:
         counted.series.setdefault(key, {}).setdefault(minute, [0, 0, 0])[outcome] += 1
+        more = [int(spared), 0, 0, 0, 0, 0]
+        if threshold is not None and threshold is not False:
+            more[1], more[2], more[3 + outcome] = int(threshold > 0), 1, excess_parts(threshold)
+        if any(more):
+            held = counted.beside.setdefault(key, {}).setdefault(minute, [0] * 6)
+            held[:] = [min(a + b, PARTS_MAX) for a, b in zip(held, more, strict=True)]
+
+
+def _note(counted: Counted, span: Any, agreements: Sequence[Agreement]) -> None:  # noqa: ANN401  Span
+    for key in unusable_statuses(attributes_of(span.attributes)):
+        counted.unusable_status[key] = counted.unusable_status.get(key, 0) + 1
+    threshold = threshold_of(span)
+    counted.unusable_threshold += threshold is False
+    counted.sampled += threshold is not None and threshold is not False and threshold > 0
+    is_unknown = any(span.parent_span_id) and not span.flags & HAS_IS_REMOTE
+    counted.unknown_parent += is_unknown and any(agreement.entry_spans_only for agreement in agreements)
 
 
 # Clauses 5 to 7: states and downtime periods
 
 
-def _valid(counts: MinuteCounts, minute: int) -> int:
-    succeeded, failed, _ = counts.get(minute, (0, 0, 0))
-    return succeeded + failed
+def basis_of(counts: MinuteCounts, agreement: Agreement) -> BasisCounts:
+    """What the agreement is judged on (clause 19): each span as one request, or as those that it stands for."""
+    is_adjusted = agreement.counting is Counting.ADJUSTED
+    return {
+        minute: [
+            requests + Fraction(excess if is_adjusted else 0, 2**20)
+            for requests, excess in zip(row[:3], row[6:9] or (0, 0, 0), strict=True)
+        ]
+        for minute, row in counts.items()
+    }
 
 
-def first_data_minute(counts: MinuteCounts) -> int | None:
+def _valid(counts: MinuteCounts | BasisCounts, minute: int) -> Fraction:
+    row = counts.get(minute, (0, 0))
+    return Fraction(row[0] + row[1])
+
+
+def first_data_minute(counts: MinuteCounts | BasisCounts) -> int | None:
     """The first minute with a valid request."""
     return min((minute for minute in counts if _valid(counts, minute)), default=None)
 
 
-def unfiltered_states(counts: MinuteCounts, agreement: Agreement, start: int, stop: int) -> States:
-    """Each minute's state before exclusions and before clause 7; looks back before `start` as `carry` needs it."""
+def unfiltered_states(
+    counts: MinuteCounts | BasisCounts,
+    agreement: Agreement,
+    start: int,
+    stop: int,
+    *,
+    excluded: frozenset[int] = frozenset(),
+    retired: int | None = None,
+) -> States:
+    """Each minute's state before clause 7; looks back before `start` as `carry` needs it.
+
+    An excluded minute judges nothing that could be carried. Silence from `retired` on is nobody's any more.
+    """
     terms = agreement.downtime
     first = first_data_minute(counts)
     begin = start if first is None else min(start, first)
     states: States = {}
     last_judged = UP
     for minute in range(begin, stop):
-        succeeded, failed, _ = counts.get(minute, (0, 0, 0))
-        valid = succeeded + failed
-        if valid == 0:
+        valid = _valid(counts, minute)
+        if minute in excluded:
+            state = EXCLUDED
+        elif valid == 0:
             state = NO_DATA
-            if first is not None and minute >= first:
+            if first is not None and minute >= first and (retired is None or minute < retired):
                 is_carried_down = terms.no_data is NoData.CARRY and last_judged == DOWN
                 if terms.no_data is NoData.DOWN or is_carried_down:
                     state = DOWN
         elif valid < terms.valid_requests_min:
             state = LOW_TRAFFIC
         else:
-            is_above = Fraction(failed, valid) > terms.error_rate_above
+            is_above = counts[minute][1] / valid > terms.error_rate_above
             last_judged = state = DOWN if is_above else UP
         if minute >= start:
             states[minute] = state
@@ -502,23 +629,24 @@ def windows_of(agreement: Agreement, group: Group, recorded: tuple[ExclusionWind
 
 
 def states(
-    counts: MinuteCounts,
+    counts: MinuteCounts | BasisCounts,
     agreement: Agreement,
     windows: list[ExclusionWindow],
     start: int,
     stop: int,
+    retired: int | None = None,
 ) -> tuple[States, States]:
     """The states of a series minute by minute, raw and after exclusions, clause 7 applied to each by itself.
 
     A run is only known in full where `start` and `stop` do not cut it: the caller chooses them wide enough.
     """
-    raw = unfiltered_states(counts, agreement, start, stop)
-    adjusted = dict(raw)
-    for window in windows:
-        if is_accepted(window, agreement.exclusions, agreement.time_zone):
-            for minute in covered(window):
-                if minute in raw:
-                    adjusted[minute] = EXCLUDED
+    raw = unfiltered_states(counts, agreement, start, stop, retired=retired)
+    accepted = [window for window in windows if is_accepted(window, agreement.exclusions, agreement.time_zone)]
+    excluded = frozenset(minute for window in accepted for minute in covered(window))
+    adjusted = unfiltered_states(counts, agreement, start, stop, excluded=excluded, retired=retired)
+    for minute, state in raw.items():
+        if adjusted[minute] == DOWN and state != DOWN:
+            adjusted[minute] = NO_DATA  # An exclusion makes nothing down.
     period_minutes_min = agreement.downtime.period_minutes_min
     return without_short_runs(raw, period_minutes_min), without_short_runs(adjusted, period_minutes_min)
 
@@ -597,21 +725,33 @@ def report(
     now: int,
     grace: timedelta,
     recorded: dict[str, tuple[ExclusionWindow, ...]] | None = None,
+    removed: Sequence[Agreement] = (),
+    retired: dict[SeriesKey, int] | None = None,
 ) -> dict[str, Any]:
     """The month's report, `otel-sla.report/v1`, as it is at `now` (ns since the Unix epoch).
 
-    `recorded` holds windows beyond those of the configuration, by the agreement's name.
+    `recorded` holds windows beyond those of the configuration, by the agreement's name. `removed` are agreements that
+    are configured no more, by their last terms. `retired` says of series that nothing is counted for from when on.
     """
+    sections = [
+        {
+            "configured": agreement not in removed,
+            **_agreement_report(
+                month,
+                agreement,
+                {key: counts for key, counts in series.items() if key[0] == agreement.name},
+                elapsed_stop(now, grace),
+                (recorded or {}).get(agreement.name, ()),
+                retired or {},
+            ),
+        }
+        for agreement in (*agreements, *removed)
+    ]
     return {
         "schema": "otel-sla.report/v1",
         "month": month,
         "generated_at": iso_moment(EPOCH + timedelta(seconds=now // 10**9)),
-        "agreements": [
-            _agreement_report(
-                month, agreement, series, elapsed_stop(now, grace), (recorded or {}).get(agreement.name, ())
-            )
-            for agreement in agreements
-        ],
+        "agreements": [section for section in sections if section["configured"] or section["series"]],
     }
 
 
@@ -621,38 +761,39 @@ def _agreement_report(
     series: dict[SeriesKey, MinuteCounts],
     elapsed: int,
     recorded: tuple[ExclusionWindow, ...],
+    retired: dict[SeriesKey, int],
 ) -> dict[str, Any]:
     minutes = month_minutes(month, agreement.time_zone)
-    groups = sorted(group for name, group in series if name == agreement.name)
+    listed = []
+    for (name, group), counts in sorted(series.items(), key=lambda item: item[0][1]):
+        until = retired.get((name, group))
+        if is_in_month(counts, agreement, minutes, elapsed, until):
+            windows = windows_of(agreement, group, recorded)
+            found = series_report(counts, agreement, group, minutes, elapsed, windows, retired=until)
+            listed.append({"former": tuple(key for key, _ in group) != agreement.group_by, **found})
     return {
         "name": agreement.name,
+        "breached": any(entry["breached"] for entry in listed),
         "time_zone": agreement.time_zone,
         "target": exact_decimal(agreement.target),
         "error_rate_above": exact_decimal(agreement.downtime.error_rate_above),
+        "counting": "adjusted" if agreement.counting is Counting.ADJUSTED else "requests",
         "start": iso(minutes.start),
         "stop": iso(minutes.stop),
-        "series": [
-            series_report(
-                series[agreement.name, group],
-                agreement,
-                group,
-                minutes,
-                elapsed,
-                windows_of(agreement, group, recorded),
-            )
-            for group in groups
-            if is_in_month(series[agreement.name, group], agreement, minutes, elapsed)
-        ],
+        "series": listed,
     }
 
 
-def is_in_month(counts: MinuteCounts, agreement: Agreement, minutes: range, elapsed: int) -> bool:
+def is_in_month(
+    counts: MinuteCounts, agreement: Agreement, minutes: range, elapsed: int, retired: int | None = None
+) -> bool:
     """Whether a month's report names the series: it has counts in it, or its silence is judged."""
     stop = max(minutes.start, min(minutes.stop, elapsed))  # The end of the month's elapsed part, be that empty.
     if any(minutes.start <= minute < stop for minute in counts):
         return True
     first = first_data_minute(counts)
-    return agreement.downtime.no_data is not NoData.UP and first is not None and first < stop
+    is_counted_for = retired is None or retired > minutes.start
+    return agreement.downtime.no_data is not NoData.UP and first is not None and first < stop and is_counted_for
 
 
 def series_report(
@@ -662,10 +803,13 @@ def series_report(
     minutes: range,
     elapsed: int,
     windows: list[ExclusionWindow],
+    *,
+    retired: int | None = None,
 ) -> dict[str, Any]:
     """One series of the report. States are taken from the first count to the last elapsed minute: no run is cut."""
     begin = min([minutes.start, *counts])
-    raw, adjusted = states(counts, agreement, windows, begin, max(elapsed, begin))
+    judged = basis_of(counts, agreement)
+    raw, adjusted = states(judged, agreement, windows, begin, max(elapsed, begin), retired)
     in_month = range(minutes.start, max(minutes.start, min(minutes.stop, elapsed)))
     seen = [adjusted[minute] for minute in in_month]
     total, down = len(minutes), seen.count(DOWN)
@@ -679,11 +823,7 @@ def series_report(
             "elapsed": len(in_month),
             **{state: seen.count(state) for state in (UP, DOWN, EXCLUDED, LOW_TRAFFIC, NO_DATA)},
         },
-        "requests": {
-            "valid": sum(_valid(counts, minute) for minute in counted),
-            "failed": sum(counts[minute][1] for minute in counted),
-            "invalid": sum(counts[minute][2] for minute in counted),
-        },
+        **_requests_report([judged[minute] for minute in counted], [counts[minute] for minute in counted], agreement),
         "monthly_uptime": truncated(Fraction(total - down, total)),
         "monthly_uptime_raw": truncated(Fraction(total - down_raw, total)),
         "elapsed_uptime": truncated(Fraction(len(in_month) - down, len(in_month))) if in_month else None,
@@ -691,49 +831,81 @@ def series_report(
         "downtime_minutes_allowed": minutes_allowed(total, agreement.target),
         "breached": is_breached(down, total, agreement.target),
         "downtime_periods": [
-            _period_report(start, stop, counts, adjusted, minutes)
+            _period_report(start, stop, judged, adjusted, minutes)
             for start, stop in periods(raw)
             if start < minutes.stop and stop > minutes.start
         ],
-        "exclusions": [
-            _exclusion_report(window, agreement, raw, adjusted, in_month)
-            for window in sorted(
-                windows, key=lambda window: (unix_nano(window.start), unix_nano(window.stop), window.reason.value)
-            )
-            if unix_nano(window.start) < minutes.stop * NANOS_PER_MINUTE
-            and unix_nano(window.stop) > minutes.start * NANOS_PER_MINUTE
-        ],
+        "exclusions": _exclusion_reports(windows, agreement, raw, adjusted, minutes, in_month),
     }
 
 
-def _period_report(start: int, stop: int, counts: MinuteCounts, adjusted: States, minutes: range) -> dict[str, Any]:
+def _requests_report(judged: list[list[Fraction]], rows: list[list[int]], agreement: Agreement) -> dict[str, Any]:
+    """What was counted in the month, cut off to whole requests, and what of it clauses 4 and 19 want to be told."""
+    valid = sum((row[0] + row[1] for row in judged), Fraction(0))
+    failed, invalid = (sum((row[at] for row in judged), Fraction(0)) for at in (1, 2))
+    beside = [row[3:6] or [0, 0, 0] for row in rows]
+    spans = sum(sum(row[:3]) for row in rows)
+    spared, sampled, thresholded = (sum(row[at] for row in beside) for at in range(3))
+    exact = {"valid": exact_decimal(valid), "failed": exact_decimal(failed), "invalid": exact_decimal(invalid)}
+    return {
+        "requests": {
+            "valid": int(valid),
+            "failed": int(failed),
+            "invalid": int(invalid),
+            "spared": spared,
+            "sampled": sampled,
+            "unthresholded": spans - thresholded,
+            "spans": spans,
+        },
+        **({"requests_adjusted": exact} if agreement.counting is Counting.ADJUSTED else {}),
+        "sampled_share": truncated(Fraction(sampled, spans)) if spans else None,
+    }
+
+
+def _period_report(start: int, stop: int, counts: BasisCounts, adjusted: States, minutes: range) -> dict[str, Any]:
     return {
         "start": iso(start),
         "stop": iso(stop),
         "minutes": stop - start,
         "minutes_in_month": sum(minute in minutes for minute in range(start, stop)),
         "excluded_minutes": sum(adjusted[minute] == EXCLUDED for minute in range(start, stop)),
-        "valid": sum(_valid(counts, minute) for minute in range(start, stop)),
-        "failed": sum(counts[minute][1] for minute in range(start, stop) if minute in counts),
+        "valid": int(sum(_valid(counts, minute) for minute in range(start, stop))),
+        "failed": int(sum(counts[minute][1] for minute in range(start, stop) if minute in counts)),
     }
 
 
-def _exclusion_report(
-    window: ExclusionWindow, agreement: Agreement, raw: States, adjusted: States, in_month: range
-) -> dict[str, Any]:
-    accepted = is_accepted(window, agreement.exclusions, agreement.time_zone)
-    saved = [
-        minute
-        for minute in covered(window)
-        if minute in in_month and raw[minute] == DOWN and adjusted[minute] == EXCLUDED
-    ]
-    return {
-        "reason": window.reason.value,
-        "start": iso_moment(window.start),
-        "stop": iso_moment(window.stop),
-        "accepted": accepted,
-        "minutes_saved": len(saved) if accepted else 0,
-    }
+def _exclusion_reports(
+    windows: list[ExclusionWindow],
+    agreement: Agreement,
+    raw: States,
+    adjusted: States,
+    minutes: range,
+    in_month: range,
+) -> list[dict[str, Any]]:
+    """The windows that touch the month, in time order; a minute that several saved counts for the first of them."""
+    found = []
+    left = {minute for minute in in_month if raw[minute] == DOWN and adjusted[minute] == EXCLUDED}
+    for window in sorted(
+        windows, key=lambda window: (unix_nano(window.start), unix_nano(window.stop), window.reason.value)
+    ):
+        if (
+            unix_nano(window.start) >= minutes.stop * NANOS_PER_MINUTE
+            or unix_nano(window.stop) <= minutes.start * NANOS_PER_MINUTE
+        ):
+            continue
+        accepted = is_accepted(window, agreement.exclusions, agreement.time_zone)
+        saved = {minute for minute in covered(window) if minute in left} if accepted else set()
+        left -= saved
+        found.append(
+            {
+                "reason": window.reason.value,
+                "start": iso_moment(window.start),
+                "stop": iso_moment(window.stop),
+                "accepted": accepted,
+                "minutes_saved": len(saved),
+            }
+        )
+    return found
 
 
 # Comparing

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import agreements
 import naive
@@ -28,8 +28,18 @@ from order_parts import DAY, OneSpan, TwinCounts, fold, messages_of, request_of,
 from order_pipeline import Change, Driven
 from report_twin import without_withdrawn
 
+from otel_sla.sla.agreement import Agreement
+
 SEEDS = st.integers(0, 9999)
 SECOND = 10**9
+
+
+class Phase(NamedTuple):
+    """What was sent up to a change of the configuration."""
+
+    spans: tuple[OneSpan, ...]
+    stop: int  # ns since the Unix epoch.
+    configured: tuple[Agreement, ...] | None  # From then on; None: the case is over.
 
 
 class OrderMachine(RuleBasedStateMachine):
@@ -51,7 +61,12 @@ class OrderMachine(RuleBasedStateMachine):
         self.spans, self.hopeless = spans_of(case)
         self.pending = list(self.spans)
         self.messages: list[bytes] = []
-        self.twin = TwinCounts(self.spans, case.agreements)
+        self.twin = TwinCounts()
+        self.configured = case.agreements
+        self.removed: dict[str, Agreement] = {}
+        self.retired: dict[naive.SeriesKey, int] = {}
+        self.phases: list[Phase] = []
+        self.sent_now: list[OneSpan] = []  # Since the last change of the configuration.
         self.changes: list[Change] = []
         self.recorded: list[tuple[str, Any]] = []
         self.withdrawn: set[int] = set()
@@ -122,6 +137,45 @@ class OrderMachine(RuleBasedStateMachine):
             self.withdrawn.add(number)
             self.change((number, self.driven.moment))
 
+    @rule(kind=st.sampled_from(["remove", "regroup", "bring back", "rename"]), is_killed=st.booleans(), seed=SEEDS)
+    def reconfigure(self, kind: str, is_killed: bool, seed: int) -> None:  # noqa: FBT001 - drawn.
+        """An agreement goes, comes back, is grouped otherwise or gets another name; what is there is counted before."""
+        rng = random.Random(seed)
+        self.send([one for one in self.pending if self.is_there(one)], 1, rng)
+        self.driven.judge()
+        terms = {agreement.name: agreement for agreement in self.configured}
+        chosen = rng.choice(self.configured)
+        if kind == "bring back" and self.removed:
+            chosen = rng.choice(sorted(self.removed.values(), key=lambda agreement: agreement.name))
+            terms[chosen.name] = chosen
+        elif kind in ("remove", "rename") and len(terms) + (kind == "rename") > 1:
+            del terms[chosen.name]
+            if kind == "rename" and (name := f"{chosen.name}-renamed"[:40]) not in terms:
+                terms[name] = replace(self.removed.get(name, chosen), name=name)
+        elif kind == "regroup":
+            keys = rng.choice([(), ("service.name",), ("service.name", "http.route")])
+            terms[chosen.name] = replace(chosen, group_by=keys)
+        if not terms:
+            return
+        self.seen[f"times {kind}"] += 1
+        self.phases.append(Phase(tuple(self.sent_now), self.driven.clock.now, tuple(terms.values())))
+        self.sent_now = []
+        known = {agreement.name: agreement for agreement in (*self.removed.values(), *self.configured)}
+        self.removed = {name: agreement for name, agreement in known.items() if name not in terms}
+        self.configured = tuple(terms.values())
+        self.retire()
+        self.driven.reconfigure(self.configured, is_killed=is_killed)
+
+    def retire(self) -> None:
+        """Nobody judges the silence of what is not counted for, from what has elapsed or was counted on."""
+        keys_of = {agreement.name: agreement.group_by for agreement in self.configured}
+        elapsed = naive.elapsed_stop(self.driven.clock.now, self.case.grace)
+        for (name, group), counts in self.twin.counted.series.items():
+            if tuple(key for key, _ in group) == keys_of.get(name):
+                self.retired.pop((name, group), None)
+            else:
+                self.retired.setdefault((name, group), max(elapsed, max(counts) + 1))
+
     @rule()
     def export(self) -> None:
         """The running month's report is the twin's of what was sent so far."""
@@ -162,7 +216,8 @@ class OrderMachine(RuleBasedStateMachine):
         if not again:
             assert sum(rejected) <= len(lost), "only what is never in time is rejected"
         self.seen["spans"] += len(spans)
-        self.twin.add(spans)
+        self.twin.add(spans, self.configured)
+        self.sent_now += spans
         self.messages += fresh
         sent = set(spans)
         self.pending = [one for one in self.pending if one not in sent]
@@ -181,23 +236,37 @@ class OrderMachine(RuleBasedStateMachine):
                 recorded[name] = (*recorded.get(name, ()), window)
         expected = naive.report(
             month,
-            self.case.agreements,
-            self.twin.counted.series,
+            self.configured,
+            self.twin.counted.whole,
             now=self.driven.clock.now,
             grace=self.case.grace,
             recorded=recorded,
+            removed=sorted(self.removed.values(), key=lambda agreement: agreement.name),
+            retired=self.retired,
         )
         report = without_withdrawn(json.loads(self.driven.report(month)))
+        for told, section in zip(expected["agreements"], report["agreements"], strict=True):
+            if section["closed_by_version"] is not None:  # Former to the terms that closed it, not to today's.
+                for series in told["series"]:
+                    del series["former"]
         found = naive.differences(expected, report, f"seed {self.case.seed}, {month}")
         assert not found, "\n".join(found[:20])
 
     def in_order(self) -> Driven:
-        """A pipeline that got the spans hour by hour as they ended, and after them the exclusions."""
+        """A pipeline that got the spans hour by hour as they ended, and after them the exclusions.
+
+        What was sent before a change of the configuration is sent before it here, too.
+        """
         driven = Driven(self.folder / "in-order", self.case, self.start)
-        for _, hour in groupby(self.spans, key=lambda one: one.minute // 60):
-            spans = list(hour)
-            driven.clock.now = spans[-1].end
-            driven.send([request_of(messages_of(spans))])
+        for phase in (*self.phases, Phase(tuple(self.sent_now), self.case.now, None)):
+            for _, hour in groupby(sorted(phase.spans), key=lambda one: one.minute // 60):
+                spans = list(hour)
+                driven.clock.now = max(driven.clock.now, min(spans[-1].end, phase.stop))
+                driven.send([request_of(messages_of(spans))])
+            driven.clock.now = phase.stop
+            if phase.configured is not None:
+                driven.judge()
+                driven.reconfigure(phase.configured, is_killed=False)
         driven.clock.now = self.case.now
         for change in self.changes:
             driven.change(change)

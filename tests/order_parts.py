@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import agreements
 import naive
@@ -67,20 +66,17 @@ def request_of(messages: Iterable[bytes]) -> bytes:
 
 
 class TwinCounts:
-    """What the twin counts of each span by itself, added up for those that were sent."""
+    """What the twin counts of each span by itself, by the terms when it came, added up for those that were sent."""
 
-    def __init__(self, spans: Iterable[OneSpan], terms: Sequence[Agreement]) -> None:
-        self._covering: dict[OneSpan, list[Any]] = {}
+    def __init__(self) -> None:
+        self.counted = naive.Counted()
+
+    def add(self, spans: Iterable[OneSpan], terms: Sequence[Agreement]) -> None:
+        """Spans were sent for the first time."""
         for one in spans:
             ((_, message),) = naive.parse_request(request_of([message_of([one])]))
             ((span,),) = (scope_spans.spans for scope_spans in message.scope_spans)
-            self._covering[one] = naive._covering(span, message.resource, terms)
-        self.counted = naive.Counted()
-
-    def add(self, spans: Iterable[OneSpan]) -> None:
-        """Count spans that were sent for the first time."""
-        for one in spans:
-            naive._add(self.counted, self._covering[one], one.minute)
+            naive._add(self.counted, naive._covering(span, message.resource, terms), span)
 
 
 def fold(events: Iterable[Event]) -> dict[tuple[object, ...], dict[str, object]]:

@@ -21,9 +21,10 @@ from otel_sla.receiver.settings import ReceiverSettings
 from otel_sla.report.csv import each_minute_line
 from otel_sla.report.json import render_json
 from otel_sla.reporting import each_series_minutes, elapsed_stop_minute, load_report
-from otel_sla.sla.agreement import ExclusionWindow
+from otel_sla.sla.agreement import Agreement, ExclusionWindow
 from otel_sla.sla.events import Event
 from otel_sla.sla.months import Month
+from otel_sla.versions import removed_agreements
 
 Change = tuple[str, ExclusionWindow] | tuple[int, datetime]  # An agreement's window recorded; an id withdrawn, when.
 
@@ -90,6 +91,14 @@ class Driven:
         self._run(self._pipeline.stop())
         self._start()
 
+    def reconfigure(self, agreements: Sequence[Agreement], *, is_killed: bool) -> None:
+        """Go on with other agreements, after an orderly end or a kill."""
+        self.config = replace(self.config, agreements=tuple(agreements))
+        if is_killed:
+            self.drop()
+        else:
+            self.restart()
+
     def drop(self, closings: int | None = None) -> None:
         """Go on from the files as after a kill; with `closings`, one after so many transactions of the judge."""
         if closings is not None:
@@ -122,13 +131,20 @@ class Driven:
         """The month's report as JSON text, generated now."""
         with closing(LedgerReader.open(self.config.ledger.url)) as reader:
             return render_json(
-                load_report(reader, self.config.agreements, Month.parse(month), self._elapsed_stop(), self.moment)
+                load_report(
+                    reader,
+                    self.config.agreements,
+                    Month.parse(month),
+                    self._elapsed_stop(),
+                    self.moment,
+                    removed=removed_agreements(reader, self.config.agreements),
+                )
             )
 
     def minutes(self, month: str) -> list[str]:
         """The month's minutes: the first series' as CSV, the others' as the columns that CSV is written from."""
         with closing(LedgerReader.open(self.config.ledger.url)) as reader:
-            terms = self.config.agreements
+            terms = (*self.config.agreements, *removed_agreements(reader, self.config.agreements))
             found = list(each_series_minutes(reader, terms, Month.parse(month), self._elapsed_stop()))
         return list(each_minute_line(terms, found[:1])) + [
             f"{minutes.series.group_text} {column.tobytes()!r}"

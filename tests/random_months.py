@@ -3,12 +3,13 @@
 import random
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 import agreements
 import naive
 
-from otel_sla.sla.agreement import Agreement, ExclusionWindow
+from otel_sla.sla.agreement import Agreement, Counting, ExclusionWindow
 
 # Local months whose clocks change, in either direction, by an hour or by half of one; and some without.
 MONTHS = {
@@ -109,7 +110,8 @@ def _random_terms(rng: random.Random, number: int, zone: str, anchors: list[int]
     )
     # A second agreement of another zone: its month begins and ends elsewhere in the same counts.
     time_zone = zone if number == 0 else rng.choice(tuple(MONTHS))
-    return replace(agreement, group_by=group_by, exclusions=exclusions, time_zone=time_zone)
+    counting = rng.choice(list(Counting))
+    return replace(agreement, group_by=group_by, exclusions=exclusions, time_zone=time_zone, counting=counting)
 
 
 def _random_window(rng: random.Random, group_by: tuple[str, ...], anchors: list[int]) -> ExclusionWindow:
@@ -123,17 +125,32 @@ def _random_window(rng: random.Random, group_by: tuple[str, ...], anchors: list[
 
 
 def _random_counts(rng: random.Random, anchors: list[int], minutes: range) -> naive.MinuteCounts:
-    """Stretches of like minutes around the anchors, sometimes a day of them, and silence between."""
+    """Stretches of like minutes around the anchors, sometimes a day of them, and silence between.
+
+    In some series requests are spared, or of sampled traces.
+    """
     counts: naive.MinuteCounts = {}
+    kinds = [_with_beside(rng, row) for row in COUNTS] if rng.random() < 0.5 else COUNTS
     for anchor in rng.sample(anchors, rng.randrange(1, len(anchors) + 1)):
         minute = anchor - rng.choice((0, 1, 2, 30, 700))
         for _ in range(rng.choice((1, 3, 8))):
-            row = rng.choice(COUNTS)
+            row = rng.choice(kinds)
             for _ in range(rng.choice((1, 1, 2, 3, 5, 44, 200))):
                 counts[minute] = list(row)
                 minute += 1
             minute += rng.choice((0, 0, 1, 2, 60))
     if rng.random() < 0.2:
         first = rng.choice(minutes)
-        counts.update({minute: list(rng.choice(COUNTS)) for minute in range(first, first + 1440)})
+        counts.update({minute: list(rng.choice(kinds)) for minute in range(first, first + 1440)})
     return counts
+
+
+def _with_beside(rng: random.Random, row: list[int]) -> list[int]:
+    """The same requests, some spared, some of sampled traces: kept one in a few, in 100,000, or in no whole number."""
+    spans = sum(row)
+    thresholded = rng.randrange(spans + 1)
+    sampled = rng.randrange(thresholded + 1)
+    factor = rng.choice((0, 0, 1, 1, 15, 99_999, Fraction(1, 3), Fraction(1, 2**20)))
+    # Tail samplers keep the errors whole: mostly the others stand for more than themselves.
+    excess = [rng.choice((0, int(requests * factor * 2**20))) if sampled else 0 for requests in row]
+    return [*row, rng.randrange(row[0] + 1), sampled, thresholded, *excess]

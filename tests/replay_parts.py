@@ -20,6 +20,7 @@ from otel_sla.replay.counting import Counting, CountingTerms
 from otel_sla.replay.replaying import Replay, ReplayOptions
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.classify import AcceptWindow
+from otel_sla.sla.counts import N_OUTCOMES
 
 SEALED_MINUTE = START_UNIX_NANO // 60_000_000_000 + 60  # An hour after the builders' start.
 NEVER_UNIX_NANO = (1 << 64) - 1
@@ -130,6 +131,7 @@ def make_counting(
             agreements=agreements,
             series_max=10_000,
             window=lambda: AcceptWindow(sealed_before_minute, future),
+            since_minute=0,
         ),
     )
 
@@ -159,7 +161,20 @@ def counts_in(ledger: LedgerReadings) -> Counts:
     found: Counts = {}
     rows = ledger.counts(0, 1 << 40)
     for series_id, minute, counts in zip(
-        rows.series_id.tolist(), rows.epoch_minute.tolist(), rows.counts.tolist(), strict=True
+        rows.series_id.tolist(), rows.epoch_minute.tolist(), rows.outcomes.tolist(), strict=True
     ):
         found.setdefault((series[series_id].agreement, series[series_id].group), {})[minute] = counts
+    return found
+
+
+def beside_in(ledger: LedgerReadings) -> Counts:
+    """All that a ledger counts beside outcomes as `naive.Counted.beside` has it."""
+    series = ledger.series()
+    found: Counts = {}
+    rows = ledger.counts(0, 1 << 40)
+    for series_id, minute, counts in zip(
+        rows.series_id.tolist(), rows.epoch_minute.tolist(), rows.counts[:, N_OUTCOMES:].tolist(), strict=True
+    ):
+        if any(counts):
+            found.setdefault((series[series_id].agreement, series[series_id].group), {})[minute] = counts
     return found

@@ -40,7 +40,7 @@ def case_of_traffic(seed: int) -> MonthCase:
         source=f"case_of_traffic({seed})",
         is_packed=bool(seed % 2),
         agreements=case.agreements,
-        series=counted.series,
+        series=counted.whole,
         recorded=(),
         months=case.months[:2],
         grace=case.grace,
@@ -51,8 +51,8 @@ def case_of_traffic(seed: int) -> MonthCase:
 def rows_of(all_counts: Mapping[naive.SeriesKey, naive.MinuteCounts]) -> Iterator[Row]:
     """The twin's counts as rows of a ledger, series numbered in their order."""
     for series_id, minutes in enumerate(all_counts.values()):
-        for minute, (succeeded, failed, invalid) in minutes.items():
-            yield minute, series_id, succeeded, failed, invalid
+        for minute, row in minutes.items():
+            yield minute, series_id, *row
 
 
 def write_ledger(case: MonthCase, url: str) -> None:
@@ -105,6 +105,9 @@ def traits_of(case: MonthCase, report: dict[str, Any]) -> Iterator[tuple[str, ob
             yield "no_data", agreement.downtime.no_data.name.lower()
             yield "period_minutes_min", agreement.downtime.period_minutes_min
             yield "breached", series["breached"]
+            yield "counting", section["counting"]
+            yield "spared", series["requests"]["spared"] > 0
+            yield "sampled", series["requests"]["sampled"] > 0
             yield from (("state", state) for state, count in minutes.items() if count)
             for window in series["exclusions"]:
                 yield "maintenance" if window["reason"] == "scheduled_maintenance" else "window", window["accepted"]

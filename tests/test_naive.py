@@ -148,7 +148,7 @@ def test_cases_are_the_same_for_a_seed_and_reach_every_state() -> None:
         for minutes in counted.series.values():
             for counts in minutes.values():
                 outcomes = [total + more for total, more in zip(outcomes, counts, strict=True)]
-        report = naive.report(case.months[1], case.agreements, counted.series, now=case.now, grace=case.grace)
+        report = naive.report(case.months[1], case.agreements, counted.whole, now=case.now, grace=case.grace)
         for agreement in report["agreements"]:
             for series in agreement["series"]:
                 states |= {state for state, minutes in series["minutes"].items() if minutes}

@@ -131,7 +131,7 @@ def _count(
         typer.echo("otel-sla: interrupted; the same command goes on from where it stopped", err=True)
         raise typer.Exit(_EXIT_FAILED) from None
     finally:
-        for line in totals_lines(counting.totals, time.monotonic() - started_s):
+        for line in totals_lines(counting.totals, settings.agreements, time.monotonic() - started_s):
             typer.echo(line, err=is_report_next)
     return counting
 

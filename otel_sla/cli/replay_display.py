@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from otel_sla.replay.replaying import Progress
     from otel_sla.replay.totals import Totals
+    from otel_sla.sla.agreement import Agreement
 
 # Thousands of broken lines say no more than some; all are counted.
 _TOLD_MAX = 20
@@ -122,13 +123,15 @@ def _displayed(bar: _Bar) -> Iterator[Display]:
         yield Display(bar)
 
 
-def totals_lines(totals: "Totals", duration_s: float) -> Iterator[str]:
+def totals_lines(totals: "Totals", agreements: Sequence["Agreement"], duration_s: float) -> Iterator[str]:
     """Say what was counted and what was left out.
 
     Args:
         totals: Of all files.
+        agreements: As configured.
         duration_s: It took so long.
     """
+    from otel_sla.first_requests import spared_text
     from otel_sla.sla.agreement import Outcome
 
     rate = round(totals.spans / max(duration_s, 1e-9))
@@ -142,15 +145,29 @@ def totals_lines(totals: "Totals", duration_s: float) -> Iterator[str]:
         (totals.future_spans, "spans rejected: they end further ahead of the clock than processor.future_spans_max"),
         (totals.malformed_spans, "spans rejected: they have no end time"),
         (totals.overflow_requests, "requests went to an overflow series (processor.series_max)"),
+        *(
+            (count, f"spans have no status code in {key}, but {totals.notes.unusable_status[key]} or the like")
+            for key, count in sorted(totals.notes.unusable_status_spans.items())
+        ),
+        (totals.notes.unknown_parent_spans, "spans do not say whether their parent is remote (entry_spans_only)"),
+        (totals.notes.sampled_spans, "spans are sampled: error rates are biased unless counting is adjusted"),
+        (totals.notes.unusable_threshold_spans, "spans have a sampling threshold that cannot be read"),
+        (totals.notes.spared_requests, "requests have a failing HTTP status that error_rate.code spares"),
         (totals.other_signal_records, "records skipped: metrics, logs or profiles"),
         (totals.broken_records, "records skipped: broken"),
+        (totals.padding_size_bytes, "bytes skipped: zeros or a byte order mark before a record"),
+        (totals.headless_size_bytes, "bytes skipped: the first line of a file is no whole record"),
         (totals.skipped_files, "files skipped, or the rest of them"),
         (totals.incomplete_size_bytes, "bytes at the end of files are no whole record yet"),
     ):
         if count:
             yield f"  {count} {meaning}"
-    if totals.sealed_requests:
+    for each in agreements:
+        is_spared = each.name in totals.notes.spared_codes and not totals.requests[each.name, Outcome.FAILED]
+        if each.code is not None and is_spared:
+            yield f"  {spared_text(each.name, each.code.attribute, totals.notes)}"
+    if totals.sealed_spans:
         yield (
-            f"  {totals.sealed_requests} requests are of sealed minutes, whose fingerprints are forgotten: any that"
+            f"  {totals.sealed_spans} spans are of sealed minutes, whose fingerprints are forgotten: any that"
             " otel-sla run had counted are counted twice now"
         )

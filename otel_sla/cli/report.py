@@ -45,6 +45,7 @@ class _Asked:
     """What the report is to be of."""
 
     agreements: "tuple[Agreement, ...]"
+    removed: "tuple[Agreement, ...]"  # Those that are configured no more.
     month: "Month"
     elapsed_stop: int
     generated_at: datetime
@@ -83,12 +84,14 @@ def report(
     from otel_sla.ledger.reader import LedgerReader
     from otel_sla.reporting import elapsed_stop_minute
 
-    elapsed_stop = elapsed_stop_minute(now, timedelta(seconds=settings.processor.grace_s))
+    # A report of a moment speaks of what had elapsed then; of the future nothing is known.
+    moment = min(now, shown_time)
+    elapsed_stop = elapsed_stop_minute(moment, timedelta(seconds=settings.processor.grace_s))
     path = None if output is None or str(output) == "-" else output
     with closing(LedgerReader.open(settings.ledger.url)) as reader:
-        agreements = _choose_agreements(agreement, settings, reader)
-        wanted = given or running_month(agreements, now)
-        asked = _Asked(agreements, wanted, elapsed_stop, shown_time, as_configured)
+        agreements, removed = _choose_agreements(agreement, settings, reader)
+        wanted = given or running_month(agreements or removed, moment)
+        asked = _Asked(agreements, removed, wanted, elapsed_stop, shown_time, as_configured)
         if rows is ReportRows.MINUTES:
             with closing(_each_minute_line(reader, asked)) as lines:
                 _write(lines, path)
@@ -98,17 +101,17 @@ def report(
     _write([text], path)
 
 
-def _choose_agreements(name: str | None, settings: "Config", reader: "LedgerReader") -> "tuple[Agreement, ...]":
-    """Give the agreement of `--agreement`, also one that is not configured any more; without it, all configured."""
-    if name is None:
-        return settings.agreements
-    if name not in {agreement.name for agreement in settings.agreements}:
-        from otel_sla.versions import agreement_of
+def _choose_agreements(
+    name: str | None, settings: "Config", reader: "LedgerReader"
+) -> "tuple[tuple[Agreement, ...], tuple[Agreement, ...]]":
+    """Give those that are configured and those that are no more; with `--agreement` the one that it names."""
+    from otel_sla.versions import removed_agreements
 
-        versions = reader.agreement_versions(name)
-        if versions:
-            return (agreement_of(versions[-1].terms),)
-    return (find_agreement(name, settings),)
+    removed = removed_agreements(reader, settings.agreements)
+    if name is None:
+        return settings.agreements, removed
+    named = tuple(agreement for agreement in removed if agreement.name == name)
+    return ((), named) if named else ((find_agreement(name, settings),), ())
 
 
 def _render(
@@ -130,6 +133,7 @@ def _render(
         asked.generated_at,
         drawn_max=SECTIONS_MAX if report_format is ReportFormat.HTML else 0,
         as_configured=asked.as_configured,
+        removed=asked.removed,
     )
     if report_format is ReportFormat.HTML:
         return render_html(document)
@@ -156,12 +160,17 @@ def _each_minute_line(reader: "LedgerReader", asked: _Asked) -> Generator[str]:
     with reader.snapshot():
         judged_by = [
             find_basis(reader, agreement, asked.month, as_configured=asked.as_configured).agreement
-            for agreement in asked.agreements
+            for agreement in (*asked.agreements, *asked.removed)
         ]
+        all_series = reader.series()
     minutes = each_series_minutes(
-        reader, asked.agreements, asked.month, asked.elapsed_stop, as_configured=asked.as_configured
+        reader,
+        (*asked.agreements, *asked.removed),
+        asked.month,
+        asked.elapsed_stop,
+        as_configured=asked.as_configured,
     )
-    yield from each_minute_line(judged_by, minutes)
+    yield from each_minute_line(judged_by, minutes, all_series)
 
 
 def _write(texts: Iterable[str], output: Path | None) -> None:

@@ -9,11 +9,29 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, PlainSerializer, WithJsonSchema, field_validator, model_validator
 
-from otel_sla.config.section import NOT_EMPTY, Date, OneOrMore, Ratio, Section, StatusSet, Text, Time, rule_problems
+from otel_sla.config.section import (
+    NOT_EMPTY,
+    Date,
+    GrpcStatusSet,
+    OneOrMore,
+    Ratio,
+    Section,
+    StatusSet,
+    Text,
+    Time,
+    rule_problems,
+)
 from otel_sla.config.yaml_file import Loc, Problem
 from otel_sla.config.zones import check_zone, settle_time
 from otel_sla.sla import agreement as domain
-from otel_sla.sla.agreement import ExclusionReason, NoData, NoStatusCode, WhenAbsent
+from otel_sla.sla.agreement import (
+    SERVER_FAULT_GRPC_STATUS,
+    Counting,
+    ExclusionReason,
+    NoData,
+    NoStatusCode,
+    WhenAbsent,
+)
 
 Patterns = Annotated[OneOrMore[str], NOT_EMPTY]
 Zone = Annotated[str, AfterValidator(check_zone), WithJsonSchema({"type": "time zone"})]
@@ -47,36 +65,54 @@ class Selector(Section):
         )
 
 
-class InvalidRule(Selector):
-    """A request that all conditions hold for is no valid request."""
+class Rule(Selector):
+    """Conditions that all must hold; at least one."""
 
     @model_validator(mode="after")
     def has_a_condition(self) -> Self:
-        """An empty rule holds for everything: nothing would ever be counted."""
+        """An empty rule holds for every request, and so would decide all of them."""
         if not self.resource and not self.span:
-            raise ValueError("needs a condition under resource or span; without one no request would be valid")
+            raise ValueError("needs a condition under resource or span; without one it would hold for every request")
         return self
+
+
+class CoveredService(Selector):
+    """Conditions on attributes; all must hold. A value is exact or a glob of `*` and `?`; of a list, any may match."""
+
+    any: tuple[Rule, ...] = Field(
+        default=(),
+        description="Where these are given, one of them has to hold besides: for what is said in several ways.",
+        examples=["[{resource: {deployment.environment.name: prod}}, {resource: {deployment.environment: prod}}]"],
+    )
 
 
 class ValidRequests(Section):
     """Which covered requests count (clause 4)."""
 
-    invalid: tuple[InvalidRule, ...] = Field(
+    invalid: tuple[Rule, ...] = Field(
         default=(),
         description="A request that any of these rules holds for is not valid: alpha and beta features, probes, tests.",
         examples=["[{span: {feature.stage: [alpha, beta]}}]"],
     )
     no_status_code: NoStatusCode = Field(
         default=NoStatusCode.SPAN_STATUS,
-        description="A request without a usable HTTP or gRPC status whose span bears an error: with `span_status` it "
-        "failed, with `succeeded` it succeeded, with `invalid` it does not count.",
+        description="What becomes of a request without a usable HTTP or gRPC status. `span_status`: it failed if its "
+        "span has the status ERROR or an `error.type`, else it succeeded; `succeeded`: it succeeded; `invalid`: it "
+        "does not count. The latter two with an error or without.",
     )
 
 
 class CodeRule(Section):
-    """The contract's strict reading: a failing status counts only with one of these codes beside it."""
+    """The contract's strict reading: another code beside a failing HTTP status spares the request.
 
-    attribute: Text = Field(description="Key of the span attribute that holds the code.", examples=["error.type"])
+    It has succeeded then, and reports show how many were spared.
+    """
+
+    attribute: Text = Field(
+        description="Key of the span attribute that holds the code: one that the application sets itself, to the code "
+        "in its answer. `error.type` is not it: instrumentations set it to the HTTP status.",
+        examples=["app.response.code"],
+    )
     values: Annotated[OneOrMore[str], NOT_EMPTY] = Field(
         description="Codes that fail, compared exactly.", examples=['["Internal Error"]']
     )
@@ -93,7 +129,19 @@ class ErrorRate(Section):
         description="Statuses that fail, within 500 to 599: `5xx`, `500`, `500-504`, or a list of them.",
         examples=['["500"]'],
     )
-    code: CodeRule | None = Field(default=None, description="Code that must stand beside such a status.")
+    code: CodeRule | None = Field(default=None, description="Code that must stand beside such an HTTP status.")
+    failed_grpc_status: GrpcStatusSet = Field(
+        default=SERVER_FAULT_GRPC_STATUS,
+        description="gRPC codes that fail, by name or number: some of the six of the default, or none with `[]`. Those "
+        "of the six that are left out succeed; any other code is not valid.",
+        examples=["[INTERNAL, UNAVAILABLE]"],
+    )
+    failed: tuple[Rule, ...] = Field(
+        default=(),
+        description="A valid request that any of these rules holds for failed, whatever its status: answers that only "
+        "look well.",
+        examples=['[{span: {graphql.response.has_errors: "true"}}]'],
+    )
 
 
 class Downtime(Section):
@@ -183,8 +231,9 @@ class Agreement(Section):
     name: Annotated[Text, Field(max_length=200), AfterValidator(_one_line)] = Field(
         description="Its name in reports, metrics and events. What is counted is kept under it.", examples=["chat"]
     )
-    covered_service: Selector = Field(
-        default=Selector(), description="Whose server spans are requests of this agreement; all by default (clause 3)."
+    covered_service: CoveredService = Field(
+        default=CoveredService(),
+        description="Whose server spans are requests of this agreement; all by default (clause 3).",
     )
     entry_spans_only: bool = Field(
         default=False, description="Count only spans without a parent or with a remote one, for meshes (clause 1)."
@@ -195,6 +244,11 @@ class Agreement(Section):
     )
     valid_requests: ValidRequests = Field(default=ValidRequests(), description="Which covered requests count.")
     error_rate: ErrorRate = Field(default=ErrorRate(), description="Which valid requests failed.")
+    counting: Counting = Field(
+        default=Counting.REQUESTS,
+        description="What is judged. `requests`: each span counts as one request; `adjusted`: each counts as the "
+        "requests that the sampling threshold in its tracestate (`ot=th:...`) says it stands for (clause 19).",
+    )
     downtime: Downtime = Field(default=Downtime(), description="When a minute is downtime.")
     monthly_uptime: MonthlyUptime = Field(default=MonthlyUptime(), description="What is promised.")
     exclusions: Exclusions = Field(default=Exclusions(), description="What is not held against the provider.")
@@ -245,12 +299,16 @@ class Agreement(Section):
         return domain.Agreement(
             name=self.name,
             covered_service=self.covered_service.build(),
+            covered_any=tuple(rule.build() for rule in self.covered_service.any),
             entry_spans_only=self.entry_spans_only,
             group_by=self.group_by,
             invalid=tuple(rule.build() for rule in self.valid_requests.invalid),
             no_status_code=self.valid_requests.no_status_code,
             failed_http_status=self.error_rate.failed_http_status,
             code=domain.CodeRule(code.attribute, code.values, code.when_absent) if code else None,
+            failed_grpc_status=self.error_rate.failed_grpc_status,
+            failed=tuple(rule.build() for rule in self.error_rate.failed),
+            counting=self.counting,
             downtime=domain.DowntimeTerms(
                 error_rate_above=self.downtime.error_rate_above,
                 valid_requests_min=self.downtime.valid_requests_min,

@@ -76,6 +76,8 @@ def _agreement_lines(agreement: AgreementDraft) -> list[str]:
             else ["    # Without covered_service: all server spans are requests of this agreement."]
         ),
         "    group_by: [service.name]   # Each value is judged by itself.",
+        "    # What fails: HTTP 5xx and gRPC's server faults. `error_rate` narrows it to statuses and codes, and",
+        "    # widens it to answers 200 that bear an error. `counting: adjusted` is for sampled traces.",
         "    downtime:",
         f"      error_rate_above: {format_ratio(agreement.error_rate_above)}   # A minute is down strictly above this.",
         "      no_data: up              # Silence counts as uptime; coverage shows it. Or: down, carry.",

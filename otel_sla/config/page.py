@@ -32,6 +32,7 @@ path and line, and prints what is in effect. A complete example is [otel-sla.yam
 | duration | `90s`, `1h30m`, `1.5h`, `400d` | as in Go, and `d` for 24 hours |
 | ratio | `5%`, `99.9%`, `0.05` | exact, never rounded; a number above 1 needs its `%` |
 | HTTP status | `5xx`, `500`, `500-504` | one, all of a class, or a range |
+| gRPC code | `INTERNAL`, `DeadlineExceeded`, `14` | by its name, with underscores or without, or by its number |
 | time | `2026-11-06T20:00:00Z`, `2026-11-06T20:00` | ISO 8601; without an offset, local to the agreement's time zone |
 | date | `2026-12-25` | local to the agreement's time zone |
 | pattern | `chat-1`, `chat-*`, `v?` | the whole value, case-sensitive; `*` is any text, `?` any one character |

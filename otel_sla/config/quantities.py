@@ -7,6 +7,7 @@ import re
 from datetime import date, datetime
 from fractions import Fraction
 
+from otel_sla.sla.agreement import SERVER_FAULT_NAMES
 from otel_sla.sla.months import YEAR_MAX, YEAR_MIN
 
 NANOS_PER_S = 1_000_000_000
@@ -142,6 +143,31 @@ def format_status_set(statuses: frozenset[int]) -> list[str]:
         else:
             ranges.append([status, status])
     return [str(start) if start == last else f"{start}-{last}" for start, last in ranges]
+
+
+def parse_grpc_status(text: str) -> int:
+    """Read a gRPC code, by its name in any writing or by its number; only the server's faults can fail (clause 4).
+
+    >>> parse_grpc_status("INTERNAL"), parse_grpc_status("DeadlineExceeded"), parse_grpc_status("14")
+    (13, 4, 14)
+    """
+    written = text.strip()
+    for code, name in SERVER_FAULT_NAMES.items():
+        if written == str(code) or written.replace("_", "").upper() == name.replace("_", ""):
+            return code
+    *most, last = SERVER_FAULT_NAMES.values()
+    raise ValueError(
+        f"only {', '.join(most)} and {last} can fail, not {text!r}: any other code is the client's fault or a success"
+    )
+
+
+def format_grpc_status_set(codes: frozenset[int]) -> list[str]:
+    """Write gRPC codes by their names.
+
+    >>> format_grpc_status_set(frozenset({14, 2}))
+    ['UNKNOWN', 'UNAVAILABLE']
+    """
+    return [SERVER_FAULT_NAMES[code] for code in sorted(codes)]
 
 
 def parse_time(text: str) -> datetime:

@@ -3,7 +3,7 @@
 A setting's type reads text (see `yaml_file`), and writes itself back as text for `validate`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from fractions import Fraction
 from typing import Annotated, Any, TypeVar
@@ -96,27 +96,34 @@ def host_port(text: str) -> str:
     return text
 
 
-def _statuses(value: object) -> object:
-    if isinstance(value, str):
-        value = [value]
-    if not isinstance(value, list):
-        return value
-    statuses: set[int] = set()
-    problems: list[Problem] = []
-    for index, item in enumerate(value):
-        try:
-            statuses |= quantities.parse_status_set(item) if isinstance(item, str) else _not_a_status(item)
-        except ValueError as error:
-            problems.append(((index,), str(error)))
-    if problems:
-        raise rule_problems(problems)
+def _set_of(parse: Callable[[str], frozenset[int]], kind: str) -> BeforeValidator:
+    """Read a list of texts, or a single one, each of which stands for some numbers."""
+
+    def read(value: object) -> object:
+        if isinstance(value, str):
+            value = [value]
+        if not isinstance(value, list):
+            return value
+        numbers: set[int] = set()
+        problems: list[Problem] = []
+        for index, item in enumerate(value):
+            try:
+                if not isinstance(item, str):
+                    raise ValueError(f"must be {kind}, not {kind_of(item)}")  # noqa: TRY301, TRY004 - as what parses it.
+                numbers |= parse(item)
+            except ValueError as error:
+                problems.append(((index,), str(error)))
+        if problems:
+            raise rule_problems(problems)
+        return frozenset(numbers)
+
+    return BeforeValidator(read)
+
+
+def _names_a_status(statuses: frozenset[int]) -> frozenset[int]:
     if not statuses:
         raise ValueError("must name at least one status")
-    return frozenset(statuses)
-
-
-def _not_a_status(item: object) -> frozenset[int]:
-    raise ValueError(f"must be an HTTP status, not {kind_of(item)}")
+    return statuses
 
 
 _duration_text = PlainSerializer(quantities.format_duration, return_type=str)
@@ -143,9 +150,16 @@ Ratio = Annotated[
 ]
 StatusSet = Annotated[
     frozenset[int],
-    BeforeValidator(_statuses),
+    _set_of(quantities.parse_status_set, "an HTTP status"),
+    AfterValidator(_names_a_status),
     PlainSerializer(quantities.format_status_set, return_type=list[str]),
     WithJsonSchema({"type": "list of HTTP statuses"}),
+]
+GrpcStatusSet = Annotated[
+    frozenset[int],
+    _set_of(lambda text: frozenset({quantities.parse_grpc_status(text)}), "a gRPC code"),
+    PlainSerializer(quantities.format_grpc_status_set, return_type=list[str]),
+    WithJsonSchema({"type": "list of gRPC codes"}),
 ]
 Time = Annotated[
     datetime,

@@ -38,7 +38,6 @@ class EventsDelivery:
             LedgerError: It cannot be read or written.
         """
         while stored := await self._backlog.events(EVENTS_MAX):
-            self._counts.queue_size = len(stored)
             await self._parcels.deliver(stored)
         return False
 
@@ -60,15 +59,14 @@ class EventsDelivery:
         else:
             await self._backlog.delivered_events(items[-1].event_id)
         if answer.is_sent:
+            self._counts.events.note_success()
             self._counts.sent_log_records += len(items) - rejected
         self._counts.send_failed_log_records += rejected
-        self._counts.queue_size -= len(items)
 
     async def set_aside(self, item: StoredEvent, reason: str) -> None:
         """Implement `parcel.Books`."""
         await self._backlog.set_aside(item, reason)
         self._counts.send_failed_log_records += 1
-        self._counts.queue_size -= 1
         _log.error(
             "event %d (%s) is set aside, the backend will not take it: %s",
             item.event_id,

@@ -70,6 +70,7 @@ class FiguresDelivery:
         self._n_done += len(items)
         if not answer.is_sent:
             return
+        self._counts.figures.note_success()
         n_points = sum(map(count_points, items))
         rejected = min(answer.rejected_count, n_points)
         self._counts.sent_metric_points += n_points - rejected

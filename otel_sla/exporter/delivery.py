@@ -5,12 +5,15 @@ process, the next one goes on from there: every event in order and at least once
 however long a backend is away.
 
 Events and figures are two lanes with back-offs of their own: a backend that takes metrics only does not miss them for
-the events that it refuses. Both lanes use one thread, as the exporters block (`calling`).
+the events that it refuses. When one lane finds that the backend is back, the other tries at once. Both lanes use one
+thread, as the exporters block (`calling`).
 """
 
 import asyncio
+import contextlib
 import logging
 
+from otel_sla.errors import LedgerError
 from otel_sla.exporter.calling import CallThread
 from otel_sla.exporter.deliver_events import EventsDelivery
 from otel_sla.exporter.deliver_figures import FiguresDelivery
@@ -31,7 +34,7 @@ class Delivery:
         sender: Speaks to the backend.
         backlog: What there is to deliver.
         interval_s: Figures are delivered so often at most; events at once.
-        counts: Its part of the pipeline's own telemetry.
+        counts: Its part of the pipeline's own telemetry; what waits is counted anew after each attempt, and when woken.
         pace: Time and chance.
     """
 
@@ -47,6 +50,8 @@ class Delivery:
         counts = counts or ExporterCounts()
         self._name = name
         self._sender = sender
+        self._backlog = backlog
+        self._counts = counts
         self._pace = pace or Pace()
         self._woken = asyncio.Event()
         self._is_stopping = False
@@ -55,8 +60,8 @@ class Delivery:
         events = EventsDelivery(sender, backlog, self._calls.call, counts, self._pace.clock)
         figures = FiguresDelivery(sender, backlog, self._calls.call, counts, self._pace.clock)
         self._lanes = (
-            Lane(name, "events", events.deliver, 0.0, self._pace),
-            Lane(name, "figures", figures.deliver, interval_s, self._pace),
+            Lane(name, counts.events, events.deliver, 0.0, self._pace),
+            Lane(name, counts.figures, figures.deliver, interval_s, self._pace),
         )
 
     def start(self) -> None:
@@ -93,7 +98,8 @@ class Delivery:
             self._woken.clear()
             for lane in self._lanes:
                 if lane.is_due():
-                    await lane.go()
+                    await self._go(lane)
+            await self._count_waiting()
             due_s = min(lane.due_s for lane in self._lanes)
             timeout_s = None if due_s == NEVER else max(0.0, due_s - self._pace.clock())
             if not self._is_stopping:
@@ -101,3 +107,18 @@ class Delivery:
         for lane in self._lanes:
             while await lane.go():
                 pass
+
+    async def _go(self, lane: Lane) -> None:
+        n_taken = lane.attempts.n_taken
+        await lane.go()
+        if lane.is_failing or lane.attempts.n_taken > n_taken:
+            for other in self._lanes:
+                if other is not lane:
+                    other.hear(is_well=not lane.is_failing)
+
+    async def _count_waiting(self) -> None:
+        with contextlib.suppress(LedgerError):  # The lanes read the same ledger, and tell it.
+            waiting = await self._backlog.waiting()
+            events, figures = self._counts.events, self._counts.figures
+            events.n_waiting, events.oldest_unix_nano = waiting.n_events, waiting.oldest_event_unix_nano
+            figures.n_waiting, figures.oldest_unix_nano = waiting.n_minutes, waiting.oldest_minute_unix_nano

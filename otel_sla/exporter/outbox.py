@@ -19,6 +19,19 @@ class FigureBatch:
     retold_id: int | None  # The last `ledger.records.Retold` in them; None: these are new minutes.
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How much lies behind an exporter's cursor, and when the oldest of it happened, ns since the Unix epoch.
+
+    Minutes that are told again are not in it.
+    """
+
+    n_events: int = 0
+    oldest_event_unix_nano: int | None = None
+    n_minutes: int = 0
+    oldest_minute_unix_nano: int | None = None  # Its end.
+
+
 class Backlog(Protocol):
     """What one exporter still has to deliver."""
 
@@ -36,6 +49,9 @@ class Backlog(Protocol):
 
     async def figures(self, minutes_max: int) -> FigureBatch | None:
         """Give the figures of the next minutes; None if there are none."""
+
+    async def waiting(self) -> Waiting:
+        """Count what is behind the cursor."""
 
     async def delivered_figures(self, batch: FigureBatch, refused: RefusedPoints | None) -> None:
         """Move the cursor behind a batch, and keep what of it the backend will never take."""

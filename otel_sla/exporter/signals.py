@@ -66,7 +66,7 @@ class SumMetric:
 
 
 def _requests(figures: MinuteFigures) -> Iterable[tuple[str, int]]:
-    return ((outcome.name.lower(), figures.so_far.counts[outcome]) for outcome in Outcome)
+    return ((outcome.name.lower(), figures.requests_so_far[outcome]) for outcome in Outcome)
 
 
 def _status(figures: MinuteFigures) -> Iterable[tuple[str, int]]:

@@ -12,6 +12,7 @@ from opentelemetry.sdk.metrics.export import MetricsData
 from otel_sla.exporter.calling import CallThread
 from otel_sla.exporter.lane import NEVER, Lane, Pace
 from otel_sla.exporter.otlp import OtlpSender
+from otel_sla.self_metrics import Attempts
 
 
 class TelemetryExport:
@@ -38,7 +39,8 @@ class TelemetryExport:
         self._interval_s = interval_s
         self._pace = pace or Pace()
         self._calls = CallThread(f"telemetry-{name}")
-        self._lane = Lane(name, "the pipeline's own metrics", self._send, interval_s, self._pace)
+        self.attempts = Attempts("the pipeline's own metrics")
+        self._lane = Lane(name, self.attempts, self._send, interval_s, self._pace)
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -65,4 +67,5 @@ class TelemetryExport:
         data = self._read()
         if data is not None:
             await self._calls.call(lambda: self._sender.send_telemetry(data))
+            self.attempts.note_success()
         return False

@@ -18,6 +18,7 @@ from otel_sla.ledger.connecting import (
     ledger_path,
     use_wal,
 )
+from otel_sla.ledger.counted_days import CountedMinutes
 from otel_sla.ledger.faults import left_in_log, located, translated, translating
 from otel_sla.ledger.file_names import FileNames
 from otel_sla.ledger.fingerprint_log import FingerprintLog
@@ -46,6 +47,7 @@ class Ledger(LedgerReadings):
         self._first_minutes = self.first_minutes()
         self._first_data_minutes = self.first_data_minutes()
         self._judged_before = self.watermarks().judged_before
+        self._counted = CountedMinutes(self.series())
         with translating(path, "open"):
             self._names = FileNames(path)
         self._log = WriteAheadLog(path, connection)
@@ -110,6 +112,7 @@ class Ledger(LedgerReadings):
                 self._fingerprint_log.move_some(len(commit.fingerprints))
             for position in commit.positions:
                 rows.move_position(connection, position)
+            rows.add_counted_days(connection, self._counted.each_new(commit, table))
         self._first_minutes.update(first_minutes)
         self._first_data_minutes.update(first_data_minutes)
         return self._fingerprint_log.moved_commits
@@ -140,6 +143,7 @@ class Ledger(LedgerReadings):
                 [(told.series_id, told.start_minute, told.stop_minute) for told in closing.retold],
             )
             connection.executemany("UPDATE told_terms SET version = ?2 WHERE agreement = ?1", closing.told_versions)
+            connection.executemany("UPDATE series SET retired_minute = ?2 WHERE series_id = ?1", closing.retired)
             rows.add_events(connection, closing.events)
             rows.add_closed_months(connection, closing.closed_months)
             (judged_before,) = connection.execute("SELECT judged_before FROM ledger").fetchone()

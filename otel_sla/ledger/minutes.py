@@ -198,18 +198,26 @@ def read_beside(connection: sqlite3.Connection, start_minute: int, stop_minute: 
 
 
 def read_pairs(connection: sqlite3.Connection, pairs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, ...]]:
-    """Give (series, minute, *counts) for each (series, minute), N_COUNTS of them; 0 where there are none."""
-    days: dict[int, Int64Array] = {}
-    for series_id, minute in pairs:
-        day, place = divmod(minute, MINUTES_PER_DAY)
-        key = packed_id(day, series_id)
-        if key not in days:
-            days[key] = _unpacked(connection, series_id, day, day + 1, N_COUNTS)
-        counts = days[key][:, place].tolist()
-        found = connection.execute(_ONE_MINUTE, (minute, series_id)).fetchone()
-        if found is not None:
-            counts = [min(packed + more, COUNT_MAX) for packed, more in zip(counts, found, strict=True)]
-        yield series_id, minute, *counts
+    """Give (series, minute, *counts) for each (series, minute), N_COUNTS of them; 0 where there are none.
+
+    By day and series, whatever order they come in, so that one day of one series is in memory at a time: a day of ten
+    thousand series would be a gigabyte.
+    """
+    keyed = ((*divmod(minute, MINUTES_PER_DAY), series_id) for series_id, minute in pairs)
+    for day, of_day in itertools.groupby(sorted(keyed, key=lambda one: (one[0], one[2], one[1])), lambda one: one[0]):
+        # Most late spans are of a day of which nothing is packed yet.
+        is_packed = connection.execute(
+            _PACKED_RANGE + " LIMIT 1", (packed_id(day, 0), packed_id(day + 1, 0))
+        ).fetchone()
+        for series_id, places in itertools.groupby(of_day, lambda one: one[2]):
+            dense = None if is_packed is None else _unpacked(connection, series_id, day, day + 1, N_COUNTS)
+            for _, place, _ in places:
+                minute = day * MINUTES_PER_DAY + place
+                counts = [0] * N_COUNTS if dense is None else dense[:, place].tolist()
+                found = connection.execute(_ONE_MINUTE, (minute, series_id)).fetchone()
+                if found is not None:
+                    counts = [min(packed + more, COUNT_MAX) for packed, more in zip(counts, found, strict=True)]
+                yield series_id, minute, *counts
 
 
 def fill_first_minutes(connection: sqlite3.Connection) -> None:
@@ -260,6 +268,18 @@ def read_last(
             return start + int(places[-1]), tuple(counts[places[-1]].tolist())
         stop, span = start, MINUTES_PER_DAY
     return None
+
+
+def read_last_any(connection: sqlite3.Connection, series_id: int, from_minute: int) -> int | None:
+    """Give the last minute from `from_minute` on that has any request; None: none has."""
+    newest = "SELECT (SELECT max(epoch_minute) FROM counts), (SELECT max(packed_id) FROM packing)"
+    newest_minute, newest_packed = connection.execute(newest).fetchone()
+    stop_day = 0 if newest_packed is None else day_and_series(newest_packed)[0] + 1
+    stop_minute = max(stop_day * MINUTES_PER_DAY, 0 if newest_minute is None else newest_minute + 1)
+    if stop_minute <= from_minute:
+        return None
+    places = np.flatnonzero(read_dense(connection, series_id, from_minute, stop_minute).any(axis=1))
+    return from_minute + int(places[-1]) if len(places) else None
 
 
 def _days(start_minute: int, stop_minute: int) -> tuple[int, int]:

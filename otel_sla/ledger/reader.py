@@ -12,6 +12,7 @@ from otel_sla.ledger.faults import RESTORE, located, translated, translating, wi
 from otel_sla.ledger.records import (
     AgreementVersion,
     ClosedMonth,
+    CountedDay,
     Cursor,
     ExclusionRecord,
     RefusedPoints,
@@ -162,6 +163,18 @@ class LedgerReadings:
                 )
             )
 
+    def retired_minutes(self) -> dict[int, int]:
+        """Give series_id -> first epoch minute whose silence is not judged, for those that nothing is counted for."""
+        with self._reading() as connection:
+            return dict(
+                connection.execute("SELECT series_id, retired_minute FROM series WHERE retired_minute IS NOT NULL")
+            )
+
+    def last_minute(self, series_id: int, from_minute: int) -> int | None:
+        """Give the last minute from `from_minute` on that has any request of a series; None: none has."""
+        with self._reading() as connection:
+            return minutes.read_last_any(connection, series_id, from_minute)
+
     def last_data_minute(
         self, series_id: int, before_minute: int, valid_requests_min: int, *, is_adjusted: bool = False
     ) -> tuple[int, tuple[int, ...]] | None:
@@ -236,6 +249,17 @@ class LedgerReadings:
         """The versions of an agreement's terms, oldest first."""
         with self._reading() as connection:
             return rows.read_agreement_versions(connection, agreement)
+
+    def agreements(self) -> tuple[str, ...]:
+        """The names of all agreements whose terms were ever recorded."""
+        with self._reading() as connection:
+            sql = "SELECT DISTINCT agreement FROM agreement_versions ORDER BY agreement"
+            return tuple(name for (name,) in connection.execute(sql))
+
+    def counted_days(self, agreement: str) -> tuple[CountedDay, ...]:
+        """Which version of an agreement's terms counted which minutes, in the order of time."""
+        with self._reading() as connection:
+            return rows.read_counted_days(connection, agreement)
 
     def told_versions(self) -> dict[str, int]:
         """By which version of its terms each agreement's open months were told, by name."""

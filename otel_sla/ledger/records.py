@@ -1,7 +1,7 @@
 """What is written to the ledger and read back from it, as plain values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from otel_sla.sla.agreement import ExclusionWindow
@@ -29,6 +29,17 @@ class Commit:
     rows: CountRows  # Added to what the ledger holds.
     fingerprints: tuple[tuple[int, bytes], ...]  # (newest minute, 16 bytes), each never committed before.
     positions: tuple[Position, ...] = ()
+    versions: Mapping[str, int] = field(default_factory=dict)  # By agreement: AgreementVersion that counted the rows.
+
+
+@dataclass(frozen=True, slots=True)
+class CountedDay:
+    """Minutes of an agreement in one UTC day that were counted by one version of its terms."""
+
+    version: int
+    first_minute: int  # Epoch minute of the earliest,
+    last_minute: int  # and of the latest.
+    is_derived: bool = False  # From when versions were recorded, as an earlier otel-sla counted; of many days then.
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,7 @@ class Closing:
     retold: tuple[Retold, ...] = ()
     revisions: tuple[tuple[int, int], ...] = ()  # (series_id, number of revisions) where it grew.
     told_versions: tuple[tuple[str, int], ...] = ()  # (agreement, AgreementVersion) that is told by from now on.
+    retired: tuple[tuple[int, int | None], ...] = ()  # (series_id, epoch minute from which silence is not judged).
 
 
 @dataclass(frozen=True, slots=True)

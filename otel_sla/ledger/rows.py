@@ -11,6 +11,7 @@ from otel_sla.ledger.faults import with_hint
 from otel_sla.ledger.records import (
     AgreementVersion,
     ClosedMonth,
+    CountedDay,
     ExclusionRecord,
     Json,
     Position,
@@ -177,6 +178,28 @@ def read_agreement_versions(connection: sqlite3.Connection, agreement: str) -> t
             "SELECT version, terms, since_minute FROM agreement_versions WHERE agreement = ? ORDER BY version",
             (agreement,),
         )
+    )
+
+
+def add_counted_days(connection: sqlite3.Connection, found: Iterable[tuple[str, int, int, int, int]]) -> None:
+    """Keep (agreement, version, day, first minute, last minute) of what was counted."""
+    connection.executemany(
+        "INSERT INTO counted_days (agreement, version, day, first_minute, last_minute) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (agreement, version, day) DO UPDATE SET first_minute = min(first_minute, excluded.first_minute),"
+        " last_minute = max(last_minute, excluded.last_minute)",
+        found,
+    )
+
+
+def read_counted_days(connection: sqlite3.Connection, agreement: str) -> tuple[CountedDay, ...]:
+    """Which version counted which minutes, in the order of time."""
+    sql = (
+        "SELECT version, first_minute, last_minute, day < 0 FROM counted_days WHERE agreement = ?"
+        " ORDER BY first_minute, last_minute, version"
+    )
+    return tuple(
+        CountedDay(version, first_minute, last_minute, bool(is_derived))
+        for version, first_minute, last_minute, is_derived in connection.execute(sql, (agreement,))
     )
 
 

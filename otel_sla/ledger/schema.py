@@ -203,6 +203,15 @@ CREATE TABLE counted_days (
     last_minute INTEGER NOT NULL,
     PRIMARY KEY (agreement, version, day)
 ) WITHOUT ROWID;
+-- Of what was counted before it is only known when versions were recorded: such rows have no day.
+INSERT INTO counted_days SELECT agreement, version, -1,
+    CASE version WHEN 1 THEN 0 ELSE since_minute END,
+    coalesce(
+        (SELECT next.since_minute FROM agreement_versions AS next
+            WHERE next.agreement = this.agreement AND next.version = this.version + 1),
+        (SELECT max(coalesce(judged_before, 0), coalesce((SELECT max(epoch_minute) + 1 FROM counts), 0)) FROM ledger)
+    ) - 1
+    FROM agreement_versions AS this;
 """
 
 # Step n leads from version n to n + 1. A step that was released is never changed.

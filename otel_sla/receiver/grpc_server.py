@@ -19,6 +19,7 @@ from otel_sla.receiver.health import Health
 from otel_sla.receiver.http_body import expand_body
 from otel_sla.receiver.in_flight import InFlight, Intake
 from otel_sla.receiver.lanes import READ_SIZE_BYTES_MIN, Lanes
+from otel_sla.receiver.refusals import Refusals, RefusedRequest
 from otel_sla.receiver.response import encode_protobuf
 from otel_sla.receiver.settings import BYTES_PER_MIB, GRPC_SOURCE, GrpcServerSettings
 from otel_sla.receiver.status import refusal_of
@@ -40,14 +41,22 @@ class GrpcServer:
         settings: What the configuration says.
         accountant: Counts the requests.
         in_flight: The limit on bytes, shared with the HTTP server.
+        refusals: Told of requests that are refused for good.
 
     Raises:
         ConfigError: The tokens or the certificates cannot be read.
     """
 
-    def __init__(self, settings: GrpcServerSettings, accountant: Accountant, in_flight: InFlight) -> None:
+    def __init__(
+        self,
+        settings: GrpcServerSettings,
+        accountant: Accountant,
+        in_flight: InFlight,
+        refusals: Refusals | None = None,
+    ) -> None:
         self._settings = settings
         self._intake = Intake(accountant)
+        self._refusals = refusals or Refusals()
         self._size_bytes_max = settings.max_recv_msg_size_mib * BYTES_PER_MIB
         self._lanes = Lanes(in_flight, self._size_bytes_max, settings.connections_max, settings.body_timeout_s)
         # How large a message is becomes known when it is there: one that is slow has to hold the largest size.
@@ -129,6 +138,10 @@ class GrpcServer:
             self.answers["OK"] += 1
             return encode_protobuf(receipt)
         self.answers[refusal.code.name] += 1
+        if refusal.is_final:
+            metadata = dict(context.invocation_metadata() or ())
+            encoding, user_agent = (str(metadata.get(key, "")) for key in ("grpc-encoding", "user-agent"))
+            self._refusals.add(RefusedRequest("grpc", refusal.code.name, refusal.message, encoding, user_agent))
         # Out here, as `context` keeps what `abort` raises: within the `except` that would keep `error`, its traceback
         # and with it the body, until the garbage collector happens to run.
         await context.abort(refusal.code, refusal.message, refusal.trailers())

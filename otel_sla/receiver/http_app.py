@@ -14,10 +14,19 @@ from otel_sla.errors import DecodeError, OtelSlaError, Overloaded
 from otel_sla.receiver.accounting import Accountant, Receipt
 from otel_sla.receiver.auth import BearerAuth
 from otel_sla.receiver.cors import Cors, Headers
-from otel_sla.receiver.http_body import Receive, SenderGone, check_content_length, expand_body, read_body
+from otel_sla.receiver.http_body import (
+    ENCODINGS,
+    Receive,
+    SenderGone,
+    check_content_length,
+    expand_body,
+    read_body,
+)
 from otel_sla.receiver.in_flight import Held, InFlight, Intake
 from otel_sla.receiver.json_traces import convert_json, estimate_size_bytes
 from otel_sla.receiver.pace import LARGE_SIZE_BYTES
+from otel_sla.receiver.readiness import Readiness
+from otel_sla.receiver.refusals import Refusals, RefusedRequest
 from otel_sla.receiver.response import encode_json, encode_protobuf
 from otel_sla.receiver.settings import BYTES_PER_MIB, HTTP_SOURCE, HttpServerSettings
 from otel_sla.receiver.status import (
@@ -49,11 +58,11 @@ class Probes:
     """What operators and their tools ask over HTTP.
 
     Attributes:
-        not_ready_reason: Gives why the pipeline takes no requests now; empty if it does.
+        readiness: Says whether the pipeline takes requests now.
         metrics: Gives the self-metrics as Prometheus' text, now or later; None if they are not served.
     """
 
-    not_ready_reason: Callable[[], str]
+    readiness: Callable[[], Readiness]
     metrics: Callable[[], str | Awaitable[str]] | None = None
 
 
@@ -100,10 +109,16 @@ class HttpApp:
         accountant: Counts the requests.
         in_flight: The limit on bytes, shared with the gRPC server.
         probes: Readiness and self-metrics.
+        refusals: Told of requests that are refused for good.
     """
 
     def __init__(
-        self, settings: HttpServerSettings, accountant: Accountant, in_flight: InFlight, probes: Probes
+        self,
+        settings: HttpServerSettings,
+        accountant: Accountant,
+        in_flight: InFlight,
+        probes: Probes,
+        refusals: Refusals,
     ) -> None:
         self._settings = settings
         self._size_bytes_max = settings.max_request_body_size_mib * BYTES_PER_MIB
@@ -111,6 +126,7 @@ class HttpApp:
         self._intake = Intake(accountant)
         self._is_closed = False
         self._probes = probes
+        self._refusals = refusals
         self.auth = None if settings.auth is None else BearerAuth(settings.auth, HTTP_SOURCE)
         self._cors = None if settings.cors is None else Cors(settings.cors)
         self.answers: Counter[int] = Counter()  # To requests on the traces' path, by HTTP status.
@@ -125,9 +141,9 @@ class HttpApp:
         except SenderGone:
             return
         except asyncio.CancelledError:
-            answer = _refuse(request, Overloaded(_STOPPING))
+            answer = self._refuse(request, Overloaded(_STOPPING))
         except Exception as error:  # noqa: BLE001 - every error has its answer, none ends the server.
-            answer = _refuse(request, error)
+            answer = self._refuse(request, error)
         if is_traces:
             self.answers[answer.http_status] += 1
             if self._cors is not None and request.method == "POST":
@@ -162,9 +178,9 @@ class HttpApp:
     def answer_begun(self, scope: Mapping[str, Any], begun: asyncio.Future[Receipt]) -> Answer:
         """Give the answer to a request that was begun and is over."""
         if begun.cancelled():
-            answer = _refuse(_request_of(scope, _receive_nothing), Overloaded(_STOPPING))
+            answer = self._refuse(_request_of(scope, _receive_nothing), Overloaded(_STOPPING))
         elif isinstance(error := begun.exception(), Exception):
-            answer = _refuse(_request_of(scope, _receive_nothing), error)
+            answer = self._refuse(_request_of(scope, _receive_nothing), error)
         else:
             answer = Answer(200, PROTOBUF, encode_protobuf(begun.result()))
         self.answers[answer.http_status] += 1
@@ -215,8 +231,9 @@ class HttpApp:
         if request.path == "/healthz":
             return Answer(200, _TEXT, b"ok\n")
         if request.path == "/readyz":
-            reason = self._probes.not_ready_reason()
-            return Answer(503 if reason else 200, _TEXT, f"{reason or 'ready'}\n".encode())
+            reason, notice = self._probes.readiness()
+            ready = f"ready, but {notice}" if notice else "ready"
+            return Answer(503 if reason else 200, _TEXT, f"{reason or ready}\n".encode())
         if self._probes.metrics is None:
             raise PathUnknown("the self-metrics are not served")
         self._authenticate(request)
@@ -226,6 +243,15 @@ class HttpApp:
     def _authenticate(self, request: _Request) -> None:
         if self.auth is not None:
             self.auth.check(request.headers.get("authorization", ""))
+
+    def _refuse(self, request: _Request, error: Exception) -> Answer:
+        refusal = refusal_of(error)
+        if refusal.is_final and request.method == "POST":  # Others bring no spans.
+            headers = request.headers
+            encoding = f"{headers.get('content-type', '')} {headers.get('content-encoding', '')}".strip()
+            status, user_agent = str(refusal.http_status), headers.get("user-agent", "")
+            self._refusals.add(RefusedRequest("http", status, refusal.message, encoding, user_agent))
+        return _answer_refused(request, error, refusal)
 
 
 async def _convert_json(body: bytes, held: Held) -> bytes:
@@ -268,8 +294,7 @@ def _check_what_is_asked(headers: dict[str, str]) -> None:
         raise UnknownExpectation(f"Expect {expected!r} is not 100-continue")
 
 
-def _refuse(request: _Request, error: Exception) -> Answer:
-    refusal: Refusal = refusal_of(error)
+def _answer_refused(request: _Request, error: Exception, refusal: Refusal) -> Answer:
     if request.media_type == PROTOBUF:
         answer = Answer(refusal.http_status, PROTOBUF, refusal.status().SerializeToString())
     else:
@@ -279,7 +304,7 @@ def _refuse(request: _Request, error: Exception) -> Answer:
     if isinstance(error, MethodNotAllowed):
         answer.headers.append((b"allow", error.allow.encode()))
     if isinstance(error, UnsupportedMediaType):
-        answer.headers.append((b"accept-encoding", b"gzip, zstd"))
+        answer.headers.append((b"accept-encoding", ", ".join(ENCODINGS).encode()))
     if refusal.http_status == 401:
         answer.headers.append((b"www-authenticate", b"Bearer"))
     # A sender that waits for "100 Continue" may now leave its body out, and the next request would be taken for it.

@@ -2,8 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from functools import partial
 from typing import Any
 
+import cramjam
+import numpy as np
 import zstandard
 from isal import isal_zlib
 
@@ -15,7 +18,7 @@ from otel_sla.receiver.status import UnsupportedMediaType
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]  # ASGI's.
 
-_GZIP_WBITS = 31
+_GZIP_WBITS, _ZLIB_WBITS = 31, 15
 _STEP_SIZE_BYTES = 1024 * 1024  # What is expanded before other requests get their turn,
 _STEPS_PER_TURN = 1024  # in at most so many steps.
 _GZIP_SLICE_SIZE_BYTES = 64 * 1024  # What isal is given at once; it copies what it has not consumed at each step.
@@ -23,6 +26,9 @@ _ZSTD_SLICE_SIZE_BYTES = 256
 _MEMBERS_MAX = 4096  # Each costs a decoder; 64 MiB could be millions of empty ones.
 _BEGINNING_SIZE_BYTES = 32 * 1024  # Of a large body, before it waits for its turn.
 _ZSTD_WINDOW_SIZE_BYTES_MAX = 8 * 1024 * 1024  # RFC 9659: HTTP's zstd needs no more.
+_SNAPPY_STREAM = b"\xff\x06\x00\x00sNaPpY"  # How a framed stream begins.
+_SNAPPY_RATIO_MAX, _LZ4_RATIO_MAX = 22, 255  # A byte of theirs cannot say more.
+_AT_ONCE_SIZE_BYTES_MAX = 32 * 1024  # Expand to 8 MiB at most, in 4 ms; a thread takes what is larger.
 
 
 class SenderGone(Exception):
@@ -89,34 +95,84 @@ class _Pieces:
 async def expand_body(body: bytes, encoding: str, held: Held, *, size_bytes_max: int) -> bytes:
     """Undo the Content-Encoding; `held` follows the size, other requests run in between.
 
+    The encodings are those that the Collector's exporter offers, in the formats that it writes them in: `deflate` is
+    zlib's as RFC 9110 says, `snappy` a block, or from older Collectors the stream that is `x-snappy-framed` today.
+
     Raises:
-        UnsupportedMediaType: An encoding other than `gzip`, `zstd` and `identity`.
+        UnsupportedMediaType: None of `ENCODINGS`.
         DecodeError: The body is not what the encoding says.
         RequestTooLarge: It expands to more than `size_bytes_max`.
         Overloaded: It expands to more than there is room for now.
     """
     if encoding in ("", "identity"):
         return body
-    expand = _EXPANDERS.get(encoding)
-    if expand is None:
-        raise UnsupportedMediaType(f"Content-Encoding {encoding!r} is not gzip, zstd or identity")
+    try:
+        if encoding in _EXPANDERS:
+            expanded = await _expand_in_steps(body, _EXPANDERS[encoding], held, size_bytes_max)
+        elif encoding in _BLOCK_EXPANDERS:
+            expanded = await _expand_at_once(body, _BLOCK_EXPANDERS[encoding], held, size_bytes_max)
+        else:
+            raise UnsupportedMediaType(f"Content-Encoding {encoding!r} is none of {', '.join(ENCODINGS)}")
+    except _NOT_AS_ENCODED as error:
+        raise DecodeError(f"the body is not {encoding}: {error}", len(body)) from None
+    held.resize(len(expanded))
+    return expanded
+
+
+async def _expand_in_steps(
+    body: bytes, expand: Callable[[bytes], Iterator[bytes]], held: Held, size_bytes_max: int
+) -> bytes:
     parts: list[bytes] = []
     size_bytes = 0
     turn_ends_at = _STEP_SIZE_BYTES
+    for index, part in enumerate(expand(body), start=1):
+        parts.append(part)
+        size_bytes += len(part)
+        _check_size(size_bytes, size_bytes_max)
+        held.resize(len(body) + size_bytes)
+        if size_bytes >= turn_ends_at or index % _STEPS_PER_TURN == 0:
+            turn_ends_at = size_bytes + _STEP_SIZE_BYTES
+            await asyncio.sleep(0)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+_ExpandInto = Callable[[bytes, Any], int]
+
+
+async def _expand_at_once(
+    body: bytes, plan: Callable[[bytes, int], tuple[_ExpandInto, int]], held: Held, size_bytes_max: int
+) -> bytes:
+    """Expand into room of the largest size that it can have; the system gives memory only for what is written."""
+    expand_into, room_size_bytes = plan(body, size_bytes_max)
+    held.resize(len(body) + room_size_bytes)
+    room = np.empty(room_size_bytes, dtype=np.uint8)
     try:
-        for index, part in enumerate(expand(body), start=1):
-            parts.append(part)
-            size_bytes += len(part)
-            _check_size(size_bytes, size_bytes_max)
-            held.resize(len(body) + size_bytes)
-            if size_bytes >= turn_ends_at or index % _STEPS_PER_TURN == 0:
-                turn_ends_at = size_bytes + _STEP_SIZE_BYTES
-                await asyncio.sleep(0)
-    except _NOT_AS_ENCODED as error:
-        raise DecodeError(f"the body is not {encoding}: {error}", len(body)) from None
-    expanded = parts[0] if len(parts) == 1 else b"".join(parts)
-    held.resize(len(expanded))
-    return expanded
+        if len(body) <= _AT_ONCE_SIZE_BYTES_MAX:
+            size_bytes = expand_into(body, room)
+        else:
+            size_bytes = await asyncio.to_thread(expand_into, body, room)
+    except cramjam.DecompressionError as error:
+        if "write whole buffer" in str(error):  # There is no room for it.
+            _check_size(size_bytes_max + 1, size_bytes_max)
+        raise
+    return room[:size_bytes].tobytes()
+
+
+def _plan_snappy(body: bytes, size_bytes_max: int) -> tuple[_ExpandInto, int]:
+    """Plan for one block, which begins with its size."""
+    if body.startswith(_SNAPPY_STREAM):
+        return _plan_framed_snappy(body, size_bytes_max)
+    size_bytes = cramjam.snappy.decompress_raw_len(body)
+    _check_size(size_bytes, size_bytes_max)
+    return cramjam.snappy.decompress_raw_into, size_bytes
+
+
+def _plan_framed_snappy(body: bytes, size_bytes_max: int) -> tuple[_ExpandInto, int]:
+    return cramjam.snappy.decompress_into, min(len(body) * _SNAPPY_RATIO_MAX, size_bytes_max)
+
+
+def _plan_lz4(body: bytes, size_bytes_max: int) -> tuple[_ExpandInto, int]:
+    return cramjam.lz4.decompress_into, min(len(body) * _LZ4_RATIO_MAX, size_bytes_max)
 
 
 def check_content_length(content_length: str, size_bytes_max: int) -> int:
@@ -135,16 +191,16 @@ def _check_size(size_bytes: int, size_bytes_max: int) -> None:
         raise RequestTooLarge(f"the request's body is larger than {size_bytes_max} bytes")
 
 
-def _expand_gzip(body: bytes) -> Iterator[bytes]:
+def _expand_deflate(wbits: int, body: bytes) -> Iterator[bytes]:
     """Expand all members, at most `_STEP_SIZE_BYTES` at a time."""
-    member = isal_zlib.decompressobj(_GZIP_WBITS)
+    member = isal_zlib.decompressobj(wbits)
     members_left = _MEMBERS_MAX
     for piece in _slices(body, _GZIP_SLICE_SIZE_BYTES):
         rest: bytes | memoryview = piece
         while rest:
             if member.eof:  # Gzip may be several members in a row.
                 members_left = _count_down(members_left)
-                member = isal_zlib.decompressobj(_GZIP_WBITS)
+                member = isal_zlib.decompressobj(wbits)
             yield member.decompress(rest, _STEP_SIZE_BYTES)
             rest = member.unused_data if member.eof else member.unconsumed_tail
     while not member.eof:
@@ -186,10 +242,19 @@ def _count_down(members_left: int) -> int:
     return members_left - 1
 
 
-# isal's stub gives the class as an instance.
-_NOT_AS_ENCODED: tuple[type[Exception], ...] = (isal_zlib.error, zstandard.ZstdError, EOFError)  # type: ignore[assignment]
+_NOT_AS_ENCODED: tuple[type[Exception], ...] = (
+    isal_zlib.error,  # type: ignore[assignment]  # isal's stub gives the class as an instance.
+    zstandard.ZstdError,
+    cramjam.DecompressionError,
+    EOFError,
+)
 _EXPANDERS: dict[str, Callable[[bytes], Iterator[bytes]]] = {
-    "gzip": _expand_gzip,
-    "x-gzip": _expand_gzip,
+    "gzip": partial(_expand_deflate, _GZIP_WBITS),
+    "x-gzip": partial(_expand_deflate, _GZIP_WBITS),
+    "zlib": partial(_expand_deflate, _ZLIB_WBITS),
+    "deflate": partial(_expand_deflate, _ZLIB_WBITS),
     "zstd": _expand_zstd,
 }
+# cramjam has no steps, but says how much it may write, and lets other threads run meanwhile.
+_BLOCK_EXPANDERS = {"snappy": _plan_snappy, "x-snappy-framed": _plan_framed_snappy, "lz4": _plan_lz4}
+ENCODINGS = ("gzip", "zstd", "zlib", "deflate", "snappy", "x-snappy-framed", "lz4", "identity")

@@ -21,6 +21,7 @@ from otel_sla.receiver.http_app import HttpApp, Probes
 from otel_sla.receiver.http_connection import Config, State
 from otel_sla.receiver.http_door import TlsDoor
 from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import HTTP_SOURCE, HttpServerSettings
 from otel_sla.receiver.tls import ServerTls
 
@@ -35,15 +36,21 @@ class HttpServer:
         accountant: Counts the requests.
         in_flight: The limit on bytes, shared with the gRPC server.
         probes: Readiness and self-metrics.
+        refusals: Told of requests that are refused for good.
 
     Raises:
         ConfigError: The tokens or the certificates cannot be read.
     """
 
     def __init__(
-        self, settings: HttpServerSettings, accountant: Accountant, in_flight: InFlight, probes: Probes
+        self,
+        settings: HttpServerSettings,
+        accountant: Accountant,
+        in_flight: InFlight,
+        probes: Probes,
+        refusals: Refusals | None = None,
     ) -> None:
-        self.app = HttpApp(settings, accountant, in_flight, probes)
+        self.app = HttpApp(settings, accountant, in_flight, probes, refusals or Refusals())
         self._settings = settings
         self._tls = None if settings.tls is None else ServerTls(settings.tls, HTTP_SOURCE)
         self._state = State()

@@ -1,6 +1,6 @@
 """One field's value in OTLP's JSON to what stands behind its tag in protobuf.
 
-Each function takes what orjson read and raises `TypeError`, `ValueError` or `OverflowError` for what the field cannot
+Each function takes what was read and raises `TypeError`, `ValueError` or `OverflowError` for what the field cannot
 hold; which key that was is told by the caller.
 """
 
@@ -20,6 +20,8 @@ _FLOAT_NAMES = frozenset({"NaN", "Infinity", "-Infinity"})
 _HEX_FIELDS = frozenset({"trace_id", "span_id", "parent_span_id"})
 _SMALL_VARINTS = tuple(bytes((value,)) for value in range(128))
 _UINT64_MASK = (1 << 64) - 1
+# Halves of surrogate pairs; the others stand for bytes that are no UTF-8 (`surrogateescape`).
+_HALF = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
 
 
 def write_varint(value: int) -> bytes:
@@ -44,10 +46,11 @@ def encoder_of(field: Any) -> tuple[int, Encode]:  # noqa: ANN401 - protobuf's d
     """Give the wire type of a scalar field, and what encodes its values."""
     if field.type == field.TYPE_BYTES:
         return SIZED, _encode_hex if field.name in _HEX_FIELDS else _encode_base64
+    if field.type == field.TYPE_ENUM:
+        return VARINT, _enum_encoder(field.enum_type.values_by_name)
     encoders: dict[int, tuple[int, Encode]] = {
         field.TYPE_STRING: (SIZED, _encode_text),
         field.TYPE_BOOL: (VARINT, _encode_bool),
-        field.TYPE_ENUM: (VARINT, _encode_enum),
         field.TYPE_INT32: (VARINT, _encode_int32),
         field.TYPE_INT64: (VARINT, _encode_int64),
         field.TYPE_UINT32: (VARINT, _encode_uint32),
@@ -109,10 +112,18 @@ def _encode_fixed64(value: object) -> bytes:
     return _to_integer(value).to_bytes(8, "little")
 
 
-def _encode_enum(value: object) -> bytes:
-    if isinstance(value, str):
-        raise TypeError
-    return _encode_int32(value)
+def _enum_encoder(values: Any) -> Encode:  # noqa: ANN401
+    encoded_of = {name: _encode_int32(value.number) for name, value in values.items()}
+
+    def encode(value: object) -> bytes:
+        if value.__class__ is str:
+            encoded = encoded_of.get(value)
+            if encoded is None:
+                raise ValueError
+            return encoded
+        return _encode_int32(value)
+
+    return encode
 
 
 def _encode_double(value: object) -> bytes:
@@ -138,7 +149,10 @@ def _to_text(value: object) -> str:
 def _encode_text(value: object) -> bytes:
     if value.__class__ is not str:
         raise TypeError
-    text: bytes = value.encode()
+    try:
+        text: bytes = value.encode()
+    except UnicodeEncodeError:  # A half becomes a replacement, as in the Collector; bytes stay as they came.
+        text = _HALF.sub("\N{REPLACEMENT CHARACTER}", value).encode("utf-8", "surrogateescape")
     return write_varint(len(text)) + text
 
 

@@ -1,13 +1,16 @@
 """OTLP's JSON to the same request in protobuf bytes, so that one decoder and one accountant serve both.
 
 OTLP's mapping (docs/specification.md, "JSON Protobuf Encoding") is proto3's with these differences: trace and span ids
-are hex, enums are integers, keys are lowerCamelCase only, and unknown keys are ignored. The fields come from the
-descriptors of opentelemetry-proto, in the order of their numbers, so that the bytes are those of protobuf's own
-serializer. Going through its objects instead takes four times as long, `google.protobuf.json_format` ten times.
+are hex, enums are integers, and unknown keys are ignored. What the Collector's receiver takes besides is taken too:
+keys in snake_case, enums by name, null in lists, text that is no UTF-8, values nested however deep. The fields come
+from the descriptors of opentelemetry-proto, in the order of their numbers, so that the bytes are those of protobuf's
+own serializer. Going through its objects instead takes four times as long, `google.protobuf.json_format` ten times.
 """
 
+import json
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -16,7 +19,8 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from otel_sla.errors import DecodeError
 from otel_sla.receiver.json_fields import SIZED, Encode, encoder_of, write_varint
 
-_DEPTH_MAX = 100  # Messages within messages; protobuf parsers stop there too.
+_DEPTH_MAX = 100  # Messages within messages; what lies deeper is left out, and nothing that counts does.
+_LEVELS_MAX = 500  # Of JSON, which is more than that many messages have.
 # What parsing and converting takes at most, measured with tracemalloc: orjson's tree by the length of the text, then
 # CPython's objects with their slot in the parent, once as read and once as converted.
 _SIZE_BYTES_PER_BYTE = 13
@@ -45,17 +49,76 @@ def estimate_size_bytes(body: bytes) -> int:
     return len(body) * _SIZE_BYTES_PER_BYTE + containers * _SIZE_BYTES_PER_CONTAINER + values * _SIZE_BYTES_PER_VALUE
 
 
-def convert_json(body: bytes) -> bytes:
+def convert_json(body: bytes | memoryview) -> bytes:
     """Convert a request in OTLP's JSON to protobuf.
 
     Raises:
         DecodeError: It is no such request.
     """
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise JsonDecodeError(f"{error.msg} at character {error.pos}") from None
+    return convert_value(load_json(body))
+
+
+def convert_value(value: Any) -> bytes:  # noqa: ANN401 - whatever JSON can hold.
+    """Convert a request that `load_json` gave.
+
+    Raises:
+        DecodeError: It is no such request.
+    """
     return _ROOT.encode(value, 0)
+
+
+def load_json(body: bytes | memoryview) -> Any:  # noqa: ANN401
+    """Read JSON, also with halves of surrogate pairs and bytes that are no UTF-8: they are surrogates in its strings.
+
+    Raises:
+        DecodeError: It is no JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        reason = f"{error.msg} at character {error.pos}"
+    content = bytes(body)
+    try:
+        try:
+            return _load_any_text(content)
+        except RecursionError:
+            return _load_any_text(_without_depths(content))
+    except (ValueError, RecursionError):
+        raise JsonDecodeError(reason) from None
+
+
+_ESCAPES = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][c-fC-F]..)|.)", re.DOTALL)
+
+
+def _load_any_text(content: bytes) -> Any:  # noqa: ANN401
+    text = bytearray(content)
+    for escape in _ESCAPES.finditer(content):
+        if escape[1]:  # A second half without its first would be taken for a byte that is no UTF-8.
+            text[escape.start() : escape.end()] = rb"\ufffd"
+    return json.loads(text.decode("utf-8", "surrogateescape"), parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)  # NaN and the like are no JSON.
+
+
+_TOKENS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[\]}]', re.DOTALL)
+
+
+def _without_depths(content: bytes) -> bytes:
+    """Empty the arrays and objects that lie deeper than `_LEVELS_MAX`."""
+    parts, kept_to, level = [], 0, 0
+    for token in _TOKENS.finditer(content):
+        match token[0]:
+            case b"[" | b"{":
+                level += 1
+                if level == _LEVELS_MAX:
+                    parts.append(content[kept_to : token.end()])
+            case b"]" | b"}":
+                if level == _LEVELS_MAX:
+                    kept_to = token.start()
+                level -= 1
+    return b"".join((*parts, content[kept_to:])) if level < _LEVELS_MAX else b""
 
 
 _EncodeField = Callable[[Any, int], bytes]  # From a value and its depth, with the tag; empty if it is the default.
@@ -69,24 +132,28 @@ class _Message:
         _messages[descriptor.full_name] = self  # Before its fields: an AnyValue may hold others.
         fields = sorted(descriptor.fields, key=lambda field: field.number)
         self._fields = [(field.json_name, _field_encoder(field)) for field in fields]
+        self._key_of = {field.name: field.json_name for field in fields if field.name != field.json_name}
         self._field_of = dict(self._fields)
         self._is_choice = all(field.containing_oneof is not None for field in fields)
 
     def encode(self, value: object, depth: int) -> bytes:
         """Encode a JSON object; null is "not there"."""
+        if value is None or depth >= _DEPTH_MAX:
+            return b""
         if not isinstance(value, dict):
             raise JsonDecodeError(f"{self._name} is {_name_of(value)}, not an object")
-        if depth > _DEPTH_MAX:
-            raise JsonDecodeError(f"more than {_DEPTH_MAX} messages within each other")
         if self._is_choice:
             return self._encode_choice(value, depth)
-        return b"".join([encode(item, depth) for key, encode in self._fields if (item := value.get(key)) is not None])
+        encoded = [encode(item, depth) for key, encode in self._fields if (item := value.get(key)) is not None]
+        if len(encoded) != len(value) and not self._key_of.keys().isdisjoint(value):
+            return self.encode({self._key_of.get(key, key): item for key, item in value.items()}, depth)
+        return b"".join(encoded)
 
     def _encode_choice(self, value: dict[str, Any], depth: int) -> bytes:
         """Encode the one member that is set; of several the last."""
         encoded = b""
         for key, item in value.items():
-            encode = self._field_of.get(key)
+            encode = self._field_of.get(self._key_of.get(key, key))
             if encode is not None and item is not None:
                 encoded = encode(item, depth)
         return encoded

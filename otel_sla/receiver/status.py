@@ -88,6 +88,7 @@ class Refusal:
     http_status: int
     message: str
     retry_delay_s: float | None  # When to try again; None: the sender decides, by the code.
+    is_final: bool  # Senders that keep to OTLP drop the request.
 
     @property
     def retry_after_s(self) -> int | None:
@@ -129,7 +130,8 @@ def refusal_of(error: Exception) -> Refusal:
     if rule.code is grpc.StatusCode.INTERNAL and type(error) not in _logged:
         _logged.add(type(error))
         _log.error("a request failed in a way that nobody foresaw", exc_info=error, extra={"action": "request_failed"})
-    return Refusal(rule.code, rule.http_status, rule.message or str(error), rule.retry_delay_s)
+    is_final = rule.code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+    return Refusal(rule.code, rule.http_status, rule.message or str(error), rule.retry_delay_s, is_final)
 
 
 def _retry_info(delay_s: float) -> RetryInfo:

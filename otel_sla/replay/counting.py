@@ -22,6 +22,7 @@ from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import SeriesTable
 from otel_sla.spans.columns import BoolArray, SpanColumns
 from otel_sla.spans.decode import decode_request
+from otel_sla.versions import record_versions
 
 _RING_MINUTES = 64
 _MINUTES_PER_DAY = 1440
@@ -37,6 +38,7 @@ class CountingTerms:
     # What ends later has a wrong clock. What is of a sealed minute counts, but the ledger forgets its fingerprint, so
     # that is not given to it.
     window: Callable[[], AcceptWindow]
+    since_minute: int  # Epoch minute from which the agreements' terms hold, where the ledger has others.
 
 
 class Counting:
@@ -53,6 +55,7 @@ class Counting:
         self.days: dict[int, tuple[int, int]] = {}  # UTC day -> first and last epoch minute with requests, durable.
         self.ledger = ledger
         self._terms = terms
+        self._versions = record_versions(ledger, terms.agreements, terms.since_minute).versions
         self._table = SeriesTable(terms.agreements, series_max=terms.series_max, known=ledger.series())
         self._classifier = Classifier(terms.agreements, self._table, hash_key=new_hash_key())
         self._ring = MinuteRing(minutes_kept=_RING_MINUTES)
@@ -83,7 +86,7 @@ class Counting:
         window = self._terms.window()
         self._sealed_before_minute = window.sealed_before_minute
         is_fresh = self._find_fresh(columns, body)
-        requests = self._classifier.classify(columns, replace(window, sealed_before_minute=0), is_fresh)
+        requests = self._classifier.classify(columns, replace(window, late_is_taken=True), is_fresh)
         self._ring.add(requests)
         self._record(columns, requests, is_fresh)
 
@@ -106,7 +109,8 @@ class Counting:
         """
         rows = self._ring.drain()
         fingerprints, self._fingerprints = tuple(self._fingerprints), []
-        self.ledger.commit(Commit(self._table.drain_new(), rows, fingerprints, positions))
+        versions = self._versions
+        self.ledger.commit(Commit(self._table.drain_new(), rows, fingerprints, positions, versions))
         self._sum_up(rows)
         self.totals.add(self.pending)
         self.pending = Totals()
@@ -135,7 +139,10 @@ class Counting:
         pending.spans += columns.n_spans
         pending.future_spans += requests.future_count
         pending.malformed_spans += requests.malformed_count
+        pending.sealed_spans += requests.late_count
         pending.overflow_requests += requests.overflow_count
+        if requests.notes is not None:
+            pending.notes.add(requests.notes)
         if not is_fresh.all():
             pending.duplicate_spans += int(np.count_nonzero(~is_fresh[columns.resource_index]))
 
@@ -146,8 +153,6 @@ class Counting:
             agreement = self._table[series_id].agreement
             for outcome in Outcome:
                 self.pending.requests[agreement, outcome] += int(counts_of_series[series_id, outcome])
-        is_sealed = rows.epoch_minute < self._sealed_before_minute
-        self.pending.sealed_requests += int(rows.outcomes[is_sealed].sum())
         for minute in np.unique(rows.epoch_minute).tolist():
             first, last = self.days.get(minute // _MINUTES_PER_DAY, (minute, minute))
             self.days[minute // _MINUTES_PER_DAY] = min(first, minute), max(last, minute)

@@ -6,18 +6,19 @@ what is what.
 
 from typing import Any
 
-import orjson
 import zstandard
 from google.protobuf.message import DecodeError as ProtobufError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from otel_sla.errors import DecodeError, RequestTooLarge
-from otel_sla.receiver.json_traces import convert_json
+from otel_sla.receiver.json_traces import convert_value, load_json
 from otel_sla.replay.streams import ZSTD_MAGIC, ZSTD_WINDOW_SIZE_BYTES_MAX
 
-_TRACES_KEY = "resourceSpans"
-_OTHER_KEYS = frozenset({"resourceMetrics", "resourceLogs", "resourceProfiles"})
+_TRACES_KEYS = frozenset({"resourceSpans", "resource_spans"})
+_OTHER_KEYS = frozenset(
+    {"resourceMetrics", "resource_metrics", "resourceLogs", "resource_logs", "resourceProfiles", "resource_profiles"}
+)
 _RESOURCE_SPANS_TAG = 0x0A  # repeated ResourceSpans resource_spans = 1;
 _VARINT_SIZE_MAX = 5
 
@@ -35,11 +36,10 @@ def read_line(line: Body) -> bytes:
         OtherSignal: It holds no traces but something else.
         DecodeError: It is no such request.
     """
-    body = convert_json(line)  # type: ignore[arg-type]  # orjson takes both.
-    if not body:
-        keys = orjson.loads(line).keys()
-        if _TRACES_KEY not in keys and not _OTHER_KEYS.isdisjoint(keys):
-            raise OtherSignal
+    value = load_json(line)
+    body = convert_value(value)
+    if not body and value and _TRACES_KEYS.isdisjoint(value) and not _OTHER_KEYS.isdisjoint(value):
+        raise OtherSignal
     return body
 
 

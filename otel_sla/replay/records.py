@@ -10,20 +10,24 @@ The Collector's file exporter (fileexporter/file_writer.go) writes
 
 and, behind its feature gate exporter.file.nativeCompression, the first two inside a stream of zstd.
 
+A file may begin in the middle of a record, as the rest of one that was rotated or cut does, and a crash of its writer
+leaves zeros, or half a record with the next one behind it on the same line.
+
 A place in a stream is an offset in its expanded bytes, always the end of a record; so a compressed copy of a file has
 the same places. A line's end is before its line break, for a last line may get its break later.
 """
 
 import itertools
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-import orjson
 import xxhash
 
-from otel_sla.errors import ReplayError
+from otel_sla.errors import DecodeError, ReplayError
+from otel_sla.receiver.json_traces import load_json
 from otel_sla.replay.streams import ByteStream
 
 RECORD_SIZE_BYTES_MAX = 64 * 1024 * 1024
@@ -31,6 +35,12 @@ _CHECK_MASK = (1 << 63) - 1  # SQLite's integers have a sign.
 _SIZE_OF_SIZE = 4
 _WINDOW_SIZE_BYTES = 1024 * 1024
 _BLANK = b" \t\r\n"
+# What may stand before a record on its line: a byte order mark, and zeros where a write was lost.
+_PADDING = re.compile(rb"[\0 \t\r\n]*+(?:\xef\xbb\xbf[\0 \t\r\n]*+)?")
+# As a length followed by protobuf or a zstd frame this were no key's first letter.
+_RECORD_IN_PADDING = re.compile(_PADDING.pattern + rb'\{[ \t\r\n]*+"[A-Za-z_]')
+_BRACE = ord("{")
+_LENGTH_FIRST_BYTE_MAX = 4  # Of lengths up to the bound.
 
 
 class Format(Enum):
@@ -51,6 +61,7 @@ class Record:
     check: int  # Digest of all records so far, this one included; in [0, 2^63).
     content: memoryview  # Until the next record is asked for. Empty if there is a problem.
     problem: str = ""  # Why there is no content.
+    padding_size_bytes: int = 0  # Zeros and a byte order mark, before the content.
 
 
 class Window:
@@ -81,9 +92,9 @@ class Window:
                 return False
         return True
 
-    def find_line_break(self, start: int) -> int:
-        """Give the index of the first line break from index `start` on, -1 if there is none."""
-        found = self._buffer.find(b"\n", self._start + start, self._stop)
+    def find(self, text: bytes, start: int) -> int:
+        """Give the index at which this begins from index `start` on, -1 if it does not."""
+        found = self._buffer.find(text, self._start + start, self._stop)
         return found if found < 0 else found - self._start
 
     def view(self, size_bytes: int) -> memoryview:
@@ -124,11 +135,12 @@ class Records(ABC):
     def __iter__(self) -> Iterator[Record]:
         """Walk through the records; stops before one that the stream does not have whole."""
 
-    def _record(self, where: str, size_bytes: int, skipped_size_bytes: int) -> Record:
+    def _record(self, where: str, size_bytes: int, *, head_size_bytes: int = 0, padding_size_bytes: int = 0) -> Record:
         raw = self._window.view(size_bytes)
         self._hasher.update(raw)
         start = self._window.offset
-        return Record(where, start, start + size_bytes, self._check, raw[skipped_size_bytes:])
+        content = raw[head_size_bytes + padding_size_bytes :]
+        return Record(where, start, start + size_bytes, self._check, content, padding_size_bytes=padding_size_bytes)
 
     @property
     def _check(self) -> int:
@@ -145,12 +157,13 @@ class JsonLines(Records):
                 yield self._skip_long_line(f"line {number}")
             elif self._is_blank(size_bytes):
                 self._window.drop(size_bytes)
-            elif has_break or _is_json(self._window.view(size_bytes)):
-                yield self._record(f"line {number}", size_bytes, 0)
-                self._window.drop(size_bytes)
             else:
-                self.incomplete_size_bytes = size_bytes
-                return
+                padding_size_bytes = self._measure_padding(size_bytes)
+                if not has_break and not is_json(self._window.view(size_bytes)[padding_size_bytes:]):
+                    self.incomplete_size_bytes = size_bytes
+                    return
+                yield self._record(f"line {number}", size_bytes, padding_size_bytes=padding_size_bytes)
+                self._window.drop(size_bytes)
             if not self._window.have(1):
                 return
             self._window.drop(1)
@@ -159,12 +172,20 @@ class JsonLines(Records):
         """Give the size of the line, and whether it ends with a break; of a line that is too long, some size."""
         searched = 0
         while True:
-            found = self._window.find_line_break(searched)
+            found = self._window.find(b"\n", searched)
             if found >= 0:
                 return found, True
             searched = len(self._window)
             if searched > self._size_bytes_max or not self._window.fetch():
                 return searched, False
+
+    def _measure_padding(self, size_bytes: int) -> int:
+        line = self._window.view(size_bytes)
+        if line[0] == _BRACE:
+            return 0
+        found = _PADDING.match(line)
+        assert found is not None, "it matches nothing, too"
+        return found.end() if found[0].strip(_BLANK) else 0
 
     def _is_blank(self, size_bytes: int) -> bool:
         return not bytes(self._window.view(size_bytes)[:64]).strip(_BLANK) and (
@@ -175,7 +196,7 @@ class JsonLines(Records):
         start = self._window.offset
         found = -1
         while found < 0:
-            found = self._window.find_line_break(0)
+            found = self._window.find(b"\n", 0)
             size_bytes = len(self._window) if found < 0 else found
             self._hasher.update(self._window.view(size_bytes))
             self._window.drop(size_bytes)
@@ -201,7 +222,7 @@ class LengthPrefixed(Records):
                 )
             if not self._window.have(_SIZE_OF_SIZE + size_bytes):
                 break
-            yield self._record(where, _SIZE_OF_SIZE + size_bytes, _SIZE_OF_SIZE)
+            yield self._record(where, _SIZE_OF_SIZE + size_bytes, head_size_bytes=_SIZE_OF_SIZE)
             self._window.drop(_SIZE_OF_SIZE + size_bytes)
         self.incomplete_size_bytes = len(self._window)
 
@@ -216,23 +237,35 @@ def open_records(
     """
     window = Window(stream)
     if wanted is Format.AUTO:
-        wanted = Format.JSON if _begins_with_json(window) else Format.PROTO
+        wanted = Format.JSON if _looks_like_json(window, size_bytes_max) else Format.PROTO
     kind = JsonLines if wanted is Format.JSON else LengthPrefixed
     return kind(name, window, size_bytes_max)
 
 
-def _begins_with_json(window: Window) -> bool:
-    """Tell by the first byte that is not blank; as a length, a brace or a blank were above every limit."""
-    window.have(1)
-    while True:
-        text = bytes(window.view(len(window))).lstrip(_BLANK)
-        if text or len(window) >= _WINDOW_SIZE_BYTES or not window.fetch():
-            return text.startswith(b"{")
+def _looks_like_json(window: Window, size_bytes_max: int) -> bool:
+    """Tell by the beginning, or where that is no length, by a line that begins as JSON."""
+    window.have(_WINDOW_SIZE_BYTES)
+    while len(window) <= size_bytes_max and _PADDING.fullmatch(window.view(len(window))) and window.fetch():
+        pass
+    if _RECORD_IN_PADDING.match(window.view(len(window))) is not None:
+        return True
+    text = bytes(window.view(len(window))).lstrip(_BLANK)
+    if not text or text[0] <= _LENGTH_FIRST_BYTE_MAX:
+        return False
+    if text[0] == _BRACE:
+        return True
+    searched = 0
+    while (found := window.find(b"\n{", searched)) < 0:
+        searched = max(len(window) - 1, 0)
+        if searched > size_bytes_max or not window.fetch():
+            break
+    return found >= 0
 
 
-def _is_json(text: memoryview) -> bool:
+def is_json(text: memoryview) -> bool:
+    """Tell whether this is one whole JSON value."""
     try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError:
+        load_json(text)
+    except DecodeError:
         return False
     return True

@@ -13,10 +13,11 @@ from otel_sla.errors import DecodeError, ReplayError, RequestTooLarge
 from otel_sla.replay.counting import Counting
 from otel_sla.replay.payloads import Body, OtherSignal, can_be_joined, is_other_signal, read_line, read_message
 from otel_sla.replay.places import Place
-from otel_sla.replay.records import RECORD_SIZE_BYTES_MAX, Format, JsonLines, Record, open_records
+from otel_sla.replay.records import RECORD_SIZE_BYTES_MAX, Format, JsonLines, Record, is_json, open_records
 from otel_sla.replay.streams import ByteStream
 
 COMMIT_SIZE_BYTES = 64 * 1024 * 1024  # Of records; so much is done again after a stop in the middle.
+_RECORD_START = b'{"resourceSpans"'  # Within a line's text the quotes would be escaped.
 _SMALL_SIZE_BYTES_MAX = 64 * 1024
 JOINED_SIZE_BYTES_MAX = 256 * 1024
 
@@ -165,14 +166,42 @@ class _FileReplay:
             self._settle()
 
     def _read(self, record: Record) -> Body | None:
+        if record.padding_size_bytes:
+            self._pass_over(record, record.padding_size_bytes, "zeros or a byte order mark, before the record")
+            if not self._is_passing:
+                self._counting.pending.padding_size_bytes += record.padding_size_bytes
+            if not record.content:
+                return None
         try:
             return self._body_of(record)
         except OtherSignal:
             self._leave_out()
         except (DecodeError, RequestTooLarge) as error:
             self._settle()  # What stands before it is counted, whatever becomes of it.
-            self._refuse(record.where, error)
+            return self._read_broken(record, error)
         return None
+
+    def _read_broken(self, record: Record, error: DecodeError | RequestTooLarge) -> Body | None:
+        """Give the record that stands behind half of another on its line, if one does."""
+        line = bytes(record.content) if isinstance(self._records, JsonLines) else b""
+        start = line.rfind(_RECORD_START, 1)
+        is_headless = record.start == 0 and bool(line) and not is_json(record.content)
+        try:
+            body = read_line(line[start:]) if start > 0 else None
+        except DecodeError:
+            body, start = None, -1
+        if is_headless:
+            size_bytes = len(line) if body is None else start
+            self._pass_over(record, size_bytes, "the first line is no whole record")
+            if not self._is_passing:
+                self._counting.pending.headless_size_bytes += size_bytes
+        else:
+            self._refuse(record.where, error)
+        return body
+
+    def _pass_over(self, record: Record, size_bytes: int, reason: str) -> None:
+        if not self._is_passing:
+            self._replay.tell(f"{self._name}, {record.where}: {size_bytes} bytes are not counted: {reason}")
 
     def _body_of(self, record: Record) -> Body:
         if record.problem:

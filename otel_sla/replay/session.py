@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from otel_sla.clockwork import Clock, Clockwork
+from otel_sla.clockwork import Clock, Clockwork, since_minute
 from otel_sla.config import Config
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReadings
@@ -38,7 +38,12 @@ def start_counting(ledger: Ledger, config: Config, clock: Clock) -> Counting:
         # By the ledger's mark, not the clock's: what no pipeline has sealed has its fingerprints still.
         return replace(clockwork.window(), sealed_before_minute=marks.sealed_before or 0)
 
-    terms = CountingTerms(agreements=config.agreements, series_max=config.processor.series_max, window=window)
+    terms = CountingTerms(
+        agreements=config.agreements,
+        series_max=config.processor.series_max,
+        window=window,
+        since_minute=since_minute(marks, clockwork),
+    )
     return Counting(ledger, terms)
 
 

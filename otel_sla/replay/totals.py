@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 
 from otel_sla.sla.agreement import Outcome
+from otel_sla.sla.notes import Notes
 
 
 @dataclass(slots=True)
@@ -17,10 +18,13 @@ class Totals:
     future_spans: int = 0  # Covered, and end further ahead of the clock than processor.future_spans_max.
     malformed_spans: int = 0  # Covered, without an end time.
     overflow_requests: int = 0  # Those of `requests` that went to an overflow series.
-    sealed_requests: int = 0  # Those of `requests` in minutes whose fingerprints the ledger has forgotten.
+    notes: Notes = field(default_factory=Notes)  # What was seen on counted spans.
+    sealed_spans: int = 0  # Counted, in minutes whose fingerprints the ledger has forgotten.
     earlier_records: int = 0  # Counted, or left out, by an earlier run of the same file.
     other_signal_records: int = 0  # Metrics, logs, profiles.
     broken_records: int = 0  # Skipped.
+    padding_size_bytes: int = 0  # Zeros and byte order marks before records.
+    headless_size_bytes: int = 0  # Of first lines that are no whole record.
     skipped_files: int = 0  # Given up, or not begun.
     incomplete_size_bytes: int = 0  # Behind the last whole record of a file.
 
@@ -34,5 +38,7 @@ class Totals:
         for each in fields(self):
             if each.name == "requests":
                 self.requests.update(other.requests)
+            elif each.name == "notes":
+                self.notes.add(other.notes)
             else:
                 setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))

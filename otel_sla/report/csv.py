@@ -17,8 +17,9 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from otel_sla.report.document import ExclusionReport, Report, SeriesMinutes, SeriesReport
-from otel_sla.sla.agreement import Agreement, Outcome
+from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesMinutes, SeriesReport
+from otel_sla.report.terms import each_outcome_term
+from otel_sla.sla.agreement import Agreement, Counting, Outcome
 from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.series import Series
@@ -42,18 +43,18 @@ class Rows(Enum):
 def render_csv(report: Report, rows: Rows = Rows.SERIES) -> str:
     """Write one of the report's tables; without rows it is the line of names."""
     agreements = [section.agreement for section in report.agreements]
-    keys = _group_keys(agreements)
+    keys = _group_keys(agreements, (series.series for section in report.agreements for series in section.series))
     moment = moment_text(report.generated_at.replace(microsecond=0))
     columns = _COLUMNS[rows]
-    of_version = ("version", "closed_by_version", "as_closed", "later_exclusions") if rows is Rows.SERIES else ()
-    lines = [_line(("month", "generated_at", *_series_names(keys), *columns, *of_version))]
+    of_terms = _TERMS_NAMES if rows is Rows.SERIES else ()
+    lines = [_line(("month", "generated_at", *_series_names(keys), *columns, *of_terms))]
     for section in report.agreements:
-        of_closing = (section.is_as_closed, section.has_later_exclusions)
-        versions = (section.version, section.closed_version, *of_closing)[: len(of_version)]
+        terms = _terms_cells(section) if of_terms else ()
         for series in section.series:
+            more = (*terms, series.former) if of_terms else ()
             head = (str(report.month), moment, *_series_cells(series.series, keys))
             lines += [
-                _line((*head, *(cell(item, section.agreement) for cell in columns.values()), *versions))
+                _line((*head, *(cell(item, section.agreement) for cell in columns.values()), *more))
                 for item in _items(series, rows)
             ]
         if rows is Rows.EXCLUSIONS:  # Those of no series: no group, and so no overflow.
@@ -65,7 +66,9 @@ def render_csv(report: Report, rows: Rows = Rows.SERIES) -> str:
     return "".join(lines)
 
 
-def each_minute_line(agreements: Sequence[Agreement], minutes: Iterable[SeriesMinutes]) -> Iterator[str]:
+def each_minute_line(
+    agreements: Sequence[Agreement], minutes: Iterable[SeriesMinutes], all_series: Iterable[Series] = ()
+) -> Iterator[str]:
     """Write a line for each elapsed minute of each series: its states before and after exclusions, and its requests.
 
     A month of a thousand series has 44 million of them, so lines are given one by one.
@@ -73,8 +76,10 @@ def each_minute_line(agreements: Sequence[Agreement], minutes: Iterable[SeriesMi
     Args:
         agreements: Those of the report; they name the columns.
         minutes: The series of these agreements, in the order of the report.
+        all_series: Among which those of former groupings are, which name further columns.
     """
-    keys = _group_keys(agreements)
+    names = {agreement.name for agreement in agreements}
+    keys = _group_keys(agreements, (series for series in all_series if series.agreement in names))
     zones = {agreement.name: agreement.time_zone for agreement in agreements}
     yield _line((*_series_names(keys), *_MINUTE_NAMES))
     times: list[str] = []
@@ -88,10 +93,30 @@ def each_minute_line(agreements: Sequence[Agreement], minutes: Iterable[SeriesMi
         head = _line(_series_cells(series.series, keys)).removesuffix("\r\n")
         failed = series.counts[:, Outcome.FAILED]
         valid = series.counts[:, Outcome.SUCCEEDED] + failed
-        numbers = np.stack((states.raw, states.adjusted, valid, failed, series.counts[:, Outcome.INVALID]), axis=1)
+        requests = (each // series.parts for each in (valid, failed, series.counts[:, Outcome.INVALID]))
+        numbers = np.stack((states.raw, states.adjusted, *requests), axis=1)
         for time, (raw, adjusted, *counts) in zip(times, numbers.tolist(), strict=True):
             n_valid, n_failed, n_invalid = counts
             yield f"{head},{time},{_STATE_NAMES[raw]},{_STATE_NAMES[adjusted]},{n_valid},{n_failed},{n_invalid}\r\n"
+
+
+# By which terms a series is counted and judged; the same for all of an agreement.
+_TERMS_NAMES = (
+    *("version", "closed_by_version", "counting", "terms_status", "terms_valid", "terms_failed"),
+    *("configured", "counted_by", "as_closed", "later_exclusions", "former"),
+)
+
+
+def _terms_cells(section: AgreementReport) -> tuple[Cell, ...]:
+    said = (words for _, _, words in each_outcome_term(section.agreement))
+    counted = (
+        f"{each.version}: {minute_text(each.minutes.start_minute)}/{minute_text(each.minutes.stop_minute)}"
+        for each in section.counted_by
+    )
+    of_versions = (section.version, section.closed_version)
+    of_closing = (section.is_as_closed, section.has_later_exclusions)
+    counting = section.agreement.counting.value
+    return (*of_versions, counting, *said, section.configured, "; ".join(counted), *of_closing)
 
 
 _MINUTE_NAMES = ("minute", "minute_local", "state_raw", "state", "valid", "failed", "invalid")
@@ -114,6 +139,17 @@ def _ratio_columns(name: str, ratio_of: Callable[[SeriesReport], tuple[int, int]
     }
 
 
+def _optional_ratio(ratio: Fraction | None) -> Cell:
+    return None if ratio is None else ratio_text(ratio)
+
+
+def _adjusted_cell(place: int) -> Callable[[SeriesReport, Agreement], Cell]:
+    """Valid, failed or invalid requests exactly; empty where they are what was received."""
+    return lambda report, agreement: (
+        term_text(report.figures.adjusted[place]) if agreement.counting is Counting.ADJUSTED else None
+    )
+
+
 _SERIES_COLUMNS: _Columns = {
     "time_zone": lambda _, agreement: agreement.time_zone,
     "start": lambda report, _: minute_text(report.figures.minutes.start_minute),
@@ -128,8 +164,12 @@ _SERIES_COLUMNS: _Columns = {
     "minutes_down_raw": lambda report, _: report.figures.down_raw,
     "minutes_with_data": lambda report, _: report.figures.with_data,
     "requests_valid": lambda report, _: report.figures.valid,
-    "requests_failed": lambda report, _: report.figures.counts[Outcome.FAILED],
-    "requests_invalid": lambda report, _: report.figures.counts[Outcome.INVALID],
+    "requests_failed": lambda report, _: report.figures.failed,
+    "requests_invalid": lambda report, _: report.figures.invalid,
+    "requests_spared": lambda report, _: report.figures.spans.spared,
+    "requests_sampled": lambda report, _: report.figures.spans.sampled,
+    "requests_unthresholded": lambda report, _: report.figures.spans.unthresholded,
+    "requests_spans": lambda report, _: report.figures.spans.total,
     **_ratio_columns(
         "monthly_uptime", lambda report: (report.figures.total - report.figures.down, report.figures.total)
     ),
@@ -139,6 +179,8 @@ _SERIES_COLUMNS: _Columns = {
     **_ratio_columns(
         "elapsed_uptime", lambda report: (report.figures.elapsed - report.figures.down, report.figures.elapsed)
     ),
+    "sampled_share": lambda report, _: _optional_ratio(report.figures.spans.sampled_share),
+    **{f"requests_{name}_adjusted": _adjusted_cell(place) for place, name in enumerate(("valid", "failed", "invalid"))},
     **_ratio_columns("coverage", lambda report: (report.figures.with_data, report.figures.elapsed)),
     "target": lambda _, agreement: term_text(agreement.target),
     "error_rate_above": lambda _, agreement: term_text(agreement.downtime.error_rate_above),
@@ -195,9 +237,10 @@ def _items(report: SeriesReport, rows: Rows) -> Sequence[SeriesReport | Downtime
     return report.exclusions if rows is Rows.EXCLUSIONS else (report,)
 
 
-def _group_keys(agreements: Iterable[Agreement]) -> tuple[str, ...]:
-    """The keys that the agreements are grouped by, each once, in the order of the configuration."""
-    return tuple(dict.fromkeys(key for agreement in agreements for key in agreement.group_by))
+def _group_keys(agreements: Iterable[Agreement], all_series: Iterable[Series]) -> tuple[str, ...]:
+    """The keys that the agreements are grouped by, each once, in the order of the configuration; then former ones."""
+    former = (key for series in all_series if not series.is_overflow for key, _ in series.group)
+    return tuple(dict.fromkeys((*(key for agreement in agreements for key in agreement.group_by), *former)))
 
 
 def _series_names(keys: Iterable[str]) -> tuple[str, ...]:

@@ -82,6 +82,7 @@ class SeriesReport:
     series: Series
     figures: MonthFigures
     exclusions: tuple[ExclusionReport, ...]  # Those that touch the month, in time order.
+    former: bool = False  # Of a grouping that is not that of the terms it is judged by (clause 22).
     states: JudgedMinutes | None = None  # The elapsed minutes one by one; only where a format draws them.
     is_complete: bool = True  # False: of a closing that kept no downtime periods and nothing of single exclusions.
 
@@ -92,7 +93,18 @@ class SeriesMinutes:
 
     series: Series
     states: JudgedMinutes
-    counts: Int64Array  # int64[n_minutes, 3], requests. Columns as in agreement.Outcome.
+    counts: Int64Array  # int64[n_minutes, 3], parts of requests (`basis`). Columns as in agreement.Outcome.
+    parts: int = 1  # Parts of one request.
+
+
+@dataclass(frozen=True, slots=True)
+class CountedBy:
+    """Minutes of the month whose requests were counted by one version of the terms (clause 22)."""
+
+    agreement: Agreement  # In that version.
+    version: int
+    minutes: MinuteRange  # From the first of them to the last; late spans are counted by a later version.
+    is_derived: bool  # From when versions were recorded: an earlier otel-sla counted.
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +119,14 @@ class AgreementReport:
     exclusions: tuple[ExclusionReport, ...] = ()  # Those of no series that is in the month, in time order.
     is_as_closed: bool = False  # Its counts are dropped: these are the figures that it was closed with.
     has_later_exclusions: bool = False  # Exclusions have changed since that closing; the figures have not.
+    configured: bool = True  # False: the agreement was renamed or removed since.
+    counted_by: tuple[CountedBy, ...] = ()  # In the order of time; versions that count alike are one.
+    elapsed: int | None = None  # Minutes of the month that have elapsed; None: the month is over.
+
+    @property
+    def breached(self) -> bool:
+        """Whether any series broke the promise, those of former groupings too."""
+        return any(series.figures.is_breached for series in self.series)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +173,12 @@ def series_report(
     """
     elapsed = MinuteRange(figures.minutes.start_minute, figures.minutes.start_minute + figures.elapsed)
     group = series.group_text
+    meant = [entry for entry in decided if is_in_scope(entry.window, group)]
+    saved = iter(minutes_saved((entry.window for entry in meant if entry.refusal is None), judged, elapsed))
     return SeriesReport(
         series=series,
         figures=figures,
-        exclusions=tuple(
-            ExclusionReport(entry, minutes_saved(entry.window, judged, elapsed) if entry.refusal is None else 0)
-            for entry in decided
-            if is_in_scope(entry.window, group)
-        ),
+        exclusions=tuple(ExclusionReport(entry, next(saved) if entry.refusal is None else 0) for entry in meant),
     )
 
 

@@ -23,7 +23,6 @@ from otel_sla.report.wording import (
     verdict_text,
     version_text,
 )
-from otel_sla.sla.agreement import Outcome
 from otel_sla.sla.texts import moment_text, term_percent_text
 
 # Series with a section of their own. A page with a calendar for each of a thousand would not be read, nor printed.
@@ -144,7 +143,7 @@ def _overview_row(series: SeriesReport, anchors: dict[int, str], *, is_running: 
         *([percent(figures.elapsed_uptime)] if is_running else []),
         f"{figures.down:,} of {figures.downtime_minutes_allowed:,} min",
         percent(figures.coverage, 2),
-        f"{figures.counts[Outcome.FAILED]:,} of {figures.valid:,}",
+        f"{figures.failed:,} of {figures.valid:,}",
     ]
 
 

@@ -5,8 +5,15 @@ from collections.abc import Iterator, Sequence
 from otel_sla.report.calendar import draw_calendar
 from otel_sla.report.document import AgreementReport, ExclusionReport, SeriesReport
 from otel_sla.report.markup import Child, Markup, join, table, tag
-from otel_sla.report.wording import group_name, moment_in, percent, short_minute, verdict_text, withdrawal_text
-from otel_sla.sla.agreement import Outcome
+from otel_sla.report.wording import (
+    group_name,
+    moment_in,
+    percent,
+    requests_text,
+    short_minute,
+    verdict_text,
+    withdrawal_text,
+)
 from otel_sla.sla.months import Month
 from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.texts import term_text
@@ -74,10 +81,13 @@ def _computed_rows(figures: MonthFigures) -> Iterator[list[Child]]:
     verdict = "more than that" if figures.is_breached else "not more than that"
     yield ["Verdict", f"{figures.down:,} minutes of downtime are {verdict}", verdict_text(figures)]
     yield ["Coverage", f"{figures.with_data:,} minutes with data / {elapsed:,} elapsed", percent(figures.coverage, 6)]
-    failed, invalid = figures.counts[Outcome.FAILED], figures.counts[Outcome.INVALID]
-    succeeded = figures.counts[Outcome.SUCCEEDED]
-    requests = f"{succeeded:,} succeeded + {failed:,} failed; {invalid:,} more were not valid"
+    valid, failed, invalid = figures.adjusted
+    succeeded, failed_text, invalid_text = map(requests_text, (valid - failed, failed, invalid))
+    requests = f"{succeeded} succeeded + {failed_text} failed; {invalid_text} more were not valid"
     yield ["Valid requests", requests, f"{figures.valid:,}"]
+    spans = figures.spans
+    beside = f"{spans.spared:,} spared by their code; {spans.sampled:,} of sampled traces"
+    yield ["Spans", f"{beside}; {spans.unthresholded:,} without a sampling threshold", f"{spans.total:,}"]
 
 
 def _periods(figures: MonthFigures, zone: str) -> Iterator[Markup]:

@@ -11,10 +11,12 @@ import orjson
 
 from otel_sla.report.document import (
     AgreementReport,
+    CountedBy,
     ExclusionReport,
     Report,
     SeriesReport,
 )
+from otel_sla.report.terms import each_counting_term, each_term
 from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.texts import minute_text, moment_text, ratio_text, term_text
 from otel_sla.sla.uptime import MonthFigures
@@ -46,12 +48,19 @@ def _agreement_object(report: AgreementReport) -> Object:
         "time_zone": agreement.time_zone,
         "target": term_text(agreement.target),
         "error_rate_above": term_text(agreement.downtime.error_rate_above),
+        "counting": agreement.counting.value,
         "start": minute_text(report.minutes.start_minute),
         "stop": minute_text(report.minutes.stop_minute),
         "version": report.version,
         "closed_by_version": report.closed_version,
         "as_closed": report.is_as_closed,
         "later_exclusions": report.has_later_exclusions,
+        "configured": report.configured,
+        "breached": report.breached,
+        "counted_by": [_counted_object(counted) for counted in report.counted_by],
+        "terms": [
+            {"clauses": clauses, "heading": heading, "text": said} for clauses, heading, said in each_term(agreement)
+        ],
         "series": [_series_object(series) for series in report.series],
         "exclusions": [_exclusion_object(exclusion) for exclusion in report.exclusions],
     }
@@ -61,7 +70,7 @@ def figures_object(figures: MonthFigures) -> Object:
     """Give the figures of one series as they stand in the report."""
     return {
         "minutes": _minutes_object(figures),
-        "requests": {"valid": figures.valid, "failed": figures.counts[1], "invalid": figures.counts[2]},
+        **_requests_objects(figures),
         "monthly_uptime": ratio_text(figures.monthly_uptime),
         "monthly_uptime_raw": ratio_text(figures.monthly_uptime_raw),
         "elapsed_uptime": _optional_ratio_text(figures.elapsed_uptime),
@@ -72,14 +81,49 @@ def figures_object(figures: MonthFigures) -> Object:
     }
 
 
+def _requests_objects(figures: MonthFigures) -> Object:
+    spans = figures.spans
+    objects: Object = {
+        "requests": {
+            "valid": figures.valid,
+            "failed": figures.failed,
+            "invalid": figures.invalid,
+            "spared": spans.spared,
+            "sampled": spans.sampled,
+            "unthresholded": spans.unthresholded,
+            "spans": spans.total,
+        }
+    }
+    if figures.parts > 1:
+        exact = zip(("valid", "failed", "invalid"), figures.adjusted, strict=True)
+        objects["requests_adjusted"] = {name: term_text(requests) for name, requests in exact}
+    return objects | {"sampled_share": _optional_ratio_text(spans.sampled_share)}
+
+
 def _series_object(report: SeriesReport) -> Object:
     return {
         "group": report.series.group_text,
+        "former": report.former,
         **figures_object(report.figures),
         "complete": report.is_complete,
         "downtime_periods": [_period_object(period) for period in report.figures.downtime_periods],
         "exclusions": [_exclusion_object(exclusion) for exclusion in report.exclusions],
     }
+
+
+def _counted_object(counted: CountedBy) -> Object:
+    entry: Object = {
+        "version": counted.version,
+        "start": minute_text(counted.minutes.start_minute),
+        "stop": minute_text(counted.minutes.stop_minute),
+        "terms": [
+            {"clauses": clauses, "heading": heading, "text": text}
+            for clauses, heading, text in each_counting_term(counted.agreement)
+        ],
+    }
+    if counted.is_derived:
+        entry["derived"] = True
+    return entry
 
 
 def _minutes_object(figures: MonthFigures) -> Object:

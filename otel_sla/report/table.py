@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesReport
 from otel_sla.report.notes import each_note
+from otel_sla.report.terms import counting_term, each_outcome_term
 from otel_sla.report.wording import elapsed_until, printable, version_text, withdrawal_text
 from otel_sla.sla.agreement import Agreement, NoData
 from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.texts import minute_text, moment_text, percent_text, term_percent_text
-from otel_sla.sla.uptime import MonthFigures
+from otel_sla.sla.uptime import MonthFigures, SpanCounts
 
 WIDTH_MIN = 80
 
@@ -54,11 +55,14 @@ def terms_text(agreement: Agreement) -> str:
 
 def group_text(report: SeriesReport) -> str:
     """Name a series for people by its group."""
-    return ", ".join(f"{key}={value}" for key, value in report.series.group_text.items()) or "all requests"
+    name = ", ".join(f"{key}={value}" for key, value in report.series.group_text.items()) or "all requests"
+    return f"{name} (former)" if report.former else name
 
 
 def _agreement_lines(report: AgreementReport, width: int) -> Iterator[str]:
     yield from _wrapped(f"{report.agreement.name}: {terms_text(report.agreement)}", width)
+    for _, heading, said in (*each_outcome_term(report.agreement), counting_term(report.agreement)):
+        yield from _wrapped(f"{heading}: {said}", width)
     start, stop = report.minutes
     yield f"{minute_text(start)} to {minute_text(stop)}, {stop - start} minutes"
     elapsed_stop = elapsed_until(report)
@@ -108,6 +112,15 @@ def _figures_lines(reports: Sequence[SeriesReport], width: int) -> Iterator[str]
         if figures.down_raw != figures.down:
             uptime = percent_text(figures.monthly_uptime_raw)
             yield f"    before exclusions {uptime}, {figures.down_raw} min of downtime"
+        yield from _beside_lines(figures.spans)
+
+
+def _beside_lines(spans: SpanCounts) -> Iterator[str]:
+    """What was counted besides, where there is any of it."""
+    said = [f"{spans.spared:,} spared"] if spans.spared else []
+    said += [f"{spans.sampled:,} of sampled traces"] if spans.sampled else []
+    if said:
+        yield f"    of {spans.total:,} spans {', '.join(said)}"
 
 
 def _figure_line(name: str, cells: Sequence[str], name_width: int, widths: Sequence[int]) -> str:

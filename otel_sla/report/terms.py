@@ -6,8 +6,11 @@ The numbers are those of the clauses (docs/clauses.md).
 from collections.abc import Iterator
 
 from otel_sla.sla.agreement import (
+    SERVER_FAULT_GRPC_STATUS,
+    SERVER_FAULT_NAMES,
     Agreement,
     Condition,
+    Counting,
     DowntimeTerms,
     NoData,
     NoStatusCode,
@@ -21,17 +24,39 @@ Term = tuple[str, str, str]  # Clauses, heading, what is agreed.
 
 def each_term(agreement: Agreement) -> Iterator[Term]:
     """Go through the terms in the order of the clauses."""
-    yield "1\u20133", "Covered service", _covered_service(agreement)
-    yield "3", "Judged by itself", _grouping(agreement)
-    yield "4", "Valid requests", _valid_requests(agreement)
-    yield "4", "Failed requests", _failed_requests(agreement)
+    yield from each_counting_term(agreement)
     yield "5", "Error rate", _error_rate(agreement.downtime)
     yield "6", "Minutes with few or no requests", _silence(agreement.downtime)
     yield "7", "Downtime period", _periods(agreement.downtime)
     yield "8", "Month", f"The calendar month in the time zone {agreement.time_zone}, with the minutes it really has."
     yield "9\u201311", "Promise", _promise(agreement)
     yield "12\u201314", "Exclusions", _exclusions(agreement)
-    yield "19", "Counting", "Each span that was received counts as one request; sampled traces are not extrapolated."
+    yield counting_term(agreement)
+
+
+def each_outcome_term(agreement: Agreement) -> Iterator[Term]:
+    """Go through the terms that make a span a valid or a failed request (clause 4)."""
+    yield "4", "Status", _status(agreement)
+    yield "4", "Valid requests", _valid_requests(agreement)
+    yield "4", "Failed requests", _failed_requests(agreement)
+
+
+def counting_term(agreement: Agreement) -> Term:
+    """Give the basis of counting (clause 19)."""
+    said = {
+        Counting.REQUESTS: "Each span that was received counts as one request; sampled traces are not extrapolated.",
+        Counting.ADJUSTED: "Each span counts as the requests that the sampling threshold T in its tracestate (ot=th)"
+        " says it stands for, 2^56 / (2^56 \u2212 T), and as one request without a threshold. Request counts are cut"
+        " off to whole requests after summing; minutes are judged on the exact sums.",
+    }[agreement.counting]
+    return "19", "Counting", said
+
+
+def each_counting_term(agreement: Agreement) -> Iterator[Term]:
+    """Go through the terms that say what is counted, and as what: those of clauses 1 to 4."""
+    yield "1\u20133", "Covered service", _covered_service(agreement)
+    yield "3", "Judged by itself", _grouping(agreement)
+    yield from each_outcome_term(agreement)
 
 
 def _covered_service(agreement: Agreement) -> str:
@@ -39,6 +64,9 @@ def _covered_service(agreement: Agreement) -> str:
     if agreement.entry_spans_only:
         spans += " that have no parent or a remote one"
     which = f" for which {selector_text(agreement.covered_service)}" if agreement.covered_service else ""
+    if agreement.covered_any:
+        one_of = "; or ".join(map(selector_text, agreement.covered_any))
+        which = f"{which}, and one of these holds: {one_of}" if which else f" for which one of these holds: {one_of}"
     return f"A request is one of the {spans}{which}. It belongs to the minute in which it ended."
 
 
@@ -48,25 +76,51 @@ def _grouping(agreement: Agreement) -> str:
     return f"Each distinct value of {_listed(agreement.group_by, 'and')}."
 
 
+def _status(agreement: Agreement) -> str:
+    if agreement.outcome_rules == 1:
+        return (
+            "An HTTP status decides alone where there is one, whatever gRPC status stands beside it (the outcome rules"
+            " of otel-sla 0.1.0, version 1)."
+        )
+    return (
+        "An HTTP status from 400 on decides. One below 400 says only that the transport worked: a gRPC status beside"
+        f" it decides (outcome rules, version {agreement.outcome_rules})."
+    )
+
+
 def _valid_requests(agreement: Agreement) -> str:
-    said = "All but those that the client is to blame for: HTTP 400-499, and gRPC codes that do not count as failed."
+    said = (
+        "All but those that the client is to blame for: HTTP 400-499, and gRPC codes other than OK,"
+        f" {_grpc_codes(SERVER_FAULT_GRPC_STATUS)}."
+    )
     if agreement.no_status_code is NoStatusCode.INVALID:
-        said += " Those without a status code that bear an error are not valid either."
+        which = " that bear an error" if agreement.outcome_rules == 1 else ""
+        said += f" Those without a status code{which} are not valid either."
     if agreement.invalid:
         said += f" Nor are those for which {'; or '.join(map(selector_text, agreement.invalid))}."
     return said
 
 
 def _failed_requests(agreement: Agreement) -> str:
-    said = f"HTTP {_status_ranges(agreement.failed_http_status)}"
+    pieces = [f"those for which {selector_text(rule)}, whatever their status" for rule in agreement.failed]
+    http = f"HTTP {_status_ranges(agreement.failed_http_status)}"
     if agreement.code is not None:
         code = agreement.code
-        said += f" if {code.attribute} is {_listed(code.values, 'or')}"
-        said += " or absent" if code.when_absent is WhenAbsent.FAILED else ""
-    said += "; gRPC UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE or DATA_LOSS"
+        http += f" if {code.attribute} is {_listed(code.values, 'or')}"
+        http += " or absent" if code.when_absent is WhenAbsent.FAILED else ""
+    pieces.append(http)
+    failed_grpc = agreement.failed_grpc_status
+    pieces.append(f"gRPC {_grpc_codes(failed_grpc)}" if failed_grpc else "no gRPC code")
     if agreement.no_status_code is NoStatusCode.SPAN_STATUS:
-        said += "; without a status code, a span status ERROR or an error.type"
-    return f"{said}."
+        pieces.append("without a status code, a span status ERROR or an error.type")
+    said = "; ".join(pieces)
+    said = f"{said[0].upper()}{said[1:]}."
+    if agreement.code is not None:
+        said += " A request with such an HTTP status that its code spares has succeeded, and is counted as spared."
+    spared = SERVER_FAULT_GRPC_STATUS - failed_grpc
+    if spared:
+        said += f" gRPC {_grpc_codes(spared)} {'has' if len(spared) == 1 else 'have'} succeeded."
+    return said
 
 
 def _error_rate(terms: DowntimeTerms) -> str:
@@ -128,6 +182,11 @@ def _condition_text(condition: Condition) -> str:
 def _listed(words: tuple[str, ...], last: str) -> str:
     quoted = [f"\u201c{word}\u201d" for word in words]
     return f" {last} ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
+
+
+def _grpc_codes(codes: frozenset[int]) -> str:
+    names = [SERVER_FAULT_NAMES[code] for code in sorted(codes)]
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _status_ranges(statuses: frozenset[int]) -> str:

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from otel_sla.report.document import AgreementReport, ExclusionReport, SeriesReport
 from otel_sla.sla.months import Month
-from otel_sla.sla.texts import percent_text
+from otel_sla.sla.texts import percent_text, term_text
 from otel_sla.sla.uptime import MonthFigures
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -36,17 +36,37 @@ def month_name(month: Month) -> str:
 
 
 def group_name(report: SeriesReport) -> str:
-    """Name a series by its group."""
+    """Name a series by its group; one of a former grouping is marked."""
     if report.series.is_overflow:
-        return "all series beyond the limit"
-    return (
-        ", ".join(f"{key} = {value or '(none)'}" for key, value in report.series.group_text.items()) or "all requests"
-    )
+        name = "all series beyond the limit"
+    else:
+        pairs = (f"{key} = {value or '(none)'}" for key, value in report.series.group_text.items())
+        name = ", ".join(pairs) or "all requests"
+    return f"{name} (former)" if report.former else name
+
+
+def counted_text(count: int, noun: str, plural: str = "") -> str:
+    """Write how many.
+
+    >>> counted_text(1, "agreement"), counted_text(2, "agreement"), counted_text(2, "series", "series")
+    ('1 agreement', '2 agreements', '2 series')
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def percent(ratio: Fraction | None, places: int = 5) -> str:
     """Write a percentage, truncated; a dash where there is none."""
     return "\u2013" if ratio is None else percent_text(ratio, places)
+
+
+def requests_text(requests: Fraction) -> str:
+    """Write a number of requests exactly; adjusted ones (clause 19) may be no whole number.
+
+    >>> requests_text(Fraction(1500)), requests_text(Fraction(4097, 4))
+    ('1,500', '1,024.25')
+    """
+    whole, rest = divmod(requests, 1)
+    return f"{whole:,}{term_text(rest)[1:] if rest else ''}"
 
 
 def verdict_text(figures: MonthFigures) -> str:
@@ -59,6 +79,7 @@ def verdict_text(figures: MonthFigures) -> str:
 def elapsed_until(report: AgreementReport) -> int | None:
     """Give the epoch minute up to which a running month's figures speak; None for a month that is over."""
     elapsed = min((series.figures.elapsed for series in report.series), default=report.minutes.n_minutes)
+    elapsed = elapsed if report.elapsed is None else report.elapsed
     return None if elapsed == report.minutes.n_minutes else report.minutes.start_minute + elapsed
 
 

@@ -78,6 +78,7 @@ class Books:
         if progress.judged_before <= self._judged_before:
             return None
         self._judged_before = progress.judged_before
+        self._counting.spared.tell(progress.judged_before)
         all_series = [self._table[series_id] for series_id in range(len(self._table))]
         records = self._kept.exclusions() if self._kept is not None else ()
         figures = self._judging.figures(all_series, records, progress.judged_before)

@@ -16,9 +16,11 @@ from otel_sla.ledger.records import Commit, ExclusionRecord
 from otel_sla.retention import expire_before
 from otel_sla.sdk.figures import kept_from
 from otel_sla.sdk.minutes import MinuteMemory
+from otel_sla.sla.agreement import Counting
 from otel_sla.sla.counts import NANOS_PER_MINUTE, CountRows
 from otel_sla.sla.months import month_of, month_range
 from otel_sla.sla.series import Series
+from otel_sla.versions import record_versions
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ class KeptMonth:
     def __init__(self, url: str) -> None:
         self._ledger: Ledger | None = Ledger.open(url)
         self._expired_before = 0
+        self._versions: dict[str, int] = {}
 
     def load(self, config: Config, now_unix_nano: int, memory: MinuteMemory) -> tuple[Series, ...]:
         """Put what the running months need into memory; give all series.
@@ -54,16 +57,23 @@ class KeptMonth:
             raise
 
     def _loaded(self, ledger: Ledger, config: Config, minute: int, memory: MinuteMemory) -> tuple[Series, ...]:
-        starts = {}
-        for agreement in config.agreements:
-            month = month_range(month_of(minute, agreement.time_zone), agreement.time_zone)
-            starts[agreement.name] = kept_from(agreement, month.start_minute), agreement.downtime.valid_requests_min
-        start_minute = min(start for start, _ in starts.values())
+        agreements = {agreement.name: agreement for agreement in config.agreements}
+        start_minute = min(
+            kept_from(agreement, month_range(month_of(minute, agreement.time_zone), agreement.time_zone).start_minute)
+            for agreement in config.agreements
+        )
+        self._versions = record_versions(ledger, config.agreements, ledger.watermarks().told_before or minute).versions
         memory.add(ledger.counts(start_minute, minute + _MINUTES_AHEAD))
         all_series, first = ledger.series(), ledger.first_data_minutes()
         for series in all_series:
-            if series.agreement in starts:
-                last = ledger.last_data_minute(series.series_id, start_minute, starts[series.agreement][1])
+            agreement = agreements.get(series.agreement)
+            if agreement is not None:
+                last = ledger.last_data_minute(
+                    series.series_id,
+                    start_minute,
+                    agreement.downtime.valid_requests_min,
+                    is_adjusted=agreement.counting is Counting.ADJUSTED,
+                )
                 memory.remember(series.series_id, first.get(series.series_id), last)
         return all_series
 
@@ -71,7 +81,7 @@ class KeptMonth:
         """Write what was counted; durable when this returns, unless the ledger has failed."""
         if self._ledger is not None and (new_series or len(rows)):
             try:
-                self._ledger.commit(Commit(new_series, rows, ()))
+                self._ledger.commit(Commit(new_series, rows, (), versions=self._versions))
             except LedgerError as error:
                 self._give_up(error)
 

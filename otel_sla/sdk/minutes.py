@@ -85,7 +85,8 @@ class MinuteMemory:
             (places,) = has_enough(counts, valid_requests_min).nonzero()
             if len(places):
                 return midnight + int(places[-1]), tuple(counts[places[-1]].tolist())
-        return self._last_forgotten.get(series_id)
+        last = self._last_forgotten.get(series_id)
+        return last if last is not None and last[0] < before_minute else None
 
     def forget(self, series_id: int, before_minute: int, valid_requests_min: int, *, is_adjusted: bool = False) -> None:
         """Drop the days of a series that ended before `before_minute`; its last judged minute stays known."""

@@ -26,11 +26,11 @@ class Scope(Enum):
 
 
 class NoStatusCode(Enum):
-    """Clause 4, rule 9: a request without a usable status code that bears an error."""
+    """Clause 4, rule 11: a request without a usable status code."""
 
-    SPAN_STATUS = "span_status"  # It failed.
-    SUCCEEDED = "succeeded"  # It is valid and succeeded.
-    INVALID = "invalid"  # It is no valid request.
+    SPAN_STATUS = "span_status"  # It failed if its span bears an error, and succeeded if not.
+    SUCCEEDED = "succeeded"  # It is valid and succeeded, with an error or without.
+    INVALID = "invalid"  # It is no valid request, with an error or without.
 
 
 class NoData(Enum):
@@ -69,7 +69,7 @@ Selector = tuple[Condition, ...]  # Holds if every condition holds; the empty on
 
 @dataclass(frozen=True, slots=True)
 class CodeRule:
-    """The contract's strict reading: a failing status counts only with one of these codes beside it."""
+    """The contract's strict reading: another code beside a failing status spares the request (clause 4)."""
 
     attribute: str  # Key of a span attribute.
     values: tuple[str, ...]  # Compared with the attribute's text, exactly.
@@ -122,8 +122,16 @@ class ExclusionTerms:
     windows: tuple[ExclusionWindow, ...]
 
 
-# Clause 4: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS.
-SERVER_FAULT_GRPC_STATUS = frozenset({2, 4, 12, 13, 14, 15})
+# Clause 4: the gRPC codes that say that the server is to blame; no other can fail.
+SERVER_FAULT_NAMES = {
+    2: "UNKNOWN",
+    4: "DEADLINE_EXCEEDED",
+    12: "UNIMPLEMENTED",
+    13: "INTERNAL",
+    14: "UNAVAILABLE",
+    15: "DATA_LOSS",
+}
+SERVER_FAULT_GRPC_STATUS = frozenset(SERVER_FAULT_NAMES)
 
 # Clause 4 as it was amended: a gRPC status beside an HTTP status below 400 decides. 1 is what version 0.1.0 counted by.
 OUTCOME_RULES = 2
@@ -149,3 +157,4 @@ class Agreement:
     failed_grpc_status: frozenset[int] = SERVER_FAULT_GRPC_STATUS  # Within SERVER_FAULT_GRPC_STATUS.
     counting: Counting = Counting.REQUESTS
     outcome_rules: int = OUTCOME_RULES  # Version of clause 4 that made the outcomes.
+    covered_any: tuple[Selector, ...] = ()  # Clause 3. Where there are any, one of them has to hold besides.

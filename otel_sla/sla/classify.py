@@ -27,10 +27,13 @@ from otel_sla.sla.learnt import (
     COUNTED,
     FUTURE,
     GROUPS_FULL,
+    IS_NOTED,
     LATE,
     MALFORMED,
+    NOTED_SIZE,
     PROGRESS_SIZE,
     REASON,
+    SAMPLED_SPANS,
     SLOT,
     UNKNOWN,
     Found,
@@ -38,6 +41,7 @@ from otel_sla.sla.learnt import (
     ValueMeanings,
 )
 from otel_sla.sla.matching import match_spans_kernel
+from otel_sla.sla.notes import Notes, notes_of
 from otel_sla.sla.outcome import NO_STATUS, outcome_table, status_index
 from otel_sla.sla.series import SeriesTable
 from otel_sla.sla.values import CHUNK_SPANS, PUBLIC_HASH_KEY, ValueTable
@@ -54,6 +58,7 @@ class AcceptWindow:
 
     sealed_before_minute: int  # Epoch minute. A span of an earlier minute is late.
     future_after_unix_nano: int  # ns since the Unix epoch. A span that ends after it is early.
+    late_is_taken: bool = False  # Late spans are requests as any other, and counted as late besides.
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +72,13 @@ class Requests:
     series_id: Int64Array  # int64[n_requests]. See series.SeriesTable.
     epoch_minute: Int64Array  # int64[n_requests], whole minutes since the Unix epoch.
     marks: UInt8Array  # uint8[n_requests]. An agreement.Outcome, and bits of `counts` for what else is counted.
-    late_count: int  # Covered spans whose minute is sealed.
+    late_count: int  # Covered spans whose minute is sealed; rejected, unless the window takes them.
     future_count: int  # Covered spans that end too far ahead.
     malformed_count: int  # Covered spans without an end time.
     overflow_count: int  # Requests that went to an overflow series.
-    # int64[n_requests], as in counts.Count; int64[0] where nothing is sampled.
+    # int64[n_requests], as in counts.Count, of those whose mark has SAMPLED_BIT; int64[0] where there are none.
     excess: Int64Array = field(default_factory=lambda: _NO_EXCESS)
+    notes: Notes | None = None  # What of them somebody should know; None: nothing.
 
     @property
     def outcome(self) -> UInt8Array:
@@ -112,17 +118,21 @@ class Classifier:
             hash_mask: Bits that the look-ups' hashes use; results do not depend on it.
         """
         self._table = table
+        self.agreements = tuple(agreements)
         self._conditions = Conditions(agreements)
         self._hash_start, self._hash_mask = np.uint64(hash_key[0]), np.uint64(hash_mask)
         self._classes = ClassTable(self._conditions, _CLASSES_MAX)
         self._groups = GroupTable([agreement.group_by for agreement in agreements], self._conditions, table, values_max)
         n_resource_keys, n_span_keys = len(self.watch.resource_keys), len(self.watch.span_keys)
         self._span_keys = [key.decode() for key in self.watch.span_keys]
-        numbered = [key for key in range(n_span_keys) if self._is_numbered(n_resource_keys + key)]
+        # A status is looked at where it is there; of error.type alone only its presence is read.
+        is_read = [self._is_read(n_resource_keys + key) for key in range(n_span_keys)]
+        statuses = [key for key in range(len(STATUS_KEYS)) if not is_read[key]]
         self._values = ValueTable(
             n_resource_keys,
             n_span_keys,
-            _indices(numbered),
+            _indices([key for key in range(n_span_keys) if is_read[key]]),
+            sparse_span_keys=statuses,
             values_max=values_max,
             text_bytes_max=text_bytes_max,
             hash_key=hash_key,
@@ -136,11 +146,13 @@ class Classifier:
             text_id=np.zeros(n_values, dtype=np.int32),
         )
         tested = [column for column in range(self._conditions.n_columns) if self._conditions.has_tests(column)]
+        entry_spans_only = [agreement.entry_spans_only for agreement in agreements]
         self._rules = Rules(
             tested_resource_keys=_indices([column for column in tested if column < n_resource_keys]),
             tested_span_keys=_indices([column - n_resource_keys for column in tested if column >= n_resource_keys]),
             outcomes=outcome_table(agreements),
-            entry_span_bit=np.array([ENTRY_SPAN_BIT * self._conditions.reads_entry_span], dtype=np.uint64),
+            entry_span_bit=np.array([ENTRY_SPAN_BIT * any(entry_spans_only)], dtype=np.uint64),
+            entry_spans_only=np.array(entry_spans_only, dtype=np.uint8),
         )
         self._found = _empty_found(max(2 * CHUNK_SPANS, len(agreements)), n_words, len(self._groups.arrays.n_keys))
 
@@ -200,6 +212,7 @@ class Classifier:
                 self._learnt().argument,
                 is_fresh,
                 sealed_before_minute,
+                window.late_is_taken,
                 future_after_unix_nano,
                 self._hash_start,
                 self._hash_mask,
@@ -208,6 +221,9 @@ class Classifier:
             if progress[UNKNOWN]:
                 self._learn_series(progress[COUNTED])
             tally.add(self._found, progress)
+            if progress[IS_NOTED]:
+                tally.note(notes_of(self._found.noted, columns, self.agreements, self._span_keys))
+                self._found.noted[:] = 0
             if progress[REASON] == CLASS_UNKNOWN:
                 self._classes.learn(self._found.words[1], progress[SLOT])
             elif progress[REASON] == GROUPS_FULL:
@@ -250,45 +266,69 @@ class Classifier:
         self._values.clear()
         self._groups.clear()
 
-    def _is_numbered(self, column: int) -> bool:
-        """Whether anything reads the column's values; of error.type alone only its presence is read."""
-        n_resource_keys = len(self.watch.resource_keys)
-        is_status = column - n_resource_keys in range(len(STATUS_KEYS))
-        return is_status or self._conditions.has_tests(column) or column in self._groups.columns
+    def _is_read(self, column: int) -> bool:
+        """Whether a condition or a grouping reads the column's values."""
+        return self._conditions.has_tests(column) or column in self._groups.columns
 
 
 class _Tally:
     """Gathers what the chunks of one body gave."""
 
     def __init__(self) -> None:
-        self._parts: list[tuple[Int64Array, Int64Array, UInt8Array]] = []
+        self._parts: list[tuple[Int64Array, Int64Array, UInt8Array, Int64Array]] = []
         self._rejected = [0, 0, 0]
+        self._notes: Notes | None = None
 
     def add(self, found: Found, progress: list[int]) -> None:
         count = progress[COUNTED]
         if count:
-            part = found.series_id[:count].copy(), found.epoch_minute[:count].copy(), found.outcome[:count].copy()
-            self._parts.append(part)
+            is_sampled = progress[IS_NOTED] and found.noted[SAMPLED_SPANS]
+            self._parts.append(
+                (
+                    found.series_id[:count].copy(),
+                    found.epoch_minute[:count].copy(),
+                    found.marks[:count].copy(),
+                    found.excess[:count].copy() if is_sampled else _NO_EXCESS,
+                )
+            )
         for index in (LATE, FUTURE, MALFORMED):
             self._rejected[index] += progress[index]
 
+    def note(self, notes: Notes) -> None:
+        if self._notes is None:
+            self._notes = notes
+        else:
+            self._notes.add(notes)
+
     def requests(self, overflow_ids: Sequence[int]) -> Requests:
         if len(self._parts) == 1:
-            series_id, epoch_minute, outcome = self._parts[0]
+            series_id, epoch_minute, marks, excess = self._parts[0]
         elif self._parts:
-            series_id, epoch_minute, outcome = (np.concatenate(column) for column in zip(*self._parts, strict=True))
+            series_id, epoch_minute, marks = (
+                np.concatenate(column) for column in list(zip(*self._parts, strict=True))[:3]
+            )
+            excess = self._joined_excess()
         else:
-            series_id, epoch_minute, outcome = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8)
+            series_id, epoch_minute, marks = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8)
+            excess = _NO_EXCESS
         overflow_count = int(np.isin(series_id, overflow_ids).sum()) if overflow_ids else 0
         return Requests(
             series_id,
             epoch_minute,
-            outcome,
+            marks,
             late_count=self._rejected[LATE],
             future_count=self._rejected[FUTURE],
             malformed_count=self._rejected[MALFORMED],
             overflow_count=overflow_count,
+            excess=excess,
+            notes=self._notes,
         )
+
+    def _joined_excess(self) -> Int64Array:
+        if not any(len(excess) for *_, excess in self._parts):
+            return _NO_EXCESS
+        # Of a chunk without sampled spans nothing is read.
+        return np.concatenate([np.resize(excess, len(marks)) for *_, marks, excess in self._parts])
 
 
 def _indices(indices: list[int]) -> Int32Array:
@@ -299,10 +339,12 @@ def _empty_found(n_found_max: int, n_words: int, n_groupings: int) -> Found:
     return Found(
         series_id=np.zeros(n_found_max, dtype=np.int64),
         epoch_minute=np.zeros(n_found_max, dtype=np.int64),
-        outcome=np.zeros(n_found_max, dtype=np.uint8),
+        marks=np.zeros(n_found_max, dtype=np.uint8),
+        excess=np.zeros(n_found_max, dtype=np.int64),
         agreement=np.zeros(n_found_max, dtype=np.int32),
         group=np.zeros(n_found_max, dtype=np.int32),
         progress=np.zeros(PROGRESS_SIZE, dtype=np.int64),
+        noted=np.zeros(NOTED_SIZE, dtype=np.int64),
         words=np.zeros((3, n_words), dtype=np.uint64),
         groups_now=np.zeros(n_groupings, dtype=np.int32),
         groups_of_resource=np.zeros(n_groupings, dtype=np.int32),

@@ -2,7 +2,8 @@
 
 Every distinct condition has a bit. A value satisfies some of them, which is found out once per distinct value; a span's
 mask is all that its resource's and its own values satisfy. Whether an agreement covers the span, whether one of its
-`invalid` rules holds and what its code attribute says then follow from the mask alone, once per distinct mask.
+`invalid` or `failed` rules holds and what its code attribute says then follow from the mask alone, once per distinct
+mask.
 
 A *column* is a watched attribute of the resource or of the span: the resource's come first.
 """
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from otel_sla.sla.agreement import Agreement, CodeRule, Scope, Selector, WhenAbsent
 from otel_sla.sla.outcome import (
     ERROR_TYPE_KEY,
+    FAILED_ROW,
     GRPC_STATUS_KEYS,
     HTTP_STATUS_KEYS,
     INVALID_ROW,
@@ -21,9 +23,9 @@ from otel_sla.sla.outcome import (
 from otel_sla.sla.patterns import TextTest, compile_patterns
 from otel_sla.spans.columns import WatchList
 
-ENTRY_SPAN_BIT = 1  # The only condition that is no attribute's: without a parent, or with a remote one (clause 1).
+ENTRY_SPAN_BIT = 1  # The only condition that is no attribute's: no parent that is known to be local (clause 1).
 
-# Span columns with a fixed place, in the order in which a usable status is looked for (clause 4).
+# Span columns with a fixed place: HTTP's, then gRPC's, in the order in which a usable status is looked for (clause 4).
 STATUS_KEYS = HTTP_STATUS_KEYS + GRPC_STATUS_KEYS
 _FIXED_SPAN_KEYS = (*STATUS_KEYS, ERROR_TYPE_KEY)
 ERROR_TYPE_SPAN_KEY_INDEX = len(STATUS_KEYS)
@@ -38,7 +40,12 @@ class Conditions:
         resource_keys: dict[str, int] = {}
         span_keys = {key: index for index, key in enumerate(_FIXED_SPAN_KEYS)}
         for agreement in agreements:
-            for selector in (agreement.covered_service, *agreement.invalid):
+            for selector in (
+                agreement.covered_service,
+                *agreement.covered_any,
+                *agreement.invalid,
+                *agreement.failed,
+            ):
                 for condition in selector:
                     keys = resource_keys if condition.scope is Scope.RESOURCE else span_keys
                     keys.setdefault(condition.key, len(keys))
@@ -55,14 +62,13 @@ class Conditions:
         self._column_of |= {(Scope.SPAN, key): len(resource_keys) + index for key, index in span_keys.items()}
         self._bit_of: dict[tuple[Scope, str, object], int] = {}
         self._tests: list[list[tuple[int, TextTest]]] = [[] for _ in self._column_of]
-        self.reads_entry_span = any(agreement.entry_spans_only for agreement in agreements)
-        self._covered = [
-            self._needs(agreement.covered_service) | (ENTRY_SPAN_BIT if agreement.entry_spans_only else 0)
-            for agreement in agreements
-        ]
+        self._covered = [self._covered_masks(agreement) for agreement in agreements]
         self._invalid = [[self._needs(selector) for selector in agreement.invalid] for agreement in agreements]
+        self._failed = [[self._needs(selector) for selector in agreement.failed] for agreement in agreements]
         self._code = [None if agreement.code is None else self._code_masks(agreement.code) for agreement in agreements]
-        self._rules = list(zip(range(len(agreements)), self._covered, self._invalid, self._code, strict=True))
+        self._rules = list(
+            zip(range(len(agreements)), self._covered, self._invalid, self._failed, self._code, strict=True)
+        )
 
     @property
     def n_columns(self) -> int:
@@ -93,16 +99,23 @@ class Conditions:
     def rows_of(self, mask: int) -> list[tuple[int, int]]:
         """The agreements that cover a span with this mask, each with its row of the outcome table."""
         rows = []
-        for index, covered, invalid, code in self._rules:
-            if mask & covered != covered:
+        for index, covered, invalid, failed, code in self._rules:
+            if not any(mask & needs == needs for needs in covered):
                 continue
             if any(mask & needs == needs for needs in invalid):
                 rows.append((index, INVALID_ROW))
+            elif any(mask & needs == needs for needs in failed):
+                rows.append((index, FAILED_ROW))
             elif code is None or _is_failing(mask, code):
                 rows.append((index, failing_row(index)))
             else:
                 rows.append((index, sparing_row(index)))
         return rows
+
+    def _covered_masks(self, agreement: Agreement) -> list[int]:
+        """Masks of which one has to be there whole."""
+        needs = self._needs(agreement.covered_service) | (ENTRY_SPAN_BIT if agreement.entry_spans_only else 0)
+        return [needs | self._needs(selector) for selector in agreement.covered_any or ((),)]
 
     def _needs(self, selector: Selector) -> int:
         """Mask with the bits of all conditions of a selector."""

@@ -5,7 +5,8 @@ Dimensions:
     n_periods: downtime periods found.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -36,14 +37,21 @@ class SeriesCounts:
     """What was counted for one series in consecutive minutes, and what of its past bears on them."""
 
     start_minute: int  # Epoch minute of the first row.
-    counts: Int64Array  # int64[n_minutes, 3], requests. Columns as in agreement.Outcome.
+    counts: Int64Array  # int64[n_minutes, 3], parts of requests (`basis.judged_counts`). Columns as in Outcome.
     carried: MinuteState | None  # UP or DOWN: state of the last minute before start_minute that was judged by its
     #                              requests (`judged_state`); None if there was none. Only `no_data: carry` reads it.
     first_data_minute: int | None  # First minute ever with a valid request, wherever it lies; None if there is none.
-    valid: Int64Array = field(init=False, repr=False, compare=False)  # int64[n_minutes], valid requests.
+    retired_minute: int | None = None  # First epoch minute whose silence is not judged any more; None: all is.
+    is_carry_excluded: bool = False  # `carried` is DOWN, but by excluded minutes alone: not so after exclusions.
+    parts: int = 1  # Parts of one request.
+    valid: Int64Array = field(init=False, repr=False, compare=False)  # int64[n_minutes], valid ones, parts of requests;
+    #                                            Python's ints where samplers claim more than an int64 can hold.
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "valid", self.counts[:, Outcome.SUCCEEDED] + self.counts[:, Outcome.FAILED])
+        succeeded, failed = self.counts[:, Outcome.SUCCEEDED], self.counts[:, Outcome.FAILED]
+        if self.parts > 1 and int(succeeded.max(initial=0)) + int(failed.max(initial=0)) > _INT64_MAX:
+            succeeded = succeeded.astype(object)
+        object.__setattr__(self, "valid", succeeded + failed)
 
     @property
     def stop_minute(self) -> int:
@@ -88,6 +96,10 @@ def judge_minutes(series_counts: SeriesCounts, terms: DowntimeTerms, excluded: B
     as `needs_minutes_before` says so. On the right the minutes end where no more have elapsed, or go on as long as
     `needs_minutes_after` says so; an open run that is still shorter than `period_minutes_min` counts as up for now.
 
+    After exclusions an excluded minute is not carried (clause 6): silence behind it goes on as what was before it. An
+    exclusion only ever takes downtime away, so a minute that is not down raw is not down after exclusions either,
+    whatever would be carried to it then.
+
     Args:
         series_counts: The minutes; counts are not negative.
         terms: Clauses 5 to 7.
@@ -96,10 +108,16 @@ def judge_minutes(series_counts: SeriesCounts, terms: DowntimeTerms, excluded: B
     assert len(excluded) == len(series_counts.counts), "one exclusion flag per minute"
     unfiltered = unfiltered_states(series_counts, terms)
     raw = _drop_short_runs(unfiltered, terms.period_minutes_min)
-    if not excluded.any():
+    if not excluded.any() and not series_counts.is_carry_excluded:
         return JudgedMinutes(series_counts.start_minute, raw, raw, unfiltered)
     adjusted = unfiltered.copy()
     adjusted[excluded] = MinuteState.EXCLUDED
+    if terms.no_data is NoData.CARRY:
+        # Down without a request is down by what was carried, which may be another state now.
+        is_carried = is_state(adjusted, MinuteState.DOWN) & (series_counts.valid == 0)
+        adjusted[is_carried] = MinuteState.NO_DATA
+        is_carried &= _follows_down(adjusted, None if series_counts.is_carry_excluded else series_counts.carried)
+        adjusted[is_carried] = MinuteState.DOWN
     adjusted = _drop_short_runs(adjusted, terms.period_minutes_min)
     return JudgedMinutes(series_counts.start_minute, raw, adjusted, unfiltered)
 
@@ -119,8 +137,9 @@ def unfiltered_states(series_counts: SeriesCounts, terms: DowntimeTerms) -> Int8
     suspects = np.flatnonzero(failed > int(valid.min(initial=_INT64_MAX)) * n // d)
     states[suspects] = _is_above_limit(failed[suspects], valid[suspects], terms)
     if terms.valid_requests_min > 1:
-        states[valid < terms.valid_requests_min] = MinuteState.LOW_TRAFFIC
-    has_no_data = valid == 0
+        is_low: BoolArray = (valid < terms.valid_requests_min * series_counts.parts).astype(np.bool_)
+        states[is_low] = MinuteState.LOW_TRAFFIC
+    has_no_data: BoolArray = (valid == 0).astype(np.bool_, copy=False)
     if not has_no_data.any():
         return states
     states[has_no_data] = MinuteState.NO_DATA
@@ -128,6 +147,8 @@ def unfiltered_states(series_counts: SeriesCounts, terms: DowntimeTerms) -> Int8
     if terms.no_data is NoData.UP or first is None:
         return states
     has_no_data[: max(0, first - series_counts.start_minute)] = False
+    if series_counts.retired_minute is not None:
+        has_no_data[max(0, series_counts.retired_minute - series_counts.start_minute) :] = False
     if terms.no_data is NoData.DOWN:
         states[has_no_data] = MinuteState.DOWN
     else:
@@ -135,13 +156,14 @@ def unfiltered_states(series_counts: SeriesCounts, terms: DowntimeTerms) -> Int8
     return states
 
 
-def judged_state(counts: tuple[int, int, int], terms: DowntimeTerms) -> MinuteState | None:
+def judged_state(counts: Sequence[int], terms: DowntimeTerms, parts: int = 1) -> MinuteState | None:
     """Judge one minute by its requests alone: UP, DOWN, or None if it has too few to say.
 
     For `SeriesCounts.carried`: the state of the last minute before the start with `valid_requests_min` valid requests.
+    Counts and parts are those of `SeriesCounts`.
     """
     valid = counts[Outcome.SUCCEEDED] + counts[Outcome.FAILED]
-    if valid < max(1, terms.valid_requests_min):
+    if valid < max(1, terms.valid_requests_min) * parts:
         return None
     limit = terms.error_rate_above
     is_above = counts[Outcome.FAILED] * limit.denominator > valid * limit.numerator
@@ -183,7 +205,7 @@ def needs_minutes_before(series_counts: SeriesCounts, terms: DowntimeTerms) -> b
     first = series_counts.first_data_minute
     if first is None or first >= series_counts.start_minute or len(series_counts.counts) == 0:
         return False
-    head = SeriesCounts(series_counts.start_minute, series_counts.counts[:1], series_counts.carried, first)
+    head = replace(series_counts, counts=series_counts.counts[:1])
     return bool(unfiltered_states(head, terms)[0] == MinuteState.DOWN)
 
 

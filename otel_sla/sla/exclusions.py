@@ -118,15 +118,37 @@ def excluded_minutes(
     return excluded
 
 
-def minutes_saved(window: ExclusionWindow, judged: JudgedMinutes, minutes: MinuteRange) -> int:
-    """Count the minutes within `minutes` that an accepted window took out of downtime (clause 13).
+def covered_from(covered: Iterable[CoveredMinutes], group: Mapping[str, str], epoch_minute: int) -> int | None:
+    """Give the first minute of the windows that cover a minute of a series; None: none does."""
+    starts = (
+        minutes.start_minute
+        for minutes, of_group in covered
+        if minutes.start_minute <= epoch_minute < minutes.stop_minute and of_group in (None, group)
+    )
+    return min(starts, default=None)
 
-    They are down raw and excluded after. A minute that two windows cover was saved by each of them.
+
+def minutes_saved(accepted: Iterable[ExclusionWindow], judged: JudgedMinutes, minutes: MinuteRange) -> list[int]:
+    """Count the minutes within `minutes` that each accepted window took out of downtime (clauses 13 and 15).
+
+    They are down raw and excluded after. A minute that several windows cover counts for the first of them, so that the
+    windows' minutes add up to what they saved together.
+
+    Args:
+        accepted: Meant for the series, in the order of time.
+        judged: The series' states by these windows.
+        minutes: Within which to count.
     """
-    covered = covered_minutes(window)
-    start_minute = max(covered.start_minute, minutes.start_minute, judged.start_minute)
-    stop_minute = max(start_minute, min(covered.stop_minute, minutes.stop_minute, judged.stop_minute))
-    if start_minute == stop_minute:
-        return 0
-    part = judged.part(start_minute, stop_minute)
-    return int(np.count_nonzero(is_state(part.raw, MinuteState.DOWN) & is_state(part.adjusted, MinuteState.EXCLUDED)))
+    windows = list(accepted)
+    if not windows:
+        return []
+    start_minute = min(max(minutes.start_minute, judged.start_minute), judged.stop_minute)
+    part = judged.part(start_minute, max(start_minute, min(minutes.stop_minute, judged.stop_minute)))
+    saved = is_state(part.raw, MinuteState.DOWN) & is_state(part.adjusted, MinuteState.EXCLUDED)
+    found = []
+    for window in windows:
+        covered = covered_minutes(window)
+        of_window = saved[max(0, covered.start_minute - start_minute) : max(0, covered.stop_minute - start_minute)]
+        found.append(int(np.count_nonzero(of_window)))
+        of_window[:] = False
+    return found

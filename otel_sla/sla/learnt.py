@@ -3,11 +3,18 @@
 from typing import NamedTuple
 
 from otel_sla.jit import array_reader
+from otel_sla.sla.outcome import STATUS_KEY_COUNT
 from otel_sla.spans.columns import Int16Array, Int32Array, Int64Array, UInt8Array, UInt64Array
 
 # Places in Found.progress.
-LATE, FUTURE, MALFORMED, COUNTED, UNKNOWN, REASON, SLOT = range(7)
-PROGRESS_SIZE = 7
+LATE, FUTURE, MALFORMED, COUNTED, UNKNOWN, REASON, SLOT, IS_NOTED = range(8)
+PROGRESS_SIZE = 8
+
+# Places in Found.noted. Spans are those that were counted; one that stands for others is its index plus 1.
+UNKNOWN_PARENT_SPANS, SAMPLED_SPANS, BAD_THRESHOLD_SPANS, SPARED_REQUESTS, SPARED_SPAN, SPARED_AGREEMENT = range(6)
+# By status key: spans on which its value cannot be read, and one of them.
+BAD_STATUS_SPANS, BAD_STATUS_SPAN = 6, 6 + STATUS_KEY_COUNT
+NOTED_SIZE = 6 + 2 * STATUS_KEY_COUNT
 
 # Why a kernel stopped.
 ALL_DONE, CLASS_UNKNOWN, GROUPS_FULL, FOUND_FULL = range(4)
@@ -28,6 +35,7 @@ class Rules(NamedTuple):
     tested_span_keys: Int32Array  # int32[n]. Span keys that conditions read.
     outcomes: UInt8Array  # uint8[n_rows, STATUS_INDEX_COUNT]. See outcome.outcome_table.
     entry_span_bit: UInt64Array  # uint64[1]. ENTRY_SPAN_BIT if any agreement asks for it, else 0.
+    entry_spans_only: UInt8Array  # uint8[n_agreements]. Whether the agreement asks for it.
 
 
 class Found(NamedTuple):
@@ -35,10 +43,12 @@ class Found(NamedTuple):
 
     series_id: Int64Array  # int64[n_found_max]. UNKNOWN_SERIES where the agreement has not met the group yet.
     epoch_minute: Int64Array  # int64[n_found_max].
-    outcome: UInt8Array  # uint8[n_found_max].
+    marks: UInt8Array  # uint8[n_found_max]. See counts.
+    excess: Int64Array  # int64[n_found_max]. See counts.Count; written where the mark has SAMPLED_BIT.
     agreement: Int32Array  # int32[n_found_max]. Written where the series is unknown.
     group: Int32Array  # int32[n_found_max]. Written where the series is unknown.
     progress: Int64Array  # int64[PROGRESS_SIZE]. Counts and why it stopped.
+    noted: Int64Array  # int64[NOTED_SIZE]. What should be told; added to, and read where IS_NOTED.
     words: UInt64Array  # uint64[3, n_words]. Masks of the resource, the span, and the span before it.
     groups_now: Int32Array  # int32[n_groupings]. The span's group in each grouping; 0 if not looked up yet.
     groups_of_resource: Int32Array  # int32[n_groupings]. The same where the resource has all the values.
@@ -48,7 +58,7 @@ class Found(NamedTuple):
 read_learnt = array_reader(
     *("int32[]", "int32[,]", "int32[,]"),  # ChunkIds.
     *("uint64[,]", "int16[]", "int32[]"),  # ValueMeanings.
-    *("int32[]", "int32[]", "uint8[,]", "uint64[]"),  # Rules.
+    *("int32[]", "int32[]", "uint8[,]", "uint64[]", "uint8[]"),  # Rules.
     *("int32[]", "uint64[,]", "int32[]", "int32[]", "int32[]", "int32[]"),  # ClassArrays.
     *(
         "int32[]",
@@ -64,5 +74,6 @@ read_learnt = array_reader(
         "int64[]",
         "int64[]",
     ),  # GroupArrays.
-    *("int64[]", "int64[]", "uint8[]", "int32[]", "int32[]", "int64[]", "uint64[,]", "int32[]", "int32[]"),  # Found.
+    *("int64[]", "int64[]", "uint8[]", "int64[]", "int32[]", "int32[]"),  # Found,
+    *("int64[]", "int64[]", "uint64[,]", "int32[]", "int32[]"),  # and the rest of it.
 )

@@ -2,30 +2,52 @@
 
 import numpy as np
 
-from otel_sla.jit import Arrays, kernel
-from otel_sla.sla.conditions import ERROR_TYPE_SPAN_KEY_INDEX, STATUS_KEYS
-from otel_sla.sla.counts import NANOS_PER_MINUTE
+from otel_sla.jit import Arrays, buffer_in, kernel, word_at
+from otel_sla.sla.adjusted import excess_of
+from otel_sla.sla.conditions import ERROR_TYPE_SPAN_KEY_INDEX
+from otel_sla.sla.counts import NANOS_PER_MINUTE, SAMPLED_BIT, SPARED_BIT, THRESHOLDED_BIT
 from otel_sla.sla.groups import UNKNOWN_SERIES
 from otel_sla.sla.learnt import (
     ALL_DONE,
+    BAD_STATUS_SPAN,
+    BAD_STATUS_SPANS,
+    BAD_THRESHOLD_SPANS,
     CLASS_UNKNOWN,
     COUNTED,
     FOUND_FULL,
     FUTURE,
     GROUPS_FULL,
+    IS_NOTED,
     LATE,
     MALFORMED,
     REASON,
+    SAMPLED_SPANS,
     SLOT,
+    SPARED_AGREEMENT,
+    SPARED_REQUESTS,
+    SPARED_SPAN,
     UNKNOWN,
+    UNKNOWN_PARENT_SPANS,
     read_learnt,
 )
-from otel_sla.sla.outcome import ERROR_STATUS_INDEX, NEITHER_STATUS_INDEX, NO_STATUS
-from otel_sla.spans.columns import SPAN_KIND_SERVER, SPAN_STATUS_ERROR, BoolArray, read_columns
+from otel_sla.sla.outcome import (
+    ERROR_STATUS_INDEX,
+    GRPC_STATUS_INDEX,
+    HTTP_DECIDES_FROM,
+    NEITHER_STATUS_INDEX,
+    NO_STATUS,
+    STATUS_KEY_COUNT,
+)
+from otel_sla.spans.columns import SPAN_KIND_SERVER, SPAN_STATUS_ERROR, BoolArray, ValueType, read_columns
 
-_STATUS_KEY_COUNT = len(STATUS_KEYS)
-_IS_REMOTE_FLAGS = 0x300  # Span.flags: has-is-remote and is-remote.
+_HAS_IS_REMOTE, _REMOTENESS = 0x100, 0x300  # Span.flags: has-is-remote, and is-remote with it.
 _NANOS_PER_MINUTE = np.uint64(NANOS_PER_MINUTE)
+_OTHER = np.uint64(ValueType.OTHER)
+# A row's types begin with those of the status keys and of error.type, a byte each: one word.
+_STATUS_TYPES = np.uint64((1 << 8 * STATUS_KEY_COUNT) - 1)
+_ERROR_TYPE_SHIFT = np.uint64(8 * ERROR_TYPE_SPAN_KEY_INDEX)
+_LOW_BYTE = np.uint64(0xFF)
+_NO_BIT, _THRESHOLDED, _SAMPLED = map(np.uint8, (0, THRESHOLDED_BIT, THRESHOLDED_BIT | SAMPLED_BIT))
 
 
 @kernel
@@ -37,6 +59,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
     learnt: Arrays,
     is_fresh: BoolArray,
     sealed_before_minute: np.uint64,
+    late_is_taken: bool,  # noqa: FBT001
     future_after_unix_nano: np.uint64,
     hash_start: np.uint64,
     hash_mask: np.uint64,
@@ -57,6 +80,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
         flags,
         has_parent,
         span_status_code,
+        threshold,
         value_type,
         _,
     ) = read_columns(columns)
@@ -71,6 +95,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
         tested_span_keys,
         outcomes,
         entry_span_bits,
+        entry_spans_only,
         slot_class,
         class_words,
         entry_start,
@@ -91,14 +116,18 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
         group_size,
         found_series,
         found_minute,
-        found_outcome,
+        found_marks,
+        found_excess,
         found_agreement,
         found_group,
         progress,
+        noted,
         words,
         groups_now,
         groups_of_resource,
     ) = read_learnt(learnt)
+    types = buffer_in(value_type.ravel())
+    n_span_keys = value_type.shape[1]
     entry_span_bit = entry_span_bits[0]
     n_words = words.shape[1]
     n_groupings = groups_now.shape[0]
@@ -111,6 +140,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
     class_slot_mask = np.uint64(slot_class.shape[0] - 1)
     group_slot_mask = np.uint64(slot_group.shape[0] - 1)
     low = np.uint64(0xFFFF_FFFF)
+    u0, u8 = np.uint64(0), np.uint64(8)
     u32 = np.uint64(32)
     one = np.uint64(1)
     factor = np.uint64(0x9E37_79B1)
@@ -118,6 +148,8 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
     n_future = 0
     n_malformed = 0
     n_unknown = 0
+    is_noted = 0
+    last_sampling, excess = np.int64(0), np.int64(0)
     last_resource = -1
     last_class = 0
     resource_mask, last_mask = np.uint64(0), np.uint64(0)
@@ -143,7 +175,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
 
         # The mask, and its class. The first word, mostly the only one, stays in a register.
         mask = resource_mask
-        if entry_span_bit != 0 and (not has_parent[span] or (flags[span] & _IS_REMOTE_FLAGS) == _IS_REMOTE_FLAGS):
+        if entry_span_bit != 0 and (not has_parent[span] or (flags[span] & _REMOTENESS) != _HAS_IS_REMOTE):
             mask |= entry_span_bit
         for word in range(1, n_words):
             words[1, word] = words[0, word]
@@ -190,7 +222,8 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
         if end_time == 0:
             n_malformed += 1
             continue
-        if minute < sealed_before_minute:
+        is_late = minute < sealed_before_minute
+        if is_late and not late_is_taken:
             n_late += 1
             continue
         if end_time > future_after_unix_nano:
@@ -203,21 +236,56 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
             came_to = span
             break
 
-        # Clause 4: the first usable status code in the order of the keys.
-        status = NO_STATUS
-        for key in range(_STATUS_KEY_COUNT):
-            value = ids_span[row, key]
-            if value != 0 and value_status[value] != NO_STATUS:
-                status = value_status[value]
-                break
+        # Clause 4: of either protocol the first usable status code in the order of the keys.
+        status, grpc_status = NO_STATUS, NO_STATUS
+        bad_keys = 0
+        fixed_types = word_at(types, span * n_span_keys)
+        status_types = fixed_types & _STATUS_TYPES
+        if status_types - one < _OTHER - one:
+            # Most have the first key alone.
+            status = value_status[ids_span[row, 0]]
+            if status == NO_STATUS:
+                bad_keys = 1
+            status_types = u0
+        key = 0
+        while status_types != u0:
+            status_type = status_types & _LOW_BYTE
+            if status_type != u0:
+                found = NO_STATUS
+                if status_type != _OTHER:
+                    found = value_status[ids_span[row, key]]
+                if found == NO_STATUS:
+                    bad_keys |= 1 << key
+                elif found < GRPC_STATUS_INDEX:
+                    if status == NO_STATUS:
+                        status = found
+                elif grpc_status == NO_STATUS:
+                    grpc_status = found
+            status_types >>= u8
+            key += 1
+        if grpc_status != NO_STATUS and status < HTTP_DECIDES_FROM:
+            status = grpc_status
         if status == NO_STATUS:
             status = NEITHER_STATUS_INDEX
-            if span_status_code[span] == SPAN_STATUS_ERROR or value_type[span, ERROR_TYPE_SPAN_KEY_INDEX] != 0:
+            error_type = fixed_types >> _ERROR_TYPE_SHIFT & _LOW_BYTE
+            if span_status_code[span] == SPAN_STATUS_ERROR or error_type not in (u0, _OTHER):
                 status = ERROR_STATUS_INDEX
+
+        # Clause 19. Samplers know few thresholds: mostly it is that of the span before.
+        sampling = threshold[span]
+        sampling_bits = _NO_BIT
+        if sampling > 0:
+            sampling_bits = _THRESHOLDED
+            if sampling > 1:
+                sampling_bits = _SAMPLED
+                if sampling != last_sampling:
+                    last_sampling = sampling
+                    excess = excess_of(sampling - 1)
 
         for grouping in range(n_groupings):
             groups_now[grouping] = groups_of_resource[grouping]
         n_found_before = n_found
+        all_marks = 0
         while entry < last_entry:
             agreement = entry_agreement[entry]
             grouping = grouping_of[agreement]
@@ -268,13 +336,48 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
                 found_group[n_found] = group
             found_series[n_found] = series
             found_minute[n_found] = np.int64(minute)
-            found_outcome[n_found] = outcomes[entry_row[entry], status]
+            mark = outcomes[entry_row[entry], status] | sampling_bits
+            all_marks |= mark
+            found_marks[n_found] = mark
             n_found += 1
             entry += 1
         if reason == GROUPS_FULL:
             n_found = n_found_before
             came_to = span
             break
+        if is_late:
+            n_late += 1
+
+        # What somebody should know of, which is nothing of most spans.
+        if entry_span_bit == 0 and bad_keys | sampling | (all_marks >> 2) == 0:
+            continue
+        is_parent_unknown = entry_span_bit != 0 and has_parent[span] and (flags[span] & _HAS_IS_REMOTE) == 0
+        if sampling > 1:
+            for place in range(n_found_before, n_found):
+                found_excess[place] = excess
+            noted[SAMPLED_SPANS] += 1
+            is_noted = 1
+        elif sampling < 0:
+            noted[BAD_THRESHOLD_SPANS] += 1
+            is_noted = 1
+        if bad_keys != 0:
+            is_noted = 1
+            for key in range(STATUS_KEY_COUNT):
+                if bad_keys >> key & 1:
+                    noted[BAD_STATUS_SPANS + key] += 1
+                    noted[BAD_STATUS_SPAN + key] = span + 1
+        if is_parent_unknown or (all_marks & SPARED_BIT) != 0:
+            is_noted = 1
+            is_entry = False
+            for place in range(n_found_before, n_found):
+                agreement = entry_agreement[last_entry - n_found + place]
+                is_entry = is_entry or entry_spans_only[agreement] != 0
+                if found_marks[place] & SPARED_BIT:
+                    noted[SPARED_REQUESTS] += 1
+                    noted[SPARED_SPAN] = span + 1
+                    noted[SPARED_AGREEMENT] = agreement
+            if is_parent_unknown and is_entry:
+                noted[UNKNOWN_PARENT_SPANS] += 1
     group_size[0] = n_groups
     group_size[1] = n_cells
     progress[LATE] = n_late
@@ -283,4 +386,5 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
     progress[COUNTED] = n_found
     progress[UNKNOWN] = n_unknown
     progress[REASON] = reason
+    progress[IS_NOTED] = is_noted
     return came_to

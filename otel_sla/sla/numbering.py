@@ -16,12 +16,14 @@ from otel_sla.jit import (
 )
 from otel_sla.spans.columns import SPAN_KIND_SERVER, ValueType, read_columns
 
-_STRING = int(ValueType.STRING)
+_STRING, _OTHER = int(ValueType.STRING), int(ValueType.OTHER)
+
+SPARSE_MAX = 8  # Columns whose types are one word.
 
 read_table = array_reader(
     *("uint64[]", "int32[]", "uint64[]", "uint8[]", "int64[]"),
     *("int32[]", "int32[,]", "int32[,]"),
-    *("int32[]", "uint64[]"),
+    *("int32[]", "uint64[]", "uint64[]"),
 )
 
 
@@ -44,8 +46,10 @@ def number_values_kernel(  # noqa: C901, PLR0912, PLR0915 - a kernel
     """Number the cells of SERVER spans [start, stop); gives the span that did not fit, or stop.
 
     `columns` are SpanColumns, `table` is what `read_table` reads: values.ValueArrays, values.ChunkIds and
-    int32[n], the indices of the span columns that are numbered, and
-    uint64[4], the key of the hash. A resource's cells are numbered with its first span.
+    int32[n], the indices of the span columns that are numbered;
+    uint64[4], the key of the hash; and uint64[1], a byte of ones for each of the first 8 span columns that is numbered
+    only where a value is there: of absent ones the id is not written. A resource's cells are numbered with its first
+    span.
 
     Strings of up to 32 bytes, which are most, are read as four words that may overlap, without a loop: its end is what
     the processor cannot foresee where sizes vary.
@@ -58,6 +62,7 @@ def number_values_kernel(  # noqa: C901, PLR0912, PLR0915 - a kernel
         resource_value_bits,
         resource_index,
         kind,
+        _,
         _,
         _,
         _,
@@ -76,16 +81,23 @@ def number_values_kernel(  # noqa: C901, PLR0912, PLR0915 - a kernel
         ids_span,
         numbered_span_keys,
         hash_key,
+        sparse_columns,
     ) = read_table(table)
     salt_0, salt_1, salt_2, salt_3 = hash_key[0], hash_key[1], hash_key[2], hash_key[3]
     n_resource_keys = ids_resource.shape[1]
     n_numbered = numbered_span_keys.shape[0]
+    n_dense = n_resource_keys + n_numbered
+    n_span_keys = value_type.shape[1]
+    types = buffer_in(value_type.ravel())
+    sparse = sparse_columns[0]
     low = np.uint64(0xFFFF_FFFF)
     body_bytes = buffer_in(body)
     body_size = body.shape[0]
     text_bytes = buffer_in(text)
     u0 = np.uint64(0)
+    u8 = np.uint64(8)
     u32 = np.uint64(32)
+    low_byte = np.uint64(0xFF)
     one = np.uint64(1)
     slot_mask = np.uint64(slots.shape[0] - 1)
     n_values = table_size[0]
@@ -98,7 +110,7 @@ def number_values_kernel(  # noqa: C901, PLR0912, PLR0915 - a kernel
     for span in range(start, stop):
         if kind[span] != SPAN_KIND_SERVER:
             continue
-        if n_values + n_resource_keys + n_numbered > n_values_max:
+        if n_values + n_dense + SPARSE_MAX > n_values_max:
             came_to = span
             break
         row = span - start
@@ -112,17 +124,29 @@ def number_values_kernel(  # noqa: C901, PLR0912, PLR0915 - a kernel
                 ids_resource[resource_row, key] = 0
         ids_resource_row[row] = resource_row
         is_full = False
-        while cell < n_resource_keys + n_numbered:
+        sparse_types = u0
+        if sparse != u0:
+            sparse_types = word_at(types, span * n_span_keys) & sparse
+        sparse_key = -1
+        while cell < n_dense or sparse_types != u0:
             key = cell
             column = cell
             if cell < n_resource_keys:
                 cell_type = resource_value_type[resource, key]
-            else:
+            elif cell < n_dense:
                 key = numbered_span_keys[cell - n_resource_keys]
                 column = n_resource_keys + key
                 cell_type = value_type[span, key]
+            else:
+                cell_type = np.uint8(sparse_types & low_byte)
+                sparse_types >>= u8
+                sparse_key += 1
+                if cell_type == 0:
+                    continue
+                key = sparse_key
+                column = n_resource_keys + key
             cell += 1
-            if cell_type == 0:
+            if cell_type in (0, _OTHER):
                 if column >= n_resource_keys:
                     ids_span[row, key] = 0
                 continue

@@ -6,31 +6,45 @@ A request's status is one small number, its *status index*, whatever protocol it
 
     0 .. 499    HTTP 100 .. 599
     500 .. 516  gRPC 0 .. 16
-    517         no usable status code, but span status ERROR or an error.type (rule 9)
-    518         nothing of all that (rule 10)
+    517         no usable status code, but span status ERROR or an error.type (rule 11)
+    518         nothing of all that (rule 11)
 
-The table has a row of INVALID (rule 1) and two rows for each agreement: one that fails its failing set (rule 4) and
-one that does not, for a request whose code attribute says that it was another error (rule 5).
+Which one decides is settled before: a usable gRPC status, unless an HTTP status from 400 on stands beside it.
+
+The table has a row of INVALID (rule 1), one of FAILED (rule 2) and two for each agreement: one that fails its failing
+HTTP statuses (rule 4) and one that spares them, for a request whose code attribute says that it was another error.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from otel_sla.sla.agreement import Agreement, NoStatusCode, Outcome
+from otel_sla.sla.agreement import SERVER_FAULT_GRPC_STATUS, Agreement, NoStatusCode, Outcome
+from otel_sla.sla.counts import SPARED_BIT
 from otel_sla.spans.columns import UInt8Array, ValueType
 
+# In the order in which a usable value is looked for.
 HTTP_STATUS_KEYS = ("http.response.status_code", "http.status_code")
-GRPC_STATUS_KEYS = ("rpc.grpc.status_code", "rpc.response.status_code", "rpc.status_code")
+GRPC_STATUS_KEYS = (
+    "rpc.grpc.status_code",
+    "rpc.response.status_code",
+    "rpc.status_code",
+    "grpc.status_code",
+    "rpc.connect_rpc.error_code",
+)
 ERROR_TYPE_KEY = "error.type"
+HTTP_KEY_COUNT = len(HTTP_STATUS_KEYS)
+STATUS_KEY_COUNT = HTTP_KEY_COUNT + len(GRPC_STATUS_KEYS)
 
 NO_STATUS = -1
+HTTP_DECIDES_FROM = 300  # Status index of HTTP 400.
 GRPC_STATUS_INDEX = 500
 ERROR_STATUS_INDEX = 517
 NEITHER_STATUS_INDEX = 518
 STATUS_INDEX_COUNT = 519
 
 INVALID_ROW = 0
+FAILED_ROW = 1
 
 _GRPC_NAMES = (
     b"OK",
@@ -51,13 +65,14 @@ _GRPC_NAMES = (
     b"DATA_LOSS",
     b"UNAUTHENTICATED",
 )
-_GRPC_BY_NAME = {name: code for code, name in enumerate(_GRPC_NAMES)}
-_GRPC_FAILED = (b"UNKNOWN", b"DEADLINE_EXCEEDED", b"UNIMPLEMENTED", b"INTERNAL", b"UNAVAILABLE", b"DATA_LOSS")
+_GRPC_BY_NAME = {name: code for code, name in enumerate(_GRPC_NAMES)} | {b"CANCELED": 1}
+_GRPC_BY_NAME |= {name.replace(b"_", b""): code for name, code in _GRPC_BY_NAME.items()}
 
-_RULE_9 = {
-    NoStatusCode.SPAN_STATUS: Outcome.FAILED,
-    NoStatusCode.SUCCEEDED: Outcome.SUCCEEDED,
-    NoStatusCode.INVALID: Outcome.INVALID,
+# Rule 11, with an error and without.
+_NO_STATUS_CODE = {
+    NoStatusCode.SPAN_STATUS: (Outcome.FAILED, Outcome.SUCCEEDED),
+    NoStatusCode.SUCCEEDED: (Outcome.SUCCEEDED, Outcome.SUCCEEDED),
+    NoStatusCode.INVALID: (Outcome.INVALID, Outcome.INVALID),
 }
 
 
@@ -66,59 +81,63 @@ def status_index(key: str, value_type: ValueType, text: bytes) -> int:
 
     >>> status_index("http.status_code", ValueType.STRING, b"503")
     403
-    >>> status_index("rpc.status_code", ValueType.STRING, b"INTERNAL")
-    513
     >>> status_index("http.status_code", ValueType.DOUBLE, b"503.0")
-    -1
+    403
+    >>> status_index("rpc.status_code", ValueType.STRING, b"Internal")
+    513
     """
     if key in HTTP_STATUS_KEYS:
         status = _whole_number(value_type, text)
         return status - 100 if status is not None and 100 <= status <= 599 else NO_STATUS
     if key not in GRPC_STATUS_KEYS:
         return NO_STATUS
-    # The first of them was always an int; text in it is some other thing.
-    if value_type is ValueType.STRING and key == GRPC_STATUS_KEYS[0]:
-        return NO_STATUS
     code = _whole_number(value_type, text)
     if code is None and value_type is ValueType.STRING:
-        code = _GRPC_BY_NAME.get(text)
+        code = _GRPC_BY_NAME.get(text.upper())
     return GRPC_STATUS_INDEX + code if code is not None and 0 <= code < len(_GRPC_NAMES) else NO_STATUS
 
 
 def failing_row(agreement_index: int) -> int:
-    """The agreement's row of the outcome table in which the failing set fails."""
-    return 1 + 2 * agreement_index
+    """The agreement's row of the outcome table in which the failing HTTP statuses fail."""
+    return 2 + 2 * agreement_index
 
 
 def sparing_row(agreement_index: int) -> int:
-    """The agreement's row in which the failing set succeeds: the code attribute names another error."""
-    return 2 + 2 * agreement_index
+    """The agreement's row in which they succeed and are spared: the code attribute names another error."""
+    return 3 + 2 * agreement_index
 
 
 def outcome_table(agreements: Sequence[Agreement]) -> UInt8Array:
     """Make the table.
 
     Returns:
-        uint8[1 + 2 * n_agreements, STATUS_INDEX_COUNT]. An Outcome for each row and status index.
+        uint8[2 + 2 * n_agreements, STATUS_INDEX_COUNT]. An Outcome for each row and status index, with SPARED_BIT where
+        only the code spares it.
     """
-    table = np.full((1 + 2 * len(agreements), STATUS_INDEX_COUNT), Outcome.SUCCEEDED, dtype=np.uint8)
-    table[:, 300:400] = Outcome.INVALID  # Rule 3; rules 2, 5, 6 and 10 are what the table began with.
-    table[:, GRPC_STATUS_INDEX + 1 : ERROR_STATUS_INDEX] = Outcome.INVALID  # Rule 8.
-    for name in _GRPC_FAILED:
-        table[:, GRPC_STATUS_INDEX + _GRPC_BY_NAME[name]] = Outcome.FAILED  # Rule 7.
+    table = np.full((2 + 2 * len(agreements), STATUS_INDEX_COUNT), Outcome.SUCCEEDED, dtype=np.uint8)
+    table[:, 300:400] = Outcome.INVALID  # Rule 3; rules 5, 6, 8 and 10 are what the table began with.
+    table[:, GRPC_STATUS_INDEX + 1 : ERROR_STATUS_INDEX] = Outcome.INVALID  # Rule 9.
     for index, agreement in enumerate(agreements):
         for row in (failing_row(index), sparing_row(index)):
-            table[row, ERROR_STATUS_INDEX] = _RULE_9[agreement.no_status_code]
-        for status in agreement.failed_http_status:
-            table[failing_row(index), status - 100] = Outcome.FAILED  # Rule 4.
+            for code in SERVER_FAULT_GRPC_STATUS:  # Rules 7 and 8.
+                is_failed = code in agreement.failed_grpc_status
+                table[row, GRPC_STATUS_INDEX + code] = Outcome.FAILED if is_failed else Outcome.SUCCEEDED
+            table[row, [ERROR_STATUS_INDEX, NEITHER_STATUS_INDEX]] = _NO_STATUS_CODE[agreement.no_status_code]
+        for status in agreement.failed_http_status:  # Rule 4.
+            table[failing_row(index), status - 100] = Outcome.FAILED
+            table[sparing_row(index), status - 100] = Outcome.SUCCEEDED | SPARED_BIT
     table[INVALID_ROW] = Outcome.INVALID  # Rule 1.
+    table[FAILED_ROW] = Outcome.FAILED  # Rule 2.
     return table
 
 
 def _whole_number(value_type: ValueType, text: bytes) -> int | None:
-    """The number of an int, or of a string of ASCII digits that is not too long to be a status code."""
+    """The number of an int, a whole double, or a string of ASCII digits that is not too long to be a status code."""
     if value_type is ValueType.INT:
         return int(text)
+    if value_type is ValueType.DOUBLE:
+        number = float(text)
+        return int(number) if number.is_integer() else None
     # bytes.isdigit knows ASCII only; a string of any length is a status if all but its end are zeros.
     if value_type is ValueType.STRING and text.isdigit():
         digits = text.lstrip(b"0")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from otel_sla.sla.agreement import Outcome
+from otel_sla.sla.basis import exact_sum
 from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, downtime_periods, is_state
 from otel_sla.sla.months import MinuteRange
 from otel_sla.spans.columns import BoolArray, Int64Array
@@ -18,7 +19,7 @@ class DowntimePeriod:
     stop_minute: int
     minutes_in_month: int
     excluded_minutes: int  # Of the whole period.
-    valid: int  # Requests of the whole period.
+    valid: int  # Requests of the whole period, in the agreement's basis; adjusted ones are cut off to whole ones.
     failed: int
 
     @property
@@ -49,14 +50,33 @@ def list_periods(
     n_excluded = np.zeros_like(starts)
     if judged.adjusted is not judged.raw:
         n_excluded = _sums(is_state(judged.adjusted, MinuteState.EXCLUDED), starts, stops)
-    valid = _sums(series_counts.valid, starts, stops)
-    failed = _sums(series_counts.counts[:, Outcome.FAILED], starts, stops)
-    return tuple(
-        DowntimePeriod(judged.start_minute + start, judged.start_minute + stop, *figures)
-        for start, stop, *figures in np.stack(
-            (starts, stops, n_inside[touches], n_excluded, valid, failed), axis=1
-        ).tolist()
+    parts = series_counts.parts
+    succeeded, failed = (
+        _exact_sums(series_counts.counts[:, outcome], parts, starts, stops)
+        for outcome in (Outcome.SUCCEEDED, Outcome.FAILED)
     )
+    figures = np.stack((starts, stops, n_inside[touches], n_excluded), axis=1).tolist()
+    return tuple(
+        DowntimePeriod(
+            start_minute=judged.start_minute + start,
+            stop_minute=judged.start_minute + stop,
+            minutes_in_month=minutes_in_month,
+            excluded_minutes=excluded_minutes,
+            valid=(n_succeeded + n_failed) // parts,
+            failed=n_failed // parts,
+        )
+        for (start, stop, minutes_in_month, excluded_minutes), n_succeeded, n_failed in zip(
+            figures, succeeded, failed, strict=True
+        )
+    )
+
+
+def _exact_sums(values: Int64Array, parts: int, starts: Int64Array, stops: Int64Array) -> list[int]:
+    """Add up each run, however large its sum is."""
+    if parts == 1:
+        sums: list[int] = _sums(values, starts, stops).tolist()
+        return sums
+    return [exact_sum(values[start:stop]) for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
 
 
 def _sums(values: Int64Array | BoolArray, starts: Int64Array, stops: Int64Array) -> Int64Array:

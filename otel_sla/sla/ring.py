@@ -198,8 +198,9 @@ class MinuteRing:
         if marks.max() > OUTCOME_BITS:
             for bit, column in _COLUMN_OF_BIT.items():
                 single[:, column] = (marks & bit) != 0
-            if len(requests.excess):
-                single[each, Count.SUCCEEDED_EXCESS + outcome] = requests.excess[index]
+            is_sampled = (marks & SAMPLED_BIT) != 0
+            if is_sampled.any():
+                single[each, Count.SUCCEEDED_EXCESS + outcome] = np.where(is_sampled, requests.excess[index], 0)
         self._cold.append(_add_up([CountRows(requests.series_id[index], requests.epoch_minute[index], single)]))
         self._n_cold_rows += len(self._cold[-1])
         if self._n_cold_rows > self._cold_rows_max:

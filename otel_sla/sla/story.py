@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from otel_sla.sla.agreement import DowntimeTerms, Outcome
+from otel_sla.sla.basis import exact_sum
 from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, is_state, judge_minutes, runs
 from otel_sla.sla.events import Event, Severity
 from otel_sla.sla.telling import AttributeValue, Subject, make_event, make_id
@@ -41,7 +42,8 @@ class World:
     """A series as it is told: judged minutes and the counts they were judged by."""
 
     judged: JudgedMinutes
-    counts: Int64Array  # int64[n_minutes, 3], requests, of the same minutes. Columns as in agreement.Outcome.
+    counts: Int64Array  # int64[n_minutes, 3], parts of requests, of the same minutes. Columns as in agreement.Outcome.
+    parts: int = 1  # Parts of one request (`basis`).
 
     @classmethod
     def of(cls, series_counts: SeriesCounts, terms: DowntimeTerms, excluded: BoolArray) -> "World":
@@ -50,7 +52,7 @@ class World:
         The old world is judged anew from the old counts, up to where it had come then. It is no part of the new one: a
         run that was too short then may have grown since.
         """
-        return cls(judge_minutes(series_counts, terms, excluded), series_counts.counts)
+        return cls(judge_minutes(series_counts, terms, excluded), series_counts.counts, series_counts.parts)
 
     @classmethod
     def nothing(cls, start_minute: int) -> "World":
@@ -75,7 +77,7 @@ class _Stretch:
     start_minute: int
     stop_minute: int
     is_open: bool  # It reaches the last judged minute.
-    valid: int
+    valid: int  # Requests; adjusted ones are cut off to whole ones.
     failed: int
     peak_error_rate: float  # In [0, 1]; -1 if no minute has data.
 
@@ -158,18 +160,19 @@ def _stretches(world: World) -> list[_Stretch]:
     found = []
     for state in (MinuteState.DOWN, MinuteState.EXCLUDED, MinuteState.UP):
         for start, stop in runs(is_state(states, state)).tolist():
-            failed = world.counts[start:stop, Outcome.FAILED]
-            valid = world.counts[start:stop, Outcome.SUCCEEDED] + failed
+            succeeded, failed = (world.counts[start:stop, outcome] for outcome in (Outcome.SUCCEEDED, Outcome.FAILED))
+            valid = succeeded.astype(np.float64) + failed
             has_data = valid > 0
             rates = failed[has_data] / valid[has_data]
+            n_failed = exact_sum(failed)
             found.append(
                 _Stretch(
                     state=state,
                     start_minute=judged.start_minute + start,
                     stop_minute=judged.start_minute + stop,
                     is_open=stop == n_minutes,
-                    valid=int(valid.sum()),
-                    failed=int(failed.sum()),
+                    valid=(exact_sum(succeeded) + n_failed) // world.parts,
+                    failed=n_failed // world.parts,
                     peak_error_rate=float(rates.max(initial=-1.0)),
                 )
             )

@@ -10,13 +10,34 @@ from fractions import Fraction
 import numpy as np
 
 from otel_sla.sla.agreement import Agreement, NoData, Outcome
+from otel_sla.sla.basis import exact_sum
 from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, is_state
 from otel_sla.sla.months import MinuteRange, month_of, month_range
 from otel_sla.sla.periods import DowntimePeriod, list_periods
 from otel_sla.sla.series import Series
 from otel_sla.spans.columns import Int64Array
 
-Counts = tuple[int, int, int]  # Requests. Columns as in agreement.Outcome.
+Counts = tuple[int, int, int]  # Parts of requests (`basis`). Columns as in agreement.Outcome.
+
+
+@dataclass(frozen=True, slots=True)
+class SpanCounts:
+    """What was counted of a month whatever it is judged on: each span as one (clauses 4 and 19)."""
+
+    total: int  # Requests, invalid ones too.
+    spared: int = 0  # Succeeded, by the code attribute, with an HTTP status of the failing set.
+    sampled: int = 0  # With a sampling threshold above 0.
+    thresholded: int = 0  # With a sampling threshold, 0 included.
+
+    @property
+    def unthresholded(self) -> int:
+        """Spans that do not say how many requests they stand for; they count as one."""
+        return self.total - self.thresholded
+
+    @property
+    def sampled_share(self) -> Fraction | None:
+        """Share of the spans that stand for more than themselves; None without spans."""
+        return Fraction(self.sampled, self.total) if self.total else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +53,9 @@ class MonthFigures:
     no_data: int
     down_raw: int  # Before exclusions.
     with_data: int  # Minutes with at least one valid request.
-    counts: Counts  # Requests of the elapsed minutes.
+    counts: Counts  # Of the elapsed minutes.
+    parts: int  # Parts of one request in `counts`.
+    spans: SpanCounts  # Of the elapsed minutes.
     target: Fraction
     downtime_periods: tuple[DowntimePeriod, ...]  # Raw ones that touch the elapsed part of the month, in time order.
 
@@ -42,9 +65,25 @@ class MonthFigures:
         return self.minutes.n_minutes
 
     @property
+    def adjusted(self) -> tuple[Fraction, Fraction, Fraction]:
+        """Valid, failed and invalid requests in the agreement's basis, exactly."""
+        succeeded, failed, invalid = self.counts
+        return Fraction(succeeded + failed, self.parts), Fraction(failed, self.parts), Fraction(invalid, self.parts)
+
+    @property
     def valid(self) -> int:
-        """Valid requests."""
-        return self.counts[Outcome.SUCCEEDED] + self.counts[Outcome.FAILED]
+        """Valid requests in the agreement's basis, cut off to whole ones, as are the next two."""
+        return (self.counts[Outcome.SUCCEEDED] + self.counts[Outcome.FAILED]) // self.parts
+
+    @property
+    def failed(self) -> int:
+        """Failed requests."""
+        return self.counts[Outcome.FAILED] // self.parts
+
+    @property
+    def invalid(self) -> int:
+        """Requests that are not valid."""
+        return self.counts[Outcome.INVALID] // self.parts
 
     @property
     def monthly_uptime(self) -> Fraction:
@@ -99,11 +138,18 @@ class MinuteFigures:
     month: MinuteRange  # The calendar month's; cumulative sums start at its start_minute.
     so_far: MonthSoFar
     target: Fraction
+    parts: int = 1  # Parts of one request in all counts here.
     is_month_told: bool = True  # False: only what the minute itself held; a later point has told of its month.
 
     @property
+    def requests_so_far(self) -> Counts:
+        """The month's requests, cut off to whole ones."""
+        succeeded, failed, invalid = self.so_far.counts
+        return succeeded // self.parts, failed // self.parts, invalid // self.parts
+
+    @property
     def valid(self) -> int:
-        """Valid requests of this minute."""
+        """Valid requests of this minute, in parts."""
         return self.counts[Outcome.SUCCEEDED] + self.counts[Outcome.FAILED]
 
     @property
@@ -156,7 +202,11 @@ def downtime_minutes_allowed(total: int, target: Fraction) -> int:
 
 
 def month_figures(
-    month: MinuteRange, judged: JudgedMinutes, series_counts: SeriesCounts, target: Fraction
+    month: MinuteRange,
+    judged: JudgedMinutes,
+    series_counts: SeriesCounts,
+    target: Fraction,
+    spans: SpanCounts | None = None,
 ) -> MonthFigures:
     """Add up one month of one series.
 
@@ -166,6 +216,7 @@ def month_figures(
             periods to be whole its edges cut no run (`downtime.judge_minutes`).
         series_counts: The counts that were judged, minute for minute.
         target: `Agreement.target`.
+        spans: Of the elapsed minutes; None: one for each request, with nothing to say besides.
     """
     assert judged.start_minute == series_counts.start_minute, "states and counts start together"
     assert judged.stop_minute == series_counts.stop_minute, "states and counts stop together"
@@ -175,7 +226,7 @@ def month_figures(
     cut = slice(elapsed.start_minute - judged.start_minute, elapsed.stop_minute - judged.start_minute)
     # Five passes over bytes take less time than one bincount, which widens them first.
     n_in_state = [int(np.count_nonzero(is_state(judged.adjusted[cut], state))) for state in MinuteState]
-    counts = series_counts.counts[cut]
+    counts = _sum_counts(series_counts.counts[cut], series_counts.parts)
     return MonthFigures(
         minutes=month,
         elapsed=elapsed.n_minutes,
@@ -186,7 +237,9 @@ def month_figures(
         no_data=n_in_state[MinuteState.NO_DATA],
         down_raw=int(np.count_nonzero(is_state(judged.raw[cut], MinuteState.DOWN))),
         with_data=int(np.count_nonzero(series_counts.valid[cut])),
-        counts=_sum_counts(counts),
+        counts=counts,
+        parts=series_counts.parts,
+        spans=SpanCounts(sum(counts) // series_counts.parts) if spans is None else spans,
         target=target,
         downtime_periods=list_periods(elapsed, judged, series_counts),
     )
@@ -208,8 +261,18 @@ def is_in_month(month: MinuteRange, series_counts: SeriesCounts, no_data: NoData
     # Nearly always the first hour settles it, and the whole month takes 40 us.
     if counts[:60].any() or counts.any():
         return True
-    first = series_counts.first_data_minute
-    return no_data is not NoData.UP and first is not None and first < stop_minute
+    return is_silence_judged(month.start_minute, stop_minute, series_counts, no_data)
+
+
+def is_silence_judged(start_minute: int, stop_minute: int, series_counts: SeriesCounts, no_data: NoData) -> bool:
+    """Whether silence in some of the minutes is judged (clause 6): from the first data on, while it is counted."""
+    first, retired = series_counts.first_data_minute, series_counts.retired_minute
+    return (
+        no_data is not NoData.UP
+        and first is not None
+        and first < stop_minute
+        and (retired is None or retired > start_minute)
+    )
 
 
 def month_so_far(
@@ -219,7 +282,7 @@ def month_so_far(
     part = judged.part(month.start_minute, stop_minute)
     cut = slice(month.start_minute - judged.start_minute, stop_minute - judged.start_minute)
     return MonthSoFar(
-        counts=_sum_counts(series_counts.counts[cut]),
+        counts=_sum_counts(series_counts.counts[cut], series_counts.parts),
         down=int(np.count_nonzero(is_state(part.adjusted, MinuteState.DOWN))),
         down_raw=int(np.count_nonzero(is_state(part.raw, MinuteState.DOWN))),
         elapsed=len(part.raw),
@@ -271,9 +334,13 @@ def minute_figures(
             elapsed=so_far.elapsed + 1,
             with_data=so_far.with_data + int(row[Outcome.SUCCEEDED] + row[Outcome.FAILED] > 0),
         )
-        yield MinuteFigures(series, epoch_minute, MinuteState(adjusted), counts, month, so_far, agreement.target)
+        state, parts = MinuteState(adjusted), series_counts.parts
+        yield MinuteFigures(series, epoch_minute, state, counts, month, so_far, agreement.target, parts)
 
 
-def _sum_counts(counts: Int64Array) -> Counts:
-    succeeded, failed, invalid = (int(column.sum()) for column in counts.T)
+def _sum_counts(counts: Int64Array, parts: int) -> Counts:
+    if parts == 1:  # Requests that were received, each a span: no month has 2^63.
+        succeeded, failed, invalid = (int(column.sum()) for column in counts.T)
+    else:
+        succeeded, failed, invalid = (exact_sum(column) for column in counts.T)
     return succeeded, failed, invalid

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from otel_sla.jit import ArrayTable
-from otel_sla.sla.numbering import number_values_kernel
+from otel_sla.sla.numbering import SPARSE_MAX, number_values_kernel
 from otel_sla.spans.columns import (
     Int32Array,
     Int64Array,
@@ -44,7 +44,8 @@ class ChunkIds(NamedTuple):
 
     resource_row: Int32Array  # int32[CHUNK_SPANS]. The span's row of `resource`.
     resource: Int32Array  # int32[CHUNK_SPANS, n_resource_keys]. A value id.
-    span: Int32Array  # int32[CHUNK_SPANS, n_span_keys]. A value id; 0 in columns that are not numbered.
+    # int32[CHUNK_SPANS, n_span_keys]. A value id. Written in columns that are numbered, in sparse ones where one is.
+    span: Int32Array
 
 
 class ValueTable:
@@ -56,6 +57,7 @@ class ValueTable:
         n_span_keys: int,
         numbered_span_keys: Int32Array,
         *,
+        sparse_span_keys: Sequence[int] = (),
         values_max: int,
         text_bytes_max: int,
         hash_key: Sequence[int] = PUBLIC_HASH_KEY,
@@ -67,17 +69,21 @@ class ValueTable:
             n_resource_keys: Resource columns; all are numbered.
             n_span_keys: Span columns.
             numbered_span_keys: int32[n]. Indices of the span columns that are numbered.
+            sparse_span_keys: Others, below SPARSE_MAX, that are numbered only where a value is; their rows hold then
+                SPARSE_MAX columns at least.
             values_max: Values in one generation; raised to what a single span may need.
             text_bytes_max: Bytes of strings in one generation; exceeded only if one span alone has more.
             hash_key: Four words of 64 bits. Who knows them can make values that all collide, each of which costs then
                 as much as all before it.
             hash_mask: Bits of the hash that are used; few of them make collisions.
         """
-        self.values_max = max(values_max, n_resource_keys + n_span_keys)
+        self.values_max = max(values_max, n_resource_keys + n_span_keys + SPARSE_MAX)
         self._text_bytes_max = text_bytes_max
         self._hash_mask = np.uint64(hash_mask)
         self._hash_key = np.array(hash_key, dtype=np.uint64)
         self._numbered_span_keys = numbered_span_keys
+        assert not sparse_span_keys or n_span_keys >= SPARSE_MAX, f"a row of {n_span_keys} columns is no word"
+        self._sparse = np.array([sum(0xFF << 8 * key for key in sparse_span_keys)], dtype=np.uint64)
         self._learnt_count = 0
         self._has_room = False  # Whether a span has fitted in this generation.
         n_slots = 1 << (2 * self.values_max - 1).bit_length()
@@ -130,7 +136,7 @@ class ValueTable:
         self._has_room = False
 
     def _make_table(self) -> ArrayTable:
-        return ArrayTable((*self.arrays, *self.ids, self._numbered_span_keys, self._hash_key))
+        return ArrayTable((*self.arrays, *self.ids, self._numbered_span_keys, self._hash_key, self._sparse))
 
     def _text_of(self, value_id: int, value_type: ValueType) -> bytes:
         """The text that a value compares by (clause 3)."""

@@ -6,7 +6,7 @@ from otel_sla.jit import byte_at, hot_kernel, inner_kernel, multiply_folded, wor
 from otel_sla.spans.skipping import ARRAY, MAP, skip_child, skip_field
 from otel_sla.spans.wire import CUT_OFF, DEPTH_MAX, TOO_DEEP, fail, read_fixed, read_length, read_tag, read_varint
 
-_ABSENT, _STRING, _BOOL, _INT, _DOUBLE = map(np.int64, range(5))  # `columns.ValueType`.
+_ABSENT, _STRING, _BOOL, _INT, _DOUBLE, _OTHER = map(np.int64, range(6))  # `columns.ValueType`.
 _FACTOR = np.uint64(0x9E37_79B9_7F4A_7C15)
 
 
@@ -36,7 +36,7 @@ def _read_any_value(body, position, end, depth, value_type, bits):
             length, position = read_length(body, position, end)
             if position < 0:
                 break
-            value_type = _STRING if tag == 0x0A else _ABSENT
+            value_type = _STRING if tag == 0x0A else _OTHER
             bits = np.uint64(position) << np.uint64(32) | np.uint64(length)
             position += length
         elif tag == 0x10 or tag == 0x18 or tag == 0x40:
@@ -47,7 +47,7 @@ def _read_any_value(body, position, end, depth, value_type, bits):
                 value_type = _BOOL
                 bits = np.uint64(1) if bits != np.uint64(0) else np.uint64(0)
             else:
-                value_type = _ABSENT
+                value_type = _OTHER
         elif tag == 0x21:
             if end - position < 8:
                 position = fail(CUT_OFF, position)
@@ -56,7 +56,7 @@ def _read_any_value(body, position, end, depth, value_type, bits):
             bits = read_fixed(body, position, 8)
             position += 8
         elif tag == 0x2A or tag == 0x32:
-            value_type = _ABSENT
+            value_type = _OTHER
             position = skip_child(body, position, end, ARRAY if tag == 0x2A else MAP, depth + 1)
         else:
             position = skip_field(body, position, end, tag, depth)
@@ -72,7 +72,7 @@ def _read_pair_slowly(body, position, end, depth):
     message KeyValue { string key = 1; AnyValue value = 2; int32 key_strindex = 3; }
     """
     key_start, key_size = np.int64(0), np.int64(0)
-    value_type, bits = _ABSENT, np.uint64(0)
+    value_type, bits = _OTHER, np.uint64(0)
     while position < end:
         tag, position = read_tag(body, position, end)
         if position < 0:

@@ -35,11 +35,12 @@ SPAN_STATUS_ERROR = 2
 class ValueType(IntEnum):
     """What an attribute cell holds; the bits beside it are read accordingly."""
 
-    ABSENT = 0  # No such attribute, or an array, a map, bytes or an unset value (SLA.md, clause 3).
+    ABSENT = 0  # No such attribute.
     STRING = 1  # bits = offset << 32 | size: the value's bytes in `SpanColumns.body`, not checked as UTF-8.
     BOOL = 2  # bits = 0 or 1.
     INT = 3  # bits = the two's complement of the int64.
     DOUBLE = 4  # bits = the IEEE 754 binary64.
+    OTHER = 5  # An array, a map, bytes or an unset value, which counts as absent (SLA.md, clause 3). bits say nothing.
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,9 @@ class SpanColumns:
     flags: UInt32Array  # uint32[n_spans]. Bits 8 and 9: has-is-remote, is-remote.
     has_parent: BoolArray  # bool[n_spans]. parent_span_id holds a byte that is not 0.
     span_status_code: Int32Array  # int32[n_spans]. Status.StatusCode as sent; 2 is ERROR.
+    # int64[n_spans]. Of a span of kind SERVER, the sampling threshold plus 1, in [1, 2^56]; 0 if its trace_state bears
+    # none, and of other spans; -1 if that is unusable (clause 19).
+    threshold: Int64Array
     value_type: UInt8Array  # uint8[n_spans, n_span_keys]. A ValueType.
     value_bits: UInt64Array  # uint64[n_spans, n_span_keys]. See ValueType.
 
@@ -134,6 +138,7 @@ COLUMNS = {
     "flags": Column("uint32", SPANS),
     "has_parent": Column("bool", SPANS),
     "span_status_code": Column("int32", SPANS),
+    "threshold": Column("int64", SPANS),
     "value_type": Column("uint8", SPANS, SPANS),
     "value_bits": Column("uint64", SPANS, SPANS),
 }

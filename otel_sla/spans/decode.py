@@ -18,7 +18,7 @@ from otel_sla.spans.wire import REASONS
 COLUMNS_SIZE_BYTES_MAX = 80 * 1024 * 1024  # Two and a half times what the fullest request of real spans needs.
 
 _RESOURCE_ROW_SIZE = 16  # Bytes of a resource's row without its cells: start and stop.
-_SPAN_ROW_SIZE = 4 + 4 + 8 + 4 + 1 + 4  # Bytes of a span's row without its cells.
+_SPAN_ROW_SIZE = 4 + 4 + 8 + 4 + 1 + 4 + 8  # Bytes of a span's row without its cells.
 _CELL_SIZE = 1 + 8
 # Spans at the start of each ScopeSpans from whose sizes it is guessed how many it has. To go from each span to the
 # next to count them took 10 us of the 81 us of 512 spans, and to fetch the cache lines for that beforehand 5 us.

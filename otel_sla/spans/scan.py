@@ -8,8 +8,9 @@ import numpy as np
 
 from otel_sla.jit import byte_at, hot_kernel, inner_kernel, kernel, word_at
 from otel_sla.spans.attributes import read_attribute
-from otel_sla.spans.columns import read_columns
+from otel_sla.spans.columns import SPAN_KIND_SERVER, read_columns
 from otel_sla.spans.skipping import EVENT, LEAF, LINK, SCOPE, skip_child, skip_field
+from otel_sla.spans.trace_state import NO_THRESHOLD, read_threshold
 from otel_sla.spans.wire import read_fixed, read_length, read_tag, read_varint
 
 # Depths of the messages on the way to a span, typed (`wire`).
@@ -112,7 +113,7 @@ def _scan_resource(body, size, position, end, table, types, bits, row):
 def scan_kernel(body, end, resource_table, span_table, columns, n_spans_max):
     """Fill the columns (see `columns.SpanColumns`), whose value types are 0 and which have room for all resources.
 
-    message Span { bytes parent_span_id = 4; SpanKind kind = 6; fixed64 end_time_unix_nano = 8;
+    message Span { string trace_state = 3; bytes parent_span_id = 4; SpanKind kind = 6; fixed64 end_time_unix_nano = 8;
         repeated KeyValue attributes = 9; repeated Event events = 11; repeated Link links = 13; Status status = 15;
         fixed32 flags = 16; }
 
@@ -141,6 +142,7 @@ def scan_kernel(body, end, resource_table, span_table, columns, n_spans_max):
         flags,
         has_parent,
         span_status_code,
+        threshold,
         types,
         bits,
     ) = read_columns(columns)
@@ -206,6 +208,8 @@ def scan_kernel(body, end, resource_table, span_table, columns, n_spans_max):
                 resource_index[row] = resource
                 flags[row] = 0
                 span_status_code[row] = 0
+                threshold[row] = NO_THRESHOLD
+                state_start, state_size = np.int64(0), np.int64(0)
                 position, has_parent[row], kind[row], end_time_unix_nano[row] = _read_plain_head(
                     body, end, position, span_end
                 )
@@ -220,6 +224,11 @@ def scan_kernel(body, end, resource_table, span_table, columns, n_spans_max):
                         if column >= 0:
                             types[row, column] = value_type
                             bits[row, column] = value_bits
+                    elif tag == 0x1A:
+                        state_size, position = read_length(body, position, span_end)
+                        state_start = position
+                        if position >= 0:
+                            position += state_size
                     elif tag == 0x22:
                         length, position = read_length(body, position, span_end)
                         if position >= 0:
@@ -247,4 +256,6 @@ def scan_kernel(body, end, resource_table, span_table, columns, n_spans_max):
                         position = skip_field(body, position, span_end, tag, _SPAN)
                     if position < 0:
                         return position
+                if state_size > 0 and kind[row] == SPAN_KIND_SERVER:
+                    threshold[row] = read_threshold(body, state_start, state_start + state_size)
     return row + 1

@@ -75,10 +75,8 @@ def _skip_message(body, position, end, message, depth):
                 child = -1
                 if message >= 0 and field < _CHILDREN_FIELDS_MAX:
                     child = _CHILDREN[message, field]
-                if child < 0:
+                if child < 0 or depth == DEPTH_MAX:  # Deeper, nothing is counted by and nothing is looked at.
                     position += length
-                elif depth == DEPTH_MAX:
-                    return fail(TOO_DEEP, start)
                 else:
                     depth += 1
                     ends[depth] = position + length

@@ -1,9 +1,10 @@
 """Protobuf's wire format: tags, varints, lengths and fixed numbers, as kernels read them.
 
-The kernels accept what upb, the reference parser, accepts, except that they do not look at UTF-8: the Collector passes
-such text on unseen, and a whole request lost for one span's name would be worse. Where protobuf is awkward the rules
-are upb's: unknown fields and fields of another wire type are skipped, a repeated singular message merges, the last
-member of a oneof wins, a group is skipped up to its own end tag, nesting ends at 100 messages and groups.
+The kernels accept what upb, the reference parser, accepts, except that they do not look at UTF-8, nor at values nested
+deeper than 100 messages: the Collector passes both on, and a whole request lost for one span's attribute would be
+worse. Where protobuf is awkward the rules are upb's: unknown fields and fields of another wire type are skipped, a
+repeated singular message merges, the last member of a oneof wins, a group is skipped up to its own end tag, and groups
+end at 100 messages and groups.
 
 A function that reads gives the position behind what it read, or a negative number that says what is wrong and where
 (`fail`). Every read is bounded by the end of the message that it is in, so none leaves the buffer.

@@ -10,6 +10,7 @@ from otel_sla.config.settings import LogSettings
 from otel_sla.errors import ListenError
 from otel_sla.receiver.accounting import Accountant
 from otel_sla.receiver.endpoint import addresses_of, close_sockets, reserve_sockets, warn_if_open
+from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.settings import GRPC_SOURCE, HTTP_SOURCE, ReceiverSettings
 from otel_sla.workers.link import Kind
 from otel_sla.workers.member import Member, Shared
@@ -31,7 +32,7 @@ class Crew:
         settings: What the configuration says.
         logs: How they write their logs.
         accountant: Counts what they receive.
-        why_not_ready: Gives why the pipeline takes no requests now; empty if it does.
+        readiness: Says whether the pipeline takes requests now.
         metrics_text: Gives the self-metrics for `GET /metrics`.
     """
 
@@ -40,12 +41,12 @@ class Crew:
         settings: ReceiverSettings,
         logs: LogSettings,
         accountant: Accountant,
-        why_not_ready: Callable[[], str],
+        readiness: Callable[[], Readiness],
         metrics_text: Callable[[], str],
     ) -> None:
         self._settings = settings
         self._logs = logs
-        self._why_not_ready = why_not_ready
+        self._readiness = readiness
         self.totals = Totals()
         self._shared = Shared(accountant, metrics_text, self.totals)
         self._reserved: list[socket.socket] = []
@@ -53,7 +54,7 @@ class Crew:
         self._members: dict[int, Member] = {}
         self._keeping: list[asyncio.Task[None]] = []
         self._cpu_s_of_ended = 0.0
-        self._told: str | None = None
+        self._told: Readiness | None = None
         self.grpc_port: int | None = None
         self.http_port: int | None = None
 
@@ -105,12 +106,12 @@ class Crew:
         close_sockets(self._reserved)
         self._reserved = []
 
-    def tell_state(self, reason: str) -> None:
-        """Tell all workers why no requests are taken now, if that changed; empty: they are."""
-        if reason != self._told:
-            self._told = reason
+    def tell_state(self, readiness: Readiness) -> None:
+        """Tell all workers whether requests are taken now, if that changed."""
+        if readiness != self._told:
+            self._told = readiness
             for member in self._members.values():
-                member.link.send(Kind.STATE, payload=reason.encode())
+                member.link.send(Kind.STATE, payload="\n".join(readiness).encode())
 
     def reload(self) -> None:
         """Have all workers read certificates and tokens again now."""
@@ -138,7 +139,7 @@ class Crew:
             reason = await asyncio.wait_for(asyncio.shield(member.ready), _START_S)
         except TimeoutError:
             reason = f"it does not serve after {_START_S:g} s"
-        member.link.send(Kind.STATE, payload=self._why_not_ready().encode())
+        member.link.send(Kind.STATE, payload="\n".join(self._readiness()).encode())
         return reason
 
     async def _keep(self, number: int) -> None:

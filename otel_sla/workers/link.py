@@ -24,13 +24,14 @@ class Kind(IntEnum):
     COUNTED = 5  # To the worker: the numbers of requests that are durable.
     RECEIPT = 6  # To the worker: one that is, and what was rejected of it.
     REFUSED = 7  # To the worker: one that is not, and why.
-    STATE = 8  # To the worker: why nothing is taken now; empty if it is.
+    STATE = 8  # To the worker: the two lines of `receiver.readiness`.
     TALLY = 9  # From the worker: what it has counted of its own work.
     ASK_METRICS = 10  # From the worker: somebody asked for the self-metrics.
     METRICS = 11  # To the worker: these.
     STOP = 12  # To the worker: seconds of grace.
     SHARED_BODY = 13  # From the worker: as BODY, where it lies in the shared memory.
-    RELOAD = 14  # To the worker: read certificates and tokens again.
+    REFUSALS = 14  # From the worker: a request that was refused for good, and how many of its kind.
+    RELOAD = 15  # To the worker: read certificates and tokens again.
 
 
 Take = Callable[[Kind, int, memoryview], None]

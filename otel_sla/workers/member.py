@@ -10,11 +10,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import orjson
 
 from otel_sla.receiver.accounting import Accountant
+from otel_sla.receiver.refusals import Refusals, RefusedRequest
 from otel_sla.receiver.settings import BYTES_PER_MIB
 from otel_sla.workers.arena import make_shared_memory
 from otel_sla.workers.errors import encode_error
@@ -33,11 +34,13 @@ class Shared:
         accountant: Counts what they receive.
         metrics_text: Gives the self-metrics for `GET /metrics`.
         totals: What they tell of themselves, those that have ended too.
+        refusals: Told of requests that they refused for good.
     """
 
     accountant: Accountant
     metrics_text: Callable[[], str]
     totals: Totals
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 class Member:
@@ -117,6 +120,8 @@ class Member:
         elif kind is Kind.TALLY:
             before, self.tally = self.tally, orjson.loads(payload)
             self._shared.totals.add(before, self.tally)
+        elif kind is Kind.REFUSALS:
+            self._shared.refusals.add(RefusedRequest(**orjson.loads(payload)), number)
         elif kind is Kind.ASK_METRICS:
             self.link.send(Kind.METRICS, payload=self._shared.metrics_text().encode())
         elif kind is Kind.READY:

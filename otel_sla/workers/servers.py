@@ -11,6 +11,8 @@ from otel_sla.receiver.grpc_server import GrpcServer
 from otel_sla.receiver.http_app import Probes
 from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.readiness import Readiness
+from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import BYTES_PER_MIB, ReceiverSettings
 from otel_sla.self_metrics import memory_rss_bytes
 
@@ -21,22 +23,27 @@ class Servers:
     Args:
         settings: What the configuration says; `memory_limit_mib` is this worker's share.
         accountant: Counts the requests.
-        not_ready_reason: As `Probes` has it.
+        readiness: As `Probes` has it.
         metrics: Gives the self-metrics of the pipeline.
+        refusals: Told of requests that are refused for good.
     """
 
     def __init__(
         self,
         settings: ReceiverSettings,
         accountant: Accountant,
-        not_ready_reason: Callable[[], str],
+        readiness: Callable[[], Readiness],
         metrics: Callable[[], Awaitable[str]],
+        refusals: Refusals,
     ) -> None:
         self._in_flight = InFlight(settings.memory_limit_mib * BYTES_PER_MIB)
-        self._not_ready_reason = not_ready_reason
-        probes = Probes(not_ready_reason, metrics)
-        self._grpc = None if settings.grpc is None else GrpcServer(settings.grpc, accountant, self._in_flight)
-        self._http = None if settings.http is None else HttpServer(settings.http, accountant, self._in_flight, probes)
+        self._readiness = readiness
+        probes = Probes(readiness, metrics)
+        in_flight = self._in_flight
+        self._grpc = None if settings.grpc is None else GrpcServer(settings.grpc, accountant, in_flight, refusals)
+        self._http = (
+            None if settings.http is None else HttpServer(settings.http, accountant, in_flight, probes, refusals)
+        )
 
     async def start(self, grpc_addresses: Sequence[Address], http_addresses: Sequence[Address]) -> None:
         """Listen at addresses that are shared with other workers.
@@ -53,7 +60,7 @@ class Servers:
     def tell_state(self) -> None:
         """Have the health say what readiness says; to be called whenever that changes."""
         if self._grpc is not None:
-            self._grpc.set_serving(is_serving=not self._not_ready_reason())
+            self._grpc.set_serving(is_serving=not self._readiness().reason)
 
     def reload(self) -> None:
         """Read certificates and tokens again now."""

@@ -20,6 +20,8 @@ from otel_sla.errors import LedgerUnavailable, OtelSlaError
 from otel_sla.logs import set_up_logs
 from otel_sla.process import freeze_objects, prepare_process
 from otel_sla.receiver.accounting import Receipt
+from otel_sla.receiver.readiness import Readiness
+from otel_sla.receiver.refusals import Refusals, RefusedRequest
 from otel_sla.workers.arena import SHARED_SIZE_BYTES_MIN, Arena
 from otel_sla.workers.errors import decode_error
 from otel_sla.workers.link import PLACE, Kind, Link
@@ -92,7 +94,7 @@ class Worker:
         self._accountant = RemoteAccountant(self._link)
         self._settings: asyncio.Future[WorkerSettings] = asyncio.get_running_loop().create_future()
         self._stop: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._not_ready_reason = "starting"
+        self._readiness = Readiness("starting")
         self._asked: list[asyncio.Future[str]] = []
         self._tell_state: Callable[[], None] = lambda: None  # From when there are servers, as the next.
         self._reload: Callable[[], None] = lambda: None
@@ -107,7 +109,8 @@ class Worker:
         # gRPC and uvicorn take their time to load; settings that came late would come after it anyway.
         from otel_sla.workers.servers import Servers  # noqa: PLC0415
 
-        servers = Servers(settings.receiver, self._accountant, lambda: self._not_ready_reason, self._metrics)
+        refusals = Refusals(self._tell_refused)
+        servers = Servers(settings.receiver, self._accountant, lambda: self._readiness, self._metrics, refusals)
         try:
             await servers.start(settings.grpc_addresses, settings.http_addresses)
         except OtelSlaError as error:
@@ -122,7 +125,7 @@ class Worker:
         if not self._stop.done():
             _log.error("the process that counts has ended, and this one with it", extra={"action": "worker_orphaned"})
             os._exit(1)  # At once: who starts a pipeline in its place wants the ports.
-        self._not_ready_reason = "stopping"
+        self._readiness = Readiness("stopping")
         await servers.stop(self._stop.result())
         telling.cancel()
         self._link.send(Kind.TALLY, payload=orjson.dumps(servers.tally()))
@@ -133,7 +136,7 @@ class Worker:
         if kind in (Kind.COUNTED, Kind.RECEIPT, Kind.REFUSED):
             self._accountant.take(kind, number, payload)
         elif kind is Kind.STATE:
-            self._not_ready_reason = bytes(payload).decode()
+            self._readiness = Readiness(*bytes(payload).decode().split("\n"))
             self._tell_state()
         elif kind is Kind.METRICS:
             self._asked.pop(0).set_result(bytes(payload).decode())
@@ -144,6 +147,10 @@ class Worker:
         elif kind is Kind.SETTINGS:
             # From our own parent, over a socket that nobody else has.
             self._settings.set_result(pickle.loads(payload))  # noqa: S301
+
+    def _tell_refused(self, request: RefusedRequest, count: int) -> None:
+        """Have the pipeline log it, which does so once for all workers."""
+        self._link.send(Kind.REFUSALS, count, orjson.dumps(request))
 
     async def _metrics(self) -> str:
         asked = asyncio.get_running_loop().create_future()

@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 
-from upb_oracle import decode_with_upb, read_columns
+from upb_oracle import decode_with_upb, is_nested_too_deeply, read_columns
 from wire_forms import WATCH, Writer, mutate
 
 from otel_sla.errors import DecodeError
@@ -28,6 +28,8 @@ def check(body: bytes, place: memoryview | None = None) -> bool:
         if not 0 <= error.offset <= len(body):
             raise Disagreement(f"an error at {error.offset} of {len(body)} bytes: {body.hex()}") from error
         return False
+    if expected is None and is_nested_too_deeply(body):  # The one thing of which upb takes less.
+        expected = decode_with_upb(body, WATCH, is_shallow=True)
     if expected is None:
         raise Disagreement(f"upb rejects {body.hex()}")
     found = read_columns(columns)

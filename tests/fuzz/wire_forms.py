@@ -19,6 +19,30 @@ WATCH = WatchList(
 )
 KEYS = (*WATCH.span_keys[:7], *WATCH.span_keys[:7], *WATCH.resource_keys, b"x" * 130, b"http.router", b"a.d", b"K")
 
+TRACE_STATES = (
+    *(
+        b"",
+        b"ot=th:8",
+        b"ot=th:0",
+        b"ot=rv:1;th:fd70a3d70a3d71",
+        b"a=1 ,\tot=th:ABC \t, ot=th:1",
+        b"ot=th",
+        b"ot=",
+        b"ot",
+    ),
+    *(b"ot=th:", b"ot=th:123456789abcdef", b"ot=th:0x1", b"ot=th:1 ;rv:2", b"xot=th:1", b"ot=xth:1;th:2", b"," * 200),
+    *(
+        b"ot=th:c,",
+        b"ot =th:1",
+        b"OT=th:1",
+        b"ot=TH:1",
+        b"ot=a;ot=th:1",
+        b"ot=a,ot=th:1",
+        b"ot=th:\xff",
+        b"a" * 127 + b",ot=th:f",
+    ),
+)
+
 _TYPES = FieldDescriptor
 _VARINT_TYPES = {_TYPES.TYPE_BOOL, _TYPES.TYPE_ENUM, _TYPES.TYPE_INT32, _TYPES.TYPE_INT64, _TYPES.TYPE_UINT32}
 _NUMBERS = (0, 1, 2, 3, 127, 128, 300, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1)
@@ -71,6 +95,8 @@ class Writer:
             return self.random.choice(KEYS)
         if field.name == "parent_span_id":
             return self.random.choice((b"", bytes(8), bytes(7) + b"\x01", b"12345678", b"1", bytes(9)))
+        if field.name == "trace_state":
+            return self.random.choice(TRACE_STATES)
         return self.random.choice((b"", b"a", b"500", b"\xff\xfe", b"y" * 130, self.random.randbytes(5)))
 
     def _message(self, descriptor: Any, depth: int) -> bytes:  # noqa: ANN401  upb's own type
@@ -140,7 +166,14 @@ def _weighted(fields: Any) -> list[FieldDescriptor]:  # noqa: ANN401  upb's own 
     """Give messages and the fields that become columns more often."""
     weighted = list(fields)
     for field in fields:
-        if field.type == _TYPES.TYPE_MESSAGE or field.name in {"key", "kind", "flags", "code", "end_time_unix_nano"}:
+        if field.type == _TYPES.TYPE_MESSAGE or field.name in {
+            "key",
+            "kind",
+            "flags",
+            "code",
+            "end_time_unix_nano",
+            "trace_state",
+        }:
             weighted += [field] * 2
         if field.name in {"attributes", "spans", "scope_spans", "resource_spans"}:
             weighted += [field] * 4

@@ -2,6 +2,7 @@
 
 import zlib
 
+import cramjam
 import zstandard
 from isal import isal_zlib
 
@@ -36,6 +37,28 @@ def zstd_bomb(size_bytes: int = BOMB_SIZE_BYTES) -> bytes:
     compressor = zstandard.ZstdCompressor(1).compressobj()
     pieces = [compressor.compress(bytes(MIB)) for _ in range(size_bytes // MIB)]
     return b"".join((*pieces, compressor.flush()))
+
+
+def zlib_bomb(size_bytes: int = BOMB_SIZE_BYTES) -> bytes:
+    """Zeros, a thousandth of their size."""
+    compressor = isal_zlib.compressobj(0, isal_zlib.DEFLATED, 15)
+    pieces = [compressor.compress(bytes(MIB)) for _ in range(size_bytes // MIB)]
+    return b"".join((*pieces, compressor.flush()))
+
+
+def lz4_bomb(size_bytes: int = BOMB_SIZE_BYTES) -> bytes:
+    """Zeros, a part in 250 of their size."""
+    return bytes(cramjam.lz4.compress(bytes(size_bytes)))
+
+
+def snappy_bomb(size_bytes: int = BOMB_SIZE_BYTES) -> bytes:
+    """Zeros in one block, a twentieth of their size."""
+    return bytes(cramjam.snappy.compress_raw(bytes(size_bytes)))
+
+
+def snappy_stream_bomb(size_bytes: int = BOMB_SIZE_BYTES) -> bytes:
+    """The same as a stream."""
+    return bytes(cramjam.snappy.compress(bytes(size_bytes)))
 
 
 def gzip(body: bytes) -> bytes:

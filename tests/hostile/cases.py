@@ -51,10 +51,15 @@ def _bombs() -> Iterator[Case]:
     gzip_bomb, zstd_bomb = bodies.gzip_bomb(), bodies.zstd_bomb()
     yield over_http("gzip bomb", "413", gzip_bomb, content_encoding="gzip")
     yield over_http("zstd bomb", "413", zstd_bomb, content_encoding="zstd")
+    yield over_http("zlib bomb", "413", bodies.zlib_bomb(), content_encoding="zlib")
+    yield over_http("lz4 bomb", "413", bodies.lz4_bomb(), content_encoding="lz4")
+    yield over_http("snappy bomb", "413", bodies.snappy_bomb(), content_encoding="snappy")
+    yield over_http("snappy stream bomb", "413", bodies.snappy_stream_bomb(), content_encoding="x-snappy-framed")
+    yield over_http("snappy block of 4 GiB", "413", b"\xff\xff\xff\xff\x0f" + bytes(64), content_encoding="snappy")
     yield over_http("gzip bomb as JSON", "413", gzip_bomb, content_encoding="gzip", content_type=JSON)
     yield over_http("gzip in gzip", "400", bodies.gzip(gzip_bomb), content_encoding="gzip")
     yield over_http("gzip in gzip, told", "415", bodies.gzip(gzip_bomb), content_encoding="gzip, gzip")
-    yield over_http("deflate", "415", bodies.gzip(b""), content_encoding="deflate")
+    yield over_http("gzip, told deflate", "400", bodies.gzip(b""), content_encoding="deflate")
     yield over_grpc(
         "gzip bomb", "RESOURCE_EXHAUSTED", grpc_wire.message(gzip_bomb, is_compressed=True), grpc_encoding="gzip"
     )
@@ -107,10 +112,10 @@ def _http_wrong() -> Iterator[Case]:
 def _nesting() -> Iterator[Case]:
     for levels in (100, 10_000):
         body, text = bodies.nested_value(levels), bodies.nested_value_json(levels)
-        yield over_http(f"{levels} levels", "400", body)
-        yield over_grpc(f"{levels} levels", "INVALID_ARGUMENT", grpc_wire.message(body))
-        yield over_http(f"{levels} levels of JSON", "400", text, content_type=JSON)
-    yield over_http("a million levels of JSON", "400 413", bodies.nested_value_json(10**6), content_type=JSON)
+        yield over_http(f"{levels} levels", "200", body)
+        yield over_grpc(f"{levels} levels", "OK", grpc_wire.message(body))
+        yield over_http(f"{levels} levels of JSON", "200", text, content_type=JSON)
+    yield over_http("a million levels of JSON", "200 413", bodies.nested_value_json(10**6), content_type=JSON)
     for size in (1 << 31, (1 << 31) - 1, (1 << 63) - 1, (1 << 64) - 1):
         for number in (1, 9, 11):
             body = bodies.claimed(number, size)

@@ -44,6 +44,7 @@ def every_flood(size: int = 1000) -> Iterator[Flood]:
             yield Flood(f"{size} slow {part}, {protocol}", slow_senders(protocol, part, size))
     yield Flood("a greedy connection", greedy, {"processor": {"memory_limit_mib": 8 * LIMIT_MIB}})
     yield Flood(f"{size * 1000} values", distinct_values(size * 1000), {"processor": {"series_max": size}})
+    yield Flood(f"{20 * size} groups in one request", judged_groups(20 * size))
     for name in _FRAMES:
         yield Flood(f"flood of {name}", frame_flood(name, 20 * size))
     yield Flood(f"{3 * size} connections", connections(3 * size))
@@ -203,13 +204,44 @@ def distinct_values(count: int) -> Callable[[Target, float], Found]:
     return attack
 
 
-def _services(start: int, stop: int) -> bytes:
+def judged_groups(count: int) -> Callable[[Target, float], Found]:
+    """One request names so many groups, each of which failed some minutes ago: all of them are judged at once."""
+
+    def attack(target: Target, _: float) -> Found:
+        body, before = _services(0, count, time.time_ns() - 3 * 60 * 10**9, is_failed=True), target.counted()
+        started_s = time.monotonic()
+        with target.channel() as channel:
+            while target.counted() < before + count:  # A sender tries again until it has an answer.
+                with suppress(grpc.RpcError):
+                    channel.unary_unary(EXPORT)(body, timeout=60, metadata=target.metadata)
+        counted_s = time.monotonic() - started_s
+        waits: list[float] = []
+        while target.is_unjudged() and time.monotonic() < started_s + 120:
+            sent_s = time.monotonic()
+            target.send_good()
+            waits.append(time.monotonic() - sent_s)
+            time.sleep(0.05)
+        judged_s = time.monotonic() - started_s
+        time.sleep(3)  # The figures and events go out.
+        peak, now = target.peak_bytes() / target.idle_bytes, target.rss_bytes() / target.idle_bytes
+        told = (
+            f"{len(body) / MIB:.1f} MiB counted in {counted_s:.1f} s, judged after {judged_s:.1f} s, a good request"
+            f" meanwhile took {max(waits, default=0):.2f} s at most; {peak:.2f} x idle, then {now:.2f}"
+        )
+        return ([] if peak <= 2 and not target.is_unjudged() else [told]), told
+
+    return attack
+
+
+def _services(start: int, stop: int, end_unix_nano: int | None = None, *, is_failed: bool = False) -> bytes:
     request = ExportTraceServiceRequest()
-    now = time.time_ns()
+    now = end_unix_nano or time.time_ns()
     for number in range(start, stop):
         resource_spans = request.resource_spans.add()
         resource_spans.resource.attributes.add(key="service.name").value.string_value = f"service-{number}"
-        resource_spans.scope_spans.add().spans.add(kind=2, end_time_unix_nano=now)
+        span = resource_spans.scope_spans.add().spans.add(kind=2, end_time_unix_nano=now)
+        if is_failed:
+            span.attributes.add(key="http.response.status_code").value.int_value = 500
     return bytes(request.SerializeToString())
 
 

@@ -132,12 +132,17 @@ class Target:
         with closing(LedgerReader.open(f"sqlite:///{self.ledger}")) as reader:
             return int(reader.counts(0, 1 << 40).counts.sum())
 
+    def is_unjudged(self) -> bool:
+        """Whether there are minutes that grew since they were judged."""
+        with closing(LedgerReader.open(f"sqlite:///{self.ledger}")) as reader:
+            return bool(reader.reopened())
+
     def send_good(self) -> None:
         """A good request that no other is like is acknowledged, and counted."""
         before = self.counted()
         self._good_sent += 1
         body = good_body(self._good_sent)
-        with self._channel() as channel:
+        with self.channel() as channel:
             channel.unary_unary(EXPORT)(body, timeout=20, metadata=self.metadata)
         assert self.counted() == before + GOOD_SPANS, "a good request is counted, once"
 
@@ -146,7 +151,8 @@ class Target:
         """What a sender that is welcome sends with each call."""
         return METADATA if self.guard is not None else ()
 
-    def _channel(self) -> grpc.Channel:
+    def channel(self) -> grpc.Channel:
+        """To its gRPC port."""
         address = f"127.0.0.1:{self.grpc_port}"
         credentials = None if self.guard is None else self.guard.channel_credentials()
         return grpc.insecure_channel(address) if credentials is None else grpc.secure_channel(address, credentials)

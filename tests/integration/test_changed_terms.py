@@ -74,6 +74,37 @@ def test_events_add_up_to_the_reports_through_changed_terms(seed: int, tmp_path:
     history.stop()
 
 
+@pytest.mark.parametrize("seed", range(15))
+def test_events_add_up_through_regrouping_removal_and_return(seed: int, tmp_path: Path) -> None:
+    """The agreement goes, comes back and is grouped otherwise, with crashes between: the fold is the report."""
+    rng = random.Random(1000 + seed)
+    history = History(tmp_path, random_terms(rng), piece_minutes_max=rng.choice([3, 20, 250_000]))
+    while history.now < EDGE + 90:
+        step = rng.randint(1, 25)
+        history.count(random_rows(rng, history.now, history.now + step))
+        history.now += step
+        if rng.random() < 0.4:
+            late_from = max(history.sealed_before, history.now - 30)
+            history.count(rng.sample(late := random_rows(rng, late_from, history.now), min(3, len(late))))
+        if rng.random() < 0.4:
+            history.sealed_before = max(history.sealed_before, history.now - rng.choice([0, 5, 40]))
+        history.judge(closings_max=rng.choice([0, 1, 2, 100]))
+        if rng.random() < 0.2:
+            history.exclude(history.now + rng.randint(-60, 20), rng.randint(1, 30))
+        if rng.random() < 0.5:
+            terms = random_terms(rng) if rng.random() < 0.3 else history.agreement
+            keys = rng.choice([("service.name",), ("service.name",), ("host.name",), ()])
+            history.restart(None if rng.random() < 0.4 else replace(terms, group_by=keys))
+            history.judge(closings_max=rng.choice([0, 1, 2, 100]))
+        if rng.random() < 0.7:
+            history.judge()
+            history.assert_adds_up(f"seed {seed}, minute {history.now - EDGE}")
+    history.judge()
+    history.assert_adds_up(f"seed {seed}, end")
+    history.assert_gauges_agree(f"seed {seed}")
+    history.stop()
+
+
 def outage(folder: Path) -> History:
     """Three minutes of which every tenth request failed, told by the limit of 5 %."""
     history = History(folder, make_agreement())

@@ -1,8 +1,10 @@
 """Clauses that only hold between the stages: recorded exclusions, lateness, elapsed minutes, repetition, counting."""
 
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import START_UNIX_NANO, make_request, make_request_of, make_resource_spans, make_span
@@ -11,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from pipeline_parts import Clock, make_config, report_of, run, running
 from sla_parts import make_agreement
 
+from otel_sla.config import Config
 from otel_sla.history import Terms
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.notebook import LedgerNotebook
@@ -23,6 +26,13 @@ from otel_sla.sla.series import Series
 NANOS_PER_MINUTE = 60_000_000_000
 START_MINUTE = START_UNIX_NANO // NANOS_PER_MINUTE
 SERIES = Series(0, "chat", (("service.name", b"chat-1"),), is_overflow=False)
+
+
+def series_at(config: Config, now: int) -> list[dict[str, Any]]:
+    """The series in the report of the month of START_UNIX_NANO."""
+    start = datetime.fromtimestamp(START_UNIX_NANO // 10**9, tz=UTC)
+    series: list[dict[str, Any]] = report_of(config, f"{start:%Y-%m}", now)["agreements"][0]["series"]
+    return series
 
 
 @pytest.fixture
@@ -115,9 +125,41 @@ def test_clause_18_the_same_bytes_count_once(tmp_path: Path) -> None:
                     await send(body)
 
     run(scenario)
-    start = datetime.fromtimestamp(START_UNIX_NANO // 10**9, tz=UTC)
-    series = report_of(config, f"{start:%Y-%m}", now)["agreements"][0]["series"]
+    series = series_at(config, now)
     assert [(entry["group"]["service.name"], entry["requests"]["valid"]) for entry in series] == [
         ("chat-1", 1),
         ("chat-2", 1),
     ]
+
+
+@pytest.mark.parametrize(
+    ("failing_seconds", "period_minutes_min", "down"), [(20, 1, 1), (3, 1, 0), (4, 1, 1), (60, 1, 1), (20, 2, 0)]
+)
+def test_clause_20_the_minute_is_the_smallest_unit(
+    tmp_path: Path, failing_seconds: int, period_minutes_min: int, down: int
+) -> None:
+    """One request a second, all of which fail for some: the minute is down as a whole, or, up to 5 %, not at all.
+
+    Who reads "intermittent downtime of less than one minute" more leniently asks for periods of two minutes.
+    """
+    config = make_config(tmp_path)
+    (agreement,) = config.agreements
+    terms = replace(agreement.downtime, period_minutes_min=period_minutes_min)
+    config = replace(config, agreements=(replace(agreement, downtime=terms),))
+    spans = [
+        make_span(
+            end_time_unix_nano=START_UNIX_NANO + second * 10**9,
+            attributes={"http.response.status_code": 500 if second < failing_seconds else 200},
+        )
+        for second in range(60)
+    ]
+    now = START_UNIX_NANO + 5 * NANOS_PER_MINUTE
+
+    async def scenario() -> None:
+        async with running(config, Clock(now)) as (_, send):
+            await send(make_request_of(*spans))
+
+    run(scenario)
+    (series,) = series_at(config, now)
+    assert series["minutes"]["down"] == down
+    assert series["requests"]["failed"] == failing_seconds

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from otel_sla.sla.classify import AcceptWindow, Classifier
+from otel_sla.sla.counts import COUNT_MAX, OUTCOME_BITS, SAMPLED_BIT, SPARED_BIT, THRESHOLDED_BIT
+from otel_sla.sla.notes import Notes
 from otel_sla.sla.series import SeriesTable
 from otel_sla.spans.decode import decode_request
 
@@ -19,7 +21,8 @@ def count(case: agreements.Case) -> naive.Counted:
     table = SeriesTable(case.agreements, series_max=10_000)
     classifier = Classifier(case.agreements, table)
     series: dict[naive.SeriesKey, naive.MinuteCounts] = defaultdict(lambda: defaultdict(lambda: [0, 0, 0]))
-    counted = naive.Counted()
+    beside: dict[naive.SeriesKey, naive.MinuteBeside] = defaultdict(lambda: defaultdict(lambda: [0] * 6))
+    counted, notes = naive.Counted(), Notes()
     seen: set[bytes] = set()
     for body, now in case.requests:
         columns = decode_request(body, classifier.watch)
@@ -36,11 +39,24 @@ def count(case: agreements.Case) -> naive.Counted:
         counted.future += requests.future_count
         counted.malformed += requests.malformed_count
         counted.rejected.append(requests.rejected_count)
-        for series_id, minute, outcome in zip(
-            requests.series_id.tolist(), requests.epoch_minute.tolist(), requests.outcome.tolist(), strict=True
+        notes.add(requests.notes or Notes())
+        excess = requests.excess if len(requests.excess) else np.zeros(len(requests), dtype=np.int64)
+        for series_id, minute, mark, more in zip(
+            *(column.tolist() for column in (requests.series_id, requests.epoch_minute, requests.marks, excess)),
+            strict=True,
         ):
-            found = table[series_id]
-            series[found.agreement, found.group][minute][outcome] += 1
+            key = table[series_id].agreement, table[series_id].group
+            series[key][minute][mark & OUTCOME_BITS] += 1
+            if mark > OUTCOME_BITS:
+                held = beside[key][minute]
+                for column, bit in enumerate((SPARED_BIT, SAMPLED_BIT, THRESHOLDED_BIT)):
+                    held[column] += (mark & bit) != 0
+                if mark & SAMPLED_BIT:
+                    held[3 + (mark & OUTCOME_BITS)] = min(held[3 + (mark & OUTCOME_BITS)] + more, COUNT_MAX)
+    counted.beside = {key: dict(minutes) for key, minutes in beside.items()}
+    counted.unusable_status = dict(notes.unusable_status_spans)
+    counted.unusable_threshold, counted.sampled = notes.unusable_threshold_spans, notes.sampled_spans
+    counted.unknown_parent = notes.unknown_parent_spans
     counted.series = {key: dict(minutes) for key, minutes in series.items()}
     return counted
 

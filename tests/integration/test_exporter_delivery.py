@@ -77,6 +77,24 @@ def test_backend_down_then_up(protocol: str, caplog: pytest.LogCaptureFixture) -
     assert "nothing is lost" in caplog.messages[0]
 
 
+@both
+def test_events_do_not_wait_while_figures_flow(protocol: str) -> None:
+    """A backend that is back takes figures first, as their turn comes: events follow at once, not after their pause."""
+    taken = threading.Event()
+
+    def rule(request: ExportRequest) -> Reply | None:
+        if is_logs(request):
+            return None if taken.is_set() else BUSY
+        taken.set()
+        return None
+
+    backlog, time = MemoryBacklog(make_events(3), make_figures([(9, 1, 0)] * 3)), Time()
+    with backend(protocol, Script(rule=rule)) as there:
+        deliver(OtlpSender(there.settings(), "id"), backlog, is_done=lambda: backlog.cursor == 3, time=time)
+    assert there.uids() == ["e0", "e1", "e2"]
+    assert time.now == 1000, "no time has passed"
+
+
 CODES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 TAKES_BACK = {grpc.StatusCode.INVALID_ARGUMENT}
 
@@ -140,7 +158,7 @@ def test_poisonous_events_are_set_aside(
     assert list(backlog.aside) == poisonous
     assert all("said so" in reason for reason in backlog.aside.values())
     assert (counts.sent_log_records, counts.send_failed_log_records) == (13 - len(places), len(places))
-    assert counts.queue_size == 0
+    assert (counts.events.n_waiting, counts.events.oldest_unix_nano) == (0, None)
     assert [record.action for record in caplog.records if record.levelname == "ERROR"] == ["event_set_aside"] * len(
         places
     )

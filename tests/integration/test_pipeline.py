@@ -20,8 +20,9 @@ from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit, RefusedPoints
 from otel_sla.pipeline import Pipeline
 from otel_sla.sla.counts import CountRows
+from otel_sla.sla.texts import minute_text
 from otel_sla.sla.uptime import MinuteFigures
-from otel_sla.versions import agreement_of
+from otel_sla.versions import agreement_of, terms_of
 
 MINUTE = 60 * 10**9
 START = 1_795_000_020 * 10**9 // MINUTE * MINUTE  # Some minute of 2026-11.
@@ -292,6 +293,32 @@ def test_changed_terms_are_a_version_of_their_own(tmp_path: Path, caplog: pytest
     assert [agreement_of(version.terms) for version in versions] == [agreement, stricter]
     told = [record.getMessage() for record in caplog.records if "changed terms" in record.getMessage()]
     assert len(told) == 1
+
+
+def test_a_ledger_of_the_version_before_says_from_when_the_new_outcome_rules_count(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Terms of the first schema in the ledger: a version of its own, told once with its moment, and no other change."""
+    config, clock = make_config(tmp_path), Clock(START)
+    agreement = config.agreements[0]
+    later = ("covered_any", "failed", "failed_grpc_status", "counting", "outcome_rules")
+    v1 = {key: value for key, value in terms_of(agreement).items() if key not in later}
+    with closing(Ledger.open(config.ledger.url)) as ledger:
+        ledger.record_agreement(agreement.name, v1 | {"schema": "otel-sla.terms/v1"}, START // MINUTE - 9)
+
+    async def scenario() -> None:
+        for _ in range(2):
+            async with running(config, clock):
+                pass
+
+    run(scenario)
+    with closing(LedgerReader.open(config.ledger.url)) as reader:
+        versions = reader.agreement_versions(agreement.name)
+    assert [agreement_of(version.terms) for version in versions] == [replace(agreement, outcome_rules=1), agreement]
+    actions = [getattr(record, "action", "") for record in caplog.records]
+    assert (actions.count("outcome_rules_changed"), actions.count("agreement_changed")) == (1, 0)
+    (told,) = [record.getMessage() for record in caplog.records if "outcome rules" in record.getMessage()]
+    assert minute_text(START // MINUTE) in told
 
 
 def test_stopping_does_not_wait_for_the_judge_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

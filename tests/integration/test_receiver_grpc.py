@@ -94,6 +94,22 @@ def can_connect(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def test_refused_calls_are_told(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever's spans are refused for good is in the log: one warning for each reason, none for who may come back."""
+
+    async def main() -> None:
+        wrong = DecodeError("a tag that is none", 0)
+        async with served(FakeAccountant(wrong, Overloaded("full"), wrong, RequestTooLarge("large"))) as it:
+            for _ in range(4):
+                await it.refused()
+
+    caplog.clear()
+    run(main())
+    warnings = [record for record in caplog.records if vars(record).get("action") == "requests_refused"]
+    assert [vars(each)["reason"] for each in warnings] == ["INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"]
+    assert vars(warnings[0])["user_agent"].startswith("grpc-python-asyncio/")
+
+
 def test_full_success_is_an_empty_response(run: Run) -> None:
     """A counted request is answered with OK and no partial_success; the accountant got the very bytes."""
 

@@ -4,12 +4,15 @@ import asyncio
 import gzip
 import http.client
 import json
+import random
 import re
 import socket
+import zlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
+import cramjam
 import pytest
 import zstandard
 from google.rpc.error_details_pb2 import RetryInfo
@@ -37,6 +40,7 @@ from otel_sla.receiver.accounting import Receipt
 from otel_sla.receiver.http_app import JSON, PROTOBUF, Probes
 from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.settings import BearerSettings, CorsSettings, HttpServerSettings
 
 MIB = 1024 * 1024
@@ -113,7 +117,7 @@ async def served(
     """Serve for the time of a test."""
     in_flight = InFlight(in_flight_bytes_max)
     wanted = HttpServerSettings(**{"endpoint": "127.0.0.1:0", **settings})
-    server = HttpServer(wanted, accountant, in_flight, probes or Probes(not_ready_reason=lambda: ""))
+    server = HttpServer(wanted, accountant, in_flight, probes or Probes(readiness=Readiness))
     port = await server.start()
     try:
         yield Served(server, port, in_flight)
@@ -214,10 +218,21 @@ def test_what_may_pass_is_503_with_retry_after(run: Run, error: Exception) -> No
     run(main())
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "zstd": zstandard.compress,
+    "zlib": zlib.compress,
+    "deflate": zlib.compress,
+    "snappy": lambda body: bytes(cramjam.snappy.compress_raw(body)),
+    "x-snappy-framed": lambda body: bytes(cramjam.snappy.compress(body)),
+    "lz4": lambda body: bytes(cramjam.lz4.compress(body)),
+}
+
+
+@pytest.mark.parametrize("encoding", COMPRESS)
 def test_compressed_bodies_are_expanded_within_the_limit(run: Run, encoding: str) -> None:
     """Up to the limit is counted; a byte more is 413; a bomb is 413 before it is expanded whole."""
-    compress = {"gzip": gzip.compress, "zstd": zstandard.compress}[encoding]
+    compress = COMPRESS[encoding]
 
     async def main() -> None:
         accountant = FakeAccountant()
@@ -233,18 +248,94 @@ def test_compressed_bodies_are_expanded_within_the_limit(run: Run, encoding: str
     run(main())
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+@pytest.mark.parametrize("encoding", COMPRESS)
 @pytest.mark.parametrize("damage", ["cut", "junk after", "not at all", "empty"])
 def test_bad_compression_is_400(run: Run, encoding: str, damage: str) -> None:
     """What is not what its encoding says is 400 and reaches no accountant, also where only its end is missing."""
-    whole = {"gzip": gzip.compress, "zstd": zstandard.compress}[encoding](bytes(range(256)) * 100)
+    whole = COMPRESS[encoding](bytes(range(256)) * 100)
     body = {"cut": whole[:-1], "junk after": whole + b"junk", "not at all": BODY, "empty": b""}[damage]
 
     async def main() -> None:
         accountant = FakeAccountant()
         async with served(accountant) as it:
-            assert (await it.send(body, content_encoding=encoding)).status == 400
-            assert accountant.bodies == []
+            is_empty_stream = (encoding, damage) == ("x-snappy-framed", "empty")  # Go's writer ends so, too.
+            assert (await it.send(body, content_encoding=encoding)).status == (200 if is_empty_stream else 400)
+            assert accountant.bodies == [b""] * is_empty_stream
+
+    run(main())
+
+
+@pytest.mark.parametrize("encoding", COMPRESS)
+@pytest.mark.parametrize("size_bytes", [0, 1, 30_000, MIB])
+def test_compressed_bodies_are_expanded_whole(run: Run, encoding: str, size_bytes: int) -> None:
+    """Empty, small and large bodies, of text and of what cannot be compressed, come out as they went in."""
+    bodies = [random.Random(1).randbytes(size_bytes), (b"http.route /v1/chat " * size_bytes)[:size_bytes]]
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant) as it:
+            for body in bodies:
+                assert (await it.send(COMPRESS[encoding](body), content_encoding=encoding.upper())).status == 200
+            assert accountant.bodies == bodies
+            assert it.in_flight.size_bytes == 0
+
+    run(main())
+
+
+def test_refused_requests_are_told(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever's spans are refused for good is in the log: one warning for each reason, none for who may come back."""
+
+    async def main() -> None:
+        accountant = FakeAccountant(DecodeError("a tag that is none", 0), Overloaded("full"))
+        async with served(accountant, auth=BearerSettings(tokens=("secret",)), max_request_body_size_mib=1) as it:
+            known = {"authorization": "Bearer secret", "user_agent": "OTel/1.2"}
+            for _ in range(2):
+                await it.send(**known)  # The accountant's refusals: for good, and for a moment.
+            await it.send(b"{", content_type=JSON, **known)
+            await it.send(content_encoding="br", **known)
+            await it.send(bytes(2 * MIB), **known)
+            await it.send(path="/v1/trace", **known)
+            await it.send(user_agent="Stranger")
+            await it.send(None, method="GET", path="/favicon.ico")
+
+    caplog.clear()
+    run(main())
+    warnings = [record for record in caplog.records if vars(record).get("action") == "requests_refused"]
+    assert [(vars(each)["reason"], vars(each)["encoding"], vars(each)["user_agent"]) for each in warnings] == [
+        ("400", PROTOBUF, "OTel/1.2"),
+        ("415", f"{PROTOBUF} br", "OTel/1.2"),
+        ("413", PROTOBUF, "OTel/1.2"),
+        ("404", PROTOBUF, "OTel/1.2"),
+        ("401", PROTOBUF, "Stranger"),
+    ]
+    assert "Content-Encoding 'br' is none of gzip, zstd" in warnings[1].getMessage()
+
+
+def test_a_snappy_stream_may_be_called_snappy(run: Run) -> None:
+    """Collectors before 0.123 said `snappy` of what is `x-snappy-framed` now; a block is never called a stream."""
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant) as it:
+            body = COMPRESS["x-snappy-framed"](BODY)
+            assert (await it.send(body, content_encoding="snappy")).status == 200
+            assert accountant.bodies == [BODY]
+            assert (await it.send(COMPRESS["snappy"](BODY), content_encoding="x-snappy-framed")).status == 400
+
+    run(main())
+
+
+@pytest.mark.parametrize("encoding", COMPRESS)
+def test_what_expands_beyond_the_room_in_flight_is_refused_before(run: Run, encoding: str) -> None:
+    """A body that fits by its own limit but not by the memory's is told to come back, and holds nothing afterwards."""
+    body = COMPRESS[encoding](bytes(8 * MIB))
+
+    async def main() -> None:
+        async with served(FakeAccountant(), in_flight_bytes_max=9 * MIB) as it:
+            with it.in_flight.hold(6 * MIB):
+                assert (await it.send(body, content_encoding=encoding)).status == 503
+            assert (await it.send(body, content_encoding=encoding)).status == 200
+            assert it.in_flight.size_bytes == 0
 
     run(main())
 
@@ -252,7 +343,7 @@ def test_bad_compression_is_400(run: Run, encoding: str, damage: str) -> None:
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 def test_several_members_in_a_row_are_one_body(run: Run, encoding: str) -> None:
     """Gzip members and zstd frames that follow each other are expanded to one body, but not millions of them."""
-    compress = {"gzip": gzip.compress, "zstd": zstandard.compress}[encoding]
+    compress = COMPRESS[encoding]
 
     async def main() -> None:
         accountant = FakeAccountant()
@@ -348,13 +439,14 @@ def test_the_probes_answer(run: Run) -> None:
 
     async def main() -> None:
         reasons = ["the ledger failed"]
-        probes = Probes(not_ready_reason=lambda: "".join(reasons), metrics=lambda: "up 1\n")
+        probes = Probes(readiness=lambda: Readiness("".join(reasons), "the clock is wrong"), metrics=lambda: "up 1\n")
         async with served(FakeAccountant(), probes=probes) as it:
             assert (await it.send(None, method="GET", path="/healthz")).body == b"ok\n"
             reply = await it.send(None, method="GET", path="/readyz")
             assert (reply.status, reply.body) == (503, b"the ledger failed\n")
             reasons.clear()
-            assert (await it.send(None, method="GET", path="/readyz")).status == 200
+            reply = await it.send(None, method="GET", path="/readyz")
+            assert (reply.status, reply.body) == (200, b"ready, but the clock is wrong\n")
             head = await it.send(None, method="HEAD", path="/readyz")
             assert (head.status, head.body) == (200, b"")
             assert (await it.send(None, method="GET", path="/metrics")).body == b"up 1\n"
@@ -368,7 +460,7 @@ def test_without_a_valid_token_nothing_is_read(run: Run) -> None:
 
     async def main() -> None:
         accountant = FakeAccountant()
-        probes = Probes(not_ready_reason=lambda: "", metrics=lambda: "")
+        probes = Probes(readiness=Readiness, metrics=lambda: "")
         async with served(accountant, probes=probes, auth=BearerSettings(tokens=("old", "new"))) as it:
             for headers in ({}, {"authorization": "Bearer other"}, {"authorization": "Basic bmV3"}):
                 reply = await it.send(**headers)
@@ -526,7 +618,7 @@ def test_a_client_that_reads_no_answer_is_disconnected(run: Run, connection: str
     """An answer that its sender does not read holds the connection for a limited time only."""
 
     async def main() -> None:
-        big = Probes(not_ready_reason=lambda: "", metrics=lambda: "x" * 32 * MIB)
+        big = Probes(readiness=Readiness, metrics=lambda: "x" * 32 * MIB)
         async with served(FakeAccountant(), probes=big, body_timeout_s=0.05, keep_alive_timeout_s=0.05) as it:
             with socket.socket() as client:
                 client.connect(("127.0.0.1", it.port))

@@ -22,12 +22,13 @@ from otel_sla.receiver.grpc_server import TRACE_SERVICE, GrpcServer
 from otel_sla.receiver.http_app import PROTOBUF, Probes
 from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.settings import BearerSettings, GrpcServerSettings, HttpServerSettings, TlsSettings
 from otel_sla.receiver.tls import ServerTls
 
 EXPORT = f"/{TRACE_SERVICE}/Export"
 BODY = b"\x0a\x00"
-PROBES = Probes(not_ready_reason=lambda: "")
+PROBES = Probes(readiness=Readiness)
 IN_FLIGHT_BYTES_MAX = 1 << 28
 NEVER_S = 3600.0  # Never reached.
 TIMEOUT_S = 30.0  # Never reached unless a test fails.

@@ -1,5 +1,6 @@
 """Recorded files into a real ledger."""
 
+import dataclasses
 import io
 import os
 import random
@@ -26,6 +27,7 @@ from replay_parts import (
     COMPRESSIONS,
     FORMATS,
     SEALED_MINUTE,
+    beside_in,
     counts_in,
     json_lines,
     lines,
@@ -95,6 +97,8 @@ def test_random_cases_equal_the_twin(tmp_path: Path, first_seed: int) -> None:
         with closing(Ledger.open(f"sqlite:///{tmp_path}/{seed}.db")) as ledger:
             counting, _ = replay_once(ledger, case.agreements, prefixed(bodies), sealed_before_minute=seed % 2 << 40)
             assert counts_in(ledger) == expected.series, f"seed {seed}"
+            assert beside_in(ledger) == expected.beside, f"seed {seed}"
+            assert counting.totals.notes.unusable_status_spans == expected.unusable_status, f"seed {seed}"
             assert counting.totals.malformed_spans == expected.malformed, f"seed {seed}"
 
 
@@ -205,6 +209,60 @@ def test_broken_record_stops_the_replay_behind_what_it_has(ledger: Ledger, *, is
     assert (told, counting.totals) == ([], Totals(earlier_records=13))
 
 
+RECORDS = [to_json(body) for body in BODIES[:3]]
+BEGINNINGS = {
+    "rest of a record": (RECORDS[2][40:] + b"\n", "the first line is no whole record"),
+    "rest that begins as a record": (RECORDS[2][RECORDS[2].index(b"{", 1) :] + b"\n", "the first line is no whole"),
+    "begin of a record": (RECORDS[2][:-40] + b"\n", "the first line is no whole record"),
+    "begin of a record on the same line": (RECORDS[2][:-40], "the first line is no whole record"),
+    "rest and begin on the same line": (RECORDS[2][9:] + RECORDS[2][:-40], "the first line is no whole record"),
+    "zeros": (bytes(4097), "4097 bytes are not counted: zeros or a byte order mark"),
+    "many zeros": (bytes(3_000_001), "3000001 bytes are not counted: zeros or a byte order mark"),
+    "zeros on a line of their own": (bytes(4096) + b"\n", "4096 bytes are not counted: zeros"),
+    "byte order mark": (b"\xef\xbb\xbf", "3 bytes are not counted: zeros or a byte order mark"),
+    "byte order mark and rest": (b"\xef\xbb\xbf" + RECORDS[2][40:] + b"\n", "3 bytes are not counted"),
+}
+
+
+@pytest.mark.parametrize("options", [ReplayOptions(), SKIP], ids=["stop", "skip"])
+@pytest.mark.parametrize("beginning", BEGINNINGS)
+def test_a_file_that_begins_in_the_middle_counts_what_is_whole(
+    ledger: Ledger, beginning: str, options: ReplayOptions
+) -> None:
+    """Half a record, zeros or a byte order mark in front: both good records count, what was skipped is told, once."""
+    content, where = BEGINNINGS[beginning]
+    counting, told = replay_once(
+        ledger, AGREEMENTS, content + lines(RECORDS[:2]), options, sealed_before_minute=1 << 40
+    )
+    assert (counting.totals.records, counting.totals.broken_records) == (2, 0)
+    assert counting.totals.padding_size_bytes + counting.totals.headless_size_bytes == len(content.rstrip(b"\n"))
+    assert counts_in(ledger) == expected_counts(BODIES[:2]).series
+    assert told[0].startswith("spans, line 1: ")
+    assert where in told[0]
+    counting, told = replay_once(ledger, AGREEMENTS, content + lines(RECORDS[:2]), options)
+    assert (told, counting.totals.records) == ([], 0)
+
+
+def test_half_a_record_before_another_loses_only_itself(ledger: Ledger) -> None:
+    """A crash of the recorder left half a record, and the next one behind it on its line: with skip that one counts."""
+    content = lines([RECORDS[0], RECORDS[2][:-40] + RECORDS[1], bytes(100) + RECORDS[2]])
+    with pytest.raises(ReplayError, match="spans, line 2"):
+        replay_once(ledger, AGREEMENTS, content)
+    counting, told = replay_once(ledger, AGREEMENTS, content, SKIP, sealed_before_minute=1 << 40)
+    assert (counting.totals.records, counting.totals.broken_records, len(told)) == (2, 1, 2)
+    assert counts_in(ledger) == expected_counts(BODIES[:3]).series
+
+
+@pytest.mark.parametrize("text", [rb"\ud83d", b"\xe9t\xe9"])
+def test_any_text_is_counted(ledger: Ledger, text: bytes) -> None:
+    """The file exporter's lines with half an emoji or bytes that are no UTF-8, also as the last without its break."""
+    spans = [make_request_of(make_span(name="TEXT", end_time_unix_nano=START_UNIX_NANO + n)) for n in range(3)]
+    content = json_lines(spans).replace(b"TEXT", text)
+    counting, told = replay_once(ledger, AGREEMENTS, content.rstrip(b"\n"))
+    assert (counting.totals.records, told) == (3, [])
+    assert counts_in(ledger) == expected_counts(spans).series
+
+
 def test_broken_record_does_not_run_into_the_next(ledger: Ledger) -> None:
     """Small records are counted together; one whose last field reaches beyond its end takes nothing from the next."""
     small = [make_request_of(make_span(end_time_unix_nano=START_UNIX_NANO + n)) for n in range(6)]
@@ -267,7 +325,7 @@ def test_what_came_in_live_counts_once(ledger: Ledger) -> None:
     while ledger.seal(minute + 10):
         pass
     forgotten, _ = replay_once(ledger, AGREEMENTS, prefixed(BODIES[1:3]), sealed_before_minute=minute + 10)
-    assert (forgotten.totals.duplicate_spans, forgotten.totals.sealed_requests) == (0, 60)
+    assert (forgotten.totals.duplicate_spans, forgotten.totals.sealed_spans) == (0, 60)
 
 
 def test_old_minutes_are_reopened(ledger: Ledger) -> None:
@@ -283,7 +341,7 @@ def test_old_minutes_are_reopened(ledger: Ledger) -> None:
         before = held[series[reopened.series_id].agreement, series[reopened.series_id].group]
         assert list(reopened.counts_before) == before.get(reopened.epoch_minute, [0, 0, 0])
     assert len(ledger.reopened()) == 15
-    assert counting.totals.sealed_requests == 11 * 30
+    assert counting.totals.sealed_spans == 11 * 30
 
 
 def test_replayed_spans_are_told_by_the_pipeline(tmp_path: Path) -> None:
@@ -303,7 +361,7 @@ def test_replayed_spans_are_told_by_the_pipeline(tmp_path: Path) -> None:
         with closing(Ledger.open(config.ledger.url)) as ledger:
             counting = start_counting(ledger, config, clock)
             Replay(counting, ReplayOptions()).count("spans", io.BytesIO(prefixed([failed])))
-            assert counting.totals.sealed_requests == 10
+            assert counting.totals.sealed_spans == 10
         async with running(config, clock) as (pipeline, _):
             await pipeline.tick()
 
@@ -372,3 +430,13 @@ def test_memory_does_not_grow_with_the_file(ledger: Ledger) -> None:
     assert counting.totals.records == 18_000
     assert peaks[-1] < peaks[0] + 1_000_000
     assert max(peaks) < 30_000_000
+
+
+def test_spans_of_sealed_minutes_count_once_whatever_covers_them(ledger: Ledger) -> None:
+    """Two agreements over the same spans: each is counted for both, and told as one span of a sealed minute."""
+    both = (AGREEMENTS[0], dataclasses.replace(AGREEMENTS[0], name="other", group_by=()))
+    counting, _ = replay_once(ledger, both, prefixed(BODIES[:2]), sealed_before_minute=SEALED_MINUTE)
+    assert sum(counting.totals.requests.values()) == 120
+    assert counting.totals.sealed_spans == 60
+    again, _ = replay_once(ledger, both, prefixed(BODIES[2:3]), sealed_before_minute=0)
+    assert again.totals.sealed_spans == 0

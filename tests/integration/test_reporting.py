@@ -104,7 +104,7 @@ def test_all_series_at_once_are_judged_as_one_by_one(tmp_path: Path) -> None:
     agreement = make_agreement(downtime=make_terms(no_data=NoData.CARRY))
     elapsed_stop = first + 3 * 1440
     with closing(LedgerReader.open(url)) as reader, reader.snapshot():
-        history = History(reader, reader.first_data_minutes())
+        history = History.of(reader)
         for chosen in (series, series[::-1], series[::40], []):
             terms = Terms(agreement, ())
             found = list(history.each_judged(chosen, terms, MINUTES, elapsed_stop))

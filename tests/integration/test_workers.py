@@ -238,6 +238,8 @@ def test_readiness_and_health_are_the_pipelines(tmp_path: Path) -> None:
         async with two_workers(tmp_path) as (pipeline, _, _config):
             assert await get(pipeline.http_port, "/healthz") == "ok\n"
             await ready_says(pipeline.http_port, "ready")
+            pipeline._times.why_clocks_differ = lambda: "the clock is wrong"  # type: ignore[method-assign]
+            await ready_says(pipeline.http_port, "ready, but the clock is wrong")
             async with channels(pipeline.grpc_port, 1) as (channel,):
                 watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=20)
                 while (await watching.read()).status != health_pb2.HealthCheckResponse.SERVING:
@@ -262,6 +264,25 @@ def test_a_failed_ledger_refuses_and_a_stop_answers(tmp_path: Path) -> None:
             assert await post(pipeline.http_port, body(1)) == 503
 
     run(scenario)
+
+
+def test_what_workers_refuse_is_told_once_for_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Requests that either worker refuses: one warning for each reason, by the process that counts."""
+
+    async def scenario() -> None:
+        async with two_workers(tmp_path, auth=BearerSettings(tokens=(TOKEN,))) as (pipeline, _, _config):
+            async with channels(pipeline.grpc_port, 8) as opened:
+                for channel in opened:
+                    with pytest.raises(grpc.aio.AioRpcError):
+                        await channel.unary_unary(EXPORT)(body(1), timeout=20)
+            for _ in range(8):
+                assert await post(pipeline.http_port, b"no protobuf") == 400
+
+    caplog.clear()
+    run(scenario)
+    told = [vars(record) for record in caplog.records if vars(record).get("action") == "requests_refused"]
+    assert [(each["protocol"], each["reason"]) for each in told] == [("grpc", "UNAUTHENTICATED"), ("http", "400")]
+    assert all(each["user_agent"] for each in told)
 
 
 def test_workers_check_credentials(tmp_path: Path) -> None:

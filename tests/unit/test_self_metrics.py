@@ -2,13 +2,15 @@
 
 import doctest
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
 from otel_sla import prometheus_text
 from otel_sla.prometheus_text import Kind, prometheus_name
-from otel_sla.self_metrics import INSTRUMENTS, ExporterCounts, SelfMetrics
+from otel_sla.self_metrics import FAILURES, INSTRUMENTS, ExporterCounts, SelfMetrics
+from otel_sla.sla.notes import Notes
 
 
 @pytest.fixture
@@ -34,8 +36,18 @@ def test_counts_are_shown_as_they_are(metrics: SelfMetrics) -> None:
             name = prometheus_name(instrument.name, instrument.unit, instrument.kind)
             shown[name + '{receiver="otlp"}' * name.startswith("otelcol_receiver_")] = number
     found = samples(metrics)
-    assert len(shown) == 9
+    assert len(shown) == 13
     assert {name: found[name] for name in shown} == shown
+
+
+def test_unusable_statuses_are_shown_by_key(metrics: SelfMetrics) -> None:
+    """What was seen on counted spans adds up; each status key has its line, also one that was never seen."""
+    for _ in range(2):
+        metrics.take_note(Notes(Counter({"grpc.status_code": 2}), sampled_spans=3, spared_requests=4))
+    found = samples(metrics)
+    assert found['sla_receiver_unusable_status_spans_total{key="grpc.status_code"}'] == 4
+    assert found['sla_receiver_unusable_status_spans_total{key="http.status_code"}'] == 0
+    assert (found["sla_receiver_sampled_spans_total"], found["sla_receiver_spared_requests_total"]) == (6, 8)
 
 
 def test_counters_go_on(metrics: SelfMetrics) -> None:
@@ -85,23 +97,35 @@ def test_values_of_other_owners(metrics: SelfMetrics) -> None:
     assert not [name for name in found if name.startswith(("sla_ledger_series", "otelcol_exporter_queue_size"))]
 
 
-def test_an_exporter_has_its_lines(metrics: SelfMetrics) -> None:
-    """What an exporter's delivery counts: shown under the Collector's names, with the exporter's own."""
+def test_an_exporter_has_its_lines() -> None:
+    """What an exporter's delivery counts: under the Collector's names, with what waits, how old that is, and why."""
+    metrics = SelfMetrics(clock=lambda: 1_000_000_000_000)
     counts = ExporterCounts(sent_log_records=1)
     metrics.register_exporter("otlp/2", counts)
     counts.sent_metric_points += 20
     counts.send_failed_log_records += 3
     counts.send_failed_metric_points += 4
-    counts.queue_size = 5
-    label = '{exporter="otlp/2"}'
+    counts.events.n_waiting, counts.events.oldest_unix_nano = 5, 400_000_000_000
+    counts.events.failed["sender"] += 2
+    counts.figures.last_success_unix_s = 990.0
+    label, logs, of_metrics = (f'exporter="otlp/2"{more}' for more in ("", ',data_type="logs"', ',data_type="metrics"'))
     expected = {
-        f"otelcol_exporter_sent_log_records_total{label}": 1,
-        f"otelcol_exporter_sent_metric_points_total{label}": 20,
-        f"otelcol_exporter_send_failed_log_records_total{label}": 3,
-        f"otelcol_exporter_send_failed_metric_points_total{label}": 4,
-        f"otelcol_exporter_queue_size{label}": 5,
+        f"otelcol_exporter_sent_log_records_total{{{label}}}": 1,
+        f"otelcol_exporter_sent_metric_points_total{{{label}}}": 20,
+        f"otelcol_exporter_send_failed_log_records_total{{{label}}}": 3,
+        f"otelcol_exporter_send_failed_metric_points_total{{{label}}}": 4,
+        f"otelcol_exporter_queue_size{{{logs}}}": 5,
+        f"otelcol_exporter_queue_size{{{of_metrics}}}": 0,
+        f"sla_exporter_oldest_age_seconds{{{logs}}}": 600,
+        f"sla_exporter_oldest_age_seconds{{{of_metrics}}}": 0,
+        f"sla_exporter_last_success_timestamp_seconds{{{of_metrics}}}": 990,
     }
+    for data_type in (logs, of_metrics):
+        for reason in FAILURES:
+            name = f'sla_exporter_failed_attempts_total{{{data_type},reason="{reason}"}}'
+            expected[name] = 2 if (data_type, reason) == (logs, "sender") else 0
     assert {name: value for name, value in samples(metrics).items() if label in name} == expected
+    metrics.close()
 
 
 def test_unknown_names_are_our_own_mistake(metrics: SelfMetrics) -> None:
@@ -117,16 +141,23 @@ def test_totals_for_the_last_line(metrics: SelfMetrics) -> None:
     metrics.register("otelcol_exporter_sent_log_records", lambda: 2, {"exporter": "otlp"})
     metrics.register("otelcol_exporter_sent_log_records", lambda: 3, {"exporter": "debug"})
     metrics.register("otelcol_exporter_queue_size", lambda: 9)
+    metrics.register("sla.exporter.failed_attempts", lambda: 4)
     assert metrics.totals() == {
         "accepted_spans": 10,
         "refused_spans": 0,
         "failed_spans": 0,
         "sent_log_records": 5,
+        "failed_attempts": 4,
         "late_spans": 0,
         "future_spans": 0,
         "malformed_spans": 0,
         "duplicate_spans": 0,
         "overflow_spans": 0,
+        "unusable_status_spans": 0,
+        "unusable_threshold_spans": 0,
+        "unknown_parent_spans": 0,
+        "sampled_spans": 0,
+        "spared_requests": 0,
         "committed_rows": 0,
     }
 
@@ -153,7 +184,9 @@ def test_the_examples_in_the_docstrings_hold() -> None:
 def test_requests_by_outcome(metrics: SelfMetrics) -> None:
     """A server's answers: successes, internal failures, and what the sender is to blame for or shall repeat."""
     metrics.register_receiver("http", {200: 3, 400: 1, 500: 2, 503: 4})
-    assert {name: value for name, value in samples(metrics).items() if "_requests_total" in name} == {
+    assert {
+        name: value for name, value in samples(metrics).items() if name.startswith("otelcol_receiver_requests_total")
+    } == {
         'otelcol_receiver_requests_total{receiver="otlp",transport="http",outcome="success"}': 3,
         'otelcol_receiver_requests_total{receiver="otlp",transport="http",outcome="failure"}': 2,
         'otelcol_receiver_requests_total{receiver="otlp",transport="http",outcome="refused"}': 5,

@@ -14,7 +14,15 @@ from sla_parts import make_agreement, make_terms
 
 from otel_sla.errors import LedgerCorrupt
 from otel_sla.ledger.rows import to_json
-from otel_sla.sla.agreement import Agreement, ExclusionReason, ExclusionTerms, ExclusionWindow
+from otel_sla.sla.agreement import (
+    Agreement,
+    Condition,
+    Counting,
+    ExclusionReason,
+    ExclusionTerms,
+    ExclusionWindow,
+    Scope,
+)
 from otel_sla.versions import agreement_of, terms_of
 
 RATIOS = st.fractions(min_value=0, max_value=1)
@@ -79,6 +87,11 @@ def test_different_agreements_have_different_terms(one: Agreement, other: Agreem
         {"group_by": ()},
         {"failed_http_status": frozenset({500})},
         {"entry_spans_only": True},
+        {"covered_any": ((Condition(Scope.SPAN, "a", ("b",)),),)},
+        {"failed": ((Condition(Scope.SPAN, "a", ("b",)),),)},
+        {"failed_grpc_status": frozenset({13})},
+        {"counting": Counting.ADJUSTED},
+        {"outcome_rules": 1},
         {"exclusions": ExclusionTerms(2, (), ())},
         {"exclusions": ExclusionTerms(3, (), (make_window(datetime(2026, 11, 6, tzinfo=UTC)),))},
     ],
@@ -89,9 +102,19 @@ def test_each_term_makes_other_terms(change: dict[str, object]) -> None:
     assert terms_of(replace(agreement, **change)) != terms_of(agreement)  # type: ignore[arg-type]
 
 
+def test_terms_of_the_first_schema_say_the_rules_of_their_time() -> None:
+    """A ledger of version 0.1.0: nothing of what came later is in them, and they are another agreement than today's."""
+    agreement = make_agreement()
+    later = ("covered_any", "failed", "failed_grpc_status", "counting", "outcome_rules")
+    v1 = {key: value for key, value in terms_of(agreement).items() if key not in later}
+    back = agreement_of(v1 | {"schema": "otel-sla.terms/v1"})
+    assert back == replace(agreement, outcome_rules=1)
+    assert agreement.outcome_rules == 2
+
+
 @pytest.mark.parametrize(
     "broken",
-    [{}, {"schema": "otel-sla.terms/v9"}, {"schema": "otel-sla.terms/v1"}, {"target": "a"}, {"target": "1/0"}],
+    [{}, {"schema": "otel-sla.terms/v9"}, {"schema": "otel-sla.terms/v2"}, {"target": "a"}, {"target": "1/0"}],
 )
 def test_terms_that_cannot_be_read_are_told(broken: dict[str, object]) -> None:
     """Another schema, missing or senseless terms: the ledger's own error."""

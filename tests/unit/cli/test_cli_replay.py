@@ -155,7 +155,7 @@ def test_sealed_minutes_are_told(config: Path, tmp_path: Path) -> None:
         minute = START_UNIX_NANO // MINUTE_NANOS + 10_000
         ledger.close_minutes(Closing(judged_before=minute, sealed_before=minute))
     result = invoke("-c", config, write(tmp_path / "spans", prefixed(BODIES)))
-    assert "  400 requests are of sealed minutes" in result.stdout
+    assert "  400 spans are of sealed minutes" in result.stdout
 
 
 @pytest.mark.parametrize(

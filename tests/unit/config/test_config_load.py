@@ -17,6 +17,7 @@ from otel_sla.sla.agreement import (
     Agreement,
     CodeRule,
     Condition,
+    Counting,
     DowntimeTerms,
     ExclusionReason,
     ExclusionTerms,
@@ -111,6 +112,10 @@ def test_the_design_example_says_what_it_means() -> None:
         downtime=DEFAULT_AGREEMENT.downtime,
         target=Fraction(999, 1000),
         time_zone="UTC",
+        failed_grpc_status=frozenset({2, 4, 12, 13, 14, 15}),
+        failed=((Condition(Scope.SPAN, "graphql.response.has_errors", ("true",)),),),
+        counting=Counting.REQUESTS,
+        outcome_rules=2,
         exclusions=ExclusionTerms(
             notice_business_days_min=3,
             holidays=(date(2026, 12, 25),),
@@ -332,20 +337,56 @@ def test_conditions_take_texts_lists_numbers_and_booleans(tmp_path: Path) -> Non
     )
 
 
+def test_a_service_that_is_said_in_several_ways_is_covered_by_any_of_them(tmp_path: Path) -> None:
+    """Two keys for one thing: the conditions that always hold apart from those of which one suffices."""
+    agreement = load_agreement(
+        tmp_path,
+        "covered_service: {resource: {service.name: chat}, any: [{resource: {env.name: prod}}, {span: {env: prod}}]}",
+    )
+    assert agreement.covered_service == (Condition(Scope.RESOURCE, "service.name", ("chat",)),)
+    assert agreement.covered_any == (
+        (Condition(Scope.RESOURCE, "env.name", ("prod",)),),
+        (Condition(Scope.SPAN, "env", ("prod",)),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "codes"),
+    [
+        ("[INTERNAL, UNAVAILABLE]", {13, 14}),
+        ("[Internal, deadline_exceeded, DeadlineExceeded, dataLoss]", {13, 4, 15}),
+        ('["13", 2]', {13, 2}),
+        ("UNIMPLEMENTED", {12}),
+        ("[]", set()),
+        ("", {2, 4, 12, 13, 14, 15}),
+    ],
+)
+def test_clause_4_grpc_codes_are_taken_in_any_writing(tmp_path: Path, written: str, codes: set[int]) -> None:
+    """Names with underscores or without, numbers, one alone, none at all: the codes that fail."""
+    agreement = load_agreement(tmp_path, f"error_rate: {{failed_grpc_status: {written}}}")
+    assert agreement.failed_grpc_status == codes
+
+
+def test_clause_19_the_basis_arrives(tmp_path: Path) -> None:
+    """What is judged is chosen for each agreement; requests if nothing is said."""
+    assert load_agreement(tmp_path, "counting: adjusted").counting is Counting.ADJUSTED
+    assert DEFAULT_AGREEMENT.counting is Counting.REQUESTS
+
+
 def test_the_strict_reading_arrives(tmp_path: Path) -> None:
     """HTTP 500 with a code beside it, the other policies changed: each in its place."""
     agreement = load_agreement(
         tmp_path,
         "entry_spans_only: true, group_by: [], valid_requests: {no_status_code: invalid},"
         ' error_rate: {failed_http_status: "500",'
-        " code: {attribute: error.type, values: Internal Error, when_absent: succeeded}},"
+        " code: {attribute: app.code, values: Internal Error, when_absent: succeeded}},"
         " downtime: {error_rate_above: 0.1, valid_requests_min: 2, period_minutes_min: 3, no_data: carry}",
     )
     assert agreement.entry_spans_only
     assert agreement.group_by == ()
     assert agreement.no_status_code is NoStatusCode.INVALID
     assert agreement.failed_http_status == {500}
-    assert agreement.code == CodeRule("error.type", ("Internal Error",), WhenAbsent.SUCCEEDED)
+    assert agreement.code == CodeRule("app.code", ("Internal Error",), WhenAbsent.SUCCEEDED)
     assert agreement.downtime == DowntimeTerms(Fraction(1, 10), 2, 3, NoData.CARRY)
 
 

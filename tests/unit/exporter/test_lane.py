@@ -9,6 +9,7 @@ from exporter_parts import Time
 from otel_sla.errors import LedgerUnavailable
 from otel_sla.exporter.answers import Blame, Refused
 from otel_sla.exporter.lane import NEVER, Lane, Pace
+from otel_sla.self_metrics import Attempts
 
 BUSY = Refused("busy", Blame.BACKEND)
 
@@ -30,7 +31,7 @@ class Outcomes:
 
 def make_lane(time: Time, outcomes: Outcomes, interval_s: float = 0.0) -> Lane:
     """A lane in the test's own time, without chance."""
-    return Lane("otlp", "events", outcomes, interval_s, time.pace())
+    return Lane("otlp", Attempts("events"), outcomes, interval_s, time.pace())
 
 
 def test_nothing_is_due_until_there_is_something_new() -> None:
@@ -63,7 +64,7 @@ def test_woken_while_it_goes_it_goes_again() -> None:
     async def deliver() -> None:
         lane.wake()
 
-    lane = Lane("otlp", "events", deliver, 0.0, time.pace())
+    lane = Lane("otlp", Attempts("events"), deliver, 0.0, time.pace())
     asyncio.run(lane.go())
     assert lane.is_due()
 
@@ -87,6 +88,30 @@ def test_new_events_do_not_cut_a_back_off_short() -> None:
         asyncio.run(lane.go())
         lane.wake()
         assert lane.due_s == time.now + pause_s
+
+
+def test_a_backend_that_is_back_is_tried_at_once_and_once() -> None:
+    """Another lane's success ends a back-off: once, until the backend was away again, and not before it asked for."""
+    time = Time()
+    lane = make_lane(time, Outcomes(*[BUSY] * 5, Refused("busy", Blame.BACKEND, 100.0), BUSY))
+    for _ in range(4):
+        asyncio.run(lane.go())
+    lane.hear(is_well=True)
+    assert lane.is_due()
+    asyncio.run(lane.go())
+    lane.hear(is_well=True)
+    assert lane.due_s == time.now + 16
+    asyncio.run(lane.go())
+    lane.hear(is_well=False)
+    lane.hear(is_well=True)
+    assert lane.due_s == time.now + 100
+
+
+def test_a_lane_without_a_back_off_is_left_as_it_is() -> None:
+    """Another lane's success says nothing to one that does not fail."""
+    lane = make_lane(Time(), Outcomes())
+    lane.hear(is_well=True)
+    assert lane.due_s == NEVER
 
 
 @pytest.mark.parametrize(("jitter", "pause_s"), [(0.0, 8.0), (0.5, 6.0), (0.999, 4.004)])
@@ -132,6 +157,7 @@ def test_other_errors_do_not_end_the_delivery(
     lane = make_lane(time, outcomes)
     asyncio.run(lane.go())
     assert lane.due_s == time.now + 1
+    assert lane.attempts.failed == {"ledger" if isinstance(error, LedgerUnavailable) else "internal": 1}
     assert [record.action for record in caplog.records] == actions
     asyncio.run(lane.go())
     assert outcomes.calls == 2

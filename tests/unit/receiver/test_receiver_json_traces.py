@@ -1,17 +1,20 @@
 import json
 import math
+import re
 import tracemalloc
+from typing import Any
 
 import orjson
 import pytest
 from builders import realistic_request
 from fuzz import fuzz_servers
 from fuzz.fuzz_servers import generate
-from google.protobuf import json_format
+from google.protobuf import json_format, message_factory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from upb_oracle import REQUEST_DESCRIPTOR
 
 from otel_sla.errors import DecodeError
 from otel_sla.receiver.json_traces import convert_json, estimate_size_bytes
@@ -75,7 +78,8 @@ def test_the_mapping_of_otlp_is_read() -> None:
         ),
         ({"stringValue": None}, AnyValue()),
         ({"noSuchValue": 1}, AnyValue()),
-        ({"string_value": "only lowerCamelCase is a key"}, AnyValue()),
+        ({"string_value": "x"}, AnyValue(string_value="x")),
+        ({"array_value": {"values": [None, {"int_value": 1}]}}, {"array_value": {"values": [{}, {"int_value": 1}]}}),
     ],
 )
 def test_every_kind_of_value_is_read(value: dict[str, object], expected: object) -> None:
@@ -88,6 +92,7 @@ def test_every_kind_of_value_is_read(value: dict[str, object], expected: object)
 def test_unknown_keys_and_null_are_ignored() -> None:
     """A newer sender's fields, at any depth, do not disturb; null is an absent field, also a repeated one."""
     assert convert_json(b'{"new":{"deep":[1]},"resourceSpans":null}') == b""
+    assert convert_json(b"null") == b""
     assert read_span({"name": "n", "events": None, "x": [[]], "status": None}).name == "n"
 
 
@@ -96,7 +101,8 @@ def test_unknown_keys_and_null_are_ignored() -> None:
     [
         ({"traceId": "xyz"}, "traceId cannot be a string 'xyz'"),
         ({"traceId": 5}, "traceId cannot be a number 5"),
-        ({"kind": "SPAN_KIND_SERVER"}, "kind cannot be a string"),
+        ({"kind": "SERVER"}, "kind cannot be a string 'SERVER'"),
+        ({"status": {"code": "2"}}, "code cannot be a string '2'"),
         ({"kind": True}, "kind cannot be a boolean"),
         ({"kind": 2**40}, ""),
         ({"endTimeUnixNano": "-1"}, ""),
@@ -124,10 +130,25 @@ def test_what_has_the_wrong_kind_is_a_decode_error(span: dict[str, object], reas
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b"1", b"null", b'"x"', b"\xff", b'{"resourceSpans":[{}', b'{"a":"\\ud800"}', b"[" * 10**5],
+    [
+        *(
+            b"",
+            b"{",
+            b"[]",
+            b"1",
+            b'"x"',
+            b"\xff",
+            b'{"resourceSpans":[{}',
+            b'{"a":"\\ud80"}',
+            b'{"a":"\xff}',
+            b"[" * 10**5,
+        ),
+        *(b'{"a":"\x01"}', b'{"a":"\xff","b":NaN}', b'{"a":"\xff","b":-Infinity}', b"\xef\xbb\xbf{}", b'{"a":"\xff"}x'),
+        *(b'{"a":' + b"[" * 5000 + b"}" * 5000 + b"}", b'"' + b'\\"' * 10**5),
+    ],
 )
 def test_what_is_no_json_object_is_a_decode_error(body: bytes) -> None:
-    """Broken text, broken UTF-8, lone surrogates, endless nesting and other values than an object."""
+    """Broken text, also beside bytes that are no UTF-8, endless nesting and other values than an object."""
     with pytest.raises(DecodeError):
         convert_json(body)
 
@@ -139,13 +160,69 @@ def test_a_wrong_container_is_named_and_not_written_out() -> None:
         convert_json(body)
 
 
-def test_nesting_is_bounded() -> None:
-    """Values within values end at the depth where protobuf parsers end, with a clear error."""
-    value: dict[str, object] = {"intValue": 1}
-    for _ in range(60):
-        value = {"arrayValue": {"values": [value]}}
-    with pytest.raises(DecodeError, match="more than 100 messages within each other"):
-        convert_json(request_of({"attributes": [{"value": value}]}))
+@pytest.mark.parametrize("levels", [48, 100, 400, 5_000, 50_000])
+def test_nesting_costs_no_batch(levels: int) -> None:
+    """Values within values, however deep, are read as far down as any parser looks; what lies beside them is whole."""
+    nested = b'{"arrayValue":{"values":[' * levels + b'{"intValue":1}' + b"]}}" * levels
+    attributes = b'[{"key":"a","value":%s},{"key":"b","value":{"stringValue":"]}\\""}}]' % nested
+    body = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"attributes":%s,"name":"n"}]}]}]}' % attributes
+    request = ExportTraceServiceRequest.FromString(convert_json(body))
+    (span,) = request.resource_spans[0].scope_spans[0].spans
+    assert (span.name, span.attributes[1].value.string_value) == ("n", ']}"')
+    value, depth = span.attributes[0].value, 0
+    while value.array_value.values:
+        (value,), depth = value.array_value.values, depth + 1
+    assert depth == 47
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (rb"\ud83d", "\ufffd".encode()),
+        (rb"x\ude00y", "x\ufffdy".encode()),
+        (rb"\udc80\\\udC8f", "\ufffd\\\ufffd".encode()),
+        (rb"\ud83d\ud83d\ude00", "\ufffd😀".encode()),
+        (rb"\\ud83d", rb"\ud83d"),
+        (b"\xff", b"\xff"),
+        (b"\xe9t\xe9 \xf0\x9f\x98\x80", b"\xe9t\xe9 \xf0\x9f\x98\x80"),
+        (b"\xed\xa0\xbd", b"\xed\xa0\xbd"),
+        (rb"\ud83d" + b"\xf0\x9f", "\ufffd".encode() + b"\xf0\x9f"),
+    ],
+)
+def test_any_text_is_read(written: bytes, read: bytes) -> None:
+    """Half of an emoji is a replacement character, bytes that are no UTF-8 stay as they are, as over protobuf; in keys,
+    values, names and where nobody looks.
+    """
+    body = orjson.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [SPAN | {"name": "TEXT"}]}], "no": ["TEXT"]}]})
+    body = body.replace(orjson.dumps(SPAN["attributes"]), b'[{"key":"TEXT","value":{"stringValue":"TEXT"}}]')
+    request: Any = message_factory.GetMessageClass(REQUEST_DESCRIPTOR)()
+    request.ParseFromString(convert_json(body.replace(b"TEXT", written)))
+    (span,) = request.resource_spans[0].scope_spans[0].spans
+    (attribute,) = span.attributes
+    assert [span.name, attribute.key, attribute.value.string_value] == [read] * 3
+    assert span.status.message == b"bad"
+
+
+def test_names_of_fields_and_enums_are_read() -> None:
+    """Keys as in the .proto files and enums by name, at every level, give the bytes that the usual spelling gives."""
+    request = {"resourceSpans": [{"schemaUrl": "u", "scopeSpans": [{"spans": [SPAN]}]}]}
+    usual = convert_json(orjson.dumps(request))
+    snake = orjson.dumps(request)
+    for camel in set(re.findall(rb'"([a-z]+[A-Z]\w*)":', snake)):
+        snake = snake.replace(camel, re.sub(rb"[A-Z]", lambda found: b"_" + found[0].lower(), camel))
+    assert b"resource_spans" in snake
+    assert convert_json(snake) == usual
+    by_name = SPAN | {"kind": "SPAN_KIND_SERVER", "status": {"code": "STATUS_CODE_ERROR", "message": "bad"}}
+    assert convert_json(orjson.dumps(request).replace(orjson.dumps(SPAN), orjson.dumps(by_name))) == usual
+
+
+def test_null_in_a_list_is_an_empty_element() -> None:
+    """As in the Collector: a span that says nothing, an attribute without a key, a value without a kind."""
+    body = b'{"resourceSpans":[null,{"scopeSpans":[null,{"spans":[null,{"attributes":[null],"links":[null]}]}]}]}'
+    request = ExportTraceServiceRequest.FromString(convert_json(body))
+    assert len(request.resource_spans) == 2
+    spans = request.resource_spans[1].scope_spans[1].spans
+    assert [(len(span.attributes), len(span.links)) for span in spans] == [(0, 0), (1, 1)]
 
 
 _any_value = st.recursive(
@@ -261,8 +338,20 @@ def test_long_names_of_kinds_are_not_remembered() -> None:
 
 @pytest.mark.parametrize(
     "item",
-    [b"[]", b"{}", b"1.5", b'"a"', b"1", b'{"a":1}', b'"\\u00e4"', b"1234567890123", orjson.dumps(SPAN)],
-    ids=lambda item: item[:12].decode(),
+    [
+        *(b"[]", b"{}", b"1.5", b'"a"', b"1", b'{"a":1}', b'"\\u00e4"', b"1234567890123", orjson.dumps(SPAN)),
+        *(
+            b'"\\ud83d"',
+            b'{"name":"%s"}' % (b"\xff" * 150_000),
+            b'{"name":"%s"}' % (b"\\ud83d" * 30_000),
+            b'"\xff"',
+            b'"\xf0\x9f\x98\x80\\ud83d"',
+            b'"%s\xff"' % ("😀" * 1000).encode(),
+            b"[" * 3000 + b"]" * 3000,
+        ),
+        *(b'"%s\\ud83d\xf0\x9f\x98\x80"' % (b"x" * 1000), orjson.dumps(SPAN).replace(b"bad", b"\xff \xf0\x9f\x98\x80")),
+    ],
+    ids=lambda item: ascii(item[:24])[2:-1],
 )
 @pytest.mark.parametrize("around", [b'{"x":[%s]}', b'{"resourceSpans":[{"scopeSpans":[{"spans":[%s]}]}]}'])
 def test_memory_is_not_underestimated(item: bytes, around: bytes) -> None:

@@ -142,6 +142,39 @@ def test_length_that_cannot_be_is_told() -> None:
         contents(records)
 
 
+@pytest.mark.parametrize(
+    ("before", "padding"),
+    [
+        *((b"", 0), (b"\0" * 5000, 5000), (b"\0" * 2_000_000, 2_000_000), (b"  \t", 0)),
+        *((b"\xef\xbb\xbf", 3), (b"\0\0 \xef\xbb\xbf\0", 7)),
+    ],
+)
+def test_what_stands_before_a_record_is_no_part_of_it(before: bytes, padding: int) -> None:
+    """Zeros and byte order marks, at the beginning, between and before an end without a break, are measured."""
+    content = b"\n".join(before + text for text in TEXTS)
+    for end in (b"\n", b""):
+        records = open_content(content + end, size_bytes_max=1 << 22)
+        found = [(record.padding_size_bytes, bytes(record.content).strip(), record.stop) for record in records]
+        assert [each[:2] for each in found] == [(padding, text) for text in TEXTS]
+        assert found[-1][2] == len(content)
+
+
+@pytest.mark.parametrize("size", [1, 5000, 3_000_000])
+def test_file_that_begins_in_the_middle_of_a_line_is_of_lines(size: int) -> None:
+    """Half a record in front, of whatever size, does not hide what the others are."""
+    half = b"x" * size + b'"}]}'
+    records = open_content(lines([half, *TEXTS]), size_bytes_max=1 << 22)
+    assert isinstance(records, JsonLines)
+    assert contents(records) == [half, *TEXTS]
+
+
+@pytest.mark.parametrize("size", [0x7B, 0x7B22, 0x227B, 0x3000000])
+def test_lengths_that_look_like_json_are_lengths(size: int) -> None:
+    """A message whose length has a brace and a quote in it is not taken for JSON behind zeros."""
+    texts = [b"\x0a" + b"\n{" * 50 + bytes(max(size - 101, 0)), b"\x0aab"]
+    assert contents(open_content(prefixed(texts), size_bytes_max=1 << 26)) == texts
+
+
 def test_file_of_another_kind_is_told() -> None:
     """Text that is no JSON is not counted as anything."""
     with pytest.raises(ReplayError, match="not what the file exporter writes"):

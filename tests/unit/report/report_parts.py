@@ -8,7 +8,8 @@ import numpy as np
 from sla_parts import make_agreement, make_series, make_terms
 
 from otel_sla.report.document import Report, agreement_report, build_report, decide_windows, series_report
-from otel_sla.sla.agreement import Agreement, ExclusionReason, ExclusionTerms, ExclusionWindow
+from otel_sla.sla.agreement import Agreement, ExclusionReason, ExclusionTerms, ExclusionWindow, NoData
+from otel_sla.sla.basis import parts_of
 from otel_sla.sla.downtime import (
     JudgedMinutes,
     MinuteState,
@@ -31,16 +32,17 @@ MinuteCounts = Mapping[int, Sequence[int]]  # Epoch minute -> succeeded, failed,
 def counts_between(minutes: MinuteCounts, agreement: Agreement, start_minute: int, stop_minute: int) -> SeriesCounts:
     """The counts of a range with what its past hands on."""
     counts = np.zeros((max(0, stop_minute - start_minute), 3), dtype=np.int64)
+    parts = parts_of(agreement.counting)  # Nothing is sampled here: each request is as many.
     carried: MinuteState | None = None
     for minute in sorted(minutes):
         succeeded, failed, invalid = minutes[minute]
         if minute < start_minute:
-            state = judged_state((succeeded, failed, invalid), agreement.downtime)
+            state = judged_state((succeeded * parts, failed * parts, invalid * parts), agreement.downtime, parts)
             carried = carried if state is None else state
         elif minute < stop_minute:
             counts[minute - start_minute] = (succeeded, failed, invalid)
     first = min((minute for minute, (ok, failed, _) in minutes.items() if ok + failed), default=None)
-    return SeriesCounts(start_minute, counts, carried, first)
+    return SeriesCounts(start_minute, counts * parts, carried, first, parts=parts)
 
 
 def judge_month(
@@ -54,6 +56,8 @@ def judge_month(
     """Judge a month with as many minutes around it as its runs need, each time twice as many more."""
     calendar = month_range(month, agreement.time_zone)
     start, step = calendar.start_minute, 3
+    if agreement.downtime.no_data is NoData.CARRY:  # What is carried after exclusions may lie anywhere.
+        start = min([start, *minutes])
     while needs_minutes_before(counts_between(minutes, agreement, start, start + 1), agreement.downtime):
         start, step = start - step, 2 * step
     stop = max(start, min(calendar.stop_minute, elapsed_stop))

@@ -13,6 +13,7 @@ from sla_parts import make_agreement, make_series
 from otel_sla.report.csv import Rows, each_minute_line, render_csv
 from otel_sla.report.document import Report, SeriesMinutes
 from otel_sla.report.json import report_object
+from otel_sla.report.terms import each_term
 from otel_sla.sla.months import Month, month_range
 
 NOVEMBER = Month(2026, 11)
@@ -44,6 +45,17 @@ def test_series_have_the_figures_of_the_json() -> None:
             assert row[key] == entry[key]
         assert row["breached"] == str(entry["breached"]).lower()
         assert row["minutes_down_raw"] == str(entry["downtime_minutes_raw"])
+
+
+def test_clause_4_and_19_the_terms_stand_beside_the_figures() -> None:
+    """Outcome rules, failing sets, code rule and basis: in every row of a series, in the words of the other formats."""
+    report = eventful_month()
+    said = {heading: words for _, heading, words in each_term(report.agreements[0].agreement)}
+    for row in table_of(render_csv(report)):
+        assert row["counting"] == "requests"
+        assert row["terms_status"] == said["Status"]
+        assert row["terms_valid"] == said["Valid requests"]
+        assert row["terms_failed"] == said["Failed requests"]
 
 
 def test_clause_11_ratios_are_exact_beside_their_truncated_decimals() -> None:

@@ -15,6 +15,7 @@ from sla_parts import make_agreement
 
 from otel_sla.report.document import build_report
 from otel_sla.report.json import render_json, report_object
+from otel_sla.report.terms import each_term
 from otel_sla.sla.months import Month, month_range
 
 SCHEMA_FILE = Path(__file__).resolve().parents[3] / "docs" / "report.schema.json"
@@ -107,17 +108,23 @@ def test_an_eventful_month() -> None:
     (agreement,) = report["agreements"]
     series = agreement.pop("series")
     assert agreement.pop("exclusions") == []
+    terms = [(term["clauses"], term["heading"], term["text"]) for term in agreement.pop("terms")]
+    assert terms == list(each_term(make_agreement()))
     assert agreement == {
         "name": "chat",
         "time_zone": "UTC",
         "target": "0.999",
         "error_rate_above": "0.05",
+        "counting": "requests",
         "start": "2026-11-01T00:00:00Z",
         "stop": "2026-12-01T00:00:00Z",
         "version": None,
         "closed_by_version": None,
         "as_closed": False,
         "later_exclusions": False,
+        "configured": True,
+        "breached": True,
+        "counted_by": [],
     }
     assert [entry["group"] for entry in series] == [{"service.name": "chat-1"}, {"service.name": "chat-2"}]
 

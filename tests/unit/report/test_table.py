@@ -95,6 +95,16 @@ Month 2026-11, generated at 2026-12-02T08:00:00Z
 
 chat: at least 99.9 % uptime; downtime is an error rate above 5 %; silence is no
 downtime; months in UTC
+Status: An HTTP status from 400 on decides. One below 400 says only that the
+transport worked: a gRPC status beside it decides (outcome rules, version 2).
+Valid requests: All but those that the client is to blame for: HTTP 400-499, and
+gRPC codes other than OK, UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL,
+UNAVAILABLE or DATA_LOSS.
+Failed requests: HTTP 500-599; gRPC UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED,
+INTERNAL, UNAVAILABLE or DATA_LOSS; without a status code, a span status ERROR
+or an error.type.
+Counting: Each span that was received counts as one request; sampled traces are
+not extrapolated.
 2026-11-01T00:00:00Z to 2026-12-01T00:00:00Z, 43200 minutes
 
   series                           uptime    target  downtime, allowed  coverage

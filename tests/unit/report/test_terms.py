@@ -12,6 +12,7 @@ from otel_sla.report.terms import each_term, selector_text
 from otel_sla.sla.agreement import (
     CodeRule,
     Condition,
+    Counting,
     ExclusionTerms,
     NoData,
     NoStatusCode,
@@ -35,10 +36,23 @@ def said_of(**changes: Any) -> str:  # noqa: ANN401  any term
         ({"group_by": ()}, "All requests are judged together."),
         ({"group_by": ("a", "b")}, "Each distinct value of \u201ca\u201d and \u201cb\u201d."),
         ({"invalid": (COVERED[1:],)}, "Nor are those for which span http.route is \u201c/v1\u201d."),
-        ({"no_status_code": NoStatusCode.INVALID}, "bear an error are not valid either"),
+        ({"no_status_code": NoStatusCode.INVALID}, "Those without a status code are not valid either"),
+        (
+            {"no_status_code": NoStatusCode.INVALID, "outcome_rules": 1},
+            "Those without a status code that bear an error are not valid either",
+        ),
+        ({"covered_any": (COVERED[:1], COVERED[1:])}, "for which one of these holds: resource service.name is"),
+        ({"covered_any": (COVERED[:1], COVERED[1:])}, "; or span http.route is"),
+        ({"outcome_rules": 1}, "An HTTP status decides alone where there is one"),
+        ({"failed": (COVERED[1:],)}, "Those for which span http.route is \u201c/v1\u201d, whatever their status; HTTP"),
+        ({"failed_grpc_status": frozenset({13, 14})}, "; gRPC INTERNAL or UNAVAILABLE"),
+        ({"failed_grpc_status": frozenset({13, 14})}, "UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED or DATA_LOSS have"),
+        ({"failed_grpc_status": frozenset()}, "; no gRPC code"),
+        ({"counting": Counting.ADJUSTED}, "the requests that the sampling threshold T in its tracestate (ot=th) says"),
         ({"no_status_code": NoStatusCode.SPAN_STATUS}, "a span status ERROR"),
         ({"failed_http_status": frozenset({500, 502, 503})}, "HTTP 500, 502-503;"),
-        ({"code": CodeRule("error.type", ("x",), WhenAbsent.FAILED)}, "error.type is \u201cx\u201d or absent"),
+        ({"code": CodeRule("app.code", ("x",), WhenAbsent.FAILED)}, "app.code is \u201cx\u201d or absent"),
+        ({"code": CodeRule("app.code", ("x",), WhenAbsent.FAILED)}, "has succeeded, and is counted as spared"),
         ({"downtime": make_terms(Fraction(1, 3000))}, "exactly 0.03333333 % is not above"),
         ({"downtime": make_terms(valid_requests_min=5)}, "fewer than 5 valid requests"),
         ({"downtime": make_terms(period_minutes_min=3)}, "At least 3 consecutive minutes"),
@@ -61,7 +75,7 @@ def test_a_term_is_said(changes: dict[str, Any], words: str) -> None:
 def test_every_term_names_its_clauses() -> None:
     """The terms cover clauses 1 to 19 but those that speak of recording and delivery, in their order."""
     clauses = [clause for clause, _, _ in each_term(make_agreement())]
-    assert clauses == ["1\u20133", "3", "4", "4", "5", "6", "7", "8", "9\u201311", "12\u201314", "19"]
+    assert clauses == ["1\u20133", "3", "4", "4", "4", "5", "6", "7", "8", "9\u201311", "12\u201314", "19"]
 
 
 def test_clause_19_the_basis_of_counting_is_said() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, StatusCode
 from sdk_parts import MINUTE_NANOS, START, make_config, running
 
 from otel_sla.errors import ConfigError
@@ -89,6 +89,25 @@ def test_a_span_that_cannot_be_encoded_costs_only_itself(caplog: pytest.LogCaptu
         assert app.requests()["succeeded"] == 2
         assert app.uncounted() == {"failed": 1}
     assert [record.action for record in caplog.records] == ["span_failed"]
+
+
+def test_text_costs_no_span(caplog: pytest.LogCaptureFixture) -> None:
+    """Half an emoji in an exception's message, in what nobody counts by and in what is: all 20 failures count."""
+    half = "boom \ud83d"
+    config = make_config("agreements: [{name: a, group_by: [service.name, http.route]}]")
+    with running(config) as app:
+        app.tracer.resource.attributes._dict["host.name"] = half
+        for _ in range(20):
+            span = app.tracer.start_span(half, kind=SpanKind.SERVER)
+            span.set_attributes({"http.route": half, "note": half, "http.response.status_code": 500})
+            span.record_exception(ValueError(half))
+            span.set_status(StatusCode.ERROR, half)
+            span.end(end_time=app.clock.now)
+        app.pass_minutes(2)
+        assert app.requests() == {"succeeded": 0, "failed": 20, "invalid": 0}
+        assert app.uncounted() == {}
+        assert {dict(key)["http.route"] for key in app.points("sla.error_rate")} == {"boom \ufffd"}
+    assert caplog.records == []
 
 
 def test_spans_out_of_time_are_not_counted() -> None:

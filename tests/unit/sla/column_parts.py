@@ -13,7 +13,7 @@ from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.series import SeriesTable
 from otel_sla.spans.columns import SpanColumns, UInt8Array, UInt64Array, ValueType, WatchList
 
-Value = bytes | str | bool | int | float | None
+Value = bytes | str | bool | int | float | list[int] | None  # A list stands for all that counts as absent.
 Attributes = Mapping[str, Value]
 
 MINUTE = 29_701_440
@@ -31,6 +31,7 @@ class SpanRow:
     flags: int = 0
     has_parent: bool = False
     span_status_code: int = 0
+    threshold: int = 0  # As in SpanColumns.
 
 
 def make_columns(watch: WatchList, spans: Sequence[SpanRow], resources: Sequence[Attributes] = ({},)) -> SpanColumns:
@@ -50,6 +51,7 @@ def make_columns(watch: WatchList, spans: Sequence[SpanRow], resources: Sequence
         flags=np.array([span.flags for span in spans], dtype=np.uint32),
         has_parent=np.array([span.has_parent for span in spans], dtype=np.bool_),
         span_status_code=np.array([span.span_status_code for span in spans], dtype=np.int32),
+        threshold=np.array([span.threshold for span in spans], dtype=np.int64),
         value_type=value_type,
         value_bits=value_bits,
     )
@@ -89,6 +91,8 @@ def _cells(rows: Sequence[Attributes], keys: tuple[bytes, ...], text: bytearray)
 def _cell(value: Value, text: bytearray) -> tuple[ValueType, int]:
     if value is None:
         return ValueType.ABSENT, 0
+    if isinstance(value, list):
+        return ValueType.OTHER, 0
     if isinstance(value, bool):
         return ValueType.BOOL, int(value)
     if isinstance(value, int):

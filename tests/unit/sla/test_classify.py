@@ -6,6 +6,7 @@ from column_parts import MINUTE, Attributes, SpanRow, Value, agreement_of, class
 from otel_sla.sla.agreement import Agreement, CodeRule, Condition, Outcome, Scope, WhenAbsent
 from otel_sla.sla.classify import AcceptWindow, Classifier
 from otel_sla.sla.counts import NANOS_PER_MINUTE
+from otel_sla.sla.notes import Notes
 from otel_sla.sla.series import GROUP_VALUE_SIZE_BYTES_MAX, SeriesTable
 from otel_sla.sla.values import CHUNK_SPANS
 
@@ -42,15 +43,16 @@ def test_clause_1_other_kinds_are_ignored(kind: int) -> None:
     [
         (False, 0, True),
         (False, 0x100, True),
-        (True, 0, False),
+        (True, 0, True),
         (True, 0x100, False),
-        (True, 0x200, False),
+        (True, 1, True),
+        (True, 0x200, True),
         (True, 0x300, True),
         (True, 0xFFFF_FFFF, True),
     ],
 )
 def test_clause_1_entry_spans_only(has_parent: bool, flags: int, expected: bool) -> None:  # noqa: FBT001
-    """With entry_spans_only a span with a local or unknown parent is not covered; without it, it is."""
+    """With entry_spans_only a span whose parent is known to be local is not covered; without it, it is."""
     fields = {"has_parent": has_parent, "flags": flags}
     assert is_covered(agreement_of(entry_spans_only=True), **fields) is expected
     assert is_covered(agreement_of(), **fields)
@@ -59,7 +61,18 @@ def test_clause_1_entry_spans_only(has_parent: bool, flags: int, expected: bool)
 def test_clause_1_entry_spans_only_is_each_agreements_own() -> None:
     """Of two agreements one keeps entry spans only: an inner span counts for the other."""
     agreements = agreement_of(name="entry", entry_spans_only=True), agreement_of(name="all")
-    assert [name for name, _ in groups_of([SpanRow(has_parent=True)], ({},), *agreements)] == ["all"]
+    assert [name for name, _ in groups_of([SpanRow(has_parent=True, flags=0x100)], ({},), *agreements)] == ["all"]
+
+
+def test_clause_1_an_unknown_parent_is_taken_for_remote_and_counted() -> None:
+    """Flags of 0 or 1, as many SDKs send, say nothing of the parent: it counts, and is noted with entry_spans_only."""
+    agreements = agreement_of(name="entry", entry_spans_only=True), agreement_of(name="all", covered_service=(ON_SPAN,))
+    spans = [SpanRow(has_parent=True, flags=flags) for flags in (0, 1, 0x200, 0x100, 0x300)] + [SpanRow()]
+    requests, _ = classify_spans(agreements, spans)
+    assert len(requests) == 5
+    assert requests.notes == Notes(unknown_parent_spans=3)
+    requests, _ = classify_spans([agreement_of()], spans)
+    assert requests.notes is None
 
 
 def test_clause_2_minute_is_that_of_the_end_time() -> None:
@@ -86,6 +99,20 @@ def test_clause_3_every_condition_must_hold() -> None:
         covered_service=(Condition(Scope.SPAN, "a", ("x*",)), Condition(Scope.SPAN, "a", ("*y",))),
     )
     assert [is_covered(agreement, {"a": text}) for text in ("xy", "xz", "zy")] == [True, False, False]
+
+
+def test_clause_3_of_several_selectors_one_suffices() -> None:
+    """What always has to hold, and one of those that say the same in other words; without it nothing is covered."""
+    on_other = Condition(Scope.SPAN, "environment", ("prod",))
+    agreement = agreement_of(
+        covered_service=(Condition(Scope.SPAN, "route", ("/v1",)),), covered_any=((ON_SPAN,), (on_other,))
+    )
+    chat = {"service.name": "chat-1"}
+    assert is_covered(agreement, {"route": "/v1", **chat})
+    assert is_covered(agreement, {"route": "/v1", "environment": "prod"})
+    assert not is_covered(agreement, {"route": "/v1"})
+    assert not is_covered(agreement, {"route": "/v1", "environment": "test"})
+    assert not is_covered(agreement, chat)
 
 
 @pytest.mark.parametrize(

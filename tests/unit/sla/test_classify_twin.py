@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from otel_sla.sla.classify import AcceptWindow, Classifier
+from otel_sla.sla.counts import COUNT_MAX, Count
+from otel_sla.sla.notes import Notes
 from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import SeriesTable
 from otel_sla.spans.decode import decode_request
@@ -15,14 +17,16 @@ from otel_sla.spans.decode import decode_request
 Counts = Counter[tuple[str, tuple[tuple[str, bytes], ...], int, int]]
 
 
-def count_fast(case: agreements.Case, **limits: int) -> tuple[Counts, list[int]]:
-    """Count a case with the package: requests by agreement, group, minute and outcome; rejected spans by request."""
+Seen = tuple[dict[str, int], int, int, int]  # Unusable statuses by key, unusable thresholds, unknown parents, sampled.
+
+
+def count_fast(case: agreements.Case, **limits: int) -> tuple[Counts, list[int], Seen]:
+    """Count a case with the package: by agreement, group, minute and column; rejected by request; what was seen."""
     table = SeriesTable(case.agreements, series_max=10_000)
     classifier = Classifier(case.agreements, table, **limits)
     ring = MinuteRing(minutes_kept=4)
     seen: set[bytes] = set()
-    rejected = []
-    rows = []
+    rejected, rows, notes = [], [], Notes()
     for body, now in case.requests:
         columns = decode_request(body, classifier.watch)
         sealed_before = (now - naive.nanos(case.late_spans_max)) // naive.NANOS_PER_MINUTE
@@ -34,6 +38,8 @@ def count_fast(case: agreements.Case, **limits: int) -> tuple[Counts, list[int]]
         requests = classifier.classify(columns, window, np.array(is_fresh, dtype=np.bool_))
         rejected.append(requests.rejected_count)
         ring.add(requests)
+        if requests.notes is not None:
+            notes.add(requests.notes)
         if len(rejected) % 3 == 0:
             rows.append(ring.drain())
     rows.append(ring.drain())
@@ -42,12 +48,15 @@ def count_fast(case: agreements.Case, **limits: int) -> tuple[Counts, list[int]]
         triples = zip(part.series_id.tolist(), part.epoch_minute.tolist(), part.counts.tolist(), strict=True)
         for series_id, minute, three in triples:
             series = table[series_id]
-            for outcome, count in enumerate(three):
-                counts[series.agreement, series.group, minute, outcome] += count
-    return +counts, rejected
+            for column, count in enumerate(three):
+                key = series.agreement, series.group, minute, column
+                counts[key] = min(counts[key] + count, COUNT_MAX)
+    seen_spans = notes.unusable_threshold_spans, notes.unknown_parent_spans, notes.sampled_spans
+    assert sum(part.counts[:, Count.SPARED].sum() for part in rows) == notes.spared_requests
+    return +counts, rejected, (dict(notes.unusable_status_spans), *seen_spans)
 
 
-def count_slowly(case: agreements.Case) -> tuple[Counts, list[int | None]]:
+def count_slowly(case: agreements.Case) -> tuple[Counts, list[int | None], Seen]:
     """The same by the twin."""
     counted = naive.count(
         list(case.requests),
@@ -58,9 +67,10 @@ def count_slowly(case: agreements.Case) -> tuple[Counts, list[int | None]]:
     counts: Counts = Counter()
     for (name, group), minutes in counted.series.items():
         for minute, three in minutes.items():
-            for outcome, count in enumerate(three):
-                counts[name, group, minute, outcome] += count
-    return +counts, counted.rejected
+            for column, count in enumerate((*three, *counted.beside.get((name, group), {}).get(minute, ()))):
+                counts[name, group, minute, column] += count
+    seen = counted.unusable_threshold, counted.unknown_parent, counted.sampled
+    return +counts, counted.rejected, (counted.unusable_status, *seen)
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -1,6 +1,7 @@
 """States of minutes and downtime periods (clauses 5 to 7)."""
 
 import doctest
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -230,3 +231,36 @@ def test_clause_7_a_cut_that_asks_for_no_more_changes_nothing(
 def test_wire_names() -> None:
     """States are written as reports and metrics promise."""
     assert [state.wire_name for state in MinuteState] == ["up", "down", "excluded", "low_traffic", "no_data"]
+
+
+def test_clause_6_silence_is_judged_until_nothing_is_counted_any_more() -> None:
+    """From the retired minute on silence is no data, whatever the policy; what was counted stays judged (clause 22)."""
+    for policy in (NoData.DOWN, NoData.CARRY):
+        counts = replace(counts_of("x   x "), retired_minute=MINUTE + 2)
+        states = judge_minutes(counts, make_terms(no_data=policy), np.zeros(6, dtype=np.bool_))
+        assert states.adjusted.tolist() == [DOWN, DOWN, SILENT, SILENT, DOWN, SILENT]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "excluded", "adjusted"),
+    [
+        ("x  ", [1, 0, 0], [EXCLUDED, SILENT, SILENT]),  # Nothing before the window: nothing is carried.
+        ("xx ", [0, 1, 0], [DOWN, EXCLUDED, DOWN]),  # Down before the window: that goes on behind it.
+        (".x ", [0, 1, 0], [UP, EXCLUDED, SILENT]),  # Up before the window.
+        ("x. ", [0, 1, 0], [DOWN, EXCLUDED, SILENT]),  # Up in the window: not down raw, so not down after it either.
+        ("x  ", [0, 1, 0], [DOWN, EXCLUDED, DOWN]),  # Silence in the window.
+    ],
+)
+def test_clause_6_an_excluded_minute_is_not_carried(minutes: str, excluded: list[int], adjusted: list[int]) -> None:
+    """After exclusions silence goes on as what was before the window; an exclusion never makes a minute down."""
+    mask = np.array(excluded, dtype=np.bool_)
+    found = judge_minutes(counts_of(minutes), make_terms(no_data=NoData.CARRY), mask)
+    assert found.adjusted.tolist() == adjusted
+    assert not ((found.adjusted == DOWN) & (found.raw != DOWN)).any()
+
+
+def test_clause_6_an_excluded_minute_before_the_first_is_not_carried() -> None:
+    """The failures that would be carried lie before the minutes, in maintenance."""
+    counts = replace(counts_of("   "), carried=MinuteState.DOWN, first_data_minute=MINUTE - 5, is_carry_excluded=True)
+    found = judge_minutes(counts, make_terms(no_data=NoData.CARRY), np.zeros(3, dtype=np.bool_))
+    assert (found.raw.tolist(), found.adjusted.tolist()) == ([DOWN] * 3, [SILENT] * 3)

@@ -99,6 +99,13 @@ def test_clause_14_three_business_days(start: str, announced_at: str | None, is_
     assert find_refusal(maintenance(start, announced_at), TERMS, "UTC") is expected
 
 
+@pytest.mark.parametrize(("hour", "is_enough"), [("03T23:59", True), ("04T00:00", False)])
+def test_clause_21_notice_is_a_difference_of_dates(hour: str, is_enough: bool) -> None:  # noqa: FBT001
+    """Friday's first minute, announced in Tuesday's last: 48 hours and a minute are three business days; no less."""
+    window = maintenance("2026-11-06T00:00+00:00", f"2026-11-{hour}+00:00")
+    assert is_accepted(window, TERMS, "UTC") is is_enough
+
+
 def test_clause_14_holidays_are_no_business_days() -> None:
     """A holiday between announcement and start costs a day; a start on a holiday rolls back."""
     terms = replace(TERMS, holidays=(date(2026, 12, 25),))
@@ -219,19 +226,19 @@ def test_clause_14_too_short_a_notice_excludes_nothing() -> None:
     assert accepted_windows((refused, good), TERMS, "UTC") == (good,)
 
 
-def test_clause_13_minutes_saved() -> None:
-    """A window saved the minutes that are down raw and excluded after; each of two windows saved the shared ones."""
+def test_clause_15_minutes_saved_of_overlapping_windows_add_up() -> None:
+    """A window saved the minutes that are down raw and excluded after; shared ones count for the earlier window."""
     counts = make_series_counts([(0, 5, 0)] * 4 + [(5, 0, 0)] * 4)
     windows = (
-        window_of(START + timedelta(minutes=2), START + timedelta(minutes=6)),
         window_of(START - timedelta(minutes=9), START + timedelta(minutes=3)),
+        window_of(START + timedelta(minutes=2), START + timedelta(minutes=6)),
     )
     excluded = excluded_minutes(all_covered(windows), {}, MINUTE, MINUTE + 8)
     judged = judge_minutes(counts, make_terms(), excluded)
-    everything = MinuteRange(MINUTE, MINUTE + 8)
-    assert [minutes_saved(window, judged, everything) for window in windows] == [2, 3]
-    assert minutes_saved(windows[0], judged, MinuteRange(MINUTE + 3, MINUTE + 8)) == 1
-    assert minutes_saved(windows[0], judged, MinuteRange(MINUTE + 7, MINUTE + 8)) == 0
+    assert minutes_saved(windows, judged, MinuteRange(MINUTE, MINUTE + 8)) == [3, 1]
+    assert minutes_saved(windows[1:], judged, MinuteRange(MINUTE, MINUTE + 8)) == [2]
+    assert minutes_saved(windows, judged, MinuteRange(MINUTE + 3, MINUTE + 8)) == [0, 1]
+    assert minutes_saved(windows, judged, MinuteRange(MINUTE + 7, MINUTE + 8)) == [0, 0]
     assert np.count_nonzero(judged.adjusted == 1) == 0
 
 
@@ -240,4 +247,4 @@ def test_clause_7_a_run_too_short_was_not_saved() -> None:
     counts = make_series_counts([(0, 5, 0)] * 2 + [(5, 0, 0)])
     excluded = np.array([True, False, False])
     judged = judge_minutes(counts, make_terms(period_minutes_min=3), excluded)
-    assert minutes_saved(window_of(), judged, MinuteRange(MINUTE, MINUTE + 3)) == 0
+    assert minutes_saved([window_of()], judged, MinuteRange(MINUTE, MINUTE + 3)) == [0]

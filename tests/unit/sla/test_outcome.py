@@ -1,10 +1,14 @@
 """Clause 4 rule by rule, through the whole classifier."""
 
+from collections import Counter
+
 import pytest
 from column_parts import SpanRow, Value, agreement_of, classify_spans
 
 from otel_sla.sla.agreement import Agreement, CodeRule, Condition, NoStatusCode, Outcome, Scope, WhenAbsent
-from otel_sla.sla.outcome import NO_STATUS, status_index
+from otel_sla.sla.counts import OUTCOME_BITS, SPARED_BIT
+from otel_sla.sla.notes import Notes
+from otel_sla.sla.outcome import GRPC_STATUS_KEYS, HTTP_STATUS_KEYS, NO_STATUS, status_index
 from otel_sla.spans.columns import ValueType
 
 HTTP = "http.response.status_code"
@@ -20,6 +24,12 @@ def outcome(attributes: dict[str, Value], agreement: Agreement | None = None, *,
     requests, _ = classify_spans([agreement_of() if agreement is None else agreement], [span])
     assert len(requests) == 1
     return Outcome(requests.outcome[0])
+
+
+def noted(attributes: dict[str, Value], agreement: Agreement) -> Notes | None:
+    """What is noted of one request."""
+    requests, _ = classify_spans([agreement], [SpanRow(attributes)])
+    return requests.notes
 
 
 def test_clause_4_rule_1_invalid_rule_wins_over_every_status() -> None:
@@ -38,10 +48,15 @@ def test_clause_4_rule_1_needs_every_condition_of_one_rule() -> None:
     assert outcome({"c": 1}, agreement) is Outcome.INVALID
 
 
-@pytest.mark.parametrize("status", [100, 200, 302, 399])
-def test_clause_4_rule_2_http_below_400_succeeds(status: int) -> None:
-    """HTTP 100 to 399 succeeded, though the span says ERROR."""
-    assert outcome({HTTP: status}, span_status_code=2) is Outcome.SUCCEEDED
+def test_clause_4_rule_2_failed_rule_makes_a_good_answer_fail() -> None:
+    """An answer 200 that bears an error failed; so does one of any status, but not one that an invalid rule takes."""
+    has_errors = (Condition(Scope.SPAN, "graphql.response.has_errors", ("true",)),)
+    agreement = agreement_of(failed=(has_errors,), invalid=((Condition(Scope.SPAN, "beta", ("1",)),),))
+    assert outcome({HTTP: 200, "graphql.response.has_errors": True}, agreement) is Outcome.FAILED
+    assert outcome({HTTP: 404, "graphql.response.has_errors": True}, agreement) is Outcome.FAILED
+    assert outcome({"graphql.response.has_errors": True}, agreement) is Outcome.FAILED
+    assert outcome({HTTP: 200, "graphql.response.has_errors": False}, agreement) is Outcome.SUCCEEDED
+    assert outcome({HTTP: 200, "graphql.response.has_errors": True, "beta": 1}, agreement) is Outcome.INVALID
 
 
 @pytest.mark.parametrize("status", [400, 404, 429, 499])
@@ -61,6 +76,7 @@ def test_clause_4_rule_5_http_5xx_outside_the_failing_set_succeeds() -> None:
     agreement = agreement_of(failed_http_status=frozenset({500}))
     assert outcome({HTTP: 503}, agreement) is Outcome.SUCCEEDED
     assert outcome({HTTP: 500}, agreement) is Outcome.FAILED
+    assert noted({HTTP: 503}, agreement) is None
 
 
 def test_clause_4_strict_code_decides_what_a_500_is() -> None:
@@ -80,12 +96,33 @@ def test_clause_4_strict_code_absent_succeeds_where_configured() -> None:
     assert outcome({HTTP: 500}, agreement) is Outcome.SUCCEEDED
     assert outcome({HTTP: 500, "code": 7}, agreement) is Outcome.FAILED
     assert outcome({HTTP: 500, "code": 7.0}, agreement) is Outcome.SUCCEEDED
+    assert outcome({HTTP: 500, "code": [7]}, agreement) is Outcome.SUCCEEDED
 
 
-@pytest.mark.parametrize("value", [0, "0", "OK"])
-def test_clause_4_rule_6_grpc_ok_succeeds(value: Value) -> None:
-    """GRPC OK in each spelling succeeded, though the span says ERROR."""
-    assert outcome({"rpc.response.status_code": value}, span_status_code=2) is Outcome.SUCCEEDED
+def test_clause_4_what_only_the_code_spares_is_noted() -> None:
+    """A failing status that the code spares is a spared request, with the value seen; another success is none."""
+    agreement = agreement_of(name="strict", code=CodeRule("error.type", ("Internal Error",), WhenAbsent.SUCCEEDED))
+    for attributes, seen in (
+        ({HTTP: 500, "error.type": "500"}, "'500'"),
+        ({HTTP: 503}, "none"),
+        ({HTTP: "500", "error.type": 7}, "7"),
+    ):
+        requests, _ = classify_spans([agreement], [SpanRow(attributes)])
+        assert requests.marks.tolist() == [Outcome.SUCCEEDED | SPARED_BIT]
+        assert requests.notes == Notes(spared_requests=1, spared_codes={"strict": {seen}})
+    for attributes in ({HTTP: 200, "error.type": "x"}, {HTTP: 500, "error.type": "Internal Error"}, {HTTP: 404}):
+        assert noted(attributes, agreement) is None
+    many = [SpanRow({HTTP: 500, "error.type": str(number)}) for number in range(3)]
+    requests, _ = classify_spans([agreement, agreement_of(name="plain")], many)
+    assert (requests.marks > OUTCOME_BITS).tolist() == [True, False] * 3
+    assert requests.notes == Notes(spared_requests=3, spared_codes={"strict": {"'2'"}})
+
+
+@pytest.mark.parametrize("value", [0, "0", "OK", "Ok", "ok", 0.0, -0.0])
+@pytest.mark.parametrize("key", GRPC_STATUS_KEYS)
+def test_clause_4_rule_6_grpc_ok_succeeds(key: str, value: Value) -> None:
+    """GRPC OK in each key and spelling succeeded, though the span says ERROR."""
+    assert outcome({key: value}, span_status_code=2) is Outcome.SUCCEEDED
 
 
 @pytest.mark.parametrize(
@@ -100,16 +137,27 @@ def test_clause_4_rule_6_grpc_ok_succeeds(value: Value) -> None:
     ],
 )
 def test_clause_4_rule_7_grpc_server_faults_fail(code: int, name: str) -> None:
-    """The six codes that blame the server failed, by number, digits and name."""
-    assert outcome({"rpc.grpc.status_code": code}) is Outcome.FAILED
-    assert outcome({"rpc.status_code": str(code)}) is Outcome.FAILED
-    assert outcome({"rpc.status_code": name}) is Outcome.FAILED
+    """The six codes that blame the server failed, by number and name in each form, in each key, beside HTTP 200 too."""
+    camel = name.title().replace("_", "")
+    for value in (code, str(code), float(code), name, name.lower(), camel, camel.lower()):
+        for key in GRPC_STATUS_KEYS:
+            assert outcome({key: value}) is Outcome.FAILED
+            assert outcome({key: value, HTTP: 200}) is Outcome.FAILED
+
+
+@pytest.mark.parametrize("code", [2, 4, 12, 13, 14, 15])
+def test_clause_4_rule_8_server_faults_outside_the_failing_set_succeed(code: int) -> None:
+    """Without gRPC codes in the failing set, as the contract reads strictly, they are valid and succeeded."""
+    assert outcome({"rpc.grpc.status_code": code}, agreement_of(failed_grpc_status=frozenset())) is Outcome.SUCCEEDED
+    others = agreement_of(failed_grpc_status=frozenset({13}))
+    assert outcome({"rpc.grpc.status_code": code}, others) is (Outcome.FAILED if code == 13 else Outcome.SUCCEEDED)
 
 
 @pytest.mark.parametrize(
     ("code", "name"),
     [
         (1, "CANCELLED"),
+        (1, "canceled"),
         (3, "INVALID_ARGUMENT"),
         (5, "NOT_FOUND"),
         (6, "ALREADY_EXISTS"),
@@ -121,10 +169,16 @@ def test_clause_4_rule_7_grpc_server_faults_fail(code: int, name: str) -> None:
         (16, "UNAUTHENTICATED"),
     ],
 )
-def test_clause_4_rule_8_other_grpc_codes_are_invalid(code: int, name: str) -> None:
-    """All other codes are invalid, by number and by name."""
-    assert outcome({"rpc.grpc.status_code": code}) is Outcome.INVALID
-    assert outcome({"rpc.response.status_code": name}) is Outcome.INVALID
+def test_clause_4_rule_9_other_grpc_codes_are_invalid(code: int, name: str) -> None:
+    """All other codes are invalid, by number and by name, whatever fails, beside HTTP 200 too."""
+    assert outcome({"rpc.grpc.status_code": code}, agreement_of(failed_grpc_status=frozenset())) is Outcome.INVALID
+    assert outcome({"rpc.response.status_code": name, HTTP: 200}) is Outcome.INVALID
+
+
+@pytest.mark.parametrize("status", [100, 200, 302, 399])
+def test_clause_4_rule_10_http_below_400_succeeds(status: int) -> None:
+    """HTTP 100 to 399 without a gRPC status succeeded, though the span says ERROR."""
+    assert outcome({HTTP: status}, span_status_code=2) is Outcome.SUCCEEDED
 
 
 @pytest.mark.parametrize(
@@ -136,7 +190,7 @@ def test_clause_4_rule_8_other_grpc_codes_are_invalid(code: int, name: str) -> N
     ],
 )
 @pytest.mark.parametrize("error", [None, "timeout", "", 7])
-def test_clause_4_rule_9_error_without_status_code(policy: NoStatusCode, expected: Outcome, error: Value) -> None:
+def test_clause_4_rule_11_error_without_status_code(policy: NoStatusCode, expected: Outcome, error: Value) -> None:
     """A span status ERROR, or any error.type, without a usable status code becomes what the policy says."""
     agreement = agreement_of(no_status_code=policy)
     assert outcome({"error.type": error}, agreement, span_status_code=0 if error is not None else 2) is expected
@@ -144,14 +198,33 @@ def test_clause_4_rule_9_error_without_status_code(policy: NoStatusCode, expecte
 
 @pytest.mark.parametrize("policy", list(NoStatusCode))
 @pytest.mark.parametrize("span_status_code", [0, 1, 3])
-def test_clause_4_rule_10_nothing_seen_succeeds(policy: NoStatusCode, span_status_code: int) -> None:
-    """Without status code and error the request succeeded, whatever the policy."""
-    assert outcome({}, agreement_of(no_status_code=policy), span_status_code=span_status_code) is Outcome.SUCCEEDED
+def test_clause_4_rule_11_nothing_seen(policy: NoStatusCode, span_status_code: int) -> None:
+    """Without status code and error the request succeeded, or is invalid where the policy is that; an array is none."""
+    expected = Outcome.INVALID if policy is NoStatusCode.INVALID else Outcome.SUCCEEDED
+    assert outcome({}, agreement_of(no_status_code=policy), span_status_code=span_status_code) is expected
+    assert outcome({"error.type": [1]}, agreement_of(no_status_code=policy)) is expected
 
 
-def test_clause_4_http_wins_over_grpc() -> None:
-    """A span with both is judged by its HTTP status."""
-    assert outcome({"http.status_code": 200, "rpc.grpc.status_code": 13}) is Outcome.SUCCEEDED
+@pytest.mark.parametrize(
+    ("http", "grpc", "expected"),
+    [
+        (200, 13, Outcome.FAILED),
+        (200, 5, Outcome.INVALID),
+        (200, 0, Outcome.SUCCEEDED),
+        (399, "UNAVAILABLE", Outcome.FAILED),
+        (400, 13, Outcome.INVALID),
+        (404, 0, Outcome.INVALID),
+        (503, 0, Outcome.FAILED),
+        (503, 5, Outcome.FAILED),
+        (200, 17, Outcome.SUCCEEDED),
+        ("200", "14", Outcome.FAILED),
+    ],
+)
+def test_clause_4_grpc_decides_below_http_400(http: Value, grpc: Value, expected: Outcome) -> None:
+    """An HTTP status below 400 says that the transport worked; from 400 on the call did not reach the service."""
+    for http_key in HTTP_STATUS_KEYS:
+        for grpc_key in GRPC_STATUS_KEYS:
+            assert outcome({http_key: http, grpc_key: grpc}) is expected
 
 
 def test_clause_4_first_usable_key_counts() -> None:
@@ -172,7 +245,10 @@ def test_clause_4_first_usable_key_counts() -> None:
         -200,
         2**63 - 1,
         -(2**63),
-        500.0,
+        500.5,
+        float("nan"),
+        float("inf"),
+        [500],
         True,
         "",
         "5xx",
@@ -186,11 +262,12 @@ def test_clause_4_first_usable_key_counts() -> None:
     ],
 )
 def test_clause_4_unusable_http_status_is_as_if_absent(value: Value) -> None:
-    """A value that is no HTTP status leaves the request to rule 9."""
-    assert outcome({HTTP: value}, agreement_of(no_status_code=NoStatusCode.INVALID), span_status_code=2) is (
-        Outcome.INVALID
-    )
+    """A value that is no HTTP status leaves the request to rule 11, and is noted."""
+    assert outcome({HTTP: value}, agreement_of(no_status_code=NoStatusCode.INVALID)) is Outcome.INVALID
     assert outcome({HTTP: value}) is Outcome.SUCCEEDED
+    notes = noted({HTTP: value, "http.status_code": 200}, agreement_of())
+    assert notes is not None
+    assert notes.unusable_status_spans == {HTTP: 1}
 
 
 def test_clause_4_digits_may_begin_with_zeros() -> None:
@@ -200,19 +277,33 @@ def test_clause_4_digits_may_begin_with_zeros() -> None:
     assert outcome({HTTP: "5" * 100_000}) is Outcome.SUCCEEDED
 
 
-def test_clause_4_text_in_the_old_grpc_key_is_unusable() -> None:
-    """`rpc.grpc.status_code` is an int by definition; text in it is as if absent."""
-    for text in ("13", "INTERNAL"):
-        assert outcome({"rpc.grpc.status_code": text}) is Outcome.SUCCEEDED
+@pytest.mark.parametrize(
+    "value", [17, -1, "17", 13.5, "", "INTERNAL ", "DEADLINE__EXCEEDED", "IN_TERNAL", b"o\xcbk", True]
+)
+def test_clause_4_unusable_grpc_status_is_as_if_absent(value: Value) -> None:
+    """A value that is no gRPC code leaves the request to HTTP, or to rule 11, and is noted."""
+    for key in GRPC_STATUS_KEYS:
+        assert outcome({key: value, HTTP: 200}) is Outcome.SUCCEEDED
+        assert outcome({key: value}, span_status_code=2) is Outcome.FAILED
+        notes = noted({key: value}, agreement_of())
+        assert notes is not None
+        assert notes.unusable_status_spans == {key: 1}
 
 
-def test_grpc_names_are_upper_case() -> None:
-    """A name in other letters is no status."""
-    assert outcome({"rpc.status_code": "internal"}) is Outcome.SUCCEEDED
-    assert outcome({"rpc.status_code": 13.0}) is Outcome.SUCCEEDED
+def test_clause_4_unusable_statuses_are_noted_by_key_with_a_value() -> None:
+    """Who reads the note sees each key, on how many spans, and one of the values, cut where it is long."""
+    spans = [SpanRow({HTTP: "Server Error", "grpc.status_code": [13]}), SpanRow({HTTP: 99}), SpanRow({HTTP: "x" * 500})]
+    requests, _ = classify_spans([agreement_of()], [*spans, SpanRow({HTTP: 200})])
+    shown = {HTTP: repr("x" * 100), "grpc.status_code": "an array, a map, bytes or nothing"}
+    expected = Notes(unusable_status_spans=Counter({HTTP: 3, "grpc.status_code": 1}), unusable_status=shown)
+    assert requests.notes == expected
+    for value, text in ((99, "99"), (-5, "-5"), (0.5, "0.5"), (True, "true"), (b"\xff", "'\\\\xff'")):
+        notes = noted({HTTP: value}, agreement_of())
+        assert notes is not None
+        assert notes.unusable_status == {HTTP: text}
 
 
 def test_attributes_of_other_keys_hold_no_status() -> None:
-    """Only the five keys are read as status codes."""
+    """Only the keys of the clause are read as status codes."""
     assert status_index("http.status", ValueType.INT, b"500") == NO_STATUS
     assert outcome({"error.type": "500", "http.status_code": 200}) is Outcome.SUCCEEDED

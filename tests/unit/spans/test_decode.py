@@ -45,13 +45,13 @@ def test_spans_of_every_kind_have_a_row() -> None:
 
 
 def test_values_are_typed_cells() -> None:
-    """Each type of value is in its cell; arrays, maps, bytes and unset values count as absent."""
+    """Each type of value is in its cell; arrays, maps, bytes and unset values are only there."""
     attributes = {"s": "é", "t": True, "i": -5, "d": 0.5, "b": b"x", "n": None, "l": ["x"], "m": {"k": 1}}
     watch = WatchList(tuple(key.encode() for key in attributes), ())
     columns = decode_request(make_request_of(make_span(attributes)), watch)
     assert columns.value_type.dtype == np.uint8
     assert columns.value_type.tolist() == [
-        [ValueType.STRING, ValueType.BOOL, ValueType.INT, ValueType.DOUBLE, *[ValueType.ABSENT] * 4]
+        [ValueType.STRING, ValueType.BOOL, ValueType.INT, ValueType.DOUBLE, *[ValueType.OTHER] * 4]
     ]
     start, size = divmod(int(columns.value_bits[0, 0]), 2**32)
     assert columns.body[start : start + size].tobytes() == "é".encode()

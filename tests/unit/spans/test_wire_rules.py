@@ -8,7 +8,8 @@ from otel_sla.spans.columns import ValueType, WatchList
 from otel_sla.spans.decode import decode_request
 
 WATCH = WatchList(span_keys=(b"a", b"b"), resource_keys=(b"a",))
-ABSENT = (ValueType.ABSENT, 0)
+SERVER = b"\x30\x02"
+ABSENT, OTHER = (ValueType.ABSENT, 0), (ValueType.OTHER, 0)
 
 
 def field(number: int, content: bytes) -> bytes:
@@ -47,14 +48,14 @@ VALUES = {
     "padded int": (b"\x18\x87\x80\x00", (ValueType.INT, 7)),
     "bits past 64": (b"\x18" + b"\xff" * 9 + b"\x7f", (ValueType.INT, 2**64 - 1)),
     "double": (DOUBLE, (ValueType.DOUBLE, 0x40 << 56)),
-    "unset": (b"", ABSENT),
-    "array": (ARRAY, ABSENT),
-    "map": (MAP, ABSENT),
-    "bytes": (RAW, ABSENT),
-    "index of a string": (STRINDEX, ABSENT),
+    "unset": (b"", OTHER),
+    "array": (ARRAY, OTHER),
+    "map": (MAP, OTHER),
+    "bytes": (RAW, OTHER),
+    "index of a string": (STRINDEX, OTHER),
     "last of the oneof": (TEXT + INT, (ValueType.INT, 7)),
-    "last of the oneof is an array": (TEXT + ARRAY, ABSENT),
-    "last of the oneof is an index": (TEXT + STRINDEX, ABSENT),
+    "last of the oneof is an array": (TEXT + ARRAY, OTHER),
+    "last of the oneof is an index": (TEXT + STRINDEX, OTHER),
     "string after an array": (ARRAY + TEXT, (ValueType.STRING, b"x")),
     "string in another wire type": (TEXT + b"\x08\x01", (ValueType.STRING, b"x")),
     "int in another wire type": (TEXT + b"\x1d\x01\x02\x03\x04", (ValueType.STRING, b"x")),
@@ -81,8 +82,8 @@ ATTRIBUTES = {
     "value in two parts": (field(9, field(1, b"a") + field(2, TEXT) + field(2, b"")), (ValueType.STRING, b"x")),
     "value in two parts of the oneof": (field(9, field(1, b"a") + field(2, TEXT) + field(2, INT)), (3, 7)),
     "last of two attributes": (attribute(b"a", TEXT) + attribute(b"a", OTHER_TEXT), (ValueType.STRING, b"y")),
-    "last of two is an array": (attribute(b"a", TEXT) + attribute(b"a", ARRAY), ABSENT),
-    "last of two has no value": (attribute(b"a", TEXT) + field(9, field(1, b"a")), ABSENT),
+    "last of two is an array": (attribute(b"a", TEXT) + attribute(b"a", ARRAY), OTHER),
+    "last of two has no value": (attribute(b"a", TEXT) + field(9, field(1, b"a")), OTHER),
     "longer key": (attribute(b"aa", TEXT), ABSENT),
     "no key": (field(9, field(2, TEXT)), ABSENT),
 }
@@ -100,23 +101,31 @@ def test_attribute_is_what_upb_reads(name: str) -> None:
 
 # Span's fields: resource, kind, end time, flags, has parent, status code.
 SPANS = {
-    "nothing": (b"", (0, 0, 0, 0, False, 0)),
-    "kind": (b"\x30\x02", (0, 2, 0, 0, False, 0)),
-    "last kind": (b"\x30\x02\x30\x03", (0, 3, 0, 0, False, 0)),
-    "unknown kind": (b"\x30\x63", (0, 99, 0, 0, False, 0)),
-    "kind cut to 32 bits": (b"\x30\x82\x80\x80\x80\x10", (0, 2, 0, 0, False, 0)),
-    "negative kind": (b"\x30" + b"\xff" * 9 + b"\x01", (0, -1, 0, 0, False, 0)),
-    "end time": (b"\x41" + b"\xff" * 8, (0, 0, 2**64 - 1, 0, False, 0)),
-    "end time as a varint": (b"\x40\x01", (0, 0, 0, 0, False, 0)),
-    "flags": (b"\x85\x01\x01\x03\x00\x80", (0, 0, 0, 0x80000301, False, 0)),
-    "parent": (field(4, b"12345678"), (0, 0, 0, 0, True, 0)),
-    "parent of zeros": (field(4, bytes(8)), (0, 0, 0, 0, False, 0)),
-    "parent of nine bytes": (field(4, bytes(8) + b"\x01"), (0, 0, 0, 0, True, 0)),
-    "last parent": (field(4, b"12345678") + field(4, b""), (0, 0, 0, 0, False, 0)),
-    "status": (field(15, b"\x18\x02"), (0, 0, 0, 0, False, 2)),
-    "status in two parts": (field(15, b"\x18\x02") + field(15, field(2, b"m")), (0, 0, 0, 0, False, 2)),
-    "last status": (field(15, b"\x18\x02") + field(15, b"\x18\x00"), (0, 0, 0, 0, False, 0)),
-    "zero in a group's field number": (b"\xf3\x3e\x00\x01\x03\x04\xf4\x3e", (0, 0, 0, 0, False, 0)),
+    "nothing": (b"", (0, 0, 0, 0, False, 0, 0)),
+    "kind": (b"\x30\x02", (0, 2, 0, 0, False, 0, 0)),
+    "last kind": (b"\x30\x02\x30\x03", (0, 3, 0, 0, False, 0, 0)),
+    "unknown kind": (b"\x30\x63", (0, 99, 0, 0, False, 0, 0)),
+    "kind cut to 32 bits": (b"\x30\x82\x80\x80\x80\x10", (0, 2, 0, 0, False, 0, 0)),
+    "negative kind": (b"\x30" + b"\xff" * 9 + b"\x01", (0, -1, 0, 0, False, 0, 0)),
+    "end time": (b"\x41" + b"\xff" * 8, (0, 0, 2**64 - 1, 0, False, 0, 0)),
+    "end time as a varint": (b"\x40\x01", (0, 0, 0, 0, False, 0, 0)),
+    "flags": (b"\x85\x01\x01\x03\x00\x80", (0, 0, 0, 0x80000301, False, 0, 0)),
+    "parent": (field(4, b"12345678"), (0, 0, 0, 0, True, 0, 0)),
+    "parent of zeros": (field(4, bytes(8)), (0, 0, 0, 0, False, 0, 0)),
+    "parent of nine bytes": (field(4, bytes(8) + b"\x01"), (0, 0, 0, 0, True, 0, 0)),
+    "last parent": (field(4, b"12345678") + field(4, b""), (0, 0, 0, 0, False, 0, 0)),
+    "status": (field(15, b"\x18\x02"), (0, 0, 0, 0, False, 2, 0)),
+    "status in two parts": (field(15, b"\x18\x02") + field(15, field(2, b"m")), (0, 0, 0, 0, False, 2, 0)),
+    "last status": (field(15, b"\x18\x02") + field(15, b"\x18\x00"), (0, 0, 0, 0, False, 0, 0)),
+    "threshold": (SERVER + field(3, b"ot=th:8"), (0, 2, 0, 0, False, 0, 1 + (8 << 52))),
+    "threshold before the kind": (field(3, b"ot=th:fd70a3d70a3d71") + SERVER, (0, 2, 0, 0, False, 0, 0xFD70A3D70A3D72)),
+    "threshold of 0": (SERVER + field(3, b"a=b, ot=rv:1;th:0"), (0, 2, 0, 0, False, 0, 1)),
+    "threshold of 15 digits": (SERVER + field(3, b"ot=th:000000000000000"), (0, 2, 0, 0, False, 0, -1)),
+    "threshold without digits": (SERVER + field(3, b"ot=th:"), (0, 2, 0, 0, False, 0, -1)),
+    "no threshold": (SERVER + field(3, b"ot=rv:1"), (0, 2, 0, 0, False, 0, 0)),
+    "last state": (SERVER + field(3, b"ot=th:8") + field(3, b""), (0, 2, 0, 0, False, 0, 0)),
+    "threshold of a client": (field(3, b"ot=th:8") + b"\x30\x03", (0, 3, 0, 0, False, 0, 0)),
+    "zero in a group's field number": (b"\xf3\x3e\x00\x01\x03\x04\xf4\x3e", (0, 0, 0, 0, False, 0, 0)),
 }
 
 
@@ -177,18 +186,14 @@ def test_long_key_is_no_watched_one() -> None:
 
 
 @pytest.mark.parametrize("levels", [45, 46, 47, 48, 10_000])
-def test_nesting_ends_where_it_does_in_upb(levels: int) -> None:
-    """Values within values are accepted as deep as upb accepts them, and no depth ends the process."""
+def test_nesting_costs_no_batch(levels: int) -> None:
+    """Values within values, however deep, are accepted as in the Collector; upb stops at 100 messages."""
     value = b""
     for _ in range(levels):
         value = field(5, field(1, value))
     body = in_span(attribute(b"a", value))
     assert (decode_with_upb(body, WATCH) is not None) == (levels <= 47)
-    if levels <= 47:
-        assert decode_request(body, WATCH).n_spans == 1
-    else:
-        with pytest.raises(DecodeError, match="nesting"):
-            decode_request(body, WATCH)
+    assert read_columns(decode_request(body, WATCH)) == decode_with_upb(body, WATCH, is_shallow=True)
 
 
 @pytest.mark.parametrize("levels", [99, 100, 101, 100_000])
@@ -250,7 +255,7 @@ def test_sizes_of_every_width_are_read(border: int, key_size: int) -> None:
         body = in_span(attribute(key, field(1, text)) + b"\x30\x02")
         found = read_columns(decode_request(body, watch))
         assert found.cells == [[ABSENT, (ValueType.STRING, text)]], size
-        assert found.spans == [(0, 2, 0, 0, False, 0)], size
+        assert found.spans == [(0, 2, 0, 0, False, 0, 0)], size
 
 
 @pytest.mark.parametrize(
