@@ -1,5 +1,6 @@
 """`otel-sla report`."""
 
+import os
 import shutil
 import sys
 from collections.abc import Generator, Iterable
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -173,12 +174,17 @@ def _each_minute_line(reader: "LedgerReader", asked: _Asked) -> Generator[str]:
     yield from each_minute_line(judged_by, minutes, all_series)
 
 
+def _open_own(path: Path) -> BinaryIO:
+    """Open a file for writing; one that was not there is its owner's only, as the ledger is."""
+    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))
+
+
 def _write(texts: Iterable[str], output: Path | None) -> None:
     # As bytes: the same ones in a file and in a pipe, whatever the terminal's encoding and line ends are.
     written = (text.encode() for text in texts)
     first = next(written)  # What cannot be read must not cost the file that is there.
     try:
-        with nullcontext(typer.get_binary_stream("stdout")) if output is None else output.open("wb") as file:
+        with nullcontext(typer.get_binary_stream("stdout")) if output is None else _open_own(output) as file:
             file.write(first)
             file.writelines(written)
             file.flush()

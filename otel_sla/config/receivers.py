@@ -36,7 +36,21 @@ def _nanos(seconds: float) -> int:
     return round(seconds * NANOS_PER_S)
 
 
-class ServerTls(Section):
+class _Guarded(Section):
+    """A section with settings that keep strangers out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def no_guard_is_left_empty(cls, value: object) -> object:
+        """A template that found no value leaves it empty; taken for a default, everybody would be let in."""
+        if isinstance(value, dict):
+            empty = [key for key in ("tls", "auth", "client_ca_file") if key in value and value[key] is None]
+            if empty:
+                raise rule_problems([((key,), "is left empty: give it a value, or leave the key out") for key in empty])
+        return value
+
+
+class ServerTls(_Guarded):
     """TLS of a server, from PEM files. They are read again when they change."""
 
     cert_file: FilePath = Field(description="Certificate chain, PEM.", examples=["/etc/otel-sla/tls.crt"])
@@ -138,7 +152,7 @@ class Keepalive(Section):
     )
 
 
-class Grpc(Section):
+class Grpc(_Guarded):
     """OTLP over gRPC."""
 
     endpoint: Endpoint = Field(
@@ -208,7 +222,7 @@ class Cors(Section):
         )
 
 
-class Http(Section):
+class Http(_Guarded):
     """OTLP over HTTP, protobuf and JSON; also serves `/healthz` and `/readyz`."""
 
     endpoint: Endpoint = Field(

@@ -67,9 +67,9 @@ class BearerAuth:
             self._reload()
 
     def _reload(self) -> None:
-        """Take the tokens of the changed file; keep the former ones if there are none in it."""
+        """Take the tokens of the changed file; keep all former ones until there are some in it."""
         try:
-            digests = self._read()
+            digests = self._read(is_reload=True)
         except OSError as error:
             self._files.look_again()
             _log.warning(
@@ -78,18 +78,19 @@ class BearerAuth:
                 extra={"action": "tokens_not_reloaded"},
             )
             return
-        if not digests:
-            self._files.look_again()
-            _log.warning("no tokens, the former stay valid", extra={"action": "tokens_not_reloaded"})
-            return
         self._digests = digests
         _log.info("tokens read again: %d are valid", len(digests), extra={"action": "tokens_reloaded"})
 
-    def _read(self) -> tuple[bytes, ...]:
+    def _read(self, *, is_reload: bool = False) -> tuple[bytes, ...]:
         # As the request's is: a secret from the environment may end in a newline.
         tokens = [token.strip() for token in self._settings.tokens]
         if self._settings.tokens_file is not None:
-            tokens += _tokens_in(self._settings.tokens_file)
+            found = _tokens_in(self._settings.tokens_file)
+            if (
+                is_reload and not found
+            ):  # In the midst of a rotation, most likely; those sent by must not be locked out.
+                raise OSError(errno.ENODATA, "it holds no token", str(self._settings.tokens_file))
+            tokens += found
         return tuple(_digest(token) for token in tokens if token)
 
 

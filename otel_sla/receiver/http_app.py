@@ -1,4 +1,4 @@
-"""OTLP over HTTP, and the probes, as an ASGI application.
+"""OTLP over HTTP, and the probes: which request gets which answer.
 
 Request bodies are protobuf or OTLP's JSON; errors are `google.rpc.Status` in the request's encoding. Whatever can be
 refused by the headers alone is refused before the body is read.
@@ -6,49 +6,47 @@ refused by the headers alone is refused before the body is read.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from urllib.parse import quote
 
-from otel_sla.errors import DecodeError, OtelSlaError, Overloaded
-from otel_sla.receiver.accounting import Accountant, Receipt
+from otel_sla.errors import DecodeError, Overloaded
+from otel_sla.receiver.accounting import Accountant
 from otel_sla.receiver.auth import BearerAuth
 from otel_sla.receiver.cors import Cors, Headers
 from otel_sla.receiver.http_body import (
     ENCODINGS,
-    Receive,
     SenderGone,
     check_content_length,
     expand_body,
     read_body,
 )
-from otel_sla.receiver.in_flight import Held, InFlight, Intake
+from otel_sla.receiver.http_request import Request
+from otel_sla.receiver.in_flight import Held, InFlight, account
 from otel_sla.receiver.json_traces import convert_json, estimate_size_bytes
-from otel_sla.receiver.pace import LARGE_SIZE_BYTES
 from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.refusals import Refusals, RefusedRequest
 from otel_sla.receiver.response import encode_json, encode_protobuf
 from otel_sla.receiver.settings import BYTES_PER_MIB, HTTP_SOURCE, HttpServerSettings
 from otel_sla.receiver.status import (
     BodyTimeout,
+    MalformedRequest,
     MethodNotAllowed,
     PathUnknown,
     Refusal,
     UnknownCoding,
     UnknownExpectation,
+    UnknownVersion,
     UnsupportedMediaType,
     refusal_of,
 )
 
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]  # ASGI's.
-
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
-IS_WELCOME = "otel_sla.is_welcome"  # In the scope's state: may send, as far as credentials say.
 _TEXT = "text/plain; charset=utf-8"
 # The server's grace is over. What was taken may be counted yet, but not in time to say so.
 _STOPPING = "the pipeline is stopping"
-_UNUSUAL_HEADERS = frozenset(("content-encoding", "transfer-encoding", "expect"))
+_IN_PATHS = "/%:@!$&'()*+,;=~"  # RFC 3986, 3.3: stands in a path as it is.
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' text format.
 _JSON_SIZE_BYTES_ON_LOOP_MAX = 128 * 1024  # About 10 ms to convert; more of it must not delay the others.
 
@@ -74,11 +72,12 @@ class Answer:
     content_type: str
     body: bytes
     headers: Headers = field(default_factory=list)
+    is_last: bool = False  # What the sender sends next would be misunderstood.
 
     def all_headers(self) -> Headers:
         """Those that say what the body is, too."""
         if self.http_status == 204:
-            return self.headers
+            return [*self.headers]
         return [
             (b"content-type", self.content_type.encode()),
             (b"content-length", str(len(self.body)).encode()),
@@ -86,23 +85,8 @@ class Answer:
         ]
 
 
-@dataclass(slots=True)
-class _Request:
-    method: str
-    path: str
-    headers: dict[str, str]
-    receive: Receive
-    owner: object  # Who sends, as far as that is known.
-    state: MutableMapping[str, Any]  # Shared with the server.
-    is_body_read: bool = False
-
-    @property
-    def media_type(self) -> str:
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
 class HttpApp:
-    """The ASGI application.
+    """Answers requests.
 
     Args:
         settings: What the configuration says.
@@ -123,81 +107,55 @@ class HttpApp:
         self._settings = settings
         self._size_bytes_max = settings.max_request_body_size_mib * BYTES_PER_MIB
         self._in_flight = in_flight
-        self._intake = Intake(accountant)
-        self._is_closed = False
+        self._accountant = accountant
+        self._traces_path = quote(settings.traces_url_path, safe=_IN_PATHS)
         self._probes = probes
         self._refusals = refusals
         self.auth = None if settings.auth is None else BearerAuth(settings.auth, HTTP_SOURCE)
         self._cors = None if settings.cors is None else Cors(settings.cors)
         self.answers: Counter[int] = Counter()  # To requests on the traces' path, by HTTP status.
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        assert scope["type"] == "http", scope["type"]
-        request = _request_of(scope, receive)
-        is_traces = request.path == self._settings.traces_url_path
+    async def answer(self, request: Request) -> Answer:
+        """Answer one request.
+
+        Raises:
+            SenderGone: The connection ended before its body did.
+        """
+        is_traces = request.path == self._traces_path
         try:
             answer = await (self._answer_traces(request) if is_traces else self._answer_probe(request))
         except SenderGone:
-            return
+            raise
         except asyncio.CancelledError:
-            answer = self._refuse(request, Overloaded(_STOPPING))
+            return self.refuse(request, Overloaded(_STOPPING))
         except Exception as error:  # noqa: BLE001 - every error has its answer, none ends the server.
-            answer = self._refuse(request, error)
-        if is_traces:
+            return self.refuse(request, error)
+        return self._finish(request, answer)
+
+    def refuse(self, request: Request, error: Exception) -> Answer:
+        """Answer a request by what is wrong with it, or with us."""
+        refusal = refusal_of(error)
+        if refusal.is_final and request.method == "POST":  # Others bring no spans.
+            headers = request.headers
+            encoding = f"{headers.get('content-type', '')} {headers.get('content-encoding', '')}".strip()
+            status, user_agent = str(refusal.http_status), headers.get("user-agent", "")
+            self._refusals.add(RefusedRequest("http", status, refusal.message, encoding, user_agent))
+        return self._finish(request, _answer_refused(request, error, refusal))
+
+    def _finish(self, request: Request, answer: Answer) -> Answer:
+        if request.path == self._traces_path:
             self.answers[answer.http_status] += 1
             if self._cors is not None and request.method == "POST":
                 answer.headers += self._cors.answer(request.headers)
-        await _send(answer, send)
-
-    def begin(self, scope: Mapping[str, Any], body: bytearray) -> asyncio.Future[Receipt] | None:
-        """Begin to count a request whose body is there as a whole, without ASGI's back and forth.
-
-        At 100 spans a request 0.89 of the CPU time, beside the commit before it. Only what most senders send is taken:
-        whatever else there is to it, or to refuse, goes the usual way.
-
-        Returns:
-            What `answer_begun` answers by. None: not begun, call the application.
-        """
-        if scope["path"] != self._settings.traces_url_path or len(body) >= LARGE_SIZE_BYTES or self._cors is not None:
-            return None
-        request = _request_of(scope, _receive_nothing)
-        if request.headers.keys() & _UNUSUAL_HEADERS or request.media_type != PROTOBUF or request.method != "POST":
-            return None
-        held = Held(self._in_flight)
-        try:
-            self._authenticate(request)
-        except OtelSlaError:  # Met again, and answered, by the application.
-            return None
-        if self._is_closed or not held.has_room(len(body)):
-            return None
-        held.resize(len(body))
-        held.owner = request.owner
-        return asyncio.shield(self._intake.begin(bytes(body), held))
-
-    def answer_begun(self, scope: Mapping[str, Any], begun: asyncio.Future[Receipt]) -> Answer:
-        """Give the answer to a request that was begun and is over."""
-        if begun.cancelled():
-            answer = self._refuse(_request_of(scope, _receive_nothing), Overloaded(_STOPPING))
-        elif isinstance(error := begun.exception(), Exception):
-            answer = self._refuse(_request_of(scope, _receive_nothing), error)
-        else:
-            answer = Answer(200, PROTOBUF, encode_protobuf(begun.result()))
-        self.answers[answer.http_status] += 1
         return answer
 
-    async def close(self) -> None:
-        """End what is still accounted for senders that are gone, and begin nothing more."""
-        self._is_closed = True
-        await self._intake.close()
-
-    async def _answer_traces(self, request: _Request) -> Answer:
+    async def _answer_traces(self, request: Request) -> Answer:
         if request.method == "OPTIONS" and self._cors is not None:
             return Answer(204, _TEXT, b"", self._cors.answer_preflight(request.headers, "POST"))
         if request.method != "POST":
             raise MethodNotAllowed(request.method, "POST" if self._cors is None else "POST, OPTIONS")
         self._authenticate(request)
-        request.state[IS_WELCOME] = True
+        request.is_welcome = True
         if request.media_type not in (PROTOBUF, JSON):
             raise UnsupportedMediaType(f"Content-Type {request.media_type!r} is not {PROTOBUF} or {JSON}")
         _check_what_is_asked(request.headers)
@@ -207,23 +165,22 @@ class HttpApp:
             body = await self._read(request, held, announced_bytes)
             if request.media_type == JSON:
                 body = await _convert_json(body, held)
-            receipt = await self._intake.take(body, held.move())
+            receipt = await account(self._accountant, body, held)
         encode = encode_json if request.media_type == JSON else encode_protobuf
         return Answer(200, request.media_type, encode(receipt))
 
-    async def _read(self, request: _Request, held: Held, announced_bytes: int) -> bytes:
+    async def _read(self, request: Request, held: Held, announced_bytes: int) -> bytes:
         body = await read_body(
-            request.receive,
+            request.body,
             held,
             size_bytes_max=self._size_bytes_max,
             timeout_s=self._settings.body_timeout_s,
             announced_bytes=announced_bytes,
         )
-        request.is_body_read = True
         encoding = request.headers.get("content-encoding", "").strip().lower()
         return await expand_body(body, encoding, held, size_bytes_max=self._size_bytes_max)
 
-    async def _answer_probe(self, request: _Request) -> Answer:
+    async def _answer_probe(self, request: Request) -> Answer:
         if request.path not in ("/healthz", "/readyz", "/metrics"):
             raise PathUnknown(f"nothing is served at {request.path}")
         if request.method not in ("GET", "HEAD"):
@@ -240,18 +197,9 @@ class HttpApp:
         text = self._probes.metrics()
         return Answer(200, _METRICS, (text if isinstance(text, str) else await text).encode())
 
-    def _authenticate(self, request: _Request) -> None:
+    def _authenticate(self, request: Request) -> None:
         if self.auth is not None:
             self.auth.check(request.headers.get("authorization", ""))
-
-    def _refuse(self, request: _Request, error: Exception) -> Answer:
-        refusal = refusal_of(error)
-        if refusal.is_final and request.method == "POST":  # Others bring no spans.
-            headers = request.headers
-            encoding = f"{headers.get('content-type', '')} {headers.get('content-encoding', '')}".strip()
-            status, user_agent = str(refusal.http_status), headers.get("user-agent", "")
-            self._refusals.add(RefusedRequest("http", status, refusal.message, encoding, user_agent))
-        return _answer_refused(request, error, refusal)
 
 
 async def _convert_json(body: bytes, held: Held) -> bytes:
@@ -266,24 +214,6 @@ async def _convert_json(body: bytes, held: Held) -> bytes:
     return converted
 
 
-def _request_of(scope: Mapping[str, Any], receive: Receive) -> _Request:
-    headers = _headers_of(scope["headers"])
-    return _Request(scope["method"], scope["path"], headers, receive, scope["client"], scope.get("state", {}))
-
-
-async def _receive_nothing() -> MutableMapping[str, Any]:
-    raise AssertionError("all of the body is there")
-
-
-def _headers_of(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Give the headers by their names; of a repeated one all values, as one list."""
-    headers: dict[str, str] = {}
-    for name, value in fields:
-        key, text = name.decode("latin-1"), value.decode("latin-1")
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
-    return headers
-
-
 def _check_what_is_asked(headers: dict[str, str]) -> None:
     coding, expected = (headers.get(key, "").strip().lower() for key in ("transfer-encoding", "expect"))
     if coding not in ("", "chunked"):
@@ -294,7 +224,7 @@ def _check_what_is_asked(headers: dict[str, str]) -> None:
         raise UnknownExpectation(f"Expect {expected!r} is not 100-continue")
 
 
-def _answer_refused(request: _Request, error: Exception, refusal: Refusal) -> Answer:
+def _answer_refused(request: Request, error: Exception, refusal: Refusal) -> Answer:
     if request.media_type == PROTOBUF:
         answer = Answer(refusal.http_status, PROTOBUF, refusal.status().SerializeToString())
     else:
@@ -307,13 +237,5 @@ def _answer_refused(request: _Request, error: Exception, refusal: Refusal) -> An
         answer.headers.append((b"accept-encoding", ", ".join(ENCODINGS).encode()))
     if refusal.http_status == 401:
         answer.headers.append((b"www-authenticate", b"Bearer"))
-    # A sender that waits for "100 Continue" may now leave its body out, and the next request would be taken for it.
-    is_body_in_doubt = not request.is_body_read and "expect" in request.headers
-    if is_body_in_doubt or isinstance(error, BodyTimeout):
-        answer.headers.append((b"connection", b"close"))
+    answer.is_last = isinstance(error, BodyTimeout | MalformedRequest | UnknownVersion)
     return answer
-
-
-async def _send(answer: Answer, send: Send) -> None:
-    await send({"type": "http.response.start", "status": answer.http_status, "headers": answer.all_headers()})
-    await send({"type": "http.response.body", "body": answer.body})

@@ -1,9 +1,9 @@
 """Reads an HTTP request's body, as sent and expanded, within its limits."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import cramjam
 import numpy as np
@@ -15,8 +15,6 @@ from otel_sla.receiver.body_deadline import BodyDeadline
 from otel_sla.receiver.in_flight import Held
 from otel_sla.receiver.pace import LARGE_SIZE_BYTES
 from otel_sla.receiver.status import UnsupportedMediaType
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]  # ASGI's.
 
 _GZIP_WBITS, _ZLIB_WBITS = 31, 15
 _STEP_SIZE_BYTES = 1024 * 1024  # What is expanded before other requests get their turn,
@@ -35,13 +33,38 @@ class SenderGone(Exception):
     """The connection ended before the body did; nobody is left to be answered."""
 
 
+class Body(Protocol):
+    """What arrives of a request's body."""
+
+    is_kept_back: bool  # Until the sender is told to continue (RFC 9110, 10.1.1).
+
+    @property
+    def has_more(self) -> bool:
+        """Not all of it was given."""
+        ...
+
+    @property
+    def is_here(self) -> bool:
+        """What was not given has arrived, and is small."""
+        ...
+
+    async def receive(self) -> bytes:
+        """Give what has arrived, or arrives next.
+
+        Raises:
+            SenderGone: The connection ended.
+            MalformedRequest: It is not framed as the head says.
+        """
+        ...
+
+
 async def read_body(
-    receive: Receive, held: Held, *, size_bytes_max: int, timeout_s: float, announced_bytes: int = 0
+    body: Body, held: Held, *, size_bytes_max: int, timeout_s: float, announced_bytes: int = 0
 ) -> bytes:
     """Read the body as sent; `held` follows its size.
 
     Args:
-        receive: ASGI's.
+        body: Where it comes from.
         held: What the request holds.
         size_bytes_max: Of the body.
         timeout_s: For the body, and once more for what follows the beginning of a large one.
@@ -53,11 +76,17 @@ async def read_body(
         Overloaded: More than there is room for now.
         BodyTimeout: It did not arrive in time.
         SenderGone: The connection ended.
+        MalformedRequest: It is not framed as the head says.
     """
-    pieces = _Pieces(receive, held, size_bytes_max)
+    if body.is_here:  # Nothing is waited for: a deadline would cost a twentieth of a request of 100 spans.
+        whole = await body.receive()
+        _check_size(len(whole), size_bytes_max)
+        held.resize(len(whole))
+        return whole
+    pieces = _Pieces(body, held, size_bytes_max)
     async with BodyDeadline(held, timeout_s) as deadline:
         await pieces.read(deadline, _BEGINNING_SIZE_BYTES if announced_bytes >= LARGE_SIZE_BYTES else size_bytes_max)
-    if pieces.has_more:
+    if body.has_more:
         await held.pace(announced_bytes)
         async with BodyDeadline(held, timeout_s) as deadline:
             await pieces.read(deadline, size_bytes_max)
@@ -67,28 +96,23 @@ async def read_body(
 class _Pieces:
     """What has arrived of a body."""
 
-    def __init__(self, receive: Receive, held: Held, size_bytes_max: int) -> None:
-        self._receive = receive
+    def __init__(self, body: Body, held: Held, size_bytes_max: int) -> None:
+        self._body = body
         self._held = held
         self._size_bytes_max = size_bytes_max
         self._size_bytes = 0
         self.parts: list[bytes] = []
-        self.has_more = True
 
     async def read(self, deadline: BodyDeadline, size_bytes: int) -> None:
         """Read on to the end, or until there are more than `size_bytes`."""
-        while self.has_more and self._size_bytes <= size_bytes:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise SenderGone
-            part: bytes = message["body"]
-            self.has_more = message["more_body"]
+        while self._body.has_more and self._size_bytes <= size_bytes:
+            part = await self._body.receive()
             if part:
                 self.parts.append(part)
                 self._size_bytes += len(part)
                 _check_size(self._size_bytes, self._size_bytes_max)
                 self._held.resize(self._size_bytes)
-            if self.has_more:
+            if self._body.has_more:
                 deadline.start_patience()
 
 

@@ -1,53 +1,61 @@
-"""A connection of the HTTP server: uvicorn's protocol on httptools, with the limits on time and size that it lacks."""
+"""One connection of the HTTP server: requests are read, answered and written one after another.
+
+What a sender sends behind a request waits, in its own system's buffers but for 128 KiB: no request is parsed, and
+nothing more is read, before the one in front of it is answered.
+"""
 
 import asyncio
-import logging
-from functools import partial
-from typing import Any
+from contextlib import suppress
+from http import HTTPStatus
+from typing import cast
 
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState as UvicornState
+import httptools
 
-from otel_sla.receiver.accounting import Receipt
-from otel_sla.receiver.http_app import IS_WELCOME, HttpApp
-from otel_sla.receiver.http_upgrade import Parser, head_without_offer
+from otel_sla.errors import OtelSlaError, Overloaded
+from otel_sla.receiver.http_app import Answer, HttpApp
+from otel_sla.receiver.http_body import SenderGone
+from otel_sla.receiver.http_request import HeadParser, Request
 from otel_sla.receiver.settings import HttpServerSettings
+from otel_sla.receiver.status import MalformedRequest
 
-_HEADERS_SIZE_BYTES_MAX = 64 * 1024
+_READ_SIZE_BYTES = 64 * 1024  # At once. A connection that has so much unparsed is not read.
+_READ_SIZE_BYTES_MAX = 256 * 1024  # Within a body that has so much left.
 # Of a body that nobody wants, taken and dropped: many clients read no answer before they have sent all of it.
 _UNWANTED_SIZE_BYTES_MAX = 1024 * 1024
+# Between requests of which one was sent before its answer. No sender of OTLP does so, and at full speed one that reads
+# no answers leaves others 0.6 of their rate: `make hostile ARGS="--floods --only pipelined"`.
+_QUEUED_S = 0.001
 _LINGER_S = 1.0  # For a refused sender to read why; closed at once, what it sends would make its side drop the answer.
 _REFUSED_MAX = 256  # At a time; others are closed unheard, or they would be in no limit.
-_TOO_MANY_CONNECTIONS = (
-    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-)
-# uvicorn writes a line for each malformed request; anybody could fill a disk with them.
-_silent = logging.getLogger("otel_sla.receiver.http.silent")
-_silent.setLevel(logging.CRITICAL + 1)
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class State(UvicornState):
+class State:
     """What the connections of one server share."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.handshakes: set[asyncio.Protocol] = set()  # Connections that have not been made yet, but accepted.
-        self.refused: set[_Connection] = set()  # Connections over the limit, for the moment that they last.
+        self.connections: set[Connection] = set()
+        self.handshakes: set[Connection] = set()  # Those that have not been made yet, but accepted.
+        self.refused: set[Connection] = set()  # Those over the limit, for the moment that they last.
+        self.tasks: set[asyncio.Task[None]] = set()  # That serve them.
         self.is_empty = asyncio.Event()  # No connection is left.
         self.is_empty.set()
+        self.date_header = b""
+        # What the system gives is copied from here at once, so one buffer does for all.
+        self.read_buffer = memoryview(bytearray(_READ_SIZE_BYTES_MAX))
 
     @property
     def open_count(self) -> int:
         """How many connections count for the limit."""
         return len(self.connections) + len(self.handshakes)
 
-    def begin_handshake(self, connection: asyncio.Protocol) -> None:
+    def begin_handshake(self, connection: "Connection") -> None:
         """Count a connection that is in its TLS handshake."""
         self.handshakes.add(connection)
         self.is_empty.clear()
 
-    def end_handshake(self, connection: asyncio.Protocol) -> None:
+    def end_handshake(self, connection: "Connection") -> None:
         """Count it no more: it was made, or is gone."""
         self.handshakes.discard(connection)
         self.end_connection()
@@ -58,231 +66,340 @@ class State(UvicornState):
             self.is_empty.set()
 
 
-class Config(uvicorn.Config):
-    """uvicorn's settings, and ours for the protocol."""
-
-    def __init__(self, app: HttpApp, settings: HttpServerSettings) -> None:
-        super().__init__(
-            app,
-            http=_Connection,
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-        )
-        self.settings = settings
-        self.own_app = app
-        self.load()
-
-    def new_connection(self, state: State) -> asyncio.Protocol:
-        """Give what serves a connection that has just been made."""
-        return _Connection(self, state)
-
-
-class _Connection(HttpToolsProtocol):
+class Connection(asyncio.BufferedProtocol):
     """One connection.
 
-    uvicorn limits the time between requests, the application that of a body that it reads. Here are the others: for
-    headers, for the rest of a body after an answer that did not wait for it, and for a sender that reads no answers.
+    Args:
+        app: Answers the requests.
+        settings: The limits on time and number.
+        state: Shared with the others.
     """
 
-    def __init__(self, config: Config, state: State) -> None:
-        super().__init__(config, state, app_state={})
-        self.logger = _silent
-        self.access_log = False
-        self.parser: Parser = Parser(self)
-        self._is_offer = False  # An upgrade is offered: the message is not begun, it will come again.
-        self.timeout_keep_alive = config.settings.keep_alive_timeout_s  # type: ignore[assignment]  # For call_later.
+    def __init__(self, app: HttpApp, settings: HttpServerSettings, state: State) -> None:
+        self._app = app
+        self._settings = settings
         self._state = state
-        self._app = config.own_app
-        self._settings = config.settings
-        self._is_parsing = False
-        self._unstarted: tuple[RequestResponseCycle, Any] | None = None  # Until what has arrived is parsed.
-        self._is_in_message = False
-        self._is_in_headers = False
-        self._headers_size_bytes = 0
-        self._unwanted_size_bytes = 0
-        self._deadline: asyncio.TimerHandle | None = None
-        self._write_deadline: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._transport = cast("asyncio.Transport", None)  # Until the connection is made.
+        self._owner: object = None
+        self._waiter: asyncio.Future[None] | None = None  # Of the task that serves, for whatever happens next.
+        self._is_between = True  # No request is under way.
+        self._is_first = True
+        self._is_stopping = False
+        self._is_ended = False  # The sender sends nothing more.
+        self._is_lost = False
+        self._is_reading_paused = False
+        self._is_writing_paused = False
+        self._abort: asyncio.TimerHandle | None = None
+        self._wanted_bytes = 0  # Of the body that is waited for.
+        self.data = bytearray()  # What has arrived and was not taken yet.
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._state.handshakes.discard(self)
-        self._state.is_empty.clear()
-        if self._state.open_count > self._settings.connections_max:
-            self._refuse()
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to serve, if there are not too many."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._owner = transport.get_extra_info("peername")
+        state = self._state
+        state.handshakes.discard(self)
+        state.is_empty.clear()
+        if state.open_count < self._settings.connections_max:
+            state.connections.add(self)
+        elif len(state.refused) < _REFUSED_MAX:
+            state.refused.add(self)
         else:
-            self._set_deadline(self._settings.header_timeout_s)
+            self._transport.abort()
+            return
+        serving = self._loop.create_task(self._serve())
+        state.tasks.add(serving)
+        serving.add_done_callback(state.tasks.discard)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._clear_deadline()
-        self._clear_write_deadline()
-        self._unset_keepalive_if_required()
-        super().connection_lost(exc)
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's.
+        """Count it no more."""
+        self._is_lost = self._is_ended = True
+        if self._abort is not None:
+            self._abort.cancel()
+        self._state.connections.discard(self)
         self._state.refused.discard(self)
         self._state.end_connection()
+        self._wake()
 
-    def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing() or self in self._state.refused:
-            return
-        if not self._is_in_message and self._deadline is None and self._is_idle():
-            self._set_deadline(self._settings.header_timeout_s)  # Empty lines begin no message, but end the idle time.
-        if self._is_in_headers:
-            self._headers_size_bytes += len(data)
-        self._parse(data)
-        while self._is_offer and not self.transport.is_closing():
-            self._is_offer = False
-            method, version, rest = self.parser.get_method(), self.parser.get_http_version(), self.parser.rest
-            head = head_without_offer(method, self.url, version, self.headers)
-            self.parser = Parser(self)
-            self._parse(head + (rest or b""))
-        if self._is_in_headers and self._headers_size_bytes > _HEADERS_SIZE_BYTES_MAX:
-            self.send_400_response("The headers are too large.")
-        if self._is_in_message and self._unwanted_size_bytes > _UNWANTED_SIZE_BYTES_MAX:
-            self.transport.pause_reading()
-            self._turn_away()
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's.
+        """Tell where to read to."""
+        return self._state.read_buffer[: max(_READ_SIZE_BYTES, self._wanted_bytes)]
 
-    def _parse(self, data: bytes) -> None:
-        self._is_parsing = True
-        try:
-            super().data_received(data)
-        finally:
-            self._is_parsing = False
-            unstarted, self._unstarted = self._unstarted, None
-            if unstarted is not None:
-                self._start_asgi_task(*unstarted)
+    def buffer_updated(self, nbytes: int) -> None:
+        """Keep what was read; with enough of it, read no more."""
+        self.data += self._state.read_buffer[:nbytes]
+        if len(self.data) >= _READ_SIZE_BYTES:
+            self._is_reading_paused = True
+            self._transport.pause_reading()
+        self._wake()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - uvicorn's.
-        """Start once what has arrived is parsed: often that is all of the request."""
-        if self._is_parsing:
-            self._unstarted = cycle, app
-        elif not self._begin_whole(cycle):
-            super()._start_asgi_task(cycle, app)
-
-    def _begin_whole(self, cycle: RequestResponseCycle) -> bool:
-        if cycle.more_body or self.flow.write_paused:
-            return False
-        begun = self._app.begin(cycle.scope, cycle.body)
-        if begun is None:
-            return False
-        cycle.body = bytearray()
-        begun.add_done_callback(self.tasks.discard)
-        begun.add_done_callback(partial(self._answer_whole, cycle))
-        self.tasks.add(begun)  # type: ignore[arg-type]  # A stop waits for them and cancels them alike.
-        return True
-
-    def _answer_whole(self, cycle: RequestResponseCycle, begun: asyncio.Future[Receipt]) -> None:
-        answer = self._app.answer_begun(cycle.scope, begun)
-        if cycle.disconnected or self.transport.is_closing():
-            return
-        headers = [*cycle.default_headers, *answer.all_headers()]
-        if not cycle.keep_alive:
-            headers.append((b"connection", b"close"))
-        head = b"".join(b"%b: %b\r\n" % header for header in headers)
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[answer.http_status], head, answer.body))
-        cycle.response_started = cycle.response_complete = True
-        cycle.on_response = _nothing  # Else it is held by what it holds.
-        if not cycle.keep_alive:
-            self.transport.close()
-        self.on_response_complete()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._is_in_message = self._is_in_headers = True
-        self._headers_size_bytes = self._unwanted_size_bytes = 0
-        if self._deadline is None:
-            self._set_deadline(self._settings.header_timeout_s)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._is_in_headers:  # Else a trailer; nobody reads them, and they have no end.
-            super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        self._is_in_headers = False
-        if self.parser.is_offer():
-            self._is_offer = True
-            return
-        self._clear_deadline()
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        super().on_body(body)
-        if self.cycle.response_complete and IS_WELCOME not in self.scope["state"]:
-            self._unwanted_size_bytes += len(body)
-
-    def on_message_complete(self) -> None:
-        if self._is_offer:
-            return
-        self._is_in_message = False
-        self._clear_deadline()
-        super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self.transport.is_closing():
-            self._set_write_deadline()  # It closes when all is written, which a sender that does not read prevents.
-        elif self._is_in_message and not self._is_in_headers:
-            self._set_deadline(self._settings.body_timeout_s)
-
-    def _refuse(self) -> None:
-        if len(self._state.refused) >= _REFUSED_MAX:
-            self.transport.abort()
-            return
-        self.transport.write(_TOO_MANY_CONNECTIONS)
-        self._turn_away()
-
-    def _turn_away(self) -> None:
-        """Take nothing more, and close when the sender has had time to read its answer."""
-        self.connections.discard(self)
-        self._state.refused.add(self)
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self._set_deadline(_LINGER_S)
-
-    def _is_idle(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
-
-    def _set_deadline(self, after_s: float) -> None:
-        self._clear_deadline()
-        self._deadline = self.loop.call_later(after_s, self._give_up)
-
-    def _clear_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+    def eof_received(self) -> bool:
+        """Keep the connection for the answers that are still to come, where it can end in one direction: not by TLS."""
+        self._is_ended = True
+        self._wake()
+        return self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
-        super().pause_writing()
-        self._set_write_deadline()
+        """Called where the sender does not read its answers."""
+        self._is_writing_paused = True
 
     def resume_writing(self) -> None:
-        super().resume_writing()
-        self._clear_write_deadline()
+        """Called when it has read most of them."""
+        self._is_writing_paused = False
+        self._wake()
 
-    def timeout_keep_alive_handler(self) -> None:
-        self._give_up()
+    def shutdown(self) -> None:
+        """End now if no request is under way, else after its answer."""
+        self._is_stopping = True
+        if self._is_between:
+            self._transport.close()
 
-    def _set_write_deadline(self) -> None:
-        self._clear_write_deadline()
-        self._write_deadline = self.loop.call_later(self._settings.body_timeout_s, self._give_up)
+    def abort(self) -> None:
+        """End now, whatever is under way."""
+        self._transport.abort()
 
-    def _clear_write_deadline(self) -> None:
-        if self._write_deadline is not None:
-            self._write_deadline.cancel()
-            self._write_deadline = None
+    async def more(self, wanted_bytes: int = 0) -> None:
+        """Wait until more has arrived.
 
-    def _give_up(self) -> None:
-        """End the connection; what is written to a sender that does not read would otherwise keep it for ever."""
-        self._clear_deadline()
-        if self.transport.get_write_buffer_size():
-            self.transport.abort()
+        Args:
+            wanted_bytes: How much will be taken, if that is known.
+
+        Raises:
+            SenderGone: Nothing more will.
+        """
+        size_bytes = len(self.data)
+        while len(self.data) == size_bytes:
+            if self._is_ended or self._transport.is_closing():
+                raise SenderGone
+            if self._is_reading_paused:
+                self._is_reading_paused = False
+                self._transport.resume_reading()
+            self._wanted_bytes = wanted_bytes
+            await self._wait()
+            self._wanted_bytes = 0
+
+    def take(self, size_bytes: int) -> bytes:
+        """Take this much of what has arrived, or all if that is less."""
+        with memoryview(self.data) as arrived, arrived[:size_bytes] as wanted:
+            taken = bytes(wanted)
+        del self.data[:size_bytes]
+        return taken
+
+    def tell_to_continue(self) -> None:
+        """Ask for the body that the sender keeps back."""
+        if not self._transport.is_closing():
+            self._transport.write(_CONTINUE)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def _serve(self) -> None:
+        try:
+            while await self._serve_one():
+                if self.data:
+                    await asyncio.sleep(_QUEUED_S)
+        except (SenderGone, TimeoutError):
+            pass  # Nobody is there to be answered, or who is there does not send or read.
+        finally:
+            if self._is_writing_paused:
+                self._transport.abort()
+            else:
+                self._transport.close()
+                # It closes when all is written, which a sender that does not read prevents.
+                self._abort = self._loop.call_later(self._settings.body_timeout_s, self._transport.abort)
+
+    async def _serve_one(self) -> bool:
+        """Read a request and answer it; tells whether another may follow."""
+        request = Request(self._owner, SizedBody(self, 0))
+        try:
+            await self._read_head(request)
+        except OtelSlaError as error:
+            answer = self._app.refuse(request, error)
         else:
-            self.transport.close()
+            if self in self._state.refused:
+                answer = self._app.refuse(request, Overloaded("connections_max is reached"))
+                answer.is_last = True
+            else:
+                answer = await self._app.answer(request)
+        body = request.body
+        is_last = answer.is_last or request.is_last or self._is_stopping or (body.has_more and body.is_kept_back)
+        self._write(request, answer, is_last=is_last)
+        if self._is_writing_paused:
+            await self._drain()
+        if body.has_more and not is_last:
+            is_last = not await self._drop(request)
+        if is_last and (answer.is_last or body.has_more or self.data or request.method == "CONNECT"):
+            await self._linger()
+        return not is_last
+
+    async def _read_head(self, request: Request) -> None:
+        settings, parser = self._settings, HeadParser(request)
+        self._is_between = True
+        if not self._is_first and not self.data:
+            async with asyncio.timeout(settings.keep_alive_timeout_s):
+                await self.more()
+        if not self.data or not parser.feed(self.data):
+            async with asyncio.timeout(_LINGER_S if self in self._state.refused else settings.header_timeout_s):
+                await self.more()
+                while not parser.feed(self.data):
+                    await self.more()
+        self._is_between = self._is_first = False
+        headers = request.headers
+        if request.method == "CONNECT":
+            return  # Has no body (RFC 9110, 9.3.6).
+        if "transfer-encoding" in headers:
+            request.body = ChunkedBody(self)
+        elif "content-length" in headers:
+            request.body = SizedBody(self, int(headers["content-length"]))
+        request.body.is_kept_back = "expect" in headers
+
+    def _write(self, request: Request, answer: Answer, *, is_last: bool) -> None:
+        if self._transport.is_closing():
+            raise SenderGone
+        headers = answer.all_headers()
+        if is_last:
+            headers.append((b"connection", b"close"))
+        head = b"".join([b"%b: %b\r\n" % header for header in headers])
+        body = b"" if request.method == "HEAD" else answer.body
+        self._transport.write(
+            b"%b%b%b\r\n%b" % (_STATUS_LINES[answer.http_status], self._state.date_header, head, body)
+        )
+
+    async def _drain(self) -> None:
+        async with asyncio.timeout(self._settings.body_timeout_s):
+            while self._is_writing_paused and not self._is_lost:
+                await self._wait()
+
+    async def _drop(self, request: Request) -> bool:
+        """Take what follows of a body that was not read; tells whether it came to its end."""
+        dropped_bytes = 0
+        with suppress(MalformedRequest):
+            async with asyncio.timeout(self._settings.body_timeout_s):
+                while request.body.has_more and (request.is_welcome or dropped_bytes <= _UNWANTED_SIZE_BYTES_MAX):
+                    dropped_bytes += len(await request.body.receive())
+        return not request.body.has_more
+
+    async def _linger(self) -> None:
+        """Close when the sender has had time to read its answer; of what it sends meanwhile a little is taken."""
+        if self._transport.is_closing():
+            return
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        dropped_bytes = len(self.take(len(self.data)))
+        async with asyncio.timeout(_LINGER_S):
+            while dropped_bytes <= _UNWANTED_SIZE_BYTES_MAX:
+                await self.more()
+                dropped_bytes += len(self.take(len(self.data)))
+            self._transport.pause_reading()
+            while not self._is_lost:
+                await self._wait()
 
 
-def _nothing() -> None:
-    """Nobody waits for the end of this answer."""
+class SizedBody:
+    """A body whose size was told; implements `http_body.Body`."""
+
+    __slots__ = ("_connection", "_left_bytes", "is_kept_back")
+
+    def __init__(self, connection: Connection, size_bytes: int) -> None:
+        self._connection = connection
+        self._left_bytes = size_bytes
+        self.is_kept_back = False
+
+    @property
+    def has_more(self) -> bool:
+        """Not all of it was given."""
+        return self._left_bytes > 0
+
+    @property
+    def is_here(self) -> bool:
+        """What was not given has arrived."""
+        return len(self._connection.data) >= self._left_bytes
+
+    async def receive(self) -> bytes:
+        """Give what has arrived, or arrives next."""
+        if self.has_more and not self._connection.data:
+            if self.is_kept_back:
+                self._connection.tell_to_continue()
+            await self._connection.more(self._left_bytes)
+        self.is_kept_back = False
+        part = self._connection.take(self._left_bytes)
+        self._left_bytes -= len(part)
+        return part
+
+
+class ChunkedBody:
+    """A body in chunks; implements `http_body.Body`."""
+
+    __slots__ = ("_connection", "_parser", "_parts", "is_kept_back")
+
+    is_here = False  # As far as is known.
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._parts = _Parts()
+        self._parser = httptools.HttpRequestParser(self._parts)
+        self._parser.feed_data(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
+        self.is_kept_back = False
+
+    @property
+    def has_more(self) -> bool:
+        """Its end has not arrived."""
+        return not self._parts.is_complete
+
+    async def receive(self) -> bytes:
+        """Give what has arrived, or arrives next.
+
+        Raises:
+            MalformedRequest: It is not in chunks.
+        """
+        connection, parts = self._connection, self._parts
+        while (size_bytes := _size_to_parse(connection.data)) <= 0:
+            if self.is_kept_back and not connection.data:
+                connection.tell_to_continue()
+            self.is_kept_back = False
+            await connection.more()
+        self.is_kept_back = False
+        try:
+            while size_bytes > 0 and not parts.is_complete:
+                self._parser.feed_data(connection.take(size_bytes))
+                size_bytes = _size_to_parse(connection.data)
+        except httptools.HttpParserError as error:
+            raise MalformedRequest(f"the body's chunks are malformed: {error}") from None
+        return parts.take()
+
+
+class _Parts:
+    """What the parser makes of chunks. Trailers are dropped."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self.is_complete = False
+
+    def take(self) -> bytes:
+        """Give the content since the last time."""
+        taken = b"".join(self._parts)
+        self._parts.clear()
+        return taken
+
+    def on_body(self, part: bytes) -> None:
+        """Called by the parser."""
+        self._parts.append(part)
+
+    def on_message_complete(self) -> None:
+        """Called by the parser."""
+        self.is_complete = True
+
+
+def _size_to_parse(data: bytearray) -> int:
+    """Tell how much may be parsed so that nothing of the next request is: a body's chunks end in an empty line."""
+    end = data.find(b"\r\n\r\n")
+    return len(data) - 3 if end < 0 else end + 4

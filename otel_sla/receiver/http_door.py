@@ -8,8 +8,10 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections.abc import Callable
 
-from otel_sla.receiver.http_connection import Config, State
+from otel_sla.receiver.http_connection import Connection, State
+from otel_sla.receiver.settings import HttpServerSettings
 
 _log = logging.getLogger(__name__)
 
@@ -21,14 +23,23 @@ class TlsDoor:
 
     Args:
         listening: Owned from now on.
-        config: Of the server.
-        state: What its connections share.
+        new_connection: Makes what serves a connection.
+        state: What they share.
+        settings: The limits on time and number.
         context: The certificates.
     """
 
-    def __init__(self, listening: socket.socket, config: Config, state: State, context: ssl.SSLContext) -> None:
-        self._config = config
+    def __init__(
+        self,
+        listening: socket.socket,
+        new_connection: Callable[[], Connection],
+        state: State,
+        settings: HttpServerSettings,
+        context: ssl.SSLContext,
+    ) -> None:
+        self._new_connection = new_connection
         self._state = state
+        self._settings = settings
         self._context = context
         self._handshakes: set[asyncio.Task[None]] = set()
         self._accepting = asyncio.create_task(self._accept_all(listening))
@@ -62,7 +73,7 @@ class TlsDoor:
 
     def _let_in(self, accepted: socket.socket) -> None:
         """Begin a handshake. What is over the limit is closed: without a handshake nothing can be answered."""
-        if self._state.open_count >= self._config.settings.connections_max:
+        if self._state.open_count >= self._settings.connections_max:
             accepted.close()
             return
         handshake = asyncio.create_task(self._shake_hands(accepted))
@@ -70,8 +81,8 @@ class TlsDoor:
         handshake.add_done_callback(self._handshakes.discard)
 
     async def _shake_hands(self, accepted: socket.socket) -> None:
-        settings = self._config.settings
-        connection = self._config.new_connection(self._state)
+        settings = self._settings
+        connection = self._new_connection()
         self._state.begin_handshake(connection)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(

@@ -1,7 +1,4 @@
-"""Serves the HTTP application.
-
-uvicorn's own server is left out: it polls for its end, and counts no connection before the end of its TLS handshake.
-"""
+"""Serves OTLP over HTTP/1.1 at one endpoint."""
 
 import asyncio
 import socket
@@ -18,7 +15,7 @@ from otel_sla.receiver.endpoint import (
     warn_if_open,
 )
 from otel_sla.receiver.http_app import HttpApp, Probes
-from otel_sla.receiver.http_connection import Config, State
+from otel_sla.receiver.http_connection import Connection, State
 from otel_sla.receiver.http_door import TlsDoor
 from otel_sla.receiver.in_flight import InFlight
 from otel_sla.receiver.refusals import Refusals
@@ -70,7 +67,6 @@ class HttpServer:
         Raises:
             ListenError: The endpoint cannot be bound.
         """
-        config = Config(self.app, self._settings)
         if shared:
             sockets = listen_shared(shared)
         else:
@@ -80,7 +76,7 @@ class HttpServer:
         addresses = addresses_of(sockets)
         try:
             while sockets:
-                await self._serve(sockets[0], config)
+                await self._serve(sockets[0])
                 sockets.pop(0)
         finally:
             close_sockets(sockets)
@@ -100,29 +96,31 @@ class HttpServer:
         doors, self._servers, self._doors = self._doors, [], []
         for door in doors:
             await door.close()
-        for connection in list(self._state.connections):
-            connection.shutdown()  # Now if it is idle, else after its answer.
+        for connection in (*self._state.connections, *self._state.refused):
+            connection.shutdown()
         for wait_s in (grace_s, _CANCEL_S):
             if self._state.tasks:
                 _, late = await asyncio.wait(self._state.tasks, timeout=wait_s)
                 for task in late:
                     task.cancel()
-        await self.app.close()
-        for connection in [*self._state.connections, *self._state.refused]:
-            connection.transport.abort()
+        for connection in (*self._state.connections, *self._state.refused):
+            connection.abort()
         await self._state.is_empty.wait()
         if self._date_timer is not None:
             self._date_timer.cancel()
             self._date_timer = None
 
-    async def _serve(self, listening: socket.socket, config: Config) -> None:
-        state = self._state
+    def _new_connection(self) -> Connection:
+        return Connection(self.app, self._settings, self._state)
+
+    async def _serve(self, listening: socket.socket) -> None:
         if self._tls is not None:
-            self._doors.append(TlsDoor(listening, config, state, self._tls.ssl_context()))
+            door = TlsDoor(listening, self._new_connection, self._state, self._settings, self._tls.ssl_context())
+            self._doors.append(door)
             return
         loop = asyncio.get_running_loop()
-        self._servers.append(await loop.create_server(lambda: config.new_connection(state), sock=listening))
+        self._servers.append(await loop.create_server(self._new_connection, sock=listening))
 
     def _refresh_date(self) -> None:
-        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        self._state.date_header = f"date: {formatdate(usegmt=True)}\r\n".encode()
         self._date_timer = asyncio.get_running_loop().call_later(1.0, self._refresh_date)

@@ -222,6 +222,23 @@ class Held:
         self.release()
 
 
+async def account(accountant: Accountant, body: bytes, held: Held) -> Receipt:
+    """Have `body` counted when it is its turn.
+
+    Raises:
+        OtelSlaError: As `Accountant.account`.
+    """
+    pace = held.in_flight.pace
+    if len(body) < LARGE_SIZE_BYTES:
+        pace.begin_small(held.owner)
+        try:
+            return await accountant.account(body)
+        finally:
+            pace.end_small()
+    await held.pace(len(body))
+    return await accountant.account(body)
+
+
 class Intake:
     """Hands bodies to the accountant, each in a task of its own.
 
@@ -271,12 +288,4 @@ class Intake:
 
     async def _account(self, body: bytes, held: Held) -> Receipt:
         with held:
-            in_flight = held.in_flight
-            if len(body) < LARGE_SIZE_BYTES:
-                in_flight.pace.begin_small(held.owner)
-                try:
-                    return await self._accountant.account(body)
-                finally:
-                    in_flight.pace.end_small()
-            await held.pace(len(body))
-            return await self._accountant.account(body)
+            return await account(self._accountant, body, held)

@@ -29,6 +29,14 @@ class BodyTimeout(OtelSlaError):
     is_retryable = True
 
 
+class MalformedRequest(OtelSlaError):
+    """The bytes are no request of HTTP/1.1."""
+
+
+class UnknownVersion(OtelSlaError):
+    """A request of another protocol, or another version of it (HTTP)."""
+
+
 class PathUnknown(OtelSlaError):
     """Nothing is served there (HTTP)."""
 
@@ -69,6 +77,8 @@ _RULES: dict[type[BaseException], _Rule] = {
     LedgerError: _Rule(grpc.StatusCode.UNAVAILABLE, 503, 2.0, "the ledger is not available"),
     BodyTimeout: _Rule(grpc.StatusCode.DEADLINE_EXCEEDED, 504),
     Unauthenticated: _Rule(grpc.StatusCode.UNAUTHENTICATED, 401),
+    MalformedRequest: _Rule(grpc.StatusCode.INVALID_ARGUMENT, 400),
+    UnknownVersion: _Rule(grpc.StatusCode.UNIMPLEMENTED, 505),
     PathUnknown: _Rule(grpc.StatusCode.NOT_FOUND, 404),
     MethodNotAllowed: _Rule(grpc.StatusCode.UNIMPLEMENTED, 405),
     UnsupportedMediaType: _Rule(grpc.StatusCode.INVALID_ARGUMENT, 415),

@@ -19,6 +19,8 @@ from otel_sla.receiver.watched_files import WatchedFiles
 
 _log = logging.getLogger(__name__)
 
+_TIME_CODES = (9, 10)  # OpenSSL's: not yet valid, expired.
+
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
@@ -111,6 +113,14 @@ class ServerTls:
         context = self._load_context()
         if _read_all(self._paths) != pems:
             raise OSError("the files changed while they were read")
+        if reason := _why_not_valid(self._settings):
+            _log.warning(
+                "%s.tls: no sender that checks %s will accept it: %s",
+                self._source,
+                self._settings.cert_file,
+                reason,
+                extra={"action": "tls_not_valid"},
+            )
         return _Loaded(pems, context)
 
     def _load_context(self) -> ssl.SSLContext:
@@ -131,6 +141,26 @@ class ServerTls:
 def _grpc_configuration(loaded: _Loaded) -> grpc.ServerCertificateConfiguration:
     cert, key, *client_ca = loaded.pems
     return grpc.ssl_server_certificate_configuration([(key, cert)], client_ca[0] if client_ca else None)
+
+
+def _why_not_valid(settings: TlsSettings) -> str:
+    """Say why the certificate's time is not now; empty if it is. Python reads no certificate but in a handshake."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(settings.cert_file, settings.key_file)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # Who signed it does not matter.
+    client.load_verify_locations(settings.cert_file)
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sender, receiver = client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)
+    for side in (sender, receiver, sender):
+        try:
+            side.do_handshake()
+        except ssl.SSLCertVerificationError as error:
+            return error.verify_message if error.verify_code in _TIME_CODES else ""
+        except ssl.SSLError:  # It waits for the other.
+            continue
+    return ""
 
 
 def _read_all(paths: list[Path]) -> tuple[bytes, ...]:

@@ -4,6 +4,7 @@ Keys come in a fixed order, times in UTC, ratios as decimal strings that are tru
 pass over keys that they do not know.
 """
 
+import re
 from fractions import Fraction
 from typing import Any
 
@@ -25,10 +26,14 @@ SCHEMA = "otel-sla.report/v1"
 
 Object = dict[str, Any]
 
+# JSON escapes those below the blank. A terminal takes U+009B in a name for the beginning of a control sequence as well.
+_CONTROLS = re.compile("[\x7f-\x9f]")
+
 
 def render_json(report: Report) -> str:
     """Write the report as JSON text; ends with a line feed."""
-    return orjson.dumps(report_object(report), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    text = orjson.dumps(report_object(report), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def report_object(report: Report) -> Object:

@@ -106,7 +106,7 @@ class Worker:
         set_up_logs(settings.logs, sys.stderr)
         if settings.shared_memory is not None:
             self._accountant.arena = Arena(*settings.shared_memory)
-        # gRPC and uvicorn take their time to load; settings that came late would come after it anyway.
+        # gRPC takes its time to load; settings that came late would come after it anyway.
         from otel_sla.workers.servers import Servers  # noqa: PLC0415
 
         refusals = Refusals(self._tell_refused)

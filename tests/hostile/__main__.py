@@ -17,6 +17,7 @@ from hostile.cases import Case, every_case
 from hostile.floods import every_flood
 from hostile.guard import Guard
 from hostile.large import every_large_flood
+from hostile.pipelining import every_pipelining
 from hostile.strangers import every_certificate_case, every_stranger_flood, every_tokenless_case
 from hostile.target import MIB, Target
 
@@ -69,7 +70,7 @@ def main() -> int:
         problems += try_cases(every_tokenless_case(), arguments.only, Guard())
         with tempfile.TemporaryDirectory() as folder:
             problems += try_cases(every_certificate_case(), arguments.only, Guard(Path(folder)))
-    for flood in (*every_flood(), *every_large_flood(), *every_stranger_flood()):
+    for flood in (*every_flood(), *every_pipelining(), *every_large_flood(), *every_stranger_flood()):
         if arguments.only in flood.name:
             with tempfile.TemporaryDirectory() as folder, Target(Path(folder), **flood.settings) as target:
                 target.reset_peak()

@@ -53,7 +53,10 @@ def every_flood(size: int = 1000) -> Iterator[Flood]:
 @asynccontextmanager
 async def grpc_sender(target: Target) -> Any:  # noqa: ANN401  an async iterator of Send
     """What sends on one gRPC connection."""
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{target.grpc_port}") as channel:
+    address = f"127.0.0.1:{target.grpc_port}"
+    credentials = None if target.guard is None else target.guard.channel_credentials()
+    secured = None if credentials is None else grpc.aio.secure_channel(address, credentials)
+    async with secured or grpc.aio.insecure_channel(address) as channel:
         call = channel.unary_unary(EXPORT)
 
         async def send(body: bytes) -> object:

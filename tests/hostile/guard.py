@@ -18,10 +18,12 @@ class Guard:
 
     Args:
         folder: For the server's files.
+        asks_for_certificate: Of the clients.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, *, asks_for_certificate: bool = True) -> None:
         self._folder = folder
+        self._asks_for_certificate = asks_for_certificate
         if folder is not None:
             self.server_ca, self.client_ca, self.other_ca = (trustme.CA() for _ in range(3))
             issued = self.server_ca.issue_cert("localhost", "127.0.0.1")
@@ -35,8 +37,14 @@ class Guard:
         auth = {"auth": {"tokens": [TOKEN]}}
         if self._folder is None:
             return auth
-        names = (("cert_file", "cert.pem"), ("key_file", "key.pem"), ("client_ca_file", "client-ca.pem"))
-        return {**auth, "tls": {key: str(self._folder / name) for key, name in names}}
+        names = {"cert_file": "cert.pem", "key_file": "key.pem"}
+        if self._asks_for_certificate:
+            names["client_ca_file"] = "client-ca.pem"
+        return {**auth, "tls": {key: str(self._folder / name) for key, name in names.items()}}
+
+    def server_certificate(self) -> str:
+        """What a client has to trust, PEM; empty for plain text."""
+        return "" if self._folder is None else self.server_ca.cert_pem.bytes().decode()
 
     def channel_credentials(self) -> grpc.ChannelCredentials | None:
         """Those of a sender that is welcome; None for plain text."""

@@ -6,7 +6,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -99,7 +99,7 @@ class Target:
         return [line for line in errors if "sla.agreement.name=" not in line]
 
     def rss_bytes(self) -> int:
-        """Physical memory now."""
+        """Physical memory now, of its workers too."""
         return self._status_bytes("VmRSS")
 
     def peak_bytes(self) -> int:
@@ -108,7 +108,16 @@ class Target:
 
     def reset_peak(self) -> None:
         """Begin a new peak: the kernel keeps it, so that none is too short to be seen."""
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+        for pid in self._pids():
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+    def _pids(self) -> list[int]:
+        """The process, and the workers that it has started."""
+        stats = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # It has ended meanwhile.
+                stats[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+        return [self.pid, *(pid for pid, parent in stats.items() if parent == self.pid)]
 
     def cpu_s(self) -> float:
         """User and system CPU time so far, of all threads."""
@@ -116,10 +125,8 @@ class Target:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _status_bytes(self, key: str) -> int:
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        found = re.search(rf"^{key}:\s+(\d+) kB$", status, flags=re.MULTILINE)
-        assert found is not None, status
-        return int(found[1]) * 1024
+        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in self._pids()]
+        return sum(int(size) for status in statuses for size in re.findall(rf"(?m)^{key}:\s+(\d+) kB$", status)) * 1024
 
     def metric(self, name: str) -> float:
         """A counter or gauge of its own telemetry."""

@@ -1,7 +1,7 @@
 """Sampled traces through a whole pipeline: judged by what they stand for, in any order, across restarts."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sdk_parts
 from builders import START_UNIX_NANO, make_request_of, make_span
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import TraceState
 from pipeline_parts import Clock, events_of, make_config, report_of, run, running
 
 from otel_sla.config import Config
@@ -155,3 +158,36 @@ def test_gauges_are_in_the_basis(tmp_path: Path) -> None:
         (figures,) = minute_figures(series, agreement, judged.judged, judged.counts, month, so_far=MonthSoFar())
     assert figures.error_rate == Fraction(6, 1510)
     assert figures.requests_so_far == (1504, 6, 0)
+
+
+class KeepErrors(Sampler):
+    """Keeps all errors, and says that it keeps 1 of 16 successes."""
+
+    def should_sample(self, *given: Any, **_: Any) -> SamplingResult:  # noqa: ANN401 - the SDK's own.
+        """Decide by the status that the span starts with."""
+        attributes: Mapping[str, Any] = given[4]
+        kept = "th:0" if attributes["http.response.status_code"] == 500 else "th:f"
+        return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, TraceState([("ot", kept)]))
+
+    def get_description(self) -> str:
+        """Name it."""
+        return "KeepErrors"
+
+
+def test_an_application_judges_its_own_sampled_spans(tmp_path: Path) -> None:
+    """The SDK's processor, with a ledger beneath: gauges in the basis, also of the minute after a restart."""
+    config = sdk_parts.make_config("agreements: [{name: chat, counting: adjusted}]")
+    url = f"sqlite:///{tmp_path}/app.db"
+    with sdk_parts.running(config, sampler=KeepErrors(), ledger=url) as app:
+        for status in [500] * 6 + [200] * 94:
+            app.request(status)
+        app.pass_minutes(2)
+        assert app.requests() == {"succeeded": 1504, "failed": 6, "invalid": 0}
+        assert app.values("sla.downtime") == [0]
+        now = app.clock.now
+    with sdk_parts.running(config, sampler=KeepErrors(), ledger=url, clock=sdk_parts.Clock(now)) as app:
+        for status in [500] * 100 + [200]:
+            app.request(status)
+        app.pass_minutes(2)
+        assert app.values("sla.downtime") == [60]
+        assert app.requests() == {"succeeded": 16, "failed": 100, "invalid": 0}

@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from hostile.__main__ import try_case
 from hostile.cases import every_case
 from hostile.floods import distinct_values, frame_flood
 from hostile.guard import Guard
+from hostile.pipelining import REQUESTS
 from hostile.strangers import every_certificate_case
 from hostile.target import Target
+from hostile.unread import BLOCK_SIZE_BYTES, send_unread
 from pipeline_parts import EXPORT
 from receiver_parts import FakeAccountant, run_on, until
 
@@ -235,6 +238,21 @@ def test_broken_requests_are_answered_as_designed(target: Target) -> None:
     answers = fuzz_servers.fuzz(target, 1, 300)
     assert answers["grpc", "OK"] and answers["http", "200"] and answers["json", "200"]  # noqa: PT018
     assert target.peak_bytes() < 2 * target.idle_bytes
+
+
+@pytest.mark.parametrize("name", list(REQUESTS))
+def test_a_sender_that_queues_and_reads_nothing_is_bounded(target: Target, name: str) -> None:
+    """Megabytes of requests without their answers read: next to no memory, and a good request is counted meanwhile."""
+    target.reset_peak()
+    idle_bytes = target.rss_bytes()
+    sent_bytes = 0
+    with ThreadPoolExecutor() as pool:
+        senders = [pool.submit(send_unread, target.http_port, REQUESTS[name]) for _ in range(4)]
+        while not all(sender.done() for sender in senders):
+            target.send_good()
+        sent_bytes = min(sender.result() for sender in senders)
+    assert sent_bytes >= BLOCK_SIZE_BYTES
+    assert target.peak_bytes() < idle_bytes + 16 * MIB
 
 
 def test_endless_distinct_values_are_bounded(target: Target) -> None:

@@ -660,7 +660,7 @@ def test_more_connections_than_the_limit_are_told_to_come_back(run: Run) -> None
 
 
 def test_those_who_are_told_to_come_back_are_limited_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a refused connection lingers for its answer, one more than may linger is closed without any."""
+    """While a refused connection is there for its answer, one more than may be is closed without any."""
     monkeypatch.setattr("otel_sla.receiver.http_connection._REFUSED_MAX", 1)
     monkeypatch.setattr("otel_sla.receiver.http_connection._LINGER_S", 3600.0)
 
@@ -668,9 +668,10 @@ def test_those_who_are_told_to_come_back_are_limited_too(run: Run, monkeypatch: 
         async with (
             served(FakeAccountant(), connections_max=1) as it,
             it.connected(),
-            it.connected() as (told, _),
+            it.connected() as (told, writer),
             it.connected() as (closed, _),
         ):
+            writer.write(request_head(content_length="2") + BODY)
             assert (await told.read()).startswith(b"HTTP/1.1 503 ")
             with suppress(ConnectionError):
                 assert await closed.read() == b""

@@ -1,6 +1,7 @@
 """TLS, mTLS and bearer tokens with real clients: what gets in, what does not, and certificates that are rotated."""
 
 import asyncio
+import datetime as dt
 import http.client
 import logging
 import ssl
@@ -360,6 +361,34 @@ def test_unusable_files_are_a_config_error(tmp_path: Path, authorities: list[tru
     settings.cert_file.unlink()
     with pytest.raises(ConfigError, match=r"here: tls: cannot read .*cert.pem: No such file or directory"):
         ServerTls(settings, "here")
+
+
+@pytest.mark.parametrize(
+    ("times", "reason"),
+    [
+        ((dt.datetime(2020, 1, 1, tzinfo=dt.UTC), dt.datetime(2021, 1, 1, tzinfo=dt.UTC)), "certificate has expired"),
+        ((dt.datetime(2999, 1, 1, tzinfo=dt.UTC), dt.datetime(3000, 1, 1, tzinfo=dt.UTC)), "certificate is not yet"),
+        ((None, None), ""),
+    ],
+    ids=["expired", "not yet", "now"],
+)
+def test_a_certificate_whose_time_is_not_now_is_told(
+    tmp_path: Path,
+    authorities: list[trustme.CA],
+    caplog: pytest.LogCaptureFixture,
+    times: tuple[dt.datetime | None, dt.datetime | None],
+    reason: str,
+) -> None:
+    """An expired server certificate is one warning at the start that names the file; a valid one is none."""
+    ca = authorities[0]
+    settings = Files(tmp_path, ca, client_ca=ca).settings
+    issued = ca.issue_cert("localhost", not_before=times[0], not_after=times[1])
+    settings.cert_file.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    settings.key_file.write_bytes(issued.private_key_pem.bytes())
+    ServerTls(settings, "here")
+    assert [record.action for record in caplog.records] == ["tls_not_valid"] * bool(reason)
+    if reason:
+        assert f"no sender that checks {settings.cert_file} will accept it: {reason}" in caplog.text
 
 
 @pytest.mark.parametrize("serve", [serve_grpc, serve_http])

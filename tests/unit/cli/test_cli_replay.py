@@ -211,11 +211,11 @@ def test_progress_goes_over_all_files() -> None:
 def test_everything_left_out_has_a_line() -> None:
     """Each total that is not zero is told, none is that is."""
     totals = Totals()
-    assert len(list(totals_lines(totals, 1.0))) == 1
-    names = [name for name in Totals.__slots__ if name not in {"records", "spans", "requests"}]
+    assert len(list(totals_lines(totals, (), 1.0))) == 1
+    names = [name for name in Totals.__slots__ if name not in {"records", "spans", "requests", "notes"}]
     for number, name in enumerate(names, start=101):
         setattr(totals, name, number)
-    lines = list(totals_lines(totals, 1.0))
+    lines = list(totals_lines(totals, (), 1.0))
     assert [int(line.split()[0]) for line in lines[1:]] == sorted(
         range(101, 101 + len(names)), key=[int(line.split()[0]) for line in lines[1:]].index
     )

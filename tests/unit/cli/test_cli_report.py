@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -273,3 +274,18 @@ def test_an_exclusion_of_no_series_is_in_every_format(
     assert "meant for no series of the month" in report(config, report_format="html")
     (row,) = csv.DictReader(report(config, "--rows", "exclusions", report_format="csv").splitlines())
     assert (row["agreement"], row["group.service.name"], row["refusal"]) == ("chat", "", "notice_too_short")
+
+
+@pytest.mark.parametrize("report_format", ["table", "json", "csv", "html"])
+def test_a_report_is_its_owners(config: Path, tmp_path: Path, report_format: str) -> None:
+    """A report's file is readable by its owner alone, whatever the umask; one that is there keeps its mode."""
+    path = tmp_path / "report"
+    before = os.umask(0)
+    try:
+        report(config, "--output", path, report_format=report_format)
+        assert path.stat().st_mode & 0o777 == 0o600
+        path.chmod(0o644)
+        report(config, "--output", path, report_format=report_format)
+        assert path.stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(before)

@@ -103,6 +103,23 @@ def test_an_emptied_file_locks_nobody_out(tmp_path: Path) -> None:
     assert is_let_in(auth, "Bearer old")
 
 
+def test_an_emptied_file_beside_fixed_tokens_locks_nobody_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Beside `tokens` too, an emptied file's former tokens stay valid, with a warning, until there is a list again."""
+    path = tmp_path / "tokens"
+    path.write_text("old")
+    clock = Clock()
+    auth = BearerAuth(BearerSettings(tokens=("fixed",), tokens_file=path), "here", clock.read)
+    for minute, text in enumerate(("", "# nothing", "new"), start=1):
+        path.write_text(text)
+        clock.now_s = 60 * minute
+        assert is_let_in(auth, "Bearer fixed")
+        assert is_let_in(auth, "Bearer old") is (text != "new")
+    assert is_let_in(auth, "Bearer new")
+    assert [record.action for record in caplog.records] == ["tokens_not_reloaded"] * 2
+    assert "it holds no token" in caplog.text
+    assert str(path) in caplog.text
+
+
 def test_a_file_that_could_not_be_read_is_read_again(tmp_path: Path) -> None:
     """A rotated file that becomes readable without a trace in its stamp is taken at the next look."""
     path = tmp_path / "tokens"

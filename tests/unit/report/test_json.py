@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -229,3 +230,13 @@ def test_agreements_keep_the_order_of_the_configuration() -> None:
     assert len(report_object(doubled)["agreements"]) == 2
     empty = build_report(report.month, GENERATED_AT, [])
     validate(json.loads(render_json(empty)))
+
+
+def test_no_name_steers_a_terminal() -> None:
+    """Control characters of a name, those from U+0080 to U+009F too, are escaped; what is read is the same."""
+    name = "a\x1b[2J\x7f\x9b2J\x85\u00e9"
+    agreement = replace(make_agreement(), name=name)
+    text = render_json(make_report([agreement], {}, Month(2026, 11), month_range(Month(2026, 11), "UTC").start_minute))
+    assert not set(text) & {chr(code) for code in (*range(10), *range(11, 32), *range(127, 160))}
+    assert "\\u009b2J" in text
+    assert json.loads(text)["agreements"][0]["name"] == name
