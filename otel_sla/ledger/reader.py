@@ -271,6 +271,11 @@ class LedgerReadings:
         with self._reading() as connection:
             return rows.read_closed_months(connection, agreement, month)
 
+    def closed_versions(self, agreement: str, month: str) -> dict[int, int]:
+        """Give series_id -> version of the agreement that closed its month (`YYYY-MM`) last."""
+        with self._reading() as connection:
+            return rows.read_closed_versions(connection, agreement, month)
+
     def check(self) -> tuple[str, ...]:
         """Read every page and every row; what is wrong, one line each; () when sound."""
         with self._reading() as connection:

@@ -220,6 +220,13 @@ def read_closed_months(connection: sqlite3.Connection, agreement: str, month: st
     )
 
 
+def read_closed_versions(connection: sqlite3.Connection, agreement: str, month: str) -> dict[int, int]:
+    """Give series_id -> version of a month's last closing, without its figures, which may be long."""
+    # In the order of revisions, so that the last one holds.
+    sql = "SELECT series_id, version FROM closed_months WHERE agreement = ? AND month = ? ORDER BY series_id, revision"
+    return dict(connection.execute(sql, (agreement, month)))
+
+
 def read_exclusions(connection: sqlite3.Connection) -> tuple[ExclusionRecord, ...]:
     """Give all exclusions recorded at run time, withdrawn ones too, in the order of recording."""
     withdrawals = {
