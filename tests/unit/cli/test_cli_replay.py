@@ -6,13 +6,16 @@ import pty
 import signal
 import subprocess
 import sys
+from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import zstandard
 from builders import MINUTE_NANOS, START_UNIX_NANO, realistic_request
 from replay_parts import counts_in, json_lines, make_metrics, prefixed, to_json
+from sla_parts import make_agreement
 from typer.testing import CliRunner, Result
 
 from otel_sla.cli import app
@@ -22,6 +25,8 @@ from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing
 from otel_sla.replay.replaying import Progress
 from otel_sla.replay.totals import Totals
+from otel_sla.sla.agreement import CodeRule, Outcome, WhenAbsent
+from otel_sla.sla.notes import Notes
 
 BODIES = [realistic_request(40, seed, start_unix_nano=START_UNIX_NANO + seed * 5 * MINUTE_NANOS) for seed in range(10)]
 
@@ -256,6 +261,19 @@ def test_everything_left_out_has_a_line() -> None:
     lines = list(totals_lines(totals, (), 1.0))
     numbers = [int(line.split()[0]) for line in lines[1:]]
     assert sorted(numbers) == list(range(101, 101 + len(places)))
+
+
+def test_what_was_seen_on_spans_has_a_line() -> None:
+    """Statuses by key with a value, parents, sampling and spared requests; a code that failed none is told apart."""
+    agreement = replace(make_agreement(), code=CodeRule("error.type", ("Internal Error",), WhenAbsent.FAILED))
+    seen = Notes(Counter({"http.status_code": 1}), {"http.status_code": "99"}, 2, 3, 4, 5, {agreement.name: {"'500'"}})
+    totals = Totals(notes=seen)
+    _, *lines = totals_lines(totals, [agreement], 1.0)
+    assert [line.split()[0] for line in lines] == ["1", "3", "4", "2", "5", "agreement"]
+    assert "have no status code in http.status_code, but 99" in lines[0]
+    assert "of error.type it has seen '500'" in lines[-1]
+    totals.requests[agreement.name, Outcome.FAILED] = 1
+    assert not any(line.split()[0] == "agreement" for line in totals_lines(totals, [agreement], 1.0))
 
 
 def start(config: Path, *arguments: str, stderr: int) -> "subprocess.Popen[bytes]":
