@@ -149,8 +149,6 @@ def _write_agreement(page: _Page, report: AgreementReport) -> None:
     if report.series:
         page.say(breached_text(report), style=_RED if report.breached else _GREEN)
     page.say(f"Agreed: {terms_text(report.agreement)}.")
-    for _, heading, said in (*each_outcome_term(report.agreement), counting_term(report.agreement)):
-        page.say(f"{heading}: {said}", style=_DIM)
     page.say(f"{range_text(report)}.")
     if version_text(report):
         page.say(f"{version_text(report)}.")
@@ -170,6 +168,9 @@ def _write_agreement(page: _Page, report: AgreementReport) -> None:
         page.say("")
         page.say("Exclusions that are meant for no series of the month", indent=2, style=_BOLD)
         _write_exclusions(page, report.exclusions, report.agreement.time_zone)
+    page.say("")
+    for _, heading, said in (*each_outcome_term(report.agreement), counting_term(report.agreement)):
+        page.say(f"{heading}: {said}", indent=2, style=_DIM)
 
 
 def _write_figures(page: _Page, report: AgreementReport) -> None:

@@ -70,4 +70,4 @@ def test_a_ledger_of_other_agreements_says_so(tmp_path: Path) -> None:
 def test_a_month_without_requests_says_so(tmp_path: Path) -> None:
     """The agreement has requests, in another month: this one has none, and nothing else is claimed."""
     report = report_at(NOW, tmp_path, [(START - 50_000, 0, 5, 0, 0)])
-    assert render_table(report).endswith("\n  No requests were counted in this month.\n")
+    assert "\n\n  No request was counted in this month.\n\n" in render_table(report)

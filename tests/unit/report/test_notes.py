@@ -107,7 +107,7 @@ def test_every_format_has_what_was_counted(counting: Counting) -> None:
     assert (row["counting"], row["sampled_share"]) == (counting.value, "0.03500032")
 
     table = " ".join(render_table(report).split())
-    assert "of 123,456 spans 789 spared, 4,321 of sampled traces" in table
+    assert "Of 123,456 spans 789 spared, 4,321 of sampled traces." in table
     assert all(note in table for note in notes)
 
     html = " ".join(unescape(render_html(report)).split())

@@ -135,7 +135,7 @@ def test_an_agreement_without_requests() -> None:
     """An agreement that nothing was counted for is there and says so."""
     report = eventful_month()
     empty = replace(report, agreements=(replace(report.agreements[0], series=()),))
-    assert render_table(empty).endswith("\n  No requests were counted in this month.\n")
+    assert "\n\n  No request was counted in this month.\n\n" in render_table(empty)
 
 
 EVENTFUL = """\
@@ -145,16 +145,6 @@ chat
 ✗ The target of 99.9 % monthly uptime is BREACHED by 1 of 2 series
 Agreed: at least 99.9 % uptime; downtime is an error rate above 5 %; silence is
 no downtime; months in UTC.
-Status: An HTTP status from 400 on decides. One below 400 says only that the
-transport worked: a gRPC status beside it decides (outcome rules, version 2).
-Valid requests: All but those that the client is to blame for: HTTP 400-499, and
-gRPC codes other than OK, UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL,
-UNAVAILABLE or DATA_LOSS.
-Failed requests: HTTP 500-599; gRPC UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED,
-INTERNAL, UNAVAILABLE or DATA_LOSS; without a status code, a span status ERROR
-or an error.type.
-Counting: Each span that was received counts as one request; sampled traces are
-not extrapolated.
 2026-11-01 00:00 UTC to 2026-12-01 00:00 UTC: 43,200 minutes.
 
   service.name       uptime          raw    target      downtime  coverage
@@ -179,4 +169,15 @@ not extrapolated.
       excludes nothing: notice too short; told too late
     2026-11-06 20:00 UTC  2026-11-06 20:10 UTC  scheduled maintenance
       accepted, saved 0 min; database upgrade
+
+  Status: An HTTP status from 400 on decides. One below 400 says only that the
+  transport worked: a gRPC status beside it decides (outcome rules, version 2).
+  Valid requests: All but those that the client is to blame for: HTTP 400-499,
+  and gRPC codes other than OK, UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED,
+  INTERNAL, UNAVAILABLE or DATA_LOSS.
+  Failed requests: HTTP 500-599; gRPC UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED,
+  INTERNAL, UNAVAILABLE or DATA_LOSS; without a status code, a span status ERROR
+  or an error.type.
+  Counting: Each span that was received counts as one request; sampled traces
+  are not extrapolated.
 """
