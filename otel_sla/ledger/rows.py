@@ -227,6 +227,15 @@ def read_closed_versions(connection: sqlite3.Connection, agreement: str, month: 
     return dict(connection.execute(sql, (agreement, month)))
 
 
+def last_exclusion_change(connection: sqlite3.Connection) -> int:
+    """Give the number of the last recording or withdrawal of an exclusion; 0: there was none."""
+    (last,) = connection.execute(
+        "SELECT max(coalesce((SELECT max(change) FROM exclusions), 0),"
+        " coalesce((SELECT max(change) FROM withdrawals), 0))"
+    ).fetchone()
+    return int(last)
+
+
 def read_exclusions(connection: sqlite3.Connection) -> tuple[ExclusionRecord, ...]:
     """Give all exclusions recorded at run time, withdrawn ones too, in the order of recording."""
     withdrawals = {

@@ -14,21 +14,26 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import builders
 import naive
 import pytest
 import trustme
-from ledger_parts import listed, make_commit, make_event
+from ledger_parts import listed, make_commit, make_event, make_window
 from pipeline_parts import Clock, make_config, running
 
 from otel_sla.errors import LedgerUnavailable
 from otel_sla.ledger import connecting
 from otel_sla.ledger.compacting import compact_ledger
 from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.notebook import LedgerNotebook
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing
+from otel_sla.sla.agreement import ExclusionReason
+from otel_sla.sla.events import Event
 
 ROOT = Path(__file__).resolve().parents[2]
 MINUTE = 29_701_440
@@ -55,6 +60,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 from otel_sla.ledger.reader import LedgerReader
+from otel_sla.sla.agreement import ExclusionReason
+from otel_sla.sla.events import Event
 with closing(LedgerReader.open(sys.argv[1])) as reader:
     reader.backup(Path(sys.argv[2]))
 """
@@ -493,3 +500,45 @@ def test_a_hangup_has_certificates_and_tokens_read_again(tmp_path: Path, process
             assert process.wait(60) == 0
         finally:
             process.kill()
+
+
+def test_many_exclusions_are_told_at_once(tmp_path: Path) -> None:
+    """Sixty windows of a minute each, recorded one by one: one revision of sixty minutes, in one look."""
+    config = make_config(tmp_path)
+
+    async def scenario() -> list[Event]:
+        clock = Clock(MINUTE * naive.NANOS_PER_MINUTE)
+        async with running(config, clock) as (pipeline, send):
+            for minute in range(MINUTE - 60, MINUTE):
+                end = minute * naive.NANOS_PER_MINUTE
+                failed = builders.make_span({"http.response.status_code": 500}, end_time_unix_nano=end)
+                await send(builders.make_request_of(failed))
+            clock.now += 10 * naive.NANOS_PER_MINUTE
+            await pipeline.tick()
+            with closing(LedgerNotebook.open(config.ledger.url)) as notebook:
+                for minute in range(MINUTE - 60, MINUTE):
+                    start = datetime.fromtimestamp(minute * 60, UTC)
+                    window = replace(make_window(), reason=ExclusionReason.FORCE_MAJEURE, group=None, start=start)
+                    notebook.record_exclusion("default", replace(window, stop=start + timedelta(minutes=1)))
+            await pipeline.tick()
+        with closing(LedgerReader.open(config.ledger.url)) as reader:
+            assert reader.watermarks().exclusion_change == 60
+            return [stored.event for stored in reader.events_after(0, 1_000)]
+
+    causes = [event for event in asyncio.run(scenario()) if "sla.revision.cause" in event.attributes]
+    (revised,) = (event for event in causes if event.name == "sla.verdict.revised" and "excluded" in event.body)
+    assert revised.attributes["sla.minute.count"] == 60
+
+
+def test_exclusions_are_read_when_they_change(tmp_path: Path) -> None:
+    """A reader gives the same object until one is recorded or withdrawn, so that nothing is worked out anew."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with closing(Ledger.open(url)) as ledger, closing(LedgerReader.open(url)) as reader:
+        with closing(LedgerNotebook.open(url)) as notebook:
+            number = notebook.record_exclusion("chat", make_window())
+            known = reader.exclusions()
+            ledger.commit(make_commit([(1, 0, 1, 0, 0)], new_series=1))
+            assert reader.exclusions() is known
+            withdrawn_at = datetime(2026, 11, 3, tzinfo=UTC)
+            notebook.withdraw_exclusion(number, withdrawn_by="ops", withdrawn_at=withdrawn_at, why="a mistake")
+        assert reader.exclusions()[0].withdrawal is not None
