@@ -29,7 +29,7 @@ from pipeline_parts import make_config  # noqa: E402
 from otel_sla.config import load_config  # noqa: E402
 from otel_sla.demo.traffic import HOUR_MINUTES, START, STORY  # noqa: E402
 from otel_sla.ledger.reader import LedgerReader  # noqa: E402
-from otel_sla.report.html import render_html  # noqa: E402
+from otel_sla.report.html import SECTIONS_MAX, render_html  # noqa: E402
 from otel_sla.reporting import elapsed_stop_minute, load_report  # noqa: E402
 from otel_sla.sla.months import Month  # noqa: E402
 
@@ -144,7 +144,8 @@ def _photograph_report(folder: Path) -> None:
     now = START + timedelta(minutes=HOUR_MINUTES + 1)
     with closing(LedgerReader.open(config.ledger.url)) as reader:
         month = Month(START.year, START.month)
-        report = load_report(reader, config.agreements, month, elapsed_stop_minute(now, _GRACE), now)
+        elapsed_stop = elapsed_stop_minute(now, _GRACE)
+        report = load_report(reader, config.agreements, month, elapsed_stop, now, drawn_max=SECTIONS_MAX)
     (folder / "report.html").write_text(render_html(report), encoding="utf-8")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:

@@ -37,14 +37,10 @@ class FirstRequests:
     def __init__(self, watch: WatchList, table: SeriesTable) -> None:
         self.are_awaited = True
         self._table = table
-        keys = watch.resource_keys
-        self._name_column = keys.index(_SERVICE_NAME) if _SERVICE_NAME in keys else None
+        self._uncovered = UncoveredSpans(watch)
         self._is_warned = False
         self._is_overflow_told = False
         self._n_bodies = 0
-        self._n_spans = 0
-        self._n_server_spans = 0
-        self._names: set[str] = set()
 
     def look(self, columns: SpanColumns, requests: Requests, is_fresh: BoolArray) -> None:
         """Look at what became of a body; what was counted before (not `is_fresh`) and what is rejected say nothing."""
@@ -59,13 +55,14 @@ class FirstRequests:
                 extra={"action": "first_requests"},
             )
         elif not (self._is_warned or requests.rejected_count):
-            self._note(columns, is_fresh)
-            if self._n_spans >= UNCOVERED_SPANS and self._n_bodies >= UNCOVERED_BODIES:
+            self._n_bodies += 1
+            self._uncovered.add(columns, is_fresh)
+            if self._uncovered.count >= UNCOVERED_SPANS and self._n_bodies >= UNCOVERED_BODIES:
                 self._is_warned = True
                 _log.warning(
                     "%d spans came, and none is a request of an agreement: %s",
-                    self._n_spans,
-                    self._reason(),
+                    self._uncovered.count,
+                    self._uncovered.reason(),
                     extra={"action": "no_requests"},
                 )
 
@@ -81,11 +78,26 @@ class FirstRequests:
             extra={"action": "series_overflow"},
         )
 
-    def _note(self, columns: SpanColumns, is_fresh: BoolArray) -> None:
+
+class UncoveredSpans:
+    """Spans of which none is a request of an agreement: how many, and of which services.
+
+    Args:
+        watch: What is read from spans and resources.
+    """
+
+    def __init__(self, watch: WatchList) -> None:
+        keys = watch.resource_keys
+        self._name_column = keys.index(_SERVICE_NAME) if _SERVICE_NAME in keys else None
+        self.count = 0
+        self._n_server_spans = 0
+        self._names: set[str] = set()
+
+    def add(self, columns: SpanColumns, is_fresh: BoolArray) -> None:
+        """Look at a body's spans, those that were counted before left out."""
         of_span = is_fresh[columns.resource_index]
         is_server = of_span & (columns.kind == SPAN_KIND_SERVER)
-        self._n_bodies += 1
-        self._n_spans += int(np.count_nonzero(of_span))
+        self.count += int(np.count_nonzero(of_span))
         self._n_server_spans += int(np.count_nonzero(is_server))
         if self._name_column is None:
             return
@@ -97,11 +109,13 @@ class FirstRequests:
                 name = columns.body[offset : offset + min(size, _NAME_SIZE_BYTES_MAX)].tobytes()
                 self._names.add(name.decode("utf-8", errors="backslashreplace"))
 
-    def _reason(self) -> str:
+    def reason(self) -> str:
+        """Say why none of them is a request, as far as it can be seen."""
         if not self._n_server_spans:
             return "no server span is among them, and only these are requests"
+        are = "1 is a server span" if self._n_server_spans == 1 else f"{self._n_server_spans} are server spans"
         seen = f", of service.name {', '.join(map(repr, sorted(self._names)))}" if self._names else ""
-        return f"{self._n_server_spans} are server spans{seen}; see covered_service and entry_spans_only"
+        return f"{are}{seen}; see covered_service and entry_spans_only"
 
 
 class SpanHints:

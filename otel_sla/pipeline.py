@@ -37,7 +37,7 @@ from otel_sla.sla.classify import Classifier
 from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import SeriesTable
-from otel_sla.sla.texts import minute_text
+from otel_sla.sla.texts import counted, minute_text
 from otel_sla.span_times import SpanTimes
 from otel_sla.threads import LedgerThread, Writer
 from otel_sla.tidying import Tidier
@@ -134,14 +134,16 @@ class Pipeline:
         self._front.tell_state()
         self._was_serving = True
         _log.info(
-            "serving: gRPC %s, HTTP %s, ledger %s, %d agreement(s), exporters %s",
+            "serving: gRPC %s, HTTP %s, ledger %s, %s, exporters %s",
             self.grpc_port or "off",
             self.http_port or "off",
             self._config.ledger.url,
-            len(self._config.agreements),
+            counted(len(self._config.agreements), "agreement"),
             ", ".join(exporter.name for exporter in self._config.exporters),
             extra={"action": "serving"},
         )
+        if warning := sqlite_warning():
+            _log.info("%s", warning, extra={"action": "sqlite_version"})
 
     def reload(self) -> None:
         """Read certificates and tokens again now; before it serves, it will read them anyway."""
@@ -249,8 +251,6 @@ class Pipeline:
     async def _start_counting(self) -> None:
         agreements = self._config.agreements
         reader = self._reader = LedgerReader.open(self._config.ledger.url)
-        if warning := sqlite_warning():
-            _log.info("%s", warning, extra={"action": "sqlite_version"})
         marks = reader.watermarks()
         self._marked_before, self._told_before = marks.judged_before or 0, marks.told_before
         self._clockwork = Clockwork(self._config.processor, self._latest, self._trusted, marks)

@@ -10,6 +10,7 @@ from otel_sla.history import History, JudgedSeries, Terms, is_grouped, joined, s
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ExclusionRecord, Withdrawal
 from otel_sla.report.document import (
+    Absence,
     AgreementReport,
     RecordedWindow,
     Report,
@@ -24,7 +25,7 @@ from otel_sla.report.document import (
     series_report,
 )
 from otel_sla.retention import is_kept
-from otel_sla.sla.agreement import Agreement
+from otel_sla.sla.agreement import Agreement, Outcome
 from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.months import MinuteRange, Month, month_range
 from otel_sla.sla.series import Series
@@ -163,6 +164,41 @@ class _Beside:
             behind = self.history.judged(series, self.behind, MinuteRange(stop, stop + 1), self.elapsed_stop)
             pieces.append(behind.part(stop, behind.judged.stop_minute))
         return joined(pieces)
+
+
+def explain_absences(reader: LedgerReadings, report: Report, elapsed_stop: int, grace: timedelta) -> Report:
+    """Say of each agreement that has no series in a report what the ledger has instead, if anything.
+
+    Args:
+        reader: Its snapshot is taken here.
+        report: `load_report`'s.
+        elapsed_stop: As for `load_report`.
+        grace: A minute is judged so long after its end.
+
+    Raises:
+        LedgerError: It cannot be read.
+    """
+    if all(section.series for section in report.agreements):
+        return report
+    with reader.snapshot():
+        all_series = reader.series()
+        counted = {series.agreement for series in all_series}
+        asked = {section.agreement.name for section in report.agreements}
+        others = () if counted & asked else tuple(sorted(counted))
+
+        def explained(section: AgreementReport) -> AgreementReport:
+            if section.series:
+                return section
+            series_ids = [each.series_id for each in series_of(section.agreement, all_series)]
+            start = max(section.minutes.start_minute, elapsed_stop)
+            rows = reader.counts(start, section.minutes.stop_minute, series_ids)
+            if not len(rows):
+                return replace(section, absence=Absence(0, report.generated_at, others)) if others else section
+            first_minute = int(rows.epoch_minute.min())
+            judged_at = _EPOCH + timedelta(minutes=first_minute + 1) + grace
+            return replace(section, absence=Absence(int(rows.counts[:, : len(Outcome)].sum()), judged_at, ()))
+
+        return replace(report, agreements=tuple(map(explained, report.agreements)))
 
 
 def last_change(records: Iterable[ExclusionRecord]) -> int:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 CODE_FOLDERS = ("otel_sla", "tests", "benchmarks")
 TEXT_FOLDERS = (*CODE_FOLDERS, "docs", "collector-config", ".ci")
-TEXT_FILES = ("README.md", "CHANGELOG.md", "Makefile", "pyproject.toml")
+TEXT_FILES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "pyproject.toml")
 
 FUNCTION_LINES_MAX = 69
 MODULE_LINES_MAX = 500

@@ -7,45 +7,24 @@ Never loads what is slow to start before a command needs it: modules import that
 import os
 import signal
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from otel_sla import __version__
 from otel_sla.cli import exclusion, importing, ledger, outbox
+from otel_sla.cli.commands import Commands
 from otel_sla.cli.demo import demo
 from otel_sla.cli.init import init
 from otel_sla.cli.replay import replay
 from otel_sla.cli.report import report
 from otel_sla.cli.run import run
 from otel_sla.cli.validate import validate
-from otel_sla.errors import ConfigError, OtelSlaError
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-
-
-class _Commands(TyperGroup):
-    """Tells errors of this package in one line each, without a traceback."""
-
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401 - as the base has it.
-        try:
-            return super().invoke(ctx)
-        except OtelSlaError as error:
-            _tell(error)
-            raise typer.Exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED) from error
-
-
-app = typer.Typer(
-    name="otel-sla",
-    cls=_Commands,
-    help="The uptime figure that a contract is settled by, computed from OpenTelemetry traces.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = Commands(
+    "otel-sla",
+    "The uptime figure that a contract is settled by, computed from OpenTelemetry traces.",
+    add_completion=True,
 )
 app.command()(run)
 app.command()(validate)
@@ -88,14 +67,7 @@ def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - typer's callback.
 def _options(
     *,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     pass
-
-
-def _tell(error: OtelSlaError) -> None:
-    for line in str(error).splitlines():
-        typer.echo(f"otel-sla: error: {line}", err=True)
-    if error.hint:
-        typer.echo(f"otel-sla: hint: {error.hint}", err=True)

@@ -4,7 +4,7 @@ They work while the pipeline runs and while it does not. A running pipeline find
 follows from it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from otel_sla.cli.commands import Commands
 from otel_sla.cli.options import (
     ConfigOption,
     find_agreement,
@@ -31,9 +32,7 @@ if TYPE_CHECKING:
     from otel_sla.ledger.records import ExclusionRecord
     from otel_sla.sla.agreement import Agreement
 
-commands = typer.Typer(
-    name="exclusion", help="Record, list and withdraw times that do not count as downtime.", no_args_is_help=True
-)
+commands = Commands("exclusion", "Record, list and withdraw times that do not count as downtime.")
 
 ByOption = Annotated[str | None, typer.Option(metavar="WHO", help="Who decides it; the system's user by default.")]
 
@@ -77,7 +76,7 @@ def add(
         recorded_by=user_name(by),
         recorded_at=now,
     )
-    _check_times(window)
+    _check_times(window, chosen.time_zone)
     from otel_sla.ledger.notebook import LedgerNotebook
 
     with closing(LedgerNotebook.open(settings.ledger.url)) as notebook:
@@ -119,14 +118,14 @@ def list_(
 def withdraw(
     *,
     config: ConfigOption = None,
-    exclusion_id: Annotated[int, typer.Argument(metavar="ID", help="Its number, as `exclusion list` shows it.")],
+    number: Annotated[str, typer.Argument(metavar="ID", help="Its number, as `exclusion list` shows it.")],
     why: Annotated[str, typer.Option(metavar="TEXT", help="For people; shown in reports.")],
     by: ByOption = None,
 ) -> None:
     """Take a recorded exclusion back. Its record stays and says who did so, when and why."""
     now = datetime.now(UTC).replace(microsecond=0)
     settings = load(config)
-    why, who = _said(why, "--why"), user_name(by)
+    why, who, exclusion_id = _said(why, "--why"), user_name(by), _read_number(number)
     from otel_sla.ledger.notebook import LedgerNotebook
 
     with closing(LedgerNotebook.open(settings.ledger.url)) as notebook:
@@ -207,9 +206,17 @@ def _said(text: str, option: str) -> str:
     return text
 
 
-def _check_times(window: ExclusionWindow) -> None:
+def _read_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):  # What SQLite keeps has no more digits.
+        raise typer.BadParameter(f"must be a number such as 1, not {text!r}", param_hint="ID")
+    return int(text)
+
+
+def _check_times(window: ExclusionWindow, zone: str) -> None:
+    from otel_sla.report.wording import moment_in
+
     if window.start.astimezone(UTC) >= window.stop.astimezone(UTC):
-        message = f"must be after start: {window.stop.isoformat()} is not after {window.start.isoformat()}"
+        message = f"must be after start: {moment_in(window.stop, zone)} is not after {moment_in(window.start, zone)}"
         raise typer.BadParameter(message, param_hint="--stop")
     if window.reason is ExclusionReason.SCHEDULED_MAINTENANCE and window.announced_at is None:
         message = "is required for scheduled_maintenance: notice is counted from it"
@@ -225,33 +232,33 @@ def _with_group(window: ExclusionWindow, group: tuple[tuple[str, str], ...] | No
 def _tell_window(
     number: int, agreement: "Agreement", window: ExclusionWindow, effects: "Sequence[MonthEffect]"
 ) -> None:
-    from otel_sla.report.wording import printable
+    from otel_sla.report.wording import moment_in, printable, words_of
     from otel_sla.sla.exclusions import Refusal, covered_minutes, find_refusal, latest_announcement
+    from otel_sla.sla.texts import counted
 
     zone, terms = agreement.time_zone, agreement.exclusions
-    shown_times = _times_in(zone)
     group = "all series" if window.group is None else ", ".join(f"{key}={value}" for key, value in window.group)
     lines = [
         f"exclusion {number} of agreement {agreement.name} is recorded by {window.recorded_by}",
-        f"  {window.reason.value}, {group}: {window.note}",
-        f"  from {shown_times(window.start)} to {shown_times(window.stop)} ({zone})",
+        f"  {words_of(window.reason.value)}, {group}: {window.note}",
+        f"  from {moment_in(window.start, zone)} to {moment_in(window.stop, zone)}",
     ]
     refusal = find_refusal(window, terms, zone)
     if window.announced_at is not None:
-        lines.append(f"  announced at {shown_times(window.announced_at)} ({zone})")
+        lines.append(f"  announced at {moment_in(window.announced_at, zone)}")
     if refusal is None:
         lines.append("  accepted")
     else:
-        lines.append(f"  not accepted, excludes nothing: {refusal.value}")
+        lines.append(f"  not accepted, excludes nothing: {words_of(refusal.value)}")
     if refusal is Refusal.NOTICE_TOO_SHORT:
         latest = latest_announcement(window.start, terms, zone).isoformat()
         days = terms.notice_business_days_min
-        lines.append(f"  the latest date to announce it was {latest}, {days} business days before")
+        lines.append(f"  the latest date to announce it was {latest}, {counted(days, 'business day')} before")
     for effect in effects:  # What closed a month decides there, whatever is configured now.
         basis = effect.basis.agreement
         decided = find_refusal(window, basis.exclusions, basis.time_zone)
         if effect.basis.closed_version is not None and decided is not refusal:
-            by_its_terms = "accepted" if decided is None else f"not accepted: {decided.value}"
+            by_its_terms = "accepted" if decided is None else f"not accepted: {words_of(decided.value)}"
             lines.append(
                 f"  in {effect.month}, by version {effect.basis.closed_version} that closed it: {by_its_terms}"
             )
@@ -261,16 +268,9 @@ def _tell_window(
         typer.echo(printable(line))
 
 
-def _times_in(zone: str) -> Callable[[datetime], str]:
-    from zoneinfo import ZoneInfo
-
-    return lambda moment: moment.astimezone(ZoneInfo(zone)).isoformat()
-
-
 def _tell_effects(effects: "Sequence[MonthEffect]") -> None:
-    from otel_sla.report.table import group_text
-    from otel_sla.report.wording import printable
-    from otel_sla.sla.texts import percent_text
+    from otel_sla.report.wording import group_text, printable
+    from otel_sla.sla.texts import counted, percent_text
 
     if not effects:
         typer.echo("  no whole minute of it has elapsed in a month with data: no figure changes now")
@@ -282,7 +282,8 @@ def _tell_effects(effects: "Sequence[MonthEffect]") -> None:
         closed = ", closed" if effect.basis.closed_version is not None else ""
         changed = [series for series in effect.series if series.is_changed]
         kept = len(effect.series) - len(changed)
-        fate = f"{len(changed)} series get another uptime, {kept} keep theirs"
+        verbs = "gets" if len(changed) == 1 else "get", "keeps its" if kept == 1 else "keep theirs"
+        fate = f"{counted(len(changed), 'series', 'series')} {verbs[0]} another uptime, {kept:,} {verbs[1]}"
         typer.echo(f"  month {effect.month}{closed}{version}: {fate}")
         for series in changed:
             before, after = series.before.figures, series.after.figures

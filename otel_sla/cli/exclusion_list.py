@@ -4,11 +4,10 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Json, Withdrawal
-from otel_sla.report.wording import printable
+from otel_sla.report.wording import moment_in, printable, words_of
 from otel_sla.sla.agreement import Agreement, ExclusionWindow
 from otel_sla.sla.exclusions import Refusal, find_refusal
 from otel_sla.sla.months import Month, month_of, month_range
@@ -91,24 +90,23 @@ def _lines(entry: Entry) -> Iterator[str]:
     window, withdrawal = entry.window, entry.withdrawal
     number = "configured" if entry.exclusion_id is None else f"exclusion {entry.exclusion_id}"
     group = "all series" if window.group is None else ", ".join(f"{key}={value}" for key, value in window.group)
-    yield f"{number}: {entry.agreement}, {group}, {window.reason.value}"
+    yield f"{number}: {entry.agreement}, {group}, {words_of(window.reason.value)}"
     known = entry.judged_by or entry.configured
     zone = "UTC" if known is None else known.time_zone
-    start, stop = (moment.astimezone(ZoneInfo(zone)).isoformat() for moment in (window.start, window.stop))
-    yield f"  from {start} to {stop} ({zone})"
+    yield f"  from {moment_in(window.start, zone)} to {moment_in(window.stop, zone)}"
     if window.announced_at is not None:
-        yield f"  announced at {window.announced_at.astimezone(ZoneInfo(zone)).isoformat()} ({zone})"
+        yield f"  announced at {moment_in(window.announced_at, zone)}"
     if window.note:
         yield f"  note: {window.note}"
     if window.recorded_at is not None:
-        yield f"  recorded by {window.recorded_by} at {window.recorded_at.isoformat()}"
+        yield f"  recorded by {window.recorded_by} at {moment_in(window.recorded_at, zone)}"
     if withdrawal is not None:
-        at = withdrawal.withdrawn_at.isoformat()
+        at = moment_in(withdrawal.withdrawn_at, zone)
         yield f"  withdrawn by {withdrawal.withdrawn_by} at {at}: {withdrawal.why}"
     elif entry.configured is None:
         yield "  the agreement is not configured any more"
     elif entry.refusal is not None:
-        yield f"  not accepted, excludes nothing: {entry.refusal.value}"
+        yield f"  not accepted, excludes nothing: {words_of(entry.refusal.value)}"
     else:
         yield "  accepted"
 

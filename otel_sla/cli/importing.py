@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from otel_sla.cli.commands import Commands
 from otel_sla.cli.options import write_new_file
 
 if TYPE_CHECKING:
     from otel_sla.openslo import Reading
 
-commands = typer.Typer(name="import", help="Make a configuration of what is written already.", no_args_is_help=True)
+commands = Commands("import", "Make a configuration of what is written already.")
 
 OutputOption = Annotated[
     Path | None,
@@ -36,6 +37,7 @@ def openslo(
     from otel_sla.config import parse_config
     from otel_sla.config.draft import draft_yaml
     from otel_sla.openslo import read_openslo
+    from otel_sla.sla.texts import counted
 
     source = "standard input" if str(file) == "-" else str(file)
     readings = read_openslo(_read_text(file, source), source)
@@ -48,7 +50,7 @@ def openslo(
         typer.echo(text, nl=False)
     else:
         write_new_file(output, text)
-        typer.echo(f"wrote {output}: {len(agreements)} agreement(s)", err=True)
+        typer.echo(f"wrote {output}: {counted(len(agreements), 'agreement')}", err=True)
 
 
 def _read_text(file: Path, source: str) -> str:

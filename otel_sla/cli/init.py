@@ -38,6 +38,7 @@ def init(
     """Write a first configuration with comments. On a terminal, asks for what no option gives."""
     from otel_sla.config import parse_config
     from otel_sla.config.draft import AgreementDraft, draft_yaml
+    from otel_sla.config.load import FOLDER_FILE
     from otel_sla.config.quantities import parse_ratio
     from otel_sla.config.zones import check_zone
 
@@ -61,7 +62,8 @@ def init(
     text = draft_yaml([draft], head="Made by `otel-sla init`.", backend=backend)
     parse_config(text, "what was given", {})
     write_new_file(output, text)
-    typer.echo(f"wrote {output}; next: otel-sla run --config {output}")
+    is_found = output == FOLDER_FILE  # The others have to be named.
+    typer.echo(f"wrote {output}; next: otel-sla run{'' if is_found else f' --config {output}'}")
 
 
 def _settle(

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
+from otel_sla.cli.commands import Commands
 from otel_sla.cli.options import ConfigOption, load
 from otel_sla.errors import LedgerCorrupt
 
-commands = typer.Typer(name="ledger", help="Look after the ledger's file.", no_args_is_help=True)
+commands = Commands("ledger", "Look after the ledger's file.")
 
 
 @commands.command()

@@ -2,6 +2,8 @@
 
 import getpass
 import os
+import shutil
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -11,29 +13,46 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otel_sla.sla.months import YEAR_MAX, YEAR_MIN
-
 if TYPE_CHECKING:
     from otel_sla.config import Config
+    from otel_sla.report.table import Screen
     from otel_sla.sla.agreement import Agreement
     from otel_sla.sla.months import Month
     from otel_sla.sla.series import Series
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", metavar="FILE", help="YAML configuration; without it, the defaults serve."),
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="YAML configuration; without it OTEL_SLA_CONFIG, else ./otel-sla.yaml, else the defaults.",
+    ),
 ]
 
 
 def load(path: Path | None) -> "Config":
-    """Read the configuration.
+    """Read the configuration; says on a terminal which one.
 
     Raises:
         ConfigError: It cannot be used.
     """
-    from otel_sla.config import load_config
+    from otel_sla.config import choose_config, load_config
 
-    return load_config(path, os.environ)
+    choice = choose_config(path, os.environ)
+    if sys.stderr.isatty():
+        typer.echo(f"otel-sla: configuration: {choice}", err=True)
+    return load_config(choice.path, os.environ)
+
+
+def screen() -> "Screen":
+    """What a report is written for on standard output; a file or a pipe gets the same bytes whatever stands behind."""
+    from otel_sla.report.table import Screen
+
+    if not sys.stdout.isatty():
+        return Screen()
+    has_colours = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return Screen(shutil.get_terminal_size().columns, has_colours)
 
 
 def running_month(agreements: "Iterable[Agreement]", now: datetime) -> "Month":
@@ -56,9 +75,11 @@ def parse_month(text: str) -> "Month":
 
 def parse_moment(text: str, option: str) -> datetime:
     """Read a time that says its offset."""
+    from otel_sla.config.quantities import parse_time
+
     with suppress(ValueError):
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None and YEAR_MIN <= moment.year <= YEAR_MAX:
+        moment = parse_time(text)
+        if moment.tzinfo is not None:
             return moment
     message = f"must be a time with an offset such as 2026-12-01T00:00:00Z, not {text!r}"
     raise typer.BadParameter(message, param_hint=option)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from otel_sla.cli.commands import Commands
 from otel_sla.cli.options import ConfigOption, load
 
 if TYPE_CHECKING:
     from otel_sla.ledger.reader import LedgerReader
 
-commands = typer.Typer(name="outbox", help="See how far the exporters have come.", no_args_is_help=True)
+commands = Commands("outbox", "See how far the exporters have come.")
 
 
 @commands.callback()
@@ -45,21 +46,23 @@ def list_(
 
 
 def _each_line(reader: "LedgerReader", name: str, *, is_configured: bool) -> Iterator[str]:
-    from otel_sla.sla.texts import minute_text, moment_text
+    from otel_sla.report.wording import moment_in, short_minute
+    from otel_sla.sla.texts import counted
 
     cursor, aside = reader.cursor(name), reader.set_aside(name)
     waiting = reader.events_count_after(cursor.event_id)
     before = cursor.exported_before
-    figures = "no figures delivered yet" if before is None else f"figures delivered up to {minute_text(before)}"
+    figures = "no figures delivered yet" if before is None else f"figures delivered up to {short_minute(before, 'UTC')}"
     gone = "" if is_configured else " (not configured)"
-    yield f"{name}{gone}: {waiting} events wait, {len(aside)} set aside; {figures}"
+    wait = f"{counted(waiting, 'event')} {'waits' if waiting == 1 else 'wait'}"
+    yield f"{name}{gone}: {wait}, {len(aside):,} set aside; {figures}"
     refused = reader.refused_points(name)
     if refused is not None:
-        at = moment_text(datetime.fromtimestamp(refused.at_unix_nano // 1_000_000_000, UTC))
-        span = f"from {minute_text(refused.first_minute)} to {minute_text(refused.last_minute + 1)}"
-        yield f"  {refused.count} points of figures refused, {span}; last at {at}: {refused.reason}"
+        at = moment_in(datetime.fromtimestamp(refused.at_unix_nano // 1_000_000_000, UTC), "UTC")
+        span = f"from {short_minute(refused.first_minute, 'UTC')} to {short_minute(refused.last_minute + 1, 'UTC')}"
+        yield f"  {counted(refused.count, 'point')} of figures refused, {span}; last at {at}: {refused.reason}"
     for item in aside:
-        at = moment_text(datetime.fromtimestamp(item.at_unix_nano // 1_000_000_000, UTC))
+        at = moment_in(datetime.fromtimestamp(item.at_unix_nano // 1_000_000_000, UTC), "UTC")
         stored = reader.events_after(item.event_id - 1, 1)
         is_kept = bool(stored) and stored[0].event_id == item.event_id
         what = f"{stored[0].event.name}: {stored[0].event.body}" if is_kept else "an event past its retention"

@@ -1,7 +1,5 @@
 """`otel-sla replay`."""
 
-import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from otel_sla.cli.options import ConfigOption, load, parse_moment, parse_month
+from otel_sla.cli.options import ConfigOption, load, parse_moment, parse_month, screen
 from otel_sla.cli.replay_display import open_display, totals_lines
 from otel_sla.errors import ReplayError
 
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     from otel_sla.report.document import Report
 
 _EXIT_FAILED = 1
+_NOTHING_TO_REPORT = "No request of an agreement was found, so there is no month to report.\n"
 
 
 class RecordFormat(Enum):
@@ -54,7 +53,7 @@ def replay(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="Written by the Collector's file exporter; .gz and .zst too; - is standard input.",
         ),
     ],
@@ -99,8 +98,14 @@ def replay(
 
     options = ReplayOptions(format=Format(record_format.value), on_error=OnError(on_error.value))
     if not dry_run:
-        with closing(Ledger.open(settings.ledger.url, may_create=settings.ledger.may_create)) as ledger:
-            _count(ledger, settings, files, options, is_report_next=False)
+        ledger = Ledger.open(settings.ledger.url, may_create=settings.ledger.may_create)
+        with closing(ledger):
+            try:
+                _count(ledger, settings, files, options, is_report_next=False)
+            except ReplayError:
+                if ledger.is_new and not ledger.series():
+                    ledger.remove()
+                raise
         return
     with private_ledger() as ledger:
         counting = _count(ledger, settings, files, options, is_report_next=True)
@@ -133,22 +138,25 @@ def _count(
     finally:
         for line in totals_lines(counting.totals, settings.agreements, time.monotonic() - started_s):
             typer.echo(line, err=is_report_next)
+        if counting.totals.spans and not counting.totals.requests:
+            typer.echo(f"  none is a request of an agreement: {counting.uncovered.reason()}", err=is_report_next)
     return counting
 
 
 def _print_reports(reports: "Iterator[Report]", *, is_json: bool) -> None:
     from otel_sla.report.json import render_json
-    from otel_sla.report.table import WIDTH_MIN, render_table
+    from otel_sla.report.table import render_table
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH_MIN
     stream = typer.get_binary_stream("stdout")
     if is_json:
-        document, *others = islice(reports, 2)
-        if others:
-            raise typer.BadParameter("is needed for JSON: several months are found", param_hint="--month")
-        stream.write(render_json(document).encode())
+        found = list(islice(reports, 2))
+        if len(found) != 1:
+            said = "several months are" if found else "no month with requests of an agreement is"
+            raise typer.BadParameter(f"is needed for JSON: {said} found", param_hint="--month")
+        stream.write(render_json(found[0]).encode())
     else:
-        stream.writelines(render_table(document, width).encode() for document in reports)
+        tables = [render_table(document, screen()) for document in reports]
+        stream.write("".join(tables or [_NOTHING_TO_REPORT]).encode())
     stream.flush()
 
 

@@ -133,41 +133,43 @@ def totals_lines(totals: "Totals", agreements: Sequence["Agreement"], duration_s
     """
     from otel_sla.first_requests import spared_text
     from otel_sla.sla.agreement import Outcome
+    from otel_sla.sla.texts import counted
 
     rate = round(totals.spans / max(duration_s, 1e-9))
-    yield f"counted {totals.spans} spans of {totals.records} records in {duration_s:.1f} s, {rate} spans/s"
+    spans, records = counted(totals.spans, "span"), counted(totals.records, "record")
+    yield f"counted {spans} of {records} in {duration_s:.1f} s, {rate:,} spans/s"
     for agreement in sorted({agreement for agreement, _ in totals.requests}):
-        counts = ", ".join(f"{totals.requests[agreement, each]} {each.name.lower()}" for each in Outcome)
+        counts = ", ".join(f"{totals.requests[agreement, each]:,} {each.name.lower()}" for each in Outcome)
         yield f"  {agreement}: {counts}"
-    for count, meaning in (
-        (totals.earlier_records, "records were counted by an earlier replay"),
-        (totals.duplicate_spans, "spans were counted before: their sender repeated them"),
-        (totals.future_spans, "spans rejected: they end further ahead of the clock than processor.future_spans_max"),
-        (totals.malformed_spans, "spans rejected: they have no end time"),
-        (totals.overflow_requests, "requests went to an overflow series (processor.series_max)"),
+    for count, noun, meaning in (
+        (totals.earlier_records, "record", "counted by an earlier replay"),
+        (totals.duplicate_spans, "span", "counted before: their sender repeated them"),
+        (totals.future_spans, "span", "rejected: they end further ahead of the clock than processor.future_spans_max"),
+        (totals.malformed_spans, "span", "rejected: they have no end time"),
+        (totals.overflow_requests, "request", "counted in an overflow series (processor.series_max)"),
         *(
-            (count, f"spans have no status code in {key}, but {totals.notes.unusable_status[key]} or the like")
+            (count, "span", f"without a status code in {key}, but {totals.notes.unusable_status[key]} or the like")
             for key, count in sorted(totals.notes.unusable_status_spans.items())
         ),
-        (totals.notes.unknown_parent_spans, "spans do not say whether their parent is remote (entry_spans_only)"),
-        (totals.notes.sampled_spans, "spans are sampled: error rates are biased unless counting is adjusted"),
-        (totals.notes.unusable_threshold_spans, "spans have a sampling threshold that cannot be read"),
-        (totals.notes.spared_requests, "requests have a failing HTTP status that error_rate.code spares"),
-        (totals.other_signal_records, "records skipped: metrics, logs or profiles"),
-        (totals.broken_records, "records skipped: broken"),
-        (totals.padding_size_bytes, "bytes skipped: zeros or a byte order mark before a record"),
-        (totals.headless_size_bytes, "bytes skipped: the first line of a file is no whole record"),
-        (totals.skipped_files, "files skipped, or the rest of them"),
-        (totals.incomplete_size_bytes, "bytes at the end of files are no whole record yet"),
+        (totals.notes.unknown_parent_spans, "span", "not saying whether the parent is remote (entry_spans_only)"),
+        (totals.notes.sampled_spans, "span", "sampled: error rates are biased unless counting is adjusted"),
+        (totals.notes.unusable_threshold_spans, "span", "with a sampling threshold that cannot be read"),
+        (totals.notes.spared_requests, "request", "with a failing HTTP status that error_rate.code spares"),
+        (totals.other_signal_records, "record", "skipped: metrics, logs or profiles"),
+        (totals.broken_records, "record", "skipped: broken"),
+        (totals.padding_size_bytes, "byte", "skipped: zeros or a byte order mark before a record"),
+        (totals.headless_size_bytes, "byte", "skipped: the first line of a file is no whole record"),
+        (totals.skipped_files, "file", "skipped, or the rest of it"),
+        (totals.incomplete_size_bytes, "byte", "at the end of files, no whole record yet"),
     ):
         if count:
-            yield f"  {count} {meaning}"
+            yield f"  {counted(count, noun)} {meaning}"
     for each in agreements:
         is_spared = each.name in totals.notes.spared_codes and not totals.requests[each.name, Outcome.FAILED]
         if each.code is not None and is_spared:
             yield f"  {spared_text(each.name, each.code.attribute, totals.notes)}"
     if totals.sealed_spans:
         yield (
-            f"  {totals.sealed_spans} spans are of sealed minutes, whose fingerprints are forgotten: any that"
-            " otel-sla run had counted are counted twice now"
+            f"  {counted(totals.sealed_spans, 'span')} of sealed minutes, whose fingerprints are forgotten:"
+            " any that otel-sla run had counted are counted twice now"
         )

@@ -1,8 +1,7 @@
 """`otel-sla report`."""
 
 import os
-import shutil
-import sys
+from codecs import BOM_UTF8
 from collections.abc import Generator, Iterable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from otel_sla.cli.options import ConfigOption, find_agreement, load, parse_moment, parse_month, running_month
+from otel_sla.cli.options import ConfigOption, find_agreement, load, parse_moment, parse_month, running_month, screen
 from otel_sla.errors import OtelSlaError
 
 if TYPE_CHECKING:
@@ -49,6 +48,7 @@ class _Asked:
     removed: "tuple[Agreement, ...]"  # Those that are configured no more.
     month: "Month"
     elapsed_stop: int
+    grace: timedelta
     generated_at: datetime
     as_configured: bool
 
@@ -64,6 +64,9 @@ def report(
     rows: Annotated[
         ReportRows | None, typer.Option(help="Of the CSV: what a row stands for; series by default.")
     ] = None,
+    bom: Annotated[
+        bool, typer.Option("--bom", help="Of the CSV: begin with a byte order mark, by which spreadsheets know UTF-8.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to write it; - and the default are standard output.")
     ] = None,
@@ -76,10 +79,11 @@ def report(
     ] = None,
 ) -> None:
     """Show a month as the agreement sees it. Reads the ledger, also while the pipeline runs."""
-    if rows is not None and report_format is not ReportFormat.CSV:
-        raise typer.BadParameter("is for --format csv", param_hint="--rows")
+    for option, given in (("--rows", rows is not None), ("--bom", bom)):
+        if given and report_format is not ReportFormat.CSV:
+            raise typer.BadParameter("is for --format csv", param_hint=option)
     now = datetime.now(UTC)
-    given = None if month is None else parse_month(month)
+    wanted = None if month is None else parse_month(month)
     shown_time = now if generated_at is None else parse_moment(generated_at, "--generated-at")
     settings = load(config)
     from otel_sla.ledger.reader import LedgerReader
@@ -87,19 +91,19 @@ def report(
 
     # A report of a moment speaks of what had elapsed then; of the future nothing is known.
     moment = min(now, shown_time)
-    elapsed_stop = elapsed_stop_minute(moment, timedelta(seconds=settings.processor.grace_s))
+    grace = timedelta(seconds=settings.processor.grace_s)
+    elapsed_stop = elapsed_stop_minute(moment, grace)
     path = None if output is None or str(output) == "-" else output
     with closing(LedgerReader.open(settings.ledger.url)) as reader:
         agreements, removed = _choose_agreements(agreement, settings, reader)
-        wanted = given or running_month(agreements or removed, moment)
-        asked = _Asked(agreements, removed, wanted, elapsed_stop, shown_time, as_configured)
+        wanted = wanted or running_month(agreements or removed, moment)
+        asked = _Asked(agreements, removed, wanted, elapsed_stop, grace, shown_time, as_configured)
         if rows is ReportRows.MINUTES:
             with closing(_each_minute_line(reader, asked)) as lines:
-                _write(lines, path)
+                _write(lines, path, bom=bom)
             return
-        is_for_terminal = path is None and sys.stdout.isatty()
-        text = _render(reader, asked, report_format, rows, is_for_terminal=is_for_terminal)
-    _write([text], path)
+        text = _render(reader, asked, report_format, rows, is_for_stdout=path is None)
+    _write([text], path, bom=bom)
 
 
 def _choose_agreements(
@@ -121,10 +125,10 @@ def _render(
     report_format: ReportFormat,
     rows: ReportRows | None,
     *,
-    is_for_terminal: bool,
+    is_for_stdout: bool,
 ) -> str:
     from otel_sla.report.html import SECTIONS_MAX, render_html
-    from otel_sla.reporting import load_report
+    from otel_sla.reporting import explain_absences, load_report
 
     document = load_report(
         reader,
@@ -136,6 +140,7 @@ def _render(
         as_configured=asked.as_configured,
         removed=asked.removed,
     )
+    document = explain_absences(reader, document, asked.elapsed_stop, asked.grace)
     if report_format is ReportFormat.HTML:
         return render_html(document)
     if report_format is ReportFormat.JSON:
@@ -146,10 +151,9 @@ def _render(
         from otel_sla.report.csv import Rows, render_csv
 
         return render_csv(document, Rows.SERIES if rows is None else Rows(rows.value))
-    from otel_sla.report.table import WIDTH_MIN, render_table
+    from otel_sla.report.table import Screen, render_table
 
-    # A file or a pipe gets the same bytes whatever terminal stands behind.
-    return render_table(document, shutil.get_terminal_size().columns if is_for_terminal else WIDTH_MIN)
+    return render_table(document, screen() if is_for_stdout else Screen())
 
 
 def _each_minute_line(reader: "LedgerReader", asked: _Asked) -> Generator[str]:
@@ -179,10 +183,10 @@ def _open_own(path: Path) -> BinaryIO:
     return open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
-def _write(texts: Iterable[str], output: Path | None) -> None:
+def _write(texts: Iterable[str], output: Path | None, *, bom: bool) -> None:
     # As bytes: the same ones in a file and in a pipe, whatever the terminal's encoding and line ends are.
     written = (text.encode() for text in texts)
-    first = next(written)  # What cannot be read must not cost the file that is there.
+    first = (BOM_UTF8 if bom else b"") + next(written)  # What cannot be read must not cost the file that is there.
     try:
         with nullcontext(typer.get_binary_stream("stdout")) if output is None else _open_own(output) as file:
             file.write(first)

@@ -4,7 +4,7 @@ Takes a file and the environment's variables; gives a `Config` of plain values, 
 Never opens a port, a ledger or a connection.
 """
 
-from otel_sla.config.load import effective_yaml, load_config, parse_config
+from otel_sla.config.load import choose_config, effective_yaml, load_config, parse_config
 from otel_sla.config.own_receiver import check_own_receiver
 from otel_sla.config.settings import Config, LedgerSettings, LogFormat, LogLevel, LogSettings, ProcessorSettings
 
@@ -16,6 +16,7 @@ __all__ = [
     "LogSettings",
     "ProcessorSettings",
     "check_own_receiver",
+    "choose_config",
     "effective_yaml",
     "load_config",
     "parse_config",

@@ -1,5 +1,6 @@
 """The whole file: one section per stage, and the rules between them."""
 
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
@@ -13,13 +14,23 @@ from otel_sla.config.settings import LogFormat, LogLevel
 from otel_sla.exporter.settings import Signal
 from otel_sla.receiver.settings import ReceiverSettings
 
+_SQLITE = "sqlite:///"
 _DAY_NANOS = 86400 * NANOS_PER_S
 _MONTH_NANOS = 32 * _DAY_NANOS  # More than any month, clock changes included.
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
+def sqlite_url_in(folder: Path, url: str) -> str:
+    """Let a relative path start at a folder.
+
+    >>> sqlite_url_in(Path("conf"), "sqlite:///otel-sla.db"), sqlite_url_in(Path("conf"), "sqlite:////var/a.db")
+    ('sqlite:///conf/otel-sla.db', 'sqlite:////var/a.db')
+    """
+    return f"{_SQLITE}{folder / url.removeprefix(_SQLITE)}"
+
+
 def _ledger_url(text: str) -> str:
-    if not text.startswith("sqlite:///") or not text.removeprefix("sqlite:///").strip("/"):
+    if not text.startswith(_SQLITE) or not text.removeprefix(_SQLITE).strip("/"):
         raise ValueError(f"must be sqlite:///relative.db or sqlite:////absolute.db, not {text!r}")
     return text
 
@@ -29,7 +40,8 @@ class Ledger(Section):
 
     url: Annotated[str, AfterValidator(_ledger_url), WithJsonSchema({"type": "URL"})] = Field(
         default="sqlite:///otel-sla.db",
-        description="SQLite file; three slashes before a relative path, four before an absolute one.",
+        description="SQLite file; three slashes before a path that starts at this file's folder, four before an "
+        "absolute one.",
         examples=["sqlite:////var/lib/otel-sla/ledger.db"],
     )
     retention: PositiveDuration = Field(

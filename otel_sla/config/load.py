@@ -1,12 +1,13 @@
 """From a file and the environment to the plain configuration."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
 
-from otel_sla.config.document import Document
+from otel_sla.config.document import Document, sqlite_url_in
 from otel_sla.config.environment import find_mistakes
 from otel_sla.config.exporters import DebugExporter, Exporter, OtlpGrpcExporter, OtlpHttpExporter, exporter_type
 from otel_sla.config.problems import find_problems, locate
@@ -18,6 +19,8 @@ from otel_sla.exporter.settings import OtlpSettings
 from otel_sla.receiver.settings import ReceiverSettings
 
 DEFAULTS_SOURCE = "defaults"
+CONFIG_VARIABLE = "OTEL_SLA_CONFIG"
+FOLDER_FILE = Path("otel-sla.yaml")
 FILE_SIZE_BYTES_MAX = 16 * 1024 * 1024
 ENDPOINT_VARIABLES = (
     "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -28,6 +31,29 @@ PROTOCOL_VARIABLE = "OTEL_EXPORTER_OTLP_PROTOCOL"
 _PROTOCOLS: Mapping[str, type[Exporter]] = {"grpc": OtlpGrpcExporter, "http/protobuf": OtlpHttpExporter}
 
 
+@dataclass(frozen=True, slots=True)
+class ConfigChoice:
+    """Which configuration a command takes, and why that one."""
+
+    path: Path | None  # None: the defaults.
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path or 'the defaults'} ({self.reason})"
+
+
+def choose_config(given: Path | None, environ: Mapping[str, str]) -> ConfigChoice:
+    """Choose what is given, else what the environment names, else the folder's file, else the defaults."""
+    if given is not None:
+        return ConfigChoice(given, "--config")
+    named = environ.get(CONFIG_VARIABLE)
+    if named:
+        return ConfigChoice(Path(named), CONFIG_VARIABLE)
+    if FOLDER_FILE.exists():
+        return ConfigChoice(FOLDER_FILE, "in this folder")
+    return ConfigChoice(None, f"no {FOLDER_FILE} in this folder")
+
+
 def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     """Read and check a configuration; without a file, the defaults.
 
@@ -36,11 +62,17 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     """
     if path is None:
         return parse_config("", DEFAULTS_SOURCE, environ)
-    return parse_config(_read_text(path), str(path), environ)
+    return parse_config(_read_text(path), str(path), environ, path.parent)
 
 
-def parse_config(text: str, source: str, environ: Mapping[str, str]) -> Config:
+def parse_config(text: str, source: str, environ: Mapping[str, str], folder: Path = Path()) -> Config:
     """Check a configuration's text.
+
+    Args:
+        text: YAML.
+        source: Named in problems.
+        environ: Variables of the environment.
+        folder: Where a relative `ledger.url` starts.
 
     Raises:
         ConfigError: It cannot be used; holds every problem that was found, under the name `source`.
@@ -55,7 +87,7 @@ def parse_config(text: str, source: str, environ: Mapping[str, str]) -> Config:
         problems += [problem for problem in found if problem[0] not in reported]
     if problems or document is None:
         raise ConfigError(source, locate(problems, file.lines))
-    return _build(document, source)
+    return _build(document, source, folder)
 
 
 def effective_yaml(config: Config) -> str:
@@ -150,7 +182,7 @@ def _exporters_of_environment(environ: Mapping[str, str], found: list[Problem]) 
     return {"otlp_grpc" if section is OtlpGrpcExporter else "otlp_http": section.model_validate({})}
 
 
-def _build(document: Document, source: str) -> Config:
+def _build(document: Document, source: str, folder: Path) -> Config:
     processor, metrics = document.processor, document.telemetry.metrics
     exporters = tuple(exporter.build(component_id) for component_id, exporter in document.exporters.items())
     of_metrics = next((each for each in exporters if each.name == metrics.exporter), None)
@@ -164,7 +196,9 @@ def _build(document: Document, source: str) -> Config:
             processes=processor.processes,
         ),
         ledger=LedgerSettings(
-            url=document.ledger.url, retention_s=seconds(document.ledger.retention), may_create=document.ledger.create
+            url=sqlite_url_in(folder, document.ledger.url),
+            retention_s=seconds(document.ledger.retention),
+            may_create=document.ledger.create,
         ),
         processor=ProcessorSettings(
             grace_s=seconds(processor.grace),

@@ -27,6 +27,7 @@ _DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d)", 
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+", re.ASCII)
 _DURATION_NANOS_MAX = 2**63 - 1  # Go's, about 292 years.
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)", re.ASCII)
+_SPACED_OFFSET = re.compile(r" ([+-]\d{2}:\d{2})$", re.ASCII)
 _TEXT_SIZE_MAX = 64  # No honest number is longer; conversion time grows with the square of it.
 
 
@@ -75,7 +76,9 @@ def parse_ratio(text: str) -> Fraction:
     """
     number = text.removesuffix("%").strip()
     if len(text) > _TEXT_SIZE_MAX or not _NUMBER.fullmatch(number):
-        raise ValueError(f"must be a percentage such as 5% or a ratio such as 0.05, not {text!r}")
+        point = text.replace(",", ".", 1)
+        meant = f"; did you mean {point}?" if "," in text and _NUMBER.fullmatch(number.replace(",", ".", 1)) else ""
+        raise ValueError(f"must be a percentage such as 5% or a ratio such as 0.05, not {text!r}{meant}")
     value = Fraction(number)
     if text.endswith("%"):
         value /= 100
@@ -171,12 +174,20 @@ def format_grpc_status_set(codes: frozenset[int]) -> list[str]:
 
 
 def parse_time(text: str) -> datetime:
-    """Read an ISO 8601 time; without an offset it is naive, for the agreement's zone to settle."""
+    """Read an ISO 8601 time; without an offset it is naive, for the agreement's zone to settle.
+
+    The times that reports and lists show can be given as they stand there.
+
+    >>> parse_time("2026-11-06 20:00 +05:30").isoformat()
+    '2026-11-06T20:00:00+05:30'
+    """
     message = f"must be a time such as 2026-11-06T20:00:00Z or 2026-11-06T20:00 (local), not {text!r}"
     if not re.match(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}", text, re.ASCII):
         raise ValueError(message)
     try:
-        time = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(
+            _SPACED_OFFSET.sub(r"\1", text.removesuffix(" UTC") + "Z" * text.endswith(" UTC"))
+        )
     except ValueError as error:
         raise ValueError(message) from error
     if not YEAR_MIN <= time.year <= YEAR_MAX:  # Near datetime's own edges, no other time zone's time can be given.

@@ -75,7 +75,7 @@ def create_file(path: Path, *, may_create: bool) -> bool:
     with translating(path, "create"):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         sync_folder(path)
-    _log.warning("a new ledger was made: %s", path, extra={"action": "ledger_made"})
+    _log.info("a new ledger was made: %s", path, extra={"action": "ledger_made"})
     return True
 
 

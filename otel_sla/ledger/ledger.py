@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from otel_sla.errors import LedgerError
+from otel_sla.errors import LedgerError, LedgerUnavailable
 from otel_sla.ledger import minutes, rows, sealing
 from otel_sla.ledger.connecting import (
     check_magic,
@@ -41,8 +41,9 @@ class Ledger(LedgerReadings):
     closed to all further calls: they raise the same error, and the pipeline ends.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: LedgerLock) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: LedgerLock, *, is_new: bool = False) -> None:
         super().__init__(path, connection)
+        self.is_new = is_new  # Whether `open` made the file.
         self._lock = lock
         self._first_minutes = self.first_minutes()
         self._first_data_minutes = self.first_data_minutes()
@@ -70,11 +71,11 @@ class Ledger(LedgerReadings):
         path = ledger_path(url)
         lock = LedgerLock(path)
         try:
-            create_file(path, may_create=may_create)
+            is_new = create_file(path, may_create=may_create)
             check_magic(path)
             connection = _open_connection(path)
             try:
-                return cls(path, connection, lock)
+                return cls(path, connection, lock, is_new=is_new)
             except LedgerError:
                 connection.close()
                 raise
@@ -248,6 +249,16 @@ class Ledger(LedgerReadings):
             self._sqlite.close()
             self._log.close()
             self._lock.release()
+
+    def remove(self) -> None:
+        """Close a new ledger that nothing was counted into, and leave no file of it but the lock's."""
+        assert self.is_new, "what somebody may have counted into is kept"
+        self._sqlite.close()
+        self._log.close()
+        for ending in ("", "-wal", "-shm"):
+            self.path.with_name(f"{self.path.name}{ending}").unlink(missing_ok=True)
+        self._failure = LedgerUnavailable(f"the ledger {self.path} is removed")
+        self._lock.release()  # Last: until then nobody else can have begun to count into it.
 
     def leave_to_parent(self) -> None:
         """In a forked child, which may call nothing else: the lock is not held by this process as well."""

@@ -14,6 +14,11 @@ from otel_sla.errors import ListenError
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 1024
+# 4317 and 4318 are the ports of every OTLP receiver.
+_IN_USE_HINT = (
+    "most likely an OpenTelemetry Collector listens there already: set receivers.otlp.protocols.{protocol}.endpoint to"
+    " another port, such as localhost:14417 (docs/collector.md)"
+)
 # A name such as localhost may have an address of a family that this machine does not run.
 _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
@@ -75,7 +80,10 @@ async def open_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
     except OSError as error:
         close_sockets(sockets)
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise ListenError(f"cannot listen on {endpoint} ({protocol}): {reason}") from error
+        refused = ListenError(f"cannot listen on {endpoint} ({protocol}): {reason}")
+        if error.errno == errno.EADDRINUSE:
+            refused.hint = _IN_USE_HINT.format(protocol=protocol.lower())
+        raise refused from error
     if not sockets:
         raise ListenError(f"cannot listen on {endpoint} ({protocol}): this machine has no such address")
     return sockets

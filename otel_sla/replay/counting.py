@@ -9,6 +9,7 @@ import numpy as np
 import xxhash
 
 from otel_sla.fingerprints import newest_server_minutes
+from otel_sla.first_requests import UncoveredSpans
 from otel_sla.hash_key import new_hash_key
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.records import Commit, Position
@@ -59,6 +60,7 @@ class Counting:
         self._table = SeriesTable(terms.agreements, series_max=terms.series_max, known=ledger.series())
         self._classifier = Classifier(terms.agreements, self._table, hash_key=new_hash_key())
         self._ring = MinuteRing(minutes_kept=_RING_MINUTES)
+        self.uncovered = UncoveredSpans(self._classifier.watch)
         self._seen = SeenMessages(ledger)
         self._sealed_before_minute = terms.window().sealed_before_minute
         self._fingerprints: list[tuple[int, bytes]] = []
@@ -88,6 +90,8 @@ class Counting:
         is_fresh = self._find_fresh(columns, body)
         requests = self._classifier.classify(columns, replace(window, late_is_taken=True), is_fresh)
         self._ring.add(requests)
+        if not len(requests):
+            self.uncovered.add(columns, is_fresh)
         self._record(columns, requests, is_fresh)
 
     def pass_by(self, body: Body) -> None:

@@ -1,24 +1,24 @@
-"""A series' month drawn minute by minute: one row for each local day, as SVG without colours of its own.
+"""A series' month drawn minute by minute: one row for each local day, in a table whose words grow with the reader's.
 
-Every state has a shape besides its colour, so that the drawing can be read without any. One unit is one minute.
+A state is seen by its height and stripes besides its colour, so that the drawing can be read without any, and at any
+width: what varies along a day would be lost on a telephone. One unit is one minute.
 """
 
 from collections.abc import Iterator, Sequence
 from datetime import date
 
-import numpy as np
-
 from otel_sla.report.markup import Markup, tag
+from otel_sla.report.wording import month_name
 from otel_sla.sla.downtime import JudgedMinutes, MinuteState, is_state, runs
 from otel_sla.sla.months import MinuteRange, Month, day_ranges
+from otel_sla.sla.texts import counted
 from otel_sla.spans.columns import BoolArray, Int64Array
 
-_LEFT = 120
-_RIGHT = 250
-_TOP = 44
-_ROW_HEIGHT = 34
+HEIGHT = 20
+_MIDDLE = HEIGHT // 2
 _MINUTES_PER_DAY = 1440
-_DOWN_MIN_WIDTH = 4  # A minute of downtime has to be seen on paper.
+_DOWN_WIDTH_MIN = 4  # A minute of downtime has to be seen on paper.
+_HOURS_MAX = 27  # The longest local day there was, and some.
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
@@ -29,22 +29,22 @@ LEGEND = {
     "low-traffic": "low traffic: too few requests to judge",
     "excluded": "excluded",
     "saved": "excluded, and would have been down",
-    "to-come": "not elapsed",
-    "down": f"down; drawn at least {_DOWN_MIN_WIDTH} minutes wide",
+    "down": f"down; drawn at least {_DOWN_WIDTH_MIN} minutes wide",
 }
 
 
 def pattern_definitions() -> Markup:
-    """Give the fillings that drawings refer to; needed once in a document, before the first drawing."""
+    """Give what drawings refer to; needed once in a document, before the first drawing."""
+    hours = "".join(f"M{60 * hour} 0V{HEIGHT}" for hour in range(0, _HOURS_MAX, 3))
     return Markup(
         '<svg width="0" height="0" class="definitions" aria-hidden="true"><defs>'
-        '<pattern id="hatch" width="9" height="9" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-        '<rect width="9" height="9" class="ground"/><rect width="3" height="9" class="ink"/></pattern>'
-        '<pattern id="cross" width="9" height="9" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-        '<rect width="9" height="9" class="ground"/><rect width="3" height="9" class="strong"/>'
-        '<rect width="9" height="3" class="strong"/></pattern>'
-        '<pattern id="dots" width="8" height="8" patternUnits="userSpaceOnUse">'
-        '<circle cx="4" cy="4" r="2.4" class="dot"/></pattern></defs></svg>'
+        f'<path id="hours" d="{hours}"/>'
+        f'<pattern id="edges" width="60" height="{HEIGHT}" patternUnits="userSpaceOnUse">'
+        '<path class="ink" d="M0 4h60M0 16h60"/></pattern>'
+        f'<pattern id="bars" width="60" height="{HEIGHT}" patternUnits="userSpaceOnUse">'
+        '<path class="strong" d="M0 2.5h60M0 10h60M0 17.5h60"/></pattern>'
+        f'<pattern id="floor" width="60" height="{HEIGHT}" patternUnits="userSpaceOnUse">'
+        '<path class="low" d="M0 17h60"/></pattern></defs></svg>'
     )
 
 
@@ -53,51 +53,57 @@ def legend() -> Markup:
     return tag("ul", *(tag("li", _sample(name), meaning) for name, meaning in LEGEND.items()), class_="legend")
 
 
-def draw_calendar(states: JudgedMinutes, month: Month, time_zone: str) -> Markup:
-    """Draw a month, with the words that belong below.
+def draw_calendar(states: JudgedMinutes, month: Month, time_zone: str, series_name: str) -> Markup:
+    """Draw a month as a table, a row for each day, with what it shows in words.
 
     Args:
         states: Hold the month's elapsed minutes; what they hold before or behind it is left out.
         month: Local to the time zone.
         time_zone: IANA name.
+        series_name: Whose month it is, for those who hear the page or jump to this table.
     """
     days = day_ranges(month, time_zone)
     month_start, month_stop = days[0][1].start_minute, days[-1][1].stop_minute
     states = states.part(max(states.start_minute, month_start), min(states.stop_minute, month_stop))
     longest = max(minutes.n_minutes for _, minutes in days)
-    height = _TOP + _ROW_HEIGHT * len(days)
     masks = _masks(states)
-    paths: dict[str, list[str]] = {name: [] for name in LEGEND}
-    labels: list[Markup] = []
-    for row, (day, minutes) in enumerate(days):
-        middle = _TOP + row * _ROW_HEIGHT + _ROW_HEIGHT // 2
-        start, stop = (min(max(minute - states.start_minute, 0), len(states.raw)) for minute in minutes)
-        for name, mask in masks.items():
-            paths[name] += _line(runs(mask[start:stop]), middle, _DOWN_MIN_WIDTH if name == "down" else 1)
-        if stop - start < minutes.n_minutes:
-            paths["to-come"] += _line(np.array([[stop - start, minutes.n_minutes]]), middle, 1)
-        down, saved, excluded = (int(masks[name][start:stop].sum()) for name in ("down", "saved", "excluded"))
-        labels += _labels(day, minutes, middle, down, saved + excluded)
-    drawn = [tag("path", class_=name, d="".join(pieces)) for name, pieces in paths.items() if pieces]
-    drawing = tag(
-        "svg",
-        _axis(longest, height),
-        *drawn,
-        *labels,
+    n_down = counted(int(masks["down"].sum()), "minute")
+    return tag(
+        "table",
+        tag("caption", f"{series_name}, {month_name(month)}: {n_down} down. {_explanation(days, time_zone)}"),
+        tag("thead", tag("tr", tag("th", "Day", scope="col"), tag("th", _axis(longest)), tag("th", scope="col"))),
+        tag("tbody", *(_day_row(day, minutes, masks, states, longest) for day, minutes in days)),
         class_="calendar",
-        viewBox=f"0 0 {_LEFT + longest + _RIGHT} {height}",
-        role="img",
-        aria_label=f"{month}: {int(masks['down'].sum())} minutes down. The table of downtime periods has the times.",
     )
-    return tag("figure", drawing, tag("figcaption", _caption(days, time_zone), class_="quiet"))
 
 
-def _caption(days: Sequence[tuple[date, MinuteRange]], time_zone: str) -> str:
-    said = f"A row is a day in {time_zone}, drawn by the hours since its midnight."
+def _explanation(days: Sequence[tuple[date, MinuteRange]], time_zone: str) -> str:
+    said = f"A row is a day in {time_zone}, drawn by the hours since its midnight; what has not elapsed is blank."
     for day, minutes in days:
         if minutes.n_minutes != _MINUTES_PER_DAY:
             said += f" * The clock is changed on {day.isoformat()}: it has {minutes.n_minutes / 60:g} h."
     return said
+
+
+def _day_row(
+    day: date, minutes: MinuteRange, masks: dict[str, BoolArray], states: JudgedMinutes, longest: int
+) -> Markup:
+    start, stop = (min(max(minute - states.start_minute, 0), len(states.raw)) for minute in minutes)
+    of_day = {name: mask[start:stop] for name, mask in masks.items()}
+    drawn = [
+        tag("path", class_=name, d=line)
+        for name, mask in of_day.items()
+        if (line := "".join(_line(runs(mask), _DOWN_WIDTH_MIN if name == "down" else 1)))
+    ]
+    hours = tag("use", href="#hours", class_="grid")
+    drawing = tag(
+        "svg", hours, *drawn, viewBox=f"0 0 {longest} {HEIGHT}", preserveAspectRatio="none", aria_hidden="true"
+    )
+    down, excluded = int(of_day["down"].sum()), int((of_day["saved"] | of_day["excluded"]).sum())
+    said = ", ".join(filter(None, (f"{down:,} down" * (down > 0), f"{excluded:,} excl." * (excluded > 0))))
+    star = "" if minutes.n_minutes == _MINUTES_PER_DAY else "*"
+    name = f"{_WEEKDAYS[day.weekday()]} {day.day}{star}"
+    return tag("tr", tag("th", name, scope="row"), tag("td", drawing), tag("td", said))
 
 
 def _masks(states: JudgedMinutes) -> dict[str, BoolArray]:
@@ -114,37 +120,29 @@ def _masks(states: JudgedMinutes) -> dict[str, BoolArray]:
     }
 
 
-def _line(stretches: Int64Array, middle: int, width_min: int) -> Iterator[str]:
+def _line(stretches: Int64Array, width_min: int) -> Iterator[str]:
     """Write stretches of a day as one broken line; CSS makes it as thick as the state needs.
 
     A month in which every other minute is another state has twenty thousand stretches: each is a few bytes.
     """
     place = None
     for start, stop in stretches.tolist():
-        x = _LEFT + start
         # Relative steps are shorter to write than absolute ones.
-        yield f"M{x} {middle}" if place is None else f"m{x - place} 0"
+        yield f"M{start} {_MIDDLE}" if place is None else f"m{start - place} 0"
         width = max(stop - start, width_min)
         yield f"h{width}"
-        place = x + width
+        place = start + width
 
 
-def _labels(day: date, minutes: MinuteRange, middle: int, down: int, excluded: int) -> Iterator[Markup]:
-    base = middle + 9
-    star = "" if minutes.n_minutes == _MINUTES_PER_DAY else "*"
-    yield tag("text", f"{_WEEKDAYS[day.weekday()]} {day.day}{star}", x=_LEFT - 14, y=base, class_="day")
-    said = ", ".join(filter(None, (f"{down} down" * (down > 0), f"{excluded} excl." * (excluded > 0))))
-    if said:
-        yield tag("text", said, x=_LEFT + minutes.n_minutes + 12, y=base, class_="sum")
-
-
-def _axis(longest: int, height: int) -> Iterator[Markup]:
-    for hour in range(0, longest // 60 + 1, 3):
-        x = _LEFT + 60 * hour
-        yield tag("path", class_="grid", d=f"M{x} {_TOP - 6}V{height}")
-        yield tag("text", f"{hour} h", x=x, y=_TOP - 14, class_="hour")
+def _axis(longest: int) -> Markup:
+    """Name every third hour; without a view box, so that letters keep their shape at any width."""
+    names = (
+        tag("text", f"{hour} h", x=f"{100 * 60 * hour / longest:.4g}%", y="80%")
+        for hour in range(0, longest // 60 + 1, 3)
+    )
+    return tag("svg", *names, class_="axis", aria_hidden="true")
 
 
 def _sample(name: str) -> Markup:
-    path = tag("path", class_=name, d="M28 15h4" if name == "down" else "M2 15h56")
-    return tag("svg", path, class_="sample", viewBox="0 0 60 30", aria_hidden="true")
+    path = tag("path", class_=name, d=f"M28 {_MIDDLE}h4" if name == "down" else f"M0 {_MIDDLE}h60")
+    return tag("svg", path, class_="sample", viewBox=f"0 0 60 {HEIGHT}", aria_hidden="true")

@@ -4,8 +4,9 @@ Each table has one line of names and one line for each row, with CR LF; times in
 group's values have a column each. Ratios stand there twice: as numerator and denominator, which are exact, and as a
 decimal, which is truncated (clause 11).
 
-Senders choose a group's values, and a spreadsheet takes a cell that begins with `=`, `+`, `-` or `@` for a formula to
-run: such text gets an apostrophe before it. Programs that need the very text read the JSON.
+Senders choose a group's values, and a spreadsheet takes a cell that begins with `=`, `+`, `-` or `@`, full-width or
+behind a line break too, for a formula to run: such text gets an apostrophe before it. Programs that need the very text
+read the JSON.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from otel_sla.sla.texts import minute_text, moment_text, ratio_text, term_text
 Cell = str | int | bool | None
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n")
 _STATE_NAMES = [state.wire_name for state in sorted(MinuteState)]
 
 

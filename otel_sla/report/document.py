@@ -108,6 +108,15 @@ class CountedBy:
 
 
 @dataclass(frozen=True, slots=True)
+class Absence:
+    """What the ledger has of an agreement that has no series in the month; it has one or the other."""
+
+    requests: int  # In minutes of the month that have not elapsed.
+    judged_at: datetime  # When the first of these is judged; aware.
+    others: tuple[str, ...]  # Agreements with counts, where it has none of any that is configured.
+
+
+@dataclass(frozen=True, slots=True)
 class AgreementReport:
     """One agreement in the month."""
 
@@ -119,6 +128,7 @@ class AgreementReport:
     exclusions: tuple[ExclusionReport, ...] = ()  # Those of no series that is in the month, in time order.
     is_as_closed: bool = False  # Its counts are dropped: these are the figures that it was closed with.
     has_later_exclusions: bool = False  # Exclusions have changed since that closing; the figures have not.
+    absence: Absence | None = None  # Only where there are no series.
     configured: bool = True  # False: the agreement was renamed or removed since.
     counted_by: tuple[CountedBy, ...] = ()  # In the order of time; versions that count alike are one.
     elapsed: int | None = None  # Minutes of the month that have elapsed; None: the month is over.

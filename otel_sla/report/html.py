@@ -4,7 +4,6 @@ It runs no script and loads nothing. What senders put into names is text in it.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC
 
 from otel_sla import __version__
 from otel_sla.report.calendar import legend, pattern_definitions
@@ -15,15 +14,16 @@ from otel_sla.report.notes import each_note
 from otel_sla.report.style import STYLE
 from otel_sla.report.terms import each_term
 from otel_sla.report.wording import (
-    elapsed_until,
-    group_name,
+    absence_text,
+    breached_text,
+    generated_text,
+    group_text,
     month_name,
     percent,
-    short_minute,
+    range_text,
     verdict_text,
     version_text,
 )
-from otel_sla.sla.texts import moment_text, term_percent_text
 
 # Series with a section of their own. A page with a calendar for each of a thousand would not be read, nor printed.
 SECTIONS_MAX = 50
@@ -49,11 +49,11 @@ def render_html(report: Report) -> str:
         tag("title", f"{title}: {names}" if names else title),
         tag("style", STYLE),
     )
-    moment = moment_text(report.generated_at.astimezone(UTC).replace(microsecond=0))
+    moment = generated_text(report)
     body = tag(
         "body",
         pattern_definitions(),
-        tag("header", tag("h1", title), tag("p", f"Generated at {moment}", class_="quiet")),
+        tag("header", tag("h1", title), tag("p", f"{moment[:1].upper()}{moment[1:]}", class_="quiet")),
         tag(
             "main",
             *(_agreement_section(report, section, number) for number, section in enumerate(report.agreements)),
@@ -70,13 +70,12 @@ def _agreement_section(report: Report, section: AgreementReport, number: int) ->
     return tag(
         "section",
         tag("h2", tag("bdi", agreement.name)),
-        tag("p", _range_text(section), class_="quiet"),
+        tag("p", range_text(section), class_="quiet"),
         tag("p", version_text(section), class_="quiet") if version_text(section) else "",
         *(tag("p", note) for note in each_note(section)),
         _verdict(section),
-        _overview(section, anchors) if section.series else _no_series(section),
+        _overview(section, anchors) if section.series else tag("p", absence_text(section)),
         _left_out(section, len(chosen)),
-        tag("h4", "What was agreed"),
         _terms(section),
         legend() if chosen else "",
         *(series_section(series, section, report.month, anchors[series.series.series_id]) for series in chosen),
@@ -84,61 +83,38 @@ def _agreement_section(report: Report, section: AgreementReport, number: int) ->
     )
 
 
-def _no_series(section: AgreementReport) -> Child:
-    return "" if section.is_as_closed else tag("p", "No requests were counted in this month.")
-
-
-def _range_text(section: AgreementReport) -> str:
-    start, stop = section.minutes
-    zone = section.agreement.time_zone
-    words = f"{short_minute(start, zone)} to {short_minute(stop, zone)}, {zone}: {section.minutes.n_minutes:,} minutes"
-    elapsed_stop = elapsed_until(section)
-    if elapsed_stop is None:
-        return words
-    return f"{words}, of which {elapsed_stop - start:,} have elapsed, until {short_minute(elapsed_stop, zone)}"
-
-
 def _verdict(section: AgreementReport) -> Markup:
     """Say first how it ended."""
-    n_series = len(section.series)
-    n_broken = sum(series.figures.is_breached for series in section.series)
-    is_running = any(series.figures.elapsed < series.figures.total for series in section.series)
-    promise = f"promise of {term_percent_text(section.agreement.target)} monthly uptime"
-    if not n_series:
-        return tag("p", f"Nothing to judge: the {promise} is neither kept nor broken.", class_="verdict")
-    if n_broken:
-        whose = f"by {n_broken} of {n_series} series" if n_series > 1 else ""
-        return tag("p", f"\u2717 The {promise} was BROKEN {whose}".rstrip(), class_="verdict broken")
-    whose = f" by all {n_series} series" if n_series > 1 else ""
-    so_far = " so far" if is_running else ""
-    return tag("p", f"\u2713 The {promise} was kept{whose}{so_far}", class_="verdict kept")
+    is_breached = any(series.figures.is_breached for series in section.series)
+    kind = "" if not section.series else " breached" if is_breached else " kept"
+    return tag("p", breached_text(section), class_=f"verdict{kind}")
 
 
 def _overview(section: AgreementReport, anchors: dict[int, str]) -> Markup:
     is_running = any(series.figures.elapsed < series.figures.total for series in section.series)
-    head: list[Child] = [
+    head = [
         "Series",
-        "Promise",
-        ["Monthly uptime", Markup("<br/>"), "and before exclusions"],
+        "Target",
+        "Monthly uptime, before exclusions",
         *(["Elapsed part"] if is_running else []),
         "Downtime, allowed",
         "Coverage",
         "Failed of valid",
     ]
     rows = [_overview_row(series, anchors, is_running=is_running) for series in section.series]
-    return tag("div", table(head, rows, class_="figures"), class_="wide")
+    return table(head, rows, "figures", "Figures of the month")
 
 
 def _overview_row(series: SeriesReport, anchors: dict[int, str], *, is_running: bool) -> list[Child]:
     figures = series.figures
-    name: Markup = tag("bdi", group_name(series))
+    name: Markup = tag("bdi", group_text(series))
     anchor = anchors.get(series.series.series_id)
     raw: list[Child] = []
     if figures.down_raw != figures.down:
         raw = [Markup("<br/>"), tag("span", percent(figures.monthly_uptime_raw), class_="quiet")]
     return [
         name if anchor is None else tag("a", name, href=f"#{anchor}"),
-        tag("span", verdict_text(figures), class_="broken" if figures.is_breached else "kept"),
+        tag("span", verdict_text(figures), class_="breached" if figures.is_breached else "kept"),
         [percent(figures.monthly_uptime), *raw],
         *([percent(figures.elapsed_uptime)] if is_running else []),
         f"{figures.down:,} of {figures.downtime_minutes_allowed:,} min",
@@ -163,7 +139,7 @@ def _terms(section: AgreementReport) -> Markup:
         [heading, words, tag("span", clauses, class_="clause")]
         for clauses, heading, words in each_term(section.agreement)
     ]
-    return table(["Term", "Agreed", "Clause"], rows, class_="terms")
+    return table(["Term", "Agreed", "Clause"], rows, "terms", "What was agreed")
 
 
 def _footer(moment: str) -> Markup:
@@ -171,6 +147,6 @@ def _footer(moment: str) -> Markup:
 
 
 def _footer_words(moment: str) -> Iterator[str]:
-    yield f"Written by otel-sla {__version__} at {moment}. "
+    yield f"Written by otel-sla {__version__}, {moment}. "
     yield "Every figure is exact before it is shown; percentages are cut off, never rounded up. "
     yield "The JSON report of the same month has the same figures for programs."

@@ -6,17 +6,18 @@ from otel_sla.report.calendar import draw_calendar
 from otel_sla.report.document import AgreementReport, ExclusionReport, SeriesReport
 from otel_sla.report.markup import Child, Markup, join, table, tag
 from otel_sla.report.wording import (
-    group_name,
+    group_text,
     moment_in,
     percent,
     requests_text,
     short_minute,
     verdict_text,
     withdrawal_text,
+    words_of,
 )
 from otel_sla.sla.months import Month
 from otel_sla.sla.periods import DowntimePeriod
-from otel_sla.sla.texts import term_text
+from otel_sla.sla.texts import counted, term_text
 from otel_sla.sla.uptime import MonthFigures
 
 # A series that flaps has thousands of periods; nobody reads them on paper.
@@ -38,27 +39,26 @@ def series_section(series: SeriesReport, section: AgreementReport, month: Month,
     zone = section.agreement.time_zone
     figures = series.figures
     opening: list[Child] = [
-        tag("h3", tag("bdi", group_name(series)), id=anchor),
+        tag("h3", tag("bdi", group_text(series)), id=anchor),
         tag(
             "p",
-            tag("span", f"Promise {verdict_text(figures)}", class_="broken" if figures.is_breached else "kept"),
+            tag("span", f"Target {verdict_text(figures)}", class_="breached" if figures.is_breached else "kept"),
             f": {percent(figures.monthly_uptime)} monthly uptime, {figures.down:,} of"
             f" {figures.downtime_minutes_allowed:,} allowed minutes of downtime,"
             f" coverage {percent(figures.coverage, 2)}.",
         ),
     ]
     if series.states is not None:
-        opening.append(draw_calendar(series.states, month, zone))
+        opening.append(draw_calendar(series.states, month, zone, group_text(series)))
     parts: list[Child] = [tag("div", *opening, class_="opening")]
-    parts += [tag("h4", "How the figures come about"), _computation(figures)]
+    parts.append(_computation(figures))
     if series.is_complete:
-        parts += [tag("h4", "Downtime periods, before exclusions"), *_periods(figures, zone)]
-        parts += [tag("h4", "Exclusions"), *_exclusions(series.exclusions, zone)]
+        parts += [*_periods(figures, zone), *_exclusions(series.exclusions, zone, "Exclusions")]
     return tag("section", *parts)
 
 
 def _computation(figures: MonthFigures) -> Markup:
-    return table(["Figure", "Computed as", ""], _computed_rows(figures), class_="computed")
+    return table(["Figure", "Computed as", ""], _computed_rows(figures), "computed", "How the figures come about")
 
 
 def _computed_rows(figures: MonthFigures) -> Iterator[list[Child]]:
@@ -77,10 +77,15 @@ def _computed_rows(figures: MonthFigures) -> Iterator[list[Child]]:
         yield ["Of the elapsed part alone", part, percent(figures.elapsed_uptime, 6)]
     target = term_text(figures.target)
     allowed = f"{total:,} {_TIMES} (1 {_MINUS} {target}) = {term_text(total * (1 - figures.target))} minutes"
-    yield ["Downtime that the promise allows", allowed, f"{figures.downtime_minutes_allowed:,} min"]
+    yield ["Downtime that the target allows", allowed, f"{figures.downtime_minutes_allowed:,} min"]
     verdict = "more than that" if figures.is_breached else "not more than that"
-    yield ["Verdict", f"{figures.down:,} minutes of downtime are {verdict}", verdict_text(figures)]
-    yield ["Coverage", f"{figures.with_data:,} minutes with data / {elapsed:,} elapsed", percent(figures.coverage, 6)]
+    are = "is" if figures.down == 1 else "are"
+    yield ["Verdict", f"{counted(figures.down, 'minute')} of downtime {are} {verdict}", verdict_text(figures)]
+    yield [
+        "Coverage",
+        f"{counted(figures.with_data, 'minute')} with data / {elapsed:,} elapsed",
+        percent(figures.coverage, 6),
+    ]
     valid, failed, invalid = figures.adjusted
     succeeded, failed_text, invalid_text = map(requests_text, (valid - failed, failed, invalid))
     requests = f"{succeeded} succeeded + {failed_text} failed; {invalid_text} more were not valid"
@@ -93,13 +98,14 @@ def _computed_rows(figures: MonthFigures) -> Iterator[list[Child]]:
 def _periods(figures: MonthFigures, zone: str) -> Iterator[Markup]:
     periods = figures.downtime_periods
     if not periods:
-        yield tag("p", "None.")
+        yield tag("p", "No downtime periods.")
         return
     shown = sorted(sorted(periods, key=lambda period: -period.minutes)[:PERIODS_MAX], key=lambda p: p.start_minute)
     if len(shown) < len(periods):
         yield tag("p", f"The {len(shown)} longest of {len(periods):,}; all are in the JSON and CSV reports.")
     head = ["From", "To", "Minutes", "In this month", "Excluded", "Failed of valid"]
-    yield tag("div", table(head, (_period_row(period, zone) for period in shown)), class_="wide")
+    caption = "Downtime periods, before exclusions"
+    yield table(head, (_period_row(period, zone) for period in shown), "periods", caption)
 
 
 def _period_row(period: DowntimePeriod, zone: str) -> list[Child]:
@@ -116,16 +122,16 @@ def _period_row(period: DowntimePeriod, zone: str) -> list[Child]:
 def exclusions_alone_section(section: AgreementReport) -> Iterator[Markup]:
     """Write the exclusions that are meant for no series of the month; nothing where there are none."""
     if section.exclusions:
-        yield tag("h4", "Exclusions that are meant for no series of the month")
-        yield from _exclusions(section.exclusions, section.agreement.time_zone)
+        caption = "Exclusions that are meant for no series of the month"
+        yield from _exclusions(section.exclusions, section.agreement.time_zone, caption)
 
 
-def _exclusions(exclusions: Sequence[ExclusionReport], zone: str) -> Iterator[Markup]:
+def _exclusions(exclusions: Sequence[ExclusionReport], zone: str, caption: str) -> Iterator[Markup]:
     if not exclusions:
-        yield tag("p", "None.")
+        yield tag("p", "No exclusions.")
         return
     head = ["From", "To", "Reason and note", "Decision", "Minutes saved"]
-    yield tag("div", table(head, (_exclusion_row(exclusion, zone) for exclusion in exclusions)), class_="wide")
+    yield table(head, (_exclusion_row(exclusion, zone) for exclusion in exclusions), "exclusions", caption)
 
 
 def _exclusion_row(exclusion: ExclusionReport, zone: str) -> list[Child]:
@@ -150,11 +156,6 @@ def _exclusion_row(exclusion: ExclusionReport, zone: str) -> list[Child]:
         join(decided),
         f"{exclusion.minutes_saved:,}",
     ]
-
-
-def words_of(name: str) -> str:
-    """Write the name of a reason or refusal as words."""
-    return name.replace("_", " ")
 
 
 def _minute_times(epoch_minute: int, zone: str) -> Markup:

@@ -1,10 +1,10 @@
 """HTML and SVG, written so that nothing gets in unescaped: text is escaped unless it is `Markup` already."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 
-_VOID = {"meta", "br", "path", "rect", "line", "circle"}
+_VOID = {"meta", "br", "path", "rect", "line", "circle", "use"}
 _PERCENT = re.compile(r"(?<=\d) %")
 
 
@@ -61,16 +61,18 @@ def _written(child: Child) -> str:
     return text(child) if isinstance(child, str) else join(child)
 
 
-def table(head: Iterable[Child], rows: Iterable[Iterable[Child]], class_: str | None = None) -> Markup:
-    """Make a table whose rows begin with their heading."""
+def table(head: Sequence[str], rows: Iterable[Iterable[Child]], class_: str, caption: str = "") -> Markup:
+    """Make a table whose rows begin with their heading; each cell knows its column's name, for narrow screens."""
     return tag(
         "table",
-        tag("thead", tag("tr", *(tag("th", cell, scope="col") for cell in head))),
-        tag("tbody", *(_table_row(list(row)) for row in rows)),
+        tag("caption", caption) if caption else "",
+        tag("thead", tag("tr", *(tag("th", name, scope="col") for name in head))),
+        tag("tbody", *(_table_row(head, list(row)) for row in rows)),
         class_=class_,
     )
 
 
-def _table_row(cells: list[Child]) -> Markup:
+def _table_row(head: Sequence[str], cells: list[Child]) -> Markup:
     first, *others = cells
-    return join([tag("tr", tag("th", first, scope="row"), *(tag("td", cell) for cell in others)), Markup("\n")])
+    named = (tag("td", cell, data_name=name or None) for name, cell in zip(head[1:], others, strict=True))
+    return join([tag("tr", tag("th", first, scope="row"), *named), Markup("\n")])

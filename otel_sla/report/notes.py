@@ -5,9 +5,9 @@ from fractions import Fraction
 
 from otel_sla.report.document import AgreementReport, CountedBy
 from otel_sla.report.terms import each_counting_term
-from otel_sla.report.wording import counted_text, short_minute
+from otel_sla.report.wording import short_minute
 from otel_sla.sla.agreement import Counting
-from otel_sla.sla.texts import percent_text
+from otel_sla.sla.texts import counted, percent_text
 
 
 def each_note(report: AgreementReport) -> Iterator[str]:
@@ -18,26 +18,21 @@ def each_note(report: AgreementReport) -> Iterator[str]:
         yield "The agreement is configured no more; the month is judged by its last terms."
     if report.elapsed == 0:
         yield f"Nothing of this month has elapsed yet: it begins at {short_minute(report.minutes.start_minute, zone)}."
-    elif not report.series and not report.is_as_closed:
-        yield "No request was counted in this month."
     n_former = sum(series.former for series in report.series)
     if n_former:
         yield (
-            f"{counted_text(n_former, 'series', 'series')} marked \u201cformer\u201d: of a grouping that the terms"
+            f"{counted(n_former, 'series', 'series')} marked \u201cformer\u201d: of a grouping that the terms"
             " have no more, judged and in the verdict all the same (clause 22)."
         )
     if len(report.counted_by) > 1:
         yield "The requests of this month were counted under several terms (clause 22):"
-        yield from (_counted_by(counted, report) for counted in report.counted_by)
+        yield from (_counted_by(version, report) for version in report.counted_by)
     yield from _spared(report)
     yield from _sampled(report)
 
 
 def _closing(report: AgreementReport) -> Iterator[str]:
-    if not report.is_as_closed:
-        return
-    if not report.series:
-        yield "Its counts are kept no longer (ledger.retention), and it was not closed; a backup has them."
+    if not report.is_as_closed or not report.series:  # `absence_text` has what is to be said without any.
         return
     yield "Its counts are kept no longer (ledger.retention): these are the figures that it was closed with."
     n_incomplete = sum(not series.is_complete for series in report.series)
@@ -48,14 +43,14 @@ def _closing(report: AgreementReport) -> Iterator[str]:
         yield "Exclusions were recorded or withdrawn since; these figures stay what they were."
 
 
-def _counted_by(counted: CountedBy, report: AgreementReport) -> str:
+def _counted_by(version: CountedBy, report: AgreementReport) -> str:
     zone = report.agreement.time_zone
-    start, stop = (short_minute(minute, zone) for minute in counted.minutes)
+    start, stop = (short_minute(minute, zone) for minute in version.minutes)
     shared = set.intersection(*(set(each_counting_term(each.agreement)) for each in report.counted_by))
-    own = [term for term in each_counting_term(counted.agreement) if term not in shared]
+    own = [term for term in each_counting_term(version.agreement) if term not in shared]
     said = " ".join(f"{heading}: {words}" for _, heading, words in own) or "Attributes and rules in the JSON report."
-    known = ", by when the terms were recorded" if counted.is_derived else ""
-    return f"Version {counted.version} from {start} to {stop}{known}. {said}"
+    known = ", by when the terms were recorded" if version.is_derived else ""
+    return f"Version {version.version} from {start} to {stop}{known}. {said}"
 
 
 def _spared(report: AgreementReport) -> Iterator[str]:
@@ -65,7 +60,7 @@ def _spared(report: AgreementReport) -> Iterator[str]:
     if not spared:
         return
     by = f", as {code.attribute} says" if code is not None else " by the terms of their time"
-    said = f"{counted_text(spared, 'request')} with a failing HTTP status {_were(spared)} spared{by}, and succeeded."
+    said = f"{counted(spared, 'request')} with a failing HTTP status {_were(spared)} spared{by}, and succeeded."
     if not any(series.figures.failed for series in report.series):
         said += " No request failed: most likely the rule reads an attribute that does not hold the answer's code."
     yield said
@@ -77,7 +72,7 @@ def _sampled(report: AgreementReport) -> Iterator[str]:
     total, sampled = sum(spans.total for spans in each), sum(spans.sampled for spans in each)
     is_adjusted = report.agreement.counting is Counting.ADJUSTED
     if sampled:
-        said = f"{sampled:,} of {counted_text(total, 'span')} ({_share(sampled, total)}) {_were(sampled)} sampled: "
+        said = f"{sampled:,} of {counted(total, 'span')} ({_share(sampled, total)}) {_were(sampled)} sampled: "
         yield said + (
             "each counts as the requests that it stands for."
             if is_adjusted
@@ -87,7 +82,7 @@ def _sampled(report: AgreementReport) -> Iterator[str]:
     unthresholded = sum(spans.unthresholded for spans in each)
     if is_adjusted and unthresholded:
         verb = "bears" if unthresholded == 1 else "bear"
-        said = f"{unthresholded:,} of {counted_text(total, 'span')} ({_share(unthresholded, total)}) {verb} no sampling"
+        said = f"{unthresholded:,} of {counted(total, 'span')} ({_share(unthresholded, total)}) {verb} no sampling"
         yield f"{said} threshold and {'counts' if unthresholded == 1 else 'count'} as one request each."
 
 

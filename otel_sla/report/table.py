@@ -1,36 +1,61 @@
-"""The report for people in a terminal: plain text of 80 columns, wider where the terminal is.
+"""The report for people in a terminal: as wide as it is, one line a series, in colours where it shows them.
 
-Nothing is said by colour, and what senders put into names cannot steer the terminal.
+Nothing is said by colour alone, and what senders put into names cannot steer the terminal.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len, set_cell_size
 
 from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesReport
 from otel_sla.report.notes import each_note
 from otel_sla.report.terms import counting_term, each_outcome_term
-from otel_sla.report.wording import elapsed_until, printable, version_text, withdrawal_text
+from otel_sla.report.wording import (
+    absence_text,
+    breached_text,
+    generated_text,
+    group_text,
+    moment_in,
+    month_name,
+    percent,
+    printable,
+    range_text,
+    short_minute,
+    verdict_text,
+    version_text,
+    withdrawal_text,
+    words_of,
+)
 from otel_sla.sla.agreement import Agreement, NoData
 from otel_sla.sla.periods import DowntimePeriod
-from otel_sla.sla.texts import minute_text, moment_text, percent_text, term_percent_text
+from otel_sla.sla.texts import counted, term_percent_text
 from otel_sla.sla.uptime import MonthFigures, SpanCounts
 
-WIDTH_MIN = 80
+_PROSE_WIDTH = 80  # Where no terminal says how wide it is.
+_NAME_WIDTH_MIN, _NAME_WIDTH_ENOUGH = 8, 12
 
-_NOTHING = "-"
+# Graphic renditions (ECMA-48).
+_BOLD, _DIM, _GREEN, _RED = "1", "2", "32", "1;31"
+_VERDICTS = {"BREACHED": _RED, "kept": _GREEN, "kept so far": _GREEN}
 
 
-def render_table(report: Report, width: int = WIDTH_MIN) -> str:
-    """Write the report as text; ends with a line feed.
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What the report is written for."""
 
-    Args:
-        report: The month.
-        width: Columns of the terminal; fewer than 80 count as 80.
-    """
-    width = max(width, WIDTH_MIN)
-    lines = [f"Month {report.month}, generated at {moment_text(report.generated_at.replace(microsecond=0))}"]
+    width: int | None = None  # Columns; None: a file or a pipe, in which every name is whole and every row one line.
+    has_colours: bool = False
+
+
+def render_table(report: Report, screen: Screen = Screen()) -> str:
+    """Write the report as text; ends with a line feed."""
+    page = _Page(screen)
+    page.say(f"{month_name(report.month)}, {generated_text(report)}", style=_DIM)
     for agreement in report.agreements:
-        lines += ["", *_agreement_lines(agreement, width)]
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+        page.say("")
+        _write_agreement(page, agreement)
+    return page.text
 
 
 def terms_text(agreement: Agreement) -> str:
@@ -53,135 +78,208 @@ def terms_text(agreement: Agreement) -> str:
     return f"at least {target} uptime; {downtime}; {silence}; months in {agreement.time_zone}"
 
 
-def group_text(report: SeriesReport) -> str:
-    """Name a series for people by its group."""
-    name = ", ".join(f"{key}={value}" for key, value in report.series.group_text.items()) or "all requests"
-    return f"{name} (former)" if report.former else name
+class _Page:
+    """Lines as they are written, for a screen."""
+
+    def __init__(self, screen: Screen) -> None:
+        self.screen = screen
+        self._prose_width = screen.width or _PROSE_WIDTH
+        self._lines: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """All that was written, without spaces at the ends of lines."""
+        return "".join(f"{line.rstrip()}\n" for line in self._lines)
+
+    def say(self, words: str, indent: int = 0, style: str = "") -> None:
+        """Write prose, broken between words, or within one that is longer than a line."""
+        for line in _wrapped(printable(words), max(self._prose_width - indent, 1)):
+            self._lines.append(" " * indent + self._styled(line, style))
+
+    def rows(
+        self,
+        head: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        left: int,
+        indent: int = 0,
+        notes: Sequence[str] = (),
+    ) -> None:
+        """Write a table of single lines; its first `left` columns are words, the others numbers.
+
+        Args:
+            head: The columns' names.
+            rows: Their cells.
+            left: So many columns are words.
+            indent: Before each line.
+            notes: Prose under each row, if any.
+        """
+        widths = [max(map(cell_len, column)) for column in zip(head, *rows, strict=True)]
+        for number, row in enumerate((head, *rows)):
+            line = " " * indent
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True)):
+                space = " " * (width - cell_len(cell))
+                shown = self._styled(cell, _DIM if row is head else _VERDICTS.get(cell, ""))
+                line += shown + space if at < left else space + shown
+                line += "  "
+            self._lines.append(line)
+            if notes and number:
+                self.say(notes[number - 1], indent + 2)
+
+    def _styled(self, text: str, style: str) -> str:
+        return f"\x1b[{style}m{text}\x1b[0m" if style and text and self.screen.has_colours else text
 
 
-def _agreement_lines(report: AgreementReport, width: int) -> Iterator[str]:
-    yield from _wrapped(f"{report.agreement.name}: {terms_text(report.agreement)}", width)
+def _wrapped(text: str, width: int) -> Iterator[str]:
+    line = ""
+    for word in text.split(" "):
+        longer = f"{line} {word}" if line else word
+        if cell_len(longer) > width and line:
+            yield line
+            longer = word
+        while cell_len(longer) > width:
+            part = set_cell_size(longer, width).rstrip() or longer[:1]
+            yield part
+            longer = longer[len(part) :]
+        line = longer
+    yield line
+
+
+def _write_agreement(page: _Page, report: AgreementReport) -> None:
+    page.say(report.agreement.name, style=_BOLD)
+    if report.series:
+        page.say(breached_text(report), style=_RED if report.breached else _GREEN)
+    page.say(f"Agreed: {terms_text(report.agreement)}.")
     for _, heading, said in (*each_outcome_term(report.agreement), counting_term(report.agreement)):
-        yield from _wrapped(f"{heading}: {said}", width)
-    start, stop = report.minutes
-    yield f"{minute_text(start)} to {minute_text(stop)}, {stop - start} minutes"
-    elapsed_stop = elapsed_until(report)
-    if elapsed_stop is not None:
-        yield f"of which {elapsed_stop - start} have elapsed, until {minute_text(elapsed_stop)}"
+        page.say(f"{heading}: {said}", style=_DIM)
+    page.say(f"{range_text(report)}.")
     if version_text(report):
-        yield version_text(report)
+        page.say(f"{version_text(report)}.")
     for note in each_note(report):
-        yield from _wrapped(note, width)
-    yield ""
-    if not report.series:
-        if not report.is_as_closed:
-            yield "  no requests"
-        yield from _alone_lines(report, width)
-        return
-    yield from _figures_lines(report.series, width)
+        page.say(note)
+    page.say("")
+    if report.series:
+        _write_figures(page, report)
+    else:
+        page.say(absence_text(report), indent=2)
     for series in report.series:
-        if series.figures.downtime_periods or series.exclusions:
-            yield ""
-            yield from _wrapped(group_text(series), width, indent=2)
-            yield from _period_lines(series.figures.downtime_periods)
-            yield from _exclusion_lines(series.exclusions, width)
-    yield from _alone_lines(report, width)
-
-
-def _alone_lines(report: AgreementReport, width: int) -> Iterator[str]:
+        if series.figures.downtime_periods or series.exclusions or _beside_text(series.figures.spans):
+            page.say("")
+            page.say(group_text(series), indent=2, style=_BOLD)
+            _write_series(page, series, report.agreement.time_zone)
     if report.exclusions:
-        yield from ("", "  Exclusions that are meant for no series of the month:")
-        yield from _exclusion_lines(report.exclusions, width)
+        page.say("")
+        page.say("Exclusions that are meant for no series of the month", indent=2, style=_BOLD)
+        _write_exclusions(page, report.exclusions, report.agreement.time_zone)
 
 
-def _figures_lines(reports: Sequence[SeriesReport], width: int) -> Iterator[str]:
-    """One line per series; a name that does not fit its column stands on lines of its own above."""
-    is_running = any(report.figures.elapsed < report.figures.total for report in reports)
-    heads = ["uptime", *(["elapsed part"] if is_running else []), "target", "downtime, allowed", "coverage"]
-    cells = [_figure_cells(report.figures, is_running=is_running) for report in reports]
-    widths = [max(len(row[at]) for row in [heads, *cells]) for at in range(len(heads))]
-    name_width = width - 2 - sum(2 + column for column in widths)
-    yield _figure_line("series", heads, name_width, widths)
-    for report, row in zip(reports, cells, strict=True):
-        name = printable(group_text(report))
-        if len(name) > name_width:
-            yield from _wrapped(name, width, indent=2)
-            name = ""
-        yield _figure_line(name, row, name_width, widths)
-        figures = report.figures
-        if figures.down_raw != figures.down:
-            uptime = percent_text(figures.monthly_uptime_raw)
-            yield f"    before exclusions {uptime}, {figures.down_raw} min of downtime"
-        yield from _beside_lines(figures.spans)
+def _write_figures(page: _Page, report: AgreementReport) -> None:
+    """One line a series. Where the terminal is too narrow, names give way first, then the elapsed part's column."""
+    keys = report.agreement.group_by
+    figures = [series.figures for series in report.series]
+    is_running = any(each.elapsed < each.total for each in figures)
+    has_raw = any(each.down_raw != each.down for each in figures)
+    columns = {
+        "uptime": [percent(each.monthly_uptime) for each in figures],
+        "raw": [percent(each.monthly_uptime_raw) for each in figures] if has_raw else [],
+        "elapsed": [percent(each.elapsed_uptime) for each in figures] if is_running else [],
+        "target": [verdict_text(each) for each in figures],
+        "downtime": [f"{each.down:,} of {each.downtime_minutes_allowed:,} min" for each in figures],
+        "coverage": [percent(each.coverage, 2) for each in figures],
+    }
+    columns = {name: cells for name, cells in columns.items() if cells}
+    room = _room_for_names(page, columns)
+    if room is not None and room < _NAME_WIDTH_ENOUGH:
+        columns.pop("elapsed", [])
+        room = _room_for_names(page, columns)
+    names = [_name_cell(series, keys) for series in report.series]
+    head = ", ".join(keys) or "series"
+    if room is not None:
+        room = max(room, _NAME_WIDTH_MIN)
+        shown = [_shortened(name, room) for name in names]
+        head = _shortened(head, max(room, *map(cell_len, shown)))
+    else:
+        shown = names
+    page.rows([head, *columns], list(zip(shown, *columns.values(), strict=True)), left=1, indent=2)
+    if shown != names:
+        page.say("Names are shortened to the terminal's width; in a pipe they are whole.", indent=2, style=_DIM)
 
 
-def _beside_lines(spans: SpanCounts) -> Iterator[str]:
+def _room_for_names(page: _Page, columns: dict[str, list[str]]) -> int | None:
+    if page.screen.width is None:
+        return None
+    return page.screen.width - 2 - sum(2 + max(map(len, [name, *cells])) for name, cells in columns.items())
+
+
+def _name_cell(report: SeriesReport, keys: tuple[str, ...]) -> str:
+    """The group's values alone, where the column's head has their keys."""
+    group = report.series.group_text
+    if report.series.is_overflow or report.former or tuple(group) != keys:
+        return printable(group_text(report))
+    return printable(", ".join(value or "(none)" for value in group.values())) or "all requests"
+
+
+def _shortened(name: str, width: int) -> str:
+    """Leave out the middle of a name that does not fit: the ends tell names apart."""
+    if cell_len(name) <= width:
+        return name
+    front, back = (width - 1) - (width - 1) // 2, (width - 1) // 2
+    end = name[::-1]
+    return f"{set_cell_size(name, front).rstrip()}\u2026{set_cell_size(end, back)[::-1].lstrip()}"
+
+
+def _write_series(page: _Page, report: SeriesReport, zone: str) -> None:
+    if report.figures.down_raw != report.figures.down:
+        page.say(_raw_text(report.figures), indent=4)
+    if _beside_text(report.figures.spans):
+        page.say(_beside_text(report.figures.spans), indent=4)
+    if report.figures.downtime_periods:
+        _write_periods(page, report.figures.downtime_periods, zone)
+    if report.exclusions:
+        _write_exclusions(page, report.exclusions, zone)
+
+
+def _raw_text(figures: MonthFigures) -> str:
+    return f"Before exclusions {percent(figures.monthly_uptime_raw)}, {figures.down_raw:,} min of downtime."
+
+
+def _beside_text(spans: SpanCounts) -> str:
     """What was counted besides, where there is any of it."""
     said = [f"{spans.spared:,} spared"] if spans.spared else []
     said += [f"{spans.sampled:,} of sampled traces"] if spans.sampled else []
-    if said:
-        yield f"    of {spans.total:,} spans {', '.join(said)}"
+    return f"Of {counted(spans.total, 'span')} {', '.join(said)}." if said else ""
 
 
-def _figure_line(name: str, cells: Sequence[str], name_width: int, widths: Sequence[int]) -> str:
-    figures = "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
-    return f"  {name:<{name_width}}{figures}"
+def _write_periods(page: _Page, periods: Sequence[DowntimePeriod], zone: str) -> None:
+    columns = {
+        "down from": [short_minute(period.start_minute, zone) for period in periods],
+        "to": [short_minute(period.stop_minute, zone) for period in periods],
+        "min": [f"{period.minutes:,}" for period in periods],
+        "failed": [f"{period.failed:,} of {period.valid:,}" for period in periods],
+    }
+    if any(period.minutes_in_month != period.minutes for period in periods):
+        columns["in this month"] = [f"{period.minutes_in_month:,}" for period in periods]
+    if any(period.excluded_minutes for period in periods):
+        columns["excluded"] = [f"{period.excluded_minutes:,}" for period in periods]
+    page.rows(list(columns), list(zip(*columns.values(), strict=True)), left=2, indent=4)
 
 
-def _figure_cells(figures: MonthFigures, *, is_running: bool) -> list[str]:
-    elapsed_uptime, coverage = figures.elapsed_uptime, figures.coverage
-    elapsed_cells = [_NOTHING if elapsed_uptime is None else percent_text(elapsed_uptime)] if is_running else []
-    kept = "kept so far" if is_running else "kept"
-    return [
-        percent_text(figures.monthly_uptime),
-        *elapsed_cells,
-        "BREACHED" if figures.is_breached else kept,
-        f"{figures.down} of {figures.downtime_minutes_allowed} min",
-        _NOTHING if coverage is None else percent_text(coverage, 2),
+def _write_exclusions(page: _Page, exclusions: Sequence[ExclusionReport], zone: str) -> None:
+    """A line for each, and under it its fate, which is prose."""
+    rows = [
+        [moment_in(each.window.start, zone), moment_in(each.window.stop, zone), words_of(each.window.reason.value)]
+        for each in exclusions
     ]
+    fates = [_fate_text(each, zone) for each in exclusions]
+    page.rows(["excluded from", "to", "reason"], rows, left=3, indent=4, notes=fates)
 
 
-def _period_lines(periods: Sequence[DowntimePeriod]) -> Iterator[str]:
-    if not periods:
-        return
-    yield f"    {'downtime from':<17}  {'to':<17}  {'minutes':>7}  {'excluded':>8}  failed of valid"
-    for period in periods:
-        times = f"{_short(period.start_minute)}  {_short(period.stop_minute)}"
-        requests = f"{period.failed} of {period.valid}"
-        yield f"    {times}  {period.minutes:>7}  {period.excluded_minutes:>8}  {requests}"
-        if period.minutes_in_month != period.minutes:
-            yield f"      {period.minutes_in_month} of these minutes fall to this month"
-
-
-def _exclusion_lines(exclusions: Sequence[ExclusionReport], width: int) -> Iterator[str]:
-    if not exclusions:
-        return
-    yield f"    {'exclusion from':<20}  {'to':<20}  reason"
-    for exclusion in exclusions:
-        window = exclusion.window
-        yield f"    {moment_text(window.start):<20}  {moment_text(window.stop):<20}  {window.reason.value}"
-        fate = f"accepted, saved {exclusion.minutes_saved} min"
-        if exclusion.withdrawn is not None:
-            fate = f"excludes nothing: {withdrawal_text(exclusion, 'UTC')}"
-        elif exclusion.refusal is not None:
-            fate = f"excludes nothing: {exclusion.refusal.value.replace('_', ' ')}"
-        if exclusion.exclusion_id is not None:
-            fate = f"exclusion {exclusion.exclusion_id} by {window.recorded_by}: {fate}"
-        yield from _wrapped(f"{fate}; {window.note}" if window.note else fate, width, indent=6)
-
-
-def _short(epoch_minute: int) -> str:
-    """A minute's start without its seconds, of which it has none."""
-    return minute_text(epoch_minute).removesuffix(":00Z") + "Z"
-
-
-def _wrapped(text: str, width: int, indent: int = 0) -> Iterator[str]:
-    """Break text between words, or within one that is longer than a line."""
-    room = width - indent
-    rest = printable(text)
-    while len(rest) > room:
-        at = rest.rfind(" ", 1, room + 1)
-        at = at if at > 0 else room
-        yield " " * indent + rest[:at]
-        rest = rest[at:].lstrip(" ")
-    yield " " * indent + rest
+def _fate_text(exclusion: ExclusionReport, zone: str) -> str:
+    window = exclusion.window
+    fate = f"accepted, saved {exclusion.minutes_saved:,} min"
+    if exclusion.withdrawn is not None:
+        fate = f"excludes nothing: {withdrawal_text(exclusion, zone)}"
+    elif exclusion.refusal is not None:
+        fate = f"excludes nothing: {words_of(exclusion.refusal.value)}"
+    if exclusion.exclusion_id is not None:
+        fate = f"exclusion {exclusion.exclusion_id} by {window.recorded_by}: {fate}"
+    return f"{fate}; {window.note}" if window.note else fate

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
-from otel_sla.report.document import AgreementReport, ExclusionReport, SeriesReport
+from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesReport
 from otel_sla.sla.months import Month
-from otel_sla.sla.texts import percent_text, term_text
+from otel_sla.sla.texts import counted, percent_text, term_percent_text, term_text
 from otel_sla.sla.uptime import MonthFigures
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,23 +35,25 @@ def month_name(month: Month) -> str:
     return f"{_MONTHS[month.month - 1]} {month.year}"
 
 
-def group_name(report: SeriesReport) -> str:
-    """Name a series by its group; one of a former grouping is marked."""
+def group_text(report: SeriesReport) -> str:
+    """Name a series as `exclusion add --group` takes it; one of a former grouping is marked."""
     if report.series.is_overflow:
         name = "all series beyond the limit"
     else:
-        pairs = (f"{key} = {value or '(none)'}" for key, value in report.series.group_text.items())
-        name = ", ".join(pairs) or "all requests"
+        name = ", ".join(f"{key}={value}" for key, value in report.series.group_text.items()) or "all requests"
     return f"{name} (former)" if report.former else name
 
 
-def counted_text(count: int, noun: str, plural: str = "") -> str:
-    """Write how many.
+def words_of(name: str) -> str:
+    """Write the name of a reason or refusal as words."""
+    return name.replace("_", " ")
 
-    >>> counted_text(1, "agreement"), counted_text(2, "agreement"), counted_text(2, "series", "series")
-    ('1 agreement', '2 agreements', '2 series')
-    """
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+def generated_text(report: Report) -> str:
+    """Say when the report was made, in the agreements' zone; in UTC if they have several."""
+    zones = {section.agreement.time_zone for section in report.agreements}
+    zone = zones.pop() if len(zones) == 1 else "UTC"
+    return f"generated at {moment_in(report.generated_at.replace(microsecond=0), zone)}"
 
 
 def percent(ratio: Fraction | None, places: int = 5) -> str:
@@ -70,10 +72,58 @@ def requests_text(requests: Fraction) -> str:
 
 
 def verdict_text(figures: MonthFigures) -> str:
-    """Say what became of the promise."""
+    """Say what became of the target."""
     if figures.is_breached:
-        return "broken"
+        return "BREACHED"
     return "kept so far" if figures.elapsed < figures.total else "kept"
+
+
+def breached_text(report: AgreementReport) -> str:
+    """Say how an agreement's month ended, or stands, in one line."""
+    n_series = len(report.series)
+    n_breached = sum(series.figures.is_breached for series in report.series)
+    target = f"target of {term_percent_text(report.agreement.target)} monthly uptime"
+    if not n_series:
+        return f"Nothing to judge: the {target} is neither kept nor breached."
+    if n_breached:
+        return f"\u2717 The {target} is BREACHED" + (f" by {n_breached} of {n_series:,} series" if n_series > 1 else "")
+    is_running = any(series.figures.elapsed < series.figures.total for series in report.series)
+    whose = f" by all {n_series:,} series" if n_series > 1 else ""
+    return f"\u2713 The {target} is kept{whose}{' so far' if is_running else ''}"
+
+
+def absence_text(report: AgreementReport) -> str:
+    """Say why an agreement has no series in the month, and what to do or wait for."""
+    absence = report.absence
+    if report.is_as_closed:
+        return "Its counts are kept no longer (ledger.retention), and it was not closed; a backup has them."
+    if absence is None:
+        return "No request was counted in this month."
+    if absence.requests:
+        at = moment_in(absence.judged_at, report.agreement.time_zone)
+        verb = "is" if absence.requests == 1 else "are"
+        return (
+            f"{counted(absence.requests, 'request')} {verb} counted so far, in minutes that cannot be judged yet:"
+            f" the first minute is judged at {at}."
+        )
+    names = ", ".join(map(repr, absence.others))
+    return (
+        f"No requests were counted for it. The ledger holds those of {counted(len(absence.others), 'other agreement')}:"
+        f" {names}. Another configuration, named by --config, may have {'it' if len(absence.others) == 1 else 'them'}."
+    )
+
+
+def range_text(section: AgreementReport) -> str:
+    """Say which minutes the month has, and how many of them have elapsed."""
+    start, stop = section.minutes
+    zone = section.agreement.time_zone
+    words = f"{short_minute(start, zone)} to {short_minute(stop, zone)}: {stop - start:,} minutes"
+    elapsed_stop = elapsed_until(section)
+    if elapsed_stop is None:
+        return words
+    n_elapsed = elapsed_stop - start
+    verb = "has" if n_elapsed == 1 else "have"
+    return f"{words}, of which {n_elapsed:,} {verb} elapsed, until {short_minute(elapsed_stop, zone)}"
 
 
 def elapsed_until(report: AgreementReport) -> int | None:

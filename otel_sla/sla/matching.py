@@ -241,7 +241,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
         bad_keys = 0
         fixed_types = word_at(types, span * n_span_keys)
         status_types = fixed_types & _STATUS_TYPES
-        if status_types - one < _OTHER - one:
+        if u0 < status_types < _OTHER:
             # Most have the first key alone.
             status = value_status[ids_span[row, 0]]
             if status == NO_STATUS:

@@ -11,7 +11,7 @@ from otel_sla.sla.events import Event, Severity
 from otel_sla.sla.months import MinuteRange, Month, month_range
 from otel_sla.sla.story import Story, World
 from otel_sla.sla.telling import AttributeValue, Subject, make_event
-from otel_sla.sla.texts import minute_text, percent_text, ratio_text, term_percent_text, term_text
+from otel_sla.sla.texts import counted, minute_text, percent_text, ratio_text, term_percent_text, term_text
 from otel_sla.sla.uptime import MonthFigures, downtime_minutes_allowed
 
 
@@ -67,7 +67,8 @@ def tell_breach(
         event = make_event(subject, "sla.target.breach_withdrawn", was + 1, Severity.WARN, said, attributes)
         return Story((event,), number)
     attributes["sla.month.breached_at"] = minute_text(is_now + 1)
-    said = f"{promise.month} has more than {promise.allowed} minutes of downtime, its {target} cannot be kept"
+    allowed = counted(promise.allowed, "minute")
+    said = f"{promise.month} has more than {allowed} of downtime, its {target} cannot be kept"
     # Only moved: no new alarm, but nothing that was told is replaced in silence.
     severity = Severity.ERROR if was is None else Severity.INFO
     return Story((make_event(subject, "sla.target.breached", is_now + 1, severity, said, attributes),), number)
@@ -115,7 +116,7 @@ def tell_month_closed(
     if supersedes is not None:
         attributes["sla.revision.supersedes"] = supersedes
     verb = "closed" if revision == 0 else "closed again"
-    said = f"{month} {verb} with {percent_text(figures.monthly_uptime)}, {figures.down} minutes of downtime"
+    said = f"{month} {verb} with {percent_text(figures.monthly_uptime)}, {counted(figures.down, 'minute')} of downtime"
     severity = Severity.WARN if figures.is_breached else Severity.INFO
     return make_event(subject, "sla.month.closed", figures.minutes.stop_minute, severity, said, attributes)
 

@@ -8,6 +8,15 @@ _RATIO_PLACES = 8
 _TERM_PLACES_MAX = 30
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Write how many there are.
+
+    >>> counted(1, "agreement"), counted(1_200, "series", "series")
+    ('1 agreement', '1,200 series')
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
 def ratio_text(ratio: Fraction) -> str:
     """Write a ratio as a decimal of 8 places, truncated.
 

@@ -301,6 +301,10 @@ class LoggedProcess:
             self.kill()
 
 
+# Every Collector serves its own metrics at localhost:8888 unless told otherwise: the second of two would not start.
+_NO_OWN_METRICS = "yaml:service::telemetry::metrics::level: none"
+
+
 class CollectorProcess(LoggedProcess):
     """A Collector on ports of its own.
 
@@ -313,7 +317,7 @@ class CollectorProcess(LoggedProcess):
     def __init__(
         self, binary: Path, config: Path, port_variables: tuple[str, ...], environment: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__([str(binary), "--config", str(config)], environment)
+        super().__init__([str(binary), "--config", str(config), "--config", _NO_OWN_METRICS], environment)
         self._port_variables = port_variables
         self.endpoints: dict[str, str] = {}
 

@@ -37,6 +37,24 @@ def test_collector_runs_with_the_published_config(collector_binary: Path, tmp_pa
 
 
 @pytest.mark.collector
+def test_collectors_run_beside_each_other(collector_binary: Path, tmp_path: Path) -> None:
+    """Two Collectors by a configuration that leaves their own metrics alone, as users' do: none takes a fixed port."""
+    config = tmp_path / "plain.yaml"
+    config.write_text(
+        "receivers: {otlp: {protocols: {grpc: {endpoint: '${env:OTLP_ENDPOINT}'}}}}\n"
+        "exporters: {nop: {}}\n"
+        "service: {pipelines: {traces: {receivers: [otlp], exporters: [nop]}}}\n"
+    )
+    with (
+        parts.CollectorProcess(collector_binary, config, ("OTLP_ENDPOINT",)) as first,
+        parts.CollectorProcess(collector_binary, config, ("OTLP_ENDPOINT",)) as second,
+    ):
+        assert first.is_running
+        assert second.is_running
+        assert not [line for line in first.lines + second.lines if "8888" in line]
+
+
+@pytest.mark.collector
 def test_collector_that_cannot_start_says_why(collector_binary: Path, tmp_path: Path) -> None:
     """A Collector whose configuration is wrong fails the test at once, with its own words."""
     config = tmp_path / "wrong.yaml"

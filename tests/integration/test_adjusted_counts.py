@@ -151,7 +151,7 @@ def test_gauges_are_in_the_basis(tmp_path: Path) -> None:
     with closing(LedgerReader.open(config.ledger.url)) as reader:
         (agreement,), (series,) = config.agreements, reader.series()
         minute = START // MINUTE
-        history = History(reader, reader.first_data_minutes())
+        history = History.of(reader)
         asked = MinuteRange(minute, minute + 1)
         judged = history.judged(series, Terms.of(agreement, (), 0), asked, minute + 1)
         month = MinuteRange(minute, minute + 1)

@@ -196,6 +196,7 @@ def test_a_new_ledger_is_logged_and_can_be_forbidden(tmp_path: Path, caplog: pyt
     with pytest.raises(LedgerUnavailable, match=r"ledger\.create is false"):
         Ledger.open(url, may_create=False)
     assert not (tmp_path / "ledger.db").exists()
+    caplog.set_level("INFO", "otel_sla")
     Ledger.open(url).close()
     assert [record.action for record in caplog.records] == ["ledger_made"]  # type: ignore[attr-defined]
     Ledger.open(url, may_create=False).close()

@@ -837,7 +837,7 @@ def can_connect(port: int) -> bool:
 
 
 def test_a_port_in_use_is_one_clear_error(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
-    """A second server on the same port is a ListenError that names endpoint and reason; nothing is printed."""
+    """A second server on the same port is a ListenError with endpoint, reason and what to set; nothing is printed."""
 
     async def main() -> None:
         async with served(FakeAccountant()) as it:
@@ -846,6 +846,8 @@ def test_a_port_in_use_is_one_clear_error(run: Run, capfd: pytest.CaptureFixture
                 async with served(FakeAccountant(), endpoint=endpoint):
                     pass
             assert str(caught.value) == f"cannot listen on {endpoint} (HTTP): Address already in use"
+            assert "an OpenTelemetry Collector listens there already" in caught.value.hint
+            assert "receivers.otlp.protocols.http.endpoint" in caught.value.hint
 
     run(main())
     assert capfd.readouterr().err == ""

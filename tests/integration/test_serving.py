@@ -58,6 +58,34 @@ def test_a_collection_of_garbage_does_not_look_through_the_modules(tmp_path: Pat
     assert int(told.stdout) > 50_000
 
 
+SAYS_WHAT_IS_LOGGED = """
+import logging, os, signal, sys
+from pathlib import Path
+from otel_sla.ledger import sqlite_version
+from pipeline_parts import make_config
+from otel_sla.serving import run_until_stopped
+
+class Print(logging.Handler):
+    def emit(self, record):
+        print(getattr(record, "action", ""), flush=True)
+        if getattr(record, "action", "") == "sqlite_version":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sqlite_version.SQLITE_VERSION_SOUND = (99, 0, 0)
+logging.basicConfig(level=logging.INFO, handlers=[Print()])
+run_until_stopped(make_config(Path(sys.argv[1])))
+"""
+
+
+def test_a_start_says_first_what_it_serves(tmp_path: Path) -> None:
+    """The note on SQLite's version, which most starts have, stands behind the line that says where it listens."""
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}"}
+    command = [sys.executable, "-c", SAYS_WHAT_IS_LOGGED, str(tmp_path)]
+    logged = subprocess.run(command, stdout=subprocess.PIPE, env=environment, timeout=120, check=True, text=True)
+    actions = logged.stdout.split()
+    assert actions[actions.index("serving") + 1] == "sqlite_version"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_the_process_at_once(tmp_path: Path, number: signal.Signals) -> None:
     """A stop that does not end, whatever the reason, is cut short by asking again."""

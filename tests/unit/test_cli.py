@@ -1,6 +1,7 @@
 """The commands: what they print, where, and the exit code."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,18 +51,38 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_the_version_is_shown() -> None:
-    """`--version`: name and version, exit code 0."""
-    result = invoke("--version")
-    assert (result.exit_code, result.stdout) == (0, f"otel-sla {__version__}\n")
+    """`--version` and `-V`: name and version, exit code 0."""
+    for option in ("--version", "-V"):
+        result = invoke(option)
+        assert (result.exit_code, result.stdout) == (0, f"otel-sla {__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["run", "validate", "report", "demo"])
+@pytest.mark.parametrize("command", ["run", "validate", "report", "demo", "replay"])
 def test_every_command_has_help(command: str) -> None:
     """`--help` and `-h` of each command: what it does, exit code 0."""
     for option in ("--help", "-h"):
         result = invoke(command, option)
         assert result.exit_code == 0
-        assert f"otel-sla {command}" in result.stdout
+        assert result.stdout.startswith(f"Usage: otel-sla {command} [OPTIONS]")
+        assert not re.search(r"[{}]|Path|list\[", result.stdout)
+
+
+def test_the_summaries_of_commands_are_whole() -> None:
+    """`otel-sla` alone: no command's sentence ends in dots."""
+    assert "..." not in invoke().stdout.replace("[ARGS]...", "")
+
+
+def test_a_shell_completes_commands_and_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What bash asks: the names of commands, of options, and the values of an option."""
+    monkeypatch.setenv("_OTEL_SLA_COMPLETE", "complete_bash")
+    for words, wanted in (
+        ("otel-sla rep", "report"),
+        ("otel-sla report --fo", "--format"),
+        ("otel-sla report --format h", "html"),
+    ):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+        assert wanted in invoke().stdout.split()
 
 
 @pytest.mark.parametrize(
@@ -72,6 +93,8 @@ def test_every_command_has_help(command: str) -> None:
         ("validate", "extra"),
         ("report", "--format", "pdf"),
         ("report", "--month", "2025-13"),
+        ("exclusion", "withdraw", "first", "--why", "a mistake"),
+        ("replay",),
         ("report", "--month", "November"),
         ("report", "--generated-at", "2025-12-01T00:00:00"),
         ("report", "--generated-at", "today"),
@@ -82,7 +105,10 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
     result = invoke(*arguments)
     assert result.exit_code == 2
     assert result.stdout == ""
-    assert "Error: " in result.stderr
+    first, last = result.stderr.splitlines()
+    assert first.startswith("otel-sla: error: ")
+    assert last.startswith("otel-sla: hint: ")
+    assert not re.search(r"Value error|Input should|Invalid value|[{}<>]", result.stderr)
     assert "Traceback" not in result.stderr
 
 

@@ -74,10 +74,10 @@ def test_clause_15_an_exclusion_is_added_beside_a_pipeline(config: Path, ledger:
     lines = lines_of(add(config))
     assert lines == [
         "exclusion 1 of agreement chat is recorded by ops",
-        "  force_majeure, all series: flood",
-        "  from 2025-10-10T20:00:00+02:00 to 2025-10-10T20:30:00+02:00 (Europe/Berlin)",
+        "  force majeure, all series: flood",
+        "  from 2025-10-10 20:00 +02:00 to 2025-10-10 20:30 +02:00",
         "  accepted",
-        "  month 2025-10: 1 series get another uptime, 1 keep theirs",
+        "  month 2025-10: 1 series gets another uptime, 1 keeps its",
         "    service.name=chat-1: uptime 99.86577 % -> 99.93288 %, downtime 60 -> 30 min (raw 60 min), coverage 0.13 %",
     ]
     (record,) = ledger.exclusions()
@@ -104,7 +104,7 @@ def test_clause_15_a_withdrawal_gives_the_figures_back(config: Path, ledger: Led
     lines = lines_of(invoke("exclusion", "withdraw", "1", "-c", config, "--why", "it was no flood", "--by", "legal"))
     assert lines == [
         "exclusion 1 of agreement chat is withdrawn by legal: it was no flood",
-        "  month 2025-10: 1 series get another uptime, 1 keep theirs",
+        "  month 2025-10: 1 series gets another uptime, 1 keeps its",
         "    service.name=chat-1: uptime 99.93288 % -> 99.86577 %, downtime 30 -> 60 min (raw 60 min), coverage 0.13 %",
     ]
     after = report(config)
@@ -134,21 +134,21 @@ def test_clause_14_too_short_a_notice_is_told_with_the_latest_date(config: Path)
     """Maintenance announced two business days before, a holiday between: kept, told, and it changes nothing."""
     lines = lines_of(add(config, reason="scheduled_maintenance", announced_at="2025-10-07T12:00"))
     assert lines[3:] == [
-        "  announced at 2025-10-07T12:00:00+02:00 (Europe/Berlin)",
-        "  not accepted, excludes nothing: notice_too_short",
+        "  announced at 2025-10-07 12:00 +02:00",
+        "  not accepted, excludes nothing: notice too short",
         "  the latest date to announce it was 2025-10-06, 3 business days before",
         "  month 2025-10: 0 series get another uptime, 2 keep theirs",
     ]
     in_time = lines_of(add(config, reason="scheduled_maintenance", announced_at="2025-10-06T23:59"))
-    assert in_time[4:6] == ["  accepted", "  month 2025-10: 1 series get another uptime, 1 keep theirs"]
+    assert in_time[4:6] == ["  accepted", "  month 2025-10: 1 series gets another uptime, 1 keeps its"]
 
 
 @pytest.mark.usefixtures("ledger")
 def test_an_exclusion_of_one_group(config: Path) -> None:
     """`--group`: only that series is touched, and only its figures are kept."""
     lines = lines_of(add(config, "--group", "service.name=chat-2"))
-    assert lines[1] == "  force_majeure, service.name=chat-2: flood"
-    assert lines[4:] == ["  month 2025-10: 0 series get another uptime, 1 keep theirs"]
+    assert lines[1] == "  force majeure, service.name=chat-2: flood"
+    assert lines[4:] == ["  month 2025-10: 0 series get another uptime, 1 keeps its"]
     with closing(LedgerReader.open(ledger_url(config.parent))) as reader:
         (record,) = reader.exclusions()
     assert record.window.group == (("service.name", "chat-2"),)
@@ -169,7 +169,7 @@ def test_a_time_to_come_changes_no_figure_yet(config: Path) -> None:
         )
     )
     assert lines[0] == f"exclusion 1 of agreement chat is recorded by {getpass.getuser()}"
-    assert lines[2] == "  from 2999-01-01T01:00:00+01:00 to 2999-01-01T01:00:30+01:00 (Europe/Berlin)"
+    assert lines[2] == "  from 2999-01-01 01:00 +01:00 to 2999-01-01 01:00:30 +01:00"
     assert lines[4:] == [
         "  it covers no whole minute, so it excludes nothing",
         "  no whole minute of it has elapsed in a month with data: no figure changes now",
@@ -185,7 +185,7 @@ def test_a_time_to_come_changes_no_figure_yet(config: Path) -> None:
         ({"start": "2025-10-26T02:30"}, "happens twice in Europe/Berlin, where clocks are put back then; add +02:00"),
         ({"stop": "2026-03-29T02:30"}, "does not exist in Europe/Berlin, where clocks are put forward then"),
         ({"start": "yesterday"}, "must be a time such as 2026-11-06T20:00:00Z"),
-        ({"stop": "2025-10-10T20:00"}, "2025-10-10T20:00:00+02:00 is not after 2025-10-10T20:00:00+02:00"),
+        ({"stop": "2025-10-10T20:00"}, "2025-10-10 20:00 +02:00 is not after 2025-10-10 20:00 +02:00"),
         ({"reason": "scheduled_maintenance"}, "is required for scheduled_maintenance"),
         (
             {"group": "service.names=chat-1"},
@@ -215,17 +215,17 @@ def test_exclusions_are_listed(config: Path) -> None:
     lines_of(invoke("exclusion", "withdraw", 2, "-c", config, "--why", "not ours", "--by", "legal"))
     lines = lines_of(invoke("exclusion", "list", "-c", config))
     assert lines[:3] == [
-        "configured: chat, all series, third_party",
-        "  from 2025-10-01T00:00:00+02:00 to 2025-10-01T00:01:00+02:00 (Europe/Berlin)",
+        "configured: chat, all series, third party",
+        "  from 2025-10-01 00:00 +02:00 to 2025-10-01 00:01 +02:00",
         "  note: configured",
     ]
-    assert lines[4] == "exclusion 1: chat, all series, force_majeure"
+    assert lines[4] == "exclusion 1: chat, all series, force majeure"
     assert not any("search" in line for line in lines)
     assert "  accepted" in lines
     everything = invoke("exclusion", "list", "-c", config, "--all").stdout
-    assert "exclusion 2: search, all series, force_majeure" in everything
+    assert "exclusion 2: search, all series, force majeure" in everything
     assert ": not ours\n" in everything
-    assert "  from 2025-09-30T22:00:00+00:00 to 2025-10-01T00:00:00+00:00 (UTC)\n" in everything
+    assert "  from 2025-09-30 22:00 UTC to 2025-10-01 00:00 UTC\n" in everything
     of_search = invoke("exclusion", "list", "-c", config, "--all", "--agreement", "search", "--format", "json")
     document = json.loads(of_search.stdout)
     assert document["schema"] == "otel-sla.exclusions/v1"
@@ -259,7 +259,7 @@ def test_an_agreement_that_is_gone_keeps_its_exclusions(config: Path) -> None:
     lines_of(add(config))
     write_config(config.parent, "  - name: search\n")
     lines = lines_of(invoke("exclusion", "list", "-c", config, "--agreement", "chat"))
-    assert lines[0] == "exclusion 1: chat, all series, force_majeure"
+    assert lines[0] == "exclusion 1: chat, all series, force majeure"
     assert lines[-1] == "  the agreement is not configured any more"
     assert lines_of(invoke("exclusion", "withdraw", "1", "-c", config, "--why", "x", "--by", "me")) == [
         "exclusion 1 of agreement chat is withdrawn by me: x",
@@ -283,9 +283,9 @@ def test_an_exclusion_reaches_as_far_as_a_run(tmp_path: Path) -> None:
     config = write_config(tmp_path, "  - {name: chat, downtime: {period_minutes_min: 5}}\n")
     lines = lines_of(add(config, start="2025-11-01T00:00", stop="2025-11-01T00:03"))
     assert lines[4:] == [
-        "  month 2025-10: 1 series get another uptime, 0 keep theirs",
+        "  month 2025-10: 1 series gets another uptime, 0 keep theirs",
         "    service.name=chat-1: uptime 99.99327 % -> 100.00000 %, downtime 3 -> 0 min (raw 3 min), coverage 0.00 %",
-        "  month 2025-11: 1 series get another uptime, 0 keep theirs",
+        "  month 2025-11: 1 series gets another uptime, 0 keep theirs",
         "    service.name=chat-1: uptime 99.99305 % -> 100.00000 %, downtime 3 -> 0 min (raw 3 min), coverage 0.00 %",
     ]
 

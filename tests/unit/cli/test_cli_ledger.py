@@ -73,11 +73,11 @@ def test_the_outbox_shows_what_waits_and_what_was_set_aside(config: Path, ledger
     ledger.advance_cursor("otlp", event_id=2, exported_before=MINUTE + 1, set_aside=(refused,), refused=points)
     ledger.advance_cursor("old", event_id=1)
     lines = lines_of(invoke("outbox", "list", "-c", config))
-    start = "2025-11-01T00:00:00Z"
+    minute = "from 2025-11-01 00:00 UTC to 2025-11-01 00:01 UTC"
     assert lines == [
-        "otlp: 1 events wait, 1 set aside; figures delivered up to 2025-11-01T00:01:00Z",
-        f"  30 points of figures refused, from {start} to 2025-11-01T00:01:00Z; last at 2025-11-01T12:27:40Z: no\ufffd",
-        "  event 2, set aside at 2025-11-01T12:26:40Z: INVALID_ARGUMENT: too \ufffd[31mlong",
+        "otlp: 1 event waits, 1 set aside; figures delivered up to 2025-11-01 00:01 UTC",
+        f"  30 points of figures refused, {minute}; last at 2025-11-01 12:27:40 UTC: no\ufffd",
+        "  event 2, set aside at 2025-11-01 12:26:40 UTC: INVALID_ARGUMENT: too \ufffd[31mlong",
         "    sla.downtime.started: chat is down 1",
         "debug: 3 events wait, 0 set aside; no figures delivered yet",
         "old (not configured): 2 events wait, 0 set aside; no figures delivered yet",

@@ -6,13 +6,16 @@ import pty
 import signal
 import subprocess
 import sys
+from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import zstandard
 from builders import MINUTE_NANOS, START_UNIX_NANO, realistic_request
 from replay_parts import counts_in, json_lines, make_metrics, prefixed, to_json
+from sla_parts import make_agreement
 from typer.testing import CliRunner, Result
 
 from otel_sla.cli import app
@@ -22,6 +25,8 @@ from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing
 from otel_sla.replay.replaying import Progress
 from otel_sla.replay.totals import Totals
+from otel_sla.sla.agreement import CodeRule, Outcome, WhenAbsent
+from otel_sla.sla.notes import Notes
 
 BODIES = [realistic_request(40, seed, start_unix_nano=START_UNIX_NANO + seed * 5 * MINUTE_NANOS) for seed in range(10)]
 
@@ -58,12 +63,48 @@ def test_files_are_counted_and_totals_told(config: Path, tmp_path: Path) -> None
     assert lines[0].startswith("counted 440 spans of 11 records in ")
     assert lines[1].startswith("  default: ")
     assert lines[2:] == [
-        "  40 spans were counted before: their sender repeated them",
-        "  1 records skipped: metrics, logs or profiles",
+        "  40 spans counted before: their sender repeated them",
+        "  1 record skipped: metrics, logs or profiles",
     ]
     again = invoke("--config", config, second, first)
     assert again.stdout.splitlines()[0].startswith("counted 0 spans of 0 records in ")
-    assert again.stdout.splitlines()[1:] == ["  12 records were counted by an earlier replay"]
+    assert again.stdout.splitlines()[1:] == ["  12 records counted by an earlier replay"]
+
+
+@pytest.mark.parametrize("content", [b"no JSON\n", b"", b"{}\n"])
+def test_a_failed_replay_leaves_no_new_ledger(config: Path, content: bytes) -> None:
+    """A file that is no recording: an error, and no ledger that a report would find empty; one that is there stays."""
+    result = invoke("-c", config, "-", stdin=content)
+    assert (config.parent / "ledger.db").exists() == (result.exit_code == 0)
+    assert result.exit_code == (1 if content == b"no JSON\n" else 0)
+    assert invoke("-c", config, "-", stdin=json_lines(BODIES[:1])).exit_code == 0
+    assert invoke("-c", config, "-", stdin=b"no JSON\n").exit_code == 1
+    with closing(LedgerReader.open(url_of(config))) as reader:
+        assert counts_in(reader)
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_a_replay_that_covered_nothing_says_so(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """No span of an agreement: the totals say it, name the services that were seen, and what decides it."""
+    text = "agreements: [{name: a, covered_service: {resource: {service.name: none-such}}}]\n"
+    config = write(tmp_path / "otel-sla.yaml", text.encode())
+    result = invoke("-c", config, "-", *options, stdin=json_lines(BODIES))
+    assert result.exit_code == 0
+    said = result.stderr if options else result.stdout
+    assert "  none is a request of an agreement: " in said
+    assert "server spans, of service.name 'chat-1', 'chat-2', 'chat-3'; " in said
+    assert "see covered_service and entry_spans_only" in said
+    if options:
+        assert result.stdout == "No request of an agreement was found, so there is no month to report.\n"
+
+
+def test_a_dry_run_without_a_month_is_no_json(tmp_path: Path) -> None:
+    """Nothing was covered and JSON is asked for: no document, and one line that says why."""
+    text = "agreements: [{name: a, covered_service: {resource: {service.name: none-such}}}]\n"
+    config = write(tmp_path / "otel-sla.yaml", text.encode())
+    result = invoke("-c", config, "-", "--dry-run", "--report-format", "json", stdin=json_lines(BODIES))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--month: is needed for JSON: no month with requests of an agreement is found" in result.stderr
 
 
 def test_standard_input_is_counted(config: Path) -> None:
@@ -89,7 +130,7 @@ def test_dry_run_says_what_the_real_run_would(config: Path, tmp_path: Path, repo
 def _untimed(report: str) -> str:
     """A report without its time, version and validity, that only the ledger of a pipeline has."""
     if not report.startswith("{"):
-        return "\n".join(line for line in report.splitlines() if not line.startswith("Month "))
+        return "\n".join(line for line in report.splitlines() if ", generated at " not in line)
     document = json.loads(report)
     del document["generated_at"]
     return json.dumps(document)
@@ -99,10 +140,10 @@ def test_dry_run_shows_each_month_that_it_finds(config: Path, tmp_path: Path) ->
     """Without --month every month with requests is shown, oldest first; with it that one, found or not."""
     later = realistic_request(40, 99, start_unix_nano=START_UNIX_NANO + 60 * 1440 * MINUTE_NANOS)
     file = write(tmp_path / "spans", prefixed([later, *BODIES]))
-    found = [line for line in invoke("-c", config, file, "--dry-run").stdout.splitlines() if line.startswith("Month")]
-    assert [line[:13] for line in found] == ["Month 2026-06", "Month 2026-08"]
+    found = [line for line in invoke("-c", config, file, "--dry-run").stdout.splitlines() if ", generated at " in line]
+    assert [line.partition(",")[0] for line in found] == ["June 2026", "August 2026"]
     asked = invoke("-c", config, file, "--dry-run", "--month", "2026-07")
-    assert asked.stdout.startswith("Month 2026-07")
+    assert asked.stdout.startswith("July 2026, ")
     as_json = ("-c", config, file, "--dry-run", "--report-format", "json")
     refused = invoke(*as_json)
     assert (refused.exit_code, refused.stdout) == (2, ""), "two documents behind each other are no JSON"
@@ -135,7 +176,7 @@ def test_broken_line_is_named_and_fatal_or_skipped(config: Path, tmp_path: Path)
     assert skipped.exit_code == 0
     assert f"warning: {file}, line 4: not an OTLP" in skipped.stderr
     assert skipped.stdout.startswith("counted 280 spans of 7 records")
-    assert "  1 records skipped: broken" in skipped.stdout
+    assert "  1 record skipped: broken" in skipped.stdout
 
 
 def test_ledger_in_use_is_told(config: Path, tmp_path: Path) -> None:
@@ -155,7 +196,7 @@ def test_sealed_minutes_are_told(config: Path, tmp_path: Path) -> None:
         minute = START_UNIX_NANO // MINUTE_NANOS + 10_000
         ledger.close_minutes(Closing(judged_before=minute, sealed_before=minute))
     result = invoke("-c", config, write(tmp_path / "spans", prefixed(BODIES)))
-    assert "  400 spans are of sealed minutes" in result.stdout
+    assert "  400 spans of sealed minutes" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -212,13 +253,27 @@ def test_everything_left_out_has_a_line() -> None:
     """Each total that is not zero is told, none is that is."""
     totals = Totals()
     assert len(list(totals_lines(totals, (), 1.0))) == 1
-    names = [name for name in Totals.__slots__ if name not in {"records", "spans", "requests", "notes"}]
-    for number, name in enumerate(names, start=101):
-        setattr(totals, name, number)
+    counts = ("unknown_parent_spans", "sampled_spans", "unusable_threshold_spans", "spared_requests")
+    places = [(totals.notes, name) for name in counts]
+    places += [(totals, name) for name in Totals.__slots__ if name not in {"records", "spans", "requests", "notes"}]
+    for number, (place, name) in enumerate(places, start=101):
+        setattr(place, name, number)
     lines = list(totals_lines(totals, (), 1.0))
-    assert [int(line.split()[0]) for line in lines[1:]] == sorted(
-        range(101, 101 + len(names)), key=[int(line.split()[0]) for line in lines[1:]].index
-    )
+    numbers = [int(line.split()[0]) for line in lines[1:]]
+    assert sorted(numbers) == list(range(101, 101 + len(places)))
+
+
+def test_what_was_seen_on_spans_has_a_line() -> None:
+    """Statuses by key with a value, parents, sampling and spared requests; a code that failed none is told apart."""
+    agreement = replace(make_agreement(), code=CodeRule("error.type", ("Internal Error",), WhenAbsent.FAILED))
+    seen = Notes(Counter({"http.status_code": 1}), {"http.status_code": "99"}, 2, 3, 4, 5, {agreement.name: {"'500'"}})
+    totals = Totals(notes=seen)
+    _, *lines = totals_lines(totals, [agreement], 1.0)
+    assert [line.split()[0] for line in lines] == ["1", "3", "4", "2", "5", "agreement"]
+    assert "have no status code in http.status_code, but 99" in lines[0]
+    assert "of error.type it has seen '500'" in lines[-1]
+    totals.requests[agreement.name, Outcome.FAILED] = 1
+    assert not any(line.split()[0] == "agreement" for line in totals_lines(totals, [agreement], 1.0))
 
 
 def start(config: Path, *arguments: str, stderr: int) -> "subprocess.Popen[bytes]":
@@ -266,7 +321,7 @@ def test_killed_replay_goes_on(config: Path, number: signal.Signals) -> None:
         assert stdout.startswith(b"counted ")
     result = invoke("-c", config, "-", stdin=content)
     assert result.exit_code == 0
-    assert "records were counted by an earlier replay" in result.stdout
+    assert "records counted by an earlier replay" in result.stdout
     with closing(LedgerReader.open(url_of(config))) as reader:
         total = sum(sum(counts) for minutes in counts_in(reader).values() for counts in minutes.values())
     assert total == 25 * 20 * 512

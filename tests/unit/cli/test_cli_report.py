@@ -115,11 +115,11 @@ def test_people_are_told_the_version(config: Path) -> None:
     """Table and HTML name the version that a closed month is judged by, and that it is another one if asked for."""
     close_month(config, record(config))
     said = "Judged by version 1 of the agreement, which closed the month"
-    assert said in report(config, report_format="table").splitlines()
+    assert f"{said}." in report(config, report_format="table").splitlines()
     assert said in report(config, report_format="html")
     write_config(config.parent, LENIENT)
     now = "Judged by the terms as they are configured now; the month was closed by version 1"
-    assert now in report(config, "--as-configured", report_format="table").splitlines()
+    assert f"{now}." in " ".join(report(config, "--as-configured", report_format="table").split())
     assert now in report(config, "--as-configured", report_format="html")
 
 
@@ -193,7 +193,7 @@ def test_an_exclusion_of_a_closed_month_is_judged_by_its_version(config: Path) -
         )
     )
     assert lines[4] == (
-        "  month 2025-11, closed, by version 1 of the agreement: 1 series get another uptime, 0 keep theirs"
+        "  month 2025-11, closed, by version 1 of the agreement: 1 series gets another uptime, 0 keep theirs"
     )
     assert "downtime 10 -> 6 min" in lines[5]
     with closing(Ledger.open(ledger_url(config.parent))) as ledger:
@@ -227,11 +227,22 @@ def test_acceptance_is_told_by_the_terms_that_closed_the_month(tmp_path: Path) -
             *("--by", "ops", "--note", "database upgrade"),
         )
     )
-    assert "  not accepted, excludes nothing: notice_too_short" in added
+    assert "  not accepted, excludes nothing: notice too short" in added
     assert "  in 2025-11, by version 1 that closed it: accepted" in added
     assert any("downtime 60 -> 30 min" in line for line in added)
     assert "  accepted" in lines_of(invoke("exclusion", "list", "-c", config))
     assert [one["accepted"] for one in agreement_of(config)["series"][0]["exclusions"]] == [True]
+
+
+@pytest.mark.parametrize("rows", ["series", "minutes"])
+def test_a_byte_order_mark_is_for_spreadsheets(config: Path, rows: str) -> None:
+    """`--bom` puts three bytes before the same CSV; other formats have none."""
+    plain = report(config, "--rows", rows, "--generated-at", "2025-12-01T00:00Z", report_format="csv")
+    assert report(config, "--rows", rows, "--generated-at", "2025-12-01T00:00Z", "--bom", report_format="csv") == (
+        f"\ufeff{plain}"
+    )
+    refused = invoke("report", "-c", config, "--bom")
+    assert (refused.exit_code, "--bom: is for --format csv" in refused.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("options", [(), ("--rows", "minutes"), ("--output", "/dev/full")])
@@ -269,7 +280,7 @@ def test_an_exclusion_of_no_series_is_in_every_format(
     (exclusion,) = agreement_of(config)["exclusions"]
     assert (exclusion["accepted"], exclusion["refusal"], exclusion["minutes_saved"]) == (False, "notice_too_short", 0)
     text = report(config, report_format="table")
-    assert "Exclusions that are meant for no series of the month:" in text
+    assert "Exclusions that are meant for no series of the month" in text
     assert "excludes nothing: notice too short; moved" in text
     assert "meant for no series of the month" in report(config, report_format="html")
     (row,) = csv.DictReader(report(config, "--rows", "exclusions", report_format="csv").splitlines())

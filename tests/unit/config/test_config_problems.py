@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import pytest
+import yaml
 from pydantic import BaseModel
 
-from otel_sla.config import load_config
+from otel_sla.config import load_config, parse_config
 from otel_sla.config.agreements import Agreement
 from otel_sla.config.document import Document
 from otel_sla.config.exporters import DebugExporter, OtlpGrpcExporter, OtlpHttpExporter
+from otel_sla.config.problems import _plain_type
 from otel_sla.errors import ConfigError
 from otel_sla.sla.agreement import ExclusionReason
 
@@ -333,3 +335,35 @@ def test_a_file_that_is_no_mapping_is_told(tmp_path: Path, text: str) -> None:
     ((path, message),) = problems_of(tmp_path, text)
     assert path == ""
     assert message.startswith("must be a mapping of keys to values, not ")
+
+
+def _settings(section: type[BaseModel], above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Paths of all settings; lists have one item."""
+    for name, field in section.model_fields.items():
+        yield (*above, name)
+        inner = _plain_type(field.annotation)
+        items = [_plain_type(item) for item in get_args(inner) if item is not Ellipsis]
+        for kind, path in [(inner, (*above, name)), *((item, (*above, name, 0)) for item in items)]:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _settings(kind, path)
+
+
+def _tree(path: tuple[str | int, ...], value: object) -> object:
+    for part in reversed(path):
+        value = [value] if part == 0 else {part: value}
+    return value
+
+
+@pytest.mark.parametrize("value", ["x", "", [], {}, ["x"], [[]], [{}], [None], {"a": "b"}, "1.5", "-1", "9" * 80])
+def test_mistakes_are_told_in_our_words(value: object) -> None:
+    """A value of any wrong kind for any setting: no phrase of pydantic's own is in what is told."""
+    paths = [path for path in _settings(Document) if path[0] != "exporters"]
+    paths += [("exporters", "otlp_http", *path) for path in _settings(OtlpHttpExporter)]
+    told = []
+    for path in paths:
+        try:
+            parse_config(yaml.safe_dump(_tree(path, value)), "file", {})
+        except ConfigError as error:
+            told.append(str(error))
+    assert told
+    assert not [words for words in told if re.search(r"Input should|Value error|pydantic|type=", words)]

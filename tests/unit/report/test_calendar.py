@@ -10,24 +10,20 @@ from otel_sla.report.style import STYLE
 from otel_sla.sla.downtime import JudgedMinutes, MinuteState
 from otel_sla.sla.months import Month, day_ranges, month_range
 
-LEFT = 120
-Stretch = tuple[int, int, int]  # Height of the row's middle, minutes since midnight: start and stop.
+Stretch = tuple[int, int, int]  # Row, minutes since midnight: start and stop.
 
 
 def stretches(drawing: str, name: str) -> list[Stretch]:
-    """What one path draws."""
+    """What the days' paths of one state draw."""
     found: list[Stretch] = []
-    for path in re.findall(rf'<path class="{name}" d="([^"]*)"', drawing):
-        x = y = 0
-        for step in re.findall(r"[Mmh][^Mmh]*", path):
-            numbers = [int(number) for number in step[1:].split()]
-            if step[0] == "M":
-                x, y = numbers
-            elif step[0] == "m":
-                x, y = x + numbers[0], y + numbers[1]
-            else:
-                found.append((y, x - LEFT, x - LEFT + numbers[0]))
-                x += numbers[0]
+    for row, words in enumerate(re.findall(r'<tr><th scope="row">.*?</tr>', drawing)):
+        for path in re.findall(rf'<path class="{name}" d="([^"]*)"', words):
+            x = 0
+            for step in re.findall(r"[Mmh][^Mmh]*", path):
+                number = int(step[1:].split()[0])
+                if step[0] == "h":
+                    found.append((row, x, x + number))
+                x = number if step[0] == "M" else x + number
     return found
 
 
@@ -49,12 +45,12 @@ def test_every_minute_is_drawn_as_it_is(time_zone: str, n_before: int) -> None:
     minutes = month_range(month, time_zone)
     n_elapsed = minutes.n_minutes - 2000
     states = random_states(3, minutes.start_minute - n_before, n_before + n_elapsed)
-    drawing = draw_calendar(states, month, time_zone)
-    rows = {44 + 34 * row + 17: day.start_minute for row, (_, day) in enumerate(day_ranges(month, time_zone))}
+    drawing = draw_calendar(states, month, time_zone, "chat")
+    rows = [day.start_minute for _, day in day_ranges(month, time_zone)]
     drawn = np.full(minutes.n_minutes, "nothing", dtype=object)
     for name in LEGEND:
-        for y, start, stop in stretches(drawing, name):
-            first = rows[y] - minutes.start_minute
+        for row, start, stop in stretches(drawing, name):
+            first = rows[row] - minutes.start_minute
             if name != "down":
                 assert (drawn[first + start : first + stop] == "nothing").all()
             # Downtime is drawn wider than it is where it is short, above all else.
@@ -66,7 +62,7 @@ def test_every_minute_is_drawn_as_it_is(time_zone: str, n_before: int) -> None:
         is_saved = adjusted[index] == MinuteState.EXCLUDED and raw[index] == MinuteState.DOWN
         wanted = "saved" if is_saved else names[int(adjusted[index])]
         assert drawn[index] == wanted or (drawn[index] == "down" and 1 in adjusted[max(0, index - 3) : index + 1])
-    assert set(drawn[n_elapsed:]) <= {"to-come", "down"}
+    assert set(drawn[n_elapsed:]) <= {"nothing", "down"}
 
 
 def test_a_single_minute_of_downtime_can_be_seen() -> None:
@@ -75,9 +71,10 @@ def test_a_single_minute_of_downtime_can_be_seen() -> None:
     states = np.zeros(43_200, dtype=np.int8)
     states[1440 + 61] = MinuteState.DOWN
     start = month_range(month, "UTC").start_minute
-    drawing = draw_calendar(JudgedMinutes(start, states, states, states), month, "UTC")
-    assert stretches(drawing, "down") == [(44 + 34 + 17, 61, 65)]
-    assert re.findall(r'class="sum">([^<]*)<', drawing) == ["1 down"]
+    drawing = draw_calendar(JudgedMinutes(start, states, states, states), month, "UTC", "chat")
+    assert stretches(drawing, "down") == [(1, 61, 65)]
+    assert [said for said in re.findall(r"</svg></td><td>([^<]*)<", drawing) if said] == ["1 down"]
+    assert "<caption>chat, November 2026: 1 minute down. " in drawing
 
 
 def test_clause_8_a_day_of_another_length_is_marked() -> None:
@@ -85,17 +82,22 @@ def test_clause_8_a_day_of_another_length_is_marked() -> None:
     month = Month(2026, 10)
     minutes = month_range(month, "Australia/Lord_Howe")
     states = np.zeros(minutes.n_minutes, dtype=np.int8)
-    drawing = draw_calendar(JudgedMinutes(minutes.start_minute, states, states, states), month, "Australia/Lord_Howe")
+    judged = JudgedMinutes(minutes.start_minute, states, states, states)
+    drawing = draw_calendar(judged, month, "Australia/Lord_Howe", "chat")
     assert ">Sun 4*<" in drawing
     assert "The clock is changed on 2026-10-04: it has 23.5 h." in drawing
 
 
 def test_a_month_to_come_is_drawn_empty() -> None:
-    """Where nothing has elapsed every minute is still to come."""
+    """Where nothing has elapsed every day is there and blank, which the caption says."""
     month = Month(2026, 11)
     none = np.empty(0, dtype=np.int8)
-    drawing = draw_calendar(JudgedMinutes(month_range(month, "UTC").start_minute, none, none, none), month, "UTC")
-    assert sum(stop - start for _, start, stop in stretches(drawing, "to-come")) == 43_200
+    drawing = draw_calendar(
+        JudgedMinutes(month_range(month, "UTC").start_minute, none, none, none), month, "UTC", "chat"
+    )
+    assert drawing.count('<th scope="row">') == 30
+    assert not [name for name in LEGEND if stretches(drawing, name)]
+    assert "what has not elapsed is blank" in drawing
 
 
 @pytest.mark.parametrize("name", list(LEGEND))
@@ -108,3 +110,22 @@ def test_every_drawing_is_explained_and_has_a_look(name: str) -> None:
     assert list(shapes.values()).count(shapes[name]) == 1, "without colours two would look the same"
     for pattern in re.findall(r"url\(#(\w+)\)", STYLE):
         assert f'id="{pattern}"' in pattern_definitions()
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance (WCAG 2.2)."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+@pytest.mark.parametrize(
+    ("name", "least"), [(name, 3) for name in ("up", "down", "ink", "low", "nothing")] + [("text", 4.5), ("quiet", 4.5)]
+)
+def test_contrasts_are_what_readers_need(scheme: int, name: str, least: float) -> None:
+    """Graphics have a contrast of 3:1 and words of 4.5:1, on the page and in the legend's panel, light and dark."""
+    colours = re.findall(rf"--{name}: (#\w+)", STYLE)[scheme]
+    for ground in ("page", "panel"):
+        dark, light = sorted((luminance(colours), luminance(re.findall(rf"--{ground}: (#\w+)", STYLE)[scheme])))
+        assert (light + 0.05) / (dark + 0.05) >= least

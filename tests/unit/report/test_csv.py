@@ -112,6 +112,8 @@ def test_no_series_leaves_the_names(rows: Rows) -> None:
         (b"-1", "'-1"),
         (b"+1", "'+1"),
         (b"\t=1", "'\t=1"),
+        (b"\n=1+1", "'\n=1+1"),
+        *((f"{sign}1+1".encode(), f"'{sign}1+1") for sign in "\uff1d\uff0b\uff0d\uff20"),
         (b"\x1b[2Jx\x00", "\ufffd[2Jx\ufffd"),
         (b"\xff", r"\xff"),
         (b"", ""),

@@ -1,14 +1,16 @@
 """The minute ring against a dict."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from otel_sla.sla.agreement import Outcome
 from otel_sla.sla.classify import Requests
-from otel_sla.sla.counts import CountRows
+from otel_sla.sla.counts import COUNT_MAX, SAMPLED_BIT, SPARED_BIT, THRESHOLDED_BIT, CountRows
 from otel_sla.sla.ring import MinuteRing
 
 MINUTES_KEPT = 4
@@ -162,3 +164,37 @@ def test_series_far_above_the_capacity_fit() -> None:
     ring = MinuteRing(minutes_kept=2)
     ring.add(requests_of([(1, 7, 0), (40_000, 8, 1), (1, 8, 2)]))
     assert counted_of(ring.drain()) == {(1, 7, 0): 1, (40_000, 8, 1): 1, (1, 8, 2): 1}
+
+
+def test_what_is_counted_beside_outcomes_is_drained_once() -> None:
+    """Spared and sampled requests, hot and cold, before and after the ring grew, are summed by series and minute."""
+    ring = MinuteRing(minutes_kept=MINUTES_KEPT)
+    sampled, huge = SAMPLED_BIT | THRESHOLDED_BIT, COUNT_MAX - 1
+    rows = [
+        (0, 100, Outcome.SUCCEEDED | SPARED_BIT, 0),
+        (0, 100, Outcome.FAILED | sampled, huge),
+        (40, 100, Outcome.INVALID | THRESHOLDED_BIT, 0),
+        (0, 100, Outcome.FAILED | sampled, 5),
+        (0, 90, Outcome.SUCCEEDED | sampled, 7),
+        (0, 90, Outcome.SUCCEEDED, 0),
+        (0, 103, Outcome.SUCCEEDED | sampled, 3),
+        (0, 104, Outcome.SUCCEEDED | SPARED_BIT, 0),
+    ]
+    for row in (rows[:1], rows[1:3], rows[3:]):
+        series_id, epoch_minute, marks, excess = (np.array(column, dtype=np.int64) for column in zip(*row, strict=True))
+        requests = requests_of([])
+        ring.add(
+            replace(
+                requests, series_id=series_id, epoch_minute=epoch_minute, marks=marks.astype(np.uint8), excess=excess
+            )
+        )
+    drained = ring.drain()
+    pairs = zip(drained.series_id.tolist(), drained.epoch_minute.tolist(), strict=True)
+    assert dict(zip(pairs, drained.counts.tolist(), strict=True)) == {
+        (0, 90): [2, 0, 0, 0, 1, 1, 7, 0, 0],
+        (0, 100): [1, 2, 0, 1, 2, 2, 0, COUNT_MAX, 0],
+        (40, 100): [0, 0, 1, 0, 0, 1, 0, 0, 0],
+        (0, 103): [1, 0, 0, 0, 1, 1, 3, 0, 0],
+        (0, 104): [1, 0, 0, 1, 0, 0, 0, 0, 0],
+    }
+    assert len(ring.drain()) == 0

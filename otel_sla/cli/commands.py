@@ -1,0 +1,95 @@
+"""Typer as this project uses it: usage lines as man pages write them, and mistakes told in one form.
+
+What typer and pydantic say in words of their own ("Value error, ...", "{FILE}...", "<list[Path]>") does not get out.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup
+
+from otel_sla.errors import ConfigError, OtelSlaError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_UsageError: Any = typer.BadParameter.__mro__[1]  # Of typer's own, or of click in versions before; it exports neither.
+_OWN_PHRASES = re.compile(r"^Invalid value for '?([^:']+)'?: (?:Value error, )?")
+
+
+class Command(TyperCommand):
+    """A command."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:  # noqa: ANN401 - as the base has it.
+        super().__init__(*arguments, **settings)
+        for param in self.params:
+            if isinstance(param, TyperArgument):
+                param.display_type_rich = lambda ctx: None  # type: ignore[method-assign] # noqa: ARG005
+
+    def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """Give what follows the command's name in its usage."""
+        return [piece.strip("{}").replace("}...", "...") for piece in super().collect_usage_pieces(ctx)]
+
+    def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002 - as the base has it.
+        """Give the first sentence, whole."""
+        return (self.help or "").strip().split("\n\n")[0].split(". ")[0].rstrip(".").replace("\n", " ")
+
+
+class Group(TyperGroup):
+    """Commands under one name; tells what went wrong in any of them, without a traceback."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Read the options before the command's name."""
+        with _telling_errors():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401 - as the base has it.
+        """Run a command."""
+        with _telling_errors():
+            return super().invoke(ctx)
+
+
+class Commands(typer.Typer):
+    """Collects commands, each of the class above."""
+
+    def __init__(self, name: str, summary: str, *, add_completion: bool = False) -> None:
+        super().__init__(
+            name=name,
+            cls=Group,
+            help=summary,
+            no_args_is_help=True,
+            add_completion=add_completion,
+            pretty_exceptions_enable=False,
+            rich_markup_mode=None,
+            context_settings={"help_option_names": ["-h", "--help"]},
+        )
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[_Function], _Function]:  # noqa: ANN401
+        """Register a function."""
+        return super().command(name, cls=Command, **settings)
+
+
+@contextmanager
+def _telling_errors() -> Iterator[None]:
+    try:
+        yield
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        command = error.ctx.command_path if error.ctx else "otel-sla"
+        _print_error(_OWN_PHRASES.sub(r"\1: ", error.format_message()), f"{command} --help")
+        raise typer.Exit(EXIT_USAGE) from error
+    except OtelSlaError as error:
+        _print_error(str(error), error.hint)
+        raise typer.Exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED) from error
+
+
+def _print_error(message: str, hint: str) -> None:
+    for line in message.splitlines():
+        typer.echo(f"otel-sla: error: {line}", err=True)
+    if hint:
+        typer.echo(f"otel-sla: hint: {hint}", err=True)
