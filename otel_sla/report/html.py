@@ -74,17 +74,13 @@ def _agreement_section(report: Report, section: AgreementReport, number: int) ->
         tag("p", version_text(section), class_="quiet") if version_text(section) else "",
         *(tag("p", note) for note in each_note(section)),
         _verdict(section),
-        _overview(section, anchors) if section.series else _no_series(section),
+        _overview(section, anchors) if section.series else tag("p", absence_text(section)),
         _left_out(section, len(chosen)),
         _terms(section),
         legend() if chosen else "",
         *(series_section(series, section, report.month, anchors[series.series.series_id]) for series in chosen),
         *exclusions_alone_section(section),
     )
-
-
-def _no_series(section: AgreementReport) -> Child:
-    return "" if section.is_as_closed else tag("p", absence_text(section))
 
 
 def _verdict(section: AgreementReport) -> Markup:

@@ -32,10 +32,7 @@ def each_note(report: AgreementReport) -> Iterator[str]:
 
 
 def _closing(report: AgreementReport) -> Iterator[str]:
-    if not report.is_as_closed:
-        return
-    if not report.series:
-        yield "Its counts are kept no longer (ledger.retention), and it was not closed; a backup has them."
+    if not report.is_as_closed or not report.series:  # `absence_text` has what is to be said without any.
         return
     yield "Its counts are kept no longer (ledger.retention): these are the figures that it was closed with."
     n_incomplete = sum(not series.is_complete for series in report.series)

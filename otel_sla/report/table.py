@@ -157,7 +157,7 @@ def _write_agreement(page: _Page, report: AgreementReport) -> None:
     page.say("")
     if report.series:
         _write_figures(page, report)
-    elif not report.is_as_closed:
+    else:
         page.say(absence_text(report), indent=2)
     for series in report.series:
         if series.figures.downtime_periods or series.exclusions or _beside_text(series.figures.spans):
