@@ -25,7 +25,8 @@ STEP_STANDS_NANOS = 10 * NANOS_PER_MINUTE  # So long a larger step has to stand 
 # For the operator, who has to look at both; takes the ledger's path.
 AHEAD_HINT = (
     "spans of sealed minutes are rejected, and no other minute is judged until then. If this machine's clock is behind,"
-    " set it right; if it is right, it was far ahead when %s was written: stop, and restore a backup (docs/deploy.md)"
+    " set it right; if it is right, it was far ahead when %s was written: stop, and restore a backup"
+    " (docs/operations.md)"
 )
 
 _log = logging.getLogger(__name__)

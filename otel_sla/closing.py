@@ -71,6 +71,7 @@ class Closer:
         self._piece_minutes_max = piece_minutes_max
         self._late_series_max = late_series_max
         self._progress: Progress | None = None  # Of the last call.
+        self._nothing_at: tuple[Progress, int] | None = None  # Where the last call found nothing, if it did.
         self._late_left = 0  # Pieces of re-opened series before what is new.
         self._may_have_forgotten = True  # What is configured changes between runs only.
 
@@ -83,9 +84,14 @@ class Closer:
             LedgerError: The ledger cannot be read.
         """
         try:
-            return self._find(progress)
+            seen = progress, self._reader.data_version()
+            if seen == self._nothing_at:
+                return None
+            closing = self._find(progress)
         except ReadingStopped:
             return None
+        self._nothing_at = seen if closing is None else None
+        return closing
 
     def _find(self, progress: Progress) -> Closing | None:
         with self._reader.snapshot():
@@ -98,9 +104,9 @@ class Closer:
                 return Closing(judged_before=None, sealed_before=None, retired=tuple(retired.items()))
             if brought_back:
                 return look.brought_back(brought_back[:_BROUGHT_BACK_MAX])
-            change = look.next_exclusion_change()
-            if change is not None:
-                return look.exclusion_changed(change)
+            changes = look.next_exclusion_changes()
+            if changes:
+                return look.exclusions_changed(changes)
             if progress != self._progress:
                 # What comes late meanwhile, however much, must not keep what is new from being told.
                 self._progress, self._late_left = progress, look.late_series_count() // self._late_series_max
@@ -204,28 +210,44 @@ class _Snapshot:
                 self._months.close_again(terms, series_of(agreement, some), away)
         return self._found.closing(retired=tuple((series.series_id, None) for series in some))
 
-    def next_exclusion_change(self) -> ExclusionRecord | None:
-        """Give the exclusion whose recording or withdrawal is the next change that was not told of yet."""
-        number = self._marks.exclusion_change + 1
-        for record in self._exclusions:
-            if record.change == number or (record.withdrawal is not None and record.withdrawal.change == number):
-                return record
-        return None
+    def next_exclusion_changes(self) -> list[ExclusionRecord]:
+        """Give the exclusions whose recording, or whose withdrawal, are the next changes that were not told of yet.
 
-    def exclusion_changed(self, record: ExclusionRecord) -> Closing:
-        """Tell what one exclusion, or its withdrawal, changes in minutes that were told of."""
-        number = self._marks.exclusion_change + 1
-        cause = Cause.EXCLUSION_ADDED if record.change == number else Cause.EXCLUSION_WITHDRAWN
+        Of one agreement, and all of them recordings or all withdrawals: they are told at once, as one cause.
+        """
+        told = self._marks.exclusion_change
+        changes = {record.change: record for record in self._exclusions if record.change > told}
+        withdrawn = {
+            record.withdrawal.change: record
+            for record in self._exclusions
+            if record.withdrawal is not None and record.withdrawal.change > told
+        }
+        found: list[ExclusionRecord] = []
+        for number in range(told + 1, told + 1 + len(changes) + len(withdrawn)):
+            record = (changes if told + 1 in changes else withdrawn).get(number)
+            if record is None or (found and record.agreement != found[0].agreement):
+                break
+            found.append(record)
+        return found
+
+    def exclusions_changed(self, records: Sequence[ExclusionRecord]) -> Closing:
+        """Tell what exclusions, or their withdrawals, change in minutes that were told of."""
+        told = self._marks.exclusion_change
+        number = told + len(records)
+        cause = Cause.EXCLUSION_ADDED if records[0].change == told + 1 else Cause.EXCLUSION_WITHDRAWN
+        each_covered = [covered_minutes(record.window) for record in records]
+        covered = MinuteRange(
+            min(minutes.start_minute for minutes in each_covered), max(minutes.stop_minute for minutes in each_covered)
+        )
         for agreement in self._agreements:
-            if agreement.name != record.agreement:
+            if agreement.name != records[0].agreement:
                 continue
-            covered = covered_minutes(record.window)
             start_minute = max(covered.start_minute, kept_from(self._marks.expired_before))
             if start_minute >= self._told_before:
                 continue
             old, new = (
                 self._eras(Terms.of(agreement, self._exclusions, change), change, start_minute)
-                for change in (number - 1, number)
+                for change in (told, number)
             )
             for series in series_of(agreement, self._all_series):
                 self._retell(series, old, new, start_minute, cause)

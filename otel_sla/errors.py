@@ -95,7 +95,7 @@ class LedgerSchemaNewer(LedgerError):
 
 
 class CountsExpired(LedgerError):
-    """The counts that a month would be judged by are dropped; `hint` has what it was closed with."""
+    """The counts that were asked for, or that a month would be judged by, are dropped."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         self.hint = hint

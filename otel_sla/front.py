@@ -62,6 +62,11 @@ class Front:
             elif isinstance(server, Crew):
                 server.tell_state(readiness)
 
+    def reload(self) -> None:
+        """Read certificates and tokens again now."""
+        for server in self._servers:
+            server.reload()
+
     async def stop(self, grace_s: float) -> None:
         """Take nothing new; give what is under way `grace_s` to finish. Safe when not all of it was started."""
         if self._telling is not None:

@@ -9,6 +9,7 @@ Dimensions:
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -84,16 +85,36 @@ class Terms:
         object.__setattr__(self, "covered", all_covered(accepted_windows(self.windows, exclusions, time_zone)))
 
     @classmethod
-    def of(cls, agreement: Agreement, records: Iterable[ExclusionRecord], change: int) -> "Terms":
-        """Give what holds after so many changes of the recorded exclusions."""
-        recorded = tuple(
-            record.window
-            for record in records
-            if record.agreement == agreement.name
-            and record.change <= change
-            and (record.withdrawal is None or record.withdrawal.change > change)
-        )
-        return cls(agreement, (*agreement.exclusions.windows, *recorded))
+    def of(cls, agreement: Agreement, records: Sequence[ExclusionRecord], change: int) -> "Terms":
+        """Give what holds after so many changes of the recorded exclusions; worked out once for the same `records`."""
+        return _terms_of(agreement, _Same(records), change)
+
+
+class _Same:
+    """Records as a key: those that are the same object, as a reader gives them until they change."""
+
+    __slots__ = ("records",)
+
+    def __init__(self, records: Sequence[ExclusionRecord]) -> None:
+        self.records = records
+
+    def __hash__(self) -> int:
+        return id(self.records)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.records is self.records
+
+
+@lru_cache(maxsize=64)
+def _terms_of(agreement: Agreement, same: _Same, change: int) -> Terms:
+    recorded = tuple(
+        record.window
+        for record in same.records
+        if record.agreement == agreement.name
+        and record.change <= change
+        and (record.withdrawal is None or record.withdrawal.change > change)
+    )
+    return Terms(agreement, (*agreement.exclusions.windows, *recorded))
 
 
 def series_of(agreement: Agreement, all_series: Iterable[Series]) -> tuple[Series, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from otel_sla.clockwork import Progress
+from otel_sla.closed_figures import kept_of_month
 from otel_sla.eras import ClosedEra, Eras
 from otel_sla.findings import Findings
 from otel_sla.history import History, Terms, series_of, with_spans
@@ -151,7 +152,7 @@ class MonthCloser:
                 month=str(month),
                 revision=len(earlier),
                 version=basis.closed_version or self.versions[agreement.name],
-                figures={"uid": event.uid, "attributes": told},
+                figures={"uid": event.uid, "attributes": told, "kept": kept_of_month(figures, judged.judged)},
                 closed_unix_nano=event.time_unix_nano,
             )
             self.found.closed_months.append(closed)

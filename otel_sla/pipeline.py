@@ -145,6 +145,12 @@ class Pipeline:
         if warning := sqlite_warning():
             _log.info("%s", warning, extra={"action": "sqlite_version"})
 
+    def reload(self) -> None:
+        """Read certificates and tokens again now; before it serves, it will read them anyway."""
+        _log.info("certificates and tokens are read again", extra={"action": "reloading"})
+        if self._front is not None:
+            self._front.reload()
+
     async def failed(self) -> LedgerError:
         """Wait until the pipeline cannot go on, and give why: the ledger could not be written or read."""
         assert self._ticking is not None, "the pipeline was started"

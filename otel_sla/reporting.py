@@ -1,10 +1,10 @@
 """Reads a month from the ledger, judges it and puts it in order as a report."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import cast
 
+from otel_sla.closed_figures import closed_section
 from otel_sla.errors import CountsExpired
 from otel_sla.history import History, JudgedSeries, Terms, is_grouped, joined, series_of, with_spans
 from otel_sla.ledger.reader import LedgerReadings
@@ -33,7 +33,7 @@ from otel_sla.sla.uptime import is_in_month, month_figures
 from otel_sla.versions import Basis, beside, find_basis, find_counted_by
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TOLD_MAX = 20
+_SERIES_AT_ONCE = 16  # Whose single minutes are in memory: 20 MB of a month.
 
 
 def elapsed_stop_minute(now: datetime, grace: timedelta) -> int:
@@ -55,7 +55,7 @@ def load_report(  # noqa: PLR0913 - the last two are choices that most callers l
     """Judge the month of each agreement, as one state of the ledger has it.
 
     A closed month is judged by the terms that closed it (`versions.find_basis`), and all by the exclusions recorded so
-    far.
+    far. One whose counts are dropped is not judged: it has the figures that it was closed with (`closed_figures`).
 
     Args:
         reader: Its snapshot is taken here.
@@ -70,7 +70,8 @@ def load_report(  # noqa: PLR0913 - the last two are choices that most callers l
 
     Raises:
         LedgerError: It cannot be read.
-        CountsExpired: The counts of the month are kept no longer.
+        CountsExpired: The counts of the month are kept no longer, and nothing was closed in it; or it is to be judged
+            `as_configured`.
     """
     with reader.snapshot():
         records = reader.exclusions()
@@ -87,6 +88,10 @@ def load_report(  # noqa: PLR0913 - the last two are choices that most callers l
         ]
     for index in range(len(agreements), len(sections)):
         sections[index] = replace(sections[index], configured=False)
+    if as_configured and any(section.is_as_closed for section in sections):
+        raise _expired(month, "without --as-configured the report has the figures that it was closed with")
+    if sections and all(section.is_as_closed and not section.series for section in sections):
+        raise _expired(month, "it was not closed; a backup of the ledger has them")
     shown = [section for section in sections if section.configured or section.series or len(sections) == 1]
     return build_report(month, generated_at, shown)
 
@@ -108,13 +113,14 @@ def judge_section(
         elapsed_stop: As for `load_report`.
         records: Of any agreements; the ledger's, or what they would be.
         drawn_max: As for `load_report`.
-
-    Raises:
-        CountsExpired: The counts of the month are kept no longer.
     """
-    terms = Terms.of(basis.agreement, records, last_change(records))
     minutes = month_range(month, basis.agreement.time_zone)
-    _check_kept(reader, basis.agreement, month)
+    if not is_kept(minutes, reader.watermarks().expired_before):
+        recorded = _recorded_windows(basis.agreement, records)
+        section = closed_section(reader, basis.agreement, month, recorded, drawn_max)
+        counted_by = find_counted_by(reader, basis.agreement, minutes)
+        return replace(section, version=basis.version, closed_version=basis.closed_version, counted_by=counted_by)
+    terms = Terms.of(basis.agreement, records, last_change(records))
     history = History.of(reader)
     all_series = series_of(basis.agreement, reader.series())
     each_judged = history.each_judged(all_series, terms, minutes, elapsed_stop)
@@ -211,47 +217,43 @@ def each_series_minutes(
 ) -> Iterator[SeriesMinutes]:
     """Judge as `load_report` does, and give each series' elapsed minutes one by one, in the report's order.
 
-    The snapshot lasts until the last one was taken.
+    Whoever takes them may take hours: a few series at a time are read, each few as of one commit, and no snapshot is
+    held while they are taken.
 
     Raises:
         CountsExpired: The counts of the month are kept no longer.
     """
     with reader.snapshot():
-        history = History.of(reader)
         all_series, records = reader.series(), reader.exclusions()
-        for configured in agreements:
-            agreement = find_basis(reader, configured, month, as_configured=as_configured).agreement
-            terms = Terms.of(agreement, records, last_change(records))
-            minutes = month_range(month, agreement.time_zone)
-            _check_kept(reader, agreement, month)
-            ordered = sorted(series_of(agreement, all_series), key=lambda series: series.group)
-            for series, judged in history.each_judged(ordered, terms, minutes, elapsed_stop):
-                if not is_in_month(minutes, judged.counts, agreement.downtime.no_data):
-                    continue
-                stop_minute = max(minutes.start_minute, min(minutes.stop_minute, judged.judged.stop_minute))
-                states = judged.judged.part(minutes.start_minute, stop_minute)
-                first = minutes.start_minute - judged.counts.start_minute
-                rows = judged.counts.counts[first : first + len(states.raw)]
-                yield SeriesMinutes(series, states, rows, judged.counts.parts)
+        bases = [find_basis(reader, agreement, month, as_configured=as_configured) for agreement in agreements]
+    all_terms = [Terms.of(basis.agreement, records, last_change(records)) for basis in bases]
+    for terms in all_terms:
+        ordered = sorted(series_of(terms.agreement, all_series), key=lambda series: series.group)
+        for start in range(0, len(ordered), _SERIES_AT_ONCE):
+            with reader.snapshot():
+                few = list(_judge_minutes(reader, terms, ordered[start : start + _SERIES_AT_ONCE], month, elapsed_stop))
+            yield from few
 
 
-def _check_kept(reader: LedgerReadings, agreement: Agreement, month: Month) -> None:
-    if is_kept(month_range(month, agreement.time_zone), reader.watermarks().expired_before):
-        return
-    # In the order of revisions, so that each series' last closing holds.
-    last = {closed.series_id: closed.figures for closed in reader.closed_months(agreement.name, str(month))}
-    told = []
-    for series in reader.series():
-        if series.series_id in last:
-            figures = cast(Mapping[str, object], last[series.series_id]["attributes"])
-            group = ", ".join(f"{key}={value}" for key, value in series.group_text.items()) or "all"
-            uptime, downtime = figures["sla.month.uptime"], figures["sla.month.downtime_minutes"]
-            told.append(f"{group} with {uptime}, {downtime} minutes of downtime")
-    more = f"; and {len(told) - _TOLD_MAX} more" if len(told) > _TOLD_MAX else ""
-    raise CountsExpired(
-        f"the counts of {month} are kept no longer (agreement {agreement.name}, ledger.retention)",
-        f"it was closed: {'; '.join(told[:_TOLD_MAX])}{more}" if told else "a backup of the ledger has them",
-    )
+def _judge_minutes(
+    reader: LedgerReadings, terms: Terms, some_series: Sequence[Series], month: Month, elapsed_stop: int
+) -> Iterator[SeriesMinutes]:
+    minutes = month_range(month, terms.agreement.time_zone)
+    if not is_kept(minutes, reader.watermarks().expired_before):
+        raise _expired(month, "without --rows minutes the report has the figures that it was closed with")
+    history = History.of(reader)
+    for series, judged in history.each_judged(some_series, terms, minutes, elapsed_stop):
+        if not is_in_month(minutes, judged.counts, terms.agreement.downtime.no_data):
+            continue
+        stop_minute = max(minutes.start_minute, min(minutes.stop_minute, judged.judged.stop_minute))
+        states = judged.judged.part(minutes.start_minute, stop_minute)
+        first = minutes.start_minute - judged.counts.start_minute
+        rows = judged.counts.counts[first : first + len(states.raw)]
+        yield SeriesMinutes(series, states, rows, judged.counts.parts)
+
+
+def _expired(month: Month, hint: str) -> CountsExpired:
+    return CountsExpired(f"the counts of {month} are kept no longer (ledger.retention)", hint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def run_until_stopped(config: Config) -> None:
     """Serve until SIGTERM or Ctrl-C; then finish and return. A second one ends the process at once.
 
+    SIGHUP has certificates and tokens read again.
+
     Raises:
         OtelSlaError: It cannot start, or cannot go on.
     """
@@ -45,6 +47,7 @@ async def _run(config: Config) -> None:
     for number in _SIGNALS:
         loop.add_signal_handler(number, _stop, loop, stopped)
     pipeline = Pipeline(config, steady=steady_clock)
+    loop.add_signal_handler(signal.SIGHUP, pipeline.reload)
     stopping, starting = asyncio.create_task(stopped.wait()), asyncio.create_task(pipeline.start())
     await asyncio.wait((stopping, starting), return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():  # Compiling may take long; start stops what it has started.

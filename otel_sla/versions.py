@@ -173,9 +173,8 @@ def find_basis(reader: LedgerReadings, configured: Agreement, month: Month, *, a
         LedgerCorrupt: A version cannot be read.
     """
     versions = reader.agreement_versions(configured.name)
-    # In the order of revisions, so that each series' last closing holds.
-    held = {closed.series_id: closed.version for closed in reader.closed_months(configured.name, str(month))}
     known = {version.version: version for version in versions}
+    held = reader.closed_versions(configured.name, str(month))
     closed_version = max((version for version in held.values() if version in known), default=None)
     if closed_version is not None and not as_configured:
         return Basis(agreement_of(known[closed_version].terms), closed_version, closed_version, configured)

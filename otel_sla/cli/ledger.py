@@ -1,4 +1,4 @@
-"""`otel-sla ledger check` and `backup`: both work while the pipeline runs."""
+"""`otel-sla ledger check` and `backup`, which work while the pipeline runs, and `compact`, which does not."""
 
 from contextlib import closing
 from pathlib import Path
@@ -36,3 +36,17 @@ def backup(
     with closing(LedgerReader.open(load(config).ledger.url, as_it_is=True)) as reader:
         reader.backup(file)
         typer.echo(f"the ledger {reader.path} is copied to {file}, {file.stat().st_size} bytes")
+
+
+@commands.command()
+def compact(config: ConfigOption = None) -> None:
+    """Give the disk back what is free in the ledger's file; the pipeline has to be stopped."""
+    from otel_sla.ledger.compacting import compact_ledger
+
+    done = compact_ledger(load(config).ledger.url)
+    if done.size_before_bytes == done.size_after_bytes:
+        typer.echo(f"the ledger {done.path} has no free pages: {done.size_after_bytes} bytes")
+    else:
+        typer.echo(
+            f"the ledger {done.path} is compacted, from {done.size_before_bytes} to {done.size_after_bytes} bytes"
+        )

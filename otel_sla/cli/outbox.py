@@ -1,5 +1,6 @@
 """`otel-sla outbox list`: what the backends have not got yet, and what they will never take."""
 
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -28,6 +29,7 @@ def list_(
 ) -> None:
     """Show for each exporter how many events wait, and what its backend refused for good."""
     from otel_sla.ledger.reader import LedgerReader
+    from otel_sla.report.wording import printable
 
     settings = load(config)
     configured = [each.name for each in settings.exporters]
@@ -37,13 +39,14 @@ def list_(
             near = get_close_matches(exporter, names, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(repr, names))}"
             raise typer.BadParameter(f"there is no exporter {exporter!r}; {hint}", param_hint="--exporter")
-        for name in names:
-            if exporter in (None, name):
-                _tell_exporter(reader, name, is_configured=name in configured)
+        chosen = [name for name in names if exporter in (None, name)]
+        lines = [line for name in chosen for line in _each_line(reader, name, is_configured=name in configured)]
+    # Written when the snapshot has ended: whoever pages through it must not hold it.
+    typer.echo("".join(f"{printable(line)}\n" for line in lines), nl=False)
 
 
-def _tell_exporter(reader: "LedgerReader", name: str, *, is_configured: bool) -> None:
-    from otel_sla.report.wording import moment_in, printable, short_minute
+def _each_line(reader: "LedgerReader", name: str, *, is_configured: bool) -> Iterator[str]:
+    from otel_sla.report.wording import moment_in, short_minute
     from otel_sla.sla.texts import counted
 
     cursor, aside = reader.cursor(name), reader.set_aside(name)
@@ -52,18 +55,16 @@ def _tell_exporter(reader: "LedgerReader", name: str, *, is_configured: bool) ->
     figures = "no figures delivered yet" if before is None else f"figures delivered up to {short_minute(before, 'UTC')}"
     gone = "" if is_configured else " (not configured)"
     wait = f"{counted(waiting, 'event')} {'waits' if waiting == 1 else 'wait'}"
-    typer.echo(printable(f"{name}{gone}: {wait}, {len(aside):,} set aside; {figures}"))
+    yield f"{name}{gone}: {wait}, {len(aside):,} set aside; {figures}"
     refused = reader.refused_points(name)
     if refused is not None:
         at = moment_in(datetime.fromtimestamp(refused.at_unix_nano // 1_000_000_000, UTC), "UTC")
         span = f"from {short_minute(refused.first_minute, 'UTC')} to {short_minute(refused.last_minute + 1, 'UTC')}"
-        typer.echo(
-            printable(f"  {counted(refused.count, 'point')} of figures refused, {span}; last at {at}: {refused.reason}")
-        )
+        yield f"  {counted(refused.count, 'point')} of figures refused, {span}; last at {at}: {refused.reason}"
     for item in aside:
         at = moment_in(datetime.fromtimestamp(item.at_unix_nano // 1_000_000_000, UTC), "UTC")
         stored = reader.events_after(item.event_id - 1, 1)
         is_kept = bool(stored) and stored[0].event_id == item.event_id
         what = f"{stored[0].event.name}: {stored[0].event.body}" if is_kept else "an event past its retention"
-        typer.echo(printable(f"  event {item.event_id}, set aside at {at}: {item.reason}"))
-        typer.echo(printable(f"    {what}"))
+        yield f"  event {item.event_id}, set aside at {at}: {item.reason}"
+        yield f"    {what}"

@@ -167,14 +167,15 @@ def _each_minute_line(reader: "LedgerReader", asked: _Asked) -> Generator[str]:
             find_basis(reader, agreement, asked.month, as_configured=asked.as_configured).agreement
             for agreement in (*asked.agreements, *asked.removed)
         ]
-        minutes = each_series_minutes(
-            reader,
-            (*asked.agreements, *asked.removed),
-            asked.month,
-            asked.elapsed_stop,
-            as_configured=asked.as_configured,
-        )
-        yield from each_minute_line(judged_by, minutes, reader.series())
+        all_series = reader.series()
+    minutes = each_series_minutes(
+        reader,
+        (*asked.agreements, *asked.removed),
+        asked.month,
+        asked.elapsed_stop,
+        as_configured=asked.as_configured,
+    )
+    yield from each_minute_line(judged_by, minutes, all_series)
 
 
 def _open_own(path: Path) -> BinaryIO:

@@ -46,8 +46,8 @@ class Ledger(Section):
     )
     retention: PositiveDuration = Field(
         default=400 * _DAY_NANOS,
-        description="For how long counts are kept. Not less than 32d and `processor.late_spans_max` together, "
-        "or a month could not be judged.",
+        description="For how long counts are kept; what months were closed with is kept for ever. Not less than 32d "
+        "and `processor.late_spans_max` together, or a month could not be judged.",
     )
     create: bool = Field(
         default=True,

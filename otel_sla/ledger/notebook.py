@@ -44,7 +44,7 @@ class LedgerNotebook(LedgerReadings):
     def record_exclusion(self, agreement: str, window: ExclusionWindow, figures_before: Json | None = None) -> int:
         """Record one exclusion, durable when this returns; its id."""
         with self._writing() as connection:
-            change = _next_change(connection)
+            change = rows.last_exclusion_change(connection) + 1
             inserted = connection.execute(
                 "INSERT INTO exclusions (change, agreement, figures_before, reason, start, stop, group_values,"
                 " announced_at, note, recorded_by, recorded_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -83,7 +83,7 @@ class LedgerNotebook(LedgerReadings):
                 " VALUES (?, ?, ?, ?, ?, ?)",
                 (
                     exclusion_id,
-                    _next_change(connection),
+                    rows.last_exclusion_change(connection) + 1,
                     withdrawn_by,
                     withdrawn_at.isoformat(),
                     why,
@@ -103,10 +103,3 @@ class LedgerNotebook(LedgerReadings):
                     self._sqlite.execute("ROLLBACK")
         except sqlite3.Error as error:
             raise translated(error, self.path, "write to") from error
-
-
-def _next_change(connection: sqlite3.Connection) -> int:
-    (last,) = connection.execute(
-        "SELECT coalesce(max(change), 0) FROM (SELECT change FROM exclusions UNION ALL SELECT change FROM withdrawals)"
-    ).fetchone()
-    return int(last) + 1

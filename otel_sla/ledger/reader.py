@@ -45,6 +45,7 @@ class LedgerReadings:
         self._failure: LedgerError | None = None
         self._instance_id = ""
         self._fingerprint_seed = 0
+        self._exclusions: tuple[int, tuple[ExclusionRecord, ...]] | None = None  # As of so many changes.
         with self._reading():
             identity = connection.execute("SELECT instance_id, fingerprint_seed FROM ledger").fetchone()
         if identity is None:
@@ -67,6 +68,11 @@ class LedgerReadings:
         """Let all that is read inside be as of the same commit. Short: the log grows as long as it lasts."""
         with self._reading():
             yield
+
+    def data_version(self) -> int:
+        """Give a number that is another one once another connection has committed something."""
+        with self._reading() as connection:
+            return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
     def series(self) -> tuple[Series, ...]:
         """All series ever seen, in the order of their ids."""
@@ -241,9 +247,15 @@ class LedgerReadings:
             return rows.read_refused_points(connection, exporter)
 
     def exclusions(self) -> tuple[ExclusionRecord, ...]:
-        """All exclusions recorded at run time, withdrawn ones too, in the order of recording."""
+        """All exclusions recorded at run time, withdrawn ones too, in the order of recording.
+
+        The same object as long as none is recorded or withdrawn.
+        """
         with self._reading() as connection:
-            return rows.read_exclusions(connection)
+            change = rows.last_exclusion_change(connection)
+            if self._exclusions is None or self._exclusions[0] != change:
+                self._exclusions = change, rows.read_exclusions(connection)
+            return self._exclusions[1]
 
     def agreement_versions(self, agreement: str) -> tuple[AgreementVersion, ...]:
         """The versions of an agreement's terms, oldest first."""
@@ -270,6 +282,11 @@ class LedgerReadings:
         """What a month (`YYYY-MM`) was closed with, by series and revision."""
         with self._reading() as connection:
             return rows.read_closed_months(connection, agreement, month)
+
+    def closed_versions(self, agreement: str, month: str) -> dict[int, int]:
+        """Give series_id -> version of the agreement that closed its month (`YYYY-MM`) last."""
+        with self._reading() as connection:
+            return rows.read_closed_versions(connection, agreement, month)
 
     def check(self) -> tuple[str, ...]:
         """Read every page and every row; what is wrong, one line each; () when sound."""

@@ -220,6 +220,22 @@ def read_closed_months(connection: sqlite3.Connection, agreement: str, month: st
     )
 
 
+def read_closed_versions(connection: sqlite3.Connection, agreement: str, month: str) -> dict[int, int]:
+    """Give series_id -> version of a month's last closing, without its figures, which may be long."""
+    # In the order of revisions, so that the last one holds.
+    sql = "SELECT series_id, version FROM closed_months WHERE agreement = ? AND month = ? ORDER BY series_id, revision"
+    return dict(connection.execute(sql, (agreement, month)))
+
+
+def last_exclusion_change(connection: sqlite3.Connection) -> int:
+    """Give the number of the last recording or withdrawal of an exclusion; 0: there was none."""
+    (last,) = connection.execute(
+        "SELECT max(coalesce((SELECT max(change) FROM exclusions), 0),"
+        " coalesce((SELECT max(change) FROM withdrawals), 0))"
+    ).fetchone()
+    return int(last)
+
+
 def read_exclusions(connection: sqlite3.Connection) -> tuple[ExclusionRecord, ...]:
     """Give all exclusions recorded at run time, withdrawn ones too, in the order of recording."""
     withdrawals = {

@@ -60,6 +60,12 @@ class BearerAuth:
         if not is_known:
             raise Unauthenticated("the bearer token is not valid")
 
+    def reload(self) -> None:
+        """Read the file again now; without one there is nothing to read."""
+        if self._settings.tokens_file is not None:
+            self._files.look_now()
+            self._reload()
+
     def _reload(self) -> None:
         """Take the tokens of the changed file; keep all former ones until there are some in it."""
         try:

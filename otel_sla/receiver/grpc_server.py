@@ -95,6 +95,12 @@ class GrpcServer:
         """Say through `grpc.health.v1` whether requests are welcome."""
         self._health.set_serving(is_serving=is_serving)
 
+    def reload(self) -> None:
+        """Read certificates and tokens again now."""
+        for guard in (self._tls, self._auth):
+            if guard is not None:
+                guard.reload()
+
     async def stop(self, grace_s: float) -> None:
         """Take nothing new; give what is under way `grace_s` to finish."""
         if self._server is None:

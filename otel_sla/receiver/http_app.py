@@ -111,7 +111,7 @@ class HttpApp:
         self._traces_path = quote(settings.traces_url_path, safe=_IN_PATHS)
         self._probes = probes
         self._refusals = refusals
-        self._auth = None if settings.auth is None else BearerAuth(settings.auth, HTTP_SOURCE)
+        self.auth = None if settings.auth is None else BearerAuth(settings.auth, HTTP_SOURCE)
         self._cors = None if settings.cors is None else Cors(settings.cors)
         self.answers: Counter[int] = Counter()  # To requests on the traces' path, by HTTP status.
 
@@ -198,8 +198,8 @@ class HttpApp:
         return Answer(200, _METRICS, (text if isinstance(text, str) else await text).encode())
 
     def _authenticate(self, request: Request) -> None:
-        if self._auth is not None:
-            self._auth.check(request.headers.get("authorization", ""))
+        if self.auth is not None:
+            self.auth.check(request.headers.get("authorization", ""))
 
 
 async def _convert_json(body: bytes, held: Held) -> bytes:

@@ -83,6 +83,12 @@ class HttpServer:
         self._refresh_date()
         return addresses[0].port
 
+    def reload(self) -> None:
+        """Read certificates and tokens again now."""
+        for guard in (self._tls, self.app.auth):
+            if guard is not None:
+                guard.reload()
+
     async def stop(self, grace_s: float) -> None:
         """Take nothing new; give what is under way `grace_s` to finish."""
         for server in self._servers:

@@ -81,23 +81,32 @@ class ServerTls:
         # certificate and the CA of the context that it is moved to.
         connection.context = self._current().context
 
+    def reload(self) -> None:
+        """Read the files again now."""
+        with self._lock:
+            self._files.look_now()
+            self._load_again()
+
     def _current(self) -> _Loaded:
         with self._lock:
             if self._files.have_changed():
-                try:
-                    self._loaded = self._load()
-                except OSError as error:
-                    # In the midst of a rotation, most likely: the next look sees its end.
-                    self._files.look_again()
-                    _log.warning(
-                        "%s.tls: %s; the former certificates stay in use",
-                        self._source,
-                        _reason(error),
-                        extra={"action": "tls_not_reloaded"},
-                    )
-                else:
-                    _log.info("%s.tls: certificates read again", self._source, extra={"action": "tls_reloaded"})
+                self._load_again()
             return self._loaded
+
+    def _load_again(self) -> None:
+        try:
+            self._loaded = self._load()
+        except OSError as error:
+            # In the midst of a rotation, most likely: the next look sees its end.
+            self._files.look_again()
+            _log.warning(
+                "%s.tls: %s; the former certificates stay in use",
+                self._source,
+                _reason(error),
+                extra={"action": "tls_not_reloaded"},
+            )
+        else:
+            _log.info("%s.tls: certificates read again", self._source, extra={"action": "tls_reloaded"})
 
     def _load(self) -> _Loaded:
         pems = _read_all(self._paths)

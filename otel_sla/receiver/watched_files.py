@@ -36,6 +36,11 @@ class WatchedFiles:
         self._stamps = stamps
         return True
 
+    def look_now(self) -> None:
+        """Take the files for known as they are now, whenever the last look was: the caller reads them."""
+        self._looked_at_s = self._clock_s()
+        self._stamps = self._look()
+
     def look_again(self) -> None:
         """Take the files for changed at the next look: what they are now could not be used.
 

@@ -63,6 +63,8 @@ def draw_calendar(states: JudgedMinutes, month: Month, time_zone: str, series_na
         series_name: Whose month it is, for those who hear the page or jump to this table.
     """
     days = day_ranges(month, time_zone)
+    month_start, month_stop = days[0][1].start_minute, days[-1][1].stop_minute
+    states = states.part(max(states.start_minute, month_start), min(states.stop_minute, month_stop))
     longest = max(minutes.n_minutes for _, minutes in days)
     masks = _masks(states)
     n_down = counted(int(masks["down"].sum()), "minute")

@@ -104,7 +104,7 @@ def each_minute_line(
 # By which terms a series is counted and judged; the same for all of an agreement.
 _TERMS_NAMES = (
     *("version", "closed_by_version", "counting", "terms_status", "terms_valid", "terms_failed"),
-    *("configured", "counted_by", "former"),
+    *("configured", "counted_by", "as_closed", "later_exclusions", "former"),
 )
 
 
@@ -115,7 +115,9 @@ def _terms_cells(section: AgreementReport) -> tuple[Cell, ...]:
         for each in section.counted_by
     )
     of_versions = (section.version, section.closed_version)
-    return (*of_versions, section.agreement.counting.value, *said, section.configured, "; ".join(counted))
+    of_closing = (section.is_as_closed, section.has_later_exclusions)
+    counting = section.agreement.counting.value
+    return (*of_versions, counting, *said, section.configured, "; ".join(counted), *of_closing)
 
 
 _MINUTE_NAMES = ("minute", "minute_local", "state_raw", "state", "valid", "failed", "invalid")
@@ -185,9 +187,10 @@ _SERIES_COLUMNS: _Columns = {
     "error_rate_above": lambda _, agreement: term_text(agreement.downtime.error_rate_above),
     "downtime_minutes_allowed": lambda report, _: report.figures.downtime_minutes_allowed,
     "breached": lambda report, _: report.figures.is_breached,
-    "downtime_periods": lambda report, _: len(report.figures.downtime_periods),
-    "exclusions_accepted": lambda report, _: sum(exclusion.refusal is None for exclusion in report.exclusions),
-    "exclusions_refused": lambda report, _: sum(exclusion.refusal is not None for exclusion in report.exclusions),
+    "downtime_periods": lambda report, _: len(report.figures.downtime_periods) if report.is_complete else None,
+    "exclusions_accepted": lambda report, _: _exclusion_count(report, is_refused=False),
+    "exclusions_refused": lambda report, _: _exclusion_count(report, is_refused=True),
+    "complete": lambda report, _: report.is_complete,
 }
 
 _PERIOD_COLUMNS: _Columns = {
@@ -221,6 +224,12 @@ _EXCLUSION_COLUMNS: _Columns = {
 }
 
 _COLUMNS = {Rows.SERIES: _SERIES_COLUMNS, Rows.PERIODS: _PERIOD_COLUMNS, Rows.EXCLUSIONS: _EXCLUSION_COLUMNS}
+
+
+def _exclusion_count(report: SeriesReport, *, is_refused: bool) -> int | None:
+    if not report.is_complete:
+        return None
+    return sum((exclusion.refusal is not None) is is_refused for exclusion in report.exclusions)
 
 
 def _items(report: SeriesReport, rows: Rows) -> Sequence[SeriesReport | DowntimePeriod | ExclusionReport]:

@@ -84,6 +84,7 @@ class SeriesReport:
     exclusions: tuple[ExclusionReport, ...]  # Those that touch the month, in time order.
     former: bool = False  # Of a grouping that is not that of the terms it is judged by (clause 22).
     states: JudgedMinutes | None = None  # The elapsed minutes one by one; only where a format draws them.
+    is_complete: bool = True  # False: of a closing that kept no downtime periods and nothing of single exclusions.
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,8 @@ class AgreementReport:
     closed_version: int | None = None  # Of the terms that closed the month; None: it is open.
     exclusions: tuple[ExclusionReport, ...] = ()  # Those of no series that is in the month, in time order.
     absence: Absence | None = None  # Only where there are no series.
+    is_as_closed: bool = False  # Its counts are dropped: these are the figures that it was closed with.
+    has_later_exclusions: bool = False  # Exclusions have changed since that closing; the figures have not.
     configured: bool = True  # False: the agreement was renamed or removed since.
     counted_by: tuple[CountedBy, ...] = ()  # In the order of time; versions that count alike are one.
     elapsed: int | None = None  # Minutes of the month that have elapsed; None: the month is over.

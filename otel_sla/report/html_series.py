@@ -51,7 +51,9 @@ def series_section(series: SeriesReport, section: AgreementReport, month: Month,
     if series.states is not None:
         opening.append(draw_calendar(series.states, month, zone, group_text(series)))
     parts: list[Child] = [tag("div", *opening, class_="opening")]
-    parts += [_computation(figures), *_periods(figures, zone), *_exclusions(series.exclusions, zone, "Exclusions")]
+    parts.append(_computation(figures))
+    if series.is_complete:
+        parts += [*_periods(figures, zone), *_exclusions(series.exclusions, zone, "Exclusions")]
     return tag("section", *parts)
 
 

@@ -58,6 +58,8 @@ def _agreement_object(report: AgreementReport) -> Object:
         "stop": minute_text(report.minutes.stop_minute),
         "version": report.version,
         "closed_by_version": report.closed_version,
+        "as_closed": report.is_as_closed,
+        "later_exclusions": report.has_later_exclusions,
         "configured": report.configured,
         "breached": report.breached,
         "counted_by": [_counted_object(counted) for counted in report.counted_by],
@@ -108,6 +110,7 @@ def _series_object(report: SeriesReport) -> Object:
         "group": report.series.group_text,
         "former": report.former,
         **figures_object(report.figures),
+        "complete": report.is_complete,
         "downtime_periods": [_period_object(period) for period in report.figures.downtime_periods],
         "exclusions": [_exclusion_object(exclusion) for exclusion in report.exclusions],
     }

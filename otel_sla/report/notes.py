@@ -13,6 +13,7 @@ from otel_sla.sla.texts import counted, percent_text
 def each_note(report: AgreementReport) -> Iterator[str]:
     """Go through the notes of one agreement's month, the most important first."""
     zone = report.agreement.time_zone
+    yield from _closing(report)
     if not report.configured:
         yield "The agreement is configured no more; the month is judged by its last terms."
     if report.elapsed == 0:
@@ -28,6 +29,18 @@ def each_note(report: AgreementReport) -> Iterator[str]:
         yield from (_counted_by(version, report) for version in report.counted_by)
     yield from _spared(report)
     yield from _sampled(report)
+
+
+def _closing(report: AgreementReport) -> Iterator[str]:
+    if not report.is_as_closed or not report.series:  # `absence_text` has what is to be said without any.
+        return
+    yield "Its counts are kept no longer (ledger.retention): these are the figures that it was closed with."
+    n_incomplete = sum(not series.is_complete for series in report.series)
+    if n_incomplete:
+        of_series = "" if n_incomplete == len(report.series) else f" of {n_incomplete} series"
+        yield f"An earlier otel-sla closed it{of_series}, and kept no downtime periods and no single exclusions."
+    if report.has_later_exclusions:
+        yield "Exclusions were recorded or withdrawn since; these figures stay what they were."
 
 
 def _counted_by(version: CountedBy, report: AgreementReport) -> str:

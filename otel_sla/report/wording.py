@@ -95,6 +95,8 @@ def breached_text(report: AgreementReport) -> str:
 def absence_text(report: AgreementReport) -> str:
     """Say why an agreement has no series in the month, and what to do or wait for."""
     absence = report.absence
+    if report.is_as_closed:
+        return "Its counts are kept no longer (ledger.retention), and it was not closed; a backup has them."
     if absence is None:
         return "No request was counted in this month."
     if absence.requests:

@@ -113,6 +113,11 @@ class Crew:
             for member in self._members.values():
                 member.link.send(Kind.STATE, payload="\n".join(readiness).encode())
 
+    def reload(self) -> None:
+        """Have all workers read certificates and tokens again now."""
+        for member in self._members.values():
+            member.link.send(Kind.RELOAD)
+
     def in_flight_bytes(self) -> int:
         """Bytes that requests hold in all workers."""
         return sum(int(member.tally["in_flight_bytes"]) for member in self._members.values())

@@ -31,6 +31,7 @@ class Kind(IntEnum):
     STOP = 12  # To the worker: seconds of grace.
     SHARED_BODY = 13  # From the worker: as BODY, where it lies in the shared memory.
     REFUSALS = 14  # From the worker: a request that was refused for good, and how many of its kind.
+    RELOAD = 15  # To the worker: read certificates and tokens again.
 
 
 Take = Callable[[Kind, int, memoryview], None]

@@ -62,6 +62,12 @@ class Servers:
         if self._grpc is not None:
             self._grpc.set_serving(is_serving=not self._readiness().reason)
 
+    def reload(self) -> None:
+        """Read certificates and tokens again now."""
+        for server in (self._grpc, self._http):
+            if server is not None:
+                server.reload()
+
     async def stop(self, grace_s: float) -> None:
         """Take nothing new; give what is under way `grace_s` to finish."""
         servers = (server for server in (self._grpc, self._http) if server is not None)

@@ -96,7 +96,8 @@ class Worker:
         self._stop: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._readiness = Readiness("starting")
         self._asked: list[asyncio.Future[str]] = []
-        self._tell_state: Callable[[], None] = lambda: None  # From when there are servers.
+        self._tell_state: Callable[[], None] = lambda: None  # From when there are servers, as the next.
+        self._reload: Callable[[], None] = lambda: None
 
     async def run(self, connection: socket.socket) -> None:
         """Serve until the end."""
@@ -117,7 +118,7 @@ class Worker:
             self._link.close()
             return
         freeze_objects()
-        self._tell_state = servers.tell_state
+        self._tell_state, self._reload = servers.tell_state, servers.reload
         self._link.send(Kind.READY)
         telling = asyncio.create_task(self._tell(servers))
         await asyncio.wait((self._stop, self._link.lost), return_when=asyncio.FIRST_COMPLETED)
@@ -139,6 +140,8 @@ class Worker:
             self._tell_state()
         elif kind is Kind.METRICS:
             self._asked.pop(0).set_result(bytes(payload).decode())
+        elif kind is Kind.RELOAD:
+            self._reload()
         elif kind is Kind.STOP:
             self._stop.set_result(float(bytes(payload)))
         elif kind is Kind.SETTINGS:

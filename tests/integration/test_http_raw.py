@@ -19,6 +19,7 @@ from otel_sla.receiver.accounting import Receipt
 from otel_sla.receiver.http_app import JSON, PROTOBUF, Probes
 from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.settings import BearerSettings, HttpServerSettings, TlsSettings
 
 BODY = b"\x0a\x00"  # One empty ResourceSpans; the fake accountant does not mind.
@@ -211,7 +212,7 @@ async def served(
     tls, trust = certificate or (None, None)
     short = {"keep_alive_timeout_s": 3.0, "body_timeout_s": 3.0, "header_timeout_s": 3.0, "endpoint": "127.0.0.1:0"}
     wanted = HttpServerSettings(**{**short, "tls": tls, **settings})  # type: ignore[arg-type]
-    server = HttpServer(wanted, accountant, InFlight(64 * MIB), Probes(not_ready_reason=lambda: ""))
+    server = HttpServer(wanted, accountant, InFlight(64 * MIB), Probes(readiness=Readiness))
     port = await server.start()
     try:
         yield Served(server, port, trust)

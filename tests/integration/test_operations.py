@@ -1,32 +1,57 @@
 """What operators meet in a year: full disks, files that are gone, closed descriptors, low limits, long copies."""
 
 import asyncio
+import http.client
 import os
+import re
 import resource
+import shutil
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import builders
 import naive
 import pytest
-from ledger_parts import make_commit
+import trustme
+from ledger_parts import listed, make_commit, make_event, make_window
 from pipeline_parts import Clock, make_config, running
 
 from otel_sla.errors import LedgerUnavailable
+from otel_sla.ledger import connecting
+from otel_sla.ledger.compacting import compact_ledger
 from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.notebook import LedgerNotebook
 from otel_sla.ledger.reader import LedgerReader
+from otel_sla.ledger.records import Closing
+from otel_sla.sla.agreement import ExclusionReason
+from otel_sla.sla.events import Event
 
 ROOT = Path(__file__).resolve().parents[2]
 MINUTE = 29_701_440
 COMMAND = [sys.executable, "-m", "otel_sla"]
 CONFIG = """
+agreements: [{{name: chat, group_by: [service.name]}}]
 receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:0"{grpc}}}, http: {{endpoint: "127.0.0.1:0"}}}}}}}}
+ledger: {{url: "sqlite:///{folder}/ledger.db"}}
+"""
+GUARDED = """
+receivers:
+  otlp:
+    protocols:
+      http:
+        endpoint: 127.0.0.1:0
+        tls: {{cert_file: "{folder}/cert.pem", key_file: "{folder}/key.pem", reload_interval: 1h}}
+        auth: {{tokens_file: "{folder}/tokens", reload_interval: 1h}}
+processor: {{processes: {processes}}}
 ledger: {{url: "sqlite:///{folder}/ledger.db"}}
 """
 WITHOUT_STANDARD_FILES = "import os, sys; os.closerange(0, 3); os.execv(sys.executable, sys.argv[1:])"
@@ -35,8 +60,35 @@ import sys
 from contextlib import closing
 from pathlib import Path
 from otel_sla.ledger.reader import LedgerReader
+from otel_sla.sla.agreement import ExclusionReason
+from otel_sla.sla.events import Event
 with closing(LedgerReader.open(sys.argv[1])) as reader:
     reader.backup(Path(sys.argv[2]))
+"""
+
+# After so many steps of SQLite's, or when all is written to the log.
+COMPACTS_UNTIL_KILLED = """
+import itertools, os, signal, sys
+from otel_sla.ledger import compacting
+
+steps, moves = itertools.count(1), itertools.count(1)
+connect, move_log = compacting.connect_writer, compacting._move_log
+
+def kill_if(is_due):
+    if is_due:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def connect_and_count(*arguments, **options):
+    connection = connect(*arguments, **options)
+    connection.set_progress_handler(lambda: kill_if(next(steps) == int(sys.argv[2])), 1_000)
+    return connection
+
+def move_the_first(*arguments):
+    kill_if(next(moves) == 2)
+    move_log(*arguments)
+
+compacting.connect_writer, compacting._move_log = connect_and_count, move_the_first
+compacting.compact_ledger(sys.argv[1])
 """
 
 
@@ -280,3 +332,213 @@ def test_a_log_that_a_reader_holds_back_is_logged(tmp_path: Path, caplog: pytest
     logged = [record for record in caplog.records if record.action == "log_grows"]  # type: ignore[attr-defined]
     assert len(logged) in range(2, 6), "at each doubling, not at each commit"
     assert "ledger.db-wal" in logged[0].message
+
+
+def days_of_a_year(ledger: Ledger, n_days: int, kept_days: int) -> Iterator[int]:
+    """Count, pack and forget day after day; gives the file's pages after each."""
+    for day in range(n_days):
+        start = day * 1440
+        rows = [(start + 97 * minute, series_id, 9, minute % 2, 1) for minute in range(14) for series_id in range(9)]
+        ledger.commit(make_commit(rows, [(start, 100 * day + n) for n in range(20)], new_series=9 * (day == 0)))
+        stop = start + 1440
+        ledger.close_minutes(Closing(stop, stop, events=(make_event(f"event-{day}", start),)))
+        while ledger.seal(stop):
+            pass
+        while ledger.expire(stop - kept_days * 1440):
+            pass
+        yield ledger._sqlite.execute("PRAGMA page_count").fetchone()[0]
+
+
+def test_what_retention_frees_is_used_again(tmp_path: Path) -> None:
+    """A year passes with a retention of a month: the file has its size after two months and keeps it."""
+    with closing(Ledger.open(f"sqlite:///{tmp_path}/ledger.db")) as ledger:
+        ledger._sqlite.execute("PRAGMA synchronous = OFF")  # Some thousand commits, of which none has to last.
+        pages = list(days_of_a_year(ledger, 365, kept_days=30))
+    assert max(pages[60:]) <= max(pages[:60]), "it grows no more"
+
+
+def test_compacting_gives_free_pages_back(tmp_path: Path) -> None:
+    """After a retention that was shortened: the file is smaller, holds the same, and a pipeline goes on with it."""
+    config, url, path = write_config(tmp_path), f"sqlite:///{tmp_path}/ledger.db", tmp_path / "ledger.db"
+    with closing(Ledger.open(url)) as ledger:
+        ledger.commit(make_commit([(minute, 0, 1, 0, 0) for minute in range(20_000)], new_series=1))
+        while ledger.expire(15_000):
+            pass
+        refused = run_command("ledger", "compact", "--config", str(config))
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert f"is in use by process {os.getpid()}" in refused.stderr
+        assert "stop that process" in refused.stderr
+        held = listed(ledger.counts(0, 1 << 40))
+    size, owner = path.stat().st_size, (path.stat().st_ino, path.stat().st_mode)
+    done = run_command("ledger", "compact", "--config", str(config))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"from {size} to {path.stat().st_size} bytes" in done.stdout
+    assert path.stat().st_size < size / 2
+    assert (path.stat().st_ino, path.stat().st_mode) == owner
+    assert sorted(each.name for each in tmp_path.glob("ledger.db*")) == ["ledger.db", "ledger.db-lock"]
+    assert "no free pages" in run_command("ledger", "compact", "--config", str(config)).stdout
+    with closing(Ledger.open(url)) as ledger:
+        assert listed(ledger.counts(0, 1 << 40)) == held
+        assert ledger.check() == ()
+
+
+@pytest.mark.parametrize("step", [1, 12, 10**9])
+def test_compacting_that_is_killed(tmp_path: Path, step: int) -> None:
+    """Kill -9 at its start, in its midst, and before what it wrote is moved from the log: the ledger holds the same."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with closing(Ledger.open(url)) as ledger:
+        ledger.commit(make_commit([(minute, 0, 1, 0, 0) for minute in range(20_000)], new_series=1))
+        while ledger.expire(15_000):
+            pass
+        held = listed(ledger.counts(0, 1 << 40))
+    arguments = [sys.executable, "-c", COMPACTS_UNTIL_KILLED, url, str(step)]
+    killed = subprocess.run(arguments, env=environment(), timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    with closing(Ledger.open(url)) as ledger:
+        assert listed(ledger.counts(0, 1 << 40)) == held
+        assert ledger.check() == ()
+    compact_ledger(url)
+    with closing(LedgerReader.open(url)) as reader:
+        assert listed(reader.counts(0, 1 << 40)) == held
+
+
+def test_compacting_without_room(tmp_path: Path) -> None:
+    """It is told before anything is written, and the ledger is as it was."""
+    with small_disk(tmp_path / "disk", "3m") as disk:
+        url = f"sqlite:///{disk}/ledger.db"
+        with closing(Ledger.open(url)) as ledger:
+            ledger.commit(make_commit([(minute, 0, 1, 0, 0) for minute in range(20_000)], new_series=1))
+            while ledger.expire(5_000):
+                pass
+        os.truncate(fill(disk), 0)
+        (disk / "filler").write_bytes(b"x" * (shutil.disk_usage(disk).free - (256 << 10)))
+        with pytest.raises(LedgerUnavailable, match=r"takes \d MiB in .* 0 MiB are free"):
+            compact_ledger(url)
+        with closing(LedgerReader.open(url)) as reader:
+            assert len(reader.counts(0, 1 << 40)) == 15_000
+
+
+def test_compacting_beside_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A snapshot that stays open keeps the file long: that is told, nothing is lost, and later it works."""
+    monkeypatch.setattr(connecting, "BUSY_TIMEOUT_MS", 0)
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with closing(Ledger.open(url)) as ledger:
+        ledger.commit(make_commit([(minute, 0, 1, 0, 0) for minute in range(20_000)], new_series=1))
+        while ledger.expire(15_000):
+            pass
+        with closing(LedgerReader.open(url)) as reader, reader.snapshot():
+            reader.series()
+            ledger.close()
+            with pytest.raises(LedgerUnavailable, match="a reader keeps an old state"):
+                compact_ledger(url)
+    done = compact_ledger(url)
+    assert done.size_after_bytes < done.size_before_bytes / 2
+
+
+def test_a_report_that_is_paged_holds_no_snapshot(tmp_path: Path) -> None:
+    """`report --rows minutes | less`, left open: what is committed meanwhile is moved from the log into the file."""
+    config = write_config(tmp_path)
+    with closing(Ledger.open(f"sqlite:///{tmp_path}/ledger.db")) as ledger:
+        ledger.commit(make_commit([(MINUTE, 0, 1, 0, 0)], new_series=1))
+        arguments = ["report", "--month", "2026-06", "--format", "csv", "--rows", "minutes", "--config", str(config)]
+        with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, env=environment()) as paging:
+            try:
+                assert paging.stdout is not None
+                assert paging.stdout.readline().startswith(b"agreement,")
+                ledger.commit(make_commit([(minute, 0, 1, 0, 0) for minute in range(2_000)]))
+                _, n_pages, n_moved = ledger._sqlite.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                assert n_pages == n_moved > 0
+                assert paging.poll() is None, "it waits for its reader"
+            finally:
+                paging.kill()
+
+
+def answer_to(port: int, authority: trustme.CA, token: str) -> tuple[int, bytes | None]:
+    """Status of an empty request with this token, and the server's certificate."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=60)
+    with closing(connection):
+        headers = {"content-type": "application/x-protobuf", "authorization": f"Bearer {token}"}
+        connection.request("POST", "/v1/traces", b"\x0a\x00", headers)
+        certificate = connection.sock.getpeercert(binary_form=True)
+        return connection.getresponse().status, certificate
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_hangup_has_certificates_and_tokens_read_again(tmp_path: Path, processes: int) -> None:
+    """SIGHUP: what was rotated holds at once, in every process that receives; the next SIGTERM ends it cleanly."""
+    authority, tokens = trustme.CA(), tmp_path / "tokens"
+
+    def rotate(token: str) -> None:
+        tokens.write_text(token)
+        certificate = authority.issue_cert("127.0.0.1")
+        certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+        certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+
+    rotate("first")
+    config = tmp_path / "otel-sla.yaml"
+    config.write_text(GUARDED.format(folder=tmp_path, processes=processes))
+    with start([*COMMAND, "run", "--config", str(config)]) as process:
+        try:
+            port = int(lines_until(process, "serving")[-1].split("HTTP ")[1].split(",")[0])
+            status, certificate = answer_to(port, authority, "first")
+            assert status == 200
+            rotate("second")
+            process.send_signal(signal.SIGHUP)
+            assert process.stderr is not None
+            waited = ["tls_reloaded", "tokens_reloaded"] * processes
+            while waited:
+                (action,) = re.findall(r"action=(\S+)", process.stderr.readline())
+                if action != "reloading":
+                    waited.remove(action)
+            for _ in range(4):  # Whichever process takes the connection.
+                assert answer_to(port, authority, "first")[0] == 401
+                status, other = answer_to(port, authority, "second")
+                assert (status, other != certificate) == (200, True)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
+def test_many_exclusions_are_told_at_once(tmp_path: Path) -> None:
+    """Sixty windows of a minute each, recorded one by one: one revision of sixty minutes, in one look."""
+    config = make_config(tmp_path)
+
+    async def scenario() -> list[Event]:
+        clock = Clock(MINUTE * naive.NANOS_PER_MINUTE)
+        async with running(config, clock) as (pipeline, send):
+            for minute in range(MINUTE - 60, MINUTE):
+                end = minute * naive.NANOS_PER_MINUTE
+                failed = builders.make_span({"http.response.status_code": 500}, end_time_unix_nano=end)
+                await send(builders.make_request_of(failed))
+            clock.now += 10 * naive.NANOS_PER_MINUTE
+            await pipeline.tick()
+            with closing(LedgerNotebook.open(config.ledger.url)) as notebook:
+                for minute in range(MINUTE - 60, MINUTE):
+                    start = datetime.fromtimestamp(minute * 60, UTC)
+                    window = replace(make_window(), reason=ExclusionReason.FORCE_MAJEURE, group=None, start=start)
+                    notebook.record_exclusion("default", replace(window, stop=start + timedelta(minutes=1)))
+            await pipeline.tick()
+        with closing(LedgerReader.open(config.ledger.url)) as reader:
+            assert reader.watermarks().exclusion_change == 60
+            return [stored.event for stored in reader.events_after(0, 1_000)]
+
+    causes = [event for event in asyncio.run(scenario()) if "sla.revision.cause" in event.attributes]
+    (revised,) = (event for event in causes if event.name == "sla.verdict.revised" and "excluded" in event.body)
+    assert revised.attributes["sla.minute.count"] == 60
+
+
+def test_exclusions_are_read_when_they_change(tmp_path: Path) -> None:
+    """A reader gives the same object until one is recorded or withdrawn, so that nothing is worked out anew."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with closing(Ledger.open(url)) as ledger, closing(LedgerReader.open(url)) as reader:
+        with closing(LedgerNotebook.open(url)) as notebook:
+            number = notebook.record_exclusion("chat", make_window())
+            known = reader.exclusions()
+            ledger.commit(make_commit([(1, 0, 1, 0, 0)], new_series=1))
+            assert reader.exclusions() is known
+            withdrawn_at = datetime(2026, 11, 3, tzinfo=UTC)
+            notebook.withdraw_exclusion(number, withdrawn_by="ops", withdrawn_at=withdrawn_at, why="a mistake")
+        assert reader.exclusions()[0].withdrawal is not None

@@ -8,6 +8,7 @@ import pytest
 from ledger_parts import count_rows
 from sla_parts import make_agreement, make_terms
 
+from otel_sla import reporting
 from otel_sla.history import History, Terms
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
@@ -54,6 +55,19 @@ def test_each_series_minutes_are_the_elapsed_ones_of_the_month(url: str) -> None
     assert len(lines) == 1 + 3 * 200
     assert lines[1].startswith("chat,7,false,2026-11-01T00:00:00Z,2026-11-01T00:00:00+00:00,down,down,5,5,1")
     reader.close()
+
+
+def test_minutes_are_read_a_few_series_at_a_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order is that of the report; what is counted between two readings is in those that follow."""
+    monkeypatch.setattr(reporting, "_SERIES_AT_ONCE", 2)
+    with closing(LedgerReader.open(url)) as reader, closing(Ledger.open(url)) as ledger:
+        each = each_series_minutes(reader, [make_agreement()], NOVEMBER, MINUTES.start_minute + 200)
+        found = [next(each)]
+        ledger.commit(
+            Commit((), count_rows([(MINUTES.start_minute, series_id, 100, 0, 0) for series_id in range(3)]), ())
+        )
+        found += each
+    assert [(minutes.series.series_id, int(minutes.counts[0, 0])) for minutes in found] == [(2, 0), (1, 105), (0, 105)]
 
 
 def test_a_month_to_come_has_no_minutes(url: str) -> None:

@@ -74,6 +74,24 @@ def test_a_rotated_file_is_read_again(tmp_path: Path, caplog: pytest.LogCaptureF
     assert "newer token file" not in caplog.text
 
 
+def test_tokens_are_read_again_when_it_is_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the interval: new tokens hold at once, and those of a file that is gone stay; each is logged once."""
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "tokens"
+    path.write_text("old")
+    clock = Clock()
+    auth = BearerAuth(BearerSettings(tokens_file=path, reload_interval_s=10), "here", clock.read)
+    path.write_text("new")
+    auth.reload()
+    clock.now_s = 20.0
+    assert (is_let_in(auth, "Bearer old"), is_let_in(auth, "Bearer new")) == (False, True)
+    path.unlink()
+    auth.reload()
+    assert is_let_in(auth, "Bearer new")
+    BearerAuth(BearerSettings(tokens=("fixed",)), "here").reload()
+    assert [record.action for record in caplog.records] == ["tokens_reloaded", "tokens_not_reloaded"]
+
+
 def test_an_emptied_file_locks_nobody_out(tmp_path: Path) -> None:
     """A file that lost all its tokens is taken for a mistake: the former stay valid."""
     path = tmp_path / "tokens"

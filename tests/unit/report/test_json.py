@@ -121,6 +121,8 @@ def test_an_eventful_month() -> None:
         "stop": "2026-12-01T00:00:00Z",
         "version": None,
         "closed_by_version": None,
+        "as_closed": False,
+        "later_exclusions": False,
         "configured": True,
         "breached": True,
         "counted_by": [],
