@@ -270,7 +270,7 @@ def test_what_was_seen_on_spans_has_a_line() -> None:
     totals = Totals(notes=seen)
     _, *lines = totals_lines(totals, [agreement], 1.0)
     assert [line.split()[0] for line in lines] == ["1", "3", "4", "2", "5", "agreement"]
-    assert "have no status code in http.status_code, but 99" in lines[0]
+    assert "1 span without a status code in http.status_code, but 99" in lines[0]
     assert "of error.type it has seen '500'" in lines[-1]
     totals.requests[agreement.name, Outcome.FAILED] = 1
     assert not any(line.split()[0] == "agreement" for line in totals_lines(totals, [agreement], 1.0))
