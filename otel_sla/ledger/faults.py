@@ -71,12 +71,10 @@ def translated(error: sqlite3.Error | OSError, path: Path, doing: str) -> Ledger
 
 def left_in_log(error: sqlite3.Error, path: Path) -> LedgerError:
     """Give the error of who closes a ledger whose log could not be moved into its file."""
-    return with_hint(
-        LedgerUnavailable(
-            f"the newest counts of the ledger {path} are in its log {path}-wal, not in the file: {error}"
-        ),
-        "keep both files together, free some space and start again; nothing that was acknowledged is lost",
-    )
+    told = translated(error, path, "move the log into")
+    together = "keep both files together; " if told.hint in (_FREE_SPACE, _CHECK_DISK) else ""
+    where = f"the newest counts of the ledger {path} are in its log {path}-wal, not in the file: {error}"
+    return with_hint(type(told)(where), f"{together}{told.hint}")
 
 
 def located(error: LedgerError, path: Path) -> LedgerError:

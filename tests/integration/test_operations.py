@@ -334,6 +334,25 @@ def test_a_log_that_a_reader_holds_back_is_logged(tmp_path: Path, caplog: pytest
     assert "ledger.db-wal" in logged[0].message
 
 
+def test_a_stop_beside_a_reader_says_what_belongs_together(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A snapshot holds the newest counts back in the log: the stop says so, and so does a check of what is left."""
+    config, url = write_config(tmp_path), f"sqlite:///{tmp_path}/ledger.db"
+    ledger = Ledger.open(url)
+    ledger.commit(make_commit([(1, 0, 1, 0, 0)], new_series=1))
+    with closing(LedgerReader.open(url)) as reader, reader.snapshot():
+        reader.series()
+        ledger.commit(make_commit([(2, 0, 1, 0, 0)]))
+        ledger.close()
+    (logged,) = [record for record in caplog.records if record.action == "left_in_log"]  # type: ignore[attr-defined]
+    assert f"{tmp_path}/ledger.db " in logged.message
+    assert f"{tmp_path}/ledger.db-wal" in logged.message
+    assert f"together with its log {tmp_path}/ledger.db-wal" in run_command("ledger", "check", "-c", str(config)).stdout
+    caplog.clear()
+    Ledger.open(url).close()
+    assert not caplog.records
+    assert run_command("ledger", "check", "-c", str(config)).stdout.endswith("is sound\n")
+
+
 def days_of_a_year(ledger: Ledger, n_days: int, kept_days: int) -> Iterator[int]:
     """Count, pack and forget day after day; gives the file's pages after each."""
     for day in range(n_days):
