@@ -17,7 +17,10 @@ _FREE_SPACE = (
     " -wal stay together"
 )
 _CHECK_DISK = "check the disk and the kernel's log, then start again; nothing that was acknowledged is lost"
-RESTORE = "restore a backup (otel-sla ledger backup makes them) or move the file away to start a new ledger"
+RESTORE = (
+    "restore a backup (otel-sla ledger backup makes them), or move the file and its -wal away for a new ledger, with"
+    " ledger.create: true for that start"
+)
 
 # Primary result code: what to do about it.
 _HINTS = {

@@ -72,6 +72,7 @@ class Ledger(LedgerReadings):
         lock = LedgerLock(path)
         try:
             is_new = create_file(path, may_create=may_create)
+            lock.keep_file(path)
             check_magic(path)
             connection = _open_connection(path)
             try:

@@ -182,7 +182,8 @@ def test_a_backup_that_is_ended_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     assert sorted(path.name for path in tmp_path.glob("copy*")) == []
 
 
-def test_no_new_ledger_beside_a_log(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_no_new_ledger_beside_a_log(tmp_path: Path, *, is_empty: bool) -> None:
     """A log without its file holds acknowledged counts: nothing starts, and the log is left as it is."""
     url, log = f"sqlite:///{tmp_path}/ledger.db", tmp_path / "ledger.db-wal"
     with closing(Ledger.open(url)) as ledger:
@@ -190,11 +191,13 @@ def test_no_new_ledger_beside_a_log(tmp_path: Path) -> None:
         held = log.read_bytes()
     log.write_bytes(held)
     (tmp_path / "ledger.db").rename(tmp_path / "elsewhere.db")
+    if is_empty:
+        (tmp_path / "ledger.db").touch()
     with pytest.raises(LedgerUnavailable, match=r"its log .* is there") as refused:
         Ledger.open(url)
     assert "beside its log" in refused.value.hint
     assert log.read_bytes() == held
-    assert not (tmp_path / "ledger.db").exists()
+    assert (tmp_path / "ledger.db").exists() is is_empty
 
 
 def test_a_new_ledger_is_logged_and_can_be_forbidden(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -208,6 +211,73 @@ def test_a_new_ledger_is_logged_and_can_be_forbidden(tmp_path: Path, caplog: pyt
     assert [record.action for record in caplog.records] == ["ledger_made"]  # type: ignore[attr-defined]
     Ledger.open(url, may_create=False).close()
     assert len(caplog.records) == 1
+
+
+def test_an_empty_file_is_no_ledger(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What a first start that was killed leaves becomes the ledger; where none is to be made, it is refused."""
+    url, path = f"sqlite:///{tmp_path}/ledger.db", tmp_path / "ledger.db"
+    path.touch()
+    with pytest.raises(LedgerUnavailable, match=r"an empty file, and ledger\.create is false"):
+        Ledger.open(url, may_create=False)
+    assert path.stat().st_size == 0
+    caplog.set_level("INFO", "otel_sla")
+    with closing(Ledger.open(url)) as ledger:
+        assert ledger.is_new
+    assert [record.action for record in caplog.records] == ["ledger_made"]  # type: ignore[attr-defined]
+
+
+def test_a_replaced_file_is_not_mixed_with_a_log(tmp_path: Path) -> None:
+    """A backup put in place while the former ledger's log lies there: refused, again and again, and nothing is written.
+
+    Without that log, and with both moved back, it is taken.
+    """
+    url, path, log = f"sqlite:///{tmp_path}/ledger.db", tmp_path / "ledger.db", tmp_path / "ledger.db-wal"
+    ledger = Ledger.open(url)
+    ledger.commit(make_commit([(1, 0, 1, 0, 0)], new_series=1))
+    with closing(LedgerReader.open(url)) as reader:
+        reader.backup(tmp_path / "copy.db")
+    ledger.commit(make_commit([(2, 0, 1, 0, 0)]))
+    shutil.copy(path, tmp_path / "killed.db")  # As a kill leaves both.
+    held = log.read_bytes()
+    ledger.close()
+    path.rename(tmp_path / "former.db")
+    (tmp_path / "copy.db").rename(path)
+    log.write_bytes(held)
+    for opening in (Ledger.open, Ledger.open, compact_ledger):
+        with pytest.raises(
+            LedgerUnavailable, match=r"the file .* was replaced, and a log of the former one"
+        ) as refused:
+            opening(url)
+        assert f"move {log} away" in refused.value.hint
+        assert log.read_bytes() == held
+    log.rename(tmp_path / "former.db-wal")
+    with closing(Ledger.open(url)) as restored:
+        assert len(restored.counts(0, 1 << 40)) == 1
+    shutil.copy(tmp_path / "killed.db", tmp_path / "moved.db")
+    (tmp_path / "moved.db").rename(path)
+    log.write_bytes(held)
+    (tmp_path / "ledger.db-lock").unlink()  # As the hint says of who moved both.
+    with closing(Ledger.open(url)) as both:
+        assert len(both.counts(0, 1 << 40)) == 2
+
+
+def test_a_lock_that_root_made_is_the_owners(tmp_path: Path) -> None:
+    """A restore or compaction as root leaves the lock to the owner of the ledger, else of the folder."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a file for somebody else")
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    lock = tmp_path / "ledger.db-lock"
+    os.chown(tmp_path, 1234, 1235)
+    ledger = Ledger.open(url)
+    assert (lock.stat().st_uid, lock.stat().st_gid) == (1234, 1235)
+    ledger.close()
+    os.chown(tmp_path / "ledger.db", 1236, 1237)
+    compact_ledger(url)
+    assert (lock.stat().st_uid, lock.stat().st_gid) == (1236, 1237)
+    lock.unlink()
+    lock.mkdir()
+    with pytest.raises(LedgerUnavailable, match=r"ledger\.db-lock"):
+        Ledger.open(url)
 
 
 def test_a_stop_on_a_full_disk_says_what_belongs_together(tmp_path: Path) -> None:
