@@ -66,7 +66,8 @@ def create_file(path: Path, *, may_create: bool) -> bool:
     if log.exists() and log.stat().st_size:
         raise with_hint(
             LedgerUnavailable(
-                f"the ledger {path} is {'empty' if is_empty else 'gone'}, and its log {log} is there, with counts that were acknowledged"
+                f"the ledger {path} is {'empty' if is_empty else 'gone'}, and its log {log} is there, with counts that"
+                " were acknowledged"
             ),
             "put the file back beside its log; before a backup takes its place, move the log away",
         )

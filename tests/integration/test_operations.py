@@ -60,8 +60,6 @@ import sys
 from contextlib import closing
 from pathlib import Path
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.sla.agreement import ExclusionReason
-from otel_sla.sla.events import Event
 with closing(LedgerReader.open(sys.argv[1])) as reader:
     reader.backup(Path(sys.argv[2]))
 """
@@ -89,6 +87,50 @@ def move_the_first(*arguments):
 
 compacting.connect_writer, compacting._move_log = connect_and_count, move_the_first
 compacting.compact_ledger(sys.argv[1])
+"""
+
+HANGS_UP_AT_THE_START = """
+import os, signal
+from otel_sla import cli
+from otel_sla.cli import run
+
+def load(_):
+    os.kill(os.getpid(), signal.SIGHUP)
+    raise SystemExit(0)
+
+run.load = load
+cli.main()
+"""
+HANGS_UP_AT_THE_END = """
+import os, signal, sys
+from pathlib import Path
+from otel_sla import pipeline
+from pipeline_parts import make_config
+from otel_sla.serving import run_until_stopped
+
+async def stop_at_once(_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+pipeline.warm_up = stop_at_once
+run_until_stopped(make_config(Path(sys.argv[1])))
+os.kill(os.getpid(), signal.SIGHUP)
+"""
+# The last argument is the signal that comes while it copies.
+IS_ENDED_WHILE_IT_COPIES = """
+import os, sqlite3, sys
+from pathlib import Path
+from otel_sla import cli
+
+number, connect = int(sys.argv.pop()), sqlite3.connect
+
+def connect_and_be_ended(name, **options):
+    if str(name).endswith(".partial"):
+        assert Path(name).exists()
+        os.kill(os.getpid(), number)
+    return connect(name, **options)
+
+sqlite3.connect = connect_and_be_ended
+cli.main()
 """
 
 
@@ -590,6 +632,32 @@ def test_a_hangup_has_certificates_and_tokens_read_again(tmp_path: Path, process
             assert process.wait(60) == 0
         finally:
             process.kill()
+
+
+def run_script(script: str, *arguments: str) -> int:
+    """Its exit code; a hangup ends it unless it says otherwise, whatever the tests ignore."""
+    search = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    hears = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # noqa: E731
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.run(
+        command, env={**os.environ, **search}, preexec_fn=hears, capture_output=True, timeout=120, check=False
+    ).returncode
+
+
+def test_a_hangup_before_and_after_serving_ends_nothing(tmp_path: Path) -> None:
+    """SIGHUP while the configuration is read, and when the pipeline has stopped: the exit code is that of the run."""
+    assert run_script(HANGS_UP_AT_THE_START, "run") == 0
+    assert run_script(HANGS_UP_AT_THE_END, str(tmp_path)) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_backup_whose_process_is_ended_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    """A stop, Ctrl-C, a terminal that goes away: the command fails, and no partial file keeps the disk full."""
+    config = write_config(tmp_path)
+    Ledger.open(f"sqlite:///{tmp_path}/ledger.db").close()
+    arguments = ["ledger", "backup", str(tmp_path / "copy.db"), "-c", str(config), str(int(number))]
+    assert run_script(IS_ENDED_WHILE_IT_COPIES, *arguments) == 128 + number
+    assert sorted(path.name for path in tmp_path.glob("copy*")) == []
 
 
 def test_many_exclusions_are_told_at_once(tmp_path: Path) -> None:
