@@ -12,6 +12,8 @@ try:
 except ImportError:  # Not on Windows.
     resource = None  # type: ignore[assignment]
 
+from otel_sla.errors import OtelSlaError
+
 _log = logging.getLogger(__name__)
 
 # <malloc.h>; setting one of the thresholds switches off glibc's own adjusting of both.
@@ -68,13 +70,20 @@ def connections_that_fit(connections_max: int) -> int:
 
     Args:
         connections_max: What the configuration allows.
+
+    Raises:
+        OtelSlaError: There is no room for any.
     """
     if resource is None:
         return connections_max
     files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files_max == resource.RLIM_INFINITY or files_max >= connections_max + _OTHER_FILES:
         return connections_max
-    allowed = max(2, files_max - _OTHER_FILES)
+    allowed = files_max - _OTHER_FILES
+    if allowed < 2:
+        refused = OtelSlaError(f"the process may open {files_max} files, and needs {_OTHER_FILES + 2} at least")
+        refused.hint = "raise that limit (systemd: LimitNOFILE, shells: ulimit -n)"
+        raise refused
     _log.warning(
         "%d connections are allowed, not %d as connections_max says: the process may open %d files; raise that limit"
         " (systemd: LimitNOFILE, shells: ulimit -n)",

@@ -36,11 +36,14 @@ _HINTS = {
 _EXTENDED_HINTS = {sqlite3.SQLITE_IOERR_SHMSIZE: _FREE_SPACE, sqlite3.SQLITE_IOERR_SHMOPEN: _FIX_ACCESS}
 # SQLite calls a page that the disk did not give it damaged, too.
 _CHECK_AND_RESTORE = f"check the disk and the kernel's log, then start again; if that says the same, {RESTORE}"
+_RAISE_LIMIT = "let the process open more files (systemd: LimitNOFILE, shells: ulimit -n), then start again"
 _ERRNO_HINTS = {
     errno.ENOENT: f"create the folder, or put the file back where it was; else {RESTORE}",
     errno.ENOSPC: _FREE_SPACE,
     errno.EDQUOT: _FREE_SPACE,
     errno.EIO: _CHECK_DISK,
+    errno.EMFILE: _RAISE_LIMIT,
+    errno.ENFILE: _RAISE_LIMIT,
 }
 _DEFECT = "this is a defect of otel-sla; nothing of that change was written, please report it"
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})

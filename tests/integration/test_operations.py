@@ -13,7 +13,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -420,11 +420,29 @@ def test_too_low_a_limit_of_open_files_is_logged(tmp_path: Path) -> None:
             with ExitStack() as connections:
                 for _ in range(limit):
                     connections.enter_context(socket.create_connection(("127.0.0.1", port)))
-            with socket.create_connection(("127.0.0.1", port)) as connection:
-                connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: here\r\n\r\n")
-                assert connection.recv(100).startswith(b"HTTP/1.1 200")
+            while not is_ready(port):  # Until it has seen that those are closed.
+                assert process.poll() is None, "it has ended"
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
+def is_ready(port: int) -> bool:
+    """Whether a connection is taken, and answered."""
+    with suppress(ConnectionError), socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: here\r\n\r\n")
+        return connection.recv(100).startswith(b"HTTP/1.1 200")
+    return False
+
+
+def test_no_start_without_room_for_connections(tmp_path: Path) -> None:
+    """A limit of open files that leaves none for a connection is told at start, not by a flood that ends it."""
+    limited = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))  # noqa: E731
+    with start([*COMMAND, "run", "--config", str(write_config(tmp_path))], preexec_fn=limited) as process:
+        try:
+            _, told = process.communicate(timeout=60)
+            assert (process.returncode, "may open 128 files" in told, "LimitNOFILE" in told) == (1, True, True)
         finally:
             process.kill()
 

@@ -31,6 +31,7 @@ def sqlite_error(code: int) -> sqlite3.Error:
         (sqlite_error(sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY), LedgerError, "please report it"),
         (sqlite3.ProgrammingError("closed"), LedgerUnavailable, ""),
         (OSError(errno.ENOSPC, "No space left"), LedgerUnavailable, "free some space"),
+        (OSError(errno.EMFILE, "Too many open files"), LedgerUnavailable, "open more files"),
         (PermissionError(errno.EACCES, "Permission denied"), LedgerUnavailable, "let the user"),
     ],
 )
