@@ -94,6 +94,11 @@ def test_how_far_judging_is_and_what_the_disk_holds(tmp_path: Path) -> None:
             await send(body_at(START - 7 * MINUTE))
             newest = shown(pipeline, "sla_agreement_last_span_timestamp_seconds", sla_agreement_name="default")
             assert newest == START // 10**9
+            lag = shown(pipeline, "sla_judge_lag_seconds")
+            assert lag is not None
+            clock.now += HOUR
+            assert shown(pipeline, "sla_judge_lag_seconds") == lag + 3600, "since the first minute that was counted"
+            clock.now -= HOUR
             clock.now += 2 * MINUTE
             await pipeline.tick()
             assert shown(pipeline, "sla_judge_lag_seconds") == 0
@@ -108,6 +113,8 @@ def test_how_far_judging_is_and_what_the_disk_holds(tmp_path: Path) -> None:
             assert 0 < free <= whole
         async with running(make_config(tmp_path, exporters=QUIET), Clock(START + MINUTE)) as (pipeline, _):
             assert shown(pipeline, "sla_agreement_last_span_timestamp_seconds") == START // 10**9, "as before the start"
+        async with running(make_config(tmp_path, exporters=QUIET), Clock(START + 6 * 24 * HOUR)) as (pipeline, _):
+            assert shown(pipeline, "sla_agreement_last_span_timestamp_seconds") == START // 10**9, "days before, too"
 
     run(scenario)
 
