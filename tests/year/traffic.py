@@ -1,4 +1,4 @@
-"""What three services are asked in a year, drawn day by day from a seed: quiet minutes, outages, late spans, repeats."""
+"""What three services are asked in a year, drawn day by day from a seed: quiet minutes, outages, repeats."""
 
 import random
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def draw_day(randomness: random.Random, start_s: int, spots: int, silent: str = 
         silent: A service that nobody asks.
     """
     day = Day()
-    for minute in sorted(randomness.sample(range(5, 1380, 15), spots)):
+    for minute in sorted(randomness.sample(range(5, 1335, 15), spots)):
         first_s = start_s + minute * MINUTE_S
         down = randomness.choice(SERVICES) if randomness.random() < _OUTAGE_RATIO else ""
         n_minutes = randomness.randrange(2, 8) if down else 1
@@ -56,7 +56,8 @@ def draw_day(randomness: random.Random, start_s: int, spots: int, silent: str = 
 def _sendings(randomness: random.Random, minute_s: int, service: str, *, is_down: bool) -> Iterator[Sending]:
     """One request, on time or hours late, and now and then once more."""
     spans = [
-        _span(randomness, minute_s + randomness.randrange(30), is_down=is_down) for _ in range(randomness.choice(_SPANS))
+        _span(randomness, minute_s + randomness.randrange(30), is_down=is_down)
+        for _ in range(randomness.choice(_SPANS))
     ]
     body = builders.make_request_of(*spans, resource=builders.realistic_resource(service))
     at_s = minute_s + 40.0

@@ -1,8 +1,8 @@
-"""What the slow twin knows of the year: all that was acknowledged, the exclusions, the terms that closed each month."""
+"""What the slow twin knows of the year: all that was acknowledged, and the exclusions."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import naive
@@ -21,10 +21,9 @@ class Twin:
     def __init__(self) -> None:
         self.series: dict[naive.SeriesKey, naive.MinuteCounts] = {}
         self.recorded: dict[str, tuple[ExclusionWindow, ...]] = {}
-        self.closed_by: dict[str, tuple[Agreement, ...]] = {}  # By the month.
         self.spans = 0
-        self.late = 0
         self._seen: set[bytes] = set()
+        self._closed: dict[str, tuple[int, dict[str, Any]]] = {}  # Month -> exclusions by then, and its report.
 
     def load(self, url: str) -> None:
         """Take over what a former version has counted, and the exclusions that stand."""
@@ -50,7 +49,6 @@ class Twin:
         counted = naive.count(
             [(body, int(now_s * 1e9))], agreements, late_spans_max=LATE_SPANS_MAX, future_spans_max=FUTURE_SPANS_MAX
         )
-        self.late += counted.late
         for key, minutes in counted.whole.items():
             known = self.series.setdefault(key, {})
             for minute, row in minutes.items():
@@ -58,12 +56,20 @@ class Twin:
                 former = known.get(minute, [0] * len(row))
                 known[minute] = [left + right for left, right in zip(former, row, strict=True)]
 
-    def differences(
-        self, month: str, report: Mapping[str, Any], now_s: float, agreements: Sequence[Agreement]
-    ) -> list[str]:
-        """Where a month's report, read back from its JSON, is not the twin's."""
-        expected = naive.report(
-            month, agreements, self.series, now=int(now_s * 1e9), grace=GRACE, recorded=self.recorded
-        )
-        del expected["generated_at"]
-        return naive.differences(expected, report, f"{month}")
+    def differences(self, month: str, report: Mapping[str, Any], agreements: Sequence[Agreement]) -> list[str]:
+        """Where a month's report, read back from its JSON, is not the twin's of the same moment."""
+        now = naive.unix_nano(datetime.fromisoformat(report["generated_at"]))
+        return naive.differences(self._report(month, now, agreements), report, month)
+
+    def closed_differences(self, month: str, report: Mapping[str, Any], agreements: Sequence[Agreement]) -> list[str]:
+        """The same of a month that was closed by these terms: only another exclusion changes it."""
+        n_recorded = sum(map(len, self.recorded.values()))
+        if self._closed.get(month, (None, None))[0] != n_recorded:
+            now = naive.unix_nano(datetime.fromisoformat(report["generated_at"]))
+            expected = self._report(month, now, agreements)
+            del expected["generated_at"]
+            self._closed[month] = n_recorded, expected
+        return naive.differences(self._closed[month][1], report, month)
+
+    def _report(self, month: str, now: int, agreements: Sequence[Agreement]) -> dict[str, Any]:
+        return naive.report(month, agreements, self.series, now=now, grace=GRACE, recorded=self.recorded)
