@@ -123,7 +123,7 @@ class Service:
             if time.monotonic() > deadline:
                 log = "\n".join(self.log[-20:])
                 raise AssertionError(f"not settled in {WAIT_S} s: {samples}; its log:\n{log}")
-            self._turn.wait(0.01)
+            self._turn.wait(0.05)
 
     def command(self, *arguments: str) -> str:
         """One command beside it, under the same clock; gives its output."""
