@@ -644,6 +644,8 @@ def states(
     accepted = [window for window in windows if is_accepted(window, agreement.exclusions, agreement.time_zone)]
     excluded = frozenset(minute for window in accepted for minute in covered(window))
     adjusted = unfiltered_states(counts, agreement, start, stop, excluded=excluded, retired=retired)
+    if agreement.outcome_rules == 1:  # Clause 6 before it was amended: what is excluded was carried as what it is raw.
+        adjusted = {minute: EXCLUDED if minute in excluded else state for minute, state in raw.items()}
     for minute, state in raw.items():
         if adjusted[minute] == DOWN and state != DOWN:
             adjusted[minute] = NO_DATA  # An exclusion makes nothing down.
