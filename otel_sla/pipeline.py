@@ -39,6 +39,7 @@ from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import SeriesTable
 from otel_sla.sla.texts import counted, minute_text
 from otel_sla.span_times import SpanTimes
+from otel_sla.stopped_series import find_returned
 from otel_sla.threads import LedgerThread, Writer
 from otel_sla.tidying import Tidier
 from otel_sla.versions import Recorded, record_versions
@@ -325,6 +326,18 @@ class Pipeline:
                 recorded.versions[name],
                 extra={"action": "outcome_rules_changed"},
             )
+        returned = await self._writer.call(lambda ledger: find_returned(ledger, agreements))
+        for name, retired_minute in returned.items():
+            if retired_minute < since:
+                _log.warning(
+                    "agreement %s is counted for again as it was until %s: the silence of the %s since then is judged"
+                    " now, and months that were closed are closed again with it; exclude the time that it was away"
+                    " (otel-sla exclusion add) if that is not agreed",
+                    name,
+                    minute_text(retired_minute),
+                    counted(since - retired_minute, "minute"),
+                    extra={"action": "agreement_returned"},
+                )
         for agreement in recorded.removed:
             _log.info(
                 "agreement %s is configured no more: what it counted stays judged, by its last terms (version %d)",

@@ -1,8 +1,9 @@
-"""Series that otel-sla 0.1.0 stopped judging: it kept nowhere when that was, so it is found from what it did keep.
+"""Series that are judged no more, and those that are again.
 
-It judged a series while its agreement was configured and grouped as the series is, and no longer. Terms that it
-recorded have the outcome rules 1; so an agreement that was removed before this version ever ran is one whose last
-terms have them, and a former grouping is one that such terms followed.
+otel-sla 0.1.0 kept nowhere when it stopped judging a series, so that is found from what it did keep. It judged a series
+while its agreement was configured and grouped as the series is. Terms that it recorded have the outcome rules 1; so an
+agreement that was removed before this version ever ran is one whose last terms have them, and a former grouping is one
+that such terms followed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 from otel_sla.history import is_grouped, series_of
 from otel_sla.ledger.reader import LedgerReadings
-from otel_sla.sla.agreement import FIRST_RULES, Agreement
+from otel_sla.sla.agreement import FIRST_RULES, Agreement, NoData
 from otel_sla.sla.months import month_range, months_between
 from otel_sla.sla.series import Series
 from otel_sla.versions import agreement_of
@@ -85,4 +86,20 @@ def _removed_minute(
     for series in some:
         last = reader.last_minute(series.series_id, found)
         found = found if last is None else last + 1
+    return found
+
+
+def find_returned(reader: LedgerReadings, agreements: Sequence[Agreement]) -> dict[str, int]:
+    """Find the configured agreements whose silence is judged again, each with the minute that it was judged to.
+
+    Those whose silence is never down are left out.
+    """
+    found: dict[str, int] = {}
+    retired, all_series = reader.retired_minutes(), reader.series()
+    for agreement in agreements:
+        if agreement.downtime.no_data is not NoData.UP:
+            of_agreement = (series for series in series_of(agreement, all_series) if is_grouped(series, agreement))
+            minutes = [retired[series.series_id] for series in of_agreement if series.series_id in retired]
+            if minutes:
+                found[agreement.name] = min(minutes)
     return found

@@ -19,6 +19,7 @@ from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit, RefusedPoints
 from otel_sla.pipeline import Pipeline
+from otel_sla.sla.agreement import NoData
 from otel_sla.sla.counts import CountRows
 from otel_sla.sla.texts import minute_text
 from otel_sla.sla.uptime import MinuteFigures
@@ -319,6 +320,37 @@ def test_a_ledger_of_the_version_before_says_from_when_the_new_outcome_rules_cou
     assert (actions.count("outcome_rules_changed"), actions.count("agreement_changed")) == (1, 0)
     (told,) = [record.getMessage() for record in caplog.records if "outcome rules" in record.getMessage()]
     assert minute_text(START // MINUTE) in told
+
+
+@pytest.mark.parametrize(("no_data", "n_told"), [(NoData.DOWN, 1), (NoData.UP, 0)])
+def test_an_agreement_that_comes_back_is_warned_of_before_its_silence_is_judged(
+    no_data: NoData, n_told: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Away for two days under `no_data: down`: the start says whose, since when and how many minutes."""
+    config, clock = make_config(tmp_path), Clock(START)
+    (agreement,) = config.agreements
+    agreement = replace(agreement, downtime=replace(agreement.downtime, no_data=no_data))
+
+    async def scenario() -> None:
+        async with running(replace(config, agreements=(agreement,)), clock) as (pipeline, send):
+            await send(body_of(0, failed=0, succeeded=5))
+            clock.now = at(1)
+            await pipeline.tick()
+        async with running(replace(config, agreements=(replace(agreement, name="other"),)), clock) as (pipeline, _):
+            await pipeline.tick()
+            clock.now = at(2881)
+            await pipeline.tick()
+        for _ in range(2):
+            async with running(replace(config, agreements=(agreement,)), clock) as (pipeline, _):
+                await pipeline.tick()
+
+    run(scenario)
+    told = [each.getMessage() for each in caplog.records if getattr(each, "action", "") == "agreement_returned"]
+    assert len(told) == n_told
+    for each in told:
+        since = minute_text(START // MINUTE + 1)
+        assert f"agreement {agreement.name} is counted for again as it was until {since}" in each
+        assert "the silence of the 2,880 minutes since then" in each
 
 
 def test_stopping_does_not_wait_for_the_judge_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
