@@ -17,3 +17,4 @@ def test_any_order_with_restarts_gives_the_same_report_and_story() -> None:
     tried = ("spans", "messages sent again", "exclusions recorded or withdrawn", "restarts", "kills")
     told = (f"times sla.{name}" for name in ("downtime", "excluded_downtime", "target", "month"))
     assert min(seen[name] for name in (*tried, *told)) >= 10, seen
+    assert seen["times count"] + seen["times judge"] > 0, seen
