@@ -41,7 +41,7 @@ def group_text(report: SeriesReport) -> str:
         name = "all series beyond the limit"
     else:
         name = ", ".join(f"{key}={value}" for key, value in report.series.group_text.items()) or "all requests"
-    return f"{name} (former)" if report.former else name
+    return printable(f"{name} (former)" if report.former else name)
 
 
 def words_of(name: str) -> str:
