@@ -109,7 +109,7 @@ def absence_text(report: AgreementReport) -> str:
     names = ", ".join(map(repr, absence.others))
     return (
         f"No requests were counted for it. The ledger holds those of {counted(len(absence.others), 'other agreement')}:"
-        f" {names}. Another configuration, named by --config, may have {'it' if len(absence.others) == 1 else 'them'}."
+        f" {names}. Is this the right configuration? See --config."
     )
 
 
