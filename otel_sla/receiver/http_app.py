@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from otel_sla.errors import DecodeError, Overloaded
+from otel_sla.errors import Overloaded
 from otel_sla.receiver.accounting import Accountant
 from otel_sla.receiver.auth import BearerAuth
 from otel_sla.receiver.cors import Cors, Headers
@@ -23,7 +23,7 @@ from otel_sla.receiver.http_body import (
 )
 from otel_sla.receiver.http_request import Request
 from otel_sla.receiver.in_flight import Held, InFlight, account
-from otel_sla.receiver.json_traces import convert_json, estimate_size_bytes
+from otel_sla.receiver.json_traces import JsonDecodeError, convert_json, estimate_size_bytes
 from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.refusals import Refusals, RefusedRequest
 from otel_sla.receiver.response import encode_json, encode_protobuf
@@ -204,7 +204,7 @@ class HttpApp:
 
 async def _convert_json(body: bytes, held: Held) -> bytes:
     if not body:
-        raise DecodeError("an empty body is no JSON", 0)
+        raise JsonDecodeError("the body is empty")
     held.resize(estimate_size_bytes(body))
     if len(body) <= _JSON_SIZE_BYTES_ON_LOOP_MAX:
         converted = convert_json(body)
