@@ -92,12 +92,12 @@ def each_minute_line(
             times_of, times = wanted, [_minute_times(minute, wanted[2]) for minute in range(*wanted[:2])]
         # Names of states, times and numbers need no quotes; the rest is quoted once for all minutes.
         head = _line(_series_cells(series.series, keys)).removesuffix("\r\n")
-        failed = series.counts[:, Outcome.FAILED]
-        valid = series.counts[:, Outcome.SUCCEEDED] + failed
-        requests = (each // series.parts for each in (valid, failed, series.counts[:, Outcome.INVALID]))
+        counts, parts = series.counts.counts, series.counts.parts
+        # What is cut off to whole requests has room in an int64; the parts of valid ones may not.
+        parts_of_requests = (series.counts.valid, counts[:, Outcome.FAILED], counts[:, Outcome.INVALID])
+        requests = ((each // parts).astype(np.int64) for each in parts_of_requests)
         numbers = np.stack((states.raw, states.adjusted, *requests), axis=1)
-        for time, (raw, adjusted, *counts) in zip(times, numbers.tolist(), strict=True):
-            n_valid, n_failed, n_invalid = counts
+        for time, (raw, adjusted, n_valid, n_failed, n_invalid) in zip(times, numbers.tolist(), strict=True):
             yield f"{head},{time},{_STATE_NAMES[raw]},{_STATE_NAMES[adjusted]},{n_valid},{n_failed},{n_invalid}\r\n"
 
 

@@ -134,7 +134,7 @@ def test_minutes_are_the_months() -> None:
     series = make_series(group=(("service.name", b"a,b"),))
     elapsed_stop = minutes.start_minute + 10_000
     judged, counts = judge_month(counted, agreement, series, Month(2026, 10), elapsed_stop, ())
-    lines = list(each_minute_line([agreement], [SeriesMinutes(series, judged, counts.counts)]))
+    lines = list(each_minute_line([agreement], [SeriesMinutes(series, judged, counts)]))
     rows = table_of("".join(lines))
     assert len(rows) == 10_000
     assert rows[1] == {
