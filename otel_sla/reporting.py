@@ -227,12 +227,12 @@ def each_series_minutes(
         all_series, records = reader.series(), reader.exclusions()
         bases = [find_basis(reader, agreement, month, as_configured=as_configured) for agreement in agreements]
     all_terms = [Terms.of(basis.agreement, records, last_change(records)) for basis in bases]
-    for terms in all_terms:
+    for basis, terms in zip(bases, all_terms, strict=True):
         ordered = sorted(series_of(terms.agreement, all_series), key=lambda series: series.group)
         for start in range(0, len(ordered), _SERIES_AT_ONCE):
             with reader.snapshot():
                 few = list(_judge_minutes(reader, terms, ordered[start : start + _SERIES_AT_ONCE], month, elapsed_stop))
-            yield from few
+            yield from (replace(each, version=basis.version, closed_version=basis.closed_version) for each in few)
 
 
 def _judge_minutes(

@@ -93,6 +93,8 @@ class SeriesMinutes:
     series: Series
     states: JudgedMinutes
     counts: SeriesCounts  # Of the same minutes.
+    version: int | None = None  # As in AgreementReport, as the next one.
+    closed_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ def test_each_series_minutes_are_the_elapsed_ones_of_the_month(url: str) -> None
     assert found[0].counts.counts.sum(axis=0).tolist() == [0, 150, 30]
     lines = list(each_minute_line([make_agreement()], found))
     assert len(lines) == 1 + 3 * 200
-    assert lines[1].startswith("chat,7,false,2026-11-01T00:00:00Z,2026-11-01T00:00:00+00:00,down,down,5,5,1")
+    assert lines[1].startswith("chat,7,false,2026-11-01T00:00:00Z,2026-11-01T00:00:00+00:00,down,down,5,5,1,")
     reader.close()
 
 
