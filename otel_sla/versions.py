@@ -194,25 +194,32 @@ def beside(reader: LedgerReadings, basis: Basis, month: Month) -> tuple[Agreemen
 
 
 def find_counted_by(reader: LedgerReadings, agreement: Agreement, minutes: MinuteRange) -> tuple[CountedBy, ...]:
-    """Find which versions of an agreement's terms counted what of some minutes (clause 22), in the order of time.
+    """Find which versions of an agreement's terms counted what of some minutes (clause 22), by their first minute.
 
-    Versions that differ in judging alone count alike, and are one: the last of them.
+    Versions that differ in judging alone count alike, and neighbours that do are one: the last of them.
     """
     terms = {one.version: agreement_of(one.terms) for one in reader.agreement_versions(agreement.name)}
-    found: list[CountedBy] = []
+    of_version: dict[int, CountedBy] = {}
     for day in reader.counted_days(agreement.name):
         first, stop = max(day.first_minute, minutes.start_minute), min(day.last_minute + 1, minutes.stop_minute)
-        if first >= stop:
-            continue
-        counted = CountedBy(terms[day.version], day.version, MinuteRange(first, stop), day.is_derived)
-        last = found[-1] if found else None
-        if last is None or counting_terms(last.agreement) != counting_terms(counted.agreement):
+        if first < stop:
+            counted = CountedBy(terms[day.version], day.version, MinuteRange(first, stop), day.is_derived)
+            of_version[day.version] = _united(of_version.get(day.version, counted), counted)
+    found: list[CountedBy] = []
+    for counted in sorted(of_version.values(), key=lambda one: (one.minutes.start_minute, one.version)):
+        if found and counting_terms(found[-1].agreement) == counting_terms(counted.agreement):
+            found[-1] = _united(found[-1], counted)
+        else:
             found.append(counted)
-            continue
-        later = max(last, counted, key=lambda one: one.version)
-        stop = max(stop, last.minutes.stop_minute)
-        found[-1] = replace(later, minutes=MinuteRange(last.minutes.start_minute, stop), is_derived=last.is_derived)
     return tuple(found)
+
+
+def _united(one: CountedBy, other: CountedBy) -> CountedBy:
+    """Give the last version of two, with the minutes of both; how its start is known is how the earlier one's is."""
+    starts, stops = zip(one.minutes, other.minutes, strict=True)
+    earlier = min(one, other, key=lambda each: each.minutes.start_minute)
+    last = max(one, other, key=lambda each: each.version)
+    return replace(last, minutes=MinuteRange(min(starts), max(stops)), is_derived=earlier.is_derived)
 
 
 def counting_terms(agreement: Agreement) -> Agreement:

@@ -2,16 +2,18 @@
 
 import csv
 import json
+import random
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from cli_parts import invoke, ledger_url, write_config
-from history_parts import EDGE, EPOCH, NOVEMBER, OCTOBER, History
+from history_parts import EDGE, EPOCH, NOVEMBER, OCTOBER, History, minute_of
 from sla_parts import make_agreement, make_terms
 
 from otel_sla.ledger.ledger import Ledger
@@ -21,6 +23,7 @@ from otel_sla.report.html import render_html
 from otel_sla.report.table import render_table
 from otel_sla.reporting import load_report
 from otel_sla.sla.agreement import NoData
+from otel_sla.versions import agreement_of
 
 FIFTY = 50  # More than a month of 99.9 % bears.
 
@@ -136,6 +139,38 @@ def test_clause_22_versions_that_count_alike_are_one(tmp_path: Path) -> None:
     (section,) = history.document(OCTOBER)["agreements"]
     (counted,) = section["counted_by"]
     assert (counted["version"], counted["stop"]) == (2, "2026-10-31T23:54:00Z")
+    history.stop()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_clause_22_days_that_several_versions_counted_alternate_nowhere(tmp_path: Path, seed: int) -> None:
+    """Terms that go and come back, and late spans of days ago: each version is named once, with all that it counted."""
+    rng = random.Random(seed)
+    history = History(tmp_path, make_agreement())
+    strict = history.agreement
+    lenient = replace(strict, failed_http_status=frozenset({500}))
+    every = (strict, lenient, replace(strict, downtime=make_terms(Fraction(1, 2))))
+    first_minute = history.now
+    counted = {1: [first_minute]}  # By version.
+    for _ in range(8):
+        minutes = sorted({history.now - rng.randrange(5 * 1440) for _ in range(rng.randint(0, 20))})
+        history.count([(minute, 0, 5, 0, 0) for minute in minutes])
+        counted.setdefault(history.recorded.versions["chat"], []).extend(minutes)
+        history.restart(rng.choice(every))
+    terms = {one.version: agreement_of(one.terms) for one in history.reader.agreement_versions("chat")}
+    (section,) = history.document(OCTOBER)["agreements"]
+    shown = [(one["version"], minute_of(one["start"]), minute_of(one["stop"])) for one in section["counted_by"]]
+    statuses = [terms[version].failed_http_status for version, _, _ in shown]
+    assert all(one != other for one, other in pairwise(statuses)), "neighbours count otherwise"
+    assert [start for _, start, _ in shown] == sorted(start for _, start, _ in shown)
+    assert len({version for version, _, _ in shown}) == len(shown), "no version is named twice"
+    for version, minutes in counted.items():
+        alike = [
+            range(start, stop)
+            for (_, start, stop), status in zip(shown, statuses, strict=True)
+            if status == terms[version].failed_http_status
+        ]
+        assert not minutes or any(min(minutes) in one and max(minutes) in one for one in alike), f"version {version}"
     history.stop()
 
 
