@@ -219,7 +219,7 @@ def test_an_unknown_agreement_is_told_with_the_nearest(config: Path) -> None:
     assert near.exit_code == 2
     assert "there is no agreement 'defaultt'; did you mean 'default'?" in near.stderr
     far = invoke("report", "-c", config, "--agreement", "zzz")
-    assert "there is no agreement 'zzz'; the configuration has 'default'" in far.stderr
+    assert "there is no agreement 'zzz'; the agreements are 'default'" in far.stderr
 
 
 def test_one_agreement_can_be_asked_for(tmp_path: Path, config: Path) -> None:
