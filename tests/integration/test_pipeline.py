@@ -225,7 +225,7 @@ def test_end_times_that_no_clock_ever_had(tmp_path: Path) -> None:
     with closing(LedgerReader.open(config.ledger.url)) as reader:
         rows = reader.counts(0, 1 << 40)
         marks = reader.watermarks()
-    assert (rows.epoch_minute.tolist(), rows.counts.tolist()) == ([START // MINUTE], [[1, 0, 0]])
+    assert (rows.epoch_minute.tolist(), rows.outcomes.tolist()) == ([START // MINUTE], [[1, 0, 0]])
     assert marks.told_before == START // MINUTE + 1
 
 
