@@ -340,6 +340,42 @@ def test_what_expands_beyond_the_room_in_flight_is_refused_before(run: Run, enco
     run(main())
 
 
+@pytest.mark.parametrize("encoding", COMPRESS)
+def test_a_compressed_body_holds_what_it_expands_to(run: Run, encoding: str) -> None:
+    """450 KB are counted where 64 MiB may be in flight, and ten of them at once where 512 may, whatever the format."""
+    expanded = random.Random(2).randbytes(440_000) + bytes(MIB)
+    body = COMPRESS[encoding](expanded)
+    assert 440_000 < len(body) < 520_000
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant, in_flight_bytes_max=64 * MIB) as it:
+            assert (await it.send(body, content_encoding=encoding)).status == 200
+        async with served(accountant) as it:
+            text = request_head(content_encoding=encoding, content_length=str(len(body)), connection="close") + body
+            # Not by `send`, whose threads are those that bodies are expanded on.
+            answers = await asyncio.gather(*(it.talk(text) for _ in range(10)))
+            assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 10
+            assert it.in_flight.size_bytes == 0
+        assert accountant.bodies == [expanded] * 11
+
+    run(main())
+
+
+@pytest.mark.parametrize("encoding", COMPRESS)
+def test_a_compressed_body_may_take_all_of_the_memory(run: Run, encoding: str) -> None:
+    """What fits with its compressed form is counted, though the next larger room does not; a MiB more is 413."""
+    bodies = [COMPRESS[encoding](bytes(size_mib * MIB)) for size_mib in (15, 16)]
+
+    async def main() -> None:
+        async with served(FakeAccountant(), in_flight_bytes_max=16 * MIB) as it:
+            statuses = [(await it.send(body, content_encoding=encoding)).status for body in bodies]
+            assert statuses == [200, 413]
+            assert it.in_flight.size_bytes == 0
+
+    run(main())
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 def test_several_members_in_a_row_are_one_body(run: Run, encoding: str) -> None:
     """Gzip members and zstd frames that follow each other are expanded to one body, but not millions of them."""
