@@ -104,6 +104,7 @@ def _http_wrong() -> Iterator[Case]:
     yield raw_http("HTTP/2", "505", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(64))
     yield raw_http("TLS", "400", bytes.fromhex("16030100050100000100") + bytes(64))
     yield raw_http("endless headers", "400 closed", b"POST / HTTP/1.1\r\n", *[b"x: y\r\n" * 1000] * 100)
+    yield raw_http("many headers", "400", b"POST / HTTP/1.1\r\n", b"0:\r\n" * 16_000)
     yield raw_http("one endless header", "400 closed", b"POST / HTTP/1.1\r\nx: ", *[b"y" * 65536] * 100)
     for name, text in (("not JSON", b"{"), ("wrong JSON", b"[1]"), ("numbers", b'{"resourceSpans":1e999}')):
         yield over_http(name, "400", text, content_type=JSON)
