@@ -38,6 +38,7 @@ class Body(Protocol):
     """What arrives of a request's body."""
 
     is_kept_back: bool  # Until the sender is told to continue (RFC 9110, 10.1.1).
+    left_bytes: int  # What is known to follow.
 
     @property
     def has_more(self) -> bool:
@@ -50,7 +51,7 @@ class Body(Protocol):
         ...
 
     async def receive(self) -> bytes:
-        """Give what has arrived, or arrives next.
+        """Give what has arrived, or arrives next; nothing where that is about framing.
 
         Raises:
             SenderGone: The connection ended.
@@ -108,10 +109,10 @@ class _Pieces:
         """Read on to the end, or until there are more than `size_bytes`."""
         while self._body.has_more and self._size_bytes <= size_bytes:
             part = await self._body.receive()
+            _check_size(self._size_bytes + len(part) + self._body.left_bytes, self._size_bytes_max)
             if part:
                 self.parts.append(part)
                 self._size_bytes += len(part)
-                _check_size(self._size_bytes, self._size_bytes_max)
                 self._held.resize(self._size_bytes)
             if self._body.has_more:
                 deadline.start_patience()

@@ -90,6 +90,11 @@ def _http_lies() -> Iterator[Case]:
     yield raw_http("chunk of 2^64", "400 closed", chunked, b"1" + b"0" * 16 + b"\r\n" + body)
     yield raw_http("chunk cut off", "closed", chunked, b"ff\r\n" + body[:200], ends=True)
     yield raw_http("chunk longer than told", "400 closed", chunked, b"1\r\n" + body, ends=True)
+    yield raw_http("chunk of 2^64 - 1, not sent", "413", chunked, b"f" * 16 + b"\r\n")
+    yield raw_http("endless extension", "400 closed", chunked, b"1;", *[b"a" * MIB] * LIMIT_MIB)
+    extension = b"1;" + b"a" * 4096 + b"\r\nx\r\n"
+    yield raw_http("endless extensions", "400 closed", chunked, *[extension * 256] * LIMIT_MIB)
+    yield raw_http("endless trailers", "400 closed", chunked, b"0\r\n", *[b"a: b\r\n" * 100_000] * LIMIT_MIB)
     endless = (b"100000\r\n" + bytes(MIB) + b"\r\n" for _ in range(4 * LIMIT_MIB))
     yield raw_http("endless chunks", "413", chunked, *endless)
 
