@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from otel_sla.errors import DecodeError, Overloaded
+from otel_sla.errors import Overloaded
 from otel_sla.receiver.accounting import Accountant
 from otel_sla.receiver.auth import BearerAuth
 from otel_sla.receiver.cors import Cors, Headers
@@ -203,8 +203,6 @@ class HttpApp:
 
 
 async def _convert_json(body: bytes, held: Held) -> bytes:
-    if not body:
-        raise DecodeError("an empty body is no JSON", 0)
     held.resize(estimate_size_bytes(body))
     if len(body) <= _JSON_SIZE_BYTES_ON_LOOP_MAX:
         converted = convert_json(body)
