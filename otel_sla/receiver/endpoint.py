@@ -17,8 +17,9 @@ _BACKLOG = 1024
 # 4317 and 4318 are the ports of every OTLP receiver.
 _IN_USE_HINT = (
     "most likely an OpenTelemetry Collector listens there already: set receivers.otlp.protocols.{protocol}.endpoint to"
-    " another port, such as localhost:14417 (docs/collector.md)"
+    " another port, such as localhost:{port} (docs/collector.md)"
 )
+_OTHER_PORTS = {"gRPC": 14417, "HTTP": 14418}
 # A name such as localhost may have an address of a family that this machine does not run.
 _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
@@ -82,7 +83,7 @@ async def open_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
         reason = os.strerror(error.errno) if error.errno else str(error)
         refused = ListenError(f"cannot listen on {endpoint} ({protocol}): {reason}")
         if error.errno == errno.EADDRINUSE:
-            refused.hint = _IN_USE_HINT.format(protocol=protocol.lower())
+            refused.hint = _IN_USE_HINT.format(protocol=protocol.lower(), port=_OTHER_PORTS[protocol])
         raise refused from error
     if not sockets:
         raise ListenError(f"cannot listen on {endpoint} ({protocol}): this machine has no such address")

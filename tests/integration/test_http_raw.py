@@ -22,6 +22,7 @@ from otel_sla.receiver.http_request import HeadParser, Request
 from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import InFlight
 from otel_sla.receiver.readiness import Readiness
+from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import BearerSettings, HttpServerSettings, TlsSettings
 from otel_sla.receiver.status import MalformedRequest
 
@@ -234,7 +235,7 @@ async def served(
     tls, trust = certificate or (None, None)
     short = {"keep_alive_timeout_s": 3.0, "body_timeout_s": 3.0, "header_timeout_s": 3.0, "endpoint": "127.0.0.1:0"}
     wanted = HttpServerSettings(**{**short, "tls": tls, **settings})  # type: ignore[arg-type]
-    server = HttpServer(wanted, accountant, InFlight(64 * MIB), Probes(readiness=Readiness))
+    server = HttpServer(wanted, accountant, InFlight(64 * MIB), Probes(readiness=Readiness), Refusals())
     port = await server.start()
     try:
         yield Served(server, port, trust)

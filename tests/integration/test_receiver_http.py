@@ -41,6 +41,7 @@ from otel_sla.receiver.http_app import JSON, PROTOBUF, Probes
 from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import InFlight
 from otel_sla.receiver.readiness import Readiness
+from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import BearerSettings, CorsSettings, HttpServerSettings
 
 MIB = 1024 * 1024
@@ -117,7 +118,7 @@ async def served(
     """Serve for the time of a test."""
     in_flight = InFlight(in_flight_bytes_max)
     wanted = HttpServerSettings(**{"endpoint": "127.0.0.1:0", **settings})
-    server = HttpServer(wanted, accountant, in_flight, probes or Probes(readiness=Readiness))
+    server = HttpServer(wanted, accountant, in_flight, probes or Probes(readiness=Readiness), Refusals())
     port = await server.start()
     try:
         yield Served(server, port, in_flight)
@@ -884,6 +885,7 @@ def test_a_port_in_use_is_one_clear_error(run: Run, capfd: pytest.CaptureFixture
             assert str(caught.value) == f"cannot listen on {endpoint} (HTTP): Address already in use"
             assert "an OpenTelemetry Collector listens there already" in caught.value.hint
             assert "receivers.otlp.protocols.http.endpoint" in caught.value.hint
+            assert "localhost:14418" in caught.value.hint  # Beside 14417, which is gRPC's.
 
     run(main())
     assert capfd.readouterr().err == ""
