@@ -49,7 +49,7 @@ class Closer:
         reader: A reading connection of its own.
         agreements: As configured.
         versions: The ledger's version of each one's terms, by name; of those removed too.
-        removed: Those that are configured no more, by their last terms. They stay judged (clause 22).
+        removed: Those that are no longer configured, by their last terms. They stay judged (clause 22).
         piece_minutes_max: Series times minutes of one piece.
         late_series_max: Series of one piece, where many were re-opened.
     """

@@ -140,6 +140,9 @@ class CountReadings(Protocol):
     ) -> Iterator[tuple[int, Int64Array]]:
         """`month_counts` of many series, one after the other."""
 
+    def known_from(self, series_id: int) -> int:
+        """Give the first minute whose counts can be read; of those before it only `last_data_minute` is known."""
+
     def last_data_minute(
         self, series_id: int, before_minute: int, valid_requests_min: int, *, is_adjusted: bool = False
     ) -> tuple[int, tuple[int, ...]] | None:
@@ -229,10 +232,11 @@ class History:
                 is_carry_excluded=is_carry_excluded,
                 parts=parts_of(terms.agreement.counting),
             )
-            if not needs_minutes_before(counts, terms.agreement.downtime):
+            known_from = self._reader.known_from(series.series_id)
+            if start_minute <= known_from or not needs_minutes_before(counts, terms.agreement.downtime):
                 return counts
             assert counts.first_data_minute is not None, "what had no data cannot be down"
-            earlier = max(counts.first_data_minute, start_minute - n_more)
+            earlier = max(counts.first_data_minute, known_from, start_minute - n_more)
             rows = np.concatenate((self._dense(series, terms.agreement, earlier, start_minute), rows))
             start_minute, n_more = earlier, 4 * n_more
 

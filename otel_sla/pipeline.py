@@ -308,7 +308,10 @@ class Pipeline:
     async def _record_versions(self, marks: Watermarks) -> Recorded:
         """Keep the agreements' terms, so that what they counted and judged can be explained later."""
         since, agreements = since_minute(marks, self._clockwork), self._config.agreements
-        recorded = await self._writer.call(lambda ledger: record_versions(ledger, agreements, since))
+        recorded, series = await self._writer.call(
+            lambda ledger: (record_versions(ledger, agreements, since), ledger.series())
+        )
+        counted = {each.agreement for each in series}  # A start that failed has recorded terms and counted nothing.
         for name in recorded.changed:
             _log.warning(
                 "agreement %s: changed terms (version %d): months that are not closed are judged by them, as a whole",
@@ -326,12 +329,14 @@ class Pipeline:
                 extra={"action": "outcome_rules_changed"},
             )
         for agreement in recorded.removed:
-            _log.info(
-                "agreement %s is configured no more: what it counted stays judged, by its last terms (version %d)",
-                agreement.name,
-                recorded.versions[agreement.name],
-                extra={"action": "agreement_removed"},
-            )
+            if agreement.name in counted:
+                _log.info(
+                    "agreement %s is no longer configured: its counts stay in the reports, judged by its last terms"
+                    " (version %d)",
+                    agreement.name,
+                    recorded.versions[agreement.name],
+                    extra={"action": "agreement_removed"},
+                )
         return recorded
 
     async def _start_exporters(self) -> None:

@@ -65,7 +65,7 @@ def load_report(  # noqa: PLR0913 - the last two are choices that most callers l
         generated_at: Aware; only shown.
         drawn_max: Of so many of each agreement's series, the worst, the report keeps every minute's state.
         as_configured: Judge closed months by the terms that are given, too.
-        removed: Agreements that are configured no more (`versions.removed_agreements`); they follow, as far as they
+        removed: Agreements that are no longer configured (`versions.removed_agreements`); they follow, as far as they
             have anything in the month. One that is asked for alone is there in any month.
 
     Raises:

@@ -52,10 +52,10 @@ _NO_DOWNTIME = DowntimeTerms(Fraction(1), 1, 1, NoData.UP)
 class Recorded:
     """The versions of the terms as they are now, by the agreement's name."""
 
-    versions: dict[str, int]  # Those of agreements that are configured no more, too.
+    versions: dict[str, int]  # Those of agreements that are no longer configured, too.
     changed: tuple[str, ...]  # Those whose terms the ledger had otherwise.
     outcome_rules_changed: tuple[str, ...]  # Those whose requests were counted by an earlier clause 4 so far.
-    removed: tuple[Agreement, ...]  # Those that are configured no more, by their last terms.
+    removed: tuple[Agreement, ...]  # Those that are no longer configured, by their last terms.
 
 
 def record_versions(ledger: Ledger, agreements: Sequence[Agreement], since_minute: int) -> Recorded:
@@ -86,7 +86,7 @@ def record_versions(ledger: Ledger, agreements: Sequence[Agreement], since_minut
 
 
 def removed_agreements(reader: LedgerReadings, configured: Sequence[Agreement]) -> tuple[Agreement, ...]:
-    """Give the agreements that are configured no more, by their last terms (clause 22), in the order of their names.
+    """Give the agreements that are no longer configured, by their last terms (clause 22), in the order of their names.
 
     Raises:
         LedgerCorrupt: Their terms cannot be read.

@@ -731,7 +731,7 @@ def report(
     """The month's report, `otel-sla.report/v1`, as it is at `now` (ns since the Unix epoch).
 
     `recorded` holds windows beyond those of the configuration, by the agreement's name. `removed` are agreements that
-    are configured no more, by their last terms. `retired` says of series that nothing is counted for from when on.
+    are no longer configured, by their last terms. `retired` says of series that nothing is counted for from when on.
     """
     sections = [
         {

@@ -222,7 +222,7 @@ def test_end_times_that_no_clock_ever_had(tmp_path: Path) -> None:
     with closing(LedgerReader.open(config.ledger.url)) as reader:
         rows = reader.counts(0, 1 << 40)
         marks = reader.watermarks()
-    assert (rows.epoch_minute.tolist(), rows.counts.tolist()) == ([START // MINUTE], [[1, 0, 0]])
+    assert (rows.epoch_minute.tolist(), rows.outcomes.tolist()) == ([START // MINUTE], [[1, 0, 0]])
     assert marks.told_before == START // MINUTE + 1
 
 
@@ -293,6 +293,27 @@ def test_changed_terms_are_a_version_of_their_own(tmp_path: Path, caplog: pytest
     assert [agreement_of(version.terms) for version in versions] == [agreement, stricter]
     told = [record.getMessage() for record in caplog.records if "changed terms" in record.getMessage()]
     assert len(told) == 1
+
+
+def test_an_agreement_that_counted_nothing_is_not_told_as_removed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A start that failed has recorded terms; only an agreement that has counts is said to stay in reports."""
+    config, clock = make_config(tmp_path), Clock(START)
+    caplog.set_level("INFO", logger="otel_sla.pipeline")
+
+    async def scenario() -> None:
+        for name in ("first", "second", "third"):
+            agreement = replace(config.agreements[0], name=name)
+            async with running(replace(config, agreements=(agreement,)), clock) as (_, send):
+                if name == "second":
+                    await send(body_of(0, failed=1))
+
+    run(scenario)
+    told = [record.getMessage() for record in caplog.records if getattr(record, "action", "") == "agreement_removed"]
+    assert told == [
+        "agreement second is no longer configured: its counts stay in the reports, judged by its last terms (version 1)"
+    ]
 
 
 def test_a_ledger_of_the_version_before_says_from_when_the_new_outcome_rules_count(

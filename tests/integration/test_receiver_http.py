@@ -787,6 +787,18 @@ def test_bytes_in_flight_are_bounded(run: Run) -> None:
     run(main())
 
 
+def test_an_empty_body_is_no_json(run: Run) -> None:
+    """In protobuf nothing is an empty request; as JSON it is refused in words that name it."""
+
+    async def main() -> None:
+        async with served(FakeAccountant()) as it:
+            reply = await it.send(b"", content_type="application/json")
+            assert reply.status == 400
+            assert json.loads(reply.body)["message"] == "not an OTLP trace request in JSON: the body is empty"
+
+    run(main())
+
+
 def test_json_that_would_not_fit_in_memory_is_413(run: Run) -> None:
     """JSON is weighed by what it takes as objects, before that is taken."""
 
