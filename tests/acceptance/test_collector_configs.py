@@ -46,7 +46,8 @@ def assert_downtime(stack: beside.Beside) -> None:
     """The report has the outage of STORY, and no request twice."""
     (series,) = stack.report()["series"]
     assert series["group"] == {"service.name": "chat-1"}
-    assert series["requests"] == {"valid": 100, "failed": 31, "invalid": 0}
+    counted = {"valid": 100, "failed": 31, "invalid": 0, "spared": 0, "sampled": 0, "unthresholded": 100, "spans": 100}
+    assert series["requests"] == counted
     assert [period["minutes"] for period in series["downtime_periods"]] == [2]
 
 

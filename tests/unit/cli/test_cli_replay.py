@@ -19,7 +19,7 @@ from sla_parts import make_agreement
 from typer.testing import CliRunner, Result
 
 from otel_sla.cli import app
-from otel_sla.cli.replay_display import Display, totals_lines
+from otel_sla.cli.replay_display import Display, open_display, totals_lines
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing
@@ -249,6 +249,17 @@ def test_progress_goes_over_all_files() -> None:
     ]
 
 
+def test_a_line_of_progress_counts_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where there is no terminal a line says how far it is, one span in the singular."""
+    with open_display(1000) as display:
+        screen = display._screen
+        screen.move("a", 10, 1)
+        screen.move("a", 500, 1234)
+    assert capsys.readouterr().err == (
+        "otel-sla: a: 1 span, 1 % of all files\notel-sla: a: 1,234 spans, 50 % of all files\n"
+    )
+
+
 def test_everything_left_out_has_a_line() -> None:
     """Each total that is not zero is told, none is that is."""
     totals = Totals()
@@ -270,7 +281,7 @@ def test_what_was_seen_on_spans_has_a_line() -> None:
     totals = Totals(notes=seen)
     _, *lines = totals_lines(totals, [agreement], 1.0)
     assert [line.split()[0] for line in lines] == ["1", "3", "4", "2", "5", "agreement"]
-    assert "have no status code in http.status_code, but 99" in lines[0]
+    assert "1 span without a status code in http.status_code, but 99" in lines[0]
     assert "of error.type it has seen '500'" in lines[-1]
     totals.requests[agreement.name, Outcome.FAILED] = 1
     assert not any(line.split()[0] == "agreement" for line in totals_lines(totals, [agreement], 1.0))
