@@ -250,7 +250,7 @@ class History:
         if terms.agreement.downtime.no_data is not NoData.CARRY:
             return None, False
         found = self._last_judged(series, terms, start_minute)
-        if found is None or found[1] is not MinuteState.DOWN:
+        if found is None or found[1] is not MinuteState.DOWN or terms.agreement.carries_excluded:
             return None if found is None else found[1], False
         group, last = series.group_text, found
         while (covered := covered_from(terms.covered, group, last[0])) is not None:
@@ -278,7 +278,9 @@ def _elapsed_part(minutes: MinuteRange, elapsed_stop_minute: int) -> MinuteRange
 def judge(series: Series, terms: Terms, counts: SeriesCounts) -> JudgedSeries:
     """Judge counts that reach as far as they have to (`downtime.judge_minutes`)."""
     excluded = excluded_minutes(terms.covered, series.group_text, counts.start_minute, counts.stop_minute)
-    return JudgedSeries(counts, judge_minutes(counts, terms.agreement.downtime, excluded))
+    carries_excluded = terms.agreement.carries_excluded
+    judged = judge_minutes(counts, terms.agreement.downtime, excluded, carries_excluded=carries_excluded)
+    return JudgedSeries(counts, judged)
 
 
 def counts_as_told(counts: SeriesCounts, reopened: Sequence[Reopened], told_before: int) -> SeriesCounts:

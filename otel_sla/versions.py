@@ -52,10 +52,10 @@ _NO_DOWNTIME = DowntimeTerms(Fraction(1), 1, 1, NoData.UP)
 class Recorded:
     """The versions of the terms as they are now, by the agreement's name."""
 
-    versions: dict[str, int]  # Those of agreements that are configured no more, too.
-    changed: tuple[str, ...]  # Those whose terms the ledger had otherwise.
+    versions: dict[str, int]  # Those of agreements that are no longer configured, too.
+    changed: tuple[str, ...]  # Those whose terms the ledger had otherwise, but for clause 4.
     outcome_rules_changed: tuple[str, ...]  # Those whose requests were counted by an earlier clause 4 so far.
-    removed: tuple[Agreement, ...]  # Those that are configured no more, by their last terms.
+    removed: tuple[Agreement, ...]  # Those that are no longer configured, by their last terms.
 
 
 def record_versions(ledger: Ledger, agreements: Sequence[Agreement], since_minute: int) -> Recorded:
@@ -77,7 +77,8 @@ def record_versions(ledger: Ledger, agreements: Sequence[Agreement], since_minut
         before = agreement_of(known[-1].terms)
         if before.outcome_rules != agreement.outcome_rules:
             outcome_rules_changed.append(agreement.name)
-        if replace(before, outcome_rules=agreement.outcome_rules) != agreement:
+        is_carried = before.carries_excluded != agreement.carries_excluded and before.downtime.no_data is NoData.CARRY
+        if is_carried or replace(before, outcome_rules=agreement.outcome_rules) != agreement:
             changed.append(agreement.name)
     removed = removed_agreements(ledger, agreements)
     for agreement in removed:
@@ -86,7 +87,7 @@ def record_versions(ledger: Ledger, agreements: Sequence[Agreement], since_minut
 
 
 def removed_agreements(reader: LedgerReadings, configured: Sequence[Agreement]) -> tuple[Agreement, ...]:
-    """Give the agreements that are configured no more, by their last terms (clause 22), in the order of their names.
+    """Give the agreements that are no longer configured, by their last terms (clause 22), in the order of their names.
 
     Raises:
         LedgerCorrupt: Their terms cannot be read.

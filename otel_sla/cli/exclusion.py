@@ -270,7 +270,7 @@ def _tell_window(
 
 
 def _tell_effects(effects: "Sequence[MonthEffect]") -> None:
-    from otel_sla.report.wording import group_text, printable
+    from otel_sla.report.wording import group_text
     from otel_sla.sla.texts import counted, percent_text
 
     if not effects:
@@ -289,7 +289,7 @@ def _tell_effects(effects: "Sequence[MonthEffect]") -> None:
         for series in changed:
             before, after = series.before.figures, series.after.figures
             typer.echo(
-                f"    {printable(group_text(series.before))}: uptime {percent_text(before.monthly_uptime)}"
+                f"    {group_text(series.before)}: uptime {percent_text(before.monthly_uptime)}"
                 f" -> {percent_text(after.monthly_uptime)}, downtime {before.down} -> {after.down} min"
                 f" (raw {after.down_raw} min)"
                 f"{'' if after.coverage is None else f', coverage {percent_text(after.coverage, 2)}'}"

@@ -45,7 +45,7 @@ class _Asked:
     """What the report is to be of."""
 
     agreements: "tuple[Agreement, ...]"
-    removed: "tuple[Agreement, ...]"  # Those that are configured no more.
+    removed: "tuple[Agreement, ...]"  # Those that are no longer configured.
     month: "Month"
     elapsed_stop: int
     grace: timedelta

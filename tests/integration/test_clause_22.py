@@ -236,7 +236,7 @@ def test_report_shows_a_removed_agreement_behind_the_configured_ones(tmp_path: P
     assert (alone["name"], alone["configured"], alone["breached"]) == ("chat", False, True)
     (empty,) = json.loads(_run(tmp_path, "--month", "2026-09", "--agreement", "chat", "--format", "json"))["agreements"]
     assert (empty["name"], empty["series"]) == ("chat", [])
-    assert "configured no more" in _run(tmp_path, "--month", "2026-10", "--agreement", "chat")
+    assert "no longer configured" in _run(tmp_path, "--month", "2026-10", "--agreement", "chat")
     rows = list(csv.DictReader(StringIO(_run(tmp_path, "--month", "2026-10", "--format", "csv"))))
     assert {row["configured"] for row in rows} == {"false"}
     minutes = _run(tmp_path, "--month", "2026-10", "--agreement", "chat", "--format", "csv", "--rows", "minutes")

@@ -149,7 +149,7 @@ def test_a_wrong_configuration_exits_with_2(tmp_path: Path, command: str) -> Non
     assert result.stdout == ""
     assert result.stderr.splitlines() == [
         f"otel-sla: error: {path}: processor.series_max: must be at least 1, not 0 (line 1)",
-        f"otel-sla: error: {path}: receiverz: is no key that is known; did you mean 'receivers'? (line 2)",
+        f"otel-sla: error: {path}: receiverz: unknown key; did you mean 'receivers'? (line 2)",
     ]
 
 
