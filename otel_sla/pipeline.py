@@ -17,7 +17,6 @@ from otel_sla.clockwork import AHEAD_HINT, CatchingUp, Clock, Clockwork, Trusted
 from otel_sla.closing import Closer
 from otel_sla.config import Config
 from otel_sla.errors import LedgerError
-from otel_sla.excluding import windows_of_no_series
 from otel_sla.exporter.delivery import Delivery
 from otel_sla.exporter.otlp import OtlpSender
 from otel_sla.exporter.senders import make_sender
@@ -37,6 +36,7 @@ from otel_sla.self_metrics import ExporterCounts, SelfMetrics
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.classify import Classifier
 from otel_sla.sla.counts import NANOS_PER_MINUTE
+from otel_sla.sla.exclusions import windows_of_no_series
 from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import SeriesTable
 from otel_sla.sla.texts import counted, minute_text, moment_text
