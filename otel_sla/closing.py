@@ -29,6 +29,7 @@ from otel_sla.sla.months import MinuteRange, month_of, month_range, months_betwe
 from otel_sla.sla.series import Series
 from otel_sla.sla.story import Cause, tell
 from otel_sla.sla.telling import Subject
+from otel_sla.stopped_series import Stopped, find_stopped
 from otel_sla.versions import agreement_of
 
 # Series times minutes that are judged in one go: some 100 MB while they are read, some tenths of a second.
@@ -96,17 +97,12 @@ class Closer:
     def _find(self, progress: Progress) -> Closing | None:
         with self._reader.snapshot():
             look = _Snapshot(self._reader, self._configured, self._removed, self._versions, progress)
-            changed = look.next_changed_terms()
-            if changed is not None:
-                return look.terms_changed(*changed)
-            retired, brought_back = look.next_change_of_counting()
-            if retired:
-                return Closing(judged_before=None, sealed_before=None, retired=tuple(retired.items()))
-            if brought_back:
-                return look.brought_back(brought_back[:_BROUGHT_BACK_MAX])
-            changes = look.next_exclusion_changes()
-            if changes:
-                return look.exclusions_changed(changes)
+            stopped = look.next_stopped() if self._may_have_forgotten else None
+            if stopped is not None:
+                return look.stopped(*stopped)
+            closing = self._find_changed(look)
+            if closing is not None:
+                return closing
             if progress != self._progress:
                 # What comes late meanwhile, however much, must not keep what is new from being told.
                 self._progress, self._late_left = progress, look.late_series_count() // self._late_series_max
@@ -116,6 +112,20 @@ class Closer:
             closing = look.advanced(self._piece_minutes_max, may_have_forgotten=self._may_have_forgotten)
             self._may_have_forgotten &= closing is None
             return closing
+
+    def _find_changed(self, look: "_Snapshot") -> Closing | None:
+        changed = look.next_changed_terms()
+        if changed is not None:
+            return look.terms_changed(*changed)
+        retired, brought_back = look.next_change_of_counting()
+        if retired:
+            return Closing(judged_before=None, sealed_before=None, retired=tuple(retired.items()))
+        if brought_back:
+            return look.brought_back(brought_back[:_BROUGHT_BACK_MAX])
+        changes = look.next_exclusion_changes()
+        if changes:
+            return look.exclusions_changed(changes)
+        return None
 
 
 class _Snapshot:
@@ -149,6 +159,44 @@ class _Snapshot:
         self._first_minute = first = max(first, kept_from(self._marks.expired_before))
         told_before = self._marks.told_before
         self._told_before = min(first, progress.judged_before) if told_before is None else told_before
+
+    def next_stopped(self) -> tuple[Agreement, Mapping[int, Stopped]] | None:
+        """Give an agreement with series that an earlier version stopped judging and that are not retired yet."""
+        for agreement in self._agreements:
+            found = find_stopped(self._reader, agreement, self._all_series, self._retired)
+            if found:
+                return agreement, found
+        return None
+
+    def stopped(self, agreement: Agreement, stopped: Mapping[int, Stopped]) -> Closing:
+        """Retire series that an earlier version stopped judging, and tell the end of what went on in them.
+
+        All of the agreement at once: what is closed here would show the next look that it was configured for longer.
+        """
+        change = self._marks.exclusion_change
+        told = self._reader.told_versions().get(agreement.name, self._versions[agreement.name])
+        versions = {known.version: known.terms for known in self._reader.agreement_versions(agreement.name)}
+        terms = Terms.of(agreement_of(versions[told]), self._exclusions, change)
+        some = [series for series in self._all_series if series.series_id in stopped]
+        for series in some:
+            one = stopped[series.series_id]
+            self._retired[series.series_id] = one.retired_minute
+            told_before = min(one.told_before, self._told_before)
+            eras = self._eras(terms, change, told_before)
+            reopened = self._reopened.get(series.series_id, [])
+            # The first minute that is nobody's ends what goes on.
+            stop_minute = min(one.retired_minute + 1, self._told_before)
+            start_minute = _minutes_to_judge(eras, told_before, told_before).start_minute
+            minutes = self._with_lead(series, MinuteRange(start_minute, stop_minute))
+            sides = [(eras, _told_until(stop, reopened)) for stop in (told_before, stop_minute)]
+            old, new = judged_alike(self._history, series, minutes, sides)
+            self._tell(series, (eras, eras), (old, new), Cause.CONFIGURATION)
+        # The month before may have been closed without them.
+        first = min(one.told_before for one in stopped.values())
+        before = month_range(month_of(first, agreement.time_zone).previous, agreement.time_zone)
+        last = max(one.retired_minute for one in stopped.values())
+        self._months.close_again(terms, some, MinuteRange(before.start_minute, last + 1))
+        return self._found.closing(retired=tuple((number, one.retired_minute) for number, one in stopped.items()))
 
     def next_changed_terms(self) -> tuple[Agreement, Agreement] | None:
         """Give the agreement whose open months were told by other terms than today's: as it was, and as it is."""
@@ -417,7 +465,7 @@ class _Snapshot:
         return self._months.eras(terms, self._exclusions, change, max(start_minute, self._first_minute))
 
     def _as_told(self, reopened: Sequence[Reopened]) -> AsTold:
-        return lambda held: counts_as_told(held, reopened, self._told_before)
+        return _told_until(self._told_before, reopened)
 
     def _tell(
         self, series: Series, eras: tuple[Eras, Eras], worlds: tuple[JudgedSeries, JudgedSeries], cause: Cause
@@ -435,6 +483,10 @@ class _Snapshot:
         if revision != before:
             self._found.revisions[series.series_id] = revision
         self._found.retell_differences(series.series_id, old, new)
+
+
+def _told_until(stop_minute: int, reopened: Sequence[Reopened]) -> AsTold:
+    return lambda held: counts_as_told(held, reopened, stop_minute)
 
 
 def _minutes_to_judge(eras: Eras, start_minute: int, stop_minute: int) -> MinuteRange:

@@ -16,7 +16,7 @@ import numpy as np
 
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ExclusionRecord, Reopened
-from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData
+from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData, Outcome
 from otel_sla.sla.basis import columns_of, judged_counts, parts_of
 from otel_sla.sla.counts import N_OUTCOMES, CountsBeside
 from otel_sla.sla.downtime import (
@@ -250,7 +250,7 @@ class History:
         if terms.agreement.downtime.no_data is not NoData.CARRY:
             return None, False
         found = self._last_judged(series, terms, start_minute)
-        if found is None or found[1] is not MinuteState.DOWN:
+        if found is None or found[1] is not MinuteState.DOWN or terms.agreement.carries_excluded:
             return None if found is None else found[1], False
         group, last = series.group_text, found
         while (covered := covered_from(terms.covered, group, last[0])) is not None:
@@ -278,7 +278,9 @@ def _elapsed_part(minutes: MinuteRange, elapsed_stop_minute: int) -> MinuteRange
 def judge(series: Series, terms: Terms, counts: SeriesCounts) -> JudgedSeries:
     """Judge counts that reach as far as they have to (`downtime.judge_minutes`)."""
     excluded = excluded_minutes(terms.covered, series.group_text, counts.start_minute, counts.stop_minute)
-    return JudgedSeries(counts, judge_minutes(counts, terms.agreement.downtime, excluded))
+    carries_excluded = terms.agreement.carries_excluded
+    judged = judge_minutes(counts, terms.agreement.downtime, excluded, carries_excluded=carries_excluded)
+    return JudgedSeries(counts, judged)
 
 
 def counts_as_told(counts: SeriesCounts, reopened: Sequence[Reopened], told_before: int) -> SeriesCounts:
@@ -296,8 +298,8 @@ def counts_as_told(counts: SeriesCounts, reopened: Sequence[Reopened], told_befo
             rows[minute.epoch_minute - counts.start_minute] = judged_counts(before, counts.parts)[0]
     first = counts.first_data_minute
     if first is not None and first >= counts.start_minute:
-        valid = rows[:, 0] + rows[:, 1]
-        has_data = np.flatnonzero(valid > 0)
+        # Not their sum: of what samplers claim it may not have room in an int64.
+        has_data = np.flatnonzero((rows[:, Outcome.SUCCEEDED] > 0) | (rows[:, Outcome.FAILED] > 0))
         first = counts.start_minute + int(has_data[0]) if len(has_data) else None
     return replace(counts, counts=rows, first_data_minute=first)
 
