@@ -3,7 +3,7 @@
 Reads the ledger and judges; records nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from otel_sla.ledger.reader import LedgerReadings
@@ -15,6 +15,7 @@ from otel_sla.retention import is_kept
 from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData
 from otel_sla.sla.exclusions import covered_minutes, is_in_scope
 from otel_sla.sla.months import MinuteRange, Month, month_of, month_range
+from otel_sla.sla.series import Series
 from otel_sla.versions import Basis, find_basis
 
 # No two time zones are further apart, so a month of another version's zone is a neighbour at most.
@@ -82,6 +83,24 @@ def reaches(window: ExclusionWindow, basis: Basis, month: Month) -> bool:
     covered, reach = covered_minutes(window), basis.agreement.downtime.period_minutes_min - 1
     minutes = month_range(month, basis.agreement.time_zone)
     return covered.start_minute - reach < minutes.stop_minute and covered.stop_minute + reach > minutes.start_minute
+
+
+def windows_of_no_series(
+    agreements: Iterable[Agreement], all_series: Iterable[Series]
+) -> Iterator[tuple[Agreement, ExclusionWindow]]:
+    """Give configured windows of a group that neither `group_by` makes nor a former one made: they exclude nothing.
+
+    Args:
+        agreements: As configured.
+        all_series: Of the ledger.
+    """
+    known = [(series.agreement, series.group_text) for series in all_series]
+    for agreement in agreements:
+        for window in agreement.exclusions.windows:
+            group = dict(window.group or ())
+            is_former = window.group is not None and set(group) != set(agreement.group_by)
+            if is_former and (agreement.name, group) not in known:
+                yield agreement, window
 
 
 def figures_before(effects: Sequence[MonthEffect]) -> Json:

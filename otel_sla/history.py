@@ -16,7 +16,7 @@ import numpy as np
 
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ExclusionRecord, Reopened
-from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData
+from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData, Outcome
 from otel_sla.sla.basis import columns_of, judged_counts, parts_of
 from otel_sla.sla.counts import N_OUTCOMES, CountsBeside
 from otel_sla.sla.downtime import (
@@ -298,8 +298,8 @@ def counts_as_told(counts: SeriesCounts, reopened: Sequence[Reopened], told_befo
             rows[minute.epoch_minute - counts.start_minute] = judged_counts(before, counts.parts)[0]
     first = counts.first_data_minute
     if first is not None and first >= counts.start_minute:
-        valid = rows[:, 0] + rows[:, 1]
-        has_data = np.flatnonzero(valid > 0)
+        # Not their sum: of what samplers claim it may not have room in an int64.
+        has_data = np.flatnonzero((rows[:, Outcome.SUCCEEDED] > 0) | (rows[:, Outcome.FAILED] > 0))
         first = counts.start_minute + int(has_data[0]) if len(has_data) else None
     return replace(counts, counts=rows, first_data_minute=first)
 

@@ -6,6 +6,7 @@ Nothing is decided here but the order: the ledger is open before a port is, the 
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from otel_sla.clockwork import AHEAD_HINT, CatchingUp, Clock, Clockwork, Trusted
 from otel_sla.closing import Closer
 from otel_sla.config import Config
 from otel_sla.errors import LedgerError
+from otel_sla.excluding import windows_of_no_series
 from otel_sla.exporter.delivery import Delivery
 from otel_sla.exporter.otlp import OtlpSender
 from otel_sla.exporter.senders import make_sender
@@ -37,7 +39,7 @@ from otel_sla.sla.classify import Classifier
 from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import SeriesTable
-from otel_sla.sla.texts import counted, minute_text
+from otel_sla.sla.texts import counted, minute_text, moment_text
 from otel_sla.span_times import SpanTimes
 from otel_sla.stopped_series import find_returned
 from otel_sla.threads import LedgerThread, Writer
@@ -275,6 +277,7 @@ class Pipeline:
         await warm_up(classifier)
         judge_reader = await self._judge.call(lambda connection: connection)
         recorded = await self._record_versions(marks)
+        _warn_of_windows(agreements, reader)
         self._versions, self._judged = recorded.versions, (*agreements, *recorded.removed)
         self._closer = Closer(judge_reader, agreements, recorded.versions, recorded.removed)
         self.accountant = Accountant(
@@ -387,3 +390,15 @@ class Pipeline:
         while True:
             await self.tick()
             await asyncio.sleep(self._tick_s)
+
+
+def _warn_of_windows(agreements: Sequence[Agreement], reader: LedgerReader) -> None:
+    for agreement, window in windows_of_no_series(agreements, reader.series()):
+        _log.warning(
+            "agreement %s: the exclusion from %s on is of a group (%s) that neither group_by makes nor the ledger has"
+            " of a former one: it excludes nothing",
+            agreement.name,
+            moment_text(window.start),
+            ", ".join(f"{key}={value}" for key, value in window.group or ()) or "empty",
+            extra={"action": "exclusion_of_no_series"},
+        )

@@ -234,7 +234,7 @@ def each_series_minutes(
             with reader.snapshot():
                 some = ordered[start : start + _SERIES_AT_ONCE]
                 few = list(_judge_minutes(reader, basis, terms, some, elapsed_stop, month))
-            yield from few
+            yield from (replace(each, version=basis.version, closed_version=basis.closed_version) for each in few)
 
 
 def _judge_minutes(
@@ -248,10 +248,8 @@ def _judge_minutes(
         if not is_in_month(minutes, judged.counts, terms.agreement.downtime.no_data):
             continue
         stop_minute = max(minutes.start_minute, min(minutes.stop_minute, judged.judged.stop_minute))
-        states = judged.judged.part(minutes.start_minute, stop_minute)
-        first = minutes.start_minute - judged.counts.start_minute
-        rows = judged.counts.counts[first : first + len(states.raw)]
-        yield SeriesMinutes(series, states, rows, judged.counts.parts)
+        of_month = judged.part(minutes.start_minute, stop_minute)
+        yield SeriesMinutes(series, of_month.judged, of_month.counts)
 
 
 def _history(reader: LedgerReadings, configured: Agreement) -> History:

@@ -12,10 +12,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from cli_parts import invoke, ledger_url, write_config
+from cli_parts import invoke, ledger_url, lines_of, write_config
 from history_parts import EDGE, EPOCH, NOVEMBER, OCTOBER, History, minute_of
 from sla_parts import make_agreement, make_terms
 
+from otel_sla.config import load_config
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.report.csv import Rows, render_csv
@@ -240,6 +241,57 @@ def test_report_shows_a_removed_agreement_behind_the_configured_ones(tmp_path: P
     assert {row["configured"] for row in rows} == {"false"}
     minutes = _run(tmp_path, "--month", "2026-10", "--agreement", "chat", "--format", "csv", "--rows", "minutes")
     assert minutes.count(",down,down,") == FIFTY
+
+
+def test_clause_22_a_configured_window_of_a_group_outlives_the_grouping(tmp_path: Path) -> None:
+    """`group_by` changes and the window stays as it is written: what it excludes in the open month stays excluded."""
+    text = """  - name: chat
+    group_by: [%s]
+    exclusions:
+      windows:
+        - {reason: third_party, start: 2026-10-31T23:00Z, stop: 2026-10-31T23:31Z, group: {service.name: chat-0}}
+"""
+    before, after = (
+        load_config(write_config(tmp_path, text % key), {}).agreements[0] for key in ("service.name", "host.name")
+    )
+    history = History(tmp_path, before)
+    history.count([(EDGE - 59 + n, 0, 0, 5, 0) for n in range(FIFTY)])
+    history.now = EDGE - 8
+    history.judge()
+    assert len(history.told_down()["chat-0"]) == 20
+    history.restart(after)
+    close_october(history)
+    assert history.told_closed(OCTOBER)["chat-0"] == 20
+    history.assert_adds_up("regrouped")
+    history.stop()
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_clause_22_a_removed_agreements_exclusions_are_recorded_as_any(tmp_path: Path, *, renamed: bool) -> None:
+    """Removed or renamed: `exclusion` adds, lists and withdraws, says what that changes, and the events follow."""
+    history = fifty_minutes_down(tmp_path)
+    history.restart(replace(history.agreement, name="other") if renamed else None)
+    config = write_config(tmp_path, "  - {name: other}\n")
+    times = ("--start", "2026-10-31T23:00:00Z", "--stop", "2026-10-31T23:31:00Z")
+    added = lines_of(
+        invoke(
+            *("exclusion", "add", "-c", config, "--agreement", "chat", "--reason", "force_majeure", *times),
+            *("--group", "service.name=chat-0", "--note", "flood", "--by", "ops"),
+        )
+    )
+    what = "month 2026-10, by version 1 of the agreement: 1 series gets another uptime, 0 keep theirs"
+    assert added[3:5] == ["  accepted", f"  {what}"]
+    assert "downtime 50 -> 20 min" in added[5]
+    history.judge()
+    history.assert_adds_up("added")
+    assert len(history.told_down()["chat-0"]) == 20
+    assert lines_of(invoke("exclusion", "list", "-c", config, "--agreement", "chat"))[-1] == "  accepted"
+    withdrawn = lines_of(invoke("exclusion", "withdraw", "1", "-c", config, "--why", "no flood", "--by", "legal"))
+    assert "downtime 20 -> 50 min" in withdrawn[2]
+    history.judge()
+    history.assert_adds_up("withdrawn")
+    assert len(history.told_down()["chat-0"]) == FIFTY
+    history.stop()
 
 
 def test_a_past_month_whose_silence_goes_on_gives_the_same_bytes(tmp_path: Path) -> None:

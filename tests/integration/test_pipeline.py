@@ -9,9 +9,10 @@ from pathlib import Path
 import builders
 import grpc
 import pytest
-from ledger_parts import make_commit
+from ledger_parts import count_rows, make_commit, make_window
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from pipeline_parts import Clock, events_of, make_config, run, running
+from sla_parts import make_agreement
 
 from otel_sla.backlog import LedgerBacklog
 from otel_sla.config import Config
@@ -19,8 +20,9 @@ from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit, RefusedPoints
 from otel_sla.pipeline import Pipeline
-from otel_sla.sla.agreement import NoData
+from otel_sla.sla.agreement import ExclusionTerms, NoData
 from otel_sla.sla.counts import CountRows
+from otel_sla.sla.series import Series
 from otel_sla.sla.texts import minute_text
 from otel_sla.sla.uptime import MinuteFigures
 from otel_sla.versions import agreement_of, terms_of
@@ -372,6 +374,26 @@ def test_an_agreement_that_comes_back_is_warned_of_before_its_silence_is_judged(
         since = minute_text(START // MINUTE + 1)
         assert f"agreement {agreement.name} is counted for again as it was until {since}" in each
         assert "the silence of the 2,880 minutes since then" in each
+
+
+def test_a_configured_window_of_a_group_that_never_was_is_told_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One of the grouping and one of a former grouping that the ledger has are as they should be; a third is told."""
+    windows = tuple(replace(make_window(), group=((key, "chat-1"),)) for key in ("service.name", "host.name", "hast"))
+    config = make_config(tmp_path, [make_agreement(exclusions=ExclusionTerms(3, (), windows))])
+    with closing(Ledger.open(config.ledger.url)) as ledger:
+        former = Series(0, "chat", (("host.name", b"chat-1"),), is_overflow=False)
+        ledger.commit(Commit((former,), count_rows([]), ()))
+
+    async def scenario() -> None:
+        async with running(config, Clock(START)):
+            pass
+
+    run(scenario)
+    told = [record.getMessage() for record in caplog.records if record.action == "exclusion_of_no_series"]  # type: ignore[attr-defined]
+    assert len(told) == 1
+    assert "of a group (hast=chat-1)" in told[0]
 
 
 def test_stopping_does_not_wait_for_the_judge_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
