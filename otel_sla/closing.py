@@ -123,9 +123,7 @@ class Closer:
         if brought_back:
             return look.brought_back(brought_back[:_BROUGHT_BACK_MAX])
         changes = look.next_exclusion_changes()
-        if changes:
-            return look.exclusions_changed(changes)
-        return None
+        return look.exclusions_changed(changes) if changes else None
 
 
 class _Snapshot:
@@ -162,11 +160,8 @@ class _Snapshot:
 
     def next_stopped(self) -> tuple[Agreement, Mapping[int, Stopped]] | None:
         """Give an agreement with series that an earlier version stopped judging and that are not retired yet."""
-        for agreement in self._agreements:
-            found = find_stopped(self._reader, agreement, self._all_series, self._retired)
-            if found:
-                return agreement, found
-        return None
+        each = ((one, find_stopped(self._reader, one, self._all_series, self._retired)) for one in self._agreements)
+        return next((found for found in each if found[1]), None)
 
     def stopped(self, agreement: Agreement, stopped: Mapping[int, Stopped]) -> Closing:
         """Retire series that an earlier version stopped judging, and tell the end of what went on in them.
@@ -174,39 +169,38 @@ class _Snapshot:
         All of the agreement at once: what is closed here would show the next look that it was configured for longer.
         """
         change = self._marks.exclusion_change
-        told = self._reader.told_versions().get(agreement.name, self._versions[agreement.name])
-        versions = {known.version: known.terms for known in self._reader.agreement_versions(agreement.name)}
-        terms = Terms.of(agreement_of(versions[told]), self._exclusions, change)
+        terms = Terms.of(self._told_by(agreement), self._exclusions, change)
+        self._retired |= {series_id: one.retired_minute for series_id, one in stopped.items()}
         some = [series for series in self._all_series if series.series_id in stopped]
         for series in some:
             one = stopped[series.series_id]
-            self._retired[series.series_id] = one.retired_minute
+            if one.told_before <= self._first_minute:
+                continue  # Its counts are kept no longer.
             told_before = min(one.told_before, self._told_before)
             eras = self._eras(terms, change, told_before)
-            reopened = self._reopened.get(series.series_id, [])
-            # The first minute that is nobody's ends what goes on.
-            stop_minute = min(one.retired_minute + 1, self._told_before)
-            start_minute = _minutes_to_judge(eras, told_before, told_before).start_minute
-            minutes = self._with_lead(series, MinuteRange(start_minute, stop_minute))
-            sides = [(eras, _told_until(stop, reopened)) for stop in (told_before, stop_minute)]
-            old, new = judged_alike(self._history, series, minutes, sides)
+            stop_minute = min(one.retired_minute + 1, self._told_before)  # The last one ends what goes on.
+            minutes = self._with_lead(series, _minutes_to_judge(eras, told_before, stop_minute))
+            told = (_told_until(stop, self._reopened.get(series.series_id, [])) for stop in (told_before, stop_minute))
+            old, new = judged_alike(self._history, series, minutes, [(eras, as_told) for as_told in told])
             self._tell(series, (eras, eras), (old, new), Cause.CONFIGURATION)
+        first, last = min(one.told_before for one in stopped.values()), max(map(self._retired.__getitem__, stopped))
         # The month before may have been closed without them.
-        first = min(one.told_before for one in stopped.values())
         before = month_range(month_of(first, agreement.time_zone).previous, agreement.time_zone)
-        last = max(one.retired_minute for one in stopped.values())
         self._months.close_again(terms, some, MinuteRange(before.start_minute, last + 1))
-        return self._found.closing(retired=tuple((number, one.retired_minute) for number, one in stopped.items()))
+        return self._found.closing(retired=tuple((each, self._retired[each]) for each in stopped))
 
     def next_changed_terms(self) -> tuple[Agreement, Agreement] | None:
         """Give the agreement whose open months were told by other terms than today's: as it was, and as it is."""
         told = self._reader.told_versions()
         for agreement in self._agreements:
-            version = told.get(agreement.name, self._versions[agreement.name])
-            if version != self._versions[agreement.name]:
-                terms = {known.version: known.terms for known in self._reader.agreement_versions(agreement.name)}
-                return agreement_of(terms[version]), agreement
+            if told.get(agreement.name, self._versions[agreement.name]) != self._versions[agreement.name]:
+                return self._told_by(agreement), agreement
         return None
+
+    def _told_by(self, agreement: Agreement) -> Agreement:
+        version = self._reader.told_versions().get(agreement.name, self._versions[agreement.name])
+        versions = self._reader.agreement_versions(agreement.name)
+        return next(agreement_of(known.terms) for known in versions if known.version == version)
 
     def terms_changed(self, was: Agreement, agreement: Agreement) -> Closing:
         """Tell what other terms make of the open months' minutes that were told of."""
