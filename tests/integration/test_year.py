@@ -6,7 +6,7 @@ import pytest
 from year.campaign import Campaign, Plan
 from year.clock import PACKAGE, library
 
-# To the first month's end, each thing once or twice; judged now and then, as each time takes a second of the real clock.
+# To the first month's end, each thing once or twice; judged now and then, as each takes a second of the real clock.
 SHORT = Plan(
     days=31,
     spots=1,
