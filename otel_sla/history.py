@@ -179,7 +179,9 @@ class History:
             elapsed_stop_minute: No minute from this one on has elapsed.
         """
         asked = _elapsed_part(minutes, elapsed_stop_minute)
-        return self._judged(series, terms, self.counts(series, terms, asked), elapsed_stop_minute)
+        rows = self.rows(series, parts_of(terms.agreement.counting), asked)
+        counts = self.counts(series, terms, asked.start_minute, rows)
+        return self._judged(series, terms, counts, elapsed_stop_minute)
 
     def each_judged(
         self, all_series: Sequence[Series], terms: Terms, minutes: MinuteRange, elapsed_stop_minute: int
@@ -197,26 +199,23 @@ class History:
         all_ids = [series.series_id for series in all_series]
         each_rows = self._reader.each_month_counts(all_ids, *asked, columns_of(parts))
         for series, (_, rows) in zip(all_series, each_rows, strict=True):
-            counts = self._reaching_back(series, terms, asked.start_minute, judged_counts(rows, parts))
+            counts = self.counts(series, terms, asked.start_minute, judged_counts(rows, parts))
             yield series, self._judged(series, terms, counts, elapsed_stop_minute)
 
-    def counts(self, series: Series, terms: Terms, minutes: MinuteRange) -> SeriesCounts:
-        """Give the counts of `minutes`, and of as many minutes before as a run at their start reaches back."""
-        rows = self._dense(series, terms.agreement, *minutes)
-        return self._reaching_back(series, terms, minutes.start_minute, rows)
+    def rows(self, series: Series, parts: int, minutes: MinuteRange) -> Int64Array:
+        """Give what is judged of the counts of minutes, where a request has so many parts (`judged_counts`)."""
+        return judged_counts(self._reader.month_counts(series.series_id, *minutes, columns_of(parts)), parts)
 
-    def _judged(self, series: Series, terms: Terms, counts: SeriesCounts, elapsed_stop_minute: int) -> JudgedSeries:
-        """Judge counts that reach back far enough, and as many minutes behind them as a run reaches."""
-        judged = judge(series, terms, counts)
-        while needs_minutes_after(judged.judged, elapsed_stop_minute):
-            stop_minute = min(elapsed_stop_minute, judged.judged.stop_minute + _MINUTES_PER_DAY)
-            more = self._dense(series, terms.agreement, judged.counts.stop_minute, stop_minute)
-            rows = np.concatenate((judged.counts.counts, more))
-            judged = judge(series, terms, replace(judged.counts, counts=rows))
-        return judged
+    def counts(self, series: Series, terms: Terms, start_minute: int, rows: Int64Array) -> SeriesCounts:
+        """Give the counts that terms judge: `rows`, and as many minutes before as a run at their start reaches back.
 
-    def _reaching_back(self, series: Series, terms: Terms, start_minute: int, rows: Int64Array) -> SeriesCounts:
-        """Put as many minutes before the rows as a run at their start reaches back."""
+        Args:
+            series: Of the terms' agreement.
+            terms: What is to be judged by.
+            start_minute: Epoch minute of the first row.
+            rows: int64[n_minutes, 3], parts of requests (`rows`).
+        """
+        parts = parts_of(terms.agreement.counting)
         n_more = 64
         while True:
             carried, is_carry_excluded = self._carried(series, terms, start_minute)
@@ -227,19 +226,24 @@ class History:
                 first_data_minute=self._first_data_minutes.get(series.series_id),
                 retired_minute=self._retired_minutes.get(series.series_id),
                 is_carry_excluded=is_carry_excluded,
-                parts=parts_of(terms.agreement.counting),
+                parts=parts,
             )
             if not needs_minutes_before(counts, terms.agreement.downtime):
                 return counts
             assert counts.first_data_minute is not None, "what had no data cannot be down"
             earlier = max(counts.first_data_minute, start_minute - n_more)
-            rows = np.concatenate((self._dense(series, terms.agreement, earlier, start_minute), rows))
+            rows = np.concatenate((self.rows(series, parts, MinuteRange(earlier, start_minute)), rows))
             start_minute, n_more = earlier, 4 * n_more
 
-    def _dense(self, series: Series, agreement: Agreement, start_minute: int, stop_minute: int) -> Int64Array:
-        parts = parts_of(agreement.counting)
-        rows = self._reader.month_counts(series.series_id, start_minute, stop_minute, columns_of(parts))
-        return judged_counts(rows, parts)
+    def _judged(self, series: Series, terms: Terms, counts: SeriesCounts, elapsed_stop_minute: int) -> JudgedSeries:
+        """Judge counts that reach back far enough, and as many minutes behind them as a run reaches."""
+        judged = judge(series, terms, counts)
+        while needs_minutes_after(judged.judged, elapsed_stop_minute):
+            stop_minute = min(elapsed_stop_minute, judged.judged.stop_minute + _MINUTES_PER_DAY)
+            more = self.rows(series, judged.counts.parts, MinuteRange(judged.counts.stop_minute, stop_minute))
+            rows = np.concatenate((judged.counts.counts, more))
+            judged = judge(series, terms, replace(judged.counts, counts=rows))
+        return judged
 
     def _carried(self, series: Series, terms: Terms, start_minute: int) -> tuple[MinuteState | None, bool]:
         """Give `SeriesCounts.carried` and `is_carry_excluded`."""
