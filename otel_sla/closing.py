@@ -15,7 +15,7 @@ import numpy as np
 from otel_sla.clockwork import Progress
 from otel_sla.eras import AsTold, Eras, judged_alike
 from otel_sla.findings import Findings
-from otel_sla.history import History, JudgedSeries, Terms, counts_as_told, is_grouped, series_of
+from otel_sla.history import History, JudgedSeries, NewCounts, Terms, counts_as_told, is_grouped, series_of
 from otel_sla.ledger.reader import LedgerReadings, ReadingStopped
 from otel_sla.ledger.records import Closing, ExclusionRecord, Reopened
 from otel_sla.month_closing import MonthCloser, warn_of_edge
@@ -23,12 +23,14 @@ from otel_sla.retention import kept_from
 from otel_sla.sla.agreement import Agreement, NoData, Outcome
 from otel_sla.sla.basis import judged_counts, parts_of
 from otel_sla.sla.counts import N_COUNTS, CountRows
-from otel_sla.sla.exclusions import covered_minutes
-from otel_sla.sla.month_story import tell_breach
+from otel_sla.sla.downtime import JudgedMinutes, SeriesCounts
+from otel_sla.sla.exclusions import covered_minutes, excluded_minutes
+from otel_sla.sla.month_story import Promise, tell_breach
 from otel_sla.sla.months import MinuteRange, month_of, month_range, months_between
 from otel_sla.sla.series import Series
 from otel_sla.sla.story import Cause, tell
 from otel_sla.sla.telling import Subject
+from otel_sla.standing import Standing
 from otel_sla.versions import agreement_of
 
 # Series times minutes that are judged in one go: some 100 MB while they are read, some tenths of a second.
@@ -41,6 +43,8 @@ _BROUGHT_BACK_MAX = 100
 
 class Closer:
     """Finds what to tell, a bounded piece at a time. Remembers nothing that the ledger does not say; on one thread.
+
+    What it remembers of series in trouble (`standing.Standing`) keeps each look short; any change of the past drops it.
 
     What changes the past is told first, each change by itself: other terms, then what is counted at all, then
     exclusions; then what is new.
@@ -73,6 +77,7 @@ class Closer:
         self._progress: Progress | None = None  # Of the last call.
         self._nothing_at: tuple[Progress, int] | None = None  # Where the last call found nothing, if it did.
         self._late_left = 0  # Pieces of re-opened series before what is new.
+        self._standings: dict[int, Standing] = {}  # By series: of those that were looked at closely.
         self._may_have_forgotten = True  # What is configured changes between runs only.
 
     def find(self, progress: Progress) -> Closing | None:
@@ -95,18 +100,11 @@ class Closer:
 
     def _find(self, progress: Progress) -> Closing | None:
         with self._reader.snapshot():
-            look = _Snapshot(self._reader, self._configured, self._removed, self._versions, progress)
-            changed = look.next_changed_terms()
-            if changed is not None:
-                return look.terms_changed(*changed)
-            retired, brought_back = look.next_change_of_counting()
-            if retired:
-                return Closing(judged_before=None, sealed_before=None, retired=tuple(retired.items()))
-            if brought_back:
-                return look.brought_back(brought_back[:_BROUGHT_BACK_MAX])
-            changes = look.next_exclusion_changes()
-            if changes:
-                return look.exclusions_changed(changes)
+            look = _Snapshot(self._reader, self._configured, self._removed, self._versions, progress, self._standings)
+            closing = look.past_changed()
+            if closing is not None:
+                self._standings.clear()
+                return closing
             if progress != self._progress:
                 # What comes late meanwhile, however much, must not keep what is new from being told.
                 self._progress, self._late_left = progress, look.late_series_count() // self._late_series_max
@@ -128,7 +126,9 @@ class _Snapshot:
         removed: Sequence[Agreement],
         versions: Mapping[str, int],
         progress: Progress,
+        standings: dict[int, Standing],
     ) -> None:
+        self._standings = standings
         self._versions = versions
         self._reader = reader
         self._configured = configured
@@ -149,6 +149,19 @@ class _Snapshot:
         self._first_minute = first = max(first, kept_from(self._marks.expired_before))
         told_before = self._marks.told_before
         self._told_before = min(first, progress.judged_before) if told_before is None else told_before
+
+    def past_changed(self) -> Closing | None:
+        """Tell the next change of the past, if there is one; nothing that is remembered of series holds after it."""
+        changed = self.next_changed_terms()
+        if changed is not None:
+            return self.terms_changed(*changed)
+        retired, brought_back = self.next_change_of_counting()
+        if retired:
+            return Closing(judged_before=None, sealed_before=None, retired=tuple(retired.items()))
+        if brought_back:
+            return self.brought_back(brought_back[:_BROUGHT_BACK_MAX])
+        changes = self.next_exclusion_changes()
+        return self.exclusions_changed(changes) if changes else None
 
     def next_changed_terms(self) -> tuple[Agreement, Agreement] | None:
         """Give the agreement whose open months were told by other terms than today's: as it was, and as it is."""
@@ -302,6 +315,7 @@ class _Snapshot:
         )
         # From the last told minute on: what was down in it goes on or ends now.
         rows = self._reader.counts(max(0, self._told_before - 1), progress.judged_before)
+        self._new_counts = NewCounts(rows, self._told_before, progress.judged_before)
         reopened = (minute.epoch_minute for of_series in self._reopened.values() for minute in of_series)
         oldest = min((*reopened, self._told_before))
         changed = MinuteRange(oldest, progress.judged_before)
@@ -364,15 +378,68 @@ class _Snapshot:
     def _advance(self, series: Series, eras: Eras) -> None:
         """Tell one series up to where time has come."""
         reopened = self._reopened.get(series.series_id, [])
-        start_minute = min([self._told_before, *(minute.epoch_minute for minute in reopened)])
-        minutes = self._with_lead(series, _minutes_to_judge(eras, start_minute, self._progress.judged_before))
+        standing = None if reopened else self._standing(series, eras)
+        if standing is None:
+            start_minute = min([self._told_before, *(minute.epoch_minute for minute in reopened)])
+            minutes = _minutes_to_judge(eras, start_minute, self._progress.judged_before)
+        else:
+            minutes = MinuteRange(standing.open_minute - 1, self._progress.judged_before)
+            if self._goes_on(series, eras, standing):
+                return
         sides = ((eras, self._as_told(reopened)), (eras, lambda held: held))
-        old, new = judged_alike(self._history, series, minutes, sides)
-        self._tell(series, (eras, eras), (old, new), Cause.LATE_SPANS)
+        old, new = judged_alike(self._history, series, self._with_lead(series, minutes), sides)
+        down_before = 0 if standing is None else standing.down_before
+        self._tell(series, (eras, eras), (old, new), Cause.LATE_SPANS, down_before)
+        self._stand(series, eras, new.judged, standing)
         self._settle(series.series_id, reopened)
         for minute in reopened:
             if minute.epoch_minute < self._told_before:
                 self._found.retell(series.series_id, range(minute.epoch_minute, minute.epoch_minute + 1))
+
+    def _standing(self, series: Series, eras: Eras) -> Standing | None:
+        """Give how a series stands now; None where that is not known, or not by the terms of today alone."""
+        standing = self._standings.get(series.series_id)
+        if standing is None or standing.told_before > self._told_before:
+            return None  # What would hold if the last closing had been written.
+        if standing.told_before < self._told_before:
+            standing = standing.after_no_look(self._told_before, self._promise_at(eras, self._told_before).minutes)
+        is_of_month = (
+            standing.month.start_minute <= standing.open_minute <= self._told_before < standing.month.stop_minute
+        )
+        return standing if is_of_month and standing.open_minute > eras.open_minute else None
+
+    def _goes_on(self, series: Series, eras: Eras, standing: Standing) -> bool:
+        """Whether the new minutes are as the last one was, so that there is nothing to tell."""
+        terms, judged_before = eras.current, self._progress.judged_before
+        if judged_before <= self._told_before:
+            return False
+        parts = parts_of(terms.agreement.counting)
+        counts = SeriesCounts(
+            start_minute=self._told_before,
+            counts=judged_counts(self._new_counts.of(series.series_id), parts),
+            carried=None,
+            first_data_minute=self._first_data.get(series.series_id),
+            retired_minute=self._retired.get(series.series_id),
+            parts=parts,
+        )
+        is_covered = bool(excluded_minutes(terms.covered, series.group_text, self._told_before, judged_before).any())
+        promise = self._promise_at(eras, judged_before)
+        after = standing.after(counts, terms.agreement.downtime, promise, is_covered=is_covered)
+        if after is not None:
+            self._standings[series.series_id] = after
+        return after is not None
+
+    def _stand(self, series: Series, eras: Eras, judged: JudgedMinutes, before: Standing | None) -> None:
+        """Remember how a series stands behind its judged minutes."""
+        self._standings.pop(series.series_id, None)
+        if len(judged.raw):
+            month = self._promise_at(eras, judged.stop_minute).minutes
+            down_before = before.down_before if before is not None and before.month == month else 0
+            self._standings[series.series_id] = Standing.of(judged, month, down_before)
+
+    def _promise_at(self, eras: Eras, epoch_minute: int) -> Promise:
+        agreement = eras.current.agreement
+        return self._months.promise(agreement, eras, month_of(epoch_minute, agreement.time_zone))
 
     def _with_lead(self, series: Series, minutes: MinuteRange) -> MinuteRange:
         """Leave out what lies before a series' first data, as nothing is down there; but for what was re-opened."""
@@ -420,8 +487,14 @@ class _Snapshot:
         return lambda held: counts_as_told(held, reopened, self._told_before)
 
     def _tell(
-        self, series: Series, eras: tuple[Eras, Eras], worlds: tuple[JudgedSeries, JudgedSeries], cause: Cause
+        self,
+        series: Series,
+        eras: tuple[Eras, Eras],
+        worlds: tuple[JudgedSeries, JudgedSeries],
+        cause: Cause,
+        down_before: int = 0,
     ) -> None:
+        """Tell what makes the second world of the first; `down_before` are down in their first month before both."""
         old, new = worlds[0].world, worlds[1].world
         agreement = eras[1].current.agreement
         subject = Subject(series, agreement)
@@ -429,9 +502,12 @@ class _Snapshot:
         events, revision = tell(subject, old, new, cause, before)
         self._found.events.extend(events)
         for month in months_between(old.judged.start_minute + 1, new.judged.stop_minute, agreement.time_zone):
-            was, promise = (self._months.promise(agreement, one, month) for one in eras)
+            was, promise = (
+                replace(self._months.promise(agreement, one, month), down_before=down_before) for one in eras
+            )
             events, revision = tell_breach(subject, old, new, promise, revision, was_promised=was)
             self._found.events.extend(events)
+            down_before = 0
         if revision != before:
             self._found.revisions[series.series_id] = revision
         self._found.retell_differences(series.series_id, old, new)

@@ -18,7 +18,7 @@ from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ExclusionRecord, Reopened
 from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData
 from otel_sla.sla.basis import columns_of, judged_counts, parts_of
-from otel_sla.sla.counts import N_OUTCOMES, CountsBeside
+from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, CountRows, CountsBeside
 from otel_sla.sla.downtime import (
     JudgedMinutes,
     MinuteState,
@@ -268,6 +268,31 @@ class History:
             return None
         (row,) = judged_counts(np.array([found[1]], dtype=np.int64), parts).tolist()
         return found[0], judged_state(row, downtime, parts)
+
+
+class NewCounts:
+    """What some minutes hold, by series.
+
+    Args:
+        rows: Of all series; those of other minutes are passed over.
+        start_minute: Epoch minute, the first one.
+        stop_minute: One past the last.
+    """
+
+    def __init__(self, rows: CountRows, start_minute: int, stop_minute: int) -> None:
+        order = np.argsort(rows.series_id, kind="stable")
+        order = order[rows.epoch_minute[order] >= start_minute]
+        self._n_minutes = stop_minute - start_minute
+        self._series_id = rows.series_id[order]
+        self._offset = rows.epoch_minute[order] - start_minute
+        self._counts = rows.counts[order]
+
+    def of(self, series_id: int) -> Int64Array:
+        """Give int64[n_minutes, N_COUNTS], 0 where nothing was counted; owned by the caller."""
+        first, stop = np.searchsorted(self._series_id, (series_id, series_id + 1)).tolist()
+        dense = np.zeros((self._n_minutes, N_COUNTS), dtype=np.int64)
+        dense[self._offset[first:stop]] = self._counts[first:stop]
+        return dense
 
 
 def _elapsed_part(minutes: MinuteRange, elapsed_stop_minute: int) -> MinuteRange:
