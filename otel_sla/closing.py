@@ -7,7 +7,7 @@ So a crash at any point only means that the same difference is found again.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -37,6 +37,8 @@ from otel_sla.versions import agreement_of
 PIECE_MINUTES_MAX = 250_000
 # Re-opened series that are told in one go: an acknowledgement waits for that to be written.
 LATE_SERIES_MAX = 256
+# Series that are looked at in one snapshot; a month of one takes some milliseconds.
+_SERIES_AT_ONCE = 100
 # Series that are brought back in one go, each with all minutes that it was away.
 _BROUGHT_BACK_MAX = 100
 
@@ -143,7 +145,9 @@ class _Snapshot:
         self._exclusions = reader.exclusions()
         self._reopened: Mapping[int, list[Reopened]] = _by_series(reader.reopened())
         self._found = Findings()
-        self._months = MonthCloser(reader, self._history, versions, progress, self._marks.sealed_before, self._found)
+        self._months = MonthCloser(
+            reader, self._history, versions, progress, self._marks.sealed_before, self._found, self._in_turns
+        )
         # A ledger that was filled before it was ever judged is told from its first minute on.
         first = min(self._first_data.values(), default=progress.judged_before)
         self._first_minute = first = max(first, kept_from(self._marks.expired_before))
@@ -182,7 +186,7 @@ class _Snapshot:
         if was.time_zone != agreement.time_zone:
             warn_of_edge(agreement, (*old.closed, *new.closed))
         if start_minute < self._told_before:
-            for series in series_of(agreement, self._all_series):
+            for series in self._in_turns(series_of(agreement, self._all_series)):
                 self._retell(series, old, new, start_minute, Cause.CONFIGURATION)
         return self._found.closing(told_versions=((agreement.name, self._versions[agreement.name]),))
 
@@ -262,7 +266,7 @@ class _Snapshot:
                 self._eras(Terms.of(agreement, self._exclusions, change), change, start_minute)
                 for change in (told, number)
             )
-            for series in series_of(agreement, self._all_series):
+            for series in self._in_turns(series_of(agreement, self._all_series)):
                 self._retell(series, old, new, start_minute, cause)
             # What is not carried out of excluded minutes any more may lie anywhere behind them.
             is_carried = agreement.downtime.no_data is NoData.CARRY
@@ -292,6 +296,22 @@ class _Snapshot:
         self._settle_unjudged()
         return self._found.closing()
 
+    def _in_turns(self, some: Sequence[Series]) -> Iterator[Series]:
+        """Go through series, now and then in a newer snapshot, as none may last long.
+
+        What was told of a series is the same in each, by what was re-opened since. What came to a series that was
+        looked at before re-opens its minutes, once for all this is told.
+        """
+        for place, series in enumerate(some, 1):
+            yield series
+            if place % _SERIES_AT_ONCE == 0:
+                self._reader.renew_snapshot()
+                self._first_data.update(self._reader.first_data_minutes())
+                self._reopened = self._reopened_before(self._progress.judged_before)
+
+    def _reopened_before(self, judged_before: int) -> Mapping[int, list[Reopened]]:
+        return _by_series(minute for minute in self._reader.reopened() if minute.epoch_minute < judged_before)
+
     def _late(self) -> list[int]:
         return [
             series_id
@@ -307,29 +327,27 @@ class _Snapshot:
         if not (is_new or self._reopened or is_sealing):
             return None
         self._progress = self._months.progress = progress
-        self._reopened = _by_series(
-            minute
-            for of_series in self._reopened.values()
-            for minute in of_series
-            if minute.epoch_minute < progress.judged_before
-        )
+        self._reopened = self._reopened_before(progress.judged_before)
         # From the last told minute on: what was down in it goes on or ends now.
         rows = self._reader.counts(max(0, self._told_before - 1), progress.judged_before)
         self._new_counts = NewCounts(rows, self._told_before, progress.judged_before)
-        reopened = (minute.epoch_minute for of_series in self._reopened.values() for minute in of_series)
-        oldest = min((*reopened, self._told_before))
-        changed = MinuteRange(oldest, progress.judged_before)
-        for agreement in self._agreements:
-            terms = Terms.of(agreement, self._exclusions, self._marks.exclusion_change)
+        all_terms = [
+            Terms.of(agreement, self._exclusions, self._marks.exclusion_change) for agreement in self._agreements
+        ]
+        # Nothing older can be re-opened, also meanwhile.
+        oldest = min(self._told_before, self._marks.sealed_before or self._told_before)
+        for terms in all_terms:
             eras = self._eras(terms, self._marks.exclusion_change, oldest)
-            suspects = self._suspects(agreement, rows) | set(self._reopened)
-            for series in series_of(agreement, self._all_series):
-                if series.series_id in suspects:
-                    self._advance(series, eras)
+            suspects = self._suspects(terms.agreement, rows) | set(self._reopened)
+            of_agreement = series_of(terms.agreement, self._all_series)
+            for series in self._in_turns([one for one in of_agreement if one.series_id in suspects]):
+                self._advance(series, eras)
+        oldest = min((self._told_before, *(minute.epoch_minute for minute in self._found.settled)))
+        for terms in all_terms:
             self._months.close(terms, self._all_series, self._first_minute)
             if may_have_forgotten:
                 self._months.close_forgotten(terms, self._all_series, self._first_data)
-            self._months.close_again(terms, self._all_series, changed)
+            self._months.close_again(terms, self._all_series, MinuteRange(oldest, progress.judged_before))
         self._settle_unjudged()
         return self._found.closing(told_before=progress.judged_before, sealed_before=progress.sealed_before)
 
@@ -361,10 +379,10 @@ class _Snapshot:
 
     def _settle_unjudged(self) -> None:
         """Leave nothing re-opened for ever: of a series that no agreement judges any more there is nothing to tell."""
-        told = {minute.series_id for minute in self._found.settled}
-        for series_id, reopened in self._reopened.items():
-            if series_id not in told:
-                self._settle(series_id, reopened)
+        known = {agreement.name for agreement in self._agreements}
+        for series in self._all_series:
+            if series.agreement not in known:
+                self._settle(series.series_id, self._reopened.get(series.series_id, []))
 
     def _settle(self, series_id: int, reopened: Sequence[Reopened]) -> None:
         """Keep what re-opened minutes of a series hold now that it is told."""
