@@ -8,6 +8,7 @@ import pytest
 from history_parts import EDGE, N_SERIES, History
 from test_changed_terms import random_rows, random_terms
 
+from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import StoredEvent
 from otel_sla.sla.agreement import Agreement
 
@@ -74,3 +75,37 @@ def test_a_judge_that_remembers_tells_what_one_without_memory_tells(seed: int, t
     remembering.assert_adds_up(f"seed {seed}")
     remembering.stop()
     forgetful.stop()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_comes_between_two_snapshots_of_a_look_is_told_once(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests for minutes that are not sealed, counted while the judge looks: the fold is the report all the same."""
+    monkeypatch.setattr("otel_sla.closing._SERIES_AT_ONCE", 1)
+    rng, states, between = random.Random(seed), dict[int, str](), list[int]()
+    history = History(tmp_path, random_terms(rng))
+
+    def renew() -> None:
+        between.append(history.now)
+        if rng.random() < 0.3 and len(between) < 200:
+            late = random_rows(rng, max(history.sealed_before, history.now - 30), history.now)
+            history.count(rng.sample(late, len(late) // 6))
+        LedgerReader.renew_snapshot(history.reader)
+
+    while history.now < EDGE + 70:
+        step = rng.choice([1, 2, 5, 11])
+        history.count(long_rows(rng, history.now, history.now + step, states))
+        history.now += step
+        if rng.random() < 0.1:
+            history.exclude(history.now + rng.randint(-20, 10), rng.randint(1, 15))
+        if rng.random() < 0.1:
+            history.restart(replace(random_terms(rng), time_zone=history.agreement.time_zone))
+        if rng.random() < 0.3:
+            history.sealed_before = max(history.sealed_before, history.now - 40)
+        monkeypatch.setattr(history.reader, "renew_snapshot", renew)
+        history.judge()
+    history.judge()
+    history.assert_adds_up(f"seed {seed}")
+    assert len(between) > 50
+    history.stop()
