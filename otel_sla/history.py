@@ -16,7 +16,7 @@ import numpy as np
 
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ExclusionRecord, Reopened
-from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData
+from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData, Outcome
 from otel_sla.sla.basis import columns_of, judged_counts, parts_of
 from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, CountRows, CountsBeside
 from otel_sla.sla.downtime import (
@@ -140,6 +140,9 @@ class CountReadings(Protocol):
     ) -> Iterator[tuple[int, Int64Array]]:
         """`month_counts` of many series, one after the other."""
 
+    def known_from(self, series_id: int) -> int:
+        """Give the first minute whose counts can be read; of those before it only `last_data_minute` is known."""
+
     def last_data_minute(
         self, series_id: int, before_minute: int, valid_requests_min: int, *, is_adjusted: bool = False
     ) -> tuple[int, tuple[int, ...]] | None:
@@ -228,10 +231,11 @@ class History:
                 is_carry_excluded=is_carry_excluded,
                 parts=parts,
             )
-            if not needs_minutes_before(counts, terms.agreement.downtime):
+            known_from = self._reader.known_from(series.series_id)
+            if start_minute <= known_from or not needs_minutes_before(counts, terms.agreement.downtime):
                 return counts
             assert counts.first_data_minute is not None, "what had no data cannot be down"
-            earlier = max(counts.first_data_minute, start_minute - n_more)
+            earlier = max(counts.first_data_minute, known_from, start_minute - n_more)
             rows = np.concatenate((self.rows(series, parts, MinuteRange(earlier, start_minute)), rows))
             start_minute, n_more = earlier, 4 * n_more
 
@@ -250,7 +254,7 @@ class History:
         if terms.agreement.downtime.no_data is not NoData.CARRY:
             return None, False
         found = self._last_judged(series, terms, start_minute)
-        if found is None or found[1] is not MinuteState.DOWN:
+        if found is None or found[1] is not MinuteState.DOWN or terms.agreement.carries_excluded:
             return None if found is None else found[1], False
         group, last = series.group_text, found
         while (covered := covered_from(terms.covered, group, last[0])) is not None:
@@ -303,7 +307,9 @@ def _elapsed_part(minutes: MinuteRange, elapsed_stop_minute: int) -> MinuteRange
 def judge(series: Series, terms: Terms, counts: SeriesCounts) -> JudgedSeries:
     """Judge counts that reach as far as they have to (`downtime.judge_minutes`)."""
     excluded = excluded_minutes(terms.covered, series.group_text, counts.start_minute, counts.stop_minute)
-    return JudgedSeries(counts, judge_minutes(counts, terms.agreement.downtime, excluded))
+    carries_excluded = terms.agreement.carries_excluded
+    judged = judge_minutes(counts, terms.agreement.downtime, excluded, carries_excluded=carries_excluded)
+    return JudgedSeries(counts, judged)
 
 
 def counts_as_told(counts: SeriesCounts, reopened: Sequence[Reopened], told_before: int) -> SeriesCounts:
@@ -321,8 +327,8 @@ def counts_as_told(counts: SeriesCounts, reopened: Sequence[Reopened], told_befo
             rows[minute.epoch_minute - counts.start_minute] = judged_counts(before, counts.parts)[0]
     first = counts.first_data_minute
     if first is not None and first >= counts.start_minute:
-        valid = rows[:, 0] + rows[:, 1]
-        has_data = np.flatnonzero(valid > 0)
+        # Not their sum: of what samplers claim it may not have room in an int64.
+        has_data = np.flatnonzero((rows[:, Outcome.SUCCEEDED] > 0) | (rows[:, Outcome.FAILED] > 0))
         first = counts.start_minute + int(has_data[0]) if len(has_data) else None
     return replace(counts, counts=rows, first_data_minute=first)
 

@@ -1,7 +1,7 @@
 """A ledger that is judged over months and configurations, and what was told of it."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -75,8 +75,11 @@ class History:
         self.reader.close()
         self.ledger.close()
 
-    def count(self, rows: list[tuple[int, int, int, int, int]]) -> None:
-        """Add (minute, number, succeeded, failed, invalid), the number being that of a series as it is grouped now."""
+    def count(self, rows: Iterable[tuple[int, ...]]) -> None:
+        """Add (minute, number, succeeded, failed, invalid), the number being that of a series as it is grouped now.
+
+        Behind them may stand what else is counted, as in counts.Count.
+        """
         new: list[Series] = []
         found = []
         for minute, number, *counts in rows if self.configured else ():

@@ -187,6 +187,10 @@ class LedgerReadings:
         with self._reading() as connection:
             return minutes.read_last_any(connection, series_id, from_minute)
 
+    def known_from(self, series_id: int) -> int:  # noqa: ARG002 - of every series, as `history.CountReadings`.
+        """Give the first minute whose counts can be read: what is expired is asked for by nobody."""
+        return 0
+
     def last_data_minute(
         self, series_id: int, before_minute: int, valid_requests_min: int, *, is_adjusted: bool = False
     ) -> tuple[int, tuple[int, ...]] | None:

@@ -24,6 +24,7 @@ class MinuteMemory:
         self._days: dict[int, dict[int, UInt32Array]] = {}  # Series -> UTC day -> uint32[3, 1440], requests.
         self._beside: dict[tuple[int, int], Int64Array] = {}  # (series, UTC day) -> int64[6, 1440], the other counts.
         self._last_forgotten: dict[int, LastMinute] = {}
+        self._known_from: dict[int, int] = {}  # Series -> first minute that is not forgotten.
 
     def add(self, rows: CountRows) -> None:
         """Add to the counts; each (series, minute) stands in `rows` at most once."""
@@ -73,6 +74,10 @@ class MinuteMemory:
         for series_id in series_ids:
             yield series_id, self.month_counts(series_id, start_minute, stop_minute, columns)
 
+    def known_from(self, series_id: int) -> int:
+        """Give the first minute whose counts are not forgotten."""
+        return self._known_from.get(series_id, 0)
+
     def last_data_minute(
         self, series_id: int, before_minute: int, valid_requests_min: int, *, is_adjusted: bool = False
     ) -> LastMinute | None:
@@ -95,6 +100,7 @@ class MinuteMemory:
         if old:
             stop_minute = (max(old) + 1) * MINUTES_PER_DAY
             last = self.last_data_minute(series_id, stop_minute, valid_requests_min, is_adjusted=is_adjusted)
+            self._known_from[series_id] = stop_minute
             for day in old:
                 del days[day]
                 self._beside.pop((series_id, day), None)

@@ -48,7 +48,7 @@ def counted(config: Config) -> dict[str, list[int]]:
     with closing(LedgerReader.open(config.ledger.url)) as reader:
         names = {series.series_id: series.group_text["service.name"] for series in reader.series()}
         rows = reader.counts(0, 1 << 40)
-        return {name: rows.counts[rows.series_id == number].sum(axis=0).tolist() for number, name in names.items()}
+        return {name: rows.outcomes[rows.series_id == number].sum(axis=0).tolist() for number, name in names.items()}
 
 
 def check_counted(folder: Path, command: tuple[str, ...], language: str, protocols: Sequence[str]) -> None:

@@ -128,7 +128,7 @@ def _held(ledger: LedgerReadings) -> Counter[Cell]:
     services = {series.series_id: series.group[0][1].decode() if series.group else "" for series in ledger.series()}
     rows, held = ledger.counts(0, _EVER), Counter[Cell]()
     for series_id, minute, (succeeded, failed, _) in zip(
-        rows.series_id.tolist(), rows.epoch_minute.tolist(), rows.counts.tolist(), strict=True
+        rows.series_id.tolist(), rows.epoch_minute.tolist(), rows.outcomes.tolist(), strict=True
     ):
         held.update({(services[series_id], minute, 0): succeeded, (services[series_id], minute, 1): failed})
     return +held
