@@ -50,6 +50,10 @@ class History:
         self.ledger = Ledger.open(self.url)
         self.reader = LedgerReader.open(self.url)
         self.recorded = record_versions(self.ledger, self.configured, self.now)
+        self.forget()
+
+    def forget(self) -> None:
+        """Go on with a judge that remembers nothing."""
         self._closer = Closer(
             self.reader,
             self.configured,
