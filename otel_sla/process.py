@@ -4,7 +4,6 @@ import ctypes
 import gc
 import logging
 import os
-import signal
 import sys
 from contextlib import suppress
 
@@ -25,9 +24,6 @@ def prepare_process() -> None:
     """Ask for it; where the system does not know of something, nothing happens."""
     # gRPC writes a line for each call that it cannot read; anybody could fill a disk with them.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # Until `serving` handles it: what it asks for is read in a moment anyway. A worker hears of it from its pipeline.
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _set_up_malloc()
     _raise_open_files_max()
 
