@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 SOURCES := otel_sla tests benchmarks dashboards examples
 
 .DEFAULT_GOAL := help
-.PHONY: help run test demo bench ratios lint format fuzz hostile soak months orders crash powercut iofaults coverage parts package pictures outage example clean
+.PHONY: help run test demo bench ratios lint format fuzz hostile soak months year orders crash powercut iofaults coverage parts package pictures outage example clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ soak: $(INSTALLED)  ## Load a pipeline for 83 minutes: every span counted, memor
 
 months: $(INSTALLED)  ## Compare the reports of 1,000 random months with the slow twin's
 	@$(BIN)/python tests/report_twin.py $(ARGS)
+
+year: $(INSTALLED)  ## Live through a year in half an hour under a faked clock; needs libfaketime; ARGS="--days 90"
+	@$(BIN)/python tests/year $(ARGS)
 
 orders: $(INSTALLED)  ## Send the spans of 500 random cases in any order, with kills between; ARGS="--examples N"
 	@$(BIN)/python tests/order_machine.py $(ARGS)

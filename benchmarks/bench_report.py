@@ -20,6 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from ledger_parts import rows_of_outcomes
+
 from otel_sla.config import load_config
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.minutes import packed_id
@@ -27,7 +30,6 @@ from otel_sla.ledger.packing import MINUTES_PER_DAY
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
 from otel_sla.ledger.sealing import _merge
-from otel_sla.sla.counts import CountRows
 from otel_sla.sla.months import Month, month_range
 from otel_sla.sla.series import Series
 from otel_sla.spans.columns import Int64Array
@@ -65,7 +67,7 @@ def fill(url: str, n_series: int, months: int, per_minute: float) -> None:
     with closing(Ledger.open(url)) as ledger:
         ids = np.arange(n_series)
         ones = np.tile(np.array([1, 0, 0]), (n_series, 1))
-        ledger.commit(Commit(series, CountRows.of_outcomes(ids, np.full(n_series, start), ones), ()))
+        ledger.commit(Commit(series, rows_of_outcomes(ids, np.full(n_series, start), ones), ()))
         while ledger.seal(stop):
             pass
         for day in range(start // MINUTES_PER_DAY, stop // MINUTES_PER_DAY):
@@ -78,7 +80,7 @@ def fill(url: str, n_series: int, months: int, per_minute: float) -> None:
             rows = np.stack([rng.poisson(per_minute * share, 60 * n_series) for share in (1, 0.001, 0.02)], axis=1)
             while ledger.seal(stop, pack_before=minute):  # The last hour stays open, as in a running pipeline.
                 pass
-            ledger.commit(Commit((), CountRows.of_outcomes(np.tile(ids, 60), minutes, rows.astype(np.int64)), ()))
+            ledger.commit(Commit((), rows_of_outcomes(np.tile(ids, 60), minutes, rows.astype(np.int64)), ()))
         ledger.close_minutes(Closing(judged_before=stop + DAYS_AFTER * MINUTES_PER_DAY, sealed_before=stop))
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 import zlib
@@ -9,6 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from ledger_parts import rows_of_outcomes
 
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.packing import MINUTES_PER_DAY, pack_day, unpack_days
@@ -38,7 +42,7 @@ def realistic_hour(rng: np.random.Generator, hour: int, n_series: int, requests_
     n_rows = 60 * n_series
     counts = np.stack([rng.poisson(rate * share, n_rows) for share in (1, 0.001, 0.02)], axis=1).astype(np.int64)
     minutes = np.repeat(np.arange(hour * 60, hour * 60 + 60), n_series)
-    return CountRows.of_outcomes(np.tile(np.arange(n_series), 60), minutes, counts)
+    return rows_of_outcomes(np.tile(np.arange(n_series), 60), minutes, counts)
 
 
 def measure_commits(ledger: Ledger, rng: np.random.Generator, n_series: int) -> None:
@@ -46,7 +50,7 @@ def measure_commits(ledger: Ledger, rng: np.random.Generator, n_series: int) -> 
     times_ms = []
     for number in range(2_000):
         chosen = rng.choice(n_series, min(50, n_series), replace=False)
-        rows = CountRows.of_outcomes(
+        rows = rows_of_outcomes(
             chosen, np.full(len(chosen), 10**7 + number // 100), rng.integers(0, 99, (len(chosen), 3))
         )
         commit = Commit((), rows, tuple((10**7, rng.bytes(16)) for _ in range(20)))

@@ -36,7 +36,7 @@ class LedgerBacklog:
     Args:
         name: The exporter's component id, the name of its cursor.
         url: Of the ledger.
-        agreements: All that are judged, those that are configured no more too.
+        agreements: All that are judged, those that are no longer configured too.
         writer: Keeps the cursor.
         first_minutes_max: An exporter that is new to a ledger begins so many minutes back at most.
         on_damage: Told when the ledger turns out not to be sound; trying again would not help.

@@ -15,6 +15,7 @@ from otel_sla.sla.classify import Requests
 from otel_sla.sla.counts import Count, CountRows
 from otel_sla.sla.notes import Notes
 from otel_sla.sla.series import GROUP_VALUE_SIZE_BYTES_MAX, SeriesTable
+from otel_sla.sla.texts import counted
 from otel_sla.spans.columns import SPAN_KIND_SERVER, BoolArray, SpanColumns, ValueType, WatchList
 
 _log = logging.getLogger(__name__)
@@ -60,8 +61,8 @@ class FirstRequests:
             if self._uncovered.count >= UNCOVERED_SPANS and self._n_bodies >= UNCOVERED_BODIES:
                 self._is_warned = True
                 _log.warning(
-                    "%d spans came, and none is a request of an agreement: %s",
-                    self._uncovered.count,
+                    "%s came, and none is a request of an agreement: %s",
+                    counted(self._uncovered.count, "span"),
                     self._uncovered.reason(),
                     extra={"action": "no_requests"},
                 )
@@ -113,7 +114,7 @@ class UncoveredSpans:
         """Say why none of them is a request, as far as it can be seen."""
         if not self._n_server_spans:
             return "no server span is among them, and only these are requests"
-        are = "1 is a server span" if self._n_server_spans == 1 else f"{self._n_server_spans} are server spans"
+        are = "1 is a server span" if self._n_server_spans == 1 else f"{self._n_server_spans:,} are server spans"
         seen = f", of service.name {', '.join(map(repr, sorted(self._names)))}" if self._names else ""
         return f"{are}{seen}; see covered_service and entry_spans_only"
 

@@ -16,6 +16,8 @@ from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import BYTES_PER_MIB, ReceiverSettings
 from otel_sla.self_metrics import SelfMetrics
 from otel_sla.workers.crew import STATE_S, Crew
+from otel_sla.workers.member import Shared
+from otel_sla.workers.tally import Totals
 
 _OVERLOADED, _IN_FLIGHT = "sla.receiver.overloaded_requests", "sla.receiver.in_flight_size"
 
@@ -38,6 +40,7 @@ class Front:
         self._accountant = accountant
         self._metrics = metrics
         self._readiness = readiness
+        self._refusals = Refusals()
         self._servers: list[GrpcServer | HttpServer | Crew] = []
         self._telling: asyncio.Task[None] | None = None
         self.grpc_port: int | None = None
@@ -73,15 +76,17 @@ class Front:
             self._telling.cancel()
         servers, self._servers = self._servers, []
         await asyncio.gather(*(server.stop(grace_s) for server in servers))
+        self._refusals.close()
 
     async def _tell_state_for_ever(self) -> None:
         while True:
             self.tell_state()
+            self._refusals.tell_due()
             await asyncio.sleep(STATE_S)
 
     async def _start_here(self) -> None:
         receiver, metrics = self._receiver, self._metrics
-        in_flight, refusals = InFlight(receiver.memory_limit_mib * BYTES_PER_MIB), Refusals()
+        in_flight, refusals = InFlight(receiver.memory_limit_mib * BYTES_PER_MIB), self._refusals
         metrics.register(_OVERLOADED, lambda: in_flight.refused_count)
         metrics.register(_IN_FLIGHT, lambda: in_flight.size_bytes)
         if receiver.grpc is not None:
@@ -98,7 +103,8 @@ class Front:
 
     async def _start_workers(self) -> None:
         metrics = self._metrics
-        crew = Crew(self._receiver, self._logs, self._accountant, self._readiness, metrics.prometheus_text)
+        shared = Shared(self._accountant, metrics.prometheus_text, Totals(), self._refusals)
+        crew = Crew(self._receiver, self._logs, self._readiness, shared)
         self._servers.append(crew)  # What has been started has to be stopped.
         await crew.start()
         self.grpc_port, self.http_port = crew.grpc_port, crew.http_port

@@ -16,9 +16,9 @@ import numpy as np
 
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ExclusionRecord, Reopened
-from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData
+from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData, Outcome
 from otel_sla.sla.basis import columns_of, judged_counts, parts_of
-from otel_sla.sla.counts import N_OUTCOMES, CountsBeside
+from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, CountRows, CountsBeside
 from otel_sla.sla.downtime import (
     JudgedMinutes,
     MinuteState,
@@ -182,7 +182,9 @@ class History:
             elapsed_stop_minute: No minute from this one on has elapsed.
         """
         asked = _elapsed_part(minutes, elapsed_stop_minute)
-        return self._judged(series, terms, self.counts(series, terms, asked), elapsed_stop_minute)
+        rows = self.rows(series, parts_of(terms.agreement.counting), asked)
+        counts = self.counts(series, terms, asked.start_minute, rows)
+        return self._judged(series, terms, counts, elapsed_stop_minute)
 
     def each_judged(
         self, all_series: Sequence[Series], terms: Terms, minutes: MinuteRange, elapsed_stop_minute: int
@@ -200,26 +202,23 @@ class History:
         all_ids = [series.series_id for series in all_series]
         each_rows = self._reader.each_month_counts(all_ids, *asked, columns_of(parts))
         for series, (_, rows) in zip(all_series, each_rows, strict=True):
-            counts = self._reaching_back(series, terms, asked.start_minute, judged_counts(rows, parts))
+            counts = self.counts(series, terms, asked.start_minute, judged_counts(rows, parts))
             yield series, self._judged(series, terms, counts, elapsed_stop_minute)
 
-    def counts(self, series: Series, terms: Terms, minutes: MinuteRange) -> SeriesCounts:
-        """Give the counts of `minutes`, and of as many minutes before as a run at their start reaches back."""
-        rows = self._dense(series, terms.agreement, *minutes)
-        return self._reaching_back(series, terms, minutes.start_minute, rows)
+    def rows(self, series: Series, parts: int, minutes: MinuteRange) -> Int64Array:
+        """Give what is judged of the counts of minutes, where a request has so many parts (`judged_counts`)."""
+        return judged_counts(self._reader.month_counts(series.series_id, *minutes, columns_of(parts)), parts)
 
-    def _judged(self, series: Series, terms: Terms, counts: SeriesCounts, elapsed_stop_minute: int) -> JudgedSeries:
-        """Judge counts that reach back far enough, and as many minutes behind them as a run reaches."""
-        judged = judge(series, terms, counts)
-        while needs_minutes_after(judged.judged, elapsed_stop_minute):
-            stop_minute = min(elapsed_stop_minute, judged.judged.stop_minute + _MINUTES_PER_DAY)
-            more = self._dense(series, terms.agreement, judged.counts.stop_minute, stop_minute)
-            rows = np.concatenate((judged.counts.counts, more))
-            judged = judge(series, terms, replace(judged.counts, counts=rows))
-        return judged
+    def counts(self, series: Series, terms: Terms, start_minute: int, rows: Int64Array) -> SeriesCounts:
+        """Give the counts that terms judge: `rows`, and as many minutes before as a run at their start reaches back.
 
-    def _reaching_back(self, series: Series, terms: Terms, start_minute: int, rows: Int64Array) -> SeriesCounts:
-        """Put as many minutes before the rows as a run at their start reaches back."""
+        Args:
+            series: Of the terms' agreement.
+            terms: What is to be judged by.
+            start_minute: Epoch minute of the first row.
+            rows: int64[n_minutes, 3], parts of requests (`rows`).
+        """
+        parts = parts_of(terms.agreement.counting)
         n_more = 64
         while True:
             carried, is_carry_excluded = self._carried(series, terms, start_minute)
@@ -230,27 +229,32 @@ class History:
                 first_data_minute=self._first_data_minutes.get(series.series_id),
                 retired_minute=self._retired_minutes.get(series.series_id),
                 is_carry_excluded=is_carry_excluded,
-                parts=parts_of(terms.agreement.counting),
+                parts=parts,
             )
             known_from = self._reader.known_from(series.series_id)
             if start_minute <= known_from or not needs_minutes_before(counts, terms.agreement.downtime):
                 return counts
             assert counts.first_data_minute is not None, "what had no data cannot be down"
             earlier = max(counts.first_data_minute, known_from, start_minute - n_more)
-            rows = np.concatenate((self._dense(series, terms.agreement, earlier, start_minute), rows))
+            rows = np.concatenate((self.rows(series, parts, MinuteRange(earlier, start_minute)), rows))
             start_minute, n_more = earlier, 4 * n_more
 
-    def _dense(self, series: Series, agreement: Agreement, start_minute: int, stop_minute: int) -> Int64Array:
-        parts = parts_of(agreement.counting)
-        rows = self._reader.month_counts(series.series_id, start_minute, stop_minute, columns_of(parts))
-        return judged_counts(rows, parts)
+    def _judged(self, series: Series, terms: Terms, counts: SeriesCounts, elapsed_stop_minute: int) -> JudgedSeries:
+        """Judge counts that reach back far enough, and as many minutes behind them as a run reaches."""
+        judged = judge(series, terms, counts)
+        while needs_minutes_after(judged.judged, elapsed_stop_minute):
+            stop_minute = min(elapsed_stop_minute, judged.judged.stop_minute + _MINUTES_PER_DAY)
+            more = self.rows(series, judged.counts.parts, MinuteRange(judged.counts.stop_minute, stop_minute))
+            rows = np.concatenate((judged.counts.counts, more))
+            judged = judge(series, terms, replace(judged.counts, counts=rows))
+        return judged
 
     def _carried(self, series: Series, terms: Terms, start_minute: int) -> tuple[MinuteState | None, bool]:
         """Give `SeriesCounts.carried` and `is_carry_excluded`."""
         if terms.agreement.downtime.no_data is not NoData.CARRY:
             return None, False
         found = self._last_judged(series, terms, start_minute)
-        if found is None or found[1] is not MinuteState.DOWN:
+        if found is None or found[1] is not MinuteState.DOWN or terms.agreement.carries_excluded:
             return None if found is None else found[1], False
         group, last = series.group_text, found
         while (covered := covered_from(terms.covered, group, last[0])) is not None:
@@ -270,6 +274,31 @@ class History:
         return found[0], judged_state(row, downtime, parts)
 
 
+class NewCounts:
+    """What some minutes hold, by series.
+
+    Args:
+        rows: Of all series; those of other minutes are passed over.
+        start_minute: Epoch minute, the first one.
+        stop_minute: One past the last.
+    """
+
+    def __init__(self, rows: CountRows, start_minute: int, stop_minute: int) -> None:
+        order = np.argsort(rows.series_id, kind="stable")
+        order = order[rows.epoch_minute[order] >= start_minute]
+        self._n_minutes = stop_minute - start_minute
+        self._series_id = rows.series_id[order]
+        self._offset = rows.epoch_minute[order] - start_minute
+        self._counts = rows.counts[order]
+
+    def of(self, series_id: int) -> Int64Array:
+        """Give int64[n_minutes, N_COUNTS], 0 where nothing was counted; owned by the caller."""
+        first, stop = np.searchsorted(self._series_id, (series_id, series_id + 1)).tolist()
+        dense = np.zeros((self._n_minutes, N_COUNTS), dtype=np.int64)
+        dense[self._offset[first:stop]] = self._counts[first:stop]
+        return dense
+
+
 def _elapsed_part(minutes: MinuteRange, elapsed_stop_minute: int) -> MinuteRange:
     stop_minute = max(minutes.start_minute, min(minutes.stop_minute, elapsed_stop_minute))
     return MinuteRange(minutes.start_minute, stop_minute)
@@ -278,7 +307,9 @@ def _elapsed_part(minutes: MinuteRange, elapsed_stop_minute: int) -> MinuteRange
 def judge(series: Series, terms: Terms, counts: SeriesCounts) -> JudgedSeries:
     """Judge counts that reach as far as they have to (`downtime.judge_minutes`)."""
     excluded = excluded_minutes(terms.covered, series.group_text, counts.start_minute, counts.stop_minute)
-    return JudgedSeries(counts, judge_minutes(counts, terms.agreement.downtime, excluded))
+    carries_excluded = terms.agreement.carries_excluded
+    judged = judge_minutes(counts, terms.agreement.downtime, excluded, carries_excluded=carries_excluded)
+    return JudgedSeries(counts, judged)
 
 
 def counts_as_told(counts: SeriesCounts, reopened: Sequence[Reopened], told_before: int) -> SeriesCounts:
@@ -296,8 +327,8 @@ def counts_as_told(counts: SeriesCounts, reopened: Sequence[Reopened], told_befo
             rows[minute.epoch_minute - counts.start_minute] = judged_counts(before, counts.parts)[0]
     first = counts.first_data_minute
     if first is not None and first >= counts.start_minute:
-        valid = rows[:, 0] + rows[:, 1]
-        has_data = np.flatnonzero(valid > 0)
+        # Not their sum: of what samplers claim it may not have room in an int64.
+        has_data = np.flatnonzero((rows[:, Outcome.SUCCEEDED] > 0) | (rows[:, Outcome.FAILED] > 0))
         first = counts.start_minute + int(has_data[0]) if len(has_data) else None
     return replace(counts, counts=rows, first_data_minute=first)
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -39,6 +39,7 @@ class MonthCloser:
     progress: Progress
     sealed_before: int | None  # Epoch minute, as the ledger has it.
     found: Findings  # Grows.
+    in_turns: Callable[[Sequence[Series]], Iterator[Series]]  # Goes through series, in more than one snapshot.
     _known: dict[tuple[str, Month], tuple[Basis, dict[int, list[ClosedMonth]]]] = field(default_factory=dict)
 
     def close(self, terms: Terms, all_series: Sequence[Series], first_minute: int) -> None:
@@ -133,7 +134,7 @@ class MonthCloser:
         if not is_kept(minutes, self.reader.watermarks().expired_before):
             return
         beside = self.reader.counts_beside(*minutes)
-        for series in series_of(agreement, all_series):
+        for series in self.in_turns(series_of(agreement, all_series)):
             judged = self.history.judged(series, month_terms, minutes, self.progress.judged_before)
             if not is_in_month(minutes, judged.counts, agreement.downtime.no_data):
                 continue

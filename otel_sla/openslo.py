@@ -66,13 +66,13 @@ def read_openslo(text: str, source: str) -> list[Reading]:
         source: The file's name, for errors.
 
     Raises:
-        ConfigError: It is no YAML, holds no SLO, or an SLO of which no agreement can be made.
+        ConfigError: It is not valid YAML, holds no SLO, or an SLO of which no agreement can be made.
     """
     try:
         # All scalars as text: 0.999 is to become an exact fraction.
         documents = [document for document in yaml.load_all(text, Loader=yaml.BaseLoader) if document]
     except yaml.YAMLError as error:
-        raise ConfigError(source, [ConfigProblem("", f"is no YAML: {' '.join(str(error).split())}")]) from error
+        raise ConfigError(source, [ConfigProblem("", f"is not valid YAML: {' '.join(str(error).split())}")]) from error
     readings = [_read_document(document, number) for number, document in enumerate(documents, start=1)]
     problems = [
         ConfigProblem(f"{reading.source}: {problem.path}", problem.message)

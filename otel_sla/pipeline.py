@@ -6,6 +6,7 @@ Nothing is decided here but the order: the ledger is open before a port is, the 
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,10 +36,12 @@ from otel_sla.self_metrics import ExporterCounts, SelfMetrics
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.classify import Classifier
 from otel_sla.sla.counts import NANOS_PER_MINUTE
+from otel_sla.sla.exclusions import windows_of_no_series
 from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import SeriesTable
-from otel_sla.sla.texts import counted, minute_text
+from otel_sla.sla.texts import counted, minute_text, moment_text
 from otel_sla.span_times import SpanTimes
+from otel_sla.stopped_series import find_returned
 from otel_sla.threads import LedgerThread, Writer
 from otel_sla.tidying import Tidier
 from otel_sla.versions import Recorded, record_versions
@@ -276,6 +279,7 @@ class Pipeline:
         await warm_up(classifier)
         judge_reader = await self._judge.call(lambda connection: connection)
         recorded = await self._record_versions(marks)
+        _warn_of_windows(agreements, reader)
         self._versions, self._judged = recorded.versions, (*agreements, *recorded.removed)
         self._closer = Closer(judge_reader, agreements, recorded.versions, recorded.removed)
         self.accountant = Accountant(
@@ -313,7 +317,10 @@ class Pipeline:
     async def _record_versions(self, marks: Watermarks) -> Recorded:
         """Keep the agreements' terms, so that what they counted and judged can be explained later."""
         since, agreements = since_minute(marks, self._clockwork), self._config.agreements
-        recorded = await self._writer.call(lambda ledger: record_versions(ledger, agreements, since))
+        recorded, series = await self._writer.call(
+            lambda ledger: (record_versions(ledger, agreements, since), ledger.series())
+        )
+        have_counts = {each.agreement for each in series}  # A start that failed has recorded terms and counted nothing.
         for name in recorded.changed:
             _log.warning(
                 "agreement %s: changed terms (version %d): months that are not closed are judged by them, as a whole",
@@ -330,13 +337,27 @@ class Pipeline:
                 recorded.versions[name],
                 extra={"action": "outcome_rules_changed"},
             )
+        returned = await self._writer.call(lambda ledger: find_returned(ledger, agreements))
+        for name, retired_minute in returned.items():
+            if retired_minute < since:
+                _log.warning(
+                    "agreement %s is counted for again as it was until %s: the silence of the %s since then is judged"
+                    " now, and months that were closed are closed again with it; exclude the time that it was away"
+                    " (otel-sla exclusion add) if that is not agreed",
+                    name,
+                    minute_text(retired_minute),
+                    counted(since - retired_minute, "minute"),
+                    extra={"action": "agreement_returned"},
+                )
         for agreement in recorded.removed:
-            _log.info(
-                "agreement %s is configured no more: what it counted stays judged, by its last terms (version %d)",
-                agreement.name,
-                recorded.versions[agreement.name],
-                extra={"action": "agreement_removed"},
-            )
+            if agreement.name in have_counts:
+                _log.info(
+                    "agreement %s is no longer configured: its counts stay in the reports, judged by its last terms"
+                    " (version %d)",
+                    agreement.name,
+                    recorded.versions[agreement.name],
+                    extra={"action": "agreement_removed"},
+                )
         return recorded
 
     async def _start_exporters(self) -> None:
@@ -374,3 +395,15 @@ class Pipeline:
         while True:
             await self.tick()
             await asyncio.sleep(self._tick_s)
+
+
+def _warn_of_windows(agreements: Sequence[Agreement], reader: LedgerReader) -> None:
+    for agreement, window in windows_of_no_series(agreements, reader.series()):
+        _log.warning(
+            "agreement %s: the exclusion from %s on is of a group (%s) that neither group_by makes nor the ledger has"
+            " of a former one: it excludes nothing",
+            agreement.name,
+            moment_text(window.start),
+            ", ".join(f"{key}={value}" for key, value in window.group or ()) or "empty",
+            extra={"action": "exclusion_of_no_series"},
+        )

@@ -30,6 +30,7 @@ from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.months import MinuteRange, Month, month_range
 from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import is_in_month, month_figures
+from otel_sla.stopped_series import find_stopped
 from otel_sla.versions import Basis, beside, find_basis, find_counted_by
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -65,7 +66,7 @@ def load_report(  # noqa: PLR0913 - the last two are choices that most callers l
         generated_at: Aware; only shown.
         drawn_max: Of so many of each agreement's series, the worst, the report keeps every minute's state.
         as_configured: Judge closed months by the terms that are given, too.
-        removed: Agreements that are configured no more (`versions.removed_agreements`); they follow, as far as they
+        removed: Agreements that are no longer configured (`versions.removed_agreements`); they follow, as far as they
             have anything in the month. One that is asked for alone is there in any month.
 
     Raises:
@@ -121,7 +122,7 @@ def judge_section(
         counted_by = find_counted_by(reader, basis.agreement, minutes)
         return replace(section, version=basis.version, closed_version=basis.closed_version, counted_by=counted_by)
     terms = Terms.of(basis.agreement, records, last_change(records))
-    history = History.of(reader)
+    history = _history(reader, basis.configured)
     all_series = series_of(basis.agreement, reader.series())
     each_judged = history.each_judged(all_series, terms, minutes, elapsed_stop)
     before, behind = (Terms.of(agreement, records, last_change(records)) for agreement in beside(reader, basis, month))
@@ -227,29 +228,36 @@ def each_series_minutes(
         all_series, records = reader.series(), reader.exclusions()
         bases = [find_basis(reader, agreement, month, as_configured=as_configured) for agreement in agreements]
     all_terms = [Terms.of(basis.agreement, records, last_change(records)) for basis in bases]
-    for terms in all_terms:
+    for basis, terms in zip(bases, all_terms, strict=True):
         ordered = sorted(series_of(terms.agreement, all_series), key=lambda series: series.group)
         for start in range(0, len(ordered), _SERIES_AT_ONCE):
             with reader.snapshot():
-                few = list(_judge_minutes(reader, terms, ordered[start : start + _SERIES_AT_ONCE], month, elapsed_stop))
-            yield from few
+                some = ordered[start : start + _SERIES_AT_ONCE]
+                few = list(_judge_minutes(reader, basis, terms, some, elapsed_stop, month))
+            yield from (replace(each, version=basis.version, closed_version=basis.closed_version) for each in few)
 
 
 def _judge_minutes(
-    reader: LedgerReadings, terms: Terms, some_series: Sequence[Series], month: Month, elapsed_stop: int
+    reader: LedgerReadings, basis: Basis, terms: Terms, some_series: Sequence[Series], elapsed_stop: int, month: Month
 ) -> Iterator[SeriesMinutes]:
     minutes = month_range(month, terms.agreement.time_zone)
     if not is_kept(minutes, reader.watermarks().expired_before):
         raise _expired(month, "without --rows minutes the report has the figures that it was closed with")
-    history = History.of(reader)
+    history = _history(reader, basis.configured)
     for series, judged in history.each_judged(some_series, terms, minutes, elapsed_stop):
         if not is_in_month(minutes, judged.counts, terms.agreement.downtime.no_data):
             continue
         stop_minute = max(minutes.start_minute, min(minutes.stop_minute, judged.judged.stop_minute))
-        states = judged.judged.part(minutes.start_minute, stop_minute)
-        first = minutes.start_minute - judged.counts.start_minute
-        rows = judged.counts.counts[first : first + len(states.raw)]
-        yield SeriesMinutes(series, states, rows, judged.counts.parts)
+        of_month = judged.part(minutes.start_minute, stop_minute)
+        yield SeriesMinutes(series, of_month.judged, of_month.counts)
+
+
+def _history(reader: LedgerReadings, configured: Agreement) -> History:
+    """Give the past of an agreement's series; of a ledger too that no `otel-sla run` of this version has seen yet."""
+    retired = reader.retired_minutes()
+    stopped = find_stopped(reader, configured, reader.series(), retired)
+    retired |= {series_id: one.retired_minute for series_id, one in stopped.items()}
+    return History(reader, reader.first_data_minutes(), retired)
 
 
 def _expired(month: Month, hint: str) -> CountsExpired:

@@ -52,10 +52,10 @@ _NO_DOWNTIME = DowntimeTerms(Fraction(1), 1, 1, NoData.UP)
 class Recorded:
     """The versions of the terms as they are now, by the agreement's name."""
 
-    versions: dict[str, int]  # Those of agreements that are configured no more, too.
-    changed: tuple[str, ...]  # Those whose terms the ledger had otherwise.
+    versions: dict[str, int]  # Those of agreements that are no longer configured, too.
+    changed: tuple[str, ...]  # Those whose terms the ledger had otherwise, but for clause 4.
     outcome_rules_changed: tuple[str, ...]  # Those whose requests were counted by an earlier clause 4 so far.
-    removed: tuple[Agreement, ...]  # Those that are configured no more, by their last terms.
+    removed: tuple[Agreement, ...]  # Those that are no longer configured, by their last terms.
 
 
 def record_versions(ledger: Ledger, agreements: Sequence[Agreement], since_minute: int) -> Recorded:
@@ -77,7 +77,8 @@ def record_versions(ledger: Ledger, agreements: Sequence[Agreement], since_minut
         before = agreement_of(known[-1].terms)
         if before.outcome_rules != agreement.outcome_rules:
             outcome_rules_changed.append(agreement.name)
-        if replace(before, outcome_rules=agreement.outcome_rules) != agreement:
+        is_carried = before.carries_excluded != agreement.carries_excluded and before.downtime.no_data is NoData.CARRY
+        if is_carried or replace(before, outcome_rules=agreement.outcome_rules) != agreement:
             changed.append(agreement.name)
     removed = removed_agreements(ledger, agreements)
     for agreement in removed:
@@ -86,7 +87,7 @@ def record_versions(ledger: Ledger, agreements: Sequence[Agreement], since_minut
 
 
 def removed_agreements(reader: LedgerReadings, configured: Sequence[Agreement]) -> tuple[Agreement, ...]:
-    """Give the agreements that are configured no more, by their last terms (clause 22), in the order of their names.
+    """Give the agreements that are no longer configured, by their last terms (clause 22), in the order of their names.
 
     Raises:
         LedgerCorrupt: Their terms cannot be read.
@@ -194,25 +195,32 @@ def beside(reader: LedgerReadings, basis: Basis, month: Month) -> tuple[Agreemen
 
 
 def find_counted_by(reader: LedgerReadings, agreement: Agreement, minutes: MinuteRange) -> tuple[CountedBy, ...]:
-    """Find which versions of an agreement's terms counted what of some minutes (clause 22), in the order of time.
+    """Find which versions of an agreement's terms counted what of some minutes (clause 22), by their first minute.
 
-    Versions that differ in judging alone count alike, and are one: the last of them.
+    Versions that differ in judging alone count alike, and neighbours that do are one: the last of them.
     """
     terms = {one.version: agreement_of(one.terms) for one in reader.agreement_versions(agreement.name)}
-    found: list[CountedBy] = []
+    of_version: dict[int, CountedBy] = {}
     for day in reader.counted_days(agreement.name):
         first, stop = max(day.first_minute, minutes.start_minute), min(day.last_minute + 1, minutes.stop_minute)
-        if first >= stop:
-            continue
-        counted = CountedBy(terms[day.version], day.version, MinuteRange(first, stop), day.is_derived)
-        last = found[-1] if found else None
-        if last is None or counting_terms(last.agreement) != counting_terms(counted.agreement):
+        if first < stop:
+            counted = CountedBy(terms[day.version], day.version, MinuteRange(first, stop), day.is_derived)
+            of_version[day.version] = _united(of_version.get(day.version, counted), counted)
+    found: list[CountedBy] = []
+    for counted in sorted(of_version.values(), key=lambda one: (one.minutes.start_minute, one.version)):
+        if found and counting_terms(found[-1].agreement) == counting_terms(counted.agreement):
+            found[-1] = _united(found[-1], counted)
+        else:
             found.append(counted)
-            continue
-        later = max(last, counted, key=lambda one: one.version)
-        stop = max(stop, last.minutes.stop_minute)
-        found[-1] = replace(later, minutes=MinuteRange(last.minutes.start_minute, stop), is_derived=last.is_derived)
     return tuple(found)
+
+
+def _united(one: CountedBy, other: CountedBy) -> CountedBy:
+    """Give the last version of two, with the minutes of both; how its start is known is how the earlier one's is."""
+    starts, stops = zip(one.minutes, other.minutes, strict=True)
+    earlier = min(one, other, key=lambda each: each.minutes.start_minute)
+    last = max(one, other, key=lambda each: each.version)
+    return replace(last, minutes=MinuteRange(min(starts), max(stops)), is_derived=earlier.is_derived)
 
 
 def counting_terms(agreement: Agreement) -> Agreement:

@@ -1,7 +1,7 @@
 """A ledger that is judged over months and configurations, and what was told of it."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -50,6 +50,10 @@ class History:
         self.ledger = Ledger.open(self.url)
         self.reader = LedgerReader.open(self.url)
         self.recorded = record_versions(self.ledger, self.configured, self.now)
+        self.forget()
+
+    def forget(self) -> None:
+        """Go on with a judge that remembers nothing."""
         self._closer = Closer(
             self.reader,
             self.configured,
@@ -71,8 +75,11 @@ class History:
         self.reader.close()
         self.ledger.close()
 
-    def count(self, rows: list[tuple[int, int, int, int, int]]) -> None:
-        """Add (minute, number, succeeded, failed, invalid), the number being that of a series as it is grouped now."""
+    def count(self, rows: Iterable[tuple[int, ...]]) -> None:
+        """Add (minute, number, succeeded, failed, invalid), the number being that of a series as it is grouped now.
+
+        Behind them may stand what else is counted, as in counts.Count.
+        """
         new: list[Series] = []
         found = []
         for minute, number, *counts in rows if self.configured else ():

@@ -10,6 +10,7 @@ from otel_sla.sla.agreement import ExclusionReason, ExclusionWindow
 from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, CountRows
 from otel_sla.sla.events import Event, Severity
 from otel_sla.sla.series import Series
+from otel_sla.spans.columns import Int64Array
 
 Row = tuple[
     int, ...
@@ -22,6 +23,11 @@ def count_rows(rows: Iterable[Row]) -> CountRows:
         -1, 2 + N_COUNTS
     )
     return CountRows(table[:, 1], table[:, 0], table[:, 2:])
+
+
+def rows_of_outcomes(series_id: Int64Array, epoch_minute: Int64Array, outcomes: Int64Array) -> CountRows:
+    """Rows of which nothing else is counted: int64[n_rows, 3], requests."""
+    return CountRows(series_id, epoch_minute, np.pad(outcomes, ((0, 0), (0, N_COUNTS - N_OUTCOMES))))
 
 
 def listed(rows: CountRows) -> list[Row]:

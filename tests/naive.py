@@ -644,6 +644,8 @@ def states(
     accepted = [window for window in windows if is_accepted(window, agreement.exclusions, agreement.time_zone)]
     excluded = frozenset(minute for window in accepted for minute in covered(window))
     adjusted = unfiltered_states(counts, agreement, start, stop, excluded=excluded, retired=retired)
+    if agreement.outcome_rules == 1:  # Clause 6 before it was amended: what is excluded was carried as what it is raw.
+        adjusted = {minute: EXCLUDED if minute in excluded else state for minute, state in raw.items()}
     for minute, state in raw.items():
         if adjusted[minute] == DOWN and state != DOWN:
             adjusted[minute] = NO_DATA  # An exclusion makes nothing down.
@@ -731,7 +733,7 @@ def report(
     """The month's report, `otel-sla.report/v1`, as it is at `now` (ns since the Unix epoch).
 
     `recorded` holds windows beyond those of the configuration, by the agreement's name. `removed` are agreements that
-    are configured no more, by their last terms. `retired` says of series that nothing is counted for from when on.
+    are no longer configured, by their last terms. `retired` says of series that nothing is counted for from when on.
     """
     sections = [
         {
@@ -906,6 +908,40 @@ def _exclusion_reports(
             }
         )
     return found
+
+
+# Clause 22: who counted what
+
+
+def counts_alike(one: Agreement, other: Agreement) -> bool:
+    """Whether two versions of an agreement's terms make the same of every span, however that is judged."""
+    names = (
+        *("covered_service", "covered_any", "entry_spans_only", "group_by", "invalid", "failed", "no_status_code"),
+        *("failed_http_status", "failed_grpc_status", "code", "outcome_rules"),
+    )
+    return all(getattr(one, name) == getattr(other, name) for name in names)
+
+
+def counted_by(versions: Sequence[tuple[Agreement, set[int]]], minutes: range) -> list[dict[str, Any]]:
+    """Which versions counted what of a month; each, from the first on, with the minutes that it counted anything of.
+
+    It is kept from when to when of each day in UTC; that is cut to the month. Neighbours that count alike are the last.
+    """
+    told: list[tuple[int, int, int]] = []  # First minute, version, last minute.
+    for version, (_, counted) in enumerate(versions, start=1):
+        days: dict[int, list[int]] = {}
+        for minute in counted:
+            days.setdefault(minute // 1440, []).append(minute)
+        cut = [minute for day in days.values() for minute in range(min(day), max(day) + 1) if minute in minutes]
+        if cut:
+            told.append((min(cut), version, max(cut)))
+    found: list[list[int]] = []
+    for first, version, last in sorted(told):
+        if found and counts_alike(versions[found[-1][1] - 1][0], versions[version - 1][0]):
+            found[-1][1:] = [max(found[-1][1], version), max(found[-1][2], last)]
+        else:
+            found.append([first, version, last])
+    return [{"version": version, "start": iso(first), "stop": iso(last + 1)} for first, version, last in found]
 
 
 # Comparing

@@ -15,6 +15,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -63,6 +64,7 @@ class OrderMachine(RuleBasedStateMachine):
         self.messages: list[bytes] = []
         self.twin = TwinCounts()
         self.configured = case.agreements
+        self.versions = {each.name: [(each, set[int]())] for each in case.agreements}  # With what each one counted.
         self.removed: dict[str, Agreement] = {}
         self.retired: dict[naive.SeriesKey, int] = {}
         self.phases: list[Phase] = []
@@ -137,9 +139,16 @@ class OrderMachine(RuleBasedStateMachine):
             self.withdrawn.add(number)
             self.change((number, self.driven.moment))
 
-    @rule(kind=st.sampled_from(["remove", "regroup", "bring back", "rename"]), is_killed=st.booleans(), seed=SEEDS)
+    @rule(
+        kind=st.sampled_from(["count", "judge", "remove", "regroup", "bring back", "rename"]),
+        is_killed=st.booleans(),
+        seed=SEEDS,
+    )
     def reconfigure(self, kind: str, is_killed: bool, seed: int) -> None:  # noqa: FBT001 - drawn.
-        """An agreement goes, comes back, is grouped otherwise or gets another name; what is there is counted before."""
+        """An agreement goes, comes back, is renamed, or counts or judges otherwise; what is there is counted before.
+
+        It is judged otherwise only while none of its months is closed: the twin judges all of them by the same terms.
+        """
         rng = random.Random(seed)
         self.send([one for one in self.pending if self.is_there(one)], 1, rng)
         self.driven.judge()
@@ -155,6 +164,8 @@ class OrderMachine(RuleBasedStateMachine):
         elif kind == "regroup":
             keys = rng.choice([(), ("service.name",), ("service.name", "http.route")])
             terms[chosen.name] = replace(chosen, group_by=keys)
+        elif kind == "count" or (kind == "judge" and not self.may_be_closed(chosen)):
+            terms[chosen.name] = self.changed(chosen, kind, rng)
         if not terms:
             return
         self.seen[f"times {kind}"] += 1
@@ -163,8 +174,28 @@ class OrderMachine(RuleBasedStateMachine):
         known = {agreement.name: agreement for agreement in (*self.removed.values(), *self.configured)}
         self.removed = {name: agreement for name, agreement in known.items() if name not in terms}
         self.configured = tuple(terms.values())
+        for agreement in self.configured:
+            known_versions = self.versions.setdefault(agreement.name, [])
+            if not known_versions or known_versions[-1][0] != agreement:
+                known_versions.append((agreement, set()))
         self.retire()
         self.driven.reconfigure(self.configured, is_killed=is_killed)
+
+    def changed(self, agreement: Agreement, kind: str, rng: random.Random) -> Agreement:
+        """The agreement with other terms to count by, or to judge by."""
+        drawn = agreements.random_agreement(rng, agreement.name, self.driven.moment, with_exclusions=False)
+        of_kind = {
+            "count": ("covered_service", "failed", "failed_http_status", "failed_grpc_status", "no_status_code"),
+            "judge": ("downtime", "target", "counting"),
+        }
+        some = rng.sample(of_kind[kind], rng.choice((1, 1, 2)))
+        return replace(agreement, **{name: getattr(drawn, name) for name in some})
+
+    def may_be_closed(self, agreement: Agreement) -> bool:
+        """Whether the first month of the case may be sealed by now."""
+        first = f"{naive.EPOCH + timedelta(microseconds=self.start // 1000) - timedelta(days=1):%Y-%m}"
+        stop = naive.month_minutes(first, agreement.time_zone).stop * naive.NANOS_PER_MINUTE
+        return self.driven.clock.now >= stop
 
     def retire(self) -> None:
         """Nobody judges the silence of what is not counted for, from what has elapsed or was counted on."""
@@ -217,10 +248,18 @@ class OrderMachine(RuleBasedStateMachine):
             assert sum(rejected) <= len(lost), "only what is never in time is rejected"
         self.seen["spans"] += len(spans)
         self.twin.add(spans, self.configured)
+        self.note_versions(spans)
         self.sent_now += spans
         self.messages += fresh
         sent = set(spans)
         self.pending = [one for one in self.pending if one not in sent]
+
+    def note_versions(self, spans: list[OneSpan]) -> None:
+        """What was just counted was counted by the terms that are configured."""
+        alone = TwinCounts()
+        alone.add(spans, self.configured)
+        for (name, _), counts in alone.counted.series.items():
+            self.versions[name][-1][1].update(counts)
 
     def change(self, change: Change) -> None:
         """Record or withdraw."""
@@ -245,7 +284,11 @@ class OrderMachine(RuleBasedStateMachine):
             retired=self.retired,
         )
         report = without_withdrawn(json.loads(self.driven.report(month)))
+        zones = {agreement.name: agreement.time_zone for agreement in (*self.configured, *self.removed.values())}
         for told, section in zip(expected["agreements"], report["agreements"], strict=True):
+            minutes = naive.month_minutes(month, zones[told["name"]])
+            told["counted_by"] = naive.counted_by(self.versions[told["name"]], minutes)
+            self.seen["months of several versions"] += len(told["counted_by"]) > 1
             if section["closed_by_version"] is not None:  # Former to the terms that closed it, not to today's.
                 for series in told["series"]:
                     del series["former"]

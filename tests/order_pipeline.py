@@ -149,7 +149,7 @@ class Driven:
         return list(each_minute_line(terms, found[:1])) + [
             f"{minutes.series.group_text} {column.tobytes()!r}"
             for minutes in found
-            for column in (minutes.states.raw, minutes.states.adjusted, minutes.counts)
+            for column in (minutes.states.raw, minutes.states.adjusted, minutes.counts.counts)
         ]
 
     @property

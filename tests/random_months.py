@@ -111,7 +111,8 @@ def _random_terms(rng: random.Random, number: int, zone: str, anchors: list[int]
     # A second agreement of another zone: its month begins and ends elsewhere in the same counts.
     time_zone = zone if number == 0 else rng.choice(tuple(MONTHS))
     counting = rng.choice(list(Counting))
-    return replace(agreement, group_by=group_by, exclusions=exclusions, time_zone=time_zone, counting=counting)
+    terms = replace(agreement, group_by=group_by, exclusions=exclusions, time_zone=time_zone, counting=counting)
+    return replace(terms, outcome_rules=rng.choice((1, 2, 2)))
 
 
 def _random_window(rng: random.Random, group_by: tuple[str, ...], anchors: list[int]) -> ExclusionWindow:

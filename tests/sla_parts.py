@@ -12,11 +12,23 @@ from otel_sla.sla.agreement import (
     NoData,
     NoStatusCode,
 )
-from otel_sla.sla.downtime import SeriesCounts
+from otel_sla.sla.downtime import JudgedMinutes, SeriesCounts, judge_minutes
 from otel_sla.sla.series import Series
-from otel_sla.spans.columns import Int64Array
+from otel_sla.sla.story import World
+from otel_sla.spans.columns import BoolArray, Int64Array
 
 MINUTE = 29_701_440  # 2026-06-22T00:00:00Z, a Monday.
+
+
+def judged_world(series_counts: SeriesCounts, terms: DowntimeTerms, excluded: BoolArray) -> World:
+    """Counts, judged (`downtime.judge_minutes`)."""
+    return World(judge_minutes(series_counts, terms, excluded), series_counts.counts, series_counts.parts)
+
+
+def told_nothing(start_minute: int) -> World:
+    """A series that nothing was told of."""
+    no_states = np.empty(0, dtype=np.int8)
+    return World(JudgedMinutes(start_minute, no_states, no_states, no_states), np.empty((0, 3), dtype=np.int64))
 
 
 def make_terms(

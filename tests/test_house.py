@@ -172,8 +172,11 @@ def test_each_make_target_is_explained() -> None:
 
 def test_changelog_has_a_place_for_the_next_change() -> None:
     """The changelog keeps the format that its first lines promise."""
-    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
     assert headings[0] == "[Unreleased]"
+    kinds = [re.findall(r"^### (.*)$", version, flags=re.MULTILINE) for version in text.split("\n## ")]
+    assert all(len(set(of_version)) == len(of_version) for of_version in kinds), "each kind of change once a version"
     assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", heading) for heading in headings[1:])
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from otel_sla.config import Config
     from otel_sla.excluding import MonthEffect
     from otel_sla.ledger.notebook import LedgerNotebook
+    from otel_sla.ledger.reader import LedgerReadings
     from otel_sla.ledger.records import ExclusionRecord
     from otel_sla.sla.agreement import Agreement
 
@@ -65,22 +66,22 @@ def add(
     """Record a time that does not count as downtime, before or after the fact."""
     now = datetime.now(UTC).replace(microsecond=0)
     settings = load(config)
-    chosen = find_agreement(agreement, settings)
-    window = ExclusionWindow(
-        reason=reason,
-        start=settle_moment(start, "--start", chosen.time_zone),
-        stop=settle_moment(stop, "--stop", chosen.time_zone),
-        group=None,
-        announced_at=None if announced_at is None else settle_moment(announced_at, "--announced-at", chosen.time_zone),
-        note=_said(note, "--note"),
-        recorded_by=user_name(by),
-        recorded_at=now,
-    )
-    _check_times(window, chosen.time_zone)
     from otel_sla.ledger.notebook import LedgerNotebook
 
     with closing(LedgerNotebook.open(settings.ledger.url)) as notebook:
-        window = _with_group(window, read_group(group or [], chosen, notebook.series()))
+        chosen = find_agreement(agreement, _agreements(settings, notebook))
+        zone = chosen.time_zone
+        window = ExclusionWindow(
+            reason=reason,
+            start=settle_moment(start, "--start", zone),
+            stop=settle_moment(stop, "--stop", zone),
+            group=read_group(group or [], chosen, notebook.series()),
+            announced_at=None if announced_at is None else settle_moment(announced_at, "--announced-at", zone),
+            note=_said(note, "--note"),
+            recorded_by=user_name(by),
+            recorded_at=now,
+        )
+        _check_times(window, zone)
         _add(notebook, chosen, window, _elapsed_stop(settings, now))
 
 
@@ -100,9 +101,10 @@ def list_(
     settings = load(config)
     wanted = None if month is None else parse_month(month)
     with closing(LedgerReader.open(settings.ledger.url)) as reader, reader.snapshot():
-        entries = entries_of(reader, settings.agreements)
+        agreements = _agreements(settings, reader)
+        entries = entries_of(reader, agreements)
     if agreement is not None and agreement not in {entry.agreement for entry in entries}:
-        find_agreement(agreement, settings)
+        find_agreement(agreement, agreements)
     entries = [
         entry
         for entry in entries
@@ -130,7 +132,8 @@ def withdraw(
 
     with closing(LedgerNotebook.open(settings.ledger.url)) as notebook:
         record = _find_record(notebook, exclusion_id)
-        chosen = next((each for each in settings.agreements if each.name == record.agreement), None)
+        agreements = _agreements(settings, notebook)
+        chosen = next((each for each in agreements if each.name == record.agreement), None)
         effects = _withdrawal_effects(notebook, chosen, record, _elapsed_stop(settings, now))
         from otel_sla.excluding import figures_before
 
@@ -138,10 +141,14 @@ def withdraw(
             exclusion_id, withdrawn_by=who, withdrawn_at=now, why=why, figures_before=figures_before(effects)
         )
     typer.echo(f"exclusion {exclusion_id} of agreement {record.agreement} is withdrawn by {who}: {why}")
-    if chosen is None:
-        typer.echo("  the agreement is not configured any more: no figures are judged")
-    else:
-        _tell_effects(effects)
+    _tell_effects(effects)
+
+
+def _agreements(settings: "Config", reader: "LedgerReadings") -> "tuple[Agreement, ...]":
+    """Give those that are configured, then those that were: their months are judged as well (clause 22)."""
+    from otel_sla.versions import removed_agreements
+
+    return (*settings.agreements, *removed_agreements(reader, settings.agreements))
 
 
 def _add(notebook: "LedgerNotebook", agreement: "Agreement", window: ExclusionWindow, elapsed_stop: int) -> None:
@@ -223,12 +230,6 @@ def _check_times(window: ExclusionWindow, zone: str) -> None:
         raise typer.BadParameter(message, param_hint="--announced-at")
 
 
-def _with_group(window: ExclusionWindow, group: tuple[tuple[str, str], ...] | None) -> ExclusionWindow:
-    from dataclasses import replace
-
-    return replace(window, group=group)
-
-
 def _tell_window(
     number: int, agreement: "Agreement", window: ExclusionWindow, effects: "Sequence[MonthEffect]"
 ) -> None:
@@ -269,7 +270,7 @@ def _tell_window(
 
 
 def _tell_effects(effects: "Sequence[MonthEffect]") -> None:
-    from otel_sla.report.wording import group_text, printable
+    from otel_sla.report.wording import group_text
     from otel_sla.sla.texts import counted, percent_text
 
     if not effects:
@@ -288,7 +289,7 @@ def _tell_effects(effects: "Sequence[MonthEffect]") -> None:
         for series in changed:
             before, after = series.before.figures, series.after.figures
             typer.echo(
-                f"    {printable(group_text(series.before))}: uptime {percent_text(before.monthly_uptime)}"
+                f"    {group_text(series.before)}: uptime {percent_text(before.monthly_uptime)}"
                 f" -> {percent_text(after.monthly_uptime)}, downtime {before.down} -> {after.down} min"
                 f" (raw {after.down_raw} min)"
                 f"{'' if after.coverage is None else f', coverage {percent_text(after.coverage, 2)}'}"

@@ -23,7 +23,7 @@ class Entry:
 
     exclusion_id: int | None  # None: from the configuration.
     agreement: str
-    configured: Agreement | None  # None: the agreement is not configured any more.
+    terms: Agreement | None  # As configured, or as recorded last; None: neither configured nor ever recorded.
     judged_by: Agreement | None  # Its terms in the month of the window: those that closed it, while it is open today's.
     window: ExclusionWindow
     figures_before: Json | None
@@ -39,12 +39,17 @@ class Entry:
 
     def touches(self, month: Month) -> bool:
         """Whether it shares any time with the agreement's month."""
-        start_minute, stop_minute = month_range(month, "UTC" if self.configured is None else self.configured.time_zone)
+        start_minute, stop_minute = month_range(month, "UTC" if self.terms is None else self.terms.time_zone)
         return self.window.start.timestamp() < 60 * stop_minute and self.window.stop.timestamp() > 60 * start_minute
 
 
 def entries_of(reader: LedgerReadings, agreements: Sequence[Agreement]) -> list[Entry]:
-    """Give all exclusions: those configured first, then those recorded in the order of their numbers."""
+    """Give all exclusions: those of terms first, then those recorded in the order of their numbers.
+
+    Args:
+        reader: Its snapshot is the caller's.
+        agreements: As configured, then those that are configured no more.
+    """
 
     def judged_by(agreement: Agreement | None, window: ExclusionWindow) -> Agreement | None:
         if agreement is None:
@@ -91,7 +96,7 @@ def _lines(entry: Entry) -> Iterator[str]:
     number = "configured" if entry.exclusion_id is None else f"exclusion {entry.exclusion_id}"
     group = "all series" if window.group is None else ", ".join(f"{key}={value}" for key, value in window.group)
     yield f"{number}: {entry.agreement}, {group}, {words_of(window.reason.value)}"
-    known = entry.judged_by or entry.configured
+    known = entry.judged_by
     zone = "UTC" if known is None else known.time_zone
     yield f"  from {moment_in(window.start, zone)} to {moment_in(window.stop, zone)}"
     if window.announced_at is not None:
@@ -103,8 +108,8 @@ def _lines(entry: Entry) -> Iterator[str]:
     if withdrawal is not None:
         at = moment_in(withdrawal.withdrawn_at, zone)
         yield f"  withdrawn by {withdrawal.withdrawn_by} at {at}: {withdrawal.why}"
-    elif entry.configured is None:
-        yield "  the agreement is not configured any more"
+    elif known is None:
+        yield "  neither the configuration nor the ledger has terms of this agreement"
     elif entry.refusal is not None:
         yield f"  not accepted, excludes nothing: {words_of(entry.refusal.value)}"
     else:
@@ -125,7 +130,7 @@ def _object(entry: Entry) -> dict[str, object]:
         "recorded_by": window.recorded_by,
         "recorded_at": _optional_moment(window.recorded_at),
         "figures_before": entry.figures_before,
-        "accepted": None if entry.configured is None and withdrawal is None else entry.refusal is None,
+        "accepted": None if entry.terms is None and withdrawal is None else entry.refusal is None,
     }
     if entry.refusal is not None:
         found["refusal"] = entry.refusal.value

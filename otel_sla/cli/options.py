@@ -109,14 +109,14 @@ def user_name(given: str | None) -> str:
     return given.strip()
 
 
-def find_agreement(name: str, config: "Config") -> "Agreement":
-    """Find a configured agreement by its name."""
-    for agreement in config.agreements:
+def find_agreement(name: str, agreements: "Sequence[Agreement]") -> "Agreement":
+    """Find an agreement by its name, among those configured and those that were (`versions.removed_agreements`)."""
+    for agreement in agreements:
         if agreement.name == name:
             return agreement
-    names = [agreement.name for agreement in config.agreements]
+    names = [agreement.name for agreement in agreements]
     near = get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"the configuration has {', '.join(map(repr, names))}"
+    hint = f"did you mean {near[0]!r}?" if near else f"the agreements are {', '.join(map(repr, names))}"
     raise typer.BadParameter(f"there is no agreement {name!r}; {hint}", param_hint="--agreement")
 
 

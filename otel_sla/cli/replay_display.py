@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import typer
 
+from otel_sla.sla.texts import counted
+
 if TYPE_CHECKING:
     from otel_sla.replay.replaying import Progress
     from otel_sla.replay.totals import Totals
@@ -76,7 +78,7 @@ class _Lines:
 
     def move(self, name: str, size_bytes: int, spans: int) -> None:
         share = f", {size_bytes * 100 // self._size_bytes} % of all files" if self._size_bytes else ""
-        typer.echo(f"otel-sla: {name}: {spans} spans{share}", err=True)
+        typer.echo(f"otel-sla: {name}: {counted(spans, 'span')}{share}", err=True)
 
 
 class _Bar:
@@ -90,19 +92,19 @@ class _Bar:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             DownloadColumn(),
-            TextColumn("{task.fields[spans]} spans"),
+            TextColumn("{task.fields[spans]}"),
             TimeRemainingColumn(),
             console=Console(file=sys.stderr),
             auto_refresh=False,  # A thread of its own would take its share of the one core.
             transient=True,
         )
-        self._task = self.progress.add_task("", total=size_bytes or None, spans="0")
+        self._task = self.progress.add_task("", total=size_bytes or None, spans="")
 
     def print(self, line: str) -> None:
         self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def move(self, name: str, size_bytes: int, spans: int) -> None:
-        self.progress.update(self._task, description=name, completed=size_bytes, spans=f"{spans:,}")
+        self.progress.update(self._task, description=name, completed=size_bytes, spans=counted(spans, "span"))
         self.progress.refresh()
 
 
@@ -133,7 +135,6 @@ def totals_lines(totals: "Totals", agreements: Sequence["Agreement"], duration_s
     """
     from otel_sla.first_requests import spared_text
     from otel_sla.sla.agreement import Outcome
-    from otel_sla.sla.texts import counted
 
     rate = round(totals.spans / max(duration_s, 1e-9))
     spans, records = counted(totals.spans, "span"), counted(totals.records, "record")
@@ -158,7 +159,7 @@ def totals_lines(totals: "Totals", agreements: Sequence["Agreement"], duration_s
         (totals.other_signal_records, "record", "skipped: metrics, logs or profiles"),
         (totals.broken_records, "record", "skipped: broken"),
         (totals.padding_size_bytes, "byte", "skipped: zeros or a byte order mark before a record"),
-        (totals.headless_size_bytes, "byte", "skipped: the first line of a file is no whole record"),
+        (totals.headless_size_bytes, "byte", "skipped: the first line of a file is not a whole record"),
         (totals.skipped_files, "file", "skipped, or the rest of it"),
         (totals.incomplete_size_bytes, "byte", "at the end of files, no whole record yet"),
     ):

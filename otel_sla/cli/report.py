@@ -45,7 +45,7 @@ class _Asked:
     """What the report is to be of."""
 
     agreements: "tuple[Agreement, ...]"
-    removed: "tuple[Agreement, ...]"  # Those that are configured no more.
+    removed: "tuple[Agreement, ...]"  # Those that are no longer configured.
     month: "Month"
     elapsed_stop: int
     grace: timedelta
@@ -115,8 +115,8 @@ def _choose_agreements(
     removed = removed_agreements(reader, settings.agreements)
     if name is None:
         return settings.agreements, removed
-    named = tuple(agreement for agreement in removed if agreement.name == name)
-    return ((), named) if named else ((find_agreement(name, settings),), ())
+    named = find_agreement(name, (*settings.agreements, *removed))
+    return ((), (named,)) if named in removed else ((named,), ())
 
 
 def _render(

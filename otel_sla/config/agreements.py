@@ -36,6 +36,8 @@ from otel_sla.sla.agreement import (
 Patterns = Annotated[OneOrMore[str], NOT_EMPTY]
 Zone = Annotated[str, AfterValidator(check_zone), WithJsonSchema({"type": "time zone"})]
 PositiveInt = Annotated[int, Field(ge=1)]
+# So alike are names with one wrong letter; service.name and service.namespace, which both are meant, are not.
+_SLIP_RATIO_MIN = 0.9
 _group_text = PlainSerializer(dict, return_type=dict[str, str])
 
 
@@ -198,7 +200,8 @@ class Window(Section):
     )
     group: Annotated[dict[str, str], _group_text] | None = Field(
         default=None,
-        description="Only this series, by a value for each `group_by` attribute; without it, the whole agreement.",
+        description="Only this series, by a value for each `group_by` attribute, or for each of a former `group_by`; "
+        "without it, the whole agreement.",
         examples=["{service.name: chat-1}"],
     )
     note: str = Field(default="", description="For people; shown in reports.", examples=["database upgrade"])
@@ -267,7 +270,7 @@ class Agreement(Section):
 
     @model_validator(mode="after")
     def windows_fit_together(self) -> Self:
-        """A window's times depend on the agreement's time zone, its group on the agreement's `group_by`."""
+        """A window's times depend on the agreement's time zone; its group may be of a former `group_by`."""
         problems: list[Problem] = []
         for index, window in enumerate(self.exclusions.windows):
             place: Loc = ("exclusions", "windows", index)
@@ -331,7 +334,7 @@ class Agreement(Section):
             reason=window.reason,
             start=settle_time(window.start, zone),
             stop=settle_time(window.stop, zone),
-            group=None if group is None else tuple((key, group[key]) for key in self.group_by),
+            group=None if group is None else _ordered(group, self.group_by),
             announced_at=None if window.announced_at is None else settle_time(window.announced_at, zone),
             note=window.note,
             recorded_by="configuration",
@@ -339,14 +342,18 @@ class Agreement(Section):
         )
 
 
+def _ordered(group: Mapping[str, str], group_by: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Give a group in the order of `group_by`; one of a former grouping in the order in which it is written."""
+    keys = group_by if set(group) == set(group_by) else group
+    return tuple((key, group[key]) for key in keys)
+
+
 def _group_problems(group: Mapping[str, str], group_by: tuple[str, ...]) -> list[Problem]:
+    """Find slips of the pen. Other keys may be those of a former grouping, which the ledger knows (clause 22)."""
     problems: list[Problem] = []
+    absent = [key for key in group_by if key not in group]
     for key in group:
-        if key not in group_by:
-            near = get_close_matches(key, group_by, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            problems.append((("group", key), f"is no attribute of group_by ({', '.join(group_by) or 'empty'}){hint}"))
-    missing = [key for key in group_by if key not in group]
-    if missing and not problems:
-        problems.append((("group",), f"needs a value for each group_by attribute; {', '.join(missing)} is missing"))
+        if key not in group_by and (near := get_close_matches(key, absent, n=1, cutoff=_SLIP_RATIO_MIN)):
+            message = f"is no attribute of group_by ({', '.join(group_by)}); did you mean {near[0]!r}?"
+            problems.append((("group", key), message))
     return problems

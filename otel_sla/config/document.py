@@ -26,7 +26,12 @@ def sqlite_url_in(folder: Path, url: str) -> str:
     >>> sqlite_url_in(Path("conf"), "sqlite:///otel-sla.db"), sqlite_url_in(Path("conf"), "sqlite:////var/a.db")
     ('sqlite:///conf/otel-sla.db', 'sqlite:////var/a.db')
     """
-    return f"{_SQLITE}{folder / url.removeprefix(_SQLITE)}"
+    return f"{_SQLITE}{sqlite_path_in(folder, url)}"
+
+
+def sqlite_path_in(folder: Path, url: str) -> Path:
+    """Give the path of the file that `sqlite_url_in` names."""
+    return folder / url.removeprefix(_SQLITE)
 
 
 def _ledger_url(text: str) -> str:
@@ -40,8 +45,8 @@ class Ledger(Section):
 
     url: Annotated[str, AfterValidator(_ledger_url), WithJsonSchema({"type": "URL"})] = Field(
         default="sqlite:///otel-sla.db",
-        description="SQLite file; three slashes before a path that starts at this file's folder, four before an "
-        "absolute one.",
+        description="SQLite file; three slashes before a path that starts at this file's folder (of a pipe, at the "
+        "working directory), four before an absolute one.",
         examples=["sqlite:////var/lib/otel-sla/ledger.db"],
     )
     retention: PositiveDuration = Field(

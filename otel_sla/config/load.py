@@ -1,5 +1,6 @@
 """From a file and the environment to the plain configuration."""
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from otel_sla.config.document import Document, sqlite_url_in
+from otel_sla.config.document import Document, sqlite_path_in, sqlite_url_in
 from otel_sla.config.environment import find_mistakes
 from otel_sla.config.exporters import DebugExporter, Exporter, OtlpGrpcExporter, OtlpHttpExporter, exporter_type
 from otel_sla.config.problems import find_problems, locate
@@ -27,6 +28,7 @@ ENDPOINT_VARIABLES = (
     "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
     "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
 )
+_DEVICE_FOLDERS = ("/dev", "/proc")  # /dev/stdin may be a regular file, which does not lie there.
 PROTOCOL_VARIABLE = "OTEL_EXPORTER_OTLP_PROTOCOL"
 _PROTOCOLS: Mapping[str, type[Exporter]] = {"grpc": OtlpGrpcExporter, "http/protobuf": OtlpHttpExporter}
 
@@ -62,7 +64,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     """
     if path is None:
         return parse_config("", DEFAULTS_SOURCE, environ)
-    return parse_config(_read_text(path), str(path), environ, path.parent)
+    return parse_config(_read_text(path), str(path), environ, _folder_of(path))
 
 
 def parse_config(text: str, source: str, environ: Mapping[str, str], folder: Path = Path()) -> Config:
@@ -85,6 +87,8 @@ def parse_config(text: str, source: str, environ: Mapping[str, str], folder: Pat
         document, found = _check(file.tree, environ)
         reported = {place for place, _ in problems}
         problems += [problem for problem in found if problem[0] not in reported]
+    if document is not None:
+        problems += _misplaced_ledger(document.ledger.url, folder)
     if problems or document is None:
         raise ConfigError(source, locate(problems, file.lines))
     return _build(document, source, folder)
@@ -108,6 +112,24 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         message = f"is not UTF-8 at byte {error.start}"
         raise ConfigError(str(path), [ConfigProblem("", message)]) from error
+
+
+def _folder_of(path: Path) -> Path:
+    """Give where a relative `ledger.url` starts: the file's folder, or the working directory for a pipe or a device."""
+    is_device = any(path.absolute().is_relative_to(folder) for folder in _DEVICE_FOLDERS)
+    return path.parent if path.is_file() and not is_device else Path()
+
+
+def _misplaced_ledger(url: str, folder: Path) -> list[Problem]:
+    """Find a ledger where earlier versions looked, in the working directory: an empty one would begin in its place."""
+    there, here = sqlite_path_in(folder, url), sqlite_path_in(Path(), url)
+    if os.path.exists(there) or not os.path.exists(here):  # noqa: PTH110 - Path.exists raises where it may not look.
+        return []
+    message = (
+        f"{there} does not exist, and {here.absolute()} does: a relative path starts at the configuration's folder;"
+        " move the ledger there, with its -wal if it has one, or write the absolute path of the one that is meant"
+    )
+    return [(("ledger", "url"), message)]
 
 
 def _check(tree: Tree, environ: Mapping[str, str]) -> tuple[Document | None, list[Problem]]:

@@ -90,11 +90,11 @@ def _unknown_key(loc: Loc, model: type[BaseModel]) -> str:
     known = list(section.model_fields)
     near = get_close_matches(key.lower(), known, n=1, cutoff=0.6)
     if near:
-        return f"is no key that is known; did you mean {near[0]!r}?"
+        return f"unknown key; did you mean {near[0]!r}?"
     deeper = [path for path in _paths_below(section) if path[-1] == key]
     if deeper:
-        return f"is no key that is known; did you mean {path_text(deeper[0])!r}?"
-    return f"is no key that is known; known are {', '.join(known)}"
+        return f"unknown key; did you mean {path_text(deeper[0])!r}?"
+    return f"unknown key; known here: {', '.join(known)}"
 
 
 def _section_at(model: type[BaseModel], loc: Loc) -> type[BaseModel]:

@@ -70,7 +70,7 @@ def read_yaml(text: str, environ: Mapping[str, str]) -> Document:
     except yaml.MarkedYAMLError as error:
         document.problems.append(((), _syntax_message(error)))
     except (yaml.YAMLError, ValueError) as error:
-        document.problems.append(((), f"is no YAML: {' '.join(str(error).split())}"))
+        document.problems.append(((), f"is not valid YAML: {' '.join(str(error).split())}"))
     except RecursionError:
         document.problems.append(((), "is no configuration: nested too deep"))
     else:
@@ -82,7 +82,8 @@ def read_yaml(text: str, environ: Mapping[str, str]) -> Document:
 def _syntax_message(error: yaml.MarkedYAMLError) -> str:
     what = ", ".join(part for part in (error.context, error.problem) if part)
     mark = error.problem_mark or error.context_mark
-    return f"is no YAML: {what} (line {mark.line + 1}, column {mark.column + 1})" if mark else f"is no YAML: {what}"
+    where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+    return f"is not valid YAML: {what}{where}"
 
 
 class _TooManyNodes(Exception):

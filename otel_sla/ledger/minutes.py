@@ -309,15 +309,14 @@ def _dense_days(
     finished: list[_Blob], filling: list[_Blob], first_day: int, stop_day: int, n_columns: int
 ) -> Int64Array:
     """Unpack and sum: int64[n_columns, n_days * 1440]."""
-    n_days = stop_day - first_day
-    if len(finished) == n_days:
-        out = np.empty((n_columns, n_days, MINUTES_PER_DAY), dtype=np.int64)
-        unpack_days([blob for _, blob in finished], out)
+    out = np.zeros((n_columns, stop_day - first_day, MINUTES_PER_DAY), dtype=np.int64)
+    days = [(key >> _SERIES_BITS) - first_day for key, _ in finished]
+    if days and days[-1] - days[0] == len(days) - 1:
+        unpack_days([blob for _, blob in finished], out[:, days[0] : days[-1] + 1])  # In place, as none is missing.
     else:
-        out = np.zeros((n_columns, n_days, MINUTES_PER_DAY), dtype=np.int64)
         _add_days(out, finished, first_day)
     _add_days(out, filling, first_day)
-    return out.reshape(n_columns, n_days * MINUTES_PER_DAY)
+    return out.reshape(n_columns, -1)
 
 
 def _blobs_each(

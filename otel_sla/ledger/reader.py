@@ -69,6 +69,12 @@ class LedgerReadings:
         with self._reading():
             yield
 
+    def renew_snapshot(self) -> None:
+        """Go on in a newer snapshot inside of `snapshot()`, for who reads long."""
+        with self._reading() as connection:
+            connection.execute("COMMIT")
+            connection.execute("BEGIN")
+
     def data_version(self) -> int:
         """Give a number that is another one once another connection has committed something."""
         with self._reading() as connection:

@@ -17,8 +17,9 @@ _BACKLOG = 1024
 # 4317 and 4318 are the ports of every OTLP receiver.
 _IN_USE_HINT = (
     "most likely an OpenTelemetry Collector listens there already: set receivers.otlp.protocols.{protocol}.endpoint to"
-    " another port, such as localhost:14417 (docs/collector.md)"
+    " another port, such as localhost:{port} (docs/collector.md)"
 )
+_OTHER_PORTS = {"gRPC": 14417, "HTTP": 14418}
 # A name such as localhost may have an address of a family that this machine does not run.
 _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
@@ -73,16 +74,20 @@ async def open_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         for family, _, _, _, address in dict.fromkeys(found):
-            opened = _listen(family, str(address[0]), port, is_needed=not sockets and len(found) == 1)
-            if opened is not None:
-                sockets.append(opened)
-                port = opened.getsockname()[1]
+            try:
+                sockets.append(_bind(family, str(address[0]), port, is_shared=False))
+            except OSError as error:
+                if error.errno in _NO_SUCH_ADDRESS and len(found) > 1:
+                    continue
+                raise
+            _listen(sockets[-1])
+            port = sockets[-1].getsockname()[1]
     except OSError as error:
         close_sockets(sockets)
         reason = os.strerror(error.errno) if error.errno else str(error)
         refused = ListenError(f"cannot listen on {endpoint} ({protocol}): {reason}")
         if error.errno == errno.EADDRINUSE:
-            refused.hint = _IN_USE_HINT.format(protocol=protocol.lower())
+            refused.hint = _IN_USE_HINT.format(protocol=protocol.lower(), port=_OTHER_PORTS[protocol])
         raise refused from error
     if not sockets:
         raise ListenError(f"cannot listen on {endpoint} ({protocol}): this machine has no such address")
@@ -102,7 +107,7 @@ async def reserve_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
     sockets = await open_sockets(endpoint, protocol)
     addresses = addresses_of(sockets)
     close_sockets(sockets)
-    return [_bind_shared(address) for address in addresses]
+    return _bind_shared(addresses)
 
 
 def listen_shared(addresses: Sequence[Address]) -> list[socket.socket]:
@@ -111,10 +116,9 @@ def listen_shared(addresses: Sequence[Address]) -> list[socket.socket]:
     Raises:
         OSError: One of them cannot be bound.
     """
-    sockets = [_bind_shared(address) for address in addresses]
+    sockets = _bind_shared(addresses)
     for opened in sockets:
-        opened.listen(_BACKLOG)
-        opened.setblocking(False)  # noqa: FBT003 - the standard library's signature.
+        _listen(opened)
     return sockets
 
 
@@ -141,39 +145,26 @@ def warn_if_open(addresses: list[Address], source: str, *, is_guarded: bool) -> 
         )
 
 
-def _bind_shared(address: Address) -> socket.socket:
-    opened = socket.socket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    if address.family == socket.AF_INET6:
-        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+def _bind_shared(addresses: Sequence[Address]) -> list[socket.socket]:
+    return [_bind(address.family, address.host, address.port, is_shared=True) for address in addresses]
+
+
+def _bind(family: socket.AddressFamily, host: str, port: int, *, is_shared: bool) -> socket.socket:
+    # Named TCP, or asyncio leaves Nagle's delay on: answers of two writes took 40 ms.
+    opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        opened.bind((address.host, address.port))
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # Else a restart waits for TIME_WAIT to pass.
+        if is_shared:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # The IPv4 address has its own socket.
+        opened.bind((host, port))
     except OSError:
         opened.close()
         raise
     return opened
 
 
-def _listen(family: socket.AddressFamily, host: str, port: int, *, is_needed: bool) -> socket.socket | None:
-    """Open one socket; None if the machine lacks the address and there are others."""
-    try:
-        # Named TCP, or asyncio leaves Nagle's delay on: answers of two writes took 40 ms.
-        opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    except OSError as error:
-        if error.errno in _NO_SUCH_ADDRESS and not is_needed:
-            return None
-        raise
-    try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # Else a restart waits for TIME_WAIT to pass.
-        if family == socket.AF_INET6:
-            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # The IPv4 address has its own socket.
-        opened.bind((host, port))
-        opened.listen(_BACKLOG)
-        opened.setblocking(False)  # noqa: FBT003 - the standard library's signature.
-    except OSError as error:
-        opened.close()
-        if error.errno in _NO_SUCH_ADDRESS and not is_needed:
-            return None
-        raise
-    return opened
+def _listen(opened: socket.socket) -> None:
+    opened.listen(_BACKLOG)
+    opened.setblocking(False)  # noqa: FBT003 - the standard library's signature.

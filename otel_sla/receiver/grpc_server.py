@@ -52,11 +52,11 @@ class GrpcServer:
         settings: GrpcServerSettings,
         accountant: Accountant,
         in_flight: InFlight,
-        refusals: Refusals | None = None,
+        refusals: Refusals,
     ) -> None:
         self._settings = settings
         self._intake = Intake(accountant)
-        self._refusals = refusals or Refusals()
+        self._refusals = refusals
         self._size_bytes_max = settings.max_recv_msg_size_mib * BYTES_PER_MIB
         self._lanes = Lanes(in_flight, self._size_bytes_max, settings.connections_max, settings.body_timeout_s)
         # How large a message is becomes known when it is there: one that is slow has to hold the largest size.

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from otel_sla.errors import DecodeError, Overloaded
+from otel_sla.errors import Overloaded
 from otel_sla.receiver.accounting import Accountant
 from otel_sla.receiver.auth import BearerAuth
 from otel_sla.receiver.cors import Cors, Headers
@@ -113,7 +113,7 @@ class HttpApp:
         self._refusals = refusals
         self.auth = None if settings.auth is None else BearerAuth(settings.auth, HTTP_SOURCE)
         self._cors = None if settings.cors is None else Cors(settings.cors)
-        self.answers: Counter[int] = Counter()  # To requests on the traces' path, by HTTP status.
+        self.answers: Counter[int] = Counter()  # To requests on the traces' path, or with a bad head, by HTTP status.
 
     async def answer(self, request: Request) -> Answer:
         """Answer one request.
@@ -135,7 +135,7 @@ class HttpApp:
     def refuse(self, request: Request, error: Exception) -> Answer:
         """Answer a request by what is wrong with it, or with us."""
         refusal = refusal_of(error)
-        if refusal.is_final and request.method == "POST":  # Others bring no spans.
+        if refusal.is_final and request.method in ("POST", ""):  # Others bring no spans; of a bad head it is not known.
             headers = request.headers
             encoding = f"{headers.get('content-type', '')} {headers.get('content-encoding', '')}".strip()
             status, user_agent = str(refusal.http_status), headers.get("user-agent", "")
@@ -143,10 +143,10 @@ class HttpApp:
         return self._finish(request, _answer_refused(request, error, refusal))
 
     def _finish(self, request: Request, answer: Answer) -> Answer:
-        if request.path == self._traces_path:
+        if request.path == self._traces_path or not request.method:
             self.answers[answer.http_status] += 1
-            if self._cors is not None and request.method == "POST":
-                answer.headers += self._cors.answer(request.headers)
+        if request.path == self._traces_path and request.method == "POST" and self._cors is not None:
+            answer.headers += self._cors.answer(request.headers)
         return answer
 
     async def _answer_traces(self, request: Request) -> Answer:
@@ -203,8 +203,6 @@ class HttpApp:
 
 
 async def _convert_json(body: bytes, held: Held) -> bytes:
-    if not body:
-        raise DecodeError("an empty body is no JSON", 0)
     held.resize(estimate_size_bytes(body))
     if len(body) <= _JSON_SIZE_BYTES_ON_LOOP_MAX:
         converted = convert_json(body)

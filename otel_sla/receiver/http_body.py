@@ -25,7 +25,8 @@ _MEMBERS_MAX = 4096  # Each costs a decoder; 64 MiB could be millions of empty o
 _BEGINNING_SIZE_BYTES = 32 * 1024  # Of a large body, before it waits for its turn.
 _ZSTD_WINDOW_SIZE_BYTES_MAX = 8 * 1024 * 1024  # RFC 9659: HTTP's zstd needs no more.
 _SNAPPY_STREAM = b"\xff\x06\x00\x00sNaPpY"  # How a framed stream begins.
-_SNAPPY_RATIO_MAX, _LZ4_RATIO_MAX = 22, 255  # A byte of theirs cannot say more.
+# Room for what expands at once, without steps: requests seldom expand to more than eight times their size.
+_ROOM_RATIO, _ROOM_SIZE_BYTES_MIN, _ROOM_GROWTH = 8, 64 * 1024, 4
 _AT_ONCE_SIZE_BYTES_MAX = 32 * 1024  # Expand to 8 MiB at most, in 4 ms; a thread takes what is larger.
 
 
@@ -37,6 +38,7 @@ class Body(Protocol):
     """What arrives of a request's body."""
 
     is_kept_back: bool  # Until the sender is told to continue (RFC 9110, 10.1.1).
+    left_bytes: int  # What is known to follow.
 
     @property
     def has_more(self) -> bool:
@@ -49,7 +51,7 @@ class Body(Protocol):
         ...
 
     async def receive(self) -> bytes:
-        """Give what has arrived, or arrives next.
+        """Give what has arrived, or arrives next; nothing where that is about framing.
 
         Raises:
             SenderGone: The connection ended.
@@ -107,10 +109,10 @@ class _Pieces:
         """Read on to the end, or until there are more than `size_bytes`."""
         while self._body.has_more and self._size_bytes <= size_bytes:
             part = await self._body.receive()
+            _check_size(self._size_bytes + len(part) + self._body.left_bytes, self._size_bytes_max)
             if part:
                 self.parts.append(part)
                 self._size_bytes += len(part)
-                _check_size(self._size_bytes, self._size_bytes_max)
                 self._held.resize(self._size_bytes)
             if self._body.has_more:
                 deadline.start_patience()
@@ -133,8 +135,8 @@ async def expand_body(body: bytes, encoding: str, held: Held, *, size_bytes_max:
     try:
         if encoding in _EXPANDERS:
             expanded = await _expand_in_steps(body, _EXPANDERS[encoding], held, size_bytes_max)
-        elif encoding in _BLOCK_EXPANDERS:
-            expanded = await _expand_at_once(body, _BLOCK_EXPANDERS[encoding], held, size_bytes_max)
+        elif encoding in _EXPANDERS_AT_ONCE:
+            expanded = await _expand_at_once(body, _EXPANDERS_AT_ONCE[encoding], held, size_bytes_max)
         else:
             raise UnsupportedMediaType(f"Content-Encoding {encoding!r} is none of {', '.join(ENCODINGS)}")
     except _NOT_AS_ENCODED as error:
@@ -160,43 +162,37 @@ async def _expand_in_steps(
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-_ExpandInto = Callable[[bytes, Any], int]
-
-
 async def _expand_at_once(
-    body: bytes, plan: Callable[[bytes, int], tuple[_ExpandInto, int]], held: Held, size_bytes_max: int
+    body: bytes, expand_into: Callable[[bytes, Any], int], held: Held, size_bytes_max: int
 ) -> bytes:
-    """Expand into room of the largest size that it can have; the system gives memory only for what is written."""
-    expand_into, room_size_bytes = plan(body, size_bytes_max)
-    held.resize(len(body) + room_size_bytes)
+    """Expand as a whole; with each time that the room is too small it is four times as large, up to the limit."""
+    room_size_bytes = min(_ROOM_RATIO * len(body) + _ROOM_SIZE_BYTES_MIN, size_bytes_max)
+    if expand_into is _expand_snappy and not body.startswith(_SNAPPY_STREAM):
+        room_size_bytes = cramjam.snappy.decompress_raw_len(body)  # A block begins with its size.
+        _check_size(room_size_bytes, size_bytes_max)
+    while True:
+        held.resize(len(body) + room_size_bytes)
+        try:
+            if len(body) <= _AT_ONCE_SIZE_BYTES_MAX:
+                return _expand_into_room(body, expand_into, room_size_bytes)
+            return await asyncio.to_thread(_expand_into_room, body, expand_into, room_size_bytes)
+        except cramjam.DecompressionError as error:
+            if "write whole buffer" not in str(error):
+                raise
+        _check_size(room_size_bytes + 1, size_bytes_max)
+        # What would not fit into memory by itself is tried in all that would, before it is refused.
+        rest_bytes = held.in_flight.size_bytes_max - len(body)
+        room_size_bytes = min(_ROOM_GROWTH * room_size_bytes, size_bytes_max, max(rest_bytes, room_size_bytes + 1))
+
+
+def _expand_into_room(body: bytes, expand_into: Callable[[bytes, Any], int], room_size_bytes: int) -> bytes:
     room = np.empty(room_size_bytes, dtype=np.uint8)
-    try:
-        if len(body) <= _AT_ONCE_SIZE_BYTES_MAX:
-            size_bytes = expand_into(body, room)
-        else:
-            size_bytes = await asyncio.to_thread(expand_into, body, room)
-    except cramjam.DecompressionError as error:
-        if "write whole buffer" in str(error):  # There is no room for it.
-            _check_size(size_bytes_max + 1, size_bytes_max)
-        raise
-    return room[:size_bytes].tobytes()
+    return room[: expand_into(body, room)].tobytes()
 
 
-def _plan_snappy(body: bytes, size_bytes_max: int) -> tuple[_ExpandInto, int]:
-    """Plan for one block, which begins with its size."""
-    if body.startswith(_SNAPPY_STREAM):
-        return _plan_framed_snappy(body, size_bytes_max)
-    size_bytes = cramjam.snappy.decompress_raw_len(body)
-    _check_size(size_bytes, size_bytes_max)
-    return cramjam.snappy.decompress_raw_into, size_bytes
-
-
-def _plan_framed_snappy(body: bytes, size_bytes_max: int) -> tuple[_ExpandInto, int]:
-    return cramjam.snappy.decompress_into, min(len(body) * _SNAPPY_RATIO_MAX, size_bytes_max)
-
-
-def _plan_lz4(body: bytes, size_bytes_max: int) -> tuple[_ExpandInto, int]:
-    return cramjam.lz4.decompress_into, min(len(body) * _LZ4_RATIO_MAX, size_bytes_max)
+def _expand_snappy(body: bytes, room: Any) -> int:  # noqa: ANN401 - cramjam's buffers have no type.
+    is_stream = body.startswith(_SNAPPY_STREAM)
+    return (cramjam.snappy.decompress_into if is_stream else cramjam.snappy.decompress_raw_into)(body, room)
 
 
 def check_content_length(content_length: str, size_bytes_max: int) -> int:
@@ -280,5 +276,9 @@ _EXPANDERS: dict[str, Callable[[bytes], Iterator[bytes]]] = {
     "zstd": _expand_zstd,
 }
 # cramjam has no steps, but says how much it may write, and lets other threads run meanwhile.
-_BLOCK_EXPANDERS = {"snappy": _plan_snappy, "x-snappy-framed": _plan_framed_snappy, "lz4": _plan_lz4}
+_EXPANDERS_AT_ONCE: dict[str, Callable[[bytes, Any], int]] = {
+    "snappy": _expand_snappy,
+    "x-snappy-framed": cramjam.snappy.decompress_into,
+    "lz4": cramjam.lz4.decompress_into,
+}
 ENCODINGS = ("gzip", "zstd", "zlib", "deflate", "snappy", "x-snappy-framed", "lz4", "identity")

@@ -5,11 +5,10 @@ nothing more is read, before the one in front of it is answered.
 """
 
 import asyncio
+import re
 from contextlib import suppress
 from http import HTTPStatus
 from typing import cast
-
-import httptools
 
 from otel_sla.errors import OtelSlaError, Overloaded
 from otel_sla.receiver.http_app import Answer, HttpApp
@@ -28,6 +27,12 @@ _QUEUED_S = 0.001
 _LINGER_S = 1.0  # For a refused sender to read why; closed at once, what it sends would make its side drop the answer.
 _REFUSED_MAX = 256  # At a time; others are closed unheard, or they would be in no limit.
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+# RFC 9112, 7.1: a line with the size of a chunk, or a trailer's, or the empty one at the end.
+_CHUNK = rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t -~\x80-\xff]*)?\r\n"
+_FIRST_CHUNK, _NEXT_CHUNK = re.compile(_CHUNK), re.compile(rb"\r\n" + _CHUNK)
+_TRAILER = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*)?\r\n")
+_LINE_SIZE_BYTES = 16  # Of a chunk; what is more, and more than twice the content, is excess.
+_EXCESS_SIZE_BYTES_MAX = 16 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -307,99 +312,93 @@ class Connection(asyncio.BufferedProtocol):
 class SizedBody:
     """A body whose size was told; implements `http_body.Body`."""
 
-    __slots__ = ("_connection", "_left_bytes", "is_kept_back")
+    __slots__ = ("_connection", "is_kept_back", "left_bytes")
 
     def __init__(self, connection: Connection, size_bytes: int) -> None:
         self._connection = connection
-        self._left_bytes = size_bytes
+        self.left_bytes = size_bytes
         self.is_kept_back = False
 
     @property
     def has_more(self) -> bool:
         """Not all of it was given."""
-        return self._left_bytes > 0
+        return self.left_bytes > 0
 
     @property
     def is_here(self) -> bool:
         """What was not given has arrived."""
-        return len(self._connection.data) >= self._left_bytes
+        return len(self._connection.data) >= self.left_bytes
 
     async def receive(self) -> bytes:
         """Give what has arrived, or arrives next."""
         if self.has_more and not self._connection.data:
             if self.is_kept_back:
                 self._connection.tell_to_continue()
-            await self._connection.more(self._left_bytes)
+            await self._connection.more(self.left_bytes)
         self.is_kept_back = False
-        part = self._connection.take(self._left_bytes)
-        self._left_bytes -= len(part)
+        part = self._connection.take(self.left_bytes)
+        self.left_bytes -= len(part)
         return part
 
 
 class ChunkedBody:
-    """A body in chunks; implements `http_body.Body`."""
+    """A body in chunks; implements `http_body.Body`. Extensions and trailers are dropped."""
 
-    __slots__ = ("_connection", "_parser", "_parts", "is_kept_back")
+    __slots__ = ("_connection", "_excess_bytes", "_line", "has_more", "is_kept_back", "left_bytes")
 
     is_here = False  # As far as is known.
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._parts = _Parts()
-        self._parser = httptools.HttpRequestParser(self._parts)
-        self._parser.feed_data(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
+        self._line = _FIRST_CHUNK  # What comes next, or behind the rest of a chunk.
+        self._excess_bytes = 0  # Of lines, beyond what content may have of them.
+        self.has_more = True
         self.is_kept_back = False
-
-    @property
-    def has_more(self) -> bool:
-        """Its end has not arrived."""
-        return not self._parts.is_complete
+        self.left_bytes = 0  # Of the chunk.
 
     async def receive(self) -> bytes:
-        """Give what has arrived, or arrives next.
+        """Give what has arrived, or arrives next; nothing where that is a chunk's size, or the end.
 
         Raises:
-            MalformedRequest: It is not in chunks.
+            MalformedRequest: It is not in chunks, or there is too much beside their content.
         """
-        connection, parts = self._connection, self._parts
-        while (size_bytes := _size_to_parse(connection.data)) <= 0:
-            if self.is_kept_back and not connection.data:
+        connection, parts = self._connection, list[bytes]()
+        while not self._parse(connection.data, parts):
+            if self.is_kept_back:
                 connection.tell_to_continue()
             self.is_kept_back = False
-            await connection.more()
+            await connection.more(self.left_bytes)
         self.is_kept_back = False
-        try:
-            while size_bytes > 0 and not parts.is_complete:
-                self._parser.feed_data(connection.take(size_bytes))
-                size_bytes = _size_to_parse(connection.data)
-        except httptools.HttpParserError as error:
-            raise MalformedRequest(f"the body's chunks are malformed: {error}") from None
-        return parts.take()
+        return b"".join(parts)
 
+    def _parse(self, data: bytearray, parts: list[bytes]) -> int:
+        """Take lines and content off `data`; gives how much."""
+        start = 0
+        with memoryview(data) as view:
+            while self.has_more and start < len(data):
+                if self.left_bytes:
+                    parts.append(bytes(view[start : start + self.left_bytes]))
+                    start += len(parts[-1])
+                    self.left_bytes -= len(parts[-1])
+                    continue
+                line = self._line.match(data, start)
+                if line is None:
+                    break
+                start = line.end()
+                self._take_line(line)
+            # A chunk's last bytes are the CRLF that its successor's line begins with here.
+            is_malformed = self.has_more and not self.left_bytes and data.find(b"\n", start + 2) >= 0
+        pending_bytes = len(data) - start if self.has_more and not self.left_bytes else 0
+        if is_malformed or self._excess_bytes + pending_bytes > _EXCESS_SIZE_BYTES_MAX:
+            raise MalformedRequest("the body's chunks are malformed, or have too much beside their content")
+        del data[:start]
+        return start
 
-class _Parts:
-    """What the parser makes of chunks. Trailers are dropped."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self.is_complete = False
-
-    def take(self) -> bytes:
-        """Give the content since the last time."""
-        taken = b"".join(self._parts)
-        self._parts.clear()
-        return taken
-
-    def on_body(self, part: bytes) -> None:
-        """Called by the parser."""
-        self._parts.append(part)
-
-    def on_message_complete(self) -> None:
-        """Called by the parser."""
-        self.is_complete = True
-
-
-def _size_to_parse(data: bytearray) -> int:
-    """Tell how much may be parsed so that nothing of the next request is: a body's chunks end in an empty line."""
-    end = data.find(b"\r\n\r\n")
-    return len(data) - 3 if end < 0 else end + 4
+    def _take_line(self, line: re.Match[bytes]) -> None:
+        self._excess_bytes += len(line[0])
+        if self._line is _TRAILER:
+            self.has_more = len(line[0]) > len(b"\r\n")
+            return
+        self.left_bytes = int(line[1], 16)
+        self._line = _NEXT_CHUNK if self.left_bytes else _TRAILER
+        self._excess_bytes = max(0, self._excess_bytes - _LINE_SIZE_BYTES - 2 * self.left_bytes)

@@ -8,6 +8,8 @@ from otel_sla.receiver.http_body import Body
 from otel_sla.receiver.status import MalformedRequest, UnknownVersion
 
 _HEAD_SIZE_BYTES_MAX = 64 * 1024
+_FIELDS_MAX = 128  # Of a head: each costs much more than its bytes.
+_TLS_HANDSHAKE = b"\x16\x03"
 _END = b"\r\n\r\n"
 _VERSIONS = {b" HTTP/1.1": "1.1", b" HTTP/1.0": "1.0"}
 _VERSION_SIZE_BYTES = 9
@@ -22,19 +24,21 @@ class Request:
         method: `POST`.
         path: As sent, without the query: nothing is decoded in it.
         version: Of HTTP, `1.1` or `1.0`.
-        headers: By names in lower case; of a repeated one all values, as one list.
+        headers: By names in lower case; of a repeated one all values, as one list. Of the first 128.
+        field_count: How many there were.
         body: What follows the head.
         owner: Who sends, as far as that is known.
         is_welcome: May send, as far as credentials say.
     """
 
-    __slots__ = ("body", "headers", "is_welcome", "method", "owner", "path", "version")
+    __slots__ = ("body", "field_count", "headers", "is_welcome", "method", "owner", "path", "version")
 
     def __init__(self, owner: object, body: Body) -> None:
         self.method = ""
         self.path = ""
         self.version = "1.1"
         self.headers: dict[str, str] = {}
+        self.field_count = 0
         self.body = body
         self.owner = owner
         self.is_welcome = False
@@ -58,6 +62,9 @@ class Request:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by the parser."""
+        self.field_count += 1
+        if self.field_count > _FIELDS_MAX:
+            return
         key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")
         self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
 
@@ -80,9 +87,11 @@ class HeadParser:
             Whether it is.
 
         Raises:
-            MalformedRequest: It is no head, or one of more than 64 KiB.
+            MalformedRequest: It is no head, or one of more than 64 KiB or 128 fields.
             UnknownVersion: Of a protocol that is not spoken here.
         """
+        if not self._parsed_bytes and data.startswith(_TLS_HANDSHAKE):
+            raise MalformedRequest("the request is TLS, which this port is not configured for")
         if not self._parsed_bytes and data.startswith((b"\r", b"\n")):
             data[:] = data.lstrip(b"\r\n")  # Empty lines before a request (RFC 9112, 2.2).
         end = data.find(_END, max(0, self._parsed_bytes - len(_END) + 1))
@@ -94,6 +103,8 @@ class HeadParser:
             self._set_version(bytes(data[max(0, line_end - _VERSION_SIZE_BYTES) : line_end]))
         if stop > _HEAD_SIZE_BYTES_MAX:
             raise MalformedRequest(f"the headers are larger than {_HEAD_SIZE_BYTES_MAX} bytes")
+        if self._request.field_count > _FIELDS_MAX:
+            raise MalformedRequest(f"the request has more than {_FIELDS_MAX} headers")
         if end < 0:
             return False
         del data[:stop]
@@ -111,14 +122,16 @@ class HeadParser:
     def _set_version(self, version: bytes) -> None:
         known = _VERSIONS.get(version)
         if known is None:
-            raise UnknownVersion(f"the request line ends in {version.decode('latin-1')!r}, not in HTTP/1.1 or HTTP/1.0")
+            hint = " (HTTP/2 is for gRPC, which has a port of its own)" if version == b" HTTP/2.0" else ""
+            told = version.decode("latin-1")
+            raise UnknownVersion(f"the request line ends in {told!r}, not in HTTP/1.1 or HTTP/1.0{hint}")
         self._request.version = known
 
     def _finish(self) -> None:
         request, headers = self._request, self._request.headers
         request.method = self._parser.get_method().decode("ascii")
         request.path = request.path.partition("?")[0]
-        if not request.path.startswith("/") and "://" in request.path:  # RFC 9112, 3.2.2.
+        if request.path.lower().startswith(("http://", "https://")):  # RFC 9112, 3.2.2.
             request.path = "/" + request.path.partition("://")[2].partition("/")[2]
         if request.version == "1.0":
             headers.pop("expect", None)  # RFC 9110, 10.1.1.

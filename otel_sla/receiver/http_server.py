@@ -45,9 +45,9 @@ class HttpServer:
         accountant: Accountant,
         in_flight: InFlight,
         probes: Probes,
-        refusals: Refusals | None = None,
+        refusals: Refusals,
     ) -> None:
-        self.app = HttpApp(settings, accountant, in_flight, probes, refusals or Refusals())
+        self.app = HttpApp(settings, accountant, in_flight, probes, refusals)
         self._settings = settings
         self._tls = None if settings.tls is None else ServerTls(settings.tls, HTTP_SOURCE)
         self._state = State()

@@ -9,7 +9,8 @@ own serializer. Going through its objects instead takes four times as long, `goo
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import orjson
@@ -73,20 +74,18 @@ def load_json(body: bytes | memoryview) -> Any:  # noqa: ANN401
     Raises:
         DecodeError: It is no JSON.
     """
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        reason = f"{error.msg} at character {error.pos}"
     content = bytes(body)
-    try:
-        try:
-            return _load_any_text(content)
-        except RecursionError:
-            return _load_any_text(_without_depths(content))
-    except (ValueError, RecursionError):
-        raise JsonDecodeError(reason) from None
+    if not content:
+        raise JsonDecodeError("the body is empty")
+    if sum(map(content.count, _ROOT_KEYS)) < 2:  # Of a key that stands twice orjson gives the last.
+        with suppress(orjson.JSONDecodeError):
+            return orjson.loads(content)
+    with suppress(RecursionError):
+        return _load_any_text(content)
+    return _load_any_text(_without_depths(content))
 
 
+_ROOT_KEYS = (b'"resourceSpans"', b'"resource_spans"')
 _ESCAPES = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][c-fC-F]..)|.)", re.DOTALL)
 
 
@@ -95,11 +94,30 @@ def _load_any_text(content: bytes) -> Any:  # noqa: ANN401
     for escape in _ESCAPES.finditer(content):
         if escape[1]:  # A second half without its first would be taken for a byte that is no UTF-8.
             text[escape.start() : escape.end()] = rb"\ufffd"
-    return json.loads(text.decode("utf-8", "surrogateescape"), parse_constant=_refuse_constant)
+    try:
+        return json.loads(
+            text.decode("utf-8", "surrogateescape"), parse_constant=_refuse_constant, object_pairs_hook=_merged
+        )
+    except json.JSONDecodeError as error:
+        raise JsonDecodeError(f"{error.msg} at character {error.pos}") from None
+    except ValueError as error:
+        raise JsonDecodeError(str(error)) from None  # A number of too many digits.
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)  # NaN and the like are no JSON.
+    raise JsonDecodeError(f"{name} is no JSON")
+
+
+def _merged(pairs: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+    """Make an object; of a key that stands twice the lists become one, as the Collector has it, or the last counts."""
+    merged: dict[str, Any] = {}
+    for key, item in pairs:
+        known = merged.get(key)
+        if isinstance(known, list) and (item is None or isinstance(item, list)):
+            known += item or []
+        else:
+            merged[key] = item
+    return merged
 
 
 _TOKENS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[\]}]', re.DOTALL)
@@ -118,7 +136,7 @@ def _without_depths(content: bytes) -> bytes:
                 if level == _LEVELS_MAX:
                     kept_to = token.start()
                 level -= 1
-    return b"".join((*parts, content[kept_to:])) if level < _LEVELS_MAX else b""
+    return b"".join((*parts, content[kept_to:] if level < _LEVELS_MAX else b""))
 
 
 _EncodeField = Callable[[Any, int], bytes]  # From a value and its depth, with the tag; empty if it is the default.
@@ -146,7 +164,7 @@ class _Message:
             return self._encode_choice(value, depth)
         encoded = [encode(item, depth) for key, encode in self._fields if (item := value.get(key)) is not None]
         if len(encoded) != len(value) and not self._key_of.keys().isdisjoint(value):
-            return self.encode({self._key_of.get(key, key): item for key, item in value.items()}, depth)
+            return self.encode(_merged((self._key_of.get(key, key), item) for key, item in value.items()), depth)
         return b"".join(encoded)
 
     def _encode_choice(self, value: dict[str, Any], depth: int) -> bytes:

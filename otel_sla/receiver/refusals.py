@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 _log = logging.getLogger(__name__)
 
-_INTERVAL_S = 60.0
 _TEXT_SIZE_MAX = 200  # Characters of what a sender chooses.
 
 
@@ -26,42 +25,58 @@ class RefusedRequest:
 
 
 class Refusals:
-    """Tells of the first request that is refused for a reason, then at most once a minute how many there were.
+    """Tells of the first request that is refused for a reason, then at most once an interval how many there were.
 
     Args:
-        tell: Gets a request and how many of its kind there were since the one before, itself included.
+        tell: Gets the last request and how many of its kind there were since the one before, itself included.
+        interval_s: Between two of a reason.
         clock_s: Monotonic seconds.
     """
 
     def __init__(
         self,
         tell: Callable[[RefusedRequest, int], None] | None = None,
+        interval_s: float = 60.0,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tell = tell or log_refused
+        self._interval_s = interval_s
         self._clock_s = clock_s
-        self._untold: dict[tuple[str, str], int] = {}  # Of a protocol and status; there are some twenty.
+        # By protocol and status, of which there are some twenty.
+        self._untold: dict[tuple[str, str], tuple[RefusedRequest, int]] = {}
         self._told_s: dict[tuple[str, str], float] = {}
 
     def add(self, request: RefusedRequest, count: int = 1) -> None:
         """Take a request, for `count` of its kind."""
         reason = request.protocol, request.status
-        count += self._untold.pop(reason, 0)
-        now_s = self._clock_s()
-        if now_s - self._told_s.get(reason, -_INTERVAL_S) < _INTERVAL_S:
-            self._untold[reason] = count
+        if reason in self._untold:
+            count += self._untold[reason][1]
+        self._untold[reason] = request, count
+        self.tell_due()
+
+    def tell_due(self) -> None:
+        """Tell of what is not told yet and whose interval is over; to be called from time to time."""
+        if not self._untold:
             return
-        self._told_s[reason] = now_s
-        self._tell(request, count)
+        due_s = self._clock_s() - self._interval_s
+        for reason in [reason for reason in self._untold if self._told_s.get(reason, due_s) <= due_s]:
+            self._told_s[reason] = due_s + self._interval_s
+            self._tell(*self._untold.pop(reason))
+
+    def close(self) -> None:
+        """Tell of all that is not told yet."""
+        self._told_s.clear()
+        self.tell_due()
 
 
 def log_refused(request: RefusedRequest, count: int) -> None:
     """Write the warning."""
     _log.warning(
-        "%s refused over %s, and not sent again by those who keep to OTLP, the last with %s: %s",
-        "1 request was" if count == 1 else f"{count} requests were",
+        "%s %s to %s since the last warning; %s the spans: %s",
         {"grpc": "gRPC", "http": "HTTP"}[request.protocol],
         request.status,
+        "1 request" if count == 1 else f"{count} requests",
+        "its sender drops" if count == 1 else "their senders drop",
         request.message[:_TEXT_SIZE_MAX],
         extra={
             "action": "requests_refused",

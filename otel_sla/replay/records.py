@@ -30,6 +30,7 @@ from otel_sla.errors import DecodeError, ReplayError
 from otel_sla.receiver.json_traces import load_json
 from otel_sla.replay.streams import ByteStream
 
+NO_FORMAT = "neither JSON lines nor length-prefixed messages (UTF-16? a JSON array?)"
 RECORD_SIZE_BYTES_MAX = 64 * 1024 * 1024
 _CHECK_MASK = (1 << 63) - 1  # SQLite's integers have a sign.
 _SIZE_OF_SIZE = 4
@@ -216,9 +217,11 @@ class LengthPrefixed(Records):
             where = f"record {number} at byte {self._window.offset}"
             size_bytes = int.from_bytes(self._window.view(_SIZE_OF_SIZE), "big")
             if size_bytes > self._size_bytes_max:
+                if number == 1:
+                    raise ReplayError(f"{self._name}: {NO_FORMAT}")
                 raise ReplayError(
                     f"{self._name}, {where}: a length of {size_bytes} bytes, more than {self._size_bytes_max}:"
-                    " not what the file exporter writes, or damaged; where the next record begins is not known"
+                    " damaged; where the next record begins is not known"
                 )
             if not self._window.have(_SIZE_OF_SIZE + size_bytes):
                 break
@@ -250,10 +253,10 @@ def _looks_like_json(window: Window, size_bytes_max: int) -> bool:
     if _RECORD_IN_PADDING.match(window.view(len(window))) is not None:
         return True
     text = bytes(window.view(len(window))).lstrip(_BLANK)
-    if not text or text[0] <= _LENGTH_FIRST_BYTE_MAX:
-        return False
-    if text[0] == _BRACE:
+    if not text or text[0] == _BRACE:  # Blank lines are no length.
         return True
+    if text[0] <= _LENGTH_FIRST_BYTE_MAX:
+        return False
     searched = 0
     while (found := window.find(b"\n{", searched)) < 0:
         searched = max(len(window) - 1, 0)

@@ -13,11 +13,13 @@ from otel_sla.errors import DecodeError, ReplayError, RequestTooLarge
 from otel_sla.replay.counting import Counting
 from otel_sla.replay.payloads import Body, OtherSignal, can_be_joined, is_other_signal, read_line, read_message
 from otel_sla.replay.places import Place
-from otel_sla.replay.records import RECORD_SIZE_BYTES_MAX, Format, JsonLines, Record, is_json, open_records
+from otel_sla.replay.records import NO_FORMAT, RECORD_SIZE_BYTES_MAX, Format, JsonLines, Record, is_json, open_records
 from otel_sla.replay.streams import ByteStream
+from otel_sla.sla.texts import counted
 
 COMMIT_SIZE_BYTES = 64 * 1024 * 1024  # Of records; so much is done again after a stop in the middle.
 _RECORD_START = b'{"resourceSpans"'  # Within a line's text the quotes would be escaped.
+_HEADLESS = "the first line is not a whole record: the rest of one that begins in another file, or cut off"
 _SMALL_SIZE_BYTES_MAX = 64 * 1024
 JOINED_SIZE_BYTES_MAX = 256 * 1024
 
@@ -117,6 +119,7 @@ class _FileReplay:
         self._is_passing = False  # What an earlier run counted.
         self._pieces: list[_Piece] = []
         self._pieces_size_bytes = 0
+        self._n_whole = self._n_broken = 0
         self._behind: tuple[int, int] | None = None  # Stop and check of the last record that is dealt with.
 
     def run(self) -> None:
@@ -130,11 +133,13 @@ class _FileReplay:
         self._commit()
         if self._place is not None:
             self._place.check_end(stop)
+        if self._n_broken and not self._n_whole:
+            self._replay.tell(f"{self._name}: no record in it is whole: {NO_FORMAT}")
         missing = self._records.incomplete_size_bytes
         if missing:
             self._counting.totals.incomplete_size_bytes += missing
             self._replay.tell(
-                f"{self._name} ends in the middle of a record: {missing} bytes behind byte {stop} are not counted;"
+                f"{self._name} ends in the middle of a record: {_uncounted(missing, f' behind byte {stop}')};"
                 " once there is more of it, another replay goes on from there"
             )
 
@@ -173,13 +178,15 @@ class _FileReplay:
             if not record.content:
                 return None
         try:
-            return self._body_of(record)
+            body: Body | None = self._body_of(record)
         except OtherSignal:
             self._leave_out()
+            body = None
         except (DecodeError, RequestTooLarge) as error:
             self._settle()  # What stands before it is counted, whatever becomes of it.
             return self._read_broken(record, error)
-        return None
+        self._n_whole += 1
+        return body
 
     def _read_broken(self, record: Record, error: DecodeError | RequestTooLarge) -> Body | None:
         """Give the record that stands behind half of another on its line, if one does."""
@@ -192,7 +199,7 @@ class _FileReplay:
             body, start = None, -1
         if is_headless:
             size_bytes = len(line) if body is None else start
-            self._pass_over(record, size_bytes, "the first line is no whole record")
+            self._pass_over(record, size_bytes, _HEADLESS)
             if not self._is_passing:
                 self._counting.pending.headless_size_bytes += size_bytes
         else:
@@ -201,7 +208,7 @@ class _FileReplay:
 
     def _pass_over(self, record: Record, size_bytes: int, reason: str) -> None:
         if not self._is_passing:
-            self._replay.tell(f"{self._name}, {record.where}: {size_bytes} bytes are not counted: {reason}")
+            self._replay.tell(f"{self._name}, {record.where}: {_uncounted(size_bytes)}: {reason}")
 
     def _body_of(self, record: Record) -> Body:
         if record.problem:
@@ -263,6 +270,7 @@ class _FileReplay:
     def _refuse(self, where: str, error: Exception) -> None:
         if self._is_passing:
             return
+        self._n_broken += 1
         message = f"{self._name}, {where}: {error}"
         if self._replay.options.on_error is OnError.STOP:
             raise ReplayError(message, "with --on-error skip the rest is counted without it; all before it is counted")
@@ -275,3 +283,7 @@ class _FileReplay:
             return
         self._place, positions = self._place.moved(*self._behind)
         self._counting.commit(positions)
+
+
+def _uncounted(size_bytes: int, where: str = "") -> str:
+    return f"{counted(size_bytes, 'byte')}{where} {'is' if size_bytes == 1 else 'are'} not counted"

@@ -47,21 +47,19 @@ def render_csv(report: Report, rows: Rows = Rows.SERIES) -> str:
     keys = _group_keys(agreements, (series.series for section in report.agreements for series in section.series))
     moment = moment_text(report.generated_at.replace(microsecond=0))
     columns = _COLUMNS[rows]
-    of_terms = _TERMS_NAMES if rows is Rows.SERIES else ()
-    lines = [_line(("month", "generated_at", *_series_names(keys), *columns, *of_terms))]
+    lines = [_line(("month", "generated_at", *_series_names(keys), *columns, *_TERMS_NAMES))]
     for section in report.agreements:
-        terms = _terms_cells(section) if of_terms else ()
+        terms = _terms_cells(section)
         for series in section.series:
-            more = (*terms, series.former) if of_terms else ()
             head = (str(report.month), moment, *_series_cells(series.series, keys))
             lines += [
-                _line((*head, *(cell(item, section.agreement) for cell in columns.values()), *more))
+                _line((*head, *(cell(item, section.agreement) for cell in columns.values()), *terms, series.former))
                 for item in _items(series, rows)
             ]
         if rows is Rows.EXCLUSIONS:  # Those of no series: no group, and so no overflow.
             head = (str(report.month), moment, section.agreement.name, *(None for _ in keys), None)
             lines += [
-                _line((*head, *(cell(item, section.agreement) for cell in columns.values())))
+                _line((*head, *(cell(item, section.agreement) for cell in columns.values()), *terms, None))
                 for item in section.exclusions
             ]
     return "".join(lines)
@@ -82,6 +80,7 @@ def each_minute_line(
     names = {agreement.name for agreement in agreements}
     keys = _group_keys(agreements, (series for series in all_series if series.agreement in names))
     zones = {agreement.name: agreement.time_zone for agreement in agreements}
+    counting = {agreement.name: agreement.counting.value for agreement in agreements}
     yield _line((*_series_names(keys), *_MINUTE_NAMES))
     times: list[str] = []
     times_of: tuple[int, int, str] | None = None
@@ -92,16 +91,17 @@ def each_minute_line(
             times_of, times = wanted, [_minute_times(minute, wanted[2]) for minute in range(*wanted[:2])]
         # Names of states, times and numbers need no quotes; the rest is quoted once for all minutes.
         head = _line(_series_cells(series.series, keys)).removesuffix("\r\n")
-        failed = series.counts[:, Outcome.FAILED]
-        valid = series.counts[:, Outcome.SUCCEEDED] + failed
-        requests = (each // series.parts for each in (valid, failed, series.counts[:, Outcome.INVALID]))
+        tail = _line((series.version, series.closed_version, counting[series.series.agreement]))
+        counts, parts = series.counts.counts, series.counts.parts
+        # What is cut off to whole requests has room in an int64; the parts of valid ones may not.
+        parts_of_requests = (series.counts.valid, counts[:, Outcome.FAILED], counts[:, Outcome.INVALID])
+        requests = ((each // parts).astype(np.int64) for each in parts_of_requests)
         numbers = np.stack((states.raw, states.adjusted, *requests), axis=1)
-        for time, (raw, adjusted, *counts) in zip(times, numbers.tolist(), strict=True):
-            n_valid, n_failed, n_invalid = counts
-            yield f"{head},{time},{_STATE_NAMES[raw]},{_STATE_NAMES[adjusted]},{n_valid},{n_failed},{n_invalid}\r\n"
+        for time, (raw, adjusted, n_valid, n_failed, n_invalid) in zip(times, numbers.tolist(), strict=True):
+            yield f"{head},{time},{_STATE_NAMES[raw]},{_STATE_NAMES[adjusted]},{n_valid},{n_failed},{n_invalid},{tail}"
 
 
-# By which terms a series is counted and judged; the same for all of an agreement.
+# By which terms a series is counted and judged; the same for all of an agreement but `former`.
 _TERMS_NAMES = (
     *("version", "closed_by_version", "counting", "terms_status", "terms_valid", "terms_failed"),
     *("configured", "counted_by", "as_closed", "later_exclusions", "former"),
@@ -120,7 +120,10 @@ def _terms_cells(section: AgreementReport) -> tuple[Cell, ...]:
     return (*of_versions, counting, *said, section.configured, "; ".join(counted), *of_closing)
 
 
-_MINUTE_NAMES = ("minute", "minute_local", "state_raw", "state", "valid", "failed", "invalid")
+_MINUTE_NAMES = (
+    *("minute", "minute_local", "state_raw", "state", "valid", "failed", "invalid"),
+    *("version", "closed_by_version", "counting"),
+)
 
 # Columns of a table: name -> what stands there, by the row's item and its agreement.
 _Columns = Mapping[str, Callable[[Any, Agreement], Cell]]

@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from otel_sla.sla.agreement import Agreement, ExclusionWindow
-from otel_sla.sla.downtime import JudgedMinutes
+from otel_sla.sla.downtime import JudgedMinutes, SeriesCounts
 from otel_sla.sla.exclusions import Refusal, find_refusal, is_in_scope, minutes_saved
 from otel_sla.sla.months import MinuteRange, Month, month_range
 from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import MonthFigures
-from otel_sla.spans.columns import Int64Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +92,9 @@ class SeriesMinutes:
 
     series: Series
     states: JudgedMinutes
-    counts: Int64Array  # int64[n_minutes, 3], parts of requests (`basis`). Columns as in agreement.Outcome.
-    parts: int = 1  # Parts of one request.
+    counts: SeriesCounts  # Of the same minutes.
+    version: int | None = None  # As in AgreementReport, as the next one.
+    closed_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

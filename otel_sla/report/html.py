@@ -95,9 +95,9 @@ def _overview(section: AgreementReport, anchors: dict[int, str]) -> Markup:
     head = [
         "Series",
         "Target",
-        "Monthly uptime, before exclusions",
+        "Monthly uptime",
         *(["Elapsed part"] if is_running else []),
-        "Downtime, allowed",
+        "Downtime of allowed",
         "Coverage",
         "Failed of valid",
     ]
@@ -111,7 +111,8 @@ def _overview_row(series: SeriesReport, anchors: dict[int, str], *, is_running: 
     anchor = anchors.get(series.series.series_id)
     raw: list[Child] = []
     if figures.down_raw != figures.down:
-        raw = [Markup("<br/>"), tag("span", percent(figures.monthly_uptime_raw), class_="quiet")]
+        before = f"before exclusions {percent(figures.monthly_uptime_raw)}"
+        raw = [Markup("<br/>"), tag("span", before, class_="quiet")]
     return [
         name if anchor is None else tag("a", name, href=f"#{anchor}"),
         tag("span", verdict_text(figures), class_="breached" if figures.is_breached else "kept"),

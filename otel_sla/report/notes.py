@@ -15,7 +15,7 @@ def each_note(report: AgreementReport) -> Iterator[str]:
     zone = report.agreement.time_zone
     yield from _closing(report)
     if not report.configured:
-        yield "The agreement is configured no more; the month is judged by its last terms."
+        yield "The agreement is no longer configured; the month is judged by its last terms."
     if report.elapsed == 0:
         yield f"Nothing of this month has elapsed yet: it begins at {short_minute(report.minutes.start_minute, zone)}."
     n_former = sum(series.former for series in report.series)

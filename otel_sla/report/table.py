@@ -3,7 +3,7 @@
 Nothing is said by colour alone, and what senders put into names cannot steer the terminal.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
@@ -125,6 +125,21 @@ class _Page:
             if notes and number:
                 self.say(notes[number - 1], indent + 2)
 
+    def leave_out(self, columns: dict[str, list[str]], order: Sequence[str], beside_width: int) -> list[str]:
+        """Take columns away, in an order, until the others fit beside what else is in a line; give their names."""
+        left_out: list[str] = []
+        for name in order:
+            if self.screen.width is None or beside_width + _width_of(columns) <= self.screen.width:
+                break
+            if columns.pop(name, None):
+                left_out.append(name)
+        return left_out
+
+    def tell_left_out(self, names: Sequence[str], indent: int) -> None:
+        """Say which columns a wider terminal would have."""
+        if names:
+            self.say(f"Too narrow for: {', '.join(names)}; in a pipe there is all.", indent, _DIM)
+
     def _styled(self, text: str, style: str) -> str:
         return f"\x1b[{style}m{text}\x1b[0m" if style and text and self.screen.has_colours else text
 
@@ -174,7 +189,7 @@ def _write_agreement(page: _Page, report: AgreementReport) -> None:
 
 
 def _write_figures(page: _Page, report: AgreementReport) -> None:
-    """One line a series. Where the terminal is too narrow, names give way first, then the elapsed part's column."""
+    """One line a series. Where the terminal is too narrow, names give way first, then columns, then names further."""
     keys = report.agreement.group_by
     figures = [series.figures for series in report.series]
     is_running = any(each.elapsed < each.total for each in figures)
@@ -188,10 +203,9 @@ def _write_figures(page: _Page, report: AgreementReport) -> None:
         "coverage": [percent(each.coverage, 2) for each in figures],
     }
     columns = {name: cells for name, cells in columns.items() if cells}
+    left_out = page.leave_out(columns, ("elapsed", "raw"), 2 + _NAME_WIDTH_ENOUGH)
+    left_out += page.leave_out(columns, ("coverage",), 2 + _NAME_WIDTH_MIN)
     room = _room_for_names(page, columns)
-    if room is not None and room < _NAME_WIDTH_ENOUGH:
-        columns.pop("elapsed", [])
-        room = _room_for_names(page, columns)
     names = [_name_cell(series, keys) for series in report.series]
     head = ", ".join(keys) or "series"
     if room is not None:
@@ -203,20 +217,26 @@ def _write_figures(page: _Page, report: AgreementReport) -> None:
     page.rows([head, *columns], list(zip(shown, *columns.values(), strict=True)), left=1, indent=2)
     if shown != names:
         page.say("Names are shortened to the terminal's width; in a pipe they are whole.", indent=2, style=_DIM)
+    page.tell_left_out(left_out, indent=2)
 
 
 def _room_for_names(page: _Page, columns: dict[str, list[str]]) -> int | None:
     if page.screen.width is None:
         return None
-    return page.screen.width - 2 - sum(2 + max(map(len, [name, *cells])) for name, cells in columns.items())
+    return page.screen.width - 2 - _width_of(columns)
+
+
+def _width_of(columns: Mapping[str, Sequence[str]]) -> int:
+    """Two spaces before each column included."""
+    return sum(2 + max(map(len, [name, *cells])) for name, cells in columns.items())
 
 
 def _name_cell(report: SeriesReport, keys: tuple[str, ...]) -> str:
-    """The group's values alone, where the column's head has their keys."""
+    """The group's values alone, where the column's head has their keys; an empty one could not be seen."""
     group = report.series.group_text
-    if report.series.is_overflow or report.former or tuple(group) != keys:
-        return printable(group_text(report))
-    return printable(", ".join(value or "(none)" for value in group.values())) or "all requests"
+    if report.series.is_overflow or report.former or tuple(group) != keys or not all(group.values()):
+        return group_text(report)
+    return printable(", ".join(group.values())) or "all requests"
 
 
 def _shortened(name: str, width: int) -> str:
@@ -252,8 +272,12 @@ def _beside_text(spans: SpanCounts) -> str:
 
 def _write_periods(page: _Page, periods: Sequence[DowntimePeriod], zone: str) -> None:
     columns = {
-        "down from": [short_minute(period.start_minute, zone) for period in periods],
-        "to": [short_minute(period.stop_minute, zone) for period in periods],
+        **_times(
+            {
+                "down from": [short_minute(period.start_minute, zone) for period in periods],
+                "to": [short_minute(period.stop_minute, zone) for period in periods],
+            }
+        ),
         "min": [f"{period.minutes:,}" for period in periods],
         "failed": [f"{period.failed:,} of {period.valid:,}" for period in periods],
     }
@@ -261,17 +285,40 @@ def _write_periods(page: _Page, periods: Sequence[DowntimePeriod], zone: str) ->
         columns["in this month"] = [f"{period.minutes_in_month:,}" for period in periods]
     if any(period.excluded_minutes for period in periods):
         columns["excluded"] = [f"{period.excluded_minutes:,}" for period in periods]
+    left_out = page.leave_out(columns, ("failed", "excluded", "in this month"), 4 - 2)
     page.rows(list(columns), list(zip(*columns.values(), strict=True)), left=2, indent=4)
+    page.tell_left_out(left_out, indent=4)
 
 
 def _write_exclusions(page: _Page, exclusions: Sequence[ExclusionReport], zone: str) -> None:
-    """A line for each, and under it its fate, which is prose."""
-    rows = [
-        [moment_in(each.window.start, zone), moment_in(each.window.stop, zone), words_of(each.window.reason.value)]
-        for each in exclusions
-    ]
+    """A line for each, and under it its fate, which is prose; the reason stands there if the line has no room."""
+    columns = {
+        **_times(
+            {
+                "excluded from": [moment_in(each.window.start, zone) for each in exclusions],
+                "to": [moment_in(each.window.stop, zone) for each in exclusions],
+            }
+        ),
+        "reason": [words_of(each.window.reason.value) for each in exclusions],
+    }
     fates = [_fate_text(each, zone) for each in exclusions]
-    page.rows(["excluded from", "to", "reason"], rows, left=3, indent=4, notes=fates)
+    reasons = columns["reason"]
+    if page.leave_out(columns, ("reason",), 4 - 2):
+        fates = [f"{reason}: {fate}" for reason, fate in zip(reasons, fates, strict=True)]
+    page.rows(list(columns), list(zip(*columns.values(), strict=True)), left=len(columns), indent=4, notes=fates)
+
+
+def _times(columns: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Say the offset once, in the first column's head, where all times have the same one."""
+    offsets = {cell.rpartition(" ")[2] for cells in columns.values() for cell in cells}
+    if len(offsets) != 1:
+        return columns
+    (offset,) = offsets
+    first = next(iter(columns))
+    return {
+        f"{name} ({offset})" if name == first else name: [cell.removesuffix(f" {offset}") for cell in cells]
+        for name, cells in columns.items()
+    }
 
 
 def _fate_text(exclusion: ExclusionReport, zone: str) -> str:

@@ -26,7 +26,7 @@ def each_term(agreement: Agreement) -> Iterator[Term]:
     """Go through the terms in the order of the clauses."""
     yield from each_counting_term(agreement)
     yield "5", "Error rate", _error_rate(agreement.downtime)
-    yield "6", "Minutes with few or no requests", _silence(agreement.downtime)
+    yield "6", "Minutes with few or no requests", _silence(agreement)
     yield "7", "Downtime period", _periods(agreement.downtime)
     yield "8", "Month", f"The calendar month in the time zone {agreement.time_zone}, with the minutes it really has."
     yield "9\u201311", "Promise", _promise(agreement)
@@ -131,7 +131,8 @@ def _error_rate(terms: DowntimeTerms) -> str:
     )
 
 
-def _silence(terms: DowntimeTerms) -> str:
+def _silence(agreement: Agreement) -> str:
+    terms = agreement.downtime
     said = ""
     if terms.valid_requests_min > 1:
         said = f"A minute with fewer than {terms.valid_requests_min} valid requests is low traffic and no downtime. "
@@ -140,7 +141,8 @@ def _silence(terms: DowntimeTerms) -> str:
         + {
             NoData.UP: "A minute without a valid request is no downtime.",
             NoData.DOWN: "A minute without a valid request is down, from the first one with data on.",
-            NoData.CARRY: "A minute without a valid request is down if the last judged one was.",
+            NoData.CARRY: "A minute without a valid request is down if the last judged one was"
+            + (", an excluded one too." if agreement.carries_excluded else "; an excluded minute judges nothing."),
         }[terms.no_data]
     )
 

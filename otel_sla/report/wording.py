@@ -41,7 +41,7 @@ def group_text(report: SeriesReport) -> str:
         name = "all series beyond the limit"
     else:
         name = ", ".join(f"{key}={value}" for key, value in report.series.group_text.items()) or "all requests"
-    return f"{name} (former)" if report.former else name
+    return printable(f"{name} (former)" if report.former else name)
 
 
 def words_of(name: str) -> str:
@@ -109,7 +109,7 @@ def absence_text(report: AgreementReport) -> str:
     names = ", ".join(map(repr, absence.others))
     return (
         f"No requests were counted for it. The ledger holds those of {counted(len(absence.others), 'other agreement')}:"
-        f" {names}. Another configuration, named by --config, may have {'it' if len(absence.others) == 1 else 'them'}."
+        f" {names}. Is this the right configuration? See --config."
     )
 
 

@@ -24,6 +24,7 @@ from otel_sla.warming import load_kernels
 _log = logging.getLogger(__name__)
 
 _SURROGATE = re.compile("[\ud800-\udfff]")  # Half of an emoji, or a byte of a file's name: no message takes it.
+_INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
 _BATCH_SPANS = 512  # Bounds what is encoded at a time; some 50 KB.
 
 
@@ -130,6 +131,8 @@ class SpanCounting:
 
 
 def _encodable(value: AttributeValue) -> AttributeValue:
-    if isinstance(value, str) and not value.isascii():
-        return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
-    return value
+    """Give a value that a message takes and that counts alike: nothing is counted by what an array holds."""
+    if isinstance(value, str):
+        return value if value.isascii() else _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
+    is_number = isinstance(value, float) or (isinstance(value, int) and _INT_MIN <= value <= _INT_MAX)
+    return value if is_number else ()

@@ -133,8 +133,10 @@ SERVER_FAULT_NAMES = {
 }
 SERVER_FAULT_GRPC_STATUS = frozenset(SERVER_FAULT_NAMES)
 
-# Clause 4 as it was amended: a gRPC status beside an HTTP status below 400 decides. 1 is what version 0.1.0 counted by.
+# Clause 4 as it was amended: a gRPC status beside an HTTP status below 400 decides. And clause 6: excluded minutes are
+# not carried. Version 0.1.0 counted and judged by the first rules.
 OUTCOME_RULES = 2
+FIRST_RULES = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,5 +158,10 @@ class Agreement:
     failed: tuple[Selector, ...] = ()  # Clause 4, rule 2. Any that holds makes a valid request fail.
     failed_grpc_status: frozenset[int] = SERVER_FAULT_GRPC_STATUS  # Within SERVER_FAULT_GRPC_STATUS.
     counting: Counting = Counting.REQUESTS
-    outcome_rules: int = OUTCOME_RULES  # Version of clause 4 that made the outcomes.
+    outcome_rules: int = OUTCOME_RULES  # Version of clause 4 that made the outcomes, and of clause 6 that judges.
     covered_any: tuple[Selector, ...] = ()  # Clause 3. Where there are any, one of them has to hold besides.
+
+    @property
+    def carries_excluded(self) -> bool:
+        """Whether silence behind an excluded minute goes on as that minute: clause 6 before it was amended."""
+        return self.outcome_rules == FIRST_RULES

@@ -30,11 +30,11 @@ from otel_sla.sla.learnt import (
     IS_NOTED,
     LATE,
     MALFORMED,
-    NOTED_SIZE,
     PROGRESS_SIZE,
     REASON,
     SAMPLED_SPANS,
     SLOT,
+    SPARED_SPAN,
     UNKNOWN,
     Found,
     Rules,
@@ -154,7 +154,7 @@ class Classifier:
             entry_span_bit=np.array([ENTRY_SPAN_BIT * any(entry_spans_only)], dtype=np.uint64),
             entry_spans_only=np.array(entry_spans_only, dtype=np.uint8),
         )
-        self._found = _empty_found(max(2 * CHUNK_SPANS, len(agreements)), n_words, len(self._groups.arrays.n_keys))
+        self._found = _empty_found(len(agreements), n_words, len(self._groups.arrays.n_keys))
 
         self._learnt_classes: ClassArrays | None = None
 
@@ -335,7 +335,8 @@ def _indices(indices: list[int]) -> Int32Array:
     return np.array(indices, dtype=np.int32)
 
 
-def _empty_found(n_found_max: int, n_words: int, n_groupings: int) -> Found:
+def _empty_found(n_agreements: int, n_words: int, n_groupings: int) -> Found:
+    n_found_max = max(2 * CHUNK_SPANS, n_agreements)
     return Found(
         series_id=np.zeros(n_found_max, dtype=np.int64),
         epoch_minute=np.zeros(n_found_max, dtype=np.int64),
@@ -344,7 +345,7 @@ def _empty_found(n_found_max: int, n_words: int, n_groupings: int) -> Found:
         agreement=np.zeros(n_found_max, dtype=np.int32),
         group=np.zeros(n_found_max, dtype=np.int32),
         progress=np.zeros(PROGRESS_SIZE, dtype=np.int64),
-        noted=np.zeros(NOTED_SIZE, dtype=np.int64),
+        noted=np.zeros(SPARED_SPAN + n_agreements, dtype=np.int64),
         words=np.zeros((3, n_words), dtype=np.uint64),
         groups_now=np.zeros(n_groupings, dtype=np.int32),
         groups_of_resource=np.zeros(n_groupings, dtype=np.int32),

@@ -80,11 +80,6 @@ class CountRows:
         return self.counts[:, :N_OUTCOMES]
 
     @classmethod
-    def of_outcomes(cls, series_id: Int64Array, epoch_minute: Int64Array, outcomes: Int64Array) -> "CountRows":
-        """Take rows of which nothing else is counted: int64[n_rows, 3], requests."""
-        return cls(series_id, epoch_minute, np.pad(outcomes, ((0, 0), (0, N_COUNTS - N_OUTCOMES))))
-
-    @classmethod
     def empty(cls) -> "CountRows":
         """No rows."""
         none = np.empty(0, dtype=np.int64)

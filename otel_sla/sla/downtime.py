@@ -89,7 +89,9 @@ def is_state(states: Int8Array, state: MinuteState) -> BoolArray:
     return marked
 
 
-def judge_minutes(series_counts: SeriesCounts, terms: DowntimeTerms, excluded: BoolArray) -> JudgedMinutes:
+def judge_minutes(
+    series_counts: SeriesCounts, terms: DowntimeTerms, excluded: BoolArray, *, carries_excluded: bool = False
+) -> JudgedMinutes:
     """Judge consecutive minutes of one series.
 
     Runs are only known in full where the edges do not cut them. On the left the caller hands in more minutes as long
@@ -104,6 +106,7 @@ def judge_minutes(series_counts: SeriesCounts, terms: DowntimeTerms, excluded: B
         series_counts: The minutes; counts are not negative.
         terms: Clauses 5 to 7.
         excluded: bool[n_minutes]. Covered whole by an accepted window (`exclusions.excluded_minutes`).
+        carries_excluded: `Agreement.carries_excluded`; `series_counts.is_carry_excluded` is not set then.
     """
     assert len(excluded) == len(series_counts.counts), "one exclusion flag per minute"
     unfiltered = unfiltered_states(series_counts, terms)
@@ -112,7 +115,7 @@ def judge_minutes(series_counts: SeriesCounts, terms: DowntimeTerms, excluded: B
         return JudgedMinutes(series_counts.start_minute, raw, raw, unfiltered)
     adjusted = unfiltered.copy()
     adjusted[excluded] = MinuteState.EXCLUDED
-    if terms.no_data is NoData.CARRY:
+    if terms.no_data is NoData.CARRY and not carries_excluded:
         # Down without a request is down by what was carried, which may be another state now.
         is_carried = is_state(adjusted, MinuteState.DOWN) & (series_counts.valid == 0)
         adjusted[is_carried] = MinuteState.NO_DATA

@@ -6,7 +6,7 @@ Dimensions:
     n_minutes: consecutive minutes from `start_minute` on.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from typing import NamedTuple
@@ -14,9 +14,10 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from otel_sla.sla.agreement import ExclusionReason, ExclusionTerms, ExclusionWindow
+from otel_sla.sla.agreement import Agreement, ExclusionReason, ExclusionTerms, ExclusionWindow
 from otel_sla.sla.downtime import JudgedMinutes, MinuteState, is_state
 from otel_sla.sla.months import MinuteRange
+from otel_sla.sla.series import Series
 from otel_sla.spans.columns import BoolArray
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -66,6 +67,24 @@ def is_in_scope(window: ExclusionWindow, group: Mapping[str, str]) -> bool:
         group: `Series.group_text`.
     """
     return window.group is None or dict(window.group) == dict(group)
+
+
+def windows_of_no_series(
+    agreements: Iterable[Agreement], all_series: Iterable[Series]
+) -> Iterator[tuple[Agreement, ExclusionWindow]]:
+    """Give configured windows of a group that neither `group_by` makes nor a former one made: they exclude nothing.
+
+    Args:
+        agreements: As configured.
+        all_series: Of the ledger.
+    """
+    known = [(series.agreement, series.group_text) for series in all_series]
+    for agreement in agreements:
+        for window in agreement.exclusions.windows:
+            group = dict(window.group or ())
+            is_former = window.group is not None and set(group) != set(agreement.group_by)
+            if is_former and (agreement.name, group) not in known:
+                yield agreement, window
 
 
 def covered_minutes(window: ExclusionWindow) -> MinuteRange:

@@ -11,10 +11,11 @@ LATE, FUTURE, MALFORMED, COUNTED, UNKNOWN, REASON, SLOT, IS_NOTED = range(8)
 PROGRESS_SIZE = 8
 
 # Places in Found.noted. Spans are those that were counted; one that stands for others is its index plus 1.
-UNKNOWN_PARENT_SPANS, SAMPLED_SPANS, BAD_THRESHOLD_SPANS, SPARED_REQUESTS, SPARED_SPAN, SPARED_AGREEMENT = range(6)
+UNKNOWN_PARENT_SPANS, SAMPLED_SPANS, BAD_THRESHOLD_SPANS, SPARED_REQUESTS = range(4)
 # By status key: spans on which its value cannot be read, and one of them.
-BAD_STATUS_SPANS, BAD_STATUS_SPAN = 6, 6 + STATUS_KEY_COUNT
-NOTED_SIZE = 6 + 2 * STATUS_KEY_COUNT
+BAD_STATUS_SPANS, BAD_STATUS_SPAN = 4, 4 + STATUS_KEY_COUNT
+# By agreement: one of the spans whose request its code spared.
+SPARED_SPAN = 4 + 2 * STATUS_KEY_COUNT
 
 # Why a kernel stopped.
 ALL_DONE, CLASS_UNKNOWN, GROUPS_FULL, FOUND_FULL = range(4)
@@ -48,7 +49,7 @@ class Found(NamedTuple):
     agreement: Int32Array  # int32[n_found_max]. Written where the series is unknown.
     group: Int32Array  # int32[n_found_max]. Written where the series is unknown.
     progress: Int64Array  # int64[PROGRESS_SIZE]. Counts and why it stopped.
-    noted: Int64Array  # int64[NOTED_SIZE]. What should be told; added to, and read where IS_NOTED.
+    noted: Int64Array  # int64[SPARED_SPAN + n_agreements]. What should be told; added to, and read where IS_NOTED.
     words: UInt64Array  # uint64[3, n_words]. Masks of the resource, the span, and the span before it.
     groups_now: Int32Array  # int32[n_groupings]. The span's group in each grouping; 0 if not looked up yet.
     groups_of_resource: Int32Array  # int32[n_groupings]. The same where the resource has all the values.

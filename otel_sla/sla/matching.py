@@ -23,7 +23,6 @@ from otel_sla.sla.learnt import (
     REASON,
     SAMPLED_SPANS,
     SLOT,
-    SPARED_AGREEMENT,
     SPARED_REQUESTS,
     SPARED_SPAN,
     UNKNOWN,
@@ -374,8 +373,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
                 is_entry = is_entry or entry_spans_only[agreement] != 0
                 if found_marks[place] & SPARED_BIT:
                     noted[SPARED_REQUESTS] += 1
-                    noted[SPARED_SPAN] = span + 1
-                    noted[SPARED_AGREEMENT] = agreement
+                    noted[SPARED_SPAN + agreement] = span + 1
             if is_parent_unknown and is_entry:
                 noted[UNKNOWN_PARENT_SPANS] += 1
     group_size[0] = n_groups

@@ -22,6 +22,7 @@ class Promise:
     month: Month
     minutes: MinuteRange  # `months.month_range` of it.
     target: Fraction  # Of the month's minutes, those that may not be down; 0 < target <= 1.
+    down_before: int = 0  # Minutes that are down and lie before those that are looked at.
 
     @classmethod
     def of(cls, agreement: Agreement, month: Month) -> "Promise":
@@ -35,7 +36,13 @@ class Promise:
 
 
 def tell_breach(
-    subject: Subject, old: World, new: World, promise: Promise, revision: int, *, was_promised: Promise | None = None
+    subject: Subject,
+    old: World,
+    new: World,
+    promise: Promise,
+    revision: int,
+    *,
+    was_promised: Promise | None = None,
 ) -> Story:
     """Tell at which minute a month became impossible to meet, once, or that it is possible again.
 
@@ -43,7 +50,7 @@ def tell_breach(
         subject: The series and its agreement.
         old: What was told last; without minutes if nothing was.
         new: What is to be told. Starts with `old` and stops with it or later.
-        promise: The month. It has no judged minute before the worlds' start.
+        promise: The month; it says how many of its minutes before the worlds' start are down.
         revision: As in `story.tell`.
         was_promised: What `old` was told by, if that was something else.
     """
@@ -122,9 +129,13 @@ def tell_month_closed(
 
 
 def _breaking_minute(world: World, promise: Promise) -> int | None:
-    """Find the epoch minute that is one more down minute of the month than allowed."""
-    judged = world.judged
+    """Find the epoch minute that is one more down minute of the month than allowed; one before the world's start says
+    that it lies there, anywhere.
+    """
+    judged, allowed = world.judged, promise.allowed - promise.down_before
+    if allowed < 0:
+        return judged.start_minute - 1
     start = max(0, promise.minutes.start_minute - judged.start_minute)
     stop = max(start, promise.minutes.stop_minute - judged.start_minute)
     down = np.flatnonzero(is_state(judged.adjusted[start:stop], MinuteState.DOWN))
-    return judged.start_minute + start + int(down[promise.allowed]) if promise.allowed < len(down) else None
+    return judged.start_minute + start + int(down[allowed]) if allowed < len(down) else None

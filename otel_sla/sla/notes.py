@@ -12,7 +12,6 @@ from otel_sla.sla.learnt import (
     BAD_STATUS_SPANS,
     BAD_THRESHOLD_SPANS,
     SAMPLED_SPANS,
-    SPARED_AGREEMENT,
     SPARED_REQUESTS,
     SPARED_SPAN,
     UNKNOWN_PARENT_SPANS,
@@ -71,11 +70,11 @@ def notes_of(
         if counts[BAD_STATUS_SPANS + key]:
             notes.unusable_status_spans[span_keys[key]] = counts[BAD_STATUS_SPANS + key]
             notes.unusable_status[span_keys[key]] = _shown(columns, counts[BAD_STATUS_SPAN + key] - 1, key)
-    if counts[SPARED_REQUESTS]:
-        agreement = agreements[counts[SPARED_AGREEMENT]]
-        assert agreement.code is not None, "only a code spares"
-        key = span_keys.index(agreement.code.attribute)
-        notes.spared_codes[agreement.name] = {_shown(columns, counts[SPARED_SPAN] - 1, key)}
+    for agreement, span in zip(agreements, counts[SPARED_SPAN:], strict=True):
+        if span:
+            assert agreement.code is not None, "only a code spares"
+            key = span_keys.index(agreement.code.attribute)
+            notes.spared_codes[agreement.name] = {_shown(columns, span - 1, key)}
     return notes
 
 

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from otel_sla.sla.agreement import DowntimeTerms, Outcome
+from otel_sla.sla.agreement import Outcome
 from otel_sla.sla.basis import exact_sum
-from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, is_state, judge_minutes, runs
+from otel_sla.sla.downtime import JudgedMinutes, MinuteState, is_state, runs
 from otel_sla.sla.events import Event, Severity
 from otel_sla.sla.telling import AttributeValue, Subject, make_event, make_id
 from otel_sla.sla.texts import minute_text
@@ -39,27 +39,15 @@ class Cause(Enum):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A series as it is told: judged minutes and the counts they were judged by."""
+    """A series as it is told: judged minutes and the counts they were judged by.
+
+    The old world is judged anew from the old counts, up to where it had come then. It is no part of the new one: a run
+    that was too short then may have grown since.
+    """
 
     judged: JudgedMinutes
     counts: Int64Array  # int64[n_minutes, 3], parts of requests, of the same minutes. Columns as in agreement.Outcome.
     parts: int = 1  # Parts of one request (`basis`).
-
-    @classmethod
-    def of(cls, series_counts: SeriesCounts, terms: DowntimeTerms, excluded: BoolArray) -> "World":
-        """Judge counts as they are, or as they were when they were told of (`downtime.judge_minutes`).
-
-        The old world is judged anew from the old counts, up to where it had come then. It is no part of the new one: a
-        run that was too short then may have grown since.
-        """
-        return cls(judge_minutes(series_counts, terms, excluded), series_counts.counts, series_counts.parts)
-
-    @classmethod
-    def nothing(cls, start_minute: int) -> "World":
-        """A series that nothing was told of."""
-        no_states = np.empty(0, dtype=np.int8)
-        no_counts = np.empty((0, len(Outcome)), dtype=np.int64)
-        return cls(JudgedMinutes(start_minute, no_states, no_states, no_states), no_counts)
 
 
 class Story(NamedTuple):

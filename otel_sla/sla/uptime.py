@@ -261,17 +261,13 @@ def is_in_month(month: MinuteRange, series_counts: SeriesCounts, no_data: NoData
     # Nearly always the first hour settles it, and the whole month takes 40 us.
     if counts[:60].any() or counts.any():
         return True
-    return is_silence_judged(month.start_minute, stop_minute, series_counts, no_data)
-
-
-def is_silence_judged(start_minute: int, stop_minute: int, series_counts: SeriesCounts, no_data: NoData) -> bool:
-    """Whether silence in some of the minutes is judged (clause 6): from the first data on, while it is counted."""
+    # Clause 6: silence is judged from the first data on, while the series is counted.
     first, retired = series_counts.first_data_minute, series_counts.retired_minute
     return (
         no_data is not NoData.UP
         and first is not None
         and first < stop_minute
-        and (retired is None or retired > start_minute)
+        and (retired is None or retired > month.start_minute)
     )
 
 

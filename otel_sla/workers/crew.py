@@ -8,14 +8,13 @@ from dataclasses import replace
 
 from otel_sla.config.settings import LogSettings
 from otel_sla.errors import ListenError
-from otel_sla.receiver.accounting import Accountant
 from otel_sla.receiver.endpoint import addresses_of, close_sockets, reserve_sockets, warn_if_open
 from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.settings import GRPC_SOURCE, HTTP_SOURCE, ReceiverSettings
 from otel_sla.workers.link import Kind
 from otel_sla.workers.member import Member, Shared
 from otel_sla.workers.settings import WorkerSettings
-from otel_sla.workers.tally import NOTHING, Totals
+from otel_sla.workers.tally import NOTHING
 
 _log = logging.getLogger(__name__)
 
@@ -31,24 +30,18 @@ class Crew:
     Args:
         settings: What the configuration says.
         logs: How they write their logs.
-        accountant: Counts what they receive.
         readiness: Says whether the pipeline takes requests now.
-        metrics_text: Gives the self-metrics for `GET /metrics`.
+        shared: What they use, and where they tell of themselves.
     """
 
     def __init__(
-        self,
-        settings: ReceiverSettings,
-        logs: LogSettings,
-        accountant: Accountant,
-        readiness: Callable[[], Readiness],
-        metrics_text: Callable[[], str],
+        self, settings: ReceiverSettings, logs: LogSettings, readiness: Callable[[], Readiness], shared: Shared
     ) -> None:
         self._settings = settings
         self._logs = logs
         self._readiness = readiness
-        self.totals = Totals()
-        self._shared = Shared(accountant, metrics_text, self.totals)
+        self._shared = shared
+        self.totals = shared.totals
         self._reserved: list[socket.socket] = []
         self._worker_settings: WorkerSettings | None = None
         self._members: dict[int, Member] = {}

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -40,7 +40,7 @@ class Shared:
     accountant: Accountant
     metrics_text: Callable[[], str]
     totals: Totals
-    refusals: Refusals = field(default_factory=Refusals)
+    refusals: Refusals
 
 
 class Member:

@@ -109,7 +109,7 @@ class Worker:
         # gRPC takes its time to load; settings that came late would come after it anyway.
         from otel_sla.workers.servers import Servers  # noqa: PLC0415
 
-        refusals = Refusals(self._tell_refused)
+        refusals = Refusals(self._tell_refused, TALLY_S)
         servers = Servers(settings.receiver, self._accountant, lambda: self._readiness, self._metrics, refusals)
         try:
             await servers.start(settings.grpc_addresses, settings.http_addresses)
@@ -120,7 +120,7 @@ class Worker:
         freeze_objects()
         self._tell_state, self._reload = servers.tell_state, servers.reload
         self._link.send(Kind.READY)
-        telling = asyncio.create_task(self._tell(servers))
+        telling = asyncio.create_task(self._tell(servers, refusals))
         await asyncio.wait((self._stop, self._link.lost), return_when=asyncio.FIRST_COMPLETED)
         if not self._stop.done():
             _log.error("the process that counts has ended, and this one with it", extra={"action": "worker_orphaned"})
@@ -128,6 +128,7 @@ class Worker:
         self._readiness = Readiness("stopping")
         await servers.stop(self._stop.result())
         telling.cancel()
+        refusals.close()
         self._link.send(Kind.TALLY, payload=orjson.dumps(servers.tally()))
         self._link.close()
         await self._link.lost
@@ -161,8 +162,9 @@ class Worker:
             raise LedgerUnavailable("the process that counts has ended")
         return str(asked.result())
 
-    async def _tell(self, servers: "Servers") -> None:  # type: ignore[name-defined]  # noqa: F821
+    async def _tell(self, servers: "Servers", refusals: Refusals) -> None:  # type: ignore[name-defined]  # noqa: F821
         while True:
+            refusals.tell_due()
             self._link.send(Kind.TALLY, payload=orjson.dumps(servers.tally()))
             await asyncio.sleep(TALLY_S)
 

@@ -37,6 +37,7 @@ def nested(levels: int) -> bytes:
     )
 
 
+SCOPES = b'{"scopeSpans":[{"spans":[{"name":"%s"}]}]}'
 ALIKE = {
     "first half of a pair": request_of(rb'{"name":"cut \ud83d","attributes":[{"key":"\ud83d","value":{}}]}'),
     "second half of a pair": request_of(rb'{"name":"\ude00cut","status":{"message":"\udc80"}}'),
@@ -59,6 +60,14 @@ ALIKE = {
     "snake case": b'{"resource_spans":[{"schema_url":"u","scope_spans":[{"spans":[{"trace_id":'
     b'"5b8efff798038103d269b633813fc60c","span_id":"eee19b7ec3c1b174","end_time_unix_nano":"5","attributes":'
     b'[{"key":"a","value":{"string_value":"x"}},{"key":"b","value":{"array_value":{"values":[{"int_value":"1"}]}}}]}]}]}]}',
+    "resourceSpans twice": b'{"resourceSpans":[%s],"resourceSpans":[%s]}' % (SCOPES % b"a", SCOPES % b"b"),
+    "resourceSpans beside resource_spans": b'{"resourceSpans":[%s],"resource_spans":[%s]}'
+    % (SCOPES % b"a", SCOPES % b"b"),
+    "resource_spans beside resourceSpans": b'{"resource_spans":[%s],"resourceSpans":[%s]}'
+    % (SCOPES % b"a", SCOPES % b"b"),
+    "scopeSpans beside scope_spans": b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"a"}]}],'
+    b'"scope_spans":[{"spans":[{"name":"b"}]}]}]}',
+    "resourceSpans, then null": b'{"resourceSpans":[%s],"resourceSpans":null}' % (SCOPES % b"a"),
     "control character": request_of(b'{"name":"a\x01b"}'),
     "broken escape": request_of(rb'{"name":"\ud8"}'),
     **{f"{levels} arrays": nested(levels) for levels in (47, 48, 100, 400, 5000)},

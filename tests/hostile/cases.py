@@ -90,6 +90,11 @@ def _http_lies() -> Iterator[Case]:
     yield raw_http("chunk of 2^64", "400 closed", chunked, b"1" + b"0" * 16 + b"\r\n" + body)
     yield raw_http("chunk cut off", "closed", chunked, b"ff\r\n" + body[:200], ends=True)
     yield raw_http("chunk longer than told", "400 closed", chunked, b"1\r\n" + body, ends=True)
+    yield raw_http("chunk of 2^64 - 1, not sent", "413", chunked, b"f" * 16 + b"\r\n")
+    yield raw_http("endless extension", "400 closed", chunked, b"1;", *[b"a" * MIB] * LIMIT_MIB)
+    extension = b"1;" + b"a" * 4096 + b"\r\nx\r\n"
+    yield raw_http("endless extensions", "400 closed", chunked, *[extension * 256] * LIMIT_MIB)
+    yield raw_http("endless trailers", "400 closed", chunked, b"0\r\n", *[b"a: b\r\n" * 100_000] * LIMIT_MIB)
     endless = (b"100000\r\n" + bytes(MIB) + b"\r\n" for _ in range(4 * LIMIT_MIB))
     yield raw_http("endless chunks", "413", chunked, *endless)
 
@@ -104,6 +109,7 @@ def _http_wrong() -> Iterator[Case]:
     yield raw_http("HTTP/2", "505", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(64))
     yield raw_http("TLS", "400", bytes.fromhex("16030100050100000100") + bytes(64))
     yield raw_http("endless headers", "400 closed", b"POST / HTTP/1.1\r\n", *[b"x: y\r\n" * 1000] * 100)
+    yield raw_http("many headers", "400", b"POST / HTTP/1.1\r\n", b"0:\r\n" * 16_000)
     yield raw_http("one endless header", "400 closed", b"POST / HTTP/1.1\r\nx: ", *[b"y" * 65536] * 100)
     for name, text in (("not JSON", b"{"), ("wrong JSON", b"[1]"), ("numbers", b'{"resourceSpans":1e999}')):
         yield over_http(name, "400", text, content_type=JSON)

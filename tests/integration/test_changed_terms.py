@@ -13,11 +13,12 @@ from ledger_parts import make_window
 from sla_parts import make_agreement, make_terms
 
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.sla.agreement import Agreement, ExclusionReason, ExclusionTerms, NoData
+from otel_sla.sla.agreement import Agreement, Counting, ExclusionReason, ExclusionTerms, NoData
+from otel_sla.sla.counts import COUNT_MAX
 
 
 def random_terms(rng: random.Random) -> Agreement:
-    """Terms of which few are alike; a target that some of the histories miss."""
+    """Terms of which few are alike, on requests or adjusted counts; a target that some of the histories miss."""
     downtime = make_terms(
         rng.choice([Fraction(1, 20), Fraction(1, 10), Fraction(1, 2)]),
         valid_requests_min=rng.choice([1, 1, 4]),
@@ -33,13 +34,14 @@ def random_terms(rng: random.Random) -> Agreement:
         group=None,
     )
     exclusions = ExclusionTerms(3, (), (window,) if rng.random() < 0.3 else ())
-    return make_agreement(
-        downtime=downtime, target=1 - Fraction(rng.choice([2, 10, 40]), 43_200), exclusions=exclusions
+    target = 1 - Fraction(rng.choice([2, 10, 40]), 43_200)
+    return replace(
+        make_agreement(downtime=downtime, target=target, exclusions=exclusions), counting=rng.choice(list(Counting))
     )
 
 
-def random_rows(rng: random.Random, start: int, stop: int) -> list[tuple[int, int, int, int, int]]:
-    """Traffic with outages of all lengths and silences."""
+def random_rows(rng: random.Random, start: int, stop: int) -> list[tuple[int, ...]]:
+    """Traffic with outages of all lengths and silences; in some minutes it stands for more, up to what can be kept."""
     rows = []
     for series_id in range(N_SERIES):
         failed = 0
@@ -47,7 +49,12 @@ def random_rows(rng: random.Random, start: int, stop: int) -> list[tuple[int, in
             if rng.random() < 0.3:
                 failed = rng.choice([0, 0, 1, 5])
             if rng.random() < 0.8:
-                rows.append((minute, series_id, rng.choice([0, 3, 10]), failed, 0))
+                succeeded = rng.choice([0, 3, 10])
+                sampled = min(succeeded + failed, 2)
+                succeeded_excess = rng.choice([0, 0, 15 << 20, 1 << 40, COUNT_MAX]) if succeeded else 0
+                failed_excess = rng.choice([0, 0, 3 << 20, 1 << 38, COUNT_MAX]) if failed else 0
+                excess = (succeeded_excess, failed_excess, 0)
+                rows.append((minute, series_id, succeeded, failed, 0, 0, sampled, sampled, *excess))
     return rows
 
 
@@ -94,7 +101,8 @@ def test_events_add_up_through_regrouping_removal_and_return(seed: int, tmp_path
         if rng.random() < 0.5:
             terms = random_terms(rng) if rng.random() < 0.3 else history.agreement
             keys = rng.choice([("service.name",), ("service.name",), ("host.name",), ()])
-            history.restart(None if rng.random() < 0.4 else replace(terms, group_by=keys))
+            terms = replace(terms, group_by=keys, counting=rng.choice(list(Counting)))
+            history.restart(None if rng.random() < 0.4 else terms)
             history.judge(closings_max=rng.choice([0, 1, 2, 100]))
         if rng.random() < 0.7:
             history.judge()

@@ -2,18 +2,21 @@
 
 import csv
 import json
+import random
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from cli_parts import invoke, ledger_url, write_config
-from history_parts import EDGE, EPOCH, NOVEMBER, OCTOBER, History
+from cli_parts import invoke, ledger_url, lines_of, write_config
+from history_parts import EDGE, EPOCH, NOVEMBER, OCTOBER, History, minute_of
 from sla_parts import make_agreement, make_terms
 
+from otel_sla.config import load_config
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.report.csv import Rows, render_csv
@@ -21,6 +24,7 @@ from otel_sla.report.html import render_html
 from otel_sla.report.table import render_table
 from otel_sla.reporting import load_report
 from otel_sla.sla.agreement import NoData
+from otel_sla.versions import agreement_of
 
 FIFTY = 50  # More than a month of 99.9 % bears.
 
@@ -139,6 +143,38 @@ def test_clause_22_versions_that_count_alike_are_one(tmp_path: Path) -> None:
     history.stop()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_clause_22_days_that_several_versions_counted_alternate_nowhere(tmp_path: Path, seed: int) -> None:
+    """Terms that go and come back, and late spans of days ago: each version is named once, with all that it counted."""
+    rng = random.Random(seed)
+    history = History(tmp_path, make_agreement())
+    strict = history.agreement
+    lenient = replace(strict, failed_http_status=frozenset({500}))
+    every = (strict, lenient, replace(strict, downtime=make_terms(Fraction(1, 2))))
+    first_minute = history.now
+    counted = {1: [first_minute]}  # By version.
+    for _ in range(8):
+        minutes = sorted({history.now - rng.randrange(5 * 1440) for _ in range(rng.randint(0, 20))})
+        history.count([(minute, 0, 5, 0, 0) for minute in minutes])
+        counted.setdefault(history.recorded.versions["chat"], []).extend(minutes)
+        history.restart(rng.choice(every))
+    terms = {one.version: agreement_of(one.terms) for one in history.reader.agreement_versions("chat")}
+    (section,) = history.document(OCTOBER)["agreements"]
+    shown = [(one["version"], minute_of(one["start"]), minute_of(one["stop"])) for one in section["counted_by"]]
+    statuses = [terms[version].failed_http_status for version, _, _ in shown]
+    assert all(one != other for one, other in pairwise(statuses)), "neighbours count otherwise"
+    assert [start for _, start, _ in shown] == sorted(start for _, start, _ in shown)
+    assert len({version for version, _, _ in shown}) == len(shown), "no version is named twice"
+    for version, minutes in counted.items():
+        alike = [
+            range(start, stop)
+            for (_, start, stop), status in zip(shown, statuses, strict=True)
+            if status == terms[version].failed_http_status
+        ]
+        assert not minutes or any(min(minutes) in one and max(minutes) in one for one in alike), f"version {version}"
+    history.stop()
+
+
 def test_a_period_across_a_closed_months_edge_is_listed_by_each_months_terms(tmp_path: Path) -> None:
     """A tenth failed over the edge; October was closed by 5 %, November is judged by 20 %: it ends with October."""
     history = History(tmp_path, make_agreement())
@@ -200,11 +236,62 @@ def test_report_shows_a_removed_agreement_behind_the_configured_ones(tmp_path: P
     assert (alone["name"], alone["configured"], alone["breached"]) == ("chat", False, True)
     (empty,) = json.loads(_run(tmp_path, "--month", "2026-09", "--agreement", "chat", "--format", "json"))["agreements"]
     assert (empty["name"], empty["series"]) == ("chat", [])
-    assert "configured no more" in _run(tmp_path, "--month", "2026-10", "--agreement", "chat")
+    assert "no longer configured" in _run(tmp_path, "--month", "2026-10", "--agreement", "chat")
     rows = list(csv.DictReader(StringIO(_run(tmp_path, "--month", "2026-10", "--format", "csv"))))
     assert {row["configured"] for row in rows} == {"false"}
     minutes = _run(tmp_path, "--month", "2026-10", "--agreement", "chat", "--format", "csv", "--rows", "minutes")
     assert minutes.count(",down,down,") == FIFTY
+
+
+def test_clause_22_a_configured_window_of_a_group_outlives_the_grouping(tmp_path: Path) -> None:
+    """`group_by` changes and the window stays as it is written: what it excludes in the open month stays excluded."""
+    text = """  - name: chat
+    group_by: [%s]
+    exclusions:
+      windows:
+        - {reason: third_party, start: 2026-10-31T23:00Z, stop: 2026-10-31T23:31Z, group: {service.name: chat-0}}
+"""
+    before, after = (
+        load_config(write_config(tmp_path, text % key), {}).agreements[0] for key in ("service.name", "host.name")
+    )
+    history = History(tmp_path, before)
+    history.count([(EDGE - 59 + n, 0, 0, 5, 0) for n in range(FIFTY)])
+    history.now = EDGE - 8
+    history.judge()
+    assert len(history.told_down()["chat-0"]) == 20
+    history.restart(after)
+    close_october(history)
+    assert history.told_closed(OCTOBER)["chat-0"] == 20
+    history.assert_adds_up("regrouped")
+    history.stop()
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_clause_22_a_removed_agreements_exclusions_are_recorded_as_any(tmp_path: Path, *, renamed: bool) -> None:
+    """Removed or renamed: `exclusion` adds, lists and withdraws, says what that changes, and the events follow."""
+    history = fifty_minutes_down(tmp_path)
+    history.restart(replace(history.agreement, name="other") if renamed else None)
+    config = write_config(tmp_path, "  - {name: other}\n")
+    times = ("--start", "2026-10-31T23:00:00Z", "--stop", "2026-10-31T23:31:00Z")
+    added = lines_of(
+        invoke(
+            *("exclusion", "add", "-c", config, "--agreement", "chat", "--reason", "force_majeure", *times),
+            *("--group", "service.name=chat-0", "--note", "flood", "--by", "ops"),
+        )
+    )
+    what = "month 2026-10, by version 1 of the agreement: 1 series gets another uptime, 0 keep theirs"
+    assert added[3:5] == ["  accepted", f"  {what}"]
+    assert "downtime 50 -> 20 min" in added[5]
+    history.judge()
+    history.assert_adds_up("added")
+    assert len(history.told_down()["chat-0"]) == 20
+    assert lines_of(invoke("exclusion", "list", "-c", config, "--agreement", "chat"))[-1] == "  accepted"
+    withdrawn = lines_of(invoke("exclusion", "withdraw", "1", "-c", config, "--why", "no flood", "--by", "legal"))
+    assert "downtime 20 -> 50 min" in withdrawn[2]
+    history.judge()
+    history.assert_adds_up("withdrawn")
+    assert len(history.told_down()["chat-0"]) == FIFTY
+    history.stop()
 
 
 def test_a_past_month_whose_silence_goes_on_gives_the_same_bytes(tmp_path: Path) -> None:

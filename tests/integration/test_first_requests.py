@@ -50,7 +50,9 @@ def test_many_spans_without_a_request_are_told_once(tmp_path: Path, caplog: pyte
     """Services that no agreement covers: one warning names them, and later the first request is told all the same."""
     bodies = [body(EACH, service) for service in ["shop", "cart\n"] * UNCOVERED_BODIES]
     (warning, first) = told(tmp_path, caplog, *bodies, body(1, "chat-1"))
-    said = f"{UNCOVERED_SPANS} spans came, and none is a request of an agreement: {UNCOVERED_SPANS} are server spans,"
+    said = (
+        f"{UNCOVERED_SPANS:,} spans came, and none is a request of an agreement: {UNCOVERED_SPANS:,} are server spans,"
+    )
     said += " of service.name 'cart\\n', 'shop'; see covered_service and entry_spans_only"
     assert warning == ("no_requests", said)
     assert first[0] == "first_requests"

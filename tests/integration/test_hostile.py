@@ -32,6 +32,7 @@ from otel_sla.receiver.http_app import Probes
 from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import Held, InFlight
 from otel_sla.receiver.readiness import Readiness
+from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import GrpcServerSettings, HttpServerSettings
 
 MIB = 1 << 20
@@ -56,9 +57,9 @@ class RefusingAccountant:
 async def both_servers(accountant: Accountant, in_flight: InFlight) -> AsyncIterator[dict[str, Callable[..., str]]]:
     """Serve both protocols for the time of a test; gives what sends one request by each."""
     http_server = HttpServer(
-        HttpServerSettings(endpoint="127.0.0.1:0"), accountant, in_flight, Probes(readiness=Readiness)
+        HttpServerSettings(endpoint="127.0.0.1:0"), accountant, in_flight, Probes(readiness=Readiness), Refusals()
     )
-    grpc_server = GrpcServer(GrpcServerSettings(endpoint="127.0.0.1:0"), accountant, in_flight)
+    grpc_server = GrpcServer(GrpcServerSettings(endpoint="127.0.0.1:0"), accountant, in_flight, Refusals())
     http_port, grpc_port = await http_server.start(), await grpc_server.start()
     try:
         yield {

@@ -17,10 +17,14 @@ from receiver_parts import LOOPS, FakeAccountant, run_on, until
 from otel_sla.errors import DecodeError
 from otel_sla.receiver.accounting import Receipt
 from otel_sla.receiver.http_app import JSON, PROTOBUF, Probes
+from otel_sla.receiver.http_connection import SizedBody
+from otel_sla.receiver.http_request import HeadParser, Request
 from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import InFlight
 from otel_sla.receiver.readiness import Readiness
+from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import BearerSettings, HttpServerSettings, TlsSettings
+from otel_sla.receiver.status import MalformedRequest
 
 BODY = b"\x0a\x00"  # One empty ResourceSpans; the fake accountant does not mind.
 MIB = 1 << 20
@@ -55,6 +59,7 @@ RAW: dict[str, tuple[bytes, str, int]] = {
     "the last, then another": (post("connection: close") + GOOD, "200", 1),
     "the last among other options": (post("connection: x, Close") + GOOD, "200", 1),
     "an absolute target": (post(line="POST http://x/v1/traces HTTP/1.1"), "200", 1),
+    "an absolute target with TLS": (post(line="POST HTTPS://x/v1/traces HTTP/1.1"), "200", 1),
     "a query": (post(line="POST /v1/traces?a=b%20c HTTP/1.1"), "200", 1),
     "HEAD": (b"HEAD /healthz HTTP/1.1\r\nhost: x\r\n\r\n" + GOOD, "200 200", 1),
     "a question with a body": (get().replace(b"host", b"content-length: 2\r\nhost") + BODY + GOOD, "200 200", 1),
@@ -69,6 +74,20 @@ RAW: dict[str, tuple[bytes, str, int]] = {
     "a chunk that is none": (post(CHUNKED, body=b"many\r\nxy\r\n0\r\n\r\n") + GOOD, "400", 0),
     "a chunk longer than told": (post(CHUNKED, body=b"1\r\nxy\r\n0\r\n\r\n") + GOOD, "400", 0),
     "a chunk of 2^64 bytes": (post(CHUNKED, body=b"10000000000000000\r\nxy\r\n") + GOOD, "400", 0),
+    "a chunk of 2^64 - 1 bytes that do not come": (post(CHUNKED, body=b"ffffffffffffffff\r\n") + GOOD, "413", 0),
+    "a chunk larger than a body": (post(CHUNKED, body=b"1\r\nx\r\n4000000\r\n"), "413", 0),
+    "many small chunks": (post(CHUNKED, body=b"1;a\r\nx\r\n" * 9000 + b"0\r\n\r\n") + GOOD, "200 200", 2),
+    "an extension without an end": (post(CHUNKED, body=b"1;" + b"a" * 17_000), "400", 0),
+    "extensions larger than content": (post(CHUNKED, body=(b"1;" + b"a" * 100 + b"\r\nx\r\n") * 300), "400", 0),
+    "endless trailers": (post(CHUNKED, body=b"0\r\n" + b"a: b\r\n" * 3000), "400", 0),
+    "a trailer that is none": (post(CHUNKED, body=b"0\r\na\r\n\r\n") + GOOD, "400", 0),
+    "a folded trailer": (post(CHUNKED, body=b"0\r\na: b\r\n c\r\n\r\n") + GOOD, "400", 0),
+    "bare line feeds between chunks": (post(CHUNKED, body=b"1\nx\n0\n\n") + GOOD, "400", 0),
+    "a bare line feed behind a chunk": (post(CHUNKED, body=b"1\r\nx\n0\r\n\r\n") + GOOD, "400", 0),
+    "a bare CR in an extension": (post(CHUNKED, body=b"1;a\rb\r\nx\r\n0\r\n\r\n") + GOOD, "400", 0),
+    "a chunk's size in 0x": (post(CHUNKED, body=b"0x1\r\nx\r\n0\r\n\r\n") + GOOD, "400", 0),
+    "a chunk's size with a sign": (post(CHUNKED, body=b"+1\r\nx\r\n0\r\n\r\n") + GOOD, "400", 0),
+    "no chunk's size": (post(CHUNKED, body=b"\r\nx\r\n0\r\n\r\n") + GOOD, "400", 0),
     "two Content-Lengths": (post("content-length: 2", "content-length: 2") + GOOD, "400", 0),
     "two sizes": (post("content-length: 2, 3") + GOOD, "400", 0),
     "a negative size": (post("content-length: -2") + GOOD, "400", 0),
@@ -96,6 +115,9 @@ RAW: dict[str, tuple[bytes, str, int]] = {
     "an unknown method": (post(line="BREW /v1/traces HTTP/1.1") + GOOD, "400", 0),
     "bytes beyond ASCII in the target": (post(line="POST /v1/tr\xe4ces HTTP/1.1") + GOOD, "400", 0),
     "TLS's first bytes": (bytes.fromhex("16030100050100000100"), "400", 0),
+    "125 headers besides": (post(*(f"a{number}: b" for number in range(125))) + GOOD, "200 200", 2),
+    "126 headers besides": (post(*(f"a{number}: b" for number in range(126))) + GOOD, "400", 0),
+    "126 headers besides, of one name": (post(*["a:"] * 126) + GOOD, "400", 0),
     # Versions.
     "HTTP/0.9": (b"POST /v1/traces\r\n\r\n" + GOOD, "505", 0),
     "HTTP/0.9, its line alone": (b"GET /healthz\r\n", "505", 0),
@@ -122,6 +144,7 @@ RAW: dict[str, tuple[bytes, str, int]] = {
     "a fragment": (post(line="POST /v1/traces#f HTTP/1.1") + GOOD, "404 200", 1),
     "a slash at the end": (post(line="POST /v1/traces/ HTTP/1.1") + GOOD, "404 200", 1),
     "two slashes": (post(line="POST //v1/traces HTTP/1.1") + GOOD, "404 200", 1),
+    "another scheme": (post(line="POST ftp://x/v1/traces HTTP/1.1") + GOOD, "404 200", 1),
     "all of the server": (post(line="OPTIONS * HTTP/1.1") + GOOD, "404 200", 1),
     # What follows a request.
     "garbage behind a good request": (GOOD + b"\x00garbage\r\n\r\n" + GOOD, "200 400", 1),
@@ -212,7 +235,7 @@ async def served(
     tls, trust = certificate or (None, None)
     short = {"keep_alive_timeout_s": 3.0, "body_timeout_s": 3.0, "header_timeout_s": 3.0, "endpoint": "127.0.0.1:0"}
     wanted = HttpServerSettings(**{**short, "tls": tls, **settings})  # type: ignore[arg-type]
-    server = HttpServer(wanted, accountant, InFlight(64 * MIB), Probes(readiness=Readiness))
+    server = HttpServer(wanted, accountant, InFlight(64 * MIB), Probes(readiness=Readiness), Refusals())
     port = await server.start()
     try:
         yield Served(server, port, trust)
@@ -257,8 +280,9 @@ def test_errors_of_the_parser_are_told_as_otlp_asks(run: Run) -> None:
         async with served(FakeAccountant()) as it:
             for text, wanted in (
                 (post("content-length: x"), "Content-Length"),
-                (post(host="").replace(b"POST", b"POST"), "Host"),
-                (post(line="POST /v1/traces HTTP/2.0"), "HTTP/2.0"),
+                (post(host=""), "Host"),
+                (post(line="POST /v1/traces HTTP/2.0"), "HTTP/2 is for gRPC"),
+                (bytes.fromhex("16030100050100000100"), "TLS"),
             ):
                 head, _, body = (await it.talk(text)).partition(b"\r\n\r\n")
                 assert b"connection: close" in head
@@ -268,7 +292,43 @@ def test_errors_of_the_parser_are_told_as_otlp_asks(run: Run) -> None:
                     assert wanted in json.loads(body)["message"]
             answer = await it.talk(post("content-length: x").replace(PROTOBUF.encode(), JSON.encode()))
             assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == 3
-            assert it.server.app.answers[400] == 3
+            assert it.server.app.answers == {400: 4, 505: 1}
+
+    run(main())
+
+
+def test_a_head_that_cannot_be_parsed_is_warned_of_and_counted(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody's spans are lost without a trace: gRPC or TLS at the wrong port, a proxy's bad Host, are in the log."""
+
+    async def main() -> None:
+        async with served(FakeAccountant()) as it:
+            await it.talk(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            await it.talk(bytes.fromhex("16030100050100000100"))
+            await it.talk(post("user-agent: A", host="host: a b"))
+            await it.talk(get().replace(b"host: x", b"host: a b"))
+            assert it.server.app.answers == {505: 1, 400: 2}
+
+    caplog.clear()
+    run(main())
+    warnings = [record for record in caplog.records if vars(record).get("action") == "requests_refused"]
+    assert [vars(record)["reason"] for record in warnings] == ["505", "400"]
+    assert "HTTP/2 is for gRPC" in warnings[0].getMessage()
+    assert "TLS" in warnings[1].getMessage()
+
+
+def test_a_head_of_many_headers_is_refused_before_its_end(run: Run) -> None:
+    """Of 16,000 headers, each as short as can be, 128 are kept, and the connection ends without the rest."""
+
+    async def main() -> None:
+        async with served(FakeAccountant()) as it:
+            for fields in (b"0:\r\n" * 16_000, b"".join(b"%d:\r\n" % number for number in range(8000))):
+                head, _, body = (await it.talk(b"POST /v1/traces HTTP/1.1\r\n" + fields)).partition(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 400 ")
+                assert json.loads(body)["message"] == "the request has more than 128 headers"
+        request = Request(None, SizedBody(None, 0))  # type: ignore[arg-type] - of which nothing is read.
+        with pytest.raises(MalformedRequest):
+            HeadParser(request).feed(bytearray(b"POST /v1/traces HTTP/1.1\r\n" + fields))
+        assert len(request.headers) == 128
 
     run(main())
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import builders
 import grpc
 import pytest
-from ledger_parts import make_commit
+from ledger_parts import count_rows, make_commit, make_window
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from pipeline_parts import Clock, events_of, make_config, run, running
+from sla_parts import make_agreement
 
 from otel_sla.backlog import LedgerBacklog
 from otel_sla.config import Config
@@ -19,7 +20,9 @@ from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit, RefusedPoints
 from otel_sla.pipeline import Pipeline
+from otel_sla.sla.agreement import ExclusionTerms, NoData
 from otel_sla.sla.counts import CountRows
+from otel_sla.sla.series import Series
 from otel_sla.sla.texts import minute_text
 from otel_sla.sla.uptime import MinuteFigures
 from otel_sla.versions import agreement_of, terms_of
@@ -295,6 +298,27 @@ def test_changed_terms_are_a_version_of_their_own(tmp_path: Path, caplog: pytest
     assert len(told) == 1
 
 
+def test_an_agreement_that_counted_nothing_is_not_told_as_removed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A start that failed has recorded terms; only an agreement that has counts is said to stay in reports."""
+    config, clock = make_config(tmp_path), Clock(START)
+    caplog.set_level("INFO", logger="otel_sla.pipeline")
+
+    async def scenario() -> None:
+        for name in ("first", "second", "third"):
+            agreement = replace(config.agreements[0], name=name)
+            async with running(replace(config, agreements=(agreement,)), clock) as (_, send):
+                if name == "second":
+                    await send(body_of(0, failed=1))
+
+    run(scenario)
+    told = [record.getMessage() for record in caplog.records if getattr(record, "action", "") == "agreement_removed"]
+    assert told == [
+        "agreement second is no longer configured: its counts stay in the reports, judged by its last terms (version 1)"
+    ]
+
+
 def test_a_ledger_of_the_version_before_says_from_when_the_new_outcome_rules_count(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -319,6 +343,57 @@ def test_a_ledger_of_the_version_before_says_from_when_the_new_outcome_rules_cou
     assert (actions.count("outcome_rules_changed"), actions.count("agreement_changed")) == (1, 0)
     (told,) = [record.getMessage() for record in caplog.records if "outcome rules" in record.getMessage()]
     assert minute_text(START // MINUTE) in told
+
+
+@pytest.mark.parametrize(("no_data", "n_told"), [(NoData.DOWN, 1), (NoData.UP, 0)])
+def test_an_agreement_that_comes_back_is_warned_of_before_its_silence_is_judged(
+    no_data: NoData, n_told: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Away for two days under `no_data: down`: the start says whose, since when and how many minutes."""
+    config, clock = make_config(tmp_path), Clock(START)
+    (agreement,) = config.agreements
+    agreement = replace(agreement, downtime=replace(agreement.downtime, no_data=no_data))
+
+    async def scenario() -> None:
+        async with running(replace(config, agreements=(agreement,)), clock) as (pipeline, send):
+            await send(body_of(0, failed=0, succeeded=5))
+            clock.now = at(1)
+            await pipeline.tick()
+        async with running(replace(config, agreements=(replace(agreement, name="other"),)), clock) as (pipeline, _):
+            await pipeline.tick()
+            clock.now = at(2881)
+            await pipeline.tick()
+        for _ in range(2):
+            async with running(replace(config, agreements=(agreement,)), clock) as (pipeline, _):
+                await pipeline.tick()
+
+    run(scenario)
+    told = [each.getMessage() for each in caplog.records if getattr(each, "action", "") == "agreement_returned"]
+    assert len(told) == n_told
+    for each in told:
+        since = minute_text(START // MINUTE + 1)
+        assert f"agreement {agreement.name} is counted for again as it was until {since}" in each
+        assert "the silence of the 2,880 minutes since then" in each
+
+
+def test_a_configured_window_of_a_group_that_never_was_is_told_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One of the grouping and one of a former grouping that the ledger has are as they should be; a third is told."""
+    windows = tuple(replace(make_window(), group=((key, "chat-1"),)) for key in ("service.name", "host.name", "hast"))
+    config = make_config(tmp_path, [make_agreement(exclusions=ExclusionTerms(3, (), windows))])
+    with closing(Ledger.open(config.ledger.url)) as ledger:
+        former = Series(0, "chat", (("host.name", b"chat-1"),), is_overflow=False)
+        ledger.commit(Commit((former,), count_rows([]), ()))
+
+    async def scenario() -> None:
+        async with running(config, Clock(START)):
+            pass
+
+    run(scenario)
+    told = [record.getMessage() for record in caplog.records if record.action == "exclusion_of_no_series"]  # type: ignore[attr-defined]
+    assert len(told) == 1
+    assert "of a group (hast=chat-1)" in told[0]
 
 
 def test_stopping_does_not_wait_for_the_judge_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ from otel_sla.receiver import in_flight as in_flight_module
 from otel_sla.receiver.accounting import Receipt
 from otel_sla.receiver.grpc_server import TRACE_SERVICE, GrpcServer
 from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import GrpcServerSettings
 
 EXPORT = f"/{TRACE_SERVICE}/Export"
@@ -79,7 +80,9 @@ async def served(
 ) -> AsyncIterator[Served]:
     """Serve for the time of a test."""
     in_flight = InFlight(in_flight_bytes_max)
-    server = GrpcServer(GrpcServerSettings(**{"endpoint": "127.0.0.1:0", **settings}), accountant, in_flight)
+    server = GrpcServer(
+        GrpcServerSettings(**{"endpoint": "127.0.0.1:0", **settings}), accountant, in_flight, Refusals()
+    )
     port = await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -587,7 +590,7 @@ def test_a_port_in_use_is_one_clear_error(run: Run, capfd: pytest.CaptureFixture
     async def main() -> None:
         async with served(FakeAccountant()) as it:
             endpoint = f"127.0.0.1:{it.port}"
-            second = GrpcServer(GrpcServerSettings(endpoint=endpoint), FakeAccountant(), InFlight(MIB))
+            second = GrpcServer(GrpcServerSettings(endpoint=endpoint), FakeAccountant(), InFlight(MIB), Refusals())
             with pytest.raises(ListenError) as caught:
                 await second.start()
             assert str(caught.value) == f"cannot listen on {endpoint} (gRPC): Address already in use"

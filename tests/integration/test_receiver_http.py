@@ -41,6 +41,7 @@ from otel_sla.receiver.http_app import JSON, PROTOBUF, Probes
 from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import InFlight
 from otel_sla.receiver.readiness import Readiness
+from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import BearerSettings, CorsSettings, HttpServerSettings
 
 MIB = 1024 * 1024
@@ -117,7 +118,7 @@ async def served(
     """Serve for the time of a test."""
     in_flight = InFlight(in_flight_bytes_max)
     wanted = HttpServerSettings(**{"endpoint": "127.0.0.1:0", **settings})
-    server = HttpServer(wanted, accountant, in_flight, probes or Probes(readiness=Readiness))
+    server = HttpServer(wanted, accountant, in_flight, probes or Probes(readiness=Readiness), Refusals())
     port = await server.start()
     try:
         yield Served(server, port, in_flight)
@@ -335,6 +336,42 @@ def test_what_expands_beyond_the_room_in_flight_is_refused_before(run: Run, enco
             with it.in_flight.hold(6 * MIB):
                 assert (await it.send(body, content_encoding=encoding)).status == 503
             assert (await it.send(body, content_encoding=encoding)).status == 200
+            assert it.in_flight.size_bytes == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("encoding", COMPRESS)
+def test_a_compressed_body_holds_what_it_expands_to(run: Run, encoding: str) -> None:
+    """450 KB are counted where 64 MiB may be in flight, and ten of them at once where 512 may, whatever the format."""
+    expanded = random.Random(2).randbytes(440_000) + bytes(MIB)
+    body = COMPRESS[encoding](expanded)
+    assert 440_000 < len(body) < 520_000
+
+    async def main() -> None:
+        accountant = FakeAccountant()
+        async with served(accountant, in_flight_bytes_max=64 * MIB) as it:
+            assert (await it.send(body, content_encoding=encoding)).status == 200
+        async with served(accountant) as it:
+            text = request_head(content_encoding=encoding, content_length=str(len(body)), connection="close") + body
+            # Not by `send`, whose threads are those that bodies are expanded on.
+            answers = await asyncio.gather(*(it.talk(text) for _ in range(10)))
+            assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 10
+            assert it.in_flight.size_bytes == 0
+        assert accountant.bodies == [expanded] * 11
+
+    run(main())
+
+
+@pytest.mark.parametrize("encoding", COMPRESS)
+def test_a_compressed_body_may_take_all_of_the_memory(run: Run, encoding: str) -> None:
+    """What fits with its compressed form is counted, though the next larger room does not; a MiB more is 413."""
+    bodies = [COMPRESS[encoding](bytes(size_mib * MIB)) for size_mib in (15, 16)]
+
+    async def main() -> None:
+        async with served(FakeAccountant(), in_flight_bytes_max=16 * MIB) as it:
+            statuses = [(await it.send(body, content_encoding=encoding)).status for body in bodies]
+            assert statuses == [200, 413]
             assert it.in_flight.size_bytes == 0
 
     run(main())
@@ -750,6 +787,18 @@ def test_bytes_in_flight_are_bounded(run: Run) -> None:
     run(main())
 
 
+def test_an_empty_body_is_no_json(run: Run) -> None:
+    """In protobuf nothing is an empty request; as JSON it is refused in words that name it."""
+
+    async def main() -> None:
+        async with served(FakeAccountant()) as it:
+            reply = await it.send(b"", content_type="application/json")
+            assert reply.status == 400
+            assert json.loads(reply.body)["message"] == "not an OTLP trace request in JSON: the body is empty"
+
+    run(main())
+
+
 def test_json_that_would_not_fit_in_memory_is_413(run: Run) -> None:
     """JSON is weighed by what it takes as objects, before that is taken."""
 
@@ -848,6 +897,7 @@ def test_a_port_in_use_is_one_clear_error(run: Run, capfd: pytest.CaptureFixture
             assert str(caught.value) == f"cannot listen on {endpoint} (HTTP): Address already in use"
             assert "an OpenTelemetry Collector listens there already" in caught.value.hint
             assert "receivers.otlp.protocols.http.endpoint" in caught.value.hint
+            assert "localhost:14418" in caught.value.hint  # Beside 14417, which is gRPC's.
 
     run(main())
     assert capfd.readouterr().err == ""
@@ -888,8 +938,8 @@ def test_browsers_may_send_from_allowed_origins_only(run: Run) -> None:
     run(main())
 
 
-def test_malformed_requests_are_400_and_write_no_log(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    """What is no HTTP is answered 400; anybody can send it, so it is not logged."""
+def test_malformed_requests_are_400_and_fill_no_log(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """What is no HTTP is answered 400; anybody can send it, so one warning a minute is all that is logged."""
 
     async def main() -> None:
         async with served(FakeAccountant(), keep_alive_timeout_s=0.05) as it:
@@ -899,7 +949,7 @@ def test_malformed_requests_are_400_and_write_no_log(run: Run, caplog: pytest.Lo
             assert (await it.talk(upgrade)).startswith(b"HTTP/1.1 200 ")
 
     run(main())
-    assert [record for record in caplog.records if record.name != "asyncio"] == []
+    assert [vars(record)["action"] for record in caplog.records if record.name != "asyncio"] == ["requests_refused"]
 
 
 OFFER = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"

@@ -24,6 +24,7 @@ from otel_sla.receiver.http_app import PROTOBUF, Probes
 from otel_sla.receiver.http_server import HttpServer
 from otel_sla.receiver.in_flight import InFlight
 from otel_sla.receiver.readiness import Readiness
+from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import BearerSettings, GrpcServerSettings, HttpServerSettings, TlsSettings
 from otel_sla.receiver.tls import ServerTls
 
@@ -77,7 +78,7 @@ class Files:
 async def serve_grpc(accountant: FakeAccountant, **settings: object) -> AsyncIterator[int]:
     """Serve gRPC for the time of a test."""
     wanted = GrpcServerSettings(**{"endpoint": "127.0.0.1:0", **settings})
-    server = GrpcServer(wanted, accountant, InFlight(IN_FLIGHT_BYTES_MAX))
+    server = GrpcServer(wanted, accountant, InFlight(IN_FLIGHT_BYTES_MAX), Refusals())
     port = await server.start()
     try:
         yield port
@@ -89,7 +90,7 @@ async def serve_grpc(accountant: FakeAccountant, **settings: object) -> AsyncIte
 async def serve_http(accountant: FakeAccountant, **settings: object) -> AsyncIterator[int]:
     """Serve HTTP for the time of a test."""
     wanted = HttpServerSettings(**{"endpoint": "127.0.0.1:0", **settings})
-    server = HttpServer(wanted, accountant, InFlight(IN_FLIGHT_BYTES_MAX), PROBES)
+    server = HttpServer(wanted, accountant, InFlight(IN_FLIGHT_BYTES_MAX), PROBES, Refusals())
     port = await server.start()
     try:
         yield port

@@ -44,6 +44,7 @@ from otel_sla.config import load_config
 from otel_sla.errors import ReplayError
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.records import Closing, Commit
+from otel_sla.replay.records import NO_FORMAT
 from otel_sla.replay.replaying import OnError, Replay, ReplayOptions
 from otel_sla.replay.session import start_counting
 from otel_sla.replay.totals import Totals
@@ -211,14 +212,14 @@ def test_broken_record_stops_the_replay_behind_what_it_has(ledger: Ledger, *, is
 
 RECORDS = [to_json(body) for body in BODIES[:3]]
 BEGINNINGS = {
-    "rest of a record": (RECORDS[2][40:] + b"\n", "the first line is no whole record"),
-    "rest that begins as a record": (RECORDS[2][RECORDS[2].index(b"{", 1) :] + b"\n", "the first line is no whole"),
-    "begin of a record": (RECORDS[2][:-40] + b"\n", "the first line is no whole record"),
-    "begin of a record on the same line": (RECORDS[2][:-40], "the first line is no whole record"),
-    "rest and begin on the same line": (RECORDS[2][9:] + RECORDS[2][:-40], "the first line is no whole record"),
-    "zeros": (bytes(4097), "4097 bytes are not counted: zeros or a byte order mark"),
-    "many zeros": (bytes(3_000_001), "3000001 bytes are not counted: zeros or a byte order mark"),
-    "zeros on a line of their own": (bytes(4096) + b"\n", "4096 bytes are not counted: zeros"),
+    "rest of a record": (RECORDS[2][40:] + b"\n", "the first line is not a whole record"),
+    "rest that begins as a record": (RECORDS[2][RECORDS[2].index(b"{", 1) :] + b"\n", "the first line is not a whole"),
+    "begin of a record": (RECORDS[2][:-40] + b"\n", "the first line is not a whole record"),
+    "begin of a record on the same line": (RECORDS[2][:-40], "the first line is not a whole record"),
+    "rest and begin on the same line": (RECORDS[2][9:] + RECORDS[2][:-40], "the first line is not a whole record"),
+    "zeros": (bytes(4097), "4,097 bytes are not counted: zeros or a byte order mark"),
+    "many zeros": (bytes(3_000_001), "3,000,001 bytes are not counted: zeros or a byte order mark"),
+    "zeros on a line of their own": (bytes(4096) + b"\n", "4,096 bytes are not counted: zeros"),
     "byte order mark": (b"\xef\xbb\xbf", "3 bytes are not counted: zeros or a byte order mark"),
     "byte order mark and rest": (b"\xef\xbb\xbf" + RECORDS[2][40:] + b"\n", "3 bytes are not counted"),
 }
@@ -241,6 +242,22 @@ def test_a_file_that_begins_in_the_middle_counts_what_is_whole(
     assert where in told[0]
     counting, told = replay_once(ledger, AGREEMENTS, content + lines(RECORDS[:2]), options)
     assert (told, counting.totals.records) == ([], 0)
+
+
+def test_an_array_of_records_is_told(ledger: Ledger) -> None:
+    """An array with a line for each record: with skip nothing is counted, and a line says what the file is not."""
+    counting, told = replay_once(ledger, AGREEMENTS, b"[" + b",\n".join(RECORDS) + b"]\n", SKIP)
+    assert counting.totals.records == 0
+    assert told[-1] == f"spans: no record in it is whole: {NO_FORMAT}"
+    _, told = replay_once(ledger, AGREEMENTS, lines([RECORDS[0], b"{oops}"]), SKIP)
+    assert NO_FORMAT not in "".join(told)
+
+
+def test_a_single_byte_is_counted_as_one(ledger: Ledger) -> None:
+    """What is left out is said in grammatical numbers."""
+    _, told = replay_once(ledger, AGREEMENTS, b"\0" + lines(RECORDS[:1]) + b"{")
+    assert told[0].startswith("spans, line 1: 1 byte is not counted: ")
+    assert "the middle of a record: 1 byte behind byte " in told[1]
 
 
 def test_half_a_record_before_another_loses_only_itself(ledger: Ledger) -> None:

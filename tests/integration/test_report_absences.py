@@ -64,7 +64,7 @@ def test_a_ledger_of_other_agreements_says_so(tmp_path: Path) -> None:
     report = report_at(NOW, tmp_path, [(START, 0, 5, 0, 0)], counted_for="shop")
     text = " ".join(render_table(report).split())
     assert "No requests were counted for it. The ledger holds those of 1 other agreement: 'shop'." in text
-    assert "--config" in text
+    assert "Is this the right configuration? See --config." in text
 
 
 def test_a_month_without_requests_says_so(tmp_path: Path) -> None:

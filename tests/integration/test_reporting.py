@@ -48,12 +48,12 @@ def test_each_series_minutes_are_the_elapsed_ones_of_the_month(url: str) -> None
     assert [minutes.series.series_id for minutes in found] == [2, 1, 0]
     for minutes in found:
         assert (minutes.states.start_minute, len(minutes.states.raw)) == (MINUTES.start_minute, 200)
-        assert len(minutes.counts) == 200
+        assert len(minutes.counts.counts) == 200
     assert (found[0].states.adjusted[:30] == int(MinuteState.DOWN)).all()
-    assert found[0].counts.sum(axis=0).tolist() == [0, 150, 30]
+    assert found[0].counts.counts.sum(axis=0).tolist() == [0, 150, 30]
     lines = list(each_minute_line([make_agreement()], found))
     assert len(lines) == 1 + 3 * 200
-    assert lines[1].startswith("chat,7,false,2026-11-01T00:00:00Z,2026-11-01T00:00:00+00:00,down,down,5,5,1")
+    assert lines[1].startswith("chat,7,false,2026-11-01T00:00:00Z,2026-11-01T00:00:00+00:00,down,down,5,5,1,")
     reader.close()
 
 
@@ -67,7 +67,11 @@ def test_minutes_are_read_a_few_series_at_a_time(url: str, monkeypatch: pytest.M
             Commit((), count_rows([(MINUTES.start_minute, series_id, 100, 0, 0) for series_id in range(3)]), ())
         )
         found += each
-    assert [(minutes.series.series_id, int(minutes.counts[0, 0])) for minutes in found] == [(2, 0), (1, 105), (0, 105)]
+    assert [(minutes.series.series_id, int(minutes.counts.counts[0, 0])) for minutes in found] == [
+        (2, 0),
+        (1, 105),
+        (0, 105),
+    ]
 
 
 def test_a_month_to_come_has_no_minutes(url: str) -> None:

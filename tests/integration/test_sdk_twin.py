@@ -6,6 +6,7 @@ from datetime import timedelta
 import naive
 import numpy as np
 import pytest
+from ledger_parts import rows_of_outcomes
 from opentelemetry.trace import SpanKind, StatusCode
 from sdk_parts import MINUTE_NANOS, START, Application, make_config, running, twin_counts
 
@@ -13,7 +14,6 @@ from otel_sla.history import series_of
 from otel_sla.sdk.figures import Judging
 from otel_sla.sdk.minutes import MinuteMemory
 from otel_sla.sla.agreement import Agreement
-from otel_sla.sla.counts import CountRows
 from otel_sla.sla.series import SeriesTable
 
 CONFIG = """
@@ -106,7 +106,7 @@ def figures_of(
     judging, found, start = Judging([agreement], memory), [], 0
     for stop in stops:
         minutes = [minute for minute in counts if start <= minute < stop]
-        rows = CountRows.of_outcomes(
+        rows = rows_of_outcomes(
             np.full(len(minutes), series_id),
             np.array(minutes, dtype=np.int64),
             np.array([counts[minute] for minute in minutes], dtype=np.int64).reshape(-1, 3),

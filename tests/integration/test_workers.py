@@ -267,7 +267,7 @@ def test_a_failed_ledger_refuses_and_a_stop_answers(tmp_path: Path) -> None:
 
 
 def test_what_workers_refuse_is_told_once_for_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Requests that either worker refuses: one warning for each reason, by the process that counts."""
+    """Requests that either worker refuses: one warning for each reason by the process that counts, one at the end."""
 
     async def scenario() -> None:
         async with two_workers(tmp_path, auth=BearerSettings(tokens=(TOKEN,))) as (pipeline, _, _config):
@@ -281,7 +281,9 @@ def test_what_workers_refuse_is_told_once_for_all(tmp_path: Path, caplog: pytest
     caplog.clear()
     run(scenario)
     told = [vars(record) for record in caplog.records if vars(record).get("action") == "requests_refused"]
-    assert [(each["protocol"], each["reason"]) for each in told] == [("grpc", "UNAUTHENTICATED"), ("http", "400")]
+    numbers = [(each["protocol"], each["reason"], each["requests"]) for each in told]
+    assert numbers[:2] == [("grpc", "UNAUTHENTICATED", 1), ("http", "400", 1)]
+    assert sorted(numbers[2:]) == [("grpc", "UNAUTHENTICATED", 7), ("http", "400", 7)]
     assert all(each["user_agent"] for each in told)
 
 

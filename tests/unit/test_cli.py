@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from ledger_parts import rows_of_outcomes
 from typer.testing import CliRunner, Result
 
 from otel_sla import __version__
 from otel_sla.cli import app
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.records import Commit
-from otel_sla.sla.counts import CountRows
 from otel_sla.sla.series import Series
 
 NOVEMBER_2025 = 29_365_920  # Epoch minute at which it begins, UTC.
@@ -38,7 +38,7 @@ def config(tmp_path: Path) -> Path:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     ledger = Ledger.open(url)
     try:
-        rows = CountRows.of_outcomes(
+        rows = rows_of_outcomes(
             series_id=np.array([0, 0], dtype=np.int64),
             epoch_minute=np.array([NOVEMBER_2025 + 10, NOVEMBER_2025 + 11], dtype=np.int64),
             outcomes=np.array([[94, 6, 0], [10, 0, 2]], dtype=np.int64),
@@ -149,7 +149,7 @@ def test_a_wrong_configuration_exits_with_2(tmp_path: Path, command: str) -> Non
     assert result.stdout == ""
     assert result.stderr.splitlines() == [
         f"otel-sla: error: {path}: processor.series_max: must be at least 1, not 0 (line 1)",
-        f"otel-sla: error: {path}: receiverz: is no key that is known; did you mean 'receivers'? (line 2)",
+        f"otel-sla: error: {path}: receiverz: unknown key; did you mean 'receivers'? (line 2)",
     ]
 
 
@@ -219,7 +219,7 @@ def test_an_unknown_agreement_is_told_with_the_nearest(config: Path) -> None:
     assert near.exit_code == 2
     assert "there is no agreement 'defaultt'; did you mean 'default'?" in near.stderr
     far = invoke("report", "-c", config, "--agreement", "zzz")
-    assert "there is no agreement 'zzz'; the configuration has 'default'" in far.stderr
+    assert "there is no agreement 'zzz'; the agreements are 'default'" in far.stderr
 
 
 def test_one_agreement_can_be_asked_for(tmp_path: Path, config: Path) -> None:

@@ -166,7 +166,7 @@ def test_a_start_in_the_middle_of_a_month_is_not_taken() -> None:
         ("", "holds no document of kind SLO"),
         ("apiVersion: openslo/v1\nkind: SLI\n", "holds no document of kind SLO"),
         ("- a list", "must be a mapping"),
-        ("a: [", "is no YAML"),
+        ("a: [", "is not valid YAML"),
         (f"{SLO}---{SLO}", "would both be the agreement 'web-availability'"),
     ],
 )

@@ -255,15 +255,15 @@ def test_what_cannot_be_withdrawn_is_told(config: Path) -> None:
 
 @pytest.mark.usefixtures("ledger")
 def test_an_agreement_that_is_gone_keeps_its_exclusions(config: Path) -> None:
-    """An exclusion of an agreement that is not configured any more: listed, and can be withdrawn."""
+    """An exclusion of an agreement of which nothing else is known any more: listed, and can be withdrawn."""
     lines_of(add(config))
     write_config(config.parent, "  - name: search\n")
     lines = lines_of(invoke("exclusion", "list", "-c", config, "--agreement", "chat"))
     assert lines[0] == "exclusion 1: chat, all series, force majeure"
-    assert lines[-1] == "  the agreement is not configured any more"
+    assert lines[-1] == "  neither the configuration nor the ledger has terms of this agreement"
     assert lines_of(invoke("exclusion", "withdraw", "1", "-c", config, "--why", "x", "--by", "me")) == [
         "exclusion 1 of agreement chat is withdrawn by me: x",
-        "  the agreement is not configured any more: no figures are judged",
+        "  no whole minute of it has elapsed in a month with data: no figure changes now",
     ]
 
 

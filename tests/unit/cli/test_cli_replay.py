@@ -19,7 +19,7 @@ from sla_parts import make_agreement
 from typer.testing import CliRunner, Result
 
 from otel_sla.cli import app
-from otel_sla.cli.replay_display import Display, totals_lines
+from otel_sla.cli.replay_display import Display, open_display, totals_lines
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing
@@ -247,6 +247,17 @@ def test_progress_goes_over_all_files() -> None:
         "otel-sla: warning: line 19",
         "otel-sla: warning: there are more; the totals count them",
     ]
+
+
+def test_a_line_of_progress_counts_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where there is no terminal a line says how far it is, one span in the singular."""
+    with open_display(1000) as display:
+        screen = display._screen
+        screen.move("a", 10, 1)
+        screen.move("a", 500, 1234)
+    assert capsys.readouterr().err == (
+        "otel-sla: a: 1 span, 1 % of all files\notel-sla: a: 1,234 spans, 50 % of all files\n"
+    )
 
 
 def test_everything_left_out_has_a_line() -> None:

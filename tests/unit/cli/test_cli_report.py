@@ -164,6 +164,7 @@ def test_minutes_are_those_of_the_version(config: Path) -> None:
     write_config(config.parent, LENIENT)
     minutes = table_of(report(config, "--rows", "minutes", report_format="csv"))
     assert {minute["state"] for minute in minutes[:10]} == {"down"}
+    assert {(minute["version"], minute["closed_by_version"]) for minute in minutes} == {("1", "1")}
     now = table_of(report(config, "--rows", "minutes", "--as-configured", report_format="csv"))
     assert {minute["state"] for minute in now[:10]} == {"up"}
 

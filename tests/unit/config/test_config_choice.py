@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from otel_sla.config.load import choose_config, load_config
+from otel_sla.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,35 @@ def test_a_relative_ledger_starts_at_the_configurations_folder(url: str, expecte
     Path("conf").mkdir()
     Path("conf/otel-sla.yaml").write_text(f"ledger: {{url: '{url}'}}\n")
     assert load_config(Path("conf/otel-sla.yaml"), {}).ledger.url == expected
+
+
+def test_a_configuration_from_a_pipe_has_its_ledger_in_the_working_directory(tmp_path: Path) -> None:
+    """A pipe has no folder, nor has a device: `--config /dev/stdin` makes no /dev/otel-sla.db."""
+    command = [sys.executable, "-m", "otel_sla", "report", "--config", "/dev/stdin"]
+    Path("given.yaml").write_text("ledger: {url: 'sqlite:///mine.db'}\n")
+    piped = subprocess.run(command, input=Path("given.yaml").read_bytes(), capture_output=True, check=False, timeout=60)
+    with Path("given.yaml").open("rb") as file:
+        redirected = subprocess.run(command, stdin=file, capture_output=True, check=False, timeout=60)
+    for each in (piped, redirected):
+        assert f"{tmp_path}/mine.db" in each.stderr.decode()
+        assert "/dev/mine.db" not in each.stderr.decode()
+
+
+def test_a_ledger_that_was_left_in_the_working_directory_is_told(tmp_path: Path) -> None:
+    """Earlier versions had it there: an error names both places and the line, rather than an empty ledger begins."""
+    Path("conf").mkdir()
+    Path("conf/otel-sla.yaml").write_text("ledger:\n  url: sqlite:///a.db\n")
+    Path("a.db").touch()
+    with pytest.raises(ConfigError) as caught:
+        load_config(Path("conf/otel-sla.yaml"), {})
+    (problem,) = caught.value.problems
+    assert problem.path == "ledger.url"
+    assert f"conf/a.db does not exist, and {tmp_path}/a.db does" in problem.message
+    assert problem.message.endswith("(line 2)")
+    Path("a.db").rename("conf/a.db")
+    assert load_config(Path("conf/otel-sla.yaml"), {}).ledger.url == "sqlite:///conf/a.db"
+    Path("a.db").touch()
+    assert load_config(Path("conf/otel-sla.yaml"), {}).ledger.url == "sqlite:///conf/a.db"
 
 
 def _stderr_on_a_terminal(*arguments: str) -> str:

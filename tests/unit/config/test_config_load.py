@@ -1,5 +1,6 @@
 """From a file and the environment to plain values: defaults, everything at once, and what is exported where."""
 
+import json
 import os
 from datetime import UTC, date, datetime
 from fractions import Fraction
@@ -418,6 +419,17 @@ def test_a_windows_group_is_ordered_as_group_by(tmp_path: Path) -> None:
         " stop: 2026-12-01T11:00, group: {region: eu, service.name: chat}}]}",
     )
     assert agreement.exclusions.windows[0].group == (("service.name", "chat"), ("region", "eu"))
+
+
+@pytest.mark.parametrize("group", [{"service.namespace": "shop", "host": "a"}, {"region": "eu"}, {}])
+def test_clause_22_a_windows_group_may_be_of_a_former_grouping(tmp_path: Path, group: dict[str, str]) -> None:
+    """Other keys than those of `group_by`, some of them, or none: the window is of that group, and stays it."""
+    agreement = load_agreement(
+        tmp_path,
+        "group_by: [service.name, region], exclusions: {windows: [{reason: third_party, start: 2026-12-01T10:00,"
+        f" stop: 2026-12-01T11:00, group: {json.dumps(group)}}}]}}",
+    )
+    assert agreement.exclusions.windows[0].group == tuple(group.items())
 
 
 def test_log_settings_arrive(tmp_path: Path) -> None:

@@ -182,11 +182,9 @@ def test_a_url_of_a_signal_that_is_not_sent_is_told(tmp_path: Path) -> None:
          "2026-03-29T02:30:00 does not exist in Europe/Berlin, where clocks are put forward then"),
         ("reason: third_party, start: 2026-10-25T00:00, stop: 2026-10-25T02:30", ".stop",
          "2026-10-25T02:30:00 happens twice in Europe/Berlin, where clocks are put back then; add +02:00 or +01:00"),
-        ("reason: third_party, start: 2026-11-06T20:00, stop: 2026-11-06T21:00, group: {service: chat}",
-         ".group.service",
+        ("reason: third_party, start: 2026-11-06T20:00, stop: 2026-11-06T21:00, group: {service.names: chat}",
+         ".group['service.names']",
          "is no attribute of group_by (service.name); did you mean 'service.name'?"),
-        ("reason: third_party, start: 2026-11-06T20:00, stop: 2026-11-06T21:00, group: {}", ".group",
-         "needs a value for each group_by attribute; service.name is missing"),
         ("reason: maintenance, start: 2026-11-06T20:00, stop: 2026-11-06T21:00", ".reason",
          f"must be one of {REASONS}; not 'maintenance'; did you mean 'scheduled_maintenance'?"),
         ("reason: third_party, start: 2026-11-06, stop: 2026-11-06T21:00", ".start",
@@ -225,9 +223,9 @@ def test_a_broken_rule_of_a_window_is_told(tmp_path: Path, text: str, path: str,
         ("exclusions: {holidays: [2026-02-30]}", ".exclusions.holidays[0]",
          "must be a date such as 2026-12-25, not '2026-02-30'"),
         ("group_by: [a, '']", ".group_by[1]", "must not be empty"),
-        ("target: 99.9%", ".target", "is no key that is known; did you mean 'monthly_uptime.target'?"),
+        ("target: 99.9%", ".target", "unknown key; did you mean 'monthly_uptime.target'?"),
         ("zzz: 1", ".zzz",
-         f"is no key that is known; known are {KEYS}"),
+         f"unknown key; known here: {KEYS}"),
     ],
 )  # fmt: skip
 def test_a_broken_rule_of_an_agreement_is_told(tmp_path: Path, text: str, path: str, message: str) -> None:
@@ -288,7 +286,7 @@ def test_a_misspelt_key_is_told_with_the_right_one(tmp_path: Path, path: str, wr
     """Every key there is, misspelt: its path and the key that was meant."""
     text = nested(path, f"{{{wrong}: 1}}") if path else f"{wrong}: 1"
     expected = f"{path}.{wrong}".strip(".")
-    assert (expected, f"is no key that is known; did you mean {right!r}?") in problems_of(tmp_path, text)
+    assert (expected, f"unknown key; did you mean {right!r}?") in problems_of(tmp_path, text)
 
 
 def test_all_problems_are_told_at_once_in_the_files_order(tmp_path: Path) -> None:
@@ -310,7 +308,7 @@ def test_all_problems_are_told_at_once_in_the_files_order(tmp_path: Path) -> Non
         load_config(path, {})
     assert [str(problem) for problem in raised.value.problems] == [
         "processor.late_spans_max: must not be shorter than grace: 1m is below 2m (line 1)",
-        "receiverz: is no key that is known; did you mean 'receivers'? (line 2)",
+        "receiverz: unknown key; did you mean 'receivers'? (line 2)",
         "ledger.url: the environment has no variable GONE; ${env:GONE:-…} would give a default (line 4)",
         "exporters.oltp: is no exporter that is known; did you mean 'otlp'? (line 5)",
         "agreements[0].name: is given again in line 7 (line 7)",

@@ -103,6 +103,8 @@ def test_ratios_are_exact(text: str, ratio: Fraction) -> None:
     [
         ("5", "must be at most 1, not 5; did you mean 5%"),
         ("99.9", "did you mean 99.9%"),
+        ("99,9%", "not '99,9%'; did you mean 99.9%?"),
+        ("0,05", "did you mean 0.05?"),
         ("101%", "must be from 0% to 100%, not 101%"),
         ("-1%", "must be from 0% to 100%, not -1%"),
         ("-0.1", "must be from 0% to 100%, not -0.1"),

@@ -80,11 +80,17 @@ def test_problems_have_their_place(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [1", "is no YAML: while parsing a flow sequence, expected ',' or ']', but got '<stream end>' (line 1"),
-        ("a: b: c", "is no YAML: mapping values are not allowed here (line 1, column 5)"),
-        ("a: 1\n---\nb: 2", "is no YAML: expected a single document in the stream, but found another document (line 2"),
-        ("a: *nowhere", "is no YAML: found undefined alias 'nowhere' (line 1, column 4)"),
-        ("a: \x00", "is no YAML: unacceptable character"),
+        (
+            "a: [1",
+            "is not valid YAML: while parsing a flow sequence, expected ',' or ']', but got '<stream end>' (line 1",
+        ),
+        ("a: b: c", "is not valid YAML: mapping values are not allowed here (line 1, column 5)"),
+        (
+            "a: 1\n---\nb: 2",
+            "is not valid YAML: expected a single document in the stream, but found another document (line 2",
+        ),
+        ("a: *nowhere", "is not valid YAML: found undefined alias 'nowhere' (line 1, column 4)"),
+        ("a: \x00", "is not valid YAML: unacceptable character"),
         ("[" * 5000, "is no configuration: nested too deep"),
     ],
 )

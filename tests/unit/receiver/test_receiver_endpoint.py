@@ -37,6 +37,15 @@ def test_an_address_of_others_is_told_in_one_line(endpoint: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("protocol", "other"), [("gRPC", "localhost:14417 "), ("HTTP", "localhost:14418 ")])
+def test_a_port_in_use_is_told_with_another(protocol: str, other: str) -> None:
+    """The hint names the setting of the protocol, and the port that the documents give it beside a Collector."""
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ListenError) as caught:
+        asyncio.run(open_sockets(f"127.0.0.1:{taken.getsockname()[1]}", protocol))
+    assert f"receivers.otlp.protocols.{protocol.lower()}.endpoint" in caught.value.hint
+    assert other in caught.value.hint
+
+
 def test_all_addresses_of_a_name_get_one_port() -> None:
     """With port 0 the addresses of localhost share one free port, in the brackets that IPv6 needs."""
     sockets = asyncio.run(open_sockets("localhost:0", "HTTP"))

@@ -366,3 +366,36 @@ def test_memory_is_not_underestimated(item: bytes, around: bytes) -> None:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert peak < estimate_size_bytes(body)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"", "the body is empty"),
+        (b'{"a":"\\ud83d","b":}', "Expecting value at character 18"),
+        (b'{"a":"\xff","b":1 2}', "Expecting ',' delimiter at character 15"),
+        (b'{"a":NaN}', "NaN is no JSON"),
+        (b"[" * 100_000, "Expecting value at character 500"),
+        (b'{"a":"\\ud83d","b":' + b"1" * 5000 + b"}", "Exceeds the limit"),
+    ],
+)
+def test_the_error_is_told_that_the_text_has(text: bytes, reason: str) -> None:
+    """Half of a pair, bytes that are no UTF-8 and depth are no errors, so they are not what is told beside one."""
+    with pytest.raises(DecodeError) as caught:
+        convert_json(text)
+    assert str(caught.value).startswith(f"not an OTLP trace request in JSON: {reason}")
+
+
+@pytest.mark.parametrize("keys", [("resourceSpans", "resource_spans"), ("resourceSpans", "resourceSpans")])
+def test_spans_under_a_key_that_stands_twice_all_count(keys: tuple[str, str]) -> None:
+    """As the Collector takes them: the lists become one, in their order, also where another list is null."""
+    text = ",".join(f'"{key}":[{{"schemaUrl":"{number}"}}]' for number, key in enumerate(keys))
+    request = ExportTraceServiceRequest.FromString(convert_json(f'{{{text},"{keys[0]}":null}}'.encode()))
+    assert [resource_spans.schema_url for resource_spans in request.resource_spans] == ["0", "1"]
+
+
+def test_spans_under_both_names_of_a_field_all_count() -> None:
+    """In every message the lists under the two names of one field become one."""
+    text = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"a"}]}],"scope_spans":[{"spans":[{"name":"b"}]}]}]}'
+    request = ExportTraceServiceRequest.FromString(convert_json(text))
+    assert [scope.spans[0].name for scope in request.resource_spans[0].scope_spans] == ["a", "b"]

@@ -10,7 +10,7 @@ import zstandard
 from replay_parts import COMPRESSIONS, gzip_members, lines, prefixed
 
 from otel_sla.errors import ReplayError
-from otel_sla.replay.records import Format, JsonLines, LengthPrefixed, Records, open_records
+from otel_sla.replay.records import NO_FORMAT, Format, JsonLines, LengthPrefixed, Records, open_records
 from otel_sla.replay.streams import ByteStream
 
 TEXTS = [b'{"a":1}', b'{"b":[1,2]}', b"{}", b'{"text":"' + b"x" * 5000 + b'"}']
@@ -176,15 +176,21 @@ def test_lengths_that_look_like_json_are_lengths(size: int) -> None:
 
 
 def test_file_of_another_kind_is_told() -> None:
-    """Text that is no JSON is not counted as anything."""
-    with pytest.raises(ReplayError, match="not what the file exporter writes"):
-        contents(open_content(b"time,service,status\n"))
+    """Text that is no JSON, and JSON in UTF-16 or as one array, are not counted as anything, and told."""
+    for content in (b"time,service,status\n", '\ufeff{"a":1}\n'.encode("utf-16-le"), b'[{"a":1},{"a":2}]'):
+        with pytest.raises(ReplayError) as caught:
+            contents(open_content(content))
+        assert str(caught.value) == f"file: {NO_FORMAT}"
+    with pytest.raises(ReplayError, match=r"^file, record 2 at byte 6: a length of 1701606245 bytes, .*: damaged"):
+        contents(open_content(prefixed([b"ab"]) + b"else"))
 
 
-@pytest.mark.parametrize("content", [b"", b"\n \n", zstandard.compress(b"")])
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\n \n", zstandard.compress(b"")])
 def test_empty_files_have_no_records(content: bytes) -> None:
-    """Nothing, blank lines and a compressed nothing are fine."""
-    assert contents(open_content(content)) == []
+    """Nothing, blank lines and a compressed nothing are fine, and have no record that is cut off."""
+    records = open_content(content)
+    assert contents(records) == []
+    assert records.incomplete_size_bytes == 0
 
 
 class _Failing(io.BytesIO):

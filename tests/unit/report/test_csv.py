@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 from datetime import datetime
 from fractions import Fraction
 
@@ -48,11 +49,13 @@ def test_series_have_the_figures_of_the_json() -> None:
 
 
 def test_clause_4_and_19_the_terms_stand_beside_the_figures() -> None:
-    """Outcome rules, failing sets, code rule and basis: in every row of a series, in the words of the other formats."""
+    """Outcome rules, failing sets, code rule and basis: in each row of each table, in the words of other formats."""
     report = eventful_month()
-    said = {heading: words for _, heading, words in each_term(report.agreements[0].agreement)}
-    for row in table_of(render_csv(report)):
-        assert row["counting"] == "requests"
+    section = replace(report.agreements[0], version=7, closed_version=6)
+    report = replace(report, agreements=(section,))
+    said = {heading: words for _, heading, words in each_term(section.agreement)}
+    for row in (row for rows in Rows for row in table_of(render_csv(report, rows))):
+        assert (row["version"], row["closed_by_version"], row["counting"]) == ("7", "6", "requests")
         assert row["terms_status"] == said["Status"]
         assert row["terms_valid"] == said["Valid requests"]
         assert row["terms_failed"] == said["Failed requests"]
@@ -134,7 +137,7 @@ def test_minutes_are_the_months() -> None:
     series = make_series(group=(("service.name", b"a,b"),))
     elapsed_stop = minutes.start_minute + 10_000
     judged, counts = judge_month(counted, agreement, series, Month(2026, 10), elapsed_stop, ())
-    lines = list(each_minute_line([agreement], [SeriesMinutes(series, judged, counts.counts)]))
+    lines = list(each_minute_line([agreement], [SeriesMinutes(series, judged, counts, 7, None)]))
     rows = table_of("".join(lines))
     assert len(rows) == 10_000
     assert rows[1] == {
@@ -148,6 +151,9 @@ def test_minutes_are_the_months() -> None:
         "valid": "3",
         "failed": "3",
         "invalid": "1",
+        "version": "7",
+        "closed_by_version": "",
+        "counting": "requests",
     }
     assert [row["state"] for row in rows[:4]] == ["no_data", "down", "up", "no_data"]
     for row in rows[::97]:

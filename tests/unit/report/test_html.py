@@ -95,6 +95,17 @@ def test_signs_that_turn_text_are_replaced() -> None:
     page = render_html(report_of(1, "a\u202eb\x00"))
     assert "\u202e" not in page
     assert "a\ufffdb\ufffd0000" in page
+    assert "service.name=two\ufffdlines0000" in render_html(report_of(1, "two\nlines")), "as in the table"
+
+
+def test_a_raw_figure_is_named_beside_it() -> None:
+    """The overview's head names the figure after exclusions; the one before them says so itself."""
+    page = render_html(eventful_month())
+    said = Page(page).text
+    assert '<th scope="col">Monthly uptime</th>' in page
+    assert '<th scope="col">Downtime of allowed</th>' in page
+    assert "99.88425\u00a0%before exclusions 99.86111\u00a0%" in said
+    assert said.count("before exclusions 9") == 1, "the series without exclusions has the one figure"
 
 
 def test_figures_are_those_of_the_json() -> None:

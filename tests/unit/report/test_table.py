@@ -2,6 +2,8 @@
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from report_parts import eventful_month, make_report
@@ -10,7 +12,7 @@ from sla_parts import make_agreement, make_terms
 
 from otel_sla.report.document import Report
 from otel_sla.report.table import Screen, render_table
-from otel_sla.sla.agreement import NoData
+from otel_sla.sla.agreement import ExclusionReason, ExclusionTerms, NoData
 from otel_sla.sla.months import Month, month_range
 
 NOVEMBER = Month(2026, 11)
@@ -55,8 +57,39 @@ def test_periods_fit_80_columns() -> None:
     start = month_range(NOVEMBER, "Asia/Kolkata").start_minute
     counted = {("chat", (("service.name", b"a"),)): {start: (0, 45_678, 0), start + 1: (50_000, 45_678, 0)}}
     lines = render_table(make_report([agreement], counted, NOVEMBER, start + 9), Screen(80)).splitlines()
-    assert "    2026-11-01 00:00 +05:30  2026-11-01 00:02 +05:30    2  91,356 of 141,356" in lines
+    assert "    down from (+05:30)  to                min             failed" in lines
+    assert "    2026-11-01 00:00    2026-11-01 00:02    2  91,356 of 141,356" in lines
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("time_zone", ["UTC", "Asia/Kolkata", "Europe/Berlin"])
+@pytest.mark.parametrize("width", [60, 70, 80, 120])
+def test_every_table_fits_the_terminal(width: int, time_zone: str) -> None:
+    """A running month with exclusions and periods across its edge, of which Berlin's has two offsets: no line is wider
+    than the terminal, and which columns are left out for that is said.
+    """
+    month = Month(2026, 10)
+    start, stop = month_range(month, time_zone)
+    window = replace(
+        eventful_month().agreements[0].agreement.exclusions.windows[0],
+        start=datetime(2026, 10, 1, 0, 0, 15, tzinfo=ZoneInfo(time_zone)),
+        stop=datetime(2026, 10, 27, 0, 2, 30, tzinfo=ZoneInfo(time_zone)),
+        reason=ExclusionReason.SCHEDULED_MAINTENANCE,
+        announced_at=datetime(2026, 9, 1, tzinfo=UTC),
+        group=None,
+    )
+    agreement = make_agreement(time_zone=time_zone, exclusions=ExclusionTerms(3, (), (window,)))
+    down = {start + n: (0, 1_234_567, 0) for n in (*range(-5, 3), *range(37_000, 43_000))}
+    counted = {("chat", (("service.name", b"chat-1"),)): down}
+    report = make_report([agreement], counted, month, stop - 900)
+    text = render_table(report, Screen(width))
+    assert max(map(cell_len, text.splitlines())) <= width
+    assert "scheduled maintenance" in text
+    assert ("Too narrow for: elapsed" in text) == (width < 90)
+    whole = render_table(report, Screen())
+    for column in ("raw", "elapsed", "coverage", "in this month", "excluded", "failed"):
+        assert f"  {column}" in whole
+        assert (f"  {column}" in text) or f"{column}" in text[text.index("Too narrow for") :]
 
 
 @pytest.mark.parametrize("group_value", NAMES)
@@ -95,6 +128,13 @@ def test_names_cannot_steer_the_terminal() -> None:
     assert "service.name=chat\ufffd[2J\ufffd\ufffd\\xff" in text
 
 
+def test_a_group_without_a_value_is_called_alike_everywhere() -> None:
+    """An empty value, which no cell can show, is written as `--group` takes it, in lines and headings."""
+    text = render_table(report_of(b""))
+    assert text.count("  service.name=\n") == 1
+    assert text.count("  service.name=  ") == 1
+
+
 def test_clause_10_a_running_month_shows_its_elapsed_part_beside() -> None:
     """In a running month the uptime of the elapsed part stands beside the month's, and the promise is kept so far."""
     text = render_table(report_of(b"chat-1"))
@@ -116,7 +156,7 @@ def test_clause_10_nothing_elapsed() -> None:
 def test_clause_7_a_period_across_the_edge_says_what_falls_to_the_month() -> None:
     """A period that began in the month before says how many of its minutes count here."""
     text = render_table(report_of(b"chat-1", start=START - 4, n_down=6))
-    assert "2026-10-31 23:56 UTC  2026-11-01 00:02 UTC    6  30 of 30              2" in text
+    assert "2026-10-31 23:56  2026-11-01 00:02    6  30 of 30              2" in text
     assert "in this month" in text
 
 
@@ -153,21 +193,21 @@ no downtime; months in UTC.
 
   service.name=chat-1
     Before exclusions 99.86111 %, 60 min of downtime.
-    down from             to                    min      failed  excluded
-    2026-11-06 19:50 UTC  2026-11-06 20:50 UTC   60  540 of 600        10
-    excluded from         to                       reason
-    2026-11-06 20:00 UTC  2026-11-06 20:10 UTC     scheduled maintenance
+    down from (UTC)   to                min      failed  excluded
+    2026-11-06 19:50  2026-11-06 20:50   60  540 of 600        10
+    excluded from (UTC)  to                   reason
+    2026-11-06 20:00     2026-11-06 20:10     scheduled maintenance
       excludes nothing: notice too short; told too late
-    2026-11-06 20:00 UTC  2026-11-06 20:10 UTC     scheduled maintenance
+    2026-11-06 20:00     2026-11-06 20:10     scheduled maintenance
       accepted, saved 10 min; database upgrade
-    2026-11-20 00:00 UTC  2026-11-20 00:00:30 UTC  force majeure
+    2026-11-20 00:00     2026-11-20 00:00:30  force majeure
       accepted, saved 0 min
 
   service.name=chat-2
-    excluded from         to                    reason
-    2026-11-06 20:00 UTC  2026-11-06 20:10 UTC  scheduled maintenance
+    excluded from (UTC)  to                reason
+    2026-11-06 20:00     2026-11-06 20:10  scheduled maintenance
       excludes nothing: notice too short; told too late
-    2026-11-06 20:00 UTC  2026-11-06 20:10 UTC  scheduled maintenance
+    2026-11-06 20:00     2026-11-06 20:10  scheduled maintenance
       accepted, saved 0 min; database upgrade
 
   Status: An HTTP status from 400 on decides. One below 400 says only that the

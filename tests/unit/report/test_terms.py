@@ -57,7 +57,8 @@ def said_of(**changes: Any) -> str:  # noqa: ANN401  any term
         ({"downtime": make_terms(valid_requests_min=5)}, "fewer than 5 valid requests"),
         ({"downtime": make_terms(period_minutes_min=3)}, "At least 3 consecutive minutes"),
         ({"downtime": make_terms(no_data=NoData.DOWN)}, "is down, from the first one with data on"),
-        ({"downtime": make_terms(no_data=NoData.CARRY)}, "if the last judged one was"),
+        ({"downtime": make_terms(no_data=NoData.CARRY)}, "if the last judged one was; an excluded minute judges"),
+        ({"downtime": make_terms(no_data=NoData.CARRY), "outcome_rules": 1}, "judged one was, an excluded one too."),
         ({"target": Fraction(9995, 10000)}, "At least 99.95 % monthly uptime"),
         ({"time_zone": "Asia/Kolkata"}, "Asia/Kolkata"),
         (

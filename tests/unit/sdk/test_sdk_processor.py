@@ -110,6 +110,24 @@ def test_text_costs_no_span(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.records == []
 
 
+def test_no_value_costs_a_span(caplog: pytest.LogCaptureFixture) -> None:
+    """Watched keys with an array of half an emoji, or a number that fits no message: the requests count without them,
+    and a status that is no number is told as such.
+    """
+    config = make_config("agreements: [{name: a, group_by: [service.name, http.route]}]")
+    with running(config) as app:
+        for route, status in ((["\ud83d"], 500), (2**70, 500), ("/", ["\ud83d"]), ("/", 2**70), (True, -(2**63))):
+            span = app.tracer.start_span("GET", kind=SpanKind.SERVER)
+            span.set_attributes({"http.route": route, "http.response.status_code": status})
+            span.set_status(StatusCode.ERROR)
+            span.end(end_time=app.clock.now)
+        app.pass_minutes(2)
+        assert app.requests() == {"succeeded": 0, "failed": 5, "invalid": 0}
+        assert app.uncounted() == {}
+        assert {dict(key)["http.route"] for key in app.points("sla.error_rate")} == {"", "/", "true"}
+    assert [record.action for record in caplog.records] == ["unusable_status"]
+
+
 def test_spans_out_of_time_are_not_counted() -> None:
     """A day late, an hour ahead, without an end: none counts, each has its reason."""
     with running() as app:

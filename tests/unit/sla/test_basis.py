@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sla_parts import MINUTE, make_agreement, make_series, make_terms
+from sla_parts import MINUTE, make_agreement, make_series, make_terms, told_nothing
 
 from otel_sla.sla.agreement import Counting, Outcome
 from otel_sla.sla.basis import SPANS_MAX, columns_of, exact_sum, judged_counts, parts_of
@@ -125,7 +125,7 @@ def test_figures_periods_gauges_and_events_are_cut_off_to_whole_requests(minutes
         assert period.failed == int(sum(row[1] for row in rows))
 
     world = World(judged, held.counts, held.parts)
-    story = tell(Subject(make_series(), agreement), World.nothing(MINUTE), world, Cause.LATE_SPANS, 0)
+    story = tell(Subject(make_series(), agreement), told_nothing(MINUTE), world, Cause.LATE_SPANS, 0)
     told = [event.attributes for event in story.events if event.name == "sla.downtime.ended"]
     periods = [period for period in list_periods(month, judged, held) if period.stop_minute < held.stop_minute]
     assert [one["sla.downtime.requests.valid"] for one in told] == [period.valid for period in periods]

@@ -259,6 +259,16 @@ def test_clause_6_an_excluded_minute_is_not_carried(minutes: str, excluded: list
     assert not ((found.adjusted == DOWN) & (found.raw != DOWN)).any()
 
 
+def test_clause_6_as_it_was_carries_an_excluded_minute() -> None:
+    """A month that 0.1.0 closed stays judged as it judged it: failures in the window go on behind it."""
+    mask, terms = np.array([1, 0, 0], dtype=np.bool_), make_terms(no_data=NoData.CARRY)
+    assert judge_minutes(counts_of("x  "), terms, mask, carries_excluded=True).adjusted.tolist() == [
+        EXCLUDED,
+        DOWN,
+        DOWN,
+    ]
+
+
 def test_clause_6_an_excluded_minute_before_the_first_is_not_carried() -> None:
     """The failures that would be carried lie before the minutes, in maintenance."""
     counts = replace(counts_of("   "), carried=MinuteState.DOWN, first_data_minute=MINUTE - 5, is_carry_excluded=True)

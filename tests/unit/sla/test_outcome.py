@@ -116,6 +116,9 @@ def test_clause_4_what_only_the_code_spares_is_noted() -> None:
     requests, _ = classify_spans([agreement, agreement_of(name="plain")], many)
     assert (requests.marks > OUTCOME_BITS).tolist() == [True, False] * 3
     assert requests.notes == Notes(spared_requests=3, spared_codes={"strict": {"'2'"}})
+    other = agreement_of(name="other", code=CodeRule("app.code", ("Internal Error",), WhenAbsent.SUCCEEDED))
+    requests, _ = classify_spans([agreement, other], [SpanRow({HTTP: 500, "error.type": "500"})])
+    assert requests.notes == Notes(spared_requests=2, spared_codes={"strict": {"'500'"}, "other": {"none"}})
 
 
 @pytest.mark.parametrize("value", [0, "0", "OK", "Ok", "ok", 0.0, -0.0])

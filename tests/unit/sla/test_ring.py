@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from ledger_parts import rows_of_outcomes
 
 from otel_sla.sla.agreement import Outcome
 from otel_sla.sla.classify import Requests
@@ -45,7 +46,7 @@ def counted_of(rows: CountRows) -> Counted:
 def rows_of(counted: Counted) -> CountRows:
     """What `counted_of` took apart."""
     pairs = sorted({key[:2] for key in counted})
-    return CountRows.of_outcomes(
+    return rows_of_outcomes(
         np.array([series_id for series_id, _ in pairs], dtype=np.int64),
         np.array([minute for _, minute in pairs], dtype=np.int64),
         np.array([[counted[(*pair, outcome)] for outcome in range(3)] for pair in pairs], dtype=np.int64).reshape(

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sla_parts import MINUTE, make_agreement, make_counts, make_series
+from sla_parts import MINUTE, judged_world, make_agreement, make_counts, make_series, told_nothing
 
 from otel_sla.sla.agreement import DowntimeTerms, NoData
 from otel_sla.sla.downtime import MinuteState, SeriesCounts
@@ -31,10 +31,10 @@ def world_of(minutes: str, *, excluded: str = "", period_minutes_min: int = 1, s
     counts = np.array([rows[sign] for sign in minutes], dtype=np.int64).reshape(-1, 3)
     terms = DowntimeTerms(Fraction(1, 20), 1, period_minutes_min, NoData.UP)
     mask = np.array([sign == "e" for sign in excluded.ljust(len(minutes))], dtype=np.bool_)
-    return World.of(SeriesCounts(start, counts, None, start), terms, mask)
+    return judged_world(SeriesCounts(start, counts, None, start), terms, mask)
 
 
-NOTHING = World.nothing(MINUTE)
+NOTHING = told_nothing(MINUTE)
 
 
 def names(events: Iterable[Event]) -> list[str]:
@@ -169,7 +169,7 @@ def test_a_period_without_data_has_no_peak() -> None:
     """Silence that counts as down has no error rate."""
     terms = DowntimeTerms(Fraction(1, 20), 1, 1, NoData.DOWN)
     counts = make_counts([(1, 0, 0), (0, 0, 0), (1, 0, 0)])
-    new = World.of(SeriesCounts(MINUTE, counts, None, MINUTE), terms, np.zeros(3, dtype=np.bool_))
+    new = judged_world(SeriesCounts(MINUTE, counts, None, MINUTE), terms, np.zeros(3, dtype=np.bool_))
     ended = tell(SUBJECT, NOTHING, new, Cause.LATE_SPANS, 0).events[-1]
     assert ended.name == "sla.downtime.ended"
     assert "sla.downtime.peak_error_rate" not in ended.attributes
@@ -355,7 +355,7 @@ def november(minutes: str, **kwargs: int) -> World:
 
 def test_clause_9_the_breach_is_told_once() -> None:
     """The 44th down minute of a month of 43,200 breaks 99.9 %: told once, at that minute's end."""
-    start = World.nothing(NOVEMBER.start_minute)
+    start = told_nothing(NOVEMBER.start_minute)
     at_limit, broken = november("x" * 43), november("x" * 44)
     assert tell_breach(SUBJECT, start, at_limit, PROMISE, 0).events == ()
     story = tell_breach(SUBJECT, at_limit, broken, PROMISE, 0)
@@ -390,7 +390,7 @@ def test_clause_15_a_breach_is_taken_back() -> None:
     assert [event.name for event in story.events] == ["sla.target.breach_withdrawn"]
     again = tell_breach(SUBJECT, saved, broken, PROMISE, story.revision)
     assert [event.name for event in again.events] == ["sla.target.breached"]
-    first = tell_breach(SUBJECT, World.nothing(NOVEMBER.start_minute), broken, PROMISE, 0)
+    first = tell_breach(SUBJECT, told_nothing(NOVEMBER.start_minute), broken, PROMISE, 0)
     assert again.events[0].uid != first.events[0].uid
 
 
@@ -404,7 +404,7 @@ def test_clause_16_a_breach_that_only_moved_is_no_alarm() -> None:
 def test_clause_7_a_breach_in_the_next_month_is_its_own() -> None:
     """Down minutes outside the month do not break it."""
     outside = world_of("x" * 60, start=NOVEMBER.start_minute - 60)
-    assert tell_breach(SUBJECT, World.nothing(NOVEMBER.start_minute - 60), outside, PROMISE, 0).events == ()
+    assert tell_breach(SUBJECT, told_nothing(NOVEMBER.start_minute - 60), outside, PROMISE, 0).events == ()
 
 
 def test_a_month_is_closed_and_closed_again() -> None:
@@ -417,7 +417,7 @@ def test_a_month_is_closed_and_closed_again() -> None:
     events = []
     for n_excluded in (0, 4):
         excluded = np.arange(NOVEMBER.n_minutes) < n_excluded
-        judged = World.of(series_counts, terms, excluded).judged
+        judged = judged_world(series_counts, terms, excluded).judged
         figures = month_figures(NOVEMBER, judged, series_counts, SUBJECT.agreement.target)
         supersedes = events[0].uid if events else None
         events.append(tell_month_closed(SUBJECT, Month(2026, 11), figures, len(events), supersedes))
