@@ -191,8 +191,8 @@ def test_a_ledger_that_is_judged_ahead_of_the_clock_is_seen(tmp_path: Path) -> N
 
 
 def test_a_silent_series_is_shown_until_it_was_silent_for_a_month(tmp_path: Path) -> None:
-    """With `no_data: up`: its last span on 30 June; shown as without data through July, also after a restart, and not
-    in August. A new month's figures of others are as ever.
+    """With `no_data: up`: its last span on 30 June; shown as without data through July, and not in August, nor
+    after a restart then. A new month's figures of others are as ever.
     """
     end_of_june = int(datetime(2026, 6, 30, 23, 50, tzinfo=UTC).timestamp()) * 10**9
     clock = Clock(end_of_june)
@@ -224,7 +224,8 @@ def test_a_silent_series_is_shown_until_it_was_silent_for_a_month(tmp_path: Path
                 is_july = day < 32
                 assert bool(silent) == is_july, day
                 assert all(each.so_far.counts == (0, 0, 0) and each.monthly_uptime == 1 for each in silent)
-        async with running(config, clock):
-            pass
+        async with running(config, clock) as (pipeline, _):
+            found = await figures_of(pipeline, "restarted")
+            assert {each.series.group_text["service.name"] for each in found} == {"other"}
 
     run(scenario)
