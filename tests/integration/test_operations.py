@@ -90,15 +90,14 @@ compacting.compact_ledger(sys.argv[1])
 """
 
 HANGS_UP_AT_THE_START = """
-import os, signal
+import os, signal, sys
 from otel_sla import cli
-from otel_sla.cli import run
 
 def load(_):
     os.kill(os.getpid(), signal.SIGHUP)
     raise SystemExit(0)
 
-run.load = load
+sys.modules["otel_sla.cli.run"].load = load
 cli.main()
 """
 HANGS_UP_AT_THE_END = """
