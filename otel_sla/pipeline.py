@@ -55,6 +55,7 @@ TELEMETRY_STOP_S = 2.0  # For our own last figures.
 JUDGE_S = 8.0  # From the start of stopping, for what has not been judged yet; the next start goes on with it.
 DRAIN_S = 10.0  # For what the backends have not got yet.
 _RING_MINUTES = 16
+_OLDER_MINUTES = 7 * 24 * 60  # So far back a start looks for the newest minute of an agreement.
 
 
 class Pipeline:
@@ -273,6 +274,7 @@ class Pipeline:
             self._config.processor.future_spans_max_s,
         )
         self._times.load(newest_rows)
+        self._times.load_older(partial(reader.last_minute, from_minute=max(0, newest - _OLDER_MINUTES)))
         self._register_metrics(table, reader.path)
         await warm_up(classifier)
         judge_reader = await self._judge.call(lambda connection: connection)
@@ -307,7 +309,10 @@ class Pipeline:
             register("sla.agreement.last_span_timestamp", partial(times.newest_unix_s, agreement.name), attributes)
 
     def _judging_lag_s(self) -> int | None:
-        return None if self._told_before is None else self._clockwork.lag_s(self._told_before)
+        come_to = self._told_before
+        if come_to is None and self._reader is not None:  # Nothing was ever judged: all that is counted waits.
+            come_to = min(self._reader.first_minutes().values(), default=None)
+        return None if come_to is None else self._clockwork.lag_s(come_to)
 
     async def _record_versions(self, marks: Watermarks) -> Recorded:
         """Keep the agreements' terms, so that what they counted and judged can be explained later."""

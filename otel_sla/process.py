@@ -4,7 +4,6 @@ import ctypes
 import gc
 import logging
 import os
-import signal
 import sys
 from contextlib import suppress
 
@@ -12,6 +11,8 @@ try:
     import resource
 except ImportError:  # Not on Windows.
     resource = None  # type: ignore[assignment]
+
+from otel_sla.errors import OtelSlaError
 
 _log = logging.getLogger(__name__)
 
@@ -25,9 +26,6 @@ def prepare_process() -> None:
     """Ask for it; where the system does not know of something, nothing happens."""
     # gRPC writes a line for each call that it cannot read; anybody could fill a disk with them.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # Until `serving` handles it: what it asks for is read in a moment anyway. A worker hears of it from its pipeline.
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _set_up_malloc()
     _raise_open_files_max()
 
@@ -72,13 +70,20 @@ def connections_that_fit(connections_max: int) -> int:
 
     Args:
         connections_max: What the configuration allows.
+
+    Raises:
+        OtelSlaError: There is no room for any.
     """
     if resource is None:
         return connections_max
     files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files_max == resource.RLIM_INFINITY or files_max >= connections_max + _OTHER_FILES:
         return connections_max
-    allowed = max(2, files_max - _OTHER_FILES)
+    allowed = files_max - _OTHER_FILES
+    if allowed < 2:
+        refused = OtelSlaError(f"the process may open {files_max} files, and needs {_OTHER_FILES + 2} at least")
+        refused.hint = "raise that limit (systemd: LimitNOFILE, shells: ulimit -n)"
+        raise refused
     _log.warning(
         "%d connections are allowed, not %d as connections_max says: the process may open %d files; raise that limit"
         " (systemd: LimitNOFILE, shells: ulimit -n)",

@@ -48,6 +48,14 @@ async def _run(config: Config) -> None:
         loop.add_signal_handler(number, _stop, loop, stopped)
     pipeline = Pipeline(config, steady=steady_clock)
     loop.add_signal_handler(signal.SIGHUP, pipeline.reload)
+    try:
+        await _serve(pipeline, stopped)
+    finally:  # The loop's end would leave a hangup to end the process, with an exit code that tells of a failure.
+        loop.remove_signal_handler(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+async def _serve(pipeline: Pipeline, stopped: asyncio.Event) -> None:
     stopping, starting = asyncio.create_task(stopped.wait()), asyncio.create_task(pipeline.start())
     await asyncio.wait((stopping, starting), return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():  # Compiling may take long; start stops what it has started.

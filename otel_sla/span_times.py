@@ -73,6 +73,12 @@ class SpanTimes:
             self._agreement_of = np.concatenate((self._agreement_of, np.array(indices, dtype=np.int64)))
         np.maximum.at(self._newest_minute, self._agreement_of[rows.series_id], rows.epoch_minute)
 
+    def load_older(self, last_minute: Callable[[int], int | None]) -> None:
+        """Take up the last minute of each series (by series_id) of the agreements that none is known of yet."""
+        for series_id in np.flatnonzero(self._newest_minute[self._agreement_of] == _NONE).tolist():
+            index = self._agreement_of[series_id]
+            self._newest_minute[index] = max(self._newest_minute[index], last_minute(series_id) or _NONE)
+
     def counted(self, rows: CountRows) -> None:
         """Take notice of counts that have just been committed."""
         if len(rows):

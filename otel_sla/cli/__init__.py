@@ -40,7 +40,10 @@ def main() -> None:
     """Run the command line; never returns."""
     _open_standard_files()
     # As Ctrl-C does: what a command has begun is cleaned up. `run` has handlers of its own.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has the first one only.
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores a hangup.
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     app(prog_name="otel-sla")
 
 

@@ -21,9 +21,11 @@ def check(config: ConfigOption = None) -> None:
 
     with closing(LedgerReader.open(load(config).ledger.url)) as reader:
         found, path = reader.check(), reader.path
+        log = path.with_name(f"{path.name}-wal")
+        beside = f", read together with its log {log}" if log.exists() and log.stat().st_size else ""
     if found:
         raise with_hint(LedgerCorrupt("\n".join(f"the ledger {path} is damaged: {line}" for line in found)), RESTORE)
-    typer.echo(f"the ledger {path} is sound")
+    typer.echo(f"the ledger {path} is sound{beside}")
 
 
 @commands.command()

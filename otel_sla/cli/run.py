@@ -1,6 +1,7 @@
 """`otel-sla run`."""
 
 import os
+import signal
 import sys
 
 from otel_sla.cli.options import ConfigOption, load
@@ -8,6 +9,8 @@ from otel_sla.cli.options import ConfigOption, load
 
 def run(config: ConfigOption = None) -> None:
     """Take spans, count and judge them, and export what follows, until stopped."""
+    # Until `serving` handles it: what it asks for is read in a moment anyway.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     settings = load(config)
     from otel_sla.config import check_own_receiver
     from otel_sla.logs import set_up_logs

@@ -44,6 +44,7 @@ def compact_ledger(url: str) -> Compacted:
         hint = "stop that process while it is compacted; without that, what retention frees is used again by itself"
         raise with_hint(error, hint) from None
     try:
+        lock.keep_file(path)
         check_magic(path)
         connection = connect_writer(path, checkpoints=True)
         try:

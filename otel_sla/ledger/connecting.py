@@ -51,29 +51,35 @@ def ledger_path(url: str) -> Path:
 def create_file(path: Path, *, may_create: bool) -> bool:
     """Make an empty file that only its owner can read (it will hold the fingerprints' secret), if there is none.
 
+    An empty file is none: SQLite would begin a new ledger in it, and delete a log that lies beside it.
+
     Returns:
         Whether there was none.
 
     Raises:
         LedgerUnavailable: There is none, and its log lies there, or none is to be made.
     """
-    if path.exists():
+    is_empty = path.exists()
+    if is_empty and path.stat().st_size:
         return False
     log = path.with_name(f"{path.name}-wal")
     if log.exists() and log.stat().st_size:
         raise with_hint(
             LedgerUnavailable(
-                f"the ledger {path} is gone, and its log {log} is there, with counts that were acknowledged"
+                f"the ledger {path} is {'empty' if is_empty else 'gone'}, and its log {log} is there, with counts that"
+                " were acknowledged"
             ),
             "put the file back beside its log; before a backup takes its place, move the log away",
         )
     if not may_create:
         raise with_hint(
-            LedgerUnavailable(f"there is no ledger {path}, and ledger.create is false"),
+            LedgerUnavailable(
+                f"there is no ledger {path}{' but an empty file' if is_empty else ''}, and ledger.create is false"
+            ),
             "put the file back, set ledger.url, or start once with ledger.create: true",
         )
     with translating(path, "create"):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         sync_folder(path)
     _log.info("a new ledger was made: %s", path, extra={"action": "ledger_made"})
     return True

@@ -17,7 +17,10 @@ _FREE_SPACE = (
     " -wal stay together"
 )
 _CHECK_DISK = "check the disk and the kernel's log, then start again; nothing that was acknowledged is lost"
-RESTORE = "restore a backup (otel-sla ledger backup makes them) or move the file away to start a new ledger"
+RESTORE = (
+    "restore a backup (otel-sla ledger backup makes them), or move the file and its -wal away for a new ledger, with"
+    " ledger.create: true for that start"
+)
 
 # Primary result code: what to do about it.
 _HINTS = {
@@ -33,11 +36,14 @@ _HINTS = {
 _EXTENDED_HINTS = {sqlite3.SQLITE_IOERR_SHMSIZE: _FREE_SPACE, sqlite3.SQLITE_IOERR_SHMOPEN: _FIX_ACCESS}
 # SQLite calls a page that the disk did not give it damaged, too.
 _CHECK_AND_RESTORE = f"check the disk and the kernel's log, then start again; if that says the same, {RESTORE}"
+_RAISE_LIMIT = "let the process open more files (systemd: LimitNOFILE, shells: ulimit -n), then start again"
 _ERRNO_HINTS = {
     errno.ENOENT: f"create the folder, or put the file back where it was; else {RESTORE}",
     errno.ENOSPC: _FREE_SPACE,
     errno.EDQUOT: _FREE_SPACE,
     errno.EIO: _CHECK_DISK,
+    errno.EMFILE: _RAISE_LIMIT,
+    errno.ENFILE: _RAISE_LIMIT,
 }
 _DEFECT = "this is a defect of otel-sla; nothing of that change was written, please report it"
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -71,12 +77,10 @@ def translated(error: sqlite3.Error | OSError, path: Path, doing: str) -> Ledger
 
 def left_in_log(error: sqlite3.Error, path: Path) -> LedgerError:
     """Give the error of who closes a ledger whose log could not be moved into its file."""
-    return with_hint(
-        LedgerUnavailable(
-            f"the newest counts of the ledger {path} are in its log {path}-wal, not in the file: {error}"
-        ),
-        "keep both files together, free some space and start again; nothing that was acknowledged is lost",
-    )
+    told = translated(error, path, "move the log into")
+    together = "keep both files together; " if told.hint in (_FREE_SPACE, _CHECK_DISK) else ""
+    where = f"the newest counts of the ledger {path} are in its log {path}-wal, not in the file: {error}"
+    return with_hint(type(told)(where), f"{together}{told.hint}")
 
 
 def located(error: LedgerError, path: Path) -> LedgerError:

@@ -72,6 +72,7 @@ class Ledger(LedgerReadings):
         lock = LedgerLock(path)
         try:
             is_new = create_file(path, may_create=may_create)
+            lock.keep_file(path)
             check_magic(path)
             connection = _open_connection(path)
             try:
@@ -236,19 +237,31 @@ class Ledger(LedgerReadings):
     def close(self) -> None:
         """Give the ledger to the next pipeline. All that was committed is durable already.
 
+        What a reader holds back stays in the log beside the file, which is logged.
+
         Raises:
             LedgerUnavailable: The disk is full or broken, so that a part of it stays in the log beside the file.
         """
+        n_pages_left = 0
         try:
             # SQLite does it too when the last connection is closed, and keeps a failure to itself.
             if self._failure is None:
-                self._log.move_all()
+                n_pages_left = self._log.move_all()
         except sqlite3.Error as error:
             raise left_in_log(error, self.path) from error
         finally:
             self._sqlite.close()
             self._log.close()
             self._lock.release()
+        log = self.path.with_name(f"{self.path.name}-wal")
+        if n_pages_left and log.exists():
+            _log.warning(
+                "the newest counts of the ledger %s are in its log %s, not in the file, as a reader has it open; keep"
+                " both files together; the next start, or otel-sla ledger compact, takes up what the log holds",
+                self.path,
+                log,
+                extra={"action": "left_in_log"},
+            )
 
     def remove(self) -> None:
         """Close a new ledger that nothing was counted into, and leave no file of it but the lock's."""

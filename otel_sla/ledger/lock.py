@@ -21,7 +21,8 @@ class LedgerLock:
     def __init__(self, path: Path) -> None:
         self.path = path.with_name(f"{path.name}-lock")
         self._descriptor: int | None = None
-        with translating(path, "lock"):
+        self._file = ""  # The inode that the last holder had.
+        with translating(path, f"take {self.path} of"):
             if path.is_file() and path.stat().st_nlink > 1:
                 raise with_hint(
                     LedgerUnavailable(
@@ -31,12 +32,15 @@ class LedgerLock:
                 )
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
+                if os.geteuid() == 0:  # Whoever runs the pipeline has to be able to take it after root.
+                    owner = (path if path.exists() else path.parent).stat()
+                    os.fchown(descriptor, owner.st_uid, owner.st_gid)
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _, self._file = _read(descriptor)
                 # The file stays when the lock is released: who removed it could take it from under a third process.
-                os.truncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+                self._write(descriptor)
             except BlockingIOError:
-                holder = os.pread(descriptor, 20, 0).decode("ascii", errors="replace").strip()
+                holder, _ = _read(descriptor)
                 os.close(descriptor)
                 raise with_hint(
                     LedgerInUse(f"the ledger {path} is in use by process {holder or 'of unknown number'}"),
@@ -47,8 +51,39 @@ class LedgerLock:
                 raise
         self._descriptor = descriptor
 
+    def keep_file(self, path: Path) -> None:
+        """Write down which file the ledger is, now that there is one.
+
+        Raises:
+            LedgerUnavailable: The last holder had another one, and a log lies there, which SQLite would take for this
+                one's.
+        """
+        assert self._descriptor is not None, "it is held"
+        with translating(path, "read"):
+            # The number of the device may be another one after a reboot.
+            file, log = str(path.stat().st_ino), path.with_name(f"{path.name}-wal")
+            if self._file not in {"", file} and log.exists() and log.stat().st_size:
+                raise with_hint(
+                    LedgerUnavailable(
+                        f"the file {path} was replaced, and a log of the former one, {log}, lies beside it"
+                    ),
+                    f"move {log} away, or remove {self.path} if you moved both the file and its log there",
+                )
+            self._file = file
+            self._write(self._descriptor)
+
+    def _write(self, descriptor: int) -> None:
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()} {self._file}\n".encode("ascii"), 0)
+
     def release(self) -> None:
         """Let the next pipeline have the ledger; again is fine."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _read(descriptor: int) -> tuple[str, str]:
+    """Give the process and the inode that stand there; empty: unknown."""
+    holder, _, file = os.pread(descriptor, 60, 0).decode("ascii", errors="replace").strip().partition(" ")
+    return holder, file

@@ -71,14 +71,14 @@ class WriteAheadLog:
         if self.is_long():
             self.move_all()
 
-    def move_all(self) -> None:
-        """Move what no reader holds back; nothing once it is closed.
+    def move_all(self) -> int:
+        """Move what no reader holds back; nothing once it is closed. Gives how many pages are held back.
 
         Raises:
             sqlite3.Error: The disk has refused; what was committed is in the log as before.
         """
         if self._descriptor is None:
-            return
+            return 0
         _, n_pages, n_moved = self._sqlite.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         held_back = n_pages - n_moved
         if held_back >= self._logged_pages:
@@ -92,6 +92,7 @@ class WriteAheadLog:
             )
         elif n_pages < self.pages_max:
             self._logged_pages = self.logged_pages_min
+        return int(held_back)
 
     def close(self) -> None:
         """Give the log's descriptor back; SQLite holds no lock on that file. Again is fine."""

@@ -172,7 +172,8 @@ class Worker:
 def main() -> None:
     """Serve with the link's socket as the first argument."""
     # Ctrl-C and a service manager reach all processes at once; this one has to answer what the pipeline still counts.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # It hears of a hangup from the pipeline.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     prepare_process()
     connection = socket.socket(fileno=int(sys.argv[1]))

@@ -13,7 +13,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -60,8 +60,6 @@ import sys
 from contextlib import closing
 from pathlib import Path
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.sla.agreement import ExclusionReason
-from otel_sla.sla.events import Event
 with closing(LedgerReader.open(sys.argv[1])) as reader:
     reader.backup(Path(sys.argv[2]))
 """
@@ -89,6 +87,50 @@ def move_the_first(*arguments):
 
 compacting.connect_writer, compacting._move_log = connect_and_count, move_the_first
 compacting.compact_ledger(sys.argv[1])
+"""
+
+HANGS_UP_AT_THE_START = """
+import os, signal
+from otel_sla import cli
+from otel_sla.cli import run
+
+def load(_):
+    os.kill(os.getpid(), signal.SIGHUP)
+    raise SystemExit(0)
+
+run.load = load
+cli.main()
+"""
+HANGS_UP_AT_THE_END = """
+import os, signal, sys
+from pathlib import Path
+from otel_sla import pipeline
+from pipeline_parts import make_config
+from otel_sla.serving import run_until_stopped
+
+async def stop_at_once(_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+pipeline.warm_up = stop_at_once
+run_until_stopped(make_config(Path(sys.argv[1])))
+os.kill(os.getpid(), signal.SIGHUP)
+"""
+# The last argument is the signal that comes while it copies.
+IS_ENDED_WHILE_IT_COPIES = """
+import os, sqlite3, sys
+from pathlib import Path
+from otel_sla import cli
+
+number, connect = int(sys.argv.pop()), sqlite3.connect
+
+def connect_and_be_ended(name, **options):
+    if str(name).endswith(".partial"):
+        assert Path(name).exists()
+        os.kill(os.getpid(), number)
+    return connect(name, **options)
+
+sqlite3.connect = connect_and_be_ended
+cli.main()
 """
 
 
@@ -182,7 +224,8 @@ def test_a_backup_that_is_ended_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     assert sorted(path.name for path in tmp_path.glob("copy*")) == []
 
 
-def test_no_new_ledger_beside_a_log(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_no_new_ledger_beside_a_log(tmp_path: Path, *, is_empty: bool) -> None:
     """A log without its file holds acknowledged counts: nothing starts, and the log is left as it is."""
     url, log = f"sqlite:///{tmp_path}/ledger.db", tmp_path / "ledger.db-wal"
     with closing(Ledger.open(url)) as ledger:
@@ -190,11 +233,13 @@ def test_no_new_ledger_beside_a_log(tmp_path: Path) -> None:
         held = log.read_bytes()
     log.write_bytes(held)
     (tmp_path / "ledger.db").rename(tmp_path / "elsewhere.db")
+    if is_empty:
+        (tmp_path / "ledger.db").touch()
     with pytest.raises(LedgerUnavailable, match=r"its log .* is there") as refused:
         Ledger.open(url)
     assert "beside its log" in refused.value.hint
     assert log.read_bytes() == held
-    assert not (tmp_path / "ledger.db").exists()
+    assert (tmp_path / "ledger.db").exists() is is_empty
 
 
 def test_a_new_ledger_is_logged_and_can_be_forbidden(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -208,6 +253,73 @@ def test_a_new_ledger_is_logged_and_can_be_forbidden(tmp_path: Path, caplog: pyt
     assert [record.action for record in caplog.records] == ["ledger_made"]  # type: ignore[attr-defined]
     Ledger.open(url, may_create=False).close()
     assert len(caplog.records) == 1
+
+
+def test_an_empty_file_is_no_ledger(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What a first start that was killed leaves becomes the ledger; where none is to be made, it is refused."""
+    url, path = f"sqlite:///{tmp_path}/ledger.db", tmp_path / "ledger.db"
+    path.touch()
+    with pytest.raises(LedgerUnavailable, match=r"an empty file, and ledger\.create is false"):
+        Ledger.open(url, may_create=False)
+    assert path.stat().st_size == 0
+    caplog.set_level("INFO", "otel_sla")
+    with closing(Ledger.open(url)) as ledger:
+        assert ledger.is_new
+    assert [record.action for record in caplog.records] == ["ledger_made"]  # type: ignore[attr-defined]
+
+
+def test_a_replaced_file_is_not_mixed_with_a_log(tmp_path: Path) -> None:
+    """A backup put in place while the former ledger's log lies there: refused, again and again, and nothing is written.
+
+    Without that log, and with both moved back, it is taken.
+    """
+    url, path, log = f"sqlite:///{tmp_path}/ledger.db", tmp_path / "ledger.db", tmp_path / "ledger.db-wal"
+    ledger = Ledger.open(url)
+    ledger.commit(make_commit([(1, 0, 1, 0, 0)], new_series=1))
+    with closing(LedgerReader.open(url)) as reader:
+        reader.backup(tmp_path / "copy.db")
+    ledger.commit(make_commit([(2, 0, 1, 0, 0)]))
+    shutil.copy(path, tmp_path / "killed.db")  # As a kill leaves both.
+    held = log.read_bytes()
+    ledger.close()
+    path.rename(tmp_path / "former.db")
+    (tmp_path / "copy.db").rename(path)
+    log.write_bytes(held)
+    for opening in (Ledger.open, Ledger.open, compact_ledger):
+        with pytest.raises(
+            LedgerUnavailable, match=r"the file .* was replaced, and a log of the former one"
+        ) as refused:
+            opening(url)
+        assert f"move {log} away" in refused.value.hint
+        assert log.read_bytes() == held
+    log.rename(tmp_path / "former.db-wal")
+    with closing(Ledger.open(url)) as restored:
+        assert len(restored.counts(0, 1 << 40)) == 1
+    shutil.copy(tmp_path / "killed.db", tmp_path / "moved.db")
+    (tmp_path / "moved.db").rename(path)
+    log.write_bytes(held)
+    (tmp_path / "ledger.db-lock").unlink()  # As the hint says of who moved both.
+    with closing(Ledger.open(url)) as both:
+        assert len(both.counts(0, 1 << 40)) == 2
+
+
+def test_a_lock_that_root_made_is_the_owners(tmp_path: Path) -> None:
+    """A restore or compaction as root leaves the lock to the owner of the ledger, else of the folder."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a file for somebody else")
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    lock = tmp_path / "ledger.db-lock"
+    os.chown(tmp_path, 1234, 1235)
+    ledger = Ledger.open(url)
+    assert (lock.stat().st_uid, lock.stat().st_gid) == (1234, 1235)
+    ledger.close()
+    os.chown(tmp_path / "ledger.db", 1236, 1237)
+    compact_ledger(url)
+    assert (lock.stat().st_uid, lock.stat().st_gid) == (1236, 1237)
+    lock.unlink()
+    lock.mkdir()
+    with pytest.raises(LedgerUnavailable, match=r"ledger\.db-lock"):
+        Ledger.open(url)
 
 
 def test_a_stop_on_a_full_disk_says_what_belongs_together(tmp_path: Path) -> None:
@@ -308,11 +420,29 @@ def test_too_low_a_limit_of_open_files_is_logged(tmp_path: Path) -> None:
             with ExitStack() as connections:
                 for _ in range(limit):
                     connections.enter_context(socket.create_connection(("127.0.0.1", port)))
-            with socket.create_connection(("127.0.0.1", port)) as connection:
-                connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: here\r\n\r\n")
-                assert connection.recv(100).startswith(b"HTTP/1.1 200")
+            while not is_ready(port):  # Until it has seen that those are closed.
+                assert process.poll() is None, "it has ended"
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
+def is_ready(port: int) -> bool:
+    """Whether a connection is taken, and answered."""
+    with suppress(ConnectionError), socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: here\r\n\r\n")
+        return connection.recv(100).startswith(b"HTTP/1.1 200")
+    return False
+
+
+def test_no_start_without_room_for_connections(tmp_path: Path) -> None:
+    """A limit of open files that leaves none for a connection is told at start, not by a flood that ends it."""
+    limited = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))  # noqa: E731
+    with start([*COMMAND, "run", "--config", str(write_config(tmp_path))], preexec_fn=limited) as process:
+        try:
+            _, told = process.communicate(timeout=60)
+            assert (process.returncode, "may open 128 files" in told, "LimitNOFILE" in told) == (1, True, True)
         finally:
             process.kill()
 
@@ -332,6 +462,25 @@ def test_a_log_that_a_reader_holds_back_is_logged(tmp_path: Path, caplog: pytest
     logged = [record for record in caplog.records if record.action == "log_grows"]  # type: ignore[attr-defined]
     assert len(logged) in range(2, 6), "at each doubling, not at each commit"
     assert "ledger.db-wal" in logged[0].message
+
+
+def test_a_stop_beside_a_reader_says_what_belongs_together(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A snapshot holds the newest counts back in the log: the stop says so, and so does a check of what is left."""
+    config, url = write_config(tmp_path), f"sqlite:///{tmp_path}/ledger.db"
+    ledger = Ledger.open(url)
+    ledger.commit(make_commit([(1, 0, 1, 0, 0)], new_series=1))
+    with closing(LedgerReader.open(url)) as reader, reader.snapshot():
+        reader.series()
+        ledger.commit(make_commit([(2, 0, 1, 0, 0)]))
+        ledger.close()
+    (logged,) = [record for record in caplog.records if record.action == "left_in_log"]  # type: ignore[attr-defined]
+    assert f"{tmp_path}/ledger.db " in logged.message
+    assert f"{tmp_path}/ledger.db-wal" in logged.message
+    assert f"together with its log {tmp_path}/ledger.db-wal" in run_command("ledger", "check", "-c", str(config)).stdout
+    caplog.clear()
+    Ledger.open(url).close()
+    assert not caplog.records
+    assert run_command("ledger", "check", "-c", str(config)).stdout.endswith("is sound\n")
 
 
 def days_of_a_year(ledger: Ledger, n_days: int, kept_days: int) -> Iterator[int]:
@@ -501,6 +650,32 @@ def test_a_hangup_has_certificates_and_tokens_read_again(tmp_path: Path, process
             assert process.wait(60) == 0
         finally:
             process.kill()
+
+
+def run_script(script: str, *arguments: str) -> int:
+    """Its exit code; a hangup ends it unless it says otherwise, whatever the tests ignore."""
+    search = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    hears = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # noqa: E731
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.run(
+        command, env={**os.environ, **search}, preexec_fn=hears, capture_output=True, timeout=120, check=False
+    ).returncode
+
+
+def test_a_hangup_before_and_after_serving_ends_nothing(tmp_path: Path) -> None:
+    """SIGHUP while the configuration is read, and when the pipeline has stopped: the exit code is that of the run."""
+    assert run_script(HANGS_UP_AT_THE_START, "run") == 0
+    assert run_script(HANGS_UP_AT_THE_END, str(tmp_path)) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_backup_whose_process_is_ended_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    """A stop, Ctrl-C, a terminal that goes away: the command fails, and no partial file keeps the disk full."""
+    config = write_config(tmp_path)
+    Ledger.open(f"sqlite:///{tmp_path}/ledger.db").close()
+    arguments = ["ledger", "backup", str(tmp_path / "copy.db"), "-c", str(config), str(int(number))]
+    assert run_script(IS_ENDED_WHILE_IT_COPIES, *arguments) == 128 + number
+    assert sorted(path.name for path in tmp_path.glob("copy*")) == []
 
 
 def test_many_exclusions_are_told_at_once(tmp_path: Path) -> None:

@@ -94,6 +94,11 @@ def test_how_far_judging_is_and_what_the_disk_holds(tmp_path: Path) -> None:
             await send(body_at(START - 7 * MINUTE))
             newest = shown(pipeline, "sla_agreement_last_span_timestamp_seconds", sla_agreement_name="default")
             assert newest == START // 10**9
+            lag = shown(pipeline, "sla_judge_lag_seconds")
+            assert lag is not None
+            clock.now += HOUR
+            assert shown(pipeline, "sla_judge_lag_seconds") == lag + 3600, "since the first minute that was counted"
+            clock.now -= HOUR
             clock.now += 2 * MINUTE
             await pipeline.tick()
             assert shown(pipeline, "sla_judge_lag_seconds") == 0
@@ -108,6 +113,8 @@ def test_how_far_judging_is_and_what_the_disk_holds(tmp_path: Path) -> None:
             assert 0 < free <= whole
         async with running(make_config(tmp_path, exporters=QUIET), Clock(START + MINUTE)) as (pipeline, _):
             assert shown(pipeline, "sla_agreement_last_span_timestamp_seconds") == START // 10**9, "as before the start"
+        async with running(make_config(tmp_path, exporters=QUIET), Clock(START + 6 * 24 * HOUR)) as (pipeline, _):
+            assert shown(pipeline, "sla_agreement_last_span_timestamp_seconds") == START // 10**9, "days before, too"
 
     run(scenario)
 
@@ -184,8 +191,8 @@ def test_a_ledger_that_is_judged_ahead_of_the_clock_is_seen(tmp_path: Path) -> N
 
 
 def test_a_silent_series_is_shown_until_it_was_silent_for_a_month(tmp_path: Path) -> None:
-    """With `no_data: up`: its last span on 30 June; shown as without data through July, also after a restart, and not
-    in August. A new month's figures of others are as ever.
+    """With `no_data: up`: its last span on 30 June; shown as without data through July, and not in August, nor
+    after a restart then. A new month's figures of others are as ever.
     """
     end_of_june = int(datetime(2026, 6, 30, 23, 50, tzinfo=UTC).timestamp()) * 10**9
     clock = Clock(end_of_june)
@@ -217,7 +224,8 @@ def test_a_silent_series_is_shown_until_it_was_silent_for_a_month(tmp_path: Path
                 is_july = day < 32
                 assert bool(silent) == is_july, day
                 assert all(each.so_far.counts == (0, 0, 0) and each.monthly_uptime == 1 for each in silent)
-        async with running(config, clock):
-            pass
+        async with running(config, clock) as (pipeline, _):
+            found = await figures_of(pipeline, "restarted")
+            assert {each.series.group_text["service.name"] for each in found} == {"other"}
 
     run(scenario)

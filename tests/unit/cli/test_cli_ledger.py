@@ -35,7 +35,8 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 def test_a_sound_ledger_is_told(config: Path, ledger: Ledger) -> None:
     """`ledger check` while the pipeline writes: one line, exit code 0."""
-    assert lines_of(invoke("ledger", "check", "-c", config)) == [f"the ledger {ledger.path} is sound"]
+    (line,) = lines_of(invoke("ledger", "check", "-c", config))
+    assert line == f"the ledger {ledger.path} is sound, read together with its log {ledger.path}-wal"
 
 
 def test_a_damaged_ledger_is_told(config: Path, ledger: Ledger) -> None:
