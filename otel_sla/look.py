@@ -29,7 +29,7 @@ from otel_sla.sla.months import MinuteRange, month_of, month_range, months_betwe
 from otel_sla.sla.series import Series
 from otel_sla.sla.story import Cause, tell
 from otel_sla.sla.telling import Subject
-from otel_sla.standing import Standing
+from otel_sla.standing import Standing, is_carried_past_exclusions
 from otel_sla.stopped_series import Stopped, find_stopped
 from otel_sla.versions import agreement_of
 
@@ -339,13 +339,14 @@ class Look:
         """Tell one series up to where time has come."""
         reopened = self._reopened.get(series.series_id, [])
         standing = None if reopened else self._standing(series, eras)
-        if standing is None:
+        if standing is not None and self._goes_on(series, eras, standing):
+            return
+        if standing is None or is_carried_past_exclusions(series, eras.current, standing):
+            standing = None
             start_minute = min([self._told_before, *(minute.epoch_minute for minute in reopened)])
             minutes = _minutes_to_judge(eras, start_minute, self._progress.judged_before)
         else:
             minutes = MinuteRange(standing.open_minute - 1, self._progress.judged_before)
-            if self._goes_on(series, eras, standing):
-                return
         sides = ((eras, self._as_told(reopened)), (eras, lambda held: held))
         old, new = judged_alike(self._history, series, self._with_lead(series, minutes), sides)
         down_before = 0 if standing is None else standing.down_before
