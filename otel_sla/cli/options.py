@@ -31,8 +31,8 @@ ConfigOption = Annotated[
 ]
 
 
-def load(path: Path | None) -> "Config":
-    """Read the configuration; says on a terminal which one.
+def load(path: Path | None, *, begins_ledger: bool = False) -> "Config":
+    """Read the configuration; says on a terminal which one. Arguments as for `load_config`.
 
     Raises:
         ConfigError: It cannot be used.
@@ -42,7 +42,7 @@ def load(path: Path | None) -> "Config":
     choice = choose_config(path, os.environ)
     if sys.stderr.isatty():
         typer.echo(f"otel-sla: configuration: {choice}", err=True)
-    return load_config(choice.path, os.environ)
+    return load_config(choice.path, os.environ, begins_ledger=begins_ledger)
 
 
 def screen() -> "Screen":

@@ -89,7 +89,7 @@ def replay(
             said = "is a directory" if path.is_dir() else "does not exist"
             raise typer.BadParameter(f"{path} {said}", param_hint="FILE")
     wanted = None if month is None else parse_month(month)
-    settings = load(config)
+    settings = load(config, begins_ledger=not dry_run)
     # A wrong configuration is told before the seconds that these imports take.
     from otel_sla.ledger.ledger import Ledger
     from otel_sla.replay.records import Format

@@ -11,7 +11,7 @@ def run(config: ConfigOption = None) -> None:
     """Take spans, count and judge them, and export what follows, until stopped."""
     # Until `serving` handles it: what it asks for is read in a moment anyway.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    settings = load(config)
+    settings = load(config, begins_ledger=True)
     from otel_sla.config import check_own_receiver
     from otel_sla.logs import set_up_logs
     from otel_sla.process import prepare_process

@@ -56,18 +56,27 @@ def choose_config(given: Path | None, environ: Mapping[str, str]) -> ConfigChoic
     return ConfigChoice(None, f"no {FOLDER_FILE} in this folder")
 
 
-def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
+def load_config(path: Path | None, environ: Mapping[str, str], *, begins_ledger: bool = False) -> Config:
     """Read and check a configuration; without a file, the defaults.
+
+    Args:
+        path: The file.
+        environ: Variables of the environment.
+        begins_ledger: A ledger is made where there is none: one that was left where earlier versions looked for it is
+            then a problem.
 
     Raises:
         ConfigError: It cannot be used; holds every problem that was found.
     """
     if path is None:
         return parse_config("", DEFAULTS_SOURCE, environ)
-    return parse_config(_read_text(path), str(path), environ, _folder_of(path))
+    folder = _folder_of(path)
+    return parse_config(_read_text(path), str(path), environ, folder, begins_ledger=begins_ledger)
 
 
-def parse_config(text: str, source: str, environ: Mapping[str, str], folder: Path = Path()) -> Config:
+def parse_config(
+    text: str, source: str, environ: Mapping[str, str], folder: Path = Path(), *, begins_ledger: bool = False
+) -> Config:
     """Check a configuration's text.
 
     Args:
@@ -75,6 +84,7 @@ def parse_config(text: str, source: str, environ: Mapping[str, str], folder: Pat
         source: Named in problems.
         environ: Variables of the environment.
         folder: Where a relative `ledger.url` starts.
+        begins_ledger: As for `load_config`.
 
     Raises:
         ConfigError: It cannot be used; holds every problem that was found, under the name `source`.
@@ -87,7 +97,7 @@ def parse_config(text: str, source: str, environ: Mapping[str, str], folder: Pat
         document, found = _check(file.tree, environ)
         reported = {place for place, _ in problems}
         problems += [problem for problem in found if problem[0] not in reported]
-    if document is not None:
+    if document is not None and begins_ledger:
         problems += _misplaced_ledger(document.ledger.url, folder)
     if problems or document is None:
         raise ConfigError(source, locate(problems, file.lines))

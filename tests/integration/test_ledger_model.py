@@ -132,7 +132,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def crash(self) -> None:
         """Go on from the files as they are, with nothing closed or moved."""
         survived = Path(tempfile.mkdtemp(dir=self.folder)) / "ledger.db"
-        for suffix in ("", "-wal", "-lock"):
+        for suffix in ("", "-wal"):
             shutil.copy(f"{self.path}{suffix}", f"{survived}{suffix}")
         self.ledger.close()
         self.path = survived

@@ -61,15 +61,15 @@ def test_a_ledger_that_was_left_in_the_working_directory_is_told(tmp_path: Path)
     Path("conf/otel-sla.yaml").write_text("ledger:\n  url: sqlite:///a.db\n")
     Path("a.db").touch()
     with pytest.raises(ConfigError) as caught:
-        load_config(Path("conf/otel-sla.yaml"), {})
+        load_config(Path("conf/otel-sla.yaml"), {}, begins_ledger=True)
     (problem,) = caught.value.problems
     assert problem.path == "ledger.url"
     assert f"conf/a.db does not exist, and {tmp_path}/a.db does" in problem.message
     assert problem.message.endswith("(line 2)")
     Path("a.db").rename("conf/a.db")
-    assert load_config(Path("conf/otel-sla.yaml"), {}).ledger.url == "sqlite:///conf/a.db"
+    assert load_config(Path("conf/otel-sla.yaml"), {}, begins_ledger=True).ledger.url == "sqlite:///conf/a.db"
     Path("a.db").touch()
-    assert load_config(Path("conf/otel-sla.yaml"), {}).ledger.url == "sqlite:///conf/a.db"
+    assert load_config(Path("conf/otel-sla.yaml"), {}, begins_ledger=True).ledger.url == "sqlite:///conf/a.db"
 
 
 def _stderr_on_a_terminal(*arguments: str) -> str:
