@@ -110,7 +110,7 @@ class Driven:
         survived = self._folder / f"copy-{self._copies}"
         survived.mkdir()
         for path in self._ledger_folder().glob("ledger.db*"):
-            if not path.name.endswith("-shm"):  # Memory that is gone with its process.
+            if not path.name.endswith(("-shm", "-lock")):  # Both are gone with their process.
                 shutil.copy(path, survived)
         self._run(self._pipeline.stop())
         self.config = replace(self.config, ledger=replace(self.config.ledger, url=f"sqlite:///{survived}/ledger.db"))
