@@ -5,7 +5,11 @@ from hypothesis.stateful import run_state_machine_as_test
 from order_machine import OrderMachine
 
 SHORT = settings(
-    max_examples=14, stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=14,
+    stateful_step_count=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 
