@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_sla.spans.columns import WatchList
-from otel_sla.spans.decode import decode_request
+from otel_sla.spans.request import decode_request
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 

@@ -24,8 +24,8 @@ from pathlib import Path
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_sla.config import Config, load_config
-from otel_sla.ledger.ledger import Ledger
-from otel_sla.pipeline import Pipeline
+from otel_sla.ledger.writer import Ledger
+from otel_sla.serving.pipeline import Pipeline
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from builders import MINUTE_NANOS, START_UNIX_NANO, realistic_request

@@ -18,7 +18,7 @@ from pathlib import Path
 import zstandard
 
 from otel_sla.config import load_config
-from otel_sla.replay.replaying import Replay, ReplayOptions
+from otel_sla.replay.replay import Replay, ReplayOptions
 from otel_sla.replay.session import private_ledger, start_counting
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))

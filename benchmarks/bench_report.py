@@ -23,16 +23,16 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from ledger_parts import rows_of_outcomes
 
+from otel_sla.arrays import Int64Array
 from otel_sla.config import load_config
-from otel_sla.ledger.ledger import Ledger
-from otel_sla.ledger.minutes import packed_id
-from otel_sla.ledger.packing import MINUTES_PER_DAY
+from otel_sla.ledger.counts_table import packed_id
+from otel_sla.ledger.day_blob import MINUTES_PER_DAY
+from otel_sla.ledger.maintenance import _merge
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
-from otel_sla.ledger.sealing import _merge
+from otel_sla.ledger.writer import Ledger
 from otel_sla.sla.months import Month, month_range
 from otel_sla.sla.series import Series
-from otel_sla.spans.columns import Int64Array
 
 AGREEMENT = "default"
 MONTH = Month(2026, 10)  # 44,640 minutes.
@@ -86,9 +86,9 @@ def fill(url: str, n_series: int, months: int, per_minute: float) -> None:
 
 def write_report(url: str, what: str) -> Callable[[], int]:
     """Give a call that writes one report and tells its size, bytes."""
-    from otel_sla import reporting
+    from otel_sla.judging import month_report
     from otel_sla.report.csv import each_minute_line, render_csv
-    from otel_sla.report.html import SECTIONS_MAX, render_html
+    from otel_sla.report.html.page import SECTIONS_MAX, render_html
     from otel_sla.report.json import render_json
     from otel_sla.report.table import render_table
 
@@ -96,16 +96,16 @@ def write_report(url: str, what: str) -> Callable[[], int]:
     name, _, running = what.partition(" ")
     month = MONTH.next if running else MONTH
     now = datetime.fromtimestamp(60 * month_range(MONTH, "UTC").stop_minute, tz=UTC) + timedelta(days=DAYS_AFTER)
-    elapsed_stop = reporting.elapsed_stop_minute(now, timedelta(0))
+    elapsed_stop = month_report.elapsed_stop_minute(now, timedelta(0))
     render = {"json": render_json, "table": render_table, "csv": render_csv, "html": render_html}
 
     def write() -> int:
         with closing(LedgerReader.open(url)) as reader:
             if name == "minutes":
-                each = reporting.each_series_minutes(reader, agreements, month, elapsed_stop)
+                each = month_report.each_series_minutes(reader, agreements, month, elapsed_stop)
                 return sum(map(len, each_minute_line(agreements, each)))
             drawn_max = SECTIONS_MAX if name == "html" else 0
-            report = reporting.load_report(reader, agreements, month, elapsed_stop, now, drawn_max=drawn_max)
+            report = month_report.load_report(reader, agreements, month, elapsed_stop, now, drawn_max=drawn_max)
             return len(render[name](report).encode())
 
     return write

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from otel_sla.counting.classify.classifier import Classifier
+from otel_sla.counting.minute_ring import MinuteRing
 from otel_sla.sla.agreement import Agreement, Condition, DowntimeTerms, ExclusionTerms, NoData, NoStatusCode, Scope
-from otel_sla.sla.classify import AcceptWindow, Classifier
-from otel_sla.sla.ring import MinuteRing
+from otel_sla.sla.counts import AcceptWindow
 from otel_sla.sla.series import SeriesTable
-from otel_sla.spans.decode import decode_request
+from otel_sla.spans.request import decode_request
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from builders import realistic_request

@@ -20,7 +20,7 @@ from sender import Load, Sender
 from subjects import agreement, otel_sla
 from traffic import Shape
 
-from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.writer import Ledger
 
 _BASE = Shape(spans=512, routes=1, resources=1)
 

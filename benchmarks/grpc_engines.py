@@ -22,14 +22,14 @@ from typing import Any
 import grpc
 import uvloop
 
-from otel_sla.clockwork import steady_clock
 from otel_sla.config import load_config
-from otel_sla.pipeline import Pipeline
-from otel_sla.receiver.accounting import Accountant, Receipt
-from otel_sla.receiver.grpc_server import TRACE_SERVICE, GrpcServer
-from otel_sla.receiver.in_flight import InFlight
+from otel_sla.counting.receipt import Accountant, Receipt
+from otel_sla.judging.clock import steady_clock
+from otel_sla.receiver.grpc.server import TRACE_SERVICE, GrpcServer
+from otel_sla.receiver.limits.memory import InFlight
 from otel_sla.receiver.response import encode_protobuf
 from otel_sla.receiver.settings import GrpcServerSettings, ReceiverSettings
+from otel_sla.serving.pipeline import Pipeline
 
 CONFIG_VARIABLE = "EDGE_CONFIG"  # The configuration's path; empty: discard.
 PORT_VARIABLE = "EDGE_PORT"

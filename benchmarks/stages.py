@@ -17,18 +17,18 @@ from isal import igzip, isal_zlib
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from traffic import Shape, Traffic
 
-from otel_sla.exporter.signals import make_metrics, make_resource
-from otel_sla.history import Terms, judge
-from otel_sla.ledger.ledger import Ledger
+from otel_sla.counting.classify.classifier import Classifier
+from otel_sla.counting.minute_ring import MinuteRing
+from otel_sla.exporter.otlp_data import make_metrics, make_resource
+from otel_sla.judging.series_judge import Terms, judge
 from otel_sla.ledger.records import Commit
+from otel_sla.ledger.writer import Ledger
 from otel_sla.sla.agreement import Agreement, Condition, Scope
-from otel_sla.sla.classify import Classifier
 from otel_sla.sla.downtime import SeriesCounts
 from otel_sla.sla.months import Month, month_range
-from otel_sla.sla.ring import MinuteRing
 from otel_sla.sla.series import Series, SeriesTable
 from otel_sla.sla.uptime import minute_figures
-from otel_sla.spans.decode import decode_request
+from otel_sla.spans.request import decode_request
 
 REQUESTS_PER_COMMIT = 8  # That waited while the one before ran; so it is with 16 senders.
 

@@ -26,11 +26,11 @@ from backends import BackendProcess, prometheus  # noqa: E402
 from demo_hour import MINUTES, tell_demo_hour  # noqa: E402
 from pipeline_parts import make_config  # noqa: E402
 
+from otel_sla.cli.demo.traffic import HOUR_MINUTES, START, STORY  # noqa: E402
 from otel_sla.config import load_config  # noqa: E402
-from otel_sla.demo.traffic import HOUR_MINUTES, START, STORY  # noqa: E402
+from otel_sla.judging.month_report import elapsed_stop_minute, load_report  # noqa: E402
 from otel_sla.ledger.reader import LedgerReader  # noqa: E402
-from otel_sla.report.html import SECTIONS_MAX, render_html  # noqa: E402
-from otel_sla.reporting import elapsed_stop_minute, load_report  # noqa: E402
+from otel_sla.report.html.page import SECTIONS_MAX, render_html  # noqa: E402
 from otel_sla.sla.months import Month  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"

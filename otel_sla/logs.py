@@ -6,10 +6,35 @@ What a record says besides its message (`extra={"action": "downtime_started", â€
 import json
 import logging
 import traceback
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any, TextIO
 
-from otel_sla.config.settings import LogFormat, LogSettings
+
+class LogLevel(Enum):
+    """What is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+
+
+class LogFormat(Enum):
+    """How it is logged."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """`telemetry.logs`."""
+
+    level: LogLevel
+    format: LogFormat
+
 
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _LEVEL_NAMES = {"WARNING": "WARN", "CRITICAL": "FATAL"}  # As OpenTelemetry's severity texts have it.

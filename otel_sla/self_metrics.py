@@ -8,8 +8,9 @@ All of it belongs to the event loop's thread.
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,18 +19,26 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.metrics import Histogram as HistogramInstrument
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
+    HistogramDataPoint,
     InMemoryMetricReader,
     Metric,
     MetricsData,
+    NumberDataPoint,
 )
 from opentelemetry.sdk.resources import Resource
 
 from otel_sla import __version__
-from otel_sla.prometheus_text import Kind, metric_lines
-from otel_sla.sla.conditions import STATUS_KEYS
-from otel_sla.sla.notes import Notes
+from otel_sla.sla.agreement import STATUS_KEYS
 
 Read = Callable[[], int | float | None]  # None: not known, not shown.
+
+
+class Kind(Enum):
+    """What an instrument measures; the value is Prometheus' word for it."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,14 +211,6 @@ class SelfMetrics:
             )
         self._register_process()
 
-    def take_note(self, notes: Notes) -> None:
-        """Add what was seen on counted spans."""
-        self.unusable_status_spans.update(notes.unusable_status_spans)
-        self.unusable_threshold_spans += notes.unusable_threshold_spans
-        self.unknown_parent_spans += notes.unknown_parent_spans
-        self.sampled_spans += notes.sampled_spans
-        self.spared_requests += notes.spared_requests
-
     def record_ack_latency(self, seconds: float) -> None:
         """Record how long one request waited for its answer."""
         self._histograms[_ACK_LATENCY].record(seconds)
@@ -353,3 +354,53 @@ def memory_rss_bytes() -> int | None:
     except OSError:
         return None
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def prometheus_name(name: str, unit: str, kind: Kind) -> str:
+    """Translate a name as the specification of OpenTelemetry and Prometheus says ("Metric Metadata").
+
+    >>> prometheus_name("sla.ledger.commit_duration", "s", Kind.HISTOGRAM)
+    'sla_ledger_commit_duration_seconds'
+    >>> prometheus_name("otelcol_process_cpu_seconds", "s", Kind.COUNTER)
+    'otelcol_process_cpu_seconds_total'
+    """
+    translated = name.replace(".", "_")
+    suffix = {"s": "seconds", "By": "bytes"}.get(unit)  # Units in braces are annotations and are left out.
+    if suffix and not translated.endswith(f"_{suffix}"):
+        translated = f"{translated}_{suffix}"
+    return f"{translated}_total" if kind is Kind.COUNTER else translated
+
+
+def metric_lines(metric: Metric, kind: Kind) -> Iterator[str]:
+    """Give the lines of one metric, with what it is before its points."""
+    name = prometheus_name(metric.name, metric.unit or "", kind)
+    yield f"# HELP {name} {_escaped(metric.description or '')}"
+    yield f"# TYPE {name} {kind.value}"
+    for point in metric.data.data_points:
+        labels = {key.replace(".", "_"): str(value) for key, value in (point.attributes or {}).items()}
+        if isinstance(point, NumberDataPoint):
+            yield f"{name}{_labels_text(labels)} {point.value}"
+        elif isinstance(point, HistogramDataPoint):
+            yield from _histogram_lines(name, labels, point)
+
+
+def _histogram_lines(name: str, labels: Mapping[str, str], point: HistogramDataPoint) -> Iterator[str]:
+    bounds: Iterable[str] = (*(str(bound) for bound in point.explicit_bounds), "+Inf")
+    count = 0
+    for bound, bucket_count in zip(bounds, point.bucket_counts, strict=True):
+        count += bucket_count
+        yield f"{name}_bucket{_labels_text({**labels, 'le': bound})} {count}"
+    yield f"{name}_sum{_labels_text(labels)} {point.sum}"
+    yield f"{name}_count{_labels_text(labels)} {point.count}"
+
+
+def _labels_text(labels: Mapping[str, str]) -> str:
+    if not labels:
+        return ""
+    pairs = ",".join(f'{key}="{_escaped(value, quote=True)}"' for key, value in labels.items())
+    return f"{{{pairs}}}"
+
+
+def _escaped(text: str, *, quote: bool = False) -> str:
+    text = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return text.replace('"', '\\"') if quote else text

@@ -1,6 +1,6 @@
 """Backends that keep what they take and answer as they are told, over gRPC and over HTTP.
 
-What `otel_sla.capture` is for the demo, with every answer that a backend can give.
+What `otel_sla.cli.demo.backend` is for the demo, with every answer that a backend can give.
 """
 
 import gzip
@@ -28,7 +28,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, NumberDataPoint
 
-from otel_sla.capture import LOGS_SERVICE, METRICS_SERVICE
+from otel_sla.cli.demo.backend import LOGS_SERVICE, METRICS_SERVICE
 from otel_sla.exporter.settings import ClientTlsSettings, OtlpSettings
 
 ExportRequest = ExportLogsServiceRequest | ExportMetricsServiceRequest

@@ -7,8 +7,8 @@ from ledger_parts import Row, count_rows
 from typer.testing import CliRunner, Result
 
 from otel_sla.cli import app
-from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.records import Commit
+from otel_sla.ledger.writer import Ledger
 from otel_sla.sla.series import Series
 
 

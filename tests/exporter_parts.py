@@ -7,8 +7,8 @@ import numpy as np
 from sla_parts import MINUTE, make_agreement, make_series, make_series_counts
 
 from otel_sla.exporter.delivery import Delivery, FigureBatch, Sender
-from otel_sla.exporter.lane import Pace
-from otel_sla.exporter.outbox import Waiting
+from otel_sla.exporter.protocols import Waiting
+from otel_sla.exporter.schedule import Pace
 from otel_sla.ledger.records import RefusedPoints, StoredEvent
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.downtime import judge_minutes

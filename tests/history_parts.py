@@ -10,21 +10,21 @@ from typing import Any
 
 from ledger_parts import count_rows, make_window
 
-from otel_sla.backlog import _Figures
-from otel_sla.clockwork import Progress
-from otel_sla.closing import Closer
-from otel_sla.ledger.ledger import Ledger
-from otel_sla.ledger.notebook import LedgerNotebook
+from otel_sla.exporter.backlog import _Figures
+from otel_sla.judging.clock import Progress
+from otel_sla.judging.judge import Closer
+from otel_sla.judging.month_report import each_series_minutes, load_report
+from otel_sla.judging.terms_versions import record_versions
+from otel_sla.ledger.exclusion_writer import LedgerNotebook
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
+from otel_sla.ledger.writer import Ledger
 from otel_sla.report.json import report_object
-from otel_sla.reporting import each_series_minutes, load_report
 from otel_sla.sla.agreement import Agreement, ExclusionReason
 from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.months import Month, month_range
 from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import MinuteFigures
-from otel_sla.versions import record_versions
 
 OCTOBER, NOVEMBER = Month(2026, 10), Month(2026, 11)
 EDGE = month_range(NOVEMBER, "UTC").start_minute

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from otel_sla.arrays import Int64Array
 from otel_sla.ledger.records import Commit
 from otel_sla.sla.agreement import ExclusionReason, ExclusionWindow
 from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, CountRows
 from otel_sla.sla.events import Event, Severity
 from otel_sla.sla.series import Series
-from otel_sla.spans.columns import Int64Array
 
 Row = tuple[
     int, ...

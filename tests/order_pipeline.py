@@ -13,18 +13,18 @@ import agreements
 import naive
 from pipeline_parts import Clock, case_processor, events_of, make_config
 
-from otel_sla.ledger.notebook import LedgerNotebook
+from otel_sla.judging.month_report import each_series_minutes, elapsed_stop_minute, load_report
+from otel_sla.judging.terms_versions import removed_agreements
+from otel_sla.ledger.exclusion_writer import LedgerNotebook
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing
-from otel_sla.pipeline import Pipeline
 from otel_sla.receiver.settings import ReceiverSettings
 from otel_sla.report.csv import each_minute_line
 from otel_sla.report.json import render_json
-from otel_sla.reporting import each_series_minutes, elapsed_stop_minute, load_report
+from otel_sla.serving.pipeline import Pipeline
 from otel_sla.sla.agreement import Agreement, ExclusionWindow
 from otel_sla.sla.events import Event
 from otel_sla.sla.months import Month
-from otel_sla.versions import removed_agreements
 
 Change = tuple[str, ExclusionWindow] | tuple[int, datetime]  # An agreement's window recorded; an id withdrawn, when.
 

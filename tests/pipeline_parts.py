@@ -13,11 +13,11 @@ import naive
 
 from otel_sla.config import Config, load_config
 from otel_sla.exporter.settings import ExporterSettings
+from otel_sla.judging.month_report import elapsed_stop_minute, load_report
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.pipeline import Pipeline
 from otel_sla.receiver.settings import GrpcServerSettings, ReceiverSettings
 from otel_sla.report.json import report_object
-from otel_sla.reporting import elapsed_stop_minute, load_report
+from otel_sla.serving.pipeline import Pipeline
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.events import Event
 from otel_sla.sla.months import Month

@@ -6,7 +6,7 @@ from typing import Any
 
 import uvloop
 
-from otel_sla.receiver.accounting import Receipt
+from otel_sla.counting.receipt import Receipt
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
@@ -35,7 +35,7 @@ class FakeAccountant:
         self.gate.set()
 
     async def account(self, body: bytes) -> Receipt:
-        """Implement `otel_sla.receiver.accounting.Accountant`."""
+        """Implement `otel_sla.counting.receipt.Accountant`."""
         self.bodies.append(body)
         self.arrived.set()
         await self.gate.wait()

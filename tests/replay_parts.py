@@ -14,13 +14,12 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReadings
+from otel_sla.ledger.writer import Ledger
 from otel_sla.replay.counting import Counting, CountingTerms
-from otel_sla.replay.replaying import Replay, ReplayOptions
+from otel_sla.replay.replay import Replay, ReplayOptions
 from otel_sla.sla.agreement import Agreement
-from otel_sla.sla.classify import AcceptWindow
-from otel_sla.sla.counts import N_OUTCOMES
+from otel_sla.sla.counts import N_OUTCOMES, AcceptWindow
 
 SEALED_MINUTE = START_UNIX_NANO // 60_000_000_000 + 60  # An hour after the builders' start.
 NEVER_UNIX_NANO = (1 << 64) - 1

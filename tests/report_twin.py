@@ -15,12 +15,12 @@ import naive
 from ledger_parts import Row, count_rows
 from random_months import MonthCase, random_month
 
-from otel_sla.ledger.ledger import Ledger
-from otel_sla.ledger.notebook import LedgerNotebook
+from otel_sla.judging.month_report import elapsed_stop_minute, load_report
+from otel_sla.ledger.exclusion_writer import LedgerNotebook
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit
+from otel_sla.ledger.writer import Ledger
 from otel_sla.report.json import report_object
-from otel_sla.reporting import elapsed_stop_minute, load_report
 from otel_sla.sla.months import Month
 from otel_sla.sla.series import Series
 

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from otel_sla.arrays import BoolArray, Int64Array
 from otel_sla.sla.agreement import (
     Agreement,
     DowntimeTerms,
@@ -13,9 +14,8 @@ from otel_sla.sla.agreement import (
     NoStatusCode,
 )
 from otel_sla.sla.downtime import JudgedMinutes, SeriesCounts, judge_minutes
+from otel_sla.sla.downtime_events import World
 from otel_sla.sla.series import Series
-from otel_sla.sla.story import World
-from otel_sla.spans.columns import BoolArray, Int64Array
 
 MINUTE = 29_701_440  # 2026-06-22T00:00:00Z, a Monday.
 

@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from otel_sla.config import load_config
-from otel_sla.ledger.connecting import BUSY_TIMEOUT_MS
-from otel_sla.pipeline import DRAIN_S, STOP_GRACE_S
+from otel_sla.ledger.connection import BUSY_TIMEOUT_MS
+from otel_sla.serving.pipeline import DRAIN_S, STOP_GRACE_S
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"

@@ -14,7 +14,7 @@ import typer
 from otel_sla import __version__
 from otel_sla.cli import exclusion, importing, ledger, outbox
 from otel_sla.cli.commands import Commands
-from otel_sla.cli.demo import demo
+from otel_sla.cli.demo.command import demo
 from otel_sla.cli.init import init
 from otel_sla.cli.replay import replay
 from otel_sla.cli.report import report

@@ -27,8 +27,8 @@ from otel_sla.sla.agreement import ExclusionReason, ExclusionWindow
 
 if TYPE_CHECKING:
     from otel_sla.config import Config
-    from otel_sla.excluding import MonthEffect
-    from otel_sla.ledger.notebook import LedgerNotebook
+    from otel_sla.judging.exclusion_effect import MonthEffect
+    from otel_sla.ledger.exclusion_writer import LedgerNotebook
     from otel_sla.ledger.reader import LedgerReadings
     from otel_sla.ledger.records import ExclusionRecord
     from otel_sla.sla.agreement import Agreement
@@ -66,7 +66,7 @@ def add(
     """Record a time that does not count as downtime, before or after the fact."""
     now = datetime.now(UTC).replace(microsecond=0)
     settings = load(config)
-    from otel_sla.ledger.notebook import LedgerNotebook
+    from otel_sla.ledger.exclusion_writer import LedgerNotebook
 
     with closing(LedgerNotebook.open(settings.ledger.url)) as notebook:
         chosen = find_agreement(agreement, _agreements(settings, notebook))
@@ -128,14 +128,14 @@ def withdraw(
     now = datetime.now(UTC).replace(microsecond=0)
     settings = load(config)
     why, who, exclusion_id = _said(why, "--why"), user_name(by), _read_number(number)
-    from otel_sla.ledger.notebook import LedgerNotebook
+    from otel_sla.ledger.exclusion_writer import LedgerNotebook
 
     with closing(LedgerNotebook.open(settings.ledger.url)) as notebook:
         record = _find_record(notebook, exclusion_id)
         agreements = _agreements(settings, notebook)
         chosen = next((each for each in agreements if each.name == record.agreement), None)
         effects = _withdrawal_effects(notebook, chosen, record, _elapsed_stop(settings, now))
-        from otel_sla.excluding import figures_before
+        from otel_sla.judging.exclusion_effect import figures_before
 
         notebook.withdraw_exclusion(
             exclusion_id, withdrawn_by=who, withdrawn_at=now, why=why, figures_before=figures_before(effects)
@@ -146,15 +146,15 @@ def withdraw(
 
 def _agreements(settings: "Config", reader: "LedgerReadings") -> "tuple[Agreement, ...]":
     """Give those that are configured, then those that were: their months are judged as well (clause 22)."""
-    from otel_sla.versions import removed_agreements
+    from otel_sla.judging.terms_versions import removed_agreements
 
     return (*settings.agreements, *removed_agreements(reader, settings.agreements))
 
 
 def _add(notebook: "LedgerNotebook", agreement: "Agreement", window: ExclusionWindow, elapsed_stop: int) -> None:
-    from otel_sla.excluding import effects_of, figures_before
+    from otel_sla.judging.exclusion_effect import effects_of, figures_before
+    from otel_sla.judging.month_report import last_change
     from otel_sla.ledger.records import ExclusionRecord
-    from otel_sla.reporting import last_change
 
     with notebook.snapshot():
         records = notebook.exclusions()
@@ -170,9 +170,9 @@ def _withdrawal_effects(
 ) -> "tuple[MonthEffect, ...]":
     from dataclasses import replace
 
-    from otel_sla.excluding import effects_of
+    from otel_sla.judging.exclusion_effect import effects_of
+    from otel_sla.judging.month_report import last_change
     from otel_sla.ledger.records import Withdrawal
-    from otel_sla.reporting import last_change
 
     if agreement is None or record.withdrawal is not None:
         return ()
@@ -201,7 +201,7 @@ def _find_record(notebook: "LedgerNotebook", exclusion_id: int) -> "ExclusionRec
 
 
 def _elapsed_stop(settings: "Config", now: datetime) -> int:
-    from otel_sla.reporting import elapsed_stop_minute
+    from otel_sla.judging.month_report import elapsed_stop_minute
 
     return elapsed_stop_minute(now, timedelta(seconds=settings.processor.grace_s))
 
@@ -235,7 +235,7 @@ def _tell_window(
 ) -> None:
     from otel_sla.report.wording import moment_in, printable, words_of
     from otel_sla.sla.exclusions import Refusal, covered_minutes, find_refusal, latest_announcement
-    from otel_sla.sla.texts import counted
+    from otel_sla.sla.figures_text import counted
 
     zone, terms = agreement.time_zone, agreement.exclusions
     group = "all series" if window.group is None else ", ".join(f"{key}={value}" for key, value in window.group)
@@ -271,7 +271,7 @@ def _tell_window(
 
 def _tell_effects(effects: "Sequence[MonthEffect]") -> None:
     from otel_sla.report.wording import group_text
-    from otel_sla.sla.texts import counted, percent_text
+    from otel_sla.sla.figures_text import counted, percent_text
 
     if not effects:
         typer.echo("  no whole minute of it has elapsed in a month with data: no figure changes now")

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from otel_sla.judging.terms_versions import find_basis
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Json, Withdrawal
 from otel_sla.report.wording import moment_in, printable, words_of
 from otel_sla.sla.agreement import Agreement, ExclusionWindow
 from otel_sla.sla.exclusions import Refusal, find_refusal
+from otel_sla.sla.figures_text import moment_text
 from otel_sla.sla.months import Month, month_of, month_range
-from otel_sla.sla.texts import moment_text
-from otel_sla.versions import find_basis
 
 SCHEMA = "otel-sla.exclusions/v1"
 

@@ -9,7 +9,7 @@ from otel_sla.cli.commands import Commands
 from otel_sla.cli.options import write_new_file
 
 if TYPE_CHECKING:
-    from otel_sla.openslo import Reading
+    from otel_sla.cli.openslo import Reading
 
 commands = Commands("import", "Make a configuration of what is written already.")
 
@@ -34,10 +34,10 @@ def openslo(
 
     Says on stderr, for each field, what it became or why it was not taken.
     """
+    from otel_sla.cli.openslo import read_openslo
     from otel_sla.config import parse_config
-    from otel_sla.config.draft import draft_yaml
-    from otel_sla.openslo import read_openslo
-    from otel_sla.sla.texts import counted
+    from otel_sla.config.first_draft import draft_yaml
+    from otel_sla.sla.figures_text import counted
 
     source = "standard input" if str(file) == "-" else str(file)
     readings = read_openslo(_read_text(file, source), source)

@@ -37,10 +37,9 @@ def init(
 ) -> None:
     """Write a first configuration with comments. On a terminal, asks for what no option gives."""
     from otel_sla.config import parse_config
-    from otel_sla.config.draft import AgreementDraft, draft_yaml
+    from otel_sla.config.first_draft import AgreementDraft, draft_yaml
     from otel_sla.config.load import FOLDER_FILE
-    from otel_sla.config.quantities import parse_ratio
-    from otel_sla.config.zones import check_zone
+    from otel_sla.config.parse import check_zone, parse_ratio
 
     asks = sys.stdin.isatty() and sys.stdout.isatty()
     name = _settle(agreement, "--agreement", NAME, "Name of the agreement", str, asks=asks)

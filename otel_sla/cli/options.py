@@ -75,7 +75,7 @@ def parse_month(text: str) -> "Month":
 
 def parse_moment(text: str, option: str) -> datetime:
     """Read a time that says its offset."""
-    from otel_sla.config.quantities import parse_time
+    from otel_sla.config.parse import parse_time
 
     with suppress(ValueError):
         moment = parse_time(text)
@@ -87,8 +87,7 @@ def parse_moment(text: str, option: str) -> datetime:
 
 def settle_moment(text: str, option: str, time_zone: str) -> datetime:
     """Read a time; without an offset it is local to the time zone."""
-    from otel_sla.config.quantities import parse_time
-    from otel_sla.config.zones import settle_time
+    from otel_sla.config.parse import parse_time, settle_time
 
     try:
         return settle_time(parse_time(text), time_zone)
@@ -126,7 +125,7 @@ def read_group(
     """Read `--group key=value ...` as the group of a series that the ledger knows; None without any."""
     if not pairs:
         return None
-    from otel_sla.history import series_of
+    from otel_sla.judging.series_judge import series_of
 
     given: dict[str, str] = {}
     for pair in pairs:

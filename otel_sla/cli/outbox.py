@@ -47,7 +47,7 @@ def list_(
 
 def _each_line(reader: "LedgerReader", name: str, *, is_configured: bool) -> Iterator[str]:
     from otel_sla.report.wording import moment_in, short_minute
-    from otel_sla.sla.texts import counted
+    from otel_sla.sla.figures_text import counted
 
     cursor, aside = reader.cursor(name), reader.set_aside(name)
     waiting = reader.events_count_after(cursor.event_id)

@@ -17,9 +17,9 @@ from otel_sla.errors import ReplayError
 
 if TYPE_CHECKING:
     from otel_sla.config import Config
-    from otel_sla.ledger.ledger import Ledger
+    from otel_sla.ledger.writer import Ledger
     from otel_sla.replay.counting import Counting
-    from otel_sla.replay.replaying import ReplayOptions
+    from otel_sla.replay.replay import ReplayOptions
     from otel_sla.report.document import Report
 
 _EXIT_FAILED = 1
@@ -91,9 +91,9 @@ def replay(
     wanted = None if month is None else parse_month(month)
     settings = load(config, begins_ledger=not dry_run)
     # A wrong configuration is told before the seconds that these imports take.
-    from otel_sla.ledger.ledger import Ledger
+    from otel_sla.ledger.writer import Ledger
     from otel_sla.replay.records import Format
-    from otel_sla.replay.replaying import OnError, ReplayOptions
+    from otel_sla.replay.replay import OnError, ReplayOptions
     from otel_sla.replay.session import each_report, private_ledger
 
     options = ReplayOptions(format=Format(record_format.value), on_error=OnError(on_error.value))
@@ -117,7 +117,7 @@ def _count(
     ledger: "Ledger", settings: "Config", files: Sequence[Path], options: "ReplayOptions", *, is_report_next: bool
 ) -> "Counting":
     """Count all files; the totals are told however it ends."""
-    from otel_sla.replay.replaying import Replay
+    from otel_sla.replay.replay import Replay
     from otel_sla.replay.session import start_counting
 
     counting = start_counting(ledger, settings, time.time_ns)

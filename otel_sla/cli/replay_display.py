@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import typer
 
-from otel_sla.sla.texts import counted
+from otel_sla.sla.figures_text import counted
 
 if TYPE_CHECKING:
-    from otel_sla.replay.replaying import Progress
+    from otel_sla.replay.replay import Progress
     from otel_sla.replay.totals import Totals
     from otel_sla.sla.agreement import Agreement
 
@@ -133,7 +133,7 @@ def totals_lines(totals: "Totals", agreements: Sequence["Agreement"], duration_s
         agreements: As configured.
         duration_s: It took so long.
     """
-    from otel_sla.first_requests import spared_text
+    from otel_sla.counting.first_requests import spared_text
     from otel_sla.sla.agreement import Outcome
 
     rate = round(totals.spans / max(duration_s, 1e-9))

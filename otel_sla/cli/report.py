@@ -86,8 +86,8 @@ def report(
     wanted = None if month is None else parse_month(month)
     shown_time = now if generated_at is None else parse_moment(generated_at, "--generated-at")
     settings = load(config)
+    from otel_sla.judging.month_report import elapsed_stop_minute
     from otel_sla.ledger.reader import LedgerReader
-    from otel_sla.reporting import elapsed_stop_minute
 
     # A report of a moment speaks of what had elapsed then; of the future nothing is known.
     moment = min(now, shown_time)
@@ -110,7 +110,7 @@ def _choose_agreements(
     name: str | None, settings: "Config", reader: "LedgerReader"
 ) -> "tuple[tuple[Agreement, ...], tuple[Agreement, ...]]":
     """Give those that are configured and those that are no more; with `--agreement` the one that it names."""
-    from otel_sla.versions import removed_agreements
+    from otel_sla.judging.terms_versions import removed_agreements
 
     removed = removed_agreements(reader, settings.agreements)
     if name is None:
@@ -127,8 +127,8 @@ def _render(
     *,
     is_for_stdout: bool,
 ) -> str:
-    from otel_sla.report.html import SECTIONS_MAX, render_html
-    from otel_sla.reporting import explain_absences, load_report
+    from otel_sla.judging.month_report import explain_absences, load_report
+    from otel_sla.report.html.page import SECTIONS_MAX, render_html
 
     document = load_report(
         reader,
@@ -158,9 +158,9 @@ def _render(
 
 def _each_minute_line(reader: "LedgerReader", asked: _Asked) -> Generator[str]:
     """A month of a thousand series has 44 million lines, so they are written as they come."""
+    from otel_sla.judging.month_report import each_series_minutes
+    from otel_sla.judging.terms_versions import find_basis
     from otel_sla.report.csv import each_minute_line
-    from otel_sla.reporting import each_series_minutes
-    from otel_sla.versions import find_basis
 
     with reader.snapshot():
         judged_by = [

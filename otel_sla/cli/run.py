@@ -20,6 +20,6 @@ def run(config: ConfigOption = None) -> None:
     set_up_logs(settings.logs, sys.stderr)
     prepare_process()  # Before gRPC is imported, which reads what it asks for only then.
     # A wrong configuration is told before the seconds that this import takes.
-    from otel_sla.serving import run_until_stopped
+    from otel_sla.serving.run import run_until_stopped
 
     run_until_stopped(settings)

@@ -5,8 +5,10 @@ Never opens a port, a ledger or a connection.
 """
 
 from otel_sla.config.load import choose_config, effective_yaml, load_config, parse_config
-from otel_sla.config.own_receiver import check_own_receiver
-from otel_sla.config.settings import Config, LedgerSettings, LogFormat, LogLevel, LogSettings, ProcessorSettings
+from otel_sla.config.loop_check import check_own_receiver
+from otel_sla.config.settings import Config, LedgerSettings
+from otel_sla.judging.settings import ProcessorSettings
+from otel_sla.logs import LogFormat, LogLevel, LogSettings
 
 __all__ = [
     "Config",

@@ -9,6 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, PlainSerializer, WithJsonSchema, field_validator, model_validator
 
+from otel_sla.config.parse import check_zone, settle_time
 from otel_sla.config.section import (
     NOT_EMPTY,
     Date,
@@ -22,7 +23,6 @@ from otel_sla.config.section import (
     rule_problems,
 )
 from otel_sla.config.yaml_file import Loc, Problem
-from otel_sla.config.zones import check_zone, settle_time
 from otel_sla.sla import agreement as domain
 from otel_sla.sla.agreement import (
     SERVER_FAULT_GRPC_STATUS,

@@ -7,11 +7,11 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from otel_sla.config.agreements import Agreement
 from otel_sla.config.exporters import INTERVAL_NANOS, DebugExporter, Exporter
-from otel_sla.config.quantities import NANOS_PER_S, format_duration
+from otel_sla.config.parse import NANOS_PER_S, format_duration
 from otel_sla.config.receivers import Receivers
 from otel_sla.config.section import NOT_EMPTY, Duration, PositiveDuration, Section, rule_problems
-from otel_sla.config.settings import LogFormat, LogLevel
 from otel_sla.exporter.settings import Signal
+from otel_sla.logs import LogFormat, LogLevel
 from otel_sla.receiver.settings import ReceiverSettings
 
 _SQLITE = "sqlite:///"

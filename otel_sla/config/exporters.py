@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, WithJsonSchema, field_validator, model_validator
 
-from otel_sla.config.quantities import NANOS_PER_S, seconds
+from otel_sla.config.parse import NANOS_PER_S, seconds
 from otel_sla.config.section import NOT_EMPTY, PositiveDuration, Secret, Section, Text, host_port, rule_problems
 from otel_sla.exporter.settings import ClientTlsSettings, DebugSettings, OtlpSettings, Signal
 

@@ -11,12 +11,14 @@ from pydantic import ValidationError
 from otel_sla.config.document import Document, sqlite_path_in, sqlite_url_in
 from otel_sla.config.environment import find_mistakes
 from otel_sla.config.exporters import DebugExporter, Exporter, OtlpGrpcExporter, OtlpHttpExporter, exporter_type
+from otel_sla.config.parse import seconds
 from otel_sla.config.problems import find_problems, locate
-from otel_sla.config.quantities import seconds
-from otel_sla.config.settings import Config, LedgerSettings, LogSettings, MetricsSettings, ProcessorSettings
+from otel_sla.config.settings import Config, LedgerSettings, MetricsSettings
 from otel_sla.config.yaml_file import Problem, Tree, read_yaml
 from otel_sla.errors import ConfigError, ConfigProblem
 from otel_sla.exporter.settings import OtlpSettings
+from otel_sla.judging.settings import ProcessorSettings
+from otel_sla.logs import LogSettings
 from otel_sla.receiver.settings import ReceiverSettings
 
 DEFAULTS_SOURCE = "defaults"

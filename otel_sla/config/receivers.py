@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, PlainSerializer, model_validator
 
-from otel_sla.config.quantities import NANOS_PER_S, seconds
+from otel_sla.config.parse import NANOS_PER_S, seconds
 from otel_sla.config.section import (
     Endpoint,
     OneOrMore,

@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from otel_sla.config import quantities
+from otel_sla.config import parse
 from otel_sla.config.yaml_file import Problem
 
 Value = TypeVar("Value")
@@ -126,50 +126,50 @@ def _names_a_status(statuses: frozenset[int]) -> frozenset[int]:
     return statuses
 
 
-_duration_text = PlainSerializer(quantities.format_duration, return_type=str)
+_duration_text = PlainSerializer(parse.format_duration, return_type=str)
 
 # Nanoseconds.
 Duration = Annotated[
     int,
-    _of_text(quantities.parse_duration_nanos, "a duration"),
+    _of_text(parse.parse_duration_nanos, "a duration"),
     _duration_text,
     WithJsonSchema({"type": "duration"}),
 ]
 PositiveDuration = Annotated[
     int,
-    _of_text(quantities.parse_duration_nanos, "a duration"),
+    _of_text(parse.parse_duration_nanos, "a duration"),
     AfterValidator(_positive),
     _duration_text,
     WithJsonSchema({"type": "duration"}),
 ]
 Ratio = Annotated[
     Fraction,
-    _of_text(quantities.parse_ratio, "a percentage or a ratio"),
-    PlainSerializer(quantities.format_ratio, return_type=str),
+    _of_text(parse.parse_ratio, "a percentage or a ratio"),
+    PlainSerializer(parse.format_ratio, return_type=str),
     WithJsonSchema({"type": "ratio"}),
 ]
 StatusSet = Annotated[
     frozenset[int],
-    _set_of(quantities.parse_status_set, "an HTTP status"),
+    _set_of(parse.parse_status_set, "an HTTP status"),
     AfterValidator(_names_a_status),
-    PlainSerializer(quantities.format_status_set, return_type=list[str]),
+    PlainSerializer(parse.format_status_set, return_type=list[str]),
     WithJsonSchema({"type": "list of HTTP statuses"}),
 ]
 GrpcStatusSet = Annotated[
     frozenset[int],
-    _set_of(lambda text: frozenset({quantities.parse_grpc_status(text)}), "a gRPC code"),
-    PlainSerializer(quantities.format_grpc_status_set, return_type=list[str]),
+    _set_of(lambda text: frozenset({parse.parse_grpc_status(text)}), "a gRPC code"),
+    PlainSerializer(parse.format_grpc_status_set, return_type=list[str]),
     WithJsonSchema({"type": "list of gRPC codes"}),
 ]
 Time = Annotated[
     datetime,
-    PlainValidator(_of_text(quantities.parse_time, "a time").func),
+    PlainValidator(_of_text(parse.parse_time, "a time").func),
     PlainSerializer(datetime.isoformat, return_type=str),
     WithJsonSchema({"type": "time"}),
 ]
 Date = Annotated[
     date,
-    PlainValidator(_of_text(quantities.parse_date, "a date").func),
+    PlainValidator(_of_text(parse.parse_date, "a date").func),
     PlainSerializer(date.isoformat, return_type=str),
     WithJsonSchema({"type": "date"}),
 ]

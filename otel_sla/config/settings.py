@@ -1,35 +1,12 @@
 """What the pipeline is told, as plain values: where pydantic stops."""
 
 from dataclasses import dataclass
-from enum import Enum
 
 from otel_sla.exporter.settings import ExporterSettings, OtlpSettings
+from otel_sla.judging.settings import ProcessorSettings
+from otel_sla.logs import LogSettings
 from otel_sla.receiver.settings import ReceiverSettings
 from otel_sla.sla.agreement import Agreement
-
-
-class LogLevel(Enum):
-    """What is logged."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARN = "warn"
-    ERROR = "error"
-
-
-class LogFormat(Enum):
-    """How it is logged."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogSettings:
-    """`telemetry.logs`."""
-
-    level: LogLevel
-    format: LogFormat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,16 +24,6 @@ class LedgerSettings:
     url: str  # sqlite:///relative.db or sqlite:////absolute.db.
     retention_s: float  # At least a month and late_spans_max_s.
     may_create: bool  # A new ledger, where there is none.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessorSettings:
-    """`processor`. Its memory limit is part of the receiver's settings."""
-
-    grace_s: float
-    late_spans_max_s: float  # At least grace_s.
-    future_spans_max_s: float
-    series_max: int  # Per agreement.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

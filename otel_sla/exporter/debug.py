@@ -6,11 +6,11 @@ What stands behind `exporters.debug`, and what runs when no backend is named.
 import logging
 from collections.abc import Sequence
 
-from otel_sla.exporter.answers import Answer
+from otel_sla.exporter.refusal import Answer
 from otel_sla.sla.agreement import Outcome
 from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.events import Event, Severity
-from otel_sla.sla.texts import minute_text
+from otel_sla.sla.figures_text import minute_text
 from otel_sla.sla.uptime import MinuteFigures
 
 _log = logging.getLogger(__name__)

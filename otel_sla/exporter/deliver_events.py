@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from otel_sla.exporter.answers import Answer
-from otel_sla.exporter.outbox import Backlog, Sender
-from otel_sla.exporter.parcel import Parcels
+from otel_sla.exporter.protocols import Backlog, Sender
+from otel_sla.exporter.quarantine import Parcels
+from otel_sla.exporter.refusal import Answer
 from otel_sla.ledger.records import StoredEvent
 from otel_sla.self_metrics import ExporterCounts
 

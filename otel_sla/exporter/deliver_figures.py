@@ -4,10 +4,10 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from otel_sla.exporter.answers import Answer, Refused
-from otel_sla.exporter.outbox import Backlog, FigureBatch, Sender
-from otel_sla.exporter.parcel import Parcels
-from otel_sla.exporter.signals import count_points
+from otel_sla.exporter.otlp_data import count_points
+from otel_sla.exporter.protocols import Backlog, FigureBatch, Sender
+from otel_sla.exporter.quarantine import Parcels
+from otel_sla.exporter.refusal import Answer, Refused
 from otel_sla.ledger.records import RefusedPoints
 from otel_sla.self_metrics import ExporterCounts
 from otel_sla.sla.uptime import MinuteFigures

@@ -14,11 +14,11 @@ import contextlib
 import logging
 
 from otel_sla.errors import LedgerError
-from otel_sla.exporter.calling import CallThread
+from otel_sla.exporter.call_thread import CallThread
 from otel_sla.exporter.deliver_events import EventsDelivery
 from otel_sla.exporter.deliver_figures import FiguresDelivery
-from otel_sla.exporter.lane import NEVER, Lane, Pace
-from otel_sla.exporter.outbox import Backlog, FigureBatch, Sender
+from otel_sla.exporter.protocols import Backlog, FigureBatch, Sender
+from otel_sla.exporter.schedule import NEVER, Lane, Pace
 from otel_sla.self_metrics import ExporterCounts
 
 __all__ = ["Backlog", "Delivery", "FigureBatch", "Sender"]

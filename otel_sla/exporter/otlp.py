@@ -20,11 +20,11 @@ from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.resources import OTELResourceDetector
 
 from otel_sla.errors import ConfigError, ConfigProblem
-from otel_sla.exporter.answers import Answer
+from otel_sla.exporter.otlp_data import make_log_record, make_metrics, make_resource
 from otel_sla.exporter.otlp_grpc import make_grpc_exporters
 from otel_sla.exporter.otlp_http import make_http_exporters
+from otel_sla.exporter.refusal import Answer
 from otel_sla.exporter.settings import OtlpSettings, Signal
-from otel_sla.exporter.signals import make_log_record, make_metrics, make_resource
 from otel_sla.sla.events import Event
 from otel_sla.sla.uptime import MinuteFigures
 

@@ -14,7 +14,7 @@ from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExp
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
-from otel_sla.exporter.answers import Blame, Refused, grpc_blame, one_line
+from otel_sla.exporter.refusal import Blame, Refused, grpc_blame, one_line
 from otel_sla.exporter.settings import ClientTlsSettings, OtlpSettings
 
 _COMPRESSION = {"none": grpc.Compression.NoCompression, "gzip": grpc.Compression.Gzip}

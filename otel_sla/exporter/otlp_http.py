@@ -21,7 +21,7 @@ from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExp
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
-from otel_sla.exporter.answers import Blame, Refused, http_blame, one_line
+from otel_sla.exporter.refusal import Blame, Refused, http_blame, one_line
 from otel_sla.exporter.settings import OtlpSettings
 
 _COMPRESSION = {"none": Compression.NoCompression, "gzip": Compression.Gzip, "deflate": Compression.Deflate}

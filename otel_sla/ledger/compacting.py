@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from otel_sla.errors import LedgerInUse, LedgerUnavailable
-from otel_sla.ledger.connecting import check_magic, connect_writer, ledger_path, use_wal
+from otel_sla.ledger.connection import check_magic, connect_writer, ledger_path, use_wal
 from otel_sla.ledger.faults import translating, with_hint
-from otel_sla.ledger.lock import LedgerLock
+from otel_sla.ledger.file_guard import LedgerLock
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.schema import checked_version
 

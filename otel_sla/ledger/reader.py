@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from otel_sla.arrays import Int64Array
 from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
-from otel_sla.ledger import fingerprint_log, minutes, rows
-from otel_sla.ledger.connecting import connect_reader, ledger_path
+from otel_sla.ledger import counts_table, fingerprints, small_tables
+from otel_sla.ledger.check_and_backup import copy_ledger, find_damage, migrated_copy
+from otel_sla.ledger.connection import connect_reader, ledger_path
 from otel_sla.ledger.faults import RESTORE, located, translated, translating, with_hint
 from otel_sla.ledger.records import (
     AgreementVersion,
@@ -23,10 +25,8 @@ from otel_sla.ledger.records import (
     Watermarks,
 )
 from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version
-from otel_sla.ledger.upkeep import copy_ledger, find_damage, migrated_copy
 from otel_sla.sla.counts import N_OUTCOMES, CountRows, CountsBeside
 from otel_sla.sla.series import Series
-from otel_sla.spans.columns import Int64Array
 
 
 class ReadingStopped(LedgerUnavailable):
@@ -83,7 +83,7 @@ class LedgerReadings:
     def series(self) -> tuple[Series, ...]:
         """All series ever seen, in the order of their ids."""
         with self._reading() as connection:
-            return rows.read_series(connection)
+            return small_tables.read_series(connection)
 
     def watermarks(self) -> Watermarks:
         """How far the judge has come."""
@@ -99,29 +99,29 @@ class LedgerReadings:
         if self._failure is not None:
             raise self._failure
         try:
-            return fingerprint_log.is_counted(self._sqlite, newest_minute, fingerprint, in_log=in_log)
+            return fingerprints.is_counted(self._sqlite, newest_minute, fingerprint, in_log=in_log)
         except sqlite3.Error as error:
             raise translated(error, self.path, "read") from error
 
     def has_fingerprint_log(self) -> bool:
         """Whether there are fingerprints that `is_counted` finds only `in_log`."""
         with self._reading() as connection:
-            return fingerprint_log.has_log(connection)
+            return fingerprints.has_log(connection)
 
     def fingerprint_minutes(self) -> tuple[int, int] | None:
         """First and last newest minute of the fingerprints that are kept; None: there are none."""
         with self._reading() as connection:
-            return fingerprint_log.first_and_last_minute(connection)
+            return fingerprints.first_and_last_minute(connection)
 
     def fingerprints_of(self, start_minute: int, stop_minute: int) -> Iterator[bytes]:
         """Give all fingerprints of some minutes but those in the log, thousands at a time, one behind the other."""
         with self._reading() as connection:
-            yield from fingerprint_log.fingerprints_of(connection, start_minute, stop_minute)
+            yield from fingerprints.fingerprints_of(connection, start_minute, stop_minute)
 
     def counts(self, start_minute: int, stop_minute: int, series_ids: Sequence[int] | None = None) -> CountRows:
         """Totals of the epoch minutes `[start_minute, stop_minute)`; None: of all series. By minute, then series."""
         with self._reading() as connection:
-            return minutes.read(connection, start_minute, stop_minute, series_ids)
+            return counts_table.read(connection, start_minute, stop_minute, series_ids)
 
     def month_counts(
         self, series_id: int, start_minute: int, stop_minute: int, columns: int = N_OUTCOMES
@@ -137,7 +137,7 @@ class LedgerReadings:
             columns: So many of `counts.Count`, from the first on: N_OUTCOMES or N_COUNTS.
         """
         with self._reading() as connection:
-            return minutes.read_dense(connection, series_id, start_minute, stop_minute, columns)
+            return counts_table.read_dense(connection, series_id, start_minute, stop_minute, columns)
 
     def each_month_counts(
         self, series_ids: Sequence[int], start_minute: int, stop_minute: int, columns: int = N_OUTCOMES
@@ -147,7 +147,7 @@ class LedgerReadings:
         For a month with open minutes this is faster than series by series.
         """
         with self._reading() as connection:
-            for read in minutes.read_dense_each(connection, series_ids, start_minute, stop_minute, columns):
+            for read in counts_table.read_dense_each(connection, series_ids, start_minute, stop_minute, columns):
                 yield read
                 if self._failure is not None:
                     raise self._failure
@@ -159,7 +159,7 @@ class LedgerReadings:
         larger than an int64.
         """
         with self._reading() as connection:
-            return minutes.read_beside(connection, start_minute, stop_minute)
+            return counts_table.read_beside(connection, start_minute, stop_minute)
 
     def first_minutes(self) -> dict[int, int]:
         """Give series_id -> first epoch minute with a request, an invalid one too."""
@@ -185,7 +185,7 @@ class LedgerReadings:
     def last_minute(self, series_id: int, from_minute: int) -> int | None:
         """Give the last minute from `from_minute` on that has any request of a series; None: none has."""
         with self._reading() as connection:
-            return minutes.read_last_any(connection, series_id, from_minute)
+            return counts_table.read_last_any(connection, series_id, from_minute)
 
     def known_from(self, series_id: int) -> int:  # noqa: ARG002 - of every series, as `history.CountReadings`.
         """Give the first minute whose counts can be read: what is expired is asked for by nobody."""
@@ -200,7 +200,9 @@ class LedgerReadings:
         With `is_adjusted` valid requests are adjusted counts (clause 19), and the counts N_COUNTS.
         """
         with self._reading() as connection:
-            return minutes.read_last(connection, series_id, before_minute, valid_requests_min, is_adjusted=is_adjusted)
+            return counts_table.read_last(
+                connection, series_id, before_minute, valid_requests_min, is_adjusted=is_adjusted
+            )
 
     def revisions(self) -> dict[int, int]:
         """Give series_id -> how often what was told of it was revised, for those that were."""
@@ -210,7 +212,7 @@ class LedgerReadings:
     def reopened(self) -> tuple[Reopened, ...]:
         """The minutes that got requests after they were judged and are not settled, by series and minute."""
         with self._reading() as connection:
-            return rows.read_reopened(connection)
+            return small_tables.read_reopened(connection)
 
     def position(self, source: str) -> int | None:
         """How far a source has been counted; None: never seen."""
@@ -221,7 +223,7 @@ class LedgerReadings:
     def events_after(self, event_id: int, limit: int) -> tuple[StoredEvent, ...]:
         """The next events of the outbox, in the order of writing."""
         with self._reading() as connection:
-            return rows.read_events(connection, event_id, limit)
+            return small_tables.read_events(connection, event_id, limit)
 
     def events_count_after(self, event_id: int) -> int:
         """How many events wait behind a cursor."""
@@ -244,17 +246,17 @@ class LedgerReadings:
     def retold_after(self, retold_id: int, limit: int) -> tuple[Retold, ...]:
         """Give the next ranges of minutes whose gauges are due once more, in the order of writing."""
         with self._reading() as connection:
-            return rows.read_retold(connection, retold_id, limit)
+            return small_tables.read_retold(connection, retold_id, limit)
 
     def set_aside(self, exporter: str) -> tuple[SetAside, ...]:
         """The events that this exporter's backend will never take."""
         with self._reading() as connection:
-            return rows.read_set_aside(connection, exporter)
+            return small_tables.read_set_aside(connection, exporter)
 
     def refused_points(self, exporter: str) -> RefusedPoints | None:
         """What of the figures this exporter's backend will never take; None: nothing."""
         with self._reading() as connection:
-            return rows.read_refused_points(connection, exporter)
+            return small_tables.read_refused_points(connection, exporter)
 
     def exclusions(self) -> tuple[ExclusionRecord, ...]:
         """All exclusions recorded at run time, withdrawn ones too, in the order of recording.
@@ -262,15 +264,15 @@ class LedgerReadings:
         The same object as long as none is recorded or withdrawn.
         """
         with self._reading() as connection:
-            change = rows.last_exclusion_change(connection)
+            change = small_tables.last_exclusion_change(connection)
             if self._exclusions is None or self._exclusions[0] != change:
-                self._exclusions = change, rows.read_exclusions(connection)
+                self._exclusions = change, small_tables.read_exclusions(connection)
             return self._exclusions[1]
 
     def agreement_versions(self, agreement: str) -> tuple[AgreementVersion, ...]:
         """The versions of an agreement's terms, oldest first."""
         with self._reading() as connection:
-            return rows.read_agreement_versions(connection, agreement)
+            return small_tables.read_agreement_versions(connection, agreement)
 
     def agreements(self) -> tuple[str, ...]:
         """The names of all agreements whose terms were ever recorded."""
@@ -281,22 +283,22 @@ class LedgerReadings:
     def counted_days(self, agreement: str) -> tuple[CountedDay, ...]:
         """Which version of an agreement's terms counted which minutes, in the order of time."""
         with self._reading() as connection:
-            return rows.read_counted_days(connection, agreement)
+            return small_tables.read_counted_days(connection, agreement)
 
     def told_versions(self) -> dict[str, int]:
         """By which version of its terms each agreement's open months were told, by name."""
         with self._reading() as connection:
-            return rows.read_told_versions(connection)
+            return small_tables.read_told_versions(connection)
 
     def closed_months(self, agreement: str, month: str) -> tuple[ClosedMonth, ...]:
         """What a month (`YYYY-MM`) was closed with, by series and revision."""
         with self._reading() as connection:
-            return rows.read_closed_months(connection, agreement, month)
+            return small_tables.read_closed_months(connection, agreement, month)
 
     def closed_versions(self, agreement: str, month: str) -> dict[int, int]:
         """Give series_id -> version of the agreement that closed its month (`YYYY-MM`) last."""
         with self._reading() as connection:
-            return rows.read_closed_versions(connection, agreement, month)
+            return small_tables.read_closed_versions(connection, agreement, month)
 
     def check(self) -> tuple[str, ...]:
         """Read every page and every row; what is wrong, one line each; () when sound."""

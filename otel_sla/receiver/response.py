@@ -3,7 +3,7 @@
 import orjson
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from otel_sla.receiver.accounting import Receipt
+from otel_sla.counting.receipt import Receipt
 
 
 def encode_protobuf(receipt: Receipt) -> bytes:

@@ -12,8 +12,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from otel_sla.errors import DecodeError, RequestTooLarge
-from otel_sla.receiver.json_traces import convert_value, load_json
 from otel_sla.replay.streams import ZSTD_MAGIC, ZSTD_WINDOW_SIZE_BYTES_MAX
+from otel_sla.spans.otlp_json import convert_value, load_json
 
 _TRACES_KEYS = frozenset({"resourceSpans", "resource_spans"})
 _OTHER_KEYS = frozenset(

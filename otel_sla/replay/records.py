@@ -27,8 +27,8 @@ from enum import Enum
 import xxhash
 
 from otel_sla.errors import DecodeError, ReplayError
-from otel_sla.receiver.json_traces import load_json
 from otel_sla.replay.streams import ByteStream
+from otel_sla.spans.otlp_json import load_json
 
 NO_FORMAT = "neither JSON lines nor length-prefixed messages (UTF-16? a JSON array?)"
 RECORD_SIZE_BYTES_MAX = 64 * 1024 * 1024

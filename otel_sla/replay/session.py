@@ -11,15 +11,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from otel_sla.clockwork import Clock, Clockwork, since_minute
 from otel_sla.config import Config
-from otel_sla.ledger.ledger import Ledger
+from otel_sla.judging.clock import Clock, Clockwork, since_minute
+from otel_sla.judging.month_report import elapsed_stop_minute, load_report
 from otel_sla.ledger.reader import LedgerReadings
+from otel_sla.ledger.writer import Ledger
 from otel_sla.replay.counting import Counting, CountingTerms
 from otel_sla.report.document import Report
-from otel_sla.reporting import elapsed_stop_minute, load_report
 from otel_sla.sla.agreement import Agreement
-from otel_sla.sla.classify import AcceptWindow
+from otel_sla.sla.counts import AcceptWindow
 from otel_sla.sla.months import Month, month_of
 
 

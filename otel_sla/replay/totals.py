@@ -3,8 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field, fields
 
+from otel_sla.counting.classify.notes import Notes
 from otel_sla.sla.agreement import Outcome
-from otel_sla.sla.notes import Notes
 
 
 @dataclass(slots=True)

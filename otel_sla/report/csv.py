@@ -22,9 +22,9 @@ from otel_sla.report.document import AgreementReport, ExclusionReport, Report, S
 from otel_sla.report.terms import each_outcome_term
 from otel_sla.sla.agreement import Agreement, Counting, Outcome
 from otel_sla.sla.downtime import MinuteState
+from otel_sla.sla.figures_text import minute_text, moment_text, ratio_text, term_text
 from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.series import Series
-from otel_sla.sla.texts import minute_text, moment_text, ratio_text, term_text
 
 Cell = str | int | bool | None
 

@@ -18,8 +18,8 @@ from otel_sla.report.document import (
     SeriesReport,
 )
 from otel_sla.report.terms import each_counting_term, each_term
+from otel_sla.sla.figures_text import minute_text, moment_text, ratio_text, term_text
 from otel_sla.sla.periods import DowntimePeriod
-from otel_sla.sla.texts import minute_text, moment_text, ratio_text, term_text
 from otel_sla.sla.uptime import MonthFigures
 
 SCHEMA = "otel-sla.report/v1"

@@ -7,7 +7,7 @@ from otel_sla.report.document import AgreementReport, CountedBy
 from otel_sla.report.terms import each_counting_term
 from otel_sla.report.wording import short_minute
 from otel_sla.sla.agreement import Counting
-from otel_sla.sla.texts import counted, percent_text
+from otel_sla.sla.figures_text import counted, percent_text
 
 
 def each_note(report: AgreementReport) -> Iterator[str]:

@@ -28,8 +28,8 @@ from otel_sla.report.wording import (
     words_of,
 )
 from otel_sla.sla.agreement import Agreement, NoData
+from otel_sla.sla.figures_text import counted, term_percent_text
 from otel_sla.sla.periods import DowntimePeriod
-from otel_sla.sla.texts import counted, term_percent_text
 from otel_sla.sla.uptime import MonthFigures, SpanCounts
 
 _PROSE_WIDTH = 80  # Where no terminal says how wide it is.

@@ -17,7 +17,7 @@ from otel_sla.sla.agreement import (
     Selector,
     WhenAbsent,
 )
-from otel_sla.sla.texts import term_percent_text
+from otel_sla.sla.figures_text import term_percent_text
 
 Term = tuple[str, str, str]  # Clauses, heading, what is agreed.
 

@@ -5,8 +5,8 @@ from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesReport
+from otel_sla.sla.figures_text import counted, percent_text, term_percent_text, term_text
 from otel_sla.sla.months import Month
-from otel_sla.sla.texts import counted, percent_text, term_percent_text, term_text
 from otel_sla.sla.uptime import MonthFigures
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

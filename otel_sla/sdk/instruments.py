@@ -1,6 +1,6 @@
 """The figures as observable instruments of the application's own MeterProvider.
 
-Names, units and attributes are those of `exporter.signals`; only the time stamps differ, as an SDK stamps its points
+Names, units and attributes are those of `exporter.otlp_data`; only the time stamps differ, as an SDK stamps its points
 itself. The processor's own counters stand here.
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
-from otel_sla.exporter.signals import GAUGES, SCOPE, SUMS, GaugeMetric, SumMetric
+from otel_sla.exporter.otlp_data import GAUGES, SCOPE, SUMS, GaugeMetric, SumMetric
 from otel_sla.sla.uptime import MinuteFigures
 
 Labelled = tuple[MinuteFigures, Mapping[str, str]]  # A minute and the attributes of its series.

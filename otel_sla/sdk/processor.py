@@ -23,7 +23,7 @@ from opentelemetry.trace import SpanKind
 
 if TYPE_CHECKING:
     from otel_sla.config import Config
-    from otel_sla.sdk.books import Books
+    from otel_sla.sdk.counter import Books
     from otel_sla.sdk.instruments import Labelled
 
 _log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class SlaSpanProcessor(SpanProcessor):
         assert queue_size_max >= 1, f"queue_size_max is {queue_size_max}"
         assert series_max >= 1, f"series_max is {series_max}"
         # Here, and not on the thread: a process that forks while a module is imported leaves its lock held for ever.
-        from otel_sla.sdk import books, instruments  # noqa: F401
+        from otel_sla.sdk import counter, instruments  # noqa: F401
 
         loaded = _loaded(config)
         limit = min(series_max, loaded.processor.series_max)
@@ -160,7 +160,7 @@ class SlaSpanProcessor(SpanProcessor):
 
     def _make_books(self) -> "Books | None":
         """Make them on this thread, to which a ledger's connection belongs; None: the constructor raises why not."""
-        from otel_sla.sdk.books import Books
+        from otel_sla.sdk.counter import Books
 
         try:
             books = Books(self._config, self._ledger_url, self._uncounted, self._clock)

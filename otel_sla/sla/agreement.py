@@ -9,6 +9,17 @@ from datetime import date, datetime
 from enum import Enum, IntEnum
 from fractions import Fraction
 
+# In the order in which a usable status is looked for: HTTP, then gRPC (clause 4).
+HTTP_STATUS_KEYS = ("http.response.status_code", "http.status_code")
+GRPC_STATUS_KEYS = (
+    "rpc.grpc.status_code",
+    "rpc.response.status_code",
+    "rpc.status_code",
+    "grpc.status_code",
+    "rpc.connect_rpc.error_code",
+)
+STATUS_KEYS = HTTP_STATUS_KEYS + GRPC_STATUS_KEYS
+
 
 class Outcome(IntEnum):
     """What became of one covered request (clause 4); the number is its column in the counts."""

@@ -9,9 +9,9 @@ Dimensions:
 
 import numpy as np
 
+from otel_sla.arrays import Int64Array
 from otel_sla.sla.agreement import Counting
 from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, PARTS_PER_REQUEST, Count
-from otel_sla.spans.columns import Int64Array
 
 _INT64_MAX = 2**63 - 1
 # No minute has so many spans. With COUNT_MAX beside it, an outcome's parts have room in an int64; those of two of them

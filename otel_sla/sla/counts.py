@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from otel_sla.arrays import BoolArray, Int64Array
 from otel_sla.sla.agreement import Outcome
-from otel_sla.spans.columns import BoolArray, Int64Array
 
 NANOS_PER_MINUTE = 60_000_000_000
 # Adjusted counts are kept in this many parts of a request, so that sums are exact in any order (clause 19).
@@ -44,6 +44,15 @@ SPARED_BIT, SAMPLED_BIT, THRESHOLDED_BIT = 0b100, 0b1000, 0b10000
 
 N_OUTCOMES = len(Outcome)
 N_COUNTS = len(Count)
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptWindow:
+    """Which end times are accepted (clause 16)."""
+
+    sealed_before_minute: int  # Epoch minute. A span of an earlier minute is late.
+    future_after_unix_nano: int  # ns since the Unix epoch. A span that ends after it is early.
+    late_is_taken: bool = False  # Late spans are requests as any other, and counted as late besides.
 
 
 class CountsBeside(NamedTuple):

@@ -11,8 +11,8 @@ from enum import IntEnum
 
 import numpy as np
 
+from otel_sla.arrays import BoolArray, Int8Array, Int64Array
 from otel_sla.sla.agreement import DowntimeTerms, NoData, Outcome
-from otel_sla.spans.columns import BoolArray, Int8Array, Int64Array
 
 _INT64_MAX = 2**63 - 1
 

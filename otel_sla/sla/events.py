@@ -1,8 +1,13 @@
 """Events: what happened to an agreement, as it is told to the backend."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from uuid import UUID, uuid5
+
+from otel_sla.sla.agreement import Agreement
+from otel_sla.sla.series import Series
 
 
 class Severity(IntEnum):
@@ -23,3 +28,50 @@ class Event:
     severity: Severity
     body: str  # One line for people.
     attributes: Mapping[str, str | int | float | bool]
+
+
+AttributeValue = str | int | float | bool
+
+_NAMESPACE = UUID("5c9c5b3e-2f0e-5f0c-9a43-6d1d6b7f3a10")
+_NANOS_PER_MINUTE = 60_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom events speak of."""
+
+    series: Series
+    agreement: Agreement  # The series' own.
+
+    @property
+    def name(self) -> str:
+        """Agreement and group as one phrase for people."""
+        group = ", ".join(f"{key}={value}" for key, value in self.series.group_text.items())
+        return f"{self.agreement.name} ({group})" if group else self.agreement.name
+
+
+def make_id(subject: Subject, *parts: AttributeValue) -> str:
+    """Give the UUID of something of this subject. Group values count as bytes: those that look alike stay apart."""
+    group = [[key, value.decode("latin-1")] for key, value in subject.series.group]
+    return str(uuid5(_NAMESPACE, json.dumps([subject.agreement.name, group, *parts])))
+
+
+def make_event(
+    subject: Subject,
+    name: str,
+    epoch_minute: int,
+    severity: Severity,
+    said: str,
+    attributes: Mapping[str, AttributeValue],
+) -> Event:
+    """Make one event at the start of a minute; other content gives another `uid`, the same content the same."""
+    content = [part for key in sorted(attributes) for part in (key, attributes[key])]
+    return Event(
+        uid=make_id(subject, name, epoch_minute, *content),
+        name=name,
+        time_unix_nano=epoch_minute * _NANOS_PER_MINUTE,
+        severity=severity,
+        body=f"{subject.name}: {said}",
+        # Ours last: a group's key that is also one of ours must not hide what the event says.
+        attributes={**subject.series.group_text, "sla.agreement.name": subject.agreement.name, **attributes},
+    )

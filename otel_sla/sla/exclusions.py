@@ -14,11 +14,11 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from otel_sla.arrays import BoolArray
 from otel_sla.sla.agreement import Agreement, ExclusionReason, ExclusionTerms, ExclusionWindow
 from otel_sla.sla.downtime import JudgedMinutes, MinuteState, is_state
 from otel_sla.sla.months import MinuteRange
 from otel_sla.sla.series import Series
-from otel_sla.spans.columns import BoolArray
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE = timedelta(minutes=1)

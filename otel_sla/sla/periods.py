@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from otel_sla.arrays import BoolArray, Int64Array
 from otel_sla.sla.agreement import Outcome
 from otel_sla.sla.basis import exact_sum
 from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, downtime_periods, is_state
 from otel_sla.sla.months import MinuteRange
-from otel_sla.spans.columns import BoolArray, Int64Array
 
 
 @dataclass(frozen=True, slots=True)

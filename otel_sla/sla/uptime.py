@@ -9,13 +9,13 @@ from fractions import Fraction
 
 import numpy as np
 
+from otel_sla.arrays import Int64Array
 from otel_sla.sla.agreement import Agreement, NoData, Outcome
 from otel_sla.sla.basis import exact_sum
 from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, is_state
 from otel_sla.sla.months import MinuteRange, month_of, month_range
 from otel_sla.sla.periods import DowntimePeriod, list_periods
 from otel_sla.sla.series import Series
-from otel_sla.spans.columns import Int64Array
 
 Counts = tuple[int, int, int]  # Parts of requests (`basis`). Columns as in agreement.Outcome.
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from otel_sla.arrays import Int64Array, UInt8Array
 from otel_sla.jit import IS_CHECKED, Arrays, address_of
-from otel_sla.spans.columns import BYTES, COLUMNS, RESOURCES, Int64Array, UInt8Array
+from otel_sla.spans.layout import BYTES, COLUMNS, RESOURCES
 
 _WORD_SIZE = 8
 _ROW_WORDS = 3  # Of the table: `jit.ArrayTable`.

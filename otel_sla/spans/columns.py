@@ -9,24 +9,17 @@ Dimensions:
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
-from otel_sla.jit import Arrays, ArrayTable, array_reader
+from otel_sla.arrays import BoolArray, Int32Array, Int64Array, UInt8Array, UInt32Array, UInt64Array
+from otel_sla.jit import Arrays, ArrayTable
+from otel_sla.spans.layout import COLUMNS, RESOURCES
 
 if TYPE_CHECKING:
     from otel_sla.spans.block import Block
 
-BoolArray = NDArray[np.bool_]
-Int8Array = NDArray[np.int8]
-Int16Array = NDArray[np.int16]
-Int32Array = NDArray[np.int32]
-Int64Array = NDArray[np.int64]
-UInt8Array = NDArray[np.uint8]
-UInt32Array = NDArray[np.uint32]
-UInt64Array = NDArray[np.uint64]
 
 SPAN_KIND_SERVER = 2
 SPAN_STATUS_ERROR = 2
@@ -115,31 +108,3 @@ class SpanColumns:
     def n_span_keys(self) -> int:
         """Watched attribute keys of spans."""
         return int(self._block.n_span_keys if "_block" in self.__dict__ else self.value_type.shape[1])
-
-
-class Column(NamedTuple):
-    """How a column is stored."""
-
-    dtype: str
-    rows: str  # What has a row: a byte, a ResourceSpans or a span.
-    keys: str = ""  # Whose watched keys have a cell in each row.
-
-
-BYTES, RESOURCES, SPANS = "bytes", "resources", "spans"
-COLUMNS = {
-    "body": Column("uint8", BYTES),
-    "resource_start": Column("int64", RESOURCES),
-    "resource_stop": Column("int64", RESOURCES),
-    "resource_value_type": Column("uint8", RESOURCES, RESOURCES),
-    "resource_value_bits": Column("uint64", RESOURCES, RESOURCES),
-    "resource_index": Column("int32", SPANS),
-    "kind": Column("int32", SPANS),
-    "end_time_unix_nano": Column("uint64", SPANS),
-    "flags": Column("uint32", SPANS),
-    "has_parent": Column("bool", SPANS),
-    "span_status_code": Column("int32", SPANS),
-    "threshold": Column("int64", SPANS),
-    "value_type": Column("uint8", SPANS, SPANS),
-    "value_bits": Column("uint64", SPANS, SPANS),
-}
-read_columns = array_reader(*(column.dtype + ("[,]" if column.keys else "[]") for column in COLUMNS.values()))

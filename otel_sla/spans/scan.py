@@ -8,7 +8,8 @@ import numpy as np
 
 from otel_sla.jit import byte_at, hot_kernel, inner_kernel, kernel, word_at
 from otel_sla.spans.attributes import read_attribute
-from otel_sla.spans.columns import SPAN_KIND_SERVER, read_columns
+from otel_sla.spans.columns import SPAN_KIND_SERVER
+from otel_sla.spans.layout import read_columns
 from otel_sla.spans.skipping import EVENT, LEAF, LINK, SCOPE, skip_child, skip_field
 from otel_sla.spans.trace_state import NO_THRESHOLD, read_threshold
 from otel_sla.spans.wire import read_fixed, read_length, read_tag, read_varint

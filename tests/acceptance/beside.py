@@ -29,7 +29,7 @@ from pipeline_parts import Clock, report_of
 from otel_sla.config import Config, load_config
 from otel_sla.exporter.settings import OtlpSettings
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.pipeline import Pipeline
+from otel_sla.serving.pipeline import Pipeline
 
 CONFIGS = Path(__file__).resolve().parents[2] / "collector-config"
 MINUTE_NANOS = 60 * 10**9

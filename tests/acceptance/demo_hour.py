@@ -10,9 +10,9 @@ from backends import BackendProcess
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from pipeline_parts import Clock, make_config, running
 
+from otel_sla.cli.demo.show import AGREEMENT
+from otel_sla.cli.demo.traffic import HOUR_MINUTES, START_MINUTE, STORY, phase_at, requests_of
 from otel_sla.config import load_config
-from otel_sla.demo.show import AGREEMENT
-from otel_sla.demo.traffic import HOUR_MINUTES, START_MINUTE, STORY, phase_at, requests_of
 from otel_sla.exporter.settings import OtlpSettings, Signal
 
 SERVER_ERRORS = 500

@@ -11,10 +11,10 @@ import pytest
 from beside import EXPORT
 from receiver_parts import FakeAccountant
 
-from otel_sla.receiver.grpc_server import GrpcServer
-from otel_sla.receiver.http_app import Probes
-from otel_sla.receiver.http_server import HttpServer
-from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.grpc.server import GrpcServer
+from otel_sla.receiver.http.app import Probes
+from otel_sla.receiver.http.server import HttpServer
+from otel_sla.receiver.limits.memory import InFlight
 from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import GrpcServerSettings, HttpServerSettings

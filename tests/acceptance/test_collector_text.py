@@ -13,7 +13,7 @@ from test_replay_collector import capturing
 from upb_oracle import REQUEST_DESCRIPTOR, SHALLOW_DESCRIPTOR
 
 from otel_sla.errors import DecodeError
-from otel_sla.receiver.json_traces import convert_json
+from otel_sla.spans.otlp_json import convert_json
 
 CONFIG = """
 receivers: {otlp: {protocols: {http: {endpoint: "${env:OTLP_ENDPOINT}"}}}}

@@ -17,7 +17,7 @@ import parts
 import pytest
 from pipeline_parts import EXPORT
 
-from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.writer import Ledger
 
 CONFIG = """
 receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:{port}"}}}}}}}}

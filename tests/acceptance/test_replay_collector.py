@@ -14,7 +14,7 @@ from pipeline_parts import EXPORT
 from replay_parts import counts_in, make_logs, make_metrics, prefixed, replay_once
 
 from otel_sla.config import load_config
-from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.writer import Ledger
 
 AGREEMENTS = load_config(None, {}).agreements
 BODIES = [builders.realistic_request(60, seed, duration_nano=5 * builders.MINUTE_NANOS) for seed in range(5)]

@@ -17,7 +17,7 @@ from report_parts import eventful_month, make_report
 from sla_parts import make_agreement
 
 from otel_sla.report.document import Report
-from otel_sla.report.html import render_html
+from otel_sla.report.html.page import render_html
 from otel_sla.sla.months import Month, month_range
 
 _QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"

@@ -11,8 +11,8 @@ from pipeline_parts import make_config, run, running
 
 from otel_sla.config import Config
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.pipeline import Pipeline
 from otel_sla.receiver.settings import GrpcServerSettings, HttpServerSettings, ReceiverSettings
+from otel_sla.serving.pipeline import Pipeline
 
 SPANS = 250  # Three batches; every tenth failed.
 COUNTED = [225, 25, 0]  # Succeeded, failed, invalid.

@@ -10,9 +10,9 @@ import builders
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from replay_parts import to_json
 
-from otel_sla.receiver.json_traces import convert_json
 from otel_sla.sla.agreement import Outcome
 from otel_sla.sla.counts import NANOS_PER_MINUTE
+from otel_sla.spans.otlp_json import convert_json
 
 SERVICES = ("chat", "search", "login")
 SPANS_MAX = 8

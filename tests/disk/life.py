@@ -13,11 +13,11 @@ from disk.record import Acknowledged, Begun, Record, Told
 from disk.sender import MINUTE_NANOS, Sender
 from otel_sla.config import Config
 from otel_sla.errors import LedgerError
-from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.records import Commit
-from otel_sla.ledger.write_ahead import LOG_PAGES_MAX
-from otel_sla.pipeline import Pipeline
+from otel_sla.ledger.write_ahead_log import LOG_PAGES_MAX
+from otel_sla.ledger.writer import Ledger
 from otel_sla.receiver.settings import ReceiverSettings
+from otel_sla.serving.pipeline import Pipeline
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
 from disk.record import Known
 from otel_sla.errors import LedgerError
-from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReadings
+from otel_sla.ledger.writer import Ledger
 
 MINUTE_NANOS = builders.MINUTE_NANOS
 _SERVICES = ("chat", "search", "upload", "voice", "login")

@@ -8,7 +8,7 @@ from upb_oracle import decode_with_upb, is_nested_too_deeply, read_columns
 from wire_forms import WATCH, Writer, mutate
 
 from otel_sla.errors import DecodeError
-from otel_sla.spans.decode import decode_request
+from otel_sla.spans.request import decode_request
 
 MUTATIONS_PER_REQUEST = 9
 

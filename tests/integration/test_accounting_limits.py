@@ -14,15 +14,15 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 from pipeline_parts import Clock, make_config, run, running
 from receiver_parts import until
 
-from otel_sla import accountant
-from otel_sla.accountant import RESOURCES_MAX, Accountant
 from otel_sla.config import Config
+from otel_sla.counting import accountant
+from otel_sla.counting.accountant import RESOURCES_MAX, Accountant
+from otel_sla.counting.classify import classifier
+from otel_sla.counting.receipt import LARGE_SIZE_BYTES
 from otel_sla.errors import LedgerError, Overloaded
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit
-from otel_sla.pipeline import Pipeline
-from otel_sla.receiver.pace import LARGE_SIZE_BYTES
-from otel_sla.sla import classify
+from otel_sla.serving.pipeline import Pipeline
 from otel_sla.spans.columns import SpanColumns, WatchList
 
 MINUTE = 60 * 10**9
@@ -239,7 +239,7 @@ def test_requests_with_large_columns_take_turns(
 ) -> None:
     """While one is counted and lets others have their turn, no other one's columns are made, whatever its size."""
     monkeypatch.setattr(accountant, "_TURN_S", 0.0)
-    monkeypatch.setattr(classify, "CHUNK_SPANS", 1_000)
+    monkeypatch.setattr(classifier, "CHUNK_SPANS", 1_000)
     config = make_config(tmp_path)
     large = [make_large(number, is_bare=is_bare) for number in range(3)]
     assert [len(body) < LARGE_SIZE_BYTES for body in large] == [is_bare] * 3

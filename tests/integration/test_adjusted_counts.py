@@ -17,7 +17,7 @@ from opentelemetry.trace import TraceState
 from pipeline_parts import Clock, events_of, make_config, report_of, run, running
 
 from otel_sla.config import Config
-from otel_sla.history import History, Terms
+from otel_sla.judging.series_judge import History, Terms
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.sla.agreement import Counting
 from otel_sla.sla.months import MinuteRange

@@ -17,14 +17,14 @@ from history_parts import EDGE, EPOCH, NOVEMBER, OCTOBER, History, minute_of
 from sla_parts import make_agreement, make_terms
 
 from otel_sla.config import load_config
-from otel_sla.ledger.ledger import Ledger
+from otel_sla.judging.month_report import load_report
+from otel_sla.ledger.agreement_json import agreement_of
 from otel_sla.ledger.reader import LedgerReader
+from otel_sla.ledger.writer import Ledger
 from otel_sla.report.csv import Rows, render_csv
-from otel_sla.report.html import render_html
+from otel_sla.report.html.page import render_html
 from otel_sla.report.table import render_table
-from otel_sla.reporting import load_report
 from otel_sla.sla.agreement import NoData
-from otel_sla.versions import agreement_of
 
 FIFTY = 50  # More than a month of 99.9 % bears.
 

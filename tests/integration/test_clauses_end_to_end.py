@@ -14,12 +14,12 @@ from pipeline_parts import Clock, make_config, report_of, run, running
 from sla_parts import make_agreement
 
 from otel_sla.config import Config
-from otel_sla.history import Terms
-from otel_sla.ledger.ledger import Ledger
-from otel_sla.ledger.notebook import LedgerNotebook
+from otel_sla.judging.month_report import elapsed_stop_minute
+from otel_sla.judging.series_judge import Terms
+from otel_sla.ledger.exclusion_writer import LedgerNotebook
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit, Reopened
-from otel_sla.reporting import elapsed_stop_minute
+from otel_sla.ledger.writer import Ledger
 from otel_sla.sla.agreement import ExclusionReason, ExclusionWindow
 from otel_sla.sla.series import Series
 

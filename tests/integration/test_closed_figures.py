@@ -15,18 +15,18 @@ from ledger_parts import make_window
 from sla_parts import make_agreement, make_terms
 
 from otel_sla.errors import CountsExpired, LedgerCorrupt
-from otel_sla.ledger.notebook import LedgerNotebook
+from otel_sla.judging.month_report import each_series_minutes, load_report
+from otel_sla.ledger.exclusion_writer import LedgerNotebook
 from otel_sla.report.csv import Rows, render_csv
 from otel_sla.report.document import Report
-from otel_sla.report.html import render_html
+from otel_sla.report.html.page import render_html
 from otel_sla.report.json import render_json
 from otel_sla.report.notes import each_note
 from otel_sla.report.table import Screen, render_table
-from otel_sla.reporting import each_series_minutes, load_report
-from otel_sla.retention import expire_before
 from otel_sla.sla.agreement import Counting, ExclusionReason, NoData
 from otel_sla.sla.exclusions import Refusal
 from otel_sla.sla.months import Month
+from otel_sla.sla.retention import expire_before
 from otel_sla.sla.uptime import SpanCounts
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "docs" / "report.schema.json").read_text(encoding="utf-8"))

@@ -11,11 +11,11 @@ from history_parts import EDGE, EPOCH, N_SERIES, NOVEMBER, OCTOBER, History
 from ledger_parts import make_window
 from sla_parts import make_agreement, make_terms
 
-from otel_sla.excluding import effects_of, figures_before
-from otel_sla.ledger.notebook import LedgerNotebook
-from otel_sla.retention import expire_before
+from otel_sla.judging.exclusion_effect import effects_of, figures_before
+from otel_sla.ledger.exclusion_writer import LedgerNotebook
 from otel_sla.sla.agreement import ExclusionReason
 from otel_sla.sla.months import Month, month_range
+from otel_sla.sla.retention import expire_before
 
 FIVE_IN_A_ROW = make_agreement(downtime=make_terms(period_minutes_min=5))
 

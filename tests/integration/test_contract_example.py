@@ -23,7 +23,7 @@ from opentelemetry.trace import SpanKind
 from pipeline_parts import Clock, make_config, report_of, run, running
 
 from otel_sla.config import load_config
-from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.writer import Ledger
 from otel_sla.report.terms import each_term
 from otel_sla.sla.agreement import Agreement, CodeRule, Condition, ExclusionReason, Scope, WhenAbsent
 

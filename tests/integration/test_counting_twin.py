@@ -7,11 +7,11 @@ import naive
 import numpy as np
 import pytest
 
-from otel_sla.sla.classify import AcceptWindow, Classifier
-from otel_sla.sla.counts import COUNT_MAX, OUTCOME_BITS, SAMPLED_BIT, SPARED_BIT, THRESHOLDED_BIT
-from otel_sla.sla.notes import Notes
+from otel_sla.counting.classify.classifier import Classifier
+from otel_sla.counting.classify.notes import Notes
+from otel_sla.sla.counts import COUNT_MAX, OUTCOME_BITS, SAMPLED_BIT, SPARED_BIT, THRESHOLDED_BIT, AcceptWindow
 from otel_sla.sla.series import SeriesTable
-from otel_sla.spans.decode import decode_request
+from otel_sla.spans.request import decode_request
 
 SEEDS_PER_TEST = 20
 

@@ -16,12 +16,12 @@ from capture import BAD_ITEM, BUSY, NOT_YOU, PROTOCOLS, UNCLEAR, ExportRequest, 
 from exporter_parts import TIMEOUT_S, MemoryBacklog, Time, deliver, make_events, make_figures
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from otel_sla.exporter.answers import Answer, Blame, Refused
 from otel_sla.exporter.deliver_events import EVENTS_MAX
 from otel_sla.exporter.deliver_figures import FIGURES_MAX
 from otel_sla.exporter.delivery import Delivery, FigureBatch
-from otel_sla.exporter.lane import RETRY_AFTER_MAX_S
 from otel_sla.exporter.otlp import OtlpSender
+from otel_sla.exporter.refusal import Answer, Blame, Refused
+from otel_sla.exporter.schedule import RETRY_AFTER_MAX_S
 from otel_sla.exporter.settings import Signal
 from otel_sla.self_metrics import ExporterCounts
 from otel_sla.sla.uptime import MinuteFigures

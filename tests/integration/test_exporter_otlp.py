@@ -16,12 +16,12 @@ import trustme
 from capture import BAD_ITEM, BUSY, NOT_YOU, PROTOCOLS, UNCLEAR, Reply, Script, backend
 from exporter_parts import make_events, make_figures
 
-from otel_sla.capture import LOGS_SERVICE
+from otel_sla.cli.demo.backend import LOGS_SERVICE
 from otel_sla.errors import ConfigError
-from otel_sla.exporter.answers import Answer, Blame, Refused
 from otel_sla.exporter.otlp import OtlpSender
 from otel_sla.exporter.otlp_grpc import retry_delay_s
 from otel_sla.exporter.otlp_http import ANSWER_SIZE_BYTES_MAX
+from otel_sla.exporter.refusal import Answer, Blame, Refused
 from otel_sla.exporter.settings import ClientTlsSettings, OtlpSettings
 
 NOW = 1_782_000_000_000_000_000

@@ -8,11 +8,11 @@ import pytest
 from ledger_parts import make_event
 from sla_parts import MINUTE, make_agreement
 
-from otel_sla.backlog import LedgerBacklog
-from otel_sla.ledger.ledger import Ledger
+from otel_sla.exporter.backlog import LedgerBacklog
 from otel_sla.ledger.records import Closing
+from otel_sla.ledger.threads import LedgerThread, Writer
+from otel_sla.ledger.writer import Ledger
 from otel_sla.sla.months import month_of, month_range
-from otel_sla.threads import LedgerThread, Writer
 
 AGREEMENT = make_agreement()
 MONTH = month_range(month_of(MINUTE, AGREEMENT.time_zone), AGREEMENT.time_zone)

@@ -9,10 +9,10 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 from pipeline_parts import Clock, make_config, run, running
 
-from otel_sla import filter_loading
 from otel_sla.config import Config
+from otel_sla.counting.repeats import filter_loading
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.pipeline import Pipeline
+from otel_sla.serving.pipeline import Pipeline
 
 MINUTE = 60 * 10**9
 START = 1_795_000_020 * 10**9 // MINUTE * MINUTE  # Some minute of 2026-11.

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from ledger_parts import fingerprint, make_commit
 
+from otel_sla.counting.repeats.fingerprint import RecentFingerprints
 from otel_sla.errors import LedgerError
-from otel_sla.fingerprints import RecentFingerprints
-from otel_sla.ledger import fingerprint_log
-from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger import fingerprints
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Position
+from otel_sla.ledger.writer import Ledger
 
 MINUTE = 100
 
@@ -37,9 +37,9 @@ def found(reader: LedgerReader | Ledger, numbers: list[tuple[int, int]], *, in_l
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten at once, and a log that is long with forty."""
-    monkeypatch.setattr(fingerprint_log, "_PIECE", 10)
-    monkeypatch.setattr(fingerprint_log, "_SLICE", 16)
-    monkeypatch.setattr(fingerprint_log, "_DUE", 40)
+    monkeypatch.setattr(fingerprints, "_PIECE", 10)
+    monkeypatch.setattr(fingerprints, "_SLICE", 16)
+    monkeypatch.setattr(fingerprints, "_DUE", 40)
 
 
 @pytest.mark.usefixtures("small_pieces")

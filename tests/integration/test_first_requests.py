@@ -8,7 +8,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from pipeline_parts import Clock, make_config, run, running
 
 from otel_sla.config import load_config
-from otel_sla.first_requests import UNCOVERED_BODIES, UNCOVERED_SPANS
+from otel_sla.counting.first_requests import UNCOVERED_BODIES, UNCOVERED_SPANS
 
 MINUTE = 60 * 10**9
 NOW = builders.START_UNIX_NANO
@@ -28,7 +28,7 @@ def told(tmp_path: Path, caplog: pytest.LogCaptureFixture, *bodies: bytes) -> li
     )
     config = make_config(tmp_path, load_config(tmp_path / "sla.yaml", {}).agreements)
     caplog.clear()
-    caplog.set_level("INFO", logger="otel_sla.first_requests")
+    caplog.set_level("INFO", logger="otel_sla.counting.first_requests")
 
     async def scenario() -> None:
         async with running(config, Clock(NOW + MINUTE)) as (_, send):
@@ -36,7 +36,7 @@ def told(tmp_path: Path, caplog: pytest.LogCaptureFixture, *bodies: bytes) -> li
                 await send(one)
 
     run(scenario)
-    records = [record for record in caplog.records if record.name == "otel_sla.first_requests"]
+    records = [record for record in caplog.records if record.name == "otel_sla.counting.first_requests"]
     return [(record.action, record.getMessage()) for record in records]
 
 

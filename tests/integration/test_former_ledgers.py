@@ -22,16 +22,16 @@ from pipeline_parts import Clock, events_of, make_config, running
 
 from otel_sla.config import Config
 from otel_sla.errors import LedgerUnavailable
-from otel_sla.ledger.ledger import Ledger
-from otel_sla.ledger.notebook import LedgerNotebook
+from otel_sla.judging.month_report import elapsed_stop_minute, load_report
+from otel_sla.judging.terms_versions import removed_agreements
+from otel_sla.ledger.exclusion_writer import LedgerNotebook
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.schema import SCHEMA_VERSION
+from otel_sla.ledger.writer import Ledger
 from otel_sla.report.json import report_object
-from otel_sla.reporting import elapsed_stop_minute, load_report
 from otel_sla.sla.agreement import Agreement, Condition, ExclusionReason, ExclusionWindow, NoData, Scope
 from otel_sla.sla.events import Event
 from otel_sla.sla.months import Month
-from otel_sla.versions import removed_agreements
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "ledgers"
 NOW = datetime(2026, 11, 3, 11, 15, tzinfo=UTC)

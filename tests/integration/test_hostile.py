@@ -23,14 +23,14 @@ from hostile.unread import BLOCK_SIZE_BYTES, send_unread
 from pipeline_parts import EXPORT
 from receiver_parts import FakeAccountant, run_on, until
 
+from otel_sla.counting.receipt import Accountant, Receipt
 from otel_sla.errors import DecodeError, Overloaded, RequestTooLarge
-from otel_sla.receiver import body_deadline
-from otel_sla.receiver import in_flight as in_flight_module
-from otel_sla.receiver.accounting import Accountant, Receipt
-from otel_sla.receiver.grpc_server import GrpcServer
-from otel_sla.receiver.http_app import Probes
-from otel_sla.receiver.http_server import HttpServer
-from otel_sla.receiver.in_flight import Held, InFlight
+from otel_sla.receiver.grpc.server import GrpcServer
+from otel_sla.receiver.http.app import Probes
+from otel_sla.receiver.http.server import HttpServer
+from otel_sla.receiver.limits import memory as in_flight_module
+from otel_sla.receiver.limits import slow_bodies
+from otel_sla.receiver.limits.memory import Held, InFlight
 from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import GrpcServerSettings, HttpServerSettings
@@ -48,7 +48,7 @@ class RefusingAccountant:
         self._make_error = make_error
 
     async def account(self, body: bytes) -> Receipt:
-        """Implement `otel_sla.receiver.accounting.Accountant`."""
+        """Implement `otel_sla.counting.receipt.Accountant`."""
         assert body
         raise self._make_error()
 
@@ -131,7 +131,7 @@ def test_a_refused_body_is_freed_at_once(protocol: str, make_error: Callable[[],
 
 def test_slow_bodies_leave_room_for_quick_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stalling bodies hold no more than half of the limit; the others are served meanwhile, by either protocol."""
-    monkeypatch.setattr(body_deadline, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(slow_bodies, "PATIENCE_S", 0.05)
 
     async def main() -> None:
         in_flight = InFlight(8 * MIB)

@@ -14,13 +14,13 @@ import trustme
 from google.rpc.status_pb2 import Status
 from receiver_parts import LOOPS, FakeAccountant, run_on, until
 
+from otel_sla.counting.receipt import Receipt
 from otel_sla.errors import DecodeError
-from otel_sla.receiver.accounting import Receipt
-from otel_sla.receiver.http_app import JSON, PROTOBUF, Probes
-from otel_sla.receiver.http_connection import SizedBody
-from otel_sla.receiver.http_request import HeadParser, Request
-from otel_sla.receiver.http_server import HttpServer
-from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.http.app import JSON, PROTOBUF, Probes
+from otel_sla.receiver.http.connection import SizedBody
+from otel_sla.receiver.http.request import HeadParser, Request
+from otel_sla.receiver.http.server import HttpServer
+from otel_sla.receiver.limits.memory import InFlight
 from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import BearerSettings, HttpServerSettings, TlsSettings

@@ -14,7 +14,7 @@ from io_faults import io_faults
 from ledger_parts import make_commit
 
 from otel_sla.errors import LedgerUnavailable
-from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.writer import Ledger
 
 pytestmark = pytest.mark.skipif(bool(why_unreachable()), reason=why_unreachable() or "reachable")
 

@@ -11,9 +11,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from pipeline_parts import Clock, make_config, run, running
 
 from otel_sla.config import Config
+from otel_sla.counting.receipt import Receipt
 from otel_sla.errors import DecodeError, LedgerUnavailable
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.receiver.accounting import Receipt
 
 MINUTE = 60 * 10**9
 NOW = builders.START_UNIX_NANO

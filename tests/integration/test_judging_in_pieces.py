@@ -11,13 +11,13 @@ from ledger_parts import count_rows, make_series
 from sla_parts import make_agreement, make_terms
 from test_changed_terms import random_rows, random_terms
 
-from otel_sla.clockwork import Progress
-from otel_sla.closing import Closer
-from otel_sla.ledger.ledger import Ledger
+from otel_sla.judging.clock import Progress
+from otel_sla.judging.judge import Closer
+from otel_sla.judging.terms_versions import record_versions
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
+from otel_sla.ledger.writer import Ledger
 from otel_sla.sla.agreement import Agreement
-from otel_sla.versions import record_versions
 
 N_SERIES, N_MINUTES, PIECE = 100, 2000, 10_000
 

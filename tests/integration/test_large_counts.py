@@ -8,9 +8,9 @@ from history_parts import EDGE, OCTOBER, History
 from ledger_parts import count_rows
 from sla_parts import make_agreement, make_terms
 
+from otel_sla.judging.month_report import each_series_minutes
 from otel_sla.ledger.records import Commit
 from otel_sla.report.csv import each_minute_line
-from otel_sla.reporting import each_series_minutes
 from otel_sla.sla.agreement import Counting, NoData
 from otel_sla.sla.counts import COUNT_MAX, PARTS_PER_REQUEST
 

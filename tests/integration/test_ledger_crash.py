@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ledger_parts import fingerprint
 
-from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.writer import Ledger
 
 N_SERIES = 5
 TESTS = Path(__file__).resolve().parents[1]
@@ -17,7 +17,7 @@ PIPELINE = """
 import itertools, sys
 sys.path.insert(0, {tests!r})
 from ledger_parts import make_commit
-from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.writer import Ledger
 from otel_sla.ledger.records import Closing
 ledger = Ledger.open({url!r})
 first = len(ledger.counts(0, 10**6)) // 5

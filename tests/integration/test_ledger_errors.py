@@ -15,13 +15,12 @@ import pytest
 from ledger_parts import listed, make_commit, make_event
 
 from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerInUse, LedgerSchemaNewer, LedgerUnavailable
-from otel_sla.ledger import connecting
-from otel_sla.ledger.ledger import Ledger
-from otel_sla.ledger.notebook import LedgerNotebook
+from otel_sla.ledger.connection import SQLITE_VERSION_SOUND, sqlite_warning
+from otel_sla.ledger.exclusion_writer import LedgerNotebook
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing
 from otel_sla.ledger.schema import SCHEMA_VERSION
-from otel_sla.ledger.sqlite_version import SQLITE_VERSION_SOUND, sqlite_warning
+from otel_sla.ledger.writer import Ledger
 
 NOBODY = 65534
 
@@ -238,11 +237,11 @@ def test_large_file_is_checked_at_its_ends(path: Path) -> None:
     """A large file is not read whole at start; a sound one passes, one whose tables cannot be walked does not."""
     make_ledger(path, n_minutes=300)
     with closing(sqlite3.connect(path)) as connection:
-        connecting.check_pages(connection, path, size_bytes_max=0)
+        connection.check_pages(connection, path, size_bytes_max=0)
     content = path.read_bytes()
     path.write_bytes(content[: 4096 * 2] + b"\xa5" * (len(content) - 4096 * 2))
     with closing(sqlite3.connect(path)) as connection, pytest.raises(LedgerCorrupt):
-        connecting.check_pages(connection, path, size_bytes_max=0)
+        connection.check_pages(connection, path, size_bytes_max=0)
 
 
 def test_damage_found_while_running(path: Path) -> None:
@@ -275,7 +274,7 @@ def test_another_process_has_the_ledger(path: Path) -> None:
     """The lock holds between processes, and is gone with the process, however it ends."""
     code = f"""
 import sys
-from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.writer import Ledger
 ledger = Ledger.open({url_of(path)!r})
 print("open", flush=True)
 sys.stdin.read()

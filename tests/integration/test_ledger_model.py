@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from ledger_parts import Row, fingerprint, listed, make_commit, make_event
 
-from otel_sla.ledger import fingerprint_log
-from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger import fingerprints
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Reopened
+from otel_sla.ledger.writer import Ledger
 from otel_sla.sla.counts import COUNT_MAX, N_COUNTS, CountsBeside
 
 N_SERIES = 4
@@ -41,8 +41,8 @@ ROWS = st.lists(
 @pytest.fixture(autouse=True)
 def short_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fingerprints move with the commits: from two on, two at once."""
-    monkeypatch.setattr(fingerprint_log, "_DUE", 2)
-    monkeypatch.setattr(fingerprint_log, "_PIECE", 1)
+    monkeypatch.setattr(fingerprints, "_DUE", 2)
+    monkeypatch.setattr(fingerprints, "_PIECE", 1)
 
 
 def reopened_of(key: tuple[int, int], counts: tuple[int, ...]) -> Reopened:

@@ -10,9 +10,8 @@ import pytest
 from ledger_parts import count_rows, fingerprint, listed, make_commit, make_event, make_series
 
 from otel_sla.errors import LedgerError
-from otel_sla.ledger.ledger import Ledger
-from otel_sla.ledger.minutes import packed_id
-from otel_sla.ledger.packing import pack_day
+from otel_sla.ledger.counts_table import packed_id
+from otel_sla.ledger.day_blob import pack_day
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import (
     ClosedMonth,
@@ -26,6 +25,7 @@ from otel_sla.ledger.records import (
     Watermarks,
 )
 from otel_sla.ledger.schema import APPLICATION_ID, LADDER
+from otel_sla.ledger.writer import Ledger
 from otel_sla.sla.counts import CountsBeside
 from otel_sla.sla.series import OVERFLOW_GROUP, Series
 

@@ -26,12 +26,12 @@ from ledger_parts import listed, make_commit, make_event, make_window
 from pipeline_parts import Clock, make_config, running
 
 from otel_sla.errors import LedgerUnavailable
-from otel_sla.ledger import connecting
+from otel_sla.ledger import connection
 from otel_sla.ledger.compacting import compact_ledger
-from otel_sla.ledger.ledger import Ledger
-from otel_sla.ledger.notebook import LedgerNotebook
+from otel_sla.ledger.exclusion_writer import LedgerNotebook
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing
+from otel_sla.ledger.writer import Ledger
 from otel_sla.sla.agreement import ExclusionReason
 from otel_sla.sla.events import Event
 
@@ -105,7 +105,7 @@ import os, signal, sys
 from pathlib import Path
 from otel_sla import pipeline
 from pipeline_parts import make_config
-from otel_sla.serving import run_until_stopped
+from otel_sla.serving.run import run_until_stopped
 
 async def stop_at_once(_):
     os.kill(os.getpid(), signal.SIGTERM)
@@ -568,7 +568,7 @@ def test_compacting_without_room(tmp_path: Path) -> None:
 
 def test_compacting_beside_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A snapshot that stays open keeps the file long: that is told, nothing is lost, and later it works."""
-    monkeypatch.setattr(connecting, "BUSY_TIMEOUT_MS", 0)
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT_MS", 0)
     url = f"sqlite:///{tmp_path}/ledger.db"
     with closing(Ledger.open(url)) as ledger:
         ledger.commit(make_commit([(minute, 0, 1, 0, 0) for minute in range(20_000)], new_series=1))

@@ -14,18 +14,18 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from pipeline_parts import Clock, events_of, make_config, run, running
 from sla_parts import make_agreement
 
-from otel_sla.backlog import LedgerBacklog
 from otel_sla.config import Config
-from otel_sla.ledger.ledger import Ledger
+from otel_sla.exporter.backlog import LedgerBacklog
+from otel_sla.ledger.agreement_json import agreement_of, terms_of
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit, RefusedPoints
-from otel_sla.pipeline import Pipeline
+from otel_sla.ledger.writer import Ledger
+from otel_sla.serving.pipeline import Pipeline
 from otel_sla.sla.agreement import ExclusionTerms, NoData
 from otel_sla.sla.counts import CountRows
+from otel_sla.sla.figures_text import minute_text
 from otel_sla.sla.series import Series
-from otel_sla.sla.texts import minute_text
 from otel_sla.sla.uptime import MinuteFigures
-from otel_sla.versions import agreement_of, terms_of
 
 MINUTE = 60 * 10**9
 START = 1_795_000_020 * 10**9 // MINUTE * MINUTE  # Some minute of 2026-11.
@@ -303,7 +303,7 @@ def test_an_agreement_that_counted_nothing_is_not_told_as_removed(
 ) -> None:
     """A start that failed has recorded terms; only an agreement that has counts is said to stay in reports."""
     config, clock = make_config(tmp_path), Clock(START)
-    caplog.set_level("INFO", logger="otel_sla.pipeline")
+    caplog.set_level("INFO", logger="otel_sla.serving.pipeline")
 
     async def scenario() -> None:
         for name in ("first", "second", "third"):
@@ -402,7 +402,7 @@ def test_stopping_does_not_wait_for_the_judge_for_ever(tmp_path: Path, monkeypat
 
     async def scenario() -> None:
         with monkeypatch.context() as patched:
-            patched.setattr("otel_sla.pipeline.JUDGE_S", 0.0)
+            patched.setattr("otel_sla.serving.pipeline.JUDGE_S", 0.0)
             async with running(config, clock) as (_, send):
                 await send(body_of(0, failed=1, succeeded=0))
                 clock.now = at(3)

@@ -25,6 +25,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from receiver_parts import LOOPS, FakeAccountant, run_on, until
 
+from otel_sla.counting.receipt import Receipt
 from otel_sla.errors import (
     DecodeError,
     LedgerCorrupt,
@@ -33,11 +34,11 @@ from otel_sla.errors import (
     Overloaded,
     RequestTooLarge,
 )
-from otel_sla.receiver import body_deadline, health
-from otel_sla.receiver import in_flight as in_flight_module
-from otel_sla.receiver.accounting import Receipt
-from otel_sla.receiver.grpc_server import TRACE_SERVICE, GrpcServer
-from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.grpc import health
+from otel_sla.receiver.grpc.server import TRACE_SERVICE, GrpcServer
+from otel_sla.receiver.limits import memory as in_flight_module
+from otel_sla.receiver.limits import slow_bodies
+from otel_sla.receiver.limits.memory import InFlight
 from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import GrpcServerSettings
 
@@ -245,7 +246,7 @@ def test_a_body_that_does_not_come_is_given_up(run: Run) -> None:
 
 def test_a_slow_body_yields_to_others_under_memory_pressure(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that keeps coming must hold the largest size; without room it is told to try again later."""
-    monkeypatch.setattr(body_deadline, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(slow_bodies, "PATIENCE_S", 0.05)
 
     async def main() -> None:
         async with served(FakeAccountant(), max_recv_msg_size_mib=2, in_flight_bytes_max=2 * MIB) as it:
@@ -259,7 +260,7 @@ def test_a_slow_body_yields_to_others_under_memory_pressure(run: Run, monkeypatc
 
 def test_a_slow_body_is_read_where_there_is_room(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body slower than our patience is still counted if its largest size fits in memory."""
-    monkeypatch.setattr(body_deadline, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(slow_bodies, "PATIENCE_S", 0.01)
 
     async def main() -> None:
         accountant = FakeAccountant()
@@ -297,7 +298,7 @@ def test_many_slow_senders_do_not_keep_a_good_one_out(run: Run) -> None:
 @pytest.mark.parametrize("is_known", [False, True])
 def test_late_bodies_of_many_connections_are_bounded(is_known: bool, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
     """Of twelve that may become 2 MiB each only those are read on that have room for it; the others come again."""
-    monkeypatch.setattr(body_deadline, "PATIENCE_S", 1e6)
+    monkeypatch.setattr(slow_bodies, "PATIENCE_S", 1e6)
     monkeypatch.setattr(in_flight_module, "ROOM_WAIT_S", 0.3)
     kept_max = 3 if is_known else 1  # An eighth of 2 MiB is late, half of it slow: one alone may hold more.
 

@@ -27,6 +27,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from receiver_parts import LOOPS, FakeAccountant, run_on, until
 
+from otel_sla.counting.receipt import Receipt
 from otel_sla.errors import (
     DecodeError,
     LedgerCorrupt,
@@ -35,11 +36,11 @@ from otel_sla.errors import (
     Overloaded,
     RequestTooLarge,
 )
-from otel_sla.receiver import http_connection, pace
-from otel_sla.receiver.accounting import Receipt
-from otel_sla.receiver.http_app import JSON, PROTOBUF, Probes
-from otel_sla.receiver.http_server import HttpServer
-from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.http import connection
+from otel_sla.receiver.http.app import JSON, PROTOBUF, Probes
+from otel_sla.receiver.http.server import HttpServer
+from otel_sla.receiver.limits import large_requests
+from otel_sla.receiver.limits.memory import InFlight
 from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import BearerSettings, CorsSettings, HttpServerSettings
@@ -566,7 +567,7 @@ def test_the_rest_of_a_refused_body_is_not_awaited_for_ever(run: Run) -> None:
 @pytest.mark.parametrize("path", ["/v1/traces", "/elsewhere"])
 def test_little_is_taken_of_a_body_that_nobody_wants(run: Run, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """Who may not send gets an answer at once; a large body is left with its sender, and the connection ends."""
-    monkeypatch.setattr(http_connection, "_LINGER_S", 0.05)
+    monkeypatch.setattr(connection, "_LINGER_S", 0.05)
 
     async def main() -> None:
         accountant = FakeAccountant()
@@ -633,8 +634,8 @@ def test_many_slow_senders_do_not_keep_a_good_one_out(run: Run) -> None:
 
 def test_who_announces_much_and_sends_little_takes_no_turn(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty senders stall at the beginning of large bodies; another's large body does not wait for any of them."""
-    monkeypatch.setattr(pace, "_QUICK_S", 1e6)
-    monkeypatch.setattr(pace, "_WAIT_S_MAX", 1e6)
+    monkeypatch.setattr(large_requests, "_QUICK_S", 1e6)
+    monkeypatch.setattr(large_requests, "_WAIT_S_MAX", 1e6)
 
     async def main() -> None:
         accountant = FakeAccountant()
@@ -698,8 +699,8 @@ def test_more_connections_than_the_limit_are_told_to_come_back(run: Run) -> None
 
 def test_those_who_are_told_to_come_back_are_limited_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a refused connection is there for its answer, one more than may be is closed without any."""
-    monkeypatch.setattr("otel_sla.receiver.http_connection._REFUSED_MAX", 1)
-    monkeypatch.setattr("otel_sla.receiver.http_connection._LINGER_S", 3600.0)
+    monkeypatch.setattr("otel_sla.receiver.http.connection._REFUSED_MAX", 1)
+    monkeypatch.setattr("otel_sla.receiver.http.connection._LINGER_S", 3600.0)
 
     async def main() -> None:
         async with (

@@ -19,14 +19,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from receiver_parts import LOOPS, FakeAccountant, run_on
 
 from otel_sla.errors import ConfigError
-from otel_sla.receiver.grpc_server import TRACE_SERVICE, GrpcServer
-from otel_sla.receiver.http_app import PROTOBUF, Probes
-from otel_sla.receiver.http_server import HttpServer
-from otel_sla.receiver.in_flight import InFlight
+from otel_sla.receiver.grpc.server import TRACE_SERVICE, GrpcServer
+from otel_sla.receiver.http.app import PROTOBUF, Probes
+from otel_sla.receiver.http.server import HttpServer
+from otel_sla.receiver.limits.memory import InFlight
 from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.refusals import Refusals
+from otel_sla.receiver.security.tls import ServerTls
 from otel_sla.receiver.settings import BearerSettings, GrpcServerSettings, HttpServerSettings, TlsSettings
-from otel_sla.receiver.tls import ServerTls
 
 EXPORT = f"/{TRACE_SERVICE}/Export"
 BODY = b"\x0a\x00"

@@ -10,11 +10,11 @@ from cli_parts import ledger_url, open_ledger
 from ledger_parts import Row
 from sla_parts import make_agreement
 
+from otel_sla.judging.month_report import elapsed_stop_minute, explain_absences, load_report
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.report.document import Report
-from otel_sla.report.html import render_html
+from otel_sla.report.html.page import render_html
 from otel_sla.report.table import render_table
-from otel_sla.reporting import elapsed_stop_minute, explain_absences, load_report
 from otel_sla.sla.months import Month, month_range
 
 NOVEMBER = Month(2026, 11)

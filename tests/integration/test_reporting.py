@@ -8,13 +8,13 @@ import pytest
 from ledger_parts import count_rows
 from sla_parts import make_agreement, make_terms
 
-from otel_sla import reporting
-from otel_sla.history import History, Terms
-from otel_sla.ledger.ledger import Ledger
+from otel_sla.judging import month_report
+from otel_sla.judging.month_report import each_series_minutes, load_report
+from otel_sla.judging.series_judge import History, Terms
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit
+from otel_sla.ledger.writer import Ledger
 from otel_sla.report.csv import each_minute_line
-from otel_sla.reporting import each_series_minutes, load_report
 from otel_sla.sla.agreement import NoData
 from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.months import Month, month_range
@@ -59,7 +59,7 @@ def test_each_series_minutes_are_the_elapsed_ones_of_the_month(url: str) -> None
 
 def test_minutes_are_read_a_few_series_at_a_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The order is that of the report; what is counted between two readings is in those that follow."""
-    monkeypatch.setattr(reporting, "_SERIES_AT_ONCE", 2)
+    monkeypatch.setattr(month_report, "_SERIES_AT_ONCE", 2)
     with closing(LedgerReader.open(url)) as reader, closing(Ledger.open(url)) as ledger:
         each = each_series_minutes(reader, [make_agreement()], NOVEMBER, MINUTES.start_minute + 200)
         found = [next(each)]

@@ -9,9 +9,9 @@ import pytest
 from sdk_parts import MINUTE_NANOS, START, Clock, make_config, running
 
 from otel_sla.errors import LedgerInUse, LedgerUnavailable
-from otel_sla.ledger.notebook import LedgerNotebook
+from otel_sla.judging.month_report import elapsed_stop_minute, load_report
+from otel_sla.ledger.exclusion_writer import LedgerNotebook
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.reporting import elapsed_stop_minute, load_report
 from otel_sla.sdk import SlaSpanProcessor
 from otel_sla.sla.agreement import ExclusionReason, ExclusionWindow
 from otel_sla.sla.months import Month

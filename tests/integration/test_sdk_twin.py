@@ -10,9 +10,9 @@ from ledger_parts import rows_of_outcomes
 from opentelemetry.trace import SpanKind, StatusCode
 from sdk_parts import MINUTE_NANOS, START, Application, make_config, running, twin_counts
 
-from otel_sla.history import series_of
-from otel_sla.sdk.figures import Judging
-from otel_sla.sdk.minutes import MinuteMemory
+from otel_sla.judging.series_judge import series_of
+from otel_sla.sdk.counts_in_memory import MinuteMemory
+from otel_sla.sdk.judge import Judging
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.series import SeriesTable
 

@@ -13,10 +13,10 @@ from capture import backend
 from pipeline_parts import Clock, make_config, run, running
 from sla_parts import make_agreement
 
-from otel_sla.backlog import LedgerBacklog
+from otel_sla.exporter.backlog import LedgerBacklog
 from otel_sla.exporter.settings import DebugSettings, ExporterSettings
-from otel_sla.pipeline import Pipeline
 from otel_sla.receiver.readiness import Readiness
+from otel_sla.serving.pipeline import Pipeline
 from otel_sla.sla.uptime import MinuteFigures
 
 MINUTE = 60 * 10**9

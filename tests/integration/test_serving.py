@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from pipeline_parts import make_config
 
-from otel_sla.front import Front
-from otel_sla.serving import run_until_stopped
+from otel_sla.receiver.front import Front
+from otel_sla.serving.run import run_until_stopped
 
 TESTS = Path(__file__).resolve().parents[1]
 NEVER_STOPS = """
 import asyncio, sys
 from pathlib import Path
-import otel_sla.pipeline
+import otel_sla.serving.pipeline
 from pipeline_parts import make_config
-from otel_sla.serving import run_until_stopped
+from otel_sla.serving.run import run_until_stopped
 
 async def compile_for_ever(_):
     print("begun", flush=True)
@@ -29,7 +29,7 @@ async def compile_for_ever(_):
         except asyncio.CancelledError:
             print("stopping", flush=True)
 
-otel_sla.pipeline.warm_up = compile_for_ever
+otel_sla.serving.pipeline.warm_up = compile_for_ever
 run_until_stopped(make_config(Path(sys.argv[1])))
 """
 
@@ -37,7 +37,7 @@ TELLS_WHAT_IS_FROZEN = """
 import gc, logging, os, signal, sys
 from pathlib import Path
 from pipeline_parts import make_config
-from otel_sla.serving import run_until_stopped
+from otel_sla.serving.run import run_until_stopped
 
 class StopWhenServing(logging.Handler):
     def emit(self, record):
@@ -63,7 +63,7 @@ import logging, os, signal, sys
 from pathlib import Path
 from otel_sla.ledger import sqlite_version
 from pipeline_parts import make_config
-from otel_sla.serving import run_until_stopped
+from otel_sla.serving.run import run_until_stopped
 
 class Print(logging.Handler):
     def emit(self, record):
@@ -116,7 +116,7 @@ def test_sigterm_ends_a_start_that_takes_long(tmp_path: Path, monkeypatch: pytes
     async def serve(_: object) -> None:
         ended.append("served")
 
-    monkeypatch.setattr("otel_sla.pipeline.warm_up", compile_for_ever)
+    monkeypatch.setattr("otel_sla.serving.pipeline.warm_up", compile_for_ever)
     monkeypatch.setattr(Front, "start", serve)
     run_until_stopped(make_config(tmp_path))
     assert ended == ["compiling"]

@@ -32,7 +32,7 @@ def counted_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, agreement: Agreement, steps: Sequence[bytes | int]
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Self-metrics, and action and text of each warning, of bodies that are sent and of minutes that pass."""
-    caplog.set_level(logging.WARNING, logger="otel_sla.first_requests")
+    caplog.set_level(logging.WARNING, logger="otel_sla.counting.first_requests")
     found: dict[str, int] = {}
 
     async def scenario() -> None:
@@ -48,7 +48,7 @@ def counted_and_logged(
             found.update({line.split(" ")[0]: int(float(line.split(" ")[1])) for line in text if line[0] != "#"})
 
     run(scenario)
-    records = [record for record in caplog.records if record.name == "otel_sla.first_requests"]
+    records = [record for record in caplog.records if record.name == "otel_sla.counting.first_requests"]
     return found, [(record.action, record.getMessage()) for record in records]
 
 
@@ -118,7 +118,7 @@ def test_clause_4_spared_requests_beside_failed_ones_are_not_logged(
 
 def test_an_application_hears_the_same(caplog: pytest.LogCaptureFixture) -> None:
     """Counted in the application's own process: the same warnings, once each."""
-    caplog.set_level(logging.WARNING, logger="otel_sla.first_requests")
+    caplog.set_level(logging.WARNING, logger="otel_sla.counting.first_requests")
     config = replace(load_config(None, {}), agreements=(STRICT,))
     with running_application(config) as app:
         _answer(app, {HTTP: 500, "error.type": "500"})

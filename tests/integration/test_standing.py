@@ -82,7 +82,7 @@ def test_what_comes_between_two_snapshots_of_a_look_is_told_once(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Requests for minutes that are not sealed, counted while the judge looks: the fold is the report all the same."""
-    monkeypatch.setattr("otel_sla.look._SERIES_AT_ONCE", 1)
+    monkeypatch.setattr("otel_sla.judging.look._SERIES_AT_ONCE", 1)
     rng, states, between = random.Random(seed), dict[int, str](), list[int]()
     history = History(tmp_path, random_terms(rng))
 

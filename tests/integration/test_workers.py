@@ -21,14 +21,14 @@ from pipeline_parts import EXPORT, Clock, make_config, run
 from otel_sla.config import Config
 from otel_sla.errors import DecodeError, LedgerUnavailable, ListenError, Overloaded, RequestTooLarge
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.pipeline import Pipeline
-from otel_sla.receiver.endpoint import reserve_sockets
 from otel_sla.receiver.settings import BearerSettings, GrpcServerSettings, HttpServerSettings, ReceiverSettings
-from otel_sla.workers import crew as crew_module
-from otel_sla.workers import member
-from otel_sla.workers.crew import Crew, share_mib
-from otel_sla.workers.errors import CountingFailed, decode_error, encode_error
-from otel_sla.workers.link import Kind, Link
+from otel_sla.receiver.sockets import reserve_sockets
+from otel_sla.receiver.workers import handle
+from otel_sla.receiver.workers import pool as crew_module
+from otel_sla.receiver.workers.frames import Kind, Link
+from otel_sla.receiver.workers.messages import CountingFailed, decode_error, encode_error
+from otel_sla.receiver.workers.pool import Crew, share_mib
+from otel_sla.serving.pipeline import Pipeline
 
 MINUTE = 60 * 10**9
 NOW = builders.START_UNIX_NANO
@@ -179,7 +179,7 @@ def test_a_worker_that_cannot_be_started_anew_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One that does not serve in time, then no memory for one: both are told and gone, and the next serves."""
-    make = member.make_shared_memory
+    make = handle.make_shared_memory
     started: list[int] = []
     third = asyncio.Event()
     monkeypatch.setattr(crew_module, "_AGAIN_S", 0)
@@ -195,7 +195,7 @@ def test_a_worker_that_cannot_be_started_anew_is_tried_again(
 
     async def scenario() -> None:
         async with two_workers(tmp_path) as (pipeline, crew, config):
-            monkeypatch.setattr(member, "make_shared_memory", make_shared_memory)
+            monkeypatch.setattr(handle, "make_shared_memory", make_shared_memory)
             first = crew._members[0]
             assert first._process is not None
             os.kill(first._process.pid, signal.SIGKILL)

@@ -14,7 +14,7 @@ from builders import make_request_of, make_span
 
 from otel_sla.spans import scan
 from otel_sla.spans.columns import WatchList
-from otel_sla.spans.decode import decode_request
+from otel_sla.spans.request import decode_request
 
 PACKAGE = Path(scan.__file__).resolve().parents[1]
 
@@ -57,7 +57,7 @@ except IndexError:
 DECODE = """
 from otel_sla import jit
 from otel_sla.spans.columns import WatchList
-from otel_sla.spans.decode import decode_request
+from otel_sla.spans.request import decode_request
 
 print("warm" if jit.is_cache_warm() else "cold", jit.CACHE_DIRECTORY is not None)
 print(decode_request(bytes((10, 4, 18, 2, 18, 0)), WatchList((b"a",), ())).n_spans)

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from otel_sla.config.settings import LogFormat, LogLevel, LogSettings
-from otel_sla.logs import set_up_logs
+from otel_sla.logs import LogFormat, LogLevel, LogSettings, set_up_logs
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ import pytest
 from cli_parts import invoke, ledger_url, lines_of, open_ledger, write_config
 from ledger_parts import listed, make_commit
 
-from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
+from otel_sla.ledger.writer import Ledger
 from otel_sla.sla.months import Month, month_range
 
 # October 2025 in Berlin: its clocks are put back on the 26th, after minutes of 02:00 to 03:00 have happened twice.

@@ -10,9 +10,9 @@ import pytest
 from cli_parts import invoke, ledger_url, lines_of, open_ledger, write_config
 from ledger_parts import listed, make_event
 
-from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, RefusedPoints, SetAside
+from otel_sla.ledger.writer import Ledger
 
 MINUTE = 29_365_920  # 2025-11-01T00:00:00Z.
 AGREEMENTS = "  - name: chat\nexporters: {otlp: {endpoint: 'localhost:1'}, debug: {}}\n"

@@ -20,13 +20,13 @@ from typer.testing import CliRunner, Result
 
 from otel_sla.cli import app
 from otel_sla.cli.replay_display import Display, open_display, totals_lines
-from otel_sla.ledger.ledger import Ledger
+from otel_sla.counting.classify.notes import Notes
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing
-from otel_sla.replay.replaying import Progress
+from otel_sla.ledger.writer import Ledger
+from otel_sla.replay.replay import Progress
 from otel_sla.replay.totals import Totals
 from otel_sla.sla.agreement import CodeRule, Outcome, WhenAbsent
-from otel_sla.sla.notes import Notes
 
 BODIES = [realistic_request(40, seed, start_unix_nano=START_UNIX_NANO + seed * 5 * MINUTE_NANOS) for seed in range(10)]
 

@@ -17,9 +17,9 @@ from sla_parts import make_agreement
 
 from otel_sla.cli.options import running_month
 from otel_sla.config import load_config
-from otel_sla.ledger.ledger import Ledger
+from otel_sla.ledger.agreement_json import terms_of
 from otel_sla.ledger.records import ClosedMonth, Closing
-from otel_sla.versions import terms_of
+from otel_sla.ledger.writer import Ledger
 
 MINUTE = 29_365_920  # 2025-11-01T00:00:00Z.
 STRICT = "  - {name: chat, downtime: {error_rate_above: 5%}}\n"

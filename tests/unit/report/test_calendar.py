@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from otel_sla.report.calendar import LEGEND, draw_calendar, legend, pattern_definitions
-from otel_sla.report.style import STYLE
+from otel_sla.report.html.calendar import LEGEND, draw_calendar, legend, pattern_definitions
+from otel_sla.report.html.style import STYLE
 from otel_sla.sla.downtime import JudgedMinutes, MinuteState
 from otel_sla.sla.months import Month, day_ranges, month_range
 

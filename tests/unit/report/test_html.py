@@ -6,12 +6,12 @@ import pytest
 from report_parts import eventful_month, make_report
 from sla_parts import make_agreement
 
-from otel_sla.report import html_series
 from otel_sla.report.document import Report, draw_worst
-from otel_sla.report.html import SECTIONS_MAX, render_html
+from otel_sla.report.html import series
+from otel_sla.report.html.page import SECTIONS_MAX, render_html
 from otel_sla.report.json import report_object
+from otel_sla.sla.figures_text import minute_text
 from otel_sla.sla.months import Month, month_range
-from otel_sla.sla.texts import minute_text
 
 NOVEMBER = Month(2026, 11)
 START = month_range(NOVEMBER, "UTC").start_minute
@@ -160,7 +160,7 @@ def test_many_series_stay_readable() -> None:
 
 def test_a_series_that_flaps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of very many periods the longest are listed in the order of time, which is said."""
-    monkeypatch.setattr(html_series, "PERIODS_MAX", 2)
+    monkeypatch.setattr(series, "PERIODS_MAX", 2)
     down = {*range(10, 12), 20, *range(30, 33)}
     counts = {START + n: (0, 1, 0) if n in down else (1, 0, 0) for n in range(60)}
     counted = {("chat", (("service.name", b"a"),)): counts}

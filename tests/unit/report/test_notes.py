@@ -11,7 +11,7 @@ from report_parts import eventful_month
 
 from otel_sla.report.csv import render_csv
 from otel_sla.report.document import Report
-from otel_sla.report.html import render_html
+from otel_sla.report.html.page import render_html
 from otel_sla.report.json import report_object
 from otel_sla.report.notes import each_note
 from otel_sla.report.table import render_table

@@ -11,7 +11,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from sdk_parts import MINUTE_NANOS, START, make_config, running
 
 from otel_sla.errors import ConfigError
-from otel_sla.exporter.signals import GAUGES, SUMS
+from otel_sla.exporter.otlp_data import GAUGES, SUMS
 from otel_sla.sdk import RecordServerSpans, SlaSpanProcessor
 
 CHAT = frozenset({("service.name", "chat-1"), ("sla.agreement.name", "default")})

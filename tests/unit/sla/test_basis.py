@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sla_parts import MINUTE, make_agreement, make_series, make_terms, told_nothing
 
+from otel_sla.arrays import Int64Array
 from otel_sla.sla.agreement import Counting, Outcome
 from otel_sla.sla.basis import SPANS_MAX, columns_of, exact_sum, judged_counts, parts_of
 from otel_sla.sla.counts import COUNT_MAX, N_COUNTS, N_OUTCOMES, PARTS_PER_REQUEST
 from otel_sla.sla.downtime import MinuteState, SeriesCounts, judge_minutes, judged_state
+from otel_sla.sla.downtime_events import Cause, World, tell
+from otel_sla.sla.events import Subject
 from otel_sla.sla.months import MinuteRange
 from otel_sla.sla.periods import list_periods
-from otel_sla.sla.story import Cause, World, tell
-from otel_sla.sla.telling import Subject
 from otel_sla.sla.uptime import MonthSoFar, minute_figures, month_figures
-from otel_sla.spans.columns import Int64Array
 
 ADJUSTED = parts_of(Counting.ADJUSTED)
 PARTS = st.integers(0, 1 << 40)  # A million requests in a minute; more than that in `LARGE`.

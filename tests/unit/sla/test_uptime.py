@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from sla_parts import make_agreement, make_counts, make_series, make_terms
 
-from otel_sla.sla import texts, uptime
+from otel_sla.sla import figures_text, uptime
 from otel_sla.sla.agreement import NoData
 from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, judge_minutes
+from otel_sla.sla.figures_text import percent_text, ratio_text, term_percent_text, term_text
 from otel_sla.sla.months import MinuteRange, Month, month_range
-from otel_sla.sla.texts import percent_text, ratio_text, term_percent_text, term_text
 from otel_sla.sla.uptime import (
     MonthSoFar,
     downtime_minutes_allowed,
@@ -45,7 +45,7 @@ def some_down(n_down: int, n_minutes: int) -> np.ndarray:
 def test_examples_in_docstrings() -> None:
     """The examples that the modules show are true."""
     assert doctest.testmod(uptime).failed == 0
-    assert doctest.testmod(texts).failed == 0
+    assert doctest.testmod(figures_text).failed == 0
 
 
 @pytest.mark.parametrize(("total", "allowed"), [(40_320, 40), (41_760, 41), (43_200, 43), (44_640, 44)])

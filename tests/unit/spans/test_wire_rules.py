@@ -5,7 +5,7 @@ from upb_oracle import decode_with_upb, read_columns
 
 from otel_sla.errors import DecodeError
 from otel_sla.spans.columns import ValueType, WatchList
-from otel_sla.spans.decode import decode_request
+from otel_sla.spans.request import decode_request
 
 WATCH = WatchList(span_keys=(b"a", b"b"), resource_keys=(b"a",))
 SERVER = b"\x30\x02"

@@ -1,0 +1,253 @@
+"""Reads agreements out of OpenSLO v1 documents.
+
+An SLO with the budgeting method `Timeslices`, slices of a minute and a calendar month says what an agreement says: a
+minute is bad when too few of its requests are good, and so much of the month's minutes must not be bad. What else an
+SLO may say has no place in an agreement. Nothing is guessed and nothing dropped in silence: each field is either taken,
+or told with the reason why not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import yaml
+
+from otel_sla.config.first_draft import AgreementDraft
+from otel_sla.config.parse import check_zone, format_ratio, parse_ratio
+from otel_sla.errors import ConfigError, ConfigProblem
+
+API_VERSION = "openslo/v1"
+_MINUTE = frozenset({"1", "1m", "60s"})
+_QUERIES = "counts come from spans: set covered_service, valid_requests and error_rate to what these queries select"
+_KNOWN = {  # Fields that are read, or told by name; all others are told as unknown.
+    "": {"apiVersion", "kind", "metadata", "spec"},
+    "metadata": {"name", "displayName"},
+    "spec": {"budgetingMethod", "timeWindow", "service", "objectives"},
+    "spec.timeWindow[0]": {"duration", "isRolling", "calendar"},
+    "spec.timeWindow[0].calendar": {"startTime", "timeZone"},
+}
+_COMPARED = "compares a metric's value; a request of an agreement fails by its status"
+_OF_OBJECTIVE = {"displayName", "target", "targetPercent", "timeSliceTarget", "timeSliceWindow"}
+_IGNORED_OF_OBJECTIVE = {
+    "op": _COMPARED,
+    "value": _COMPARED,
+    "indicator": _QUERIES,
+    "indicatorRef": _QUERIES,
+    "compositeWeight": "each objective is an agreement by itself, and none is weighed",
+}
+_IGNORED = {
+    "metadata.labels": "an agreement has no labels",
+    "metadata.annotations": "an agreement has no annotations",
+    "spec.description": "for people only",
+    "spec.indicator": _QUERIES,
+    "spec.indicatorRef": _QUERIES,
+    "spec.alertPolicies": "alerts are made from the events and gauges, in the backend",
+}
+
+
+@dataclass(slots=True)
+class Reading:
+    """What became of one document's fields; paths as in `spec.objectives[0].target`."""
+
+    source: str  # The document: its number in the file, kind and name.
+    taken: list[tuple[str, str]] = field(default_factory=list)  # (path, what it became).
+    not_taken: list[tuple[str, str]] = field(default_factory=list)  # (path, why).
+    problems: list[ConfigProblem] = field(default_factory=list)  # Why no agreement can be made of it.
+    agreements: list[AgreementDraft] = field(default_factory=list)  # One for each objective.
+
+
+def read_openslo(text: str, source: str) -> list[Reading]:
+    """Read all documents of a file.
+
+    Args:
+        text: YAML, one document or several.
+        source: The file's name, for errors.
+
+    Raises:
+        ConfigError: It is not valid YAML, holds no SLO, or an SLO of which no agreement can be made.
+    """
+    try:
+        # All scalars as text: 0.999 is to become an exact fraction.
+        documents = [document for document in yaml.load_all(text, Loader=yaml.BaseLoader) if document]
+    except yaml.YAMLError as error:
+        raise ConfigError(source, [ConfigProblem("", f"is not valid YAML: {' '.join(str(error).split())}")]) from error
+    readings = [_read_document(document, number) for number, document in enumerate(documents, start=1)]
+    problems = [
+        ConfigProblem(f"{reading.source}: {problem.path}", problem.message)
+        for reading in readings
+        for problem in reading.problems
+    ]
+    if not problems and not any(reading.agreements for reading in readings):
+        problems = [ConfigProblem("", f"holds no document of kind SLO and apiVersion {API_VERSION}")]
+    names = [agreement.name for reading in readings for agreement in reading.agreements]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    problems += [ConfigProblem("", f"two objectives would both be the agreement {name!r}") for name in repeated]
+    if problems:
+        raise ConfigError(source, problems)
+    return readings
+
+
+def _read_document(document: object, number: int) -> Reading:
+    if not isinstance(document, dict):
+        return Reading(f"document {number}", problems=[ConfigProblem("", "must be a mapping")])
+    kind, version = _text(document.get("kind")), _text(document.get("apiVersion"))
+    name = _text(_mapping(document.get("metadata")).get("name"))
+    reading = Reading(f"document {number} ({kind or 'no kind'} {name})".replace(" )", ")"))
+    if version != API_VERSION:
+        reading.problems.append(ConfigProblem("apiVersion", f"must be {API_VERSION}, not {version!r}"))
+    elif kind != "SLO":
+        reading.not_taken.append(("kind", f"a {kind or 'document without a kind'} says nothing that an agreement has"))
+    else:
+        _read_slo(document, name, reading)
+    return reading
+
+
+def _read_slo(document: Mapping[str, Any], name: str, reading: Reading) -> None:
+    spec = _mapping(document.get("spec"))
+    if name:
+        reading.taken.append(("metadata.name", "the agreement's name"))
+    else:
+        reading.problems.append(ConfigProblem("metadata.name", "is missing; it becomes the agreement's name"))
+    method = _text(spec.get("budgetingMethod"))
+    if method != "Timeslices":
+        said = (
+            "counts minutes, so the method must be Timeslices"
+            if method
+            else "is missing; an agreement needs Timeslices"
+        )
+        reading.problems.append(
+            ConfigProblem("spec.budgetingMethod", f"is {method}: an agreement {said}" if method else said)
+        )
+    else:
+        reading.taken.append(("spec.budgetingMethod", "minutes are judged, not requests"))
+    time_zone = _read_window(spec.get("timeWindow"), reading)
+    service = _text(spec.get("service"))
+    if service:
+        reading.taken.append(("spec.service", f"covered_service: service.name is {service}"))
+    else:
+        reading.not_taken.append(("spec.service", "is missing: the agreement covers all services"))
+    title = _text(_mapping(document.get("metadata")).get("displayName"))
+    if title:
+        reading.taken.append(("metadata.displayName", "a comment"))
+    _tell_ignored(document, reading)
+    objectives = spec.get("objectives")
+    if not isinstance(objectives, list) or not objectives:
+        reading.problems.append(ConfigProblem("spec.objectives", "must be a list of at least one objective"))
+        return
+    for index, objective in enumerate(objectives):
+        draft = _read_objective(_mapping(objective), f"spec.objectives[{index}]", reading)
+        if draft is not None:
+            limit, target, label = draft
+            own_name = name if len(objectives) == 1 else f"{name}-{label or index + 1}"
+            remarks = tuple(text for text in (title, label) if text)
+            services = (service,) if service else ()
+            reading.agreements.append(AgreementDraft(own_name, services, limit, target, time_zone, remarks))
+
+
+def _read_window(windows: object, reading: Reading) -> str:
+    """Give the time zone of the month; what is no calendar month is a problem."""
+    path = "spec.timeWindow"
+    if not isinstance(windows, list) or len(windows) != 1:
+        reading.problems.append(ConfigProblem(path, "must be a list of exactly one window"))
+        return "UTC"
+    window = _mapping(windows[0])
+    calendar = _mapping(window.get("calendar"))
+    is_rolling = _text(window.get("isRolling")).lower()
+    if is_rolling == "true" or not calendar:
+        said = "a rolling window has no month; an agreement is settled by calendar months: give `calendar`"
+        reading.problems.append(ConfigProblem(f"{path}[0]", said))
+    elif is_rolling:
+        reading.taken.append((f"{path}[0].isRolling", "calendar months"))
+    for place, of_place in ((f"{path}[0]", window), (f"{path}[0].calendar", calendar)):
+        _tell_unknown(of_place, place, _KNOWN[place], reading)
+    if _text(window.get("duration")) != "1M":
+        said = f"is {_text(window.get('duration')) or 'missing'}: an agreement is settled by months, 1M"
+        reading.problems.append(ConfigProblem(f"{path}[0].duration", said))
+    else:
+        reading.taken.append((f"{path}[0].duration", "calendar months"))
+    start = _text(calendar.get("startTime"))
+    if start:
+        is_first = start[7:].replace("T", " ") in ("-01", "-01 00:00", "-01 00:00:00")
+        said = "months begin at local midnight of their first day, in every year"
+        (reading.taken if is_first else reading.not_taken).append((f"{path}[0].calendar.startTime", said))
+    zone = _text(calendar.get("timeZone")) or "UTC"
+    try:
+        zone = check_zone(zone)
+    except ValueError as error:
+        reading.problems.append(ConfigProblem(f"{path}[0].calendar.timeZone", str(error)))
+        return "UTC"
+    reading.taken.append((f"{path}[0].calendar.timeZone", f"monthly_uptime.time_zone: {zone}"))
+    return zone
+
+
+def _read_objective(objective: Mapping[str, Any], path: str, reading: Reading) -> tuple[Fraction, Fraction, str] | None:
+    """Give error rate limit, target and label; None where something is missing or wrong."""
+    n_problems = len(reading.problems)
+    good = _ratio(objective, "timeSliceTarget", path, reading)
+    slices = _text(objective.get("timeSliceWindow"))
+    if slices not in _MINUTE:
+        said = f"is {slices or 'missing'}: an agreement judges minutes, 1m"
+        reading.problems.append(ConfigProblem(f"{path}.timeSliceWindow", said))
+    else:
+        reading.taken.append((f"{path}.timeSliceWindow", "minutes are judged"))
+    target_key = "targetPercent" if "targetPercent" in objective else "target"
+    target = _ratio(objective, target_key, path, reading, is_percent=target_key == "targetPercent")
+    if target == 0:
+        reading.problems.append(
+            ConfigProblem(f"{path}.{target_key}", "must be above 0: a promise of nothing cannot be broken")
+        )
+    if target_key == "targetPercent" and "target" in objective:
+        if _ratio(objective, "target", path, reading) == target:
+            reading.not_taken.append((f"{path}.target", "targetPercent says the same"))
+        else:
+            reading.problems.append(ConfigProblem(f"{path}.target", "and targetPercent contradict each other"))
+    for key, why in _IGNORED_OF_OBJECTIVE.items():
+        if key in objective:
+            reading.not_taken.append((f"{path}.{key}", why))
+    _tell_unknown(objective, path, _OF_OBJECTIVE | set(_IGNORED_OF_OBJECTIVE), reading)
+    if good is None or not target or len(reading.problems) > n_problems:
+        return None
+    limit = 1 - good
+    reading.taken.append((f"{path}.timeSliceTarget", f"downtime.error_rate_above: {format_ratio(limit)}"))
+    reading.taken.append((f"{path}.{target_key}", f"monthly_uptime.target: {format_ratio(target)}"))
+    label = _text(objective.get("displayName"))
+    if label:
+        reading.taken.append((f"{path}.displayName", "a comment"))
+    return limit, target, label
+
+
+def _ratio(
+    objective: Mapping[str, Any], key: str, path: str, reading: Reading, *, is_percent: bool = False
+) -> Fraction | None:
+    text = _text(objective.get(key))
+    try:
+        return parse_ratio(f"{text}%" if is_percent else text)
+    except ValueError as error:
+        said = str(error) if text else "is missing"
+        reading.problems.append(ConfigProblem(f"{path}.{key}", said))
+        return None
+
+
+def _tell_ignored(document: Mapping[str, Any], reading: Reading) -> None:
+    for path, why in _IGNORED.items():
+        above, key = path.split(".")
+        if _mapping(document.get(above)).get(key):
+            reading.not_taken.append((path, why))
+    for place, of_place in (("", document), *((key, _mapping(document.get(key))) for key in ("metadata", "spec"))):
+        told = {path.rpartition(".")[2] for path in _IGNORED if path.rpartition(".")[0] == place}
+        _tell_unknown(of_place, place, _KNOWN[place] | told, reading)
+
+
+def _tell_unknown(mapping: Mapping[str, Any], place: str, known: set[str], reading: Reading) -> None:
+    for key in mapping:
+        if key not in known:
+            reading.not_taken.append((f"{place}.{key}".lstrip("."), "is not known here"))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str:
+    return value.strip() if isinstance(value, str) else ""

@@ -1,0 +1,84 @@
+"""Classes of spans: one for each distinct mask of conditions, with the agreements that cover such a span."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from otel_sla.arrays import Int32Array, UInt64Array
+from otel_sla.counting.classify.conditions import Conditions
+
+WORD_BITS = 64
+_WORD = (1 << WORD_BITS) - 1
+
+
+class ClassArrays(NamedTuple):
+    """The table as kernels see it. n_slots is a power of two; classes are dense from 1."""
+
+    slot_class: Int32Array  # int32[n_slots]. The class there, 0 if none.
+    words: UInt64Array  # uint64[n_classes, n_words]. Its mask, the lowest word first.
+    entry_start: Int32Array  # int32[n_classes]. Its first entry.
+    entry_stop: Int32Array  # int32[n_classes]. One past its last.
+    entry_agreement: Int32Array  # int32[n_entries]. An agreement that covers the class,
+    entry_row: Int32Array  # int32[n_entries]. and its row of the outcome table.
+
+
+class ClassTable:
+    """Learns classes when they are met; when it is full, all are forgotten."""
+
+    def __init__(self, conditions: Conditions, classes_max: int) -> None:
+        """Make an empty table for at most `classes_max` masks at a time."""
+        self._conditions = conditions
+        self._classes_max = classes_max
+        self._count = 0
+        self.arrays = ClassArrays(
+            slot_class=np.zeros(1 << (2 * classes_max - 1).bit_length(), dtype=np.int32),
+            words=np.zeros((classes_max + 1, conditions.n_words), dtype=np.uint64),
+            entry_start=np.zeros(classes_max + 1, dtype=np.int32),
+            entry_stop=np.zeros(classes_max + 1, dtype=np.int32),
+            entry_agreement=np.zeros(16, dtype=np.int32),
+            entry_row=np.zeros(16, dtype=np.int32),
+        )
+
+    def learn(self, words: UInt64Array, slot: int) -> None:
+        """Add a class that was not found; a full table is only emptied, and the class is looked for again.
+
+        Args:
+            words: uint64[n_words]. Its mask.
+            slot: Where the search for it ended.
+        """
+        if self._count == self._classes_max:
+            self._count = 0
+            self.arrays.slot_class[:] = 0
+            return
+        rows = self._conditions.rows_of(mask_of_words(words))
+        start = int(self.arrays.entry_stop[self._count]) if self._count else 0
+        stop = start + len(rows)
+        self._make_room(stop)
+        self._count += 1
+        arrays = self.arrays
+        arrays.words[self._count] = words
+        arrays.entry_start[self._count] = start
+        arrays.entry_stop[self._count] = stop
+        if rows:
+            arrays.entry_agreement[start:stop], arrays.entry_row[start:stop] = zip(*rows, strict=True)
+        arrays.slot_class[slot] = self._count
+
+    def _make_room(self, n_entries: int) -> None:
+        size = len(self.arrays.entry_agreement)
+        if n_entries <= size:
+            return
+        grown = max(2 * size, n_entries)
+        self.arrays = self.arrays._replace(
+            entry_agreement=np.resize(self.arrays.entry_agreement, grown),
+            entry_row=np.resize(self.arrays.entry_row, grown),
+        )
+
+
+def words_of_mask(mask: int, n_words: int) -> list[int]:
+    """Cut a mask into words of 64 bits, the lowest first."""
+    return [(mask >> (WORD_BITS * word)) & _WORD for word in range(n_words)]
+
+
+def mask_of_words(words: UInt64Array) -> int:
+    """Join what `words_of_mask` cut."""
+    return sum(word << (WORD_BITS * index) for index, word in enumerate(words.tolist()))

@@ -1,0 +1,344 @@
+"""From columns to requests: which spans count, for which series, in which minute, with what outcome (clauses 1 to 4).
+
+::
+
+    values      every cell -> the number of its distinct value
+    classes     the conditions that a span's values satisfy, as a mask -> the agreements that cover it, each with its
+                row of the outcome table
+    groups      the values of group_by -> the series of each of those agreements
+
+Python runs once per distinct value, mask and group; per span there are only look-ups, and what several agreements ask
+of a span is asked once.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from otel_sla.arrays import BoolArray, Int32Array, Int64Array, UInt8Array
+from otel_sla.counting.classify.class_table import ClassArrays, ClassTable, words_of_mask
+from otel_sla.counting.classify.conditions import ENTRY_SPAN_BIT, Conditions
+from otel_sla.counting.classify.group_table import UNKNOWN_SERIES, GroupTable
+from otel_sla.counting.classify.kernel_tables import (
+    CLASS_UNKNOWN,
+    COUNTED,
+    FUTURE,
+    GROUPS_FULL,
+    IS_NOTED,
+    LATE,
+    MALFORMED,
+    PROGRESS_SIZE,
+    REASON,
+    SAMPLED_SPANS,
+    SLOT,
+    SPARED_SPAN,
+    UNKNOWN,
+    Found,
+    Rules,
+    ValueMeanings,
+)
+from otel_sla.counting.classify.match_kernel import match_spans_kernel
+from otel_sla.counting.classify.notes import Notes, notes_of
+from otel_sla.counting.classify.outcome import NO_STATUS, outcome_table, status_index
+from otel_sla.counting.classify.value_table import CHUNK_SPANS, PUBLIC_HASH_KEY, ValueTable
+from otel_sla.jit import ArrayTable
+from otel_sla.sla.agreement import STATUS_KEYS, Agreement
+from otel_sla.sla.counts import OUTCOME_BITS, AcceptWindow
+from otel_sla.sla.series import SeriesTable
+from otel_sla.spans.columns import SpanColumns, WatchList
+
+_CLASSES_MAX = 4096
+_UINT64_MAX = 0xFFFF_FFFF_FFFF_FFFF
+_NO_EXCESS: Int64Array = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Requests of one body, and what was turned away.
+
+    A span that several agreements cover is one request of each of them, but rejected only once. n_requests: covered and
+    accepted spans, times agreements.
+    """
+
+    series_id: Int64Array  # int64[n_requests]. See series.SeriesTable.
+    epoch_minute: Int64Array  # int64[n_requests], whole minutes since the Unix epoch.
+    marks: UInt8Array  # uint8[n_requests]. An agreement.Outcome, and bits of `counts` for what else is counted.
+    late_count: int  # Covered spans whose minute is sealed; rejected, unless the window takes them.
+    future_count: int  # Covered spans that end too far ahead.
+    malformed_count: int  # Covered spans without an end time.
+    overflow_count: int  # Requests that went to an overflow series.
+    # int64[n_requests], as in counts.Count, of those whose mark has SAMPLED_BIT; int64[0] where there are none.
+    excess: Int64Array = field(default_factory=lambda: _NO_EXCESS)
+    notes: Notes | None = None  # What of them somebody should know; None: nothing.
+
+    @property
+    def outcome(self) -> UInt8Array:
+        """uint8[n_requests]. An agreement.Outcome."""
+        return self.marks & np.uint8(OUTCOME_BITS)
+
+    def __len__(self) -> int:
+        return len(self.series_id)
+
+    @property
+    def rejected_count(self) -> int:
+        """Spans that the sender is told about."""
+        return self.late_count + self.future_count + self.malformed_count
+
+
+class Classifier:
+    """Turns columns into requests. Keeps what it learns of values; not for several threads at a time."""
+
+    def __init__(
+        self,
+        agreements: Sequence[Agreement],
+        table: SeriesTable,
+        *,
+        values_max: int = 65536,
+        text_bytes_max: int = 16 << 20,
+        hash_key: Sequence[int] = PUBLIC_HASH_KEY,
+        hash_mask: int = _UINT64_MAX,
+    ) -> None:
+        """Prepare for a configuration.
+
+        Args:
+            agreements: Those of `table`, in the same order.
+            table: Gets the series that are met.
+            values_max: Distinct attribute values that are remembered at a time.
+            text_bytes_max: Bytes of text that are remembered at a time.
+            hash_key: Four secret words of 64 bits, where senders are not trusted; results do not depend on it.
+            hash_mask: Bits that the look-ups' hashes use; results do not depend on it.
+        """
+        self._table = table
+        self.agreements = tuple(agreements)
+        self._conditions = Conditions(agreements)
+        self._hash_start, self._hash_mask = np.uint64(hash_key[0]), np.uint64(hash_mask)
+        self._classes = ClassTable(self._conditions, _CLASSES_MAX)
+        self._groups = GroupTable([agreement.group_by for agreement in agreements], self._conditions, table, values_max)
+        n_resource_keys, n_span_keys = len(self.watch.resource_keys), len(self.watch.span_keys)
+        self._span_keys = [key.decode() for key in self.watch.span_keys]
+        # A status is looked at where it is there; of error.type alone only its presence is read.
+        is_read = [self._is_read(n_resource_keys + key) for key in range(n_span_keys)]
+        statuses = [key for key in range(len(STATUS_KEYS)) if not is_read[key]]
+        self._values = ValueTable(
+            n_resource_keys,
+            n_span_keys,
+            _indices([key for key in range(n_span_keys) if is_read[key]]),
+            sparse_span_keys=statuses,
+            values_max=values_max,
+            text_bytes_max=text_bytes_max,
+            hash_key=hash_key,
+            hash_mask=hash_mask,
+        )
+        n_values = self._values.values_max + 1
+        n_words = self._conditions.n_words
+        self._meanings = ValueMeanings(
+            mask=np.zeros((n_values, n_words), dtype=np.uint64),
+            status_index=np.full(n_values, NO_STATUS, dtype=np.int16),
+            text_id=np.zeros(n_values, dtype=np.int32),
+        )
+        tested = [column for column in range(self._conditions.n_columns) if self._conditions.has_tests(column)]
+        entry_spans_only = [agreement.entry_spans_only for agreement in agreements]
+        self._rules = Rules(
+            tested_resource_keys=_indices([column for column in tested if column < n_resource_keys]),
+            tested_span_keys=_indices([column - n_resource_keys for column in tested if column >= n_resource_keys]),
+            outcomes=outcome_table(agreements),
+            entry_span_bit=np.array([ENTRY_SPAN_BIT * any(entry_spans_only)], dtype=np.uint64),
+            entry_spans_only=np.array(entry_spans_only, dtype=np.uint8),
+        )
+        self._found = _empty_found(len(agreements), n_words, len(self._groups.arrays.n_keys))
+
+        self._learnt_classes: ClassArrays | None = None
+
+    @property
+    def watch(self) -> WatchList:
+        """The attributes that are to be decoded."""
+        return self._conditions.watch
+
+    def classify(self, columns: SpanColumns, window: AcceptWindow, is_fresh: BoolArray) -> Requests:
+        """Find the requests of one body, in one go. Arguments as for `classify_in_pieces`."""
+        requests = None
+        for requests in self.classify_in_pieces(columns, window, is_fresh):  # noqa: B007
+            pass
+        assert requests is not None, "the last piece gives the requests"
+        return requests
+
+    def classify_in_pieces(
+        self, columns: SpanColumns, window: AcceptWindow, is_fresh: BoolArray
+    ) -> Iterator[Requests | None]:
+        """Find the requests of one body, a bounded piece at a time, and give them last; before, others have their turn.
+
+        Args:
+            columns: Decoded with `watch`.
+            window: The end times that are accepted.
+            is_fresh: bool[n_resources]. False for a ResourceSpans that was counted before: its spans are not counted
+                again, but those out of the window are still told.
+        """
+        assert columns.n_span_keys == len(self._span_keys), "columns are decoded with this watch list"
+        assert len(is_fresh) == columns.n_resources, f"{len(is_fresh)} of {columns.n_resources} resources"
+        tally = _Tally()
+        start = 0
+        while start < columns.n_spans:
+            stop = self._values.number(columns, start, min(start + CHUNK_SPANS, columns.n_spans))
+            if stop == start:
+                self._forget()
+                continue
+            self._learn_values()
+            start = self._match(columns, window, is_fresh, start, stop, tally)
+            yield None
+        yield tally.requests(self._table.overflow_ids)
+
+    def _match(
+        self, columns: SpanColumns, window: AcceptWindow, is_fresh: BoolArray, start: int, stop: int, tally: "_Tally"
+    ) -> int:
+        """Match a numbered chunk; gives where to go on, earlier than `stop` if all had to be forgotten."""
+        at = start
+        sealed_before_minute = np.uint64(min(max(window.sealed_before_minute, 0), _UINT64_MAX))
+        future_after_unix_nano = np.uint64(min(max(window.future_after_unix_nano, 0), _UINT64_MAX))
+        while at < stop:
+            at = match_spans_kernel(
+                at,
+                stop,
+                start,
+                columns.arrays,
+                self._learnt().argument,
+                is_fresh,
+                sealed_before_minute,
+                window.late_is_taken,
+                future_after_unix_nano,
+                self._hash_start,
+                self._hash_mask,
+            )
+            progress = self._found.progress.tolist()
+            if progress[UNKNOWN]:
+                self._learn_series(progress[COUNTED])
+            tally.add(self._found, progress)
+            if progress[IS_NOTED]:
+                tally.note(notes_of(self._found.noted, columns, self.agreements, self._span_keys))
+                self._found.noted[:] = 0
+            if progress[REASON] == CLASS_UNKNOWN:
+                self._classes.learn(self._found.words[1], progress[SLOT])
+            elif progress[REASON] == GROUPS_FULL:
+                self._forget()
+                break
+        return at
+
+    def _learnt(self) -> ArrayTable:
+        """What the kernel looks things up in; made anew when the table of classes has grown."""
+        if self._learnt_classes is not self._classes.arrays:
+            self._learnt_classes = self._classes.arrays
+            found, groups, classes = self._found, self._groups.arrays, self._classes.arrays
+            self._learnt_table = ArrayTable(
+                (*self._values.ids, *self._meanings, *self._rules, *classes, *groups, *found)
+            )
+        return self._learnt_table
+
+    def _learn_values(self) -> None:
+        n_resource_keys = len(self.watch.resource_keys)
+        for value_id, column, value_type, text in self._values.drain_new():
+            mask = self._conditions.mask_of(column, text)
+            self._meanings.mask[value_id] = words_of_mask(mask, self._conditions.n_words)
+            status = NO_STATUS
+            if column >= n_resource_keys:
+                status = status_index(self._span_keys[column - n_resource_keys], value_type, text)
+            self._meanings.status_index[value_id] = status
+            self._meanings.text_id[value_id] = self._groups.text_id(text) if column in self._groups.columns else 0
+
+    def _learn_series(self, n_found: int) -> None:
+        found = self._found
+        learnt: dict[tuple[int, int], int] = {}
+        for index in np.flatnonzero(found.series_id[:n_found] == UNKNOWN_SERIES).tolist():
+            key = int(found.agreement[index]), int(found.group[index])
+            if key not in learnt:
+                learnt[key] = self._groups.find_series(*key)
+            found.series_id[index] = learnt[key]
+
+    def _forget(self) -> None:
+        """Begin anew with values and groups; series keep their ids."""
+        self._values.clear()
+        self._groups.clear()
+
+    def _is_read(self, column: int) -> bool:
+        """Whether a condition or a grouping reads the column's values."""
+        return self._conditions.has_tests(column) or column in self._groups.columns
+
+
+class _Tally:
+    """Gathers what the chunks of one body gave."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Int64Array, Int64Array, UInt8Array, Int64Array]] = []
+        self._rejected = [0, 0, 0]
+        self._notes: Notes | None = None
+
+    def add(self, found: Found, progress: list[int]) -> None:
+        count = progress[COUNTED]
+        if count:
+            is_sampled = progress[IS_NOTED] and found.noted[SAMPLED_SPANS]
+            self._parts.append(
+                (
+                    found.series_id[:count].copy(),
+                    found.epoch_minute[:count].copy(),
+                    found.marks[:count].copy(),
+                    found.excess[:count].copy() if is_sampled else _NO_EXCESS,
+                )
+            )
+        for index in (LATE, FUTURE, MALFORMED):
+            self._rejected[index] += progress[index]
+
+    def note(self, notes: Notes) -> None:
+        if self._notes is None:
+            self._notes = notes
+        else:
+            self._notes.add(notes)
+
+    def requests(self, overflow_ids: Sequence[int]) -> Requests:
+        if len(self._parts) == 1:
+            series_id, epoch_minute, marks, excess = self._parts[0]
+        elif self._parts:
+            series_id, epoch_minute, marks = (
+                np.concatenate(column) for column in list(zip(*self._parts, strict=True))[:3]
+            )
+            excess = self._joined_excess()
+        else:
+            series_id, epoch_minute, marks = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8)
+            excess = _NO_EXCESS
+        overflow_count = int(np.isin(series_id, overflow_ids).sum()) if overflow_ids else 0
+        return Requests(
+            series_id,
+            epoch_minute,
+            marks,
+            late_count=self._rejected[LATE],
+            future_count=self._rejected[FUTURE],
+            malformed_count=self._rejected[MALFORMED],
+            overflow_count=overflow_count,
+            excess=excess,
+            notes=self._notes,
+        )
+
+    def _joined_excess(self) -> Int64Array:
+        if not any(len(excess) for *_, excess in self._parts):
+            return _NO_EXCESS
+        # Of a chunk without sampled spans nothing is read.
+        return np.concatenate([np.resize(excess, len(marks)) for *_, marks, excess in self._parts])
+
+
+def _indices(indices: list[int]) -> Int32Array:
+    return np.array(indices, dtype=np.int32)
+
+
+def _empty_found(n_agreements: int, n_words: int, n_groupings: int) -> Found:
+    n_found_max = max(2 * CHUNK_SPANS, n_agreements)
+    return Found(
+        series_id=np.zeros(n_found_max, dtype=np.int64),
+        epoch_minute=np.zeros(n_found_max, dtype=np.int64),
+        marks=np.zeros(n_found_max, dtype=np.uint8),
+        excess=np.zeros(n_found_max, dtype=np.int64),
+        agreement=np.zeros(n_found_max, dtype=np.int32),
+        group=np.zeros(n_found_max, dtype=np.int32),
+        progress=np.zeros(PROGRESS_SIZE, dtype=np.int64),
+        noted=np.zeros(SPARED_SPAN + n_agreements, dtype=np.int64),
+        words=np.zeros((3, n_words), dtype=np.uint64),
+        groups_now=np.zeros(n_groupings, dtype=np.int32),
+        groups_of_resource=np.zeros(n_groupings, dtype=np.int32),
+    )

@@ -1,0 +1,390 @@
+"""The look-ups per span: from value ids to requests. What is missing is left to `classify.Classifier` to learn."""
+
+import numpy as np
+
+from otel_sla.arrays import BoolArray
+from otel_sla.counting.classify.adjusted_kernel import excess_of
+from otel_sla.counting.classify.conditions import ERROR_TYPE_SPAN_KEY_INDEX
+from otel_sla.counting.classify.group_table import UNKNOWN_SERIES
+from otel_sla.counting.classify.kernel_tables import (
+    ALL_DONE,
+    BAD_STATUS_SPAN,
+    BAD_STATUS_SPANS,
+    BAD_THRESHOLD_SPANS,
+    CLASS_UNKNOWN,
+    COUNTED,
+    FOUND_FULL,
+    FUTURE,
+    GROUPS_FULL,
+    IS_NOTED,
+    LATE,
+    MALFORMED,
+    REASON,
+    SAMPLED_SPANS,
+    SLOT,
+    SPARED_REQUESTS,
+    SPARED_SPAN,
+    UNKNOWN,
+    UNKNOWN_PARENT_SPANS,
+    read_learnt,
+)
+from otel_sla.counting.classify.outcome import (
+    ERROR_STATUS_INDEX,
+    GRPC_STATUS_INDEX,
+    HTTP_DECIDES_FROM,
+    NEITHER_STATUS_INDEX,
+    NO_STATUS,
+    STATUS_KEY_COUNT,
+)
+from otel_sla.jit import Arrays, buffer_in, kernel, word_at
+from otel_sla.sla.counts import NANOS_PER_MINUTE, SAMPLED_BIT, SPARED_BIT, THRESHOLDED_BIT
+from otel_sla.spans.columns import SPAN_KIND_SERVER, SPAN_STATUS_ERROR, ValueType
+from otel_sla.spans.layout import read_columns
+
+_HAS_IS_REMOTE, _REMOTENESS = 0x100, 0x300  # Span.flags: has-is-remote, and is-remote with it.
+_NANOS_PER_MINUTE = np.uint64(NANOS_PER_MINUTE)
+_OTHER = np.uint64(ValueType.OTHER)
+# A row's types begin with those of the status keys and of error.type, a byte each: one word.
+_STATUS_TYPES = np.uint64((1 << 8 * STATUS_KEY_COUNT) - 1)
+_ERROR_TYPE_SHIFT = np.uint64(8 * ERROR_TYPE_SPAN_KEY_INDEX)
+_LOW_BYTE = np.uint64(0xFF)
+_NO_BIT, _THRESHOLDED, _SAMPLED = map(np.uint8, (0, THRESHOLDED_BIT, THRESHOLDED_BIT | SAMPLED_BIT))
+
+
+@kernel
+def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a kernel
+    start: int,
+    stop: int,
+    chunk_start: int,
+    columns: Arrays,
+    learnt: Arrays,
+    is_fresh: BoolArray,
+    sealed_before_minute: np.uint64,
+    late_is_taken: bool,  # noqa: FBT001
+    future_after_unix_nano: np.uint64,
+    hash_start: np.uint64,
+    hash_mask: np.uint64,
+) -> int:
+    """Match SERVER spans [start, stop) of a chunk; gives the span it came to, progress[REASON] says why.
+
+    `columns` are SpanColumns; `learnt` is what `read_learnt` reads.
+    """
+    (
+        _,
+        _,
+        _,
+        _,
+        _,
+        resource_index,
+        kind,
+        end_time_unix_nano,
+        flags,
+        has_parent,
+        span_status_code,
+        threshold,
+        value_type,
+        _,
+    ) = read_columns(columns)
+    (
+        ids_resource_row,
+        ids_resource,
+        ids_span,
+        value_mask,
+        value_status,
+        value_text,
+        tested_resource_keys,
+        tested_span_keys,
+        outcomes,
+        entry_span_bits,
+        entry_spans_only,
+        slot_class,
+        class_words,
+        entry_start,
+        entry_stop,
+        entry_agreement,
+        entry_row,
+        grouping_of,
+        cell_of,
+        n_keys_of,
+        n_cells_of,
+        resource_key,
+        span_key,
+        slot_group,
+        group_grouping,
+        group_texts,
+        group_cell,
+        group_series,
+        group_size,
+        found_series,
+        found_minute,
+        found_marks,
+        found_excess,
+        found_agreement,
+        found_group,
+        progress,
+        noted,
+        words,
+        groups_now,
+        groups_of_resource,
+    ) = read_learnt(learnt)
+    types = buffer_in(value_type.ravel())
+    n_span_keys = value_type.shape[1]
+    entry_span_bit = entry_span_bits[0]
+    n_words = words.shape[1]
+    n_groupings = groups_now.shape[0]
+    n_groups_max = group_grouping.shape[0] - 1
+    n_cells_max = group_series.shape[0]
+    n_found_max = found_series.shape[0]
+    n_found = 0
+    n_groups = group_size[0]
+    n_cells = group_size[1]
+    class_slot_mask = np.uint64(slot_class.shape[0] - 1)
+    group_slot_mask = np.uint64(slot_group.shape[0] - 1)
+    low = np.uint64(0xFFFF_FFFF)
+    u0, u8 = np.uint64(0), np.uint64(8)
+    u32 = np.uint64(32)
+    one = np.uint64(1)
+    factor = np.uint64(0x9E37_79B1)
+    n_late = 0
+    n_future = 0
+    n_malformed = 0
+    n_unknown = 0
+    is_noted = 0
+    last_sampling, excess = np.int64(0), np.int64(0)
+    last_resource = -1
+    last_class = 0
+    resource_mask, last_mask = np.uint64(0), np.uint64(0)
+    reason = ALL_DONE
+    came_to = stop
+    for span in range(start, stop):
+        if kind[span] != SPAN_KIND_SERVER:
+            continue
+        row = span - chunk_start
+        resource_row = ids_resource_row[row]
+        resource = resource_index[span]
+        if resource != last_resource:
+            last_resource = resource
+            for word in range(n_words):
+                words[0, word] = 0
+            for tested in range(tested_resource_keys.shape[0]):
+                value = ids_resource[resource_row, tested_resource_keys[tested]]
+                for word in range(n_words):
+                    words[0, word] |= value_mask[value, word]
+            resource_mask = words[0, 0]
+            for grouping in range(n_groupings):
+                groups_of_resource[grouping] = 0
+
+        # The mask, and its class. The first word, mostly the only one, stays in a register.
+        mask = resource_mask
+        if entry_span_bit != 0 and (not has_parent[span] or (flags[span] & _REMOTENESS) != _HAS_IS_REMOTE):
+            mask |= entry_span_bit
+        for word in range(1, n_words):
+            words[1, word] = words[0, word]
+        for tested in range(tested_span_keys.shape[0]):
+            value = ids_span[row, tested_span_keys[tested]]
+            mask |= value_mask[value, 0]
+            for word in range(1, n_words):
+                words[1, word] |= value_mask[value, word]
+        is_same = last_class != 0 and mask == last_mask
+        for word in range(1, n_words):
+            is_same = is_same and words[1, word] == words[2, word]
+        if not is_same:
+            last_mask = mask
+            words[1, 0] = mask
+            hashed = factor ^ hash_start
+            for word in range(n_words):
+                words[2, word] = words[1, word]
+                hashed ^= words[1, word]
+                hashed = (hashed & low) * factor + (hashed >> u32)
+            hashed = (hashed & low) * factor + (hashed >> u32)
+            slot = (hashed ^ (hashed >> u32)) & hash_mask & class_slot_mask
+            last_class = 0
+            while slot_class[slot] != 0:
+                is_same = True
+                for word in range(n_words):
+                    is_same = is_same and class_words[slot_class[slot], word] == words[1, word]
+                if is_same:
+                    last_class = slot_class[slot]
+                    break
+                slot = (slot + one) & class_slot_mask
+            if last_class == 0:
+                progress[SLOT] = slot
+                reason = CLASS_UNKNOWN
+                came_to = span
+                break
+        entry = entry_start[last_class]
+        last_entry = entry_stop[last_class]
+        if entry == last_entry:
+            continue
+
+        # Clauses 2 and 16. uint64 throughout: any end time that can be sent is compared as it is.
+        end_time = end_time_unix_nano[span]
+        minute = end_time // _NANOS_PER_MINUTE
+        if end_time == 0:
+            n_malformed += 1
+            continue
+        is_late = minute < sealed_before_minute
+        if is_late and not late_is_taken:
+            n_late += 1
+            continue
+        if end_time > future_after_unix_nano:
+            n_future += 1
+            continue
+        if not is_fresh[resource]:
+            continue
+        if n_found + last_entry - entry > n_found_max:
+            reason = FOUND_FULL
+            came_to = span
+            break
+
+        # Clause 4: of either protocol the first usable status code in the order of the keys.
+        status, grpc_status = NO_STATUS, NO_STATUS
+        bad_keys = 0
+        fixed_types = word_at(types, span * n_span_keys)
+        status_types = fixed_types & _STATUS_TYPES
+        if u0 < status_types < _OTHER:
+            # Most have the first key alone.
+            status = value_status[ids_span[row, 0]]
+            if status == NO_STATUS:
+                bad_keys = 1
+            status_types = u0
+        key = 0
+        while status_types != u0:
+            status_type = status_types & _LOW_BYTE
+            if status_type != u0:
+                found = NO_STATUS
+                if status_type != _OTHER:
+                    found = value_status[ids_span[row, key]]
+                if found == NO_STATUS:
+                    bad_keys |= 1 << key
+                elif found < GRPC_STATUS_INDEX:
+                    if status == NO_STATUS:
+                        status = found
+                elif grpc_status == NO_STATUS:
+                    grpc_status = found
+            status_types >>= u8
+            key += 1
+        if grpc_status != NO_STATUS and status < HTTP_DECIDES_FROM:
+            status = grpc_status
+        if status == NO_STATUS:
+            status = NEITHER_STATUS_INDEX
+            error_type = fixed_types >> _ERROR_TYPE_SHIFT & _LOW_BYTE
+            if span_status_code[span] == SPAN_STATUS_ERROR or error_type not in (u0, _OTHER):
+                status = ERROR_STATUS_INDEX
+
+        # Clause 19. Samplers know few thresholds: mostly it is that of the span before.
+        sampling = threshold[span]
+        sampling_bits = _NO_BIT
+        if sampling > 0:
+            sampling_bits = _THRESHOLDED
+            if sampling > 1:
+                sampling_bits = _SAMPLED
+                if sampling != last_sampling:
+                    last_sampling = sampling
+                    excess = excess_of(sampling - 1)
+
+        for grouping in range(n_groupings):
+            groups_now[grouping] = groups_of_resource[grouping]
+        n_found_before = n_found
+        all_marks = 0
+        while entry < last_entry:
+            agreement = entry_agreement[entry]
+            grouping = grouping_of[agreement]
+            group = groups_now[grouping]
+            if group == 0:
+                # The new group's texts are put where it will stay, and compared from there.
+                new_group = n_groups + 1
+                if new_group > n_groups_max or n_cells + n_cells_of[grouping] > n_cells_max:
+                    reason = GROUPS_FULL
+                    break
+                n_keys = n_keys_of[grouping]
+                is_of_resource = True
+                hashed = (np.uint64(grouping) * factor) ^ hash_start
+                for key in range(n_keys):
+                    value = ids_resource[resource_row, resource_key[grouping, key]]
+                    if value == 0:
+                        is_of_resource = False
+                        value = ids_span[row, span_key[grouping, key]]
+                    group_texts[new_group, key] = value_text[value]
+                    hashed ^= np.uint64(value_text[value])
+                    hashed = (hashed & low) * factor + (hashed >> u32)
+                hashed = (hashed & low) * factor + (hashed >> u32)
+                slot = (hashed ^ (hashed >> u32)) & hash_mask & group_slot_mask
+                while slot_group[slot] != 0:
+                    group = slot_group[slot]
+                    is_same = group_grouping[group] == grouping
+                    for key in range(n_keys):
+                        is_same = is_same and group_texts[group, key] == group_texts[new_group, key]
+                    if is_same:
+                        break
+                    slot = (slot + one) & group_slot_mask
+                if slot_group[slot] == 0:
+                    group = new_group
+                    n_groups = new_group
+                    slot_group[slot] = group
+                    group_grouping[group] = grouping
+                    group_cell[group] = n_cells
+                    for cell in range(n_cells_of[grouping]):
+                        group_series[n_cells + cell] = UNKNOWN_SERIES
+                    n_cells += n_cells_of[grouping]
+                groups_now[grouping] = group
+                if is_of_resource:
+                    groups_of_resource[grouping] = group
+            series = group_series[group_cell[group] + cell_of[agreement]]
+            if series == UNKNOWN_SERIES:
+                n_unknown += 1
+                found_agreement[n_found] = agreement
+                found_group[n_found] = group
+            found_series[n_found] = series
+            found_minute[n_found] = np.int64(minute)
+            mark = outcomes[entry_row[entry], status] | sampling_bits
+            all_marks |= mark
+            found_marks[n_found] = mark
+            n_found += 1
+            entry += 1
+        if reason == GROUPS_FULL:
+            n_found = n_found_before
+            came_to = span
+            break
+        if is_late:
+            n_late += 1
+
+        # What somebody should know of, which is nothing of most spans.
+        if entry_span_bit == 0 and bad_keys | sampling | (all_marks >> 2) == 0:
+            continue
+        is_parent_unknown = entry_span_bit != 0 and has_parent[span] and (flags[span] & _HAS_IS_REMOTE) == 0
+        if sampling > 1:
+            for place in range(n_found_before, n_found):
+                found_excess[place] = excess
+            noted[SAMPLED_SPANS] += 1
+            is_noted = 1
+        elif sampling < 0:
+            noted[BAD_THRESHOLD_SPANS] += 1
+            is_noted = 1
+        if bad_keys != 0:
+            is_noted = 1
+            for key in range(STATUS_KEY_COUNT):
+                if bad_keys >> key & 1:
+                    noted[BAD_STATUS_SPANS + key] += 1
+                    noted[BAD_STATUS_SPAN + key] = span + 1
+        if is_parent_unknown or (all_marks & SPARED_BIT) != 0:
+            is_noted = 1
+            is_entry = False
+            for place in range(n_found_before, n_found):
+                agreement = entry_agreement[last_entry - n_found + place]
+                is_entry = is_entry or entry_spans_only[agreement] != 0
+                if found_marks[place] & SPARED_BIT:
+                    noted[SPARED_REQUESTS] += 1
+                    noted[SPARED_SPAN + agreement] = span + 1
+            if is_parent_unknown and is_entry:
+                noted[UNKNOWN_PARENT_SPANS] += 1
+    group_size[0] = n_groups
+    group_size[1] = n_cells
+    progress[LATE] = n_late
+    progress[FUTURE] = n_future
+    progress[MALFORMED] = n_malformed
+    progress[COUNTED] = n_found
+    progress[UNKNOWN] = n_unknown
+    progress[REASON] = reason
+    progress[IS_NOTED] = is_noted
+    return came_to

@@ -1,0 +1,210 @@
+"""What a person who has just added otel-sla has to hear once: that requests are counted, or why none is, and what of
+those that are may not be counted as meant.
+
+`FirstRequests` looks at each request until the first one holds something that counts, and is not asked again; but for
+the first that finds no series of its own. The others are asked when there is something to tell.
+"""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from otel_sla.arrays import BoolArray
+from otel_sla.counting.classify.classifier import Requests
+from otel_sla.counting.classify.notes import Notes
+from otel_sla.sla.agreement import Agreement
+from otel_sla.sla.counts import Count, CountRows
+from otel_sla.sla.figures_text import counted
+from otel_sla.sla.series import GROUP_VALUE_SIZE_BYTES_MAX, SeriesTable
+from otel_sla.spans.columns import SPAN_KIND_SERVER, SpanColumns, ValueType, WatchList
+
+_log = logging.getLogger(__name__)
+
+# After so many of which none is a request somebody should look; one body may be all of one service's client spans.
+UNCOVERED_SPANS, UNCOVERED_BODIES = 1_000, 10
+_NAMES_MAX = 10
+_NAME_SIZE_BYTES_MAX = 100
+_SERVICE_NAME = b"service.name"
+
+
+class FirstRequests:
+    """Says once that the first request is counted, that many spans came of which none is one, that series overflow.
+
+    Args:
+        watch: What is read from spans and resources.
+        table: The series that `Requests` numbers.
+    """
+
+    def __init__(self, watch: WatchList, table: SeriesTable) -> None:
+        self.are_awaited = True
+        self._table = table
+        self._uncovered = UncoveredSpans(watch)
+        self._is_warned = False
+        self._is_overflow_told = False
+        self._n_bodies = 0
+
+    def look(self, columns: SpanColumns, requests: Requests, is_fresh: BoolArray) -> None:
+        """Look at what became of a body; what was counted before (not `is_fresh`) and what is rejected say nothing."""
+        if len(requests):
+            self.are_awaited = False
+            series = self._table[int(requests.series_id[0])]
+            group = ", ".join(f"{key} {value!r}" for key, value in series.group_text.items())
+            _log.info(
+                "the first requests are counted: agreement %s, %s",
+                series.agreement,
+                group or "not grouped",
+                extra={"action": "first_requests"},
+            )
+        elif not (self._is_warned or requests.rejected_count):
+            self._n_bodies += 1
+            self._uncovered.add(columns, is_fresh)
+            if self._uncovered.count >= UNCOVERED_SPANS and self._n_bodies >= UNCOVERED_BODIES:
+                self._is_warned = True
+                _log.warning(
+                    "%s came, and none is a request of an agreement: %s",
+                    counted(self._uncovered.count, "span"),
+                    self._uncovered.reason(),
+                    extra={"action": "no_requests"},
+                )
+
+    def tell_overflow(self) -> None:
+        """Say once that some requests are counted in an overflow series."""
+        if self._is_overflow_told:
+            return
+        self._is_overflow_told = True
+        _log.warning(
+            "more series than processor.series_max, or a group's value of more than %d bytes: they are counted in"
+            " one overflow series per agreement",
+            GROUP_VALUE_SIZE_BYTES_MAX,
+            extra={"action": "series_overflow"},
+        )
+
+
+class UncoveredSpans:
+    """Spans of which none is a request of an agreement: how many, and of which services.
+
+    Args:
+        watch: What is read from spans and resources.
+    """
+
+    def __init__(self, watch: WatchList) -> None:
+        keys = watch.resource_keys
+        self._name_column = keys.index(_SERVICE_NAME) if _SERVICE_NAME in keys else None
+        self.count = 0
+        self._n_server_spans = 0
+        self._names: set[str] = set()
+
+    def add(self, columns: SpanColumns, is_fresh: BoolArray) -> None:
+        """Look at a body's spans, those that were counted before left out."""
+        of_span = is_fresh[columns.resource_index]
+        is_server = of_span & (columns.kind == SPAN_KIND_SERVER)
+        self.count += int(np.count_nonzero(of_span))
+        self._n_server_spans += int(np.count_nonzero(is_server))
+        if self._name_column is None:
+            return
+        for resource in np.unique(columns.resource_index[is_server]).tolist():
+            if len(self._names) >= _NAMES_MAX:
+                break
+            if columns.resource_value_type[resource, self._name_column] == ValueType.STRING:
+                offset, size = divmod(int(columns.resource_value_bits[resource, self._name_column]), 1 << 32)
+                name = columns.body[offset : offset + min(size, _NAME_SIZE_BYTES_MAX)].tobytes()
+                self._names.add(name.decode("utf-8", errors="backslashreplace"))
+
+    def reason(self) -> str:
+        """Say why none of them is a request, as far as it can be seen."""
+        if not self._n_server_spans:
+            return "no server span is among them, and only these are requests"
+        are = "1 is a server span" if self._n_server_spans == 1 else f"{self._n_server_spans:,} are server spans"
+        seen = f", of service.name {', '.join(map(repr, sorted(self._names)))}" if self._names else ""
+        return f"{are}{seen}; see covered_service and entry_spans_only"
+
+
+class SpanHints:
+    """Says once of each kind what counted spans show that whoever sends them should know."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def look(self, notes: Notes) -> None:
+        """Look at what was seen on spans."""
+        for key, value in notes.unusable_status.items():
+            self._tell(
+                f"unusable_status {key}",
+                "%s is no status code on some spans, such as %s: it counts as absent, and these requests by what else"
+                " they show",
+                key,
+                value,
+            )
+        if notes.unknown_parent_spans:
+            self._tell(
+                "unknown_parent",
+                "entry_spans_only: some senders do not say whether a span's parent is remote (flags, bit 8): these"
+                " spans are counted; where they are a request's second server span, it counts twice",
+            )
+        if notes.sampled_spans:
+            self._tell(
+                "sampled_requests",
+                "requests are sampled (tracestate ot=th): error rates are biased unless an agreement has counting:"
+                " adjusted; each report shows their share",
+            )
+        if notes.unusable_threshold_spans:
+            self._tell(
+                "unusable_threshold",
+                "tracestate has an ot=th on some spans that is not 1 to 14 hex digits: it counts as absent",
+            )
+
+    def _tell(self, what: str, message: str, *arguments: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            _log.warning(message, *arguments, extra={"action": what.split(" ", maxsplit=1)[0]})
+
+
+class SparedHints:
+    """Says once of an agreement that its code has spared requests and failed none (clause 4).
+
+    Args:
+        agreements: As configured.
+        table: The series that are counted.
+    """
+
+    def __init__(self, agreements: Sequence[Agreement], table: SeriesTable) -> None:
+        self._table = table
+        # Attribute of the code of each agreement that has failed none.
+        self._attributes = {each.name: each.code.attribute for each in agreements if each.code is not None}
+        self._first_minutes: dict[str, int] = {}  # Of spared requests.
+        self._notes = Notes()
+
+    def look(self, notes: Notes) -> None:
+        """Look at the codes of spared requests."""
+        if notes.spared_codes:
+            self._notes.add(notes)
+
+    def count(self, rows: CountRows) -> None:
+        """Look at what was counted."""
+        if not self._attributes:
+            return
+        for series_id in np.unique(rows.series_id[rows.counts[:, Count.FAILED] > 0]).tolist():
+            self._attributes.pop(self._table[series_id].agreement, None)
+        for row in np.flatnonzero(rows.counts[:, Count.SPARED]).tolist():
+            name, minute = self._table[int(rows.series_id[row])].agreement, int(rows.epoch_minute[row])
+            self._first_minutes[name] = min(minute, self._first_minutes.get(name, minute))
+
+    def tell(self, judged_before: int) -> None:
+        """Warn of the agreements of which a minute with spared requests is judged."""
+        for name, minute in list(self._first_minutes.items()):
+            if minute >= judged_before:
+                continue
+            del self._first_minutes[name]
+            attribute = self._attributes.pop(name, None)
+            if attribute is not None:
+                _log.warning("%s", spared_text(name, attribute, self._notes), extra={"action": "spared_requests"})
+
+
+def spared_text(agreement: str, attribute: str, notes: Notes) -> str:
+    """Say that an agreement's code spares requests and fails none."""
+    seen = ", ".join(sorted(notes.spared_codes.get(agreement, ())))
+    return (
+        f"agreement {agreement}: error_rate.code has spared requests with a failing HTTP status and failed none: of"
+        f" {attribute} it has seen {seen}; most likely the rule reads the wrong attribute, or not its values"
+    )

@@ -1,0 +1,107 @@
+"""Kernels are loaded before the first request: from disk in half a second, by the compiler in some."""
+
+import asyncio
+import logging
+import os
+import secrets
+import subprocess
+import sys
+import threading
+
+import numpy as np
+
+from otel_sla.counting.classify.classifier import Classifier
+from otel_sla.counting.minute_ring import MinuteRing
+from otel_sla.jit import CACHE_DIRECTORY, is_cache_warm
+from otel_sla.sla.counts import AcceptWindow
+from otel_sla.spans.columns import SPAN_KIND_SERVER, SpanColumns, WatchList
+from otel_sla.spans.layout import COLUMNS, RESOURCES
+from otel_sla.spans.request import decode_request
+
+_log = logging.getLogger(__name__)
+
+_WARM_S = 1.0  # Kernels that are on disk are loaded in half of it.
+
+
+async def warm_up(classifier: Classifier) -> None:
+    """Have all kernels loaded or compiled, so that the first request does not wait; says so when it takes long."""
+    is_needless = threading.Event()
+    decoder = _compile_decoder()
+    warming = asyncio.create_task(asyncio.to_thread(load_kernels, classifier, is_needless, decoder))
+    try:
+        await _wait_for(warming)
+    finally:
+        is_needless.set()
+        if decoder is not None:
+            decoder.kill()
+            decoder.wait()
+
+
+async def _wait_for(warming: asyncio.Task[None]) -> None:
+    await asyncio.wait((warming,), timeout=_WARM_S)
+    if not warming.done():
+        how_often = "once on a machine"
+        if CACHE_DIRECTORY is None:
+            how_often = "at every start, as no folder for them can be written: set XDG_CACHE_HOME"
+        _log.info("compiling kernels: some seconds, %s", how_often, extra={"action": "compiling"})
+    await warming
+
+
+def _compile_decoder() -> "subprocess.Popen[bytes] | None":
+    """Have the decoder's kernels, half of all the work, compiled by a process beside, into the folder for them.
+
+    numba compiles one kernel at a time, whatever the number of threads: a first start took 15.0 s, and takes 9.8.
+    """
+    if CACHE_DIRECTORY is None or is_cache_warm() or os.cpu_count() == 1:
+        return None
+    try:
+        return subprocess.Popen(  # noqa: S603 - ourselves.
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for us, who end it.
+        )
+    except OSError:
+        return None
+
+
+def load_kernels(
+    classifier: Classifier,
+    is_needless: threading.Event | None = None,
+    decoder: "subprocess.Popen[bytes] | None" = None,
+) -> None:
+    """Load or compile all kernels on this thread, until `is_needless` is set: a compiler cannot be interrupted.
+
+    Args:
+        classifier: Of the configuration.
+        is_needless: Looked at between two kernels.
+        decoder: Is waited for before the decoder's kernels are loaded; what has become of it does not matter.
+    """
+    window = AcceptWindow(sealed_before_minute=1, future_after_unix_nano=0)
+    requests = classifier.classify(_one_span(classifier.watch), window, np.ones(1, dtype=np.bool_))
+    MinuteRing().add(requests)
+    if decoder is not None:
+        decoder.wait()
+    if is_needless is None or not is_needless.is_set():
+        decode_request(b"", classifier.watch)
+
+
+def _one_span(watch: WatchList) -> SpanColumns:
+    """Give a span that no window accepts."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, column in COLUMNS.items():
+        n_keys = len(watch.resource_keys if column.keys == RESOURCES else watch.span_keys)
+        shapes[name] = (1, n_keys) if column.keys else (1,)
+    columns = SpanColumns(**{name: np.zeros(shape, dtype=COLUMNS[name].dtype) for name, shape in shapes.items()})
+    columns.kind[:] = SPAN_KIND_SERVER
+    return columns
+
+
+if __name__ == "__main__":
+    decode_request(b"", WatchList((), ()))
+
+
+def new_hash_key() -> tuple[int, ...]:
+    """Make four words for a `Classifier`: a sender who knew them could make values that all collide."""
+    return tuple(secrets.randbits(64) for _ in range(4))

@@ -1,0 +1,154 @@
+"""When a kind of delivery is due: at once, at its interval, or after a back-off; and what is said of its failures."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from otel_sla.errors import LedgerError, OtelSlaError
+from otel_sla.exporter.refusal import Refused
+from otel_sla.self_metrics import Attempts
+
+_log = logging.getLogger(__name__)
+
+BACK_OFF_START_S = 1.0
+BACK_OFF_MAX_S = 60.0
+RETRY_AFTER_MAX_S = 300.0  # What a backend may ask for.
+NEVER = float("inf")
+
+
+async def wait_for(event: asyncio.Event, timeout_s: float | None) -> None:
+    """Return when the event is set or the time is over; None waits without an end."""
+    try:
+        await asyncio.wait_for(event.wait(), timeout_s)
+    except TimeoutError:
+        return
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Time and chance, as the delivery sees them."""
+
+    clock: Callable[[], float] = time.monotonic  # Seconds.
+    wait: Callable[[asyncio.Event, float | None], Awaitable[None]] = wait_for
+    jitter: Callable[[], float] = random.random  # In [0, 1).
+
+    def back_off_s(self, failures: int, refused: OtelSlaError | None) -> float:
+        """Give the pause after so many failures in a row: 1, 2, 4 … 60 s, each shortened by up to a half at random."""
+        longest_s = min(BACK_OFF_MAX_S, BACK_OFF_START_S * 2.0 ** min(failures - 1, 10))
+        pause_s = longest_s * (1.0 - self.jitter() / 2)
+        return max(pause_s, asked_s(refused))
+
+
+def asked_s(error: OtelSlaError | None) -> float:
+    """Give how long the backend asks to be left alone, within limits."""
+    asked = error.retry_after_s if isinstance(error, Refused) else None
+    return min(asked or 0.0, RETRY_AFTER_MAX_S)
+
+
+def _reason_of(error: OtelSlaError | None) -> str:
+    if isinstance(error, Refused):
+        return error.blame.value
+    return "ledger" if isinstance(error, LedgerError) else "internal"
+
+
+class Lane:
+    """One kind of delivery: when it is due, and what is said about its failures.
+
+    Args:
+        name: Of the exporter.
+        attempts: Of its kind of data; failures are counted here.
+        deliver: Delivers some or all, and gives whether more may be left; raises OtelSlaError.
+        interval_s: Shortest time between two starts.
+        pace: Time and chance.
+    """
+
+    def __init__(
+        self, name: str, attempts: Attempts, deliver: Callable[[], Awaitable[bool]], interval_s: float, pace: Pace
+    ) -> None:
+        self._name = name
+        self.attempts = attempts
+        self._deliver = deliver
+        self._interval_s = interval_s
+        self._pace = pace
+        self._started_s = -NEVER
+        self._failures = 0
+        self._failing_since_s = 0.0
+        self._left_alone_until_s = -NEVER  # As the backend asked.
+        self._may_hurry = False
+        self.due_s = NEVER
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last attempt failed."""
+        return self._failures > 0
+
+    def wake(self) -> None:
+        """Something new is there; a back-off goes on all the same."""
+        if not self._failures:
+            self.due_s = min(self.due_s, max(self._pace.clock(), self._started_s + self._interval_s))
+
+    def hear(self, *, is_well: bool) -> None:
+        """Take notice of how the same backend took what another lane brought: once it is well, a back-off ends.
+
+        That happens once, until it is away again: one that takes figures and refuses events for good must not be asked
+        for events with each batch of figures.
+        """
+        if not is_well:
+            self._may_hurry = True
+        elif self.is_failing and self._may_hurry:
+            self._may_hurry = False
+            self.due_s = min(self.due_s, max(self._pace.clock(), self._left_alone_until_s))
+
+    def is_due(self) -> bool:
+        """Whether it is time to go."""
+        return self.due_s <= self._pace.clock()
+
+    async def go(self) -> bool:
+        """Deliver, and set the time of the next attempt; gives whether more may be left and the backend is well."""
+        self._started_s = self._pace.clock()
+        self.due_s = NEVER
+        try:
+            has_more = await self._deliver()
+        except OtelSlaError as error:
+            self._failed(str(error), error)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not end the delivery; it goes on trying.
+            _log.exception("exporter %s: unexpected", self._name, extra={"action": "export_error"})
+            self._failed(repr(error), None)
+        else:
+            self._worked()
+            if has_more:
+                self.due_s = self._started_s
+            return has_more
+        return False
+
+    def _failed(self, message: str, error: OtelSlaError | None) -> None:
+        self._failures += 1
+        self.attempts.failed[_reason_of(error)] += 1
+        now_s = self._pace.clock()
+        self.due_s = now_s + self._pace.back_off_s(self._failures, error)
+        self._left_alone_until_s = now_s + asked_s(error)
+        if self._failures > 1:
+            return
+        self._failing_since_s, self._may_hurry = now_s, True
+        _log.warning(
+            "exporter %s: %s wait, nothing is lost: %s",
+            self._name,
+            self.attempts.what,
+            message,
+            extra={"action": "ledger_failed" if isinstance(error, LedgerError) else "export_failed"},
+        )
+
+    def _worked(self) -> None:
+        if self._failures:
+            _log.info(
+                "exporter %s: %s are delivered again, after %.0f s and %d attempts",
+                self._name,
+                self.attempts.what,
+                self._pace.clock() - self._failing_since_s,
+                self._failures,
+                extra={"action": "export_works_again"},
+            )
+        self._failures = 0

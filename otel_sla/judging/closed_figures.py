@@ -1,0 +1,186 @@
+"""What a month was closed with: as the ledger keeps it beside the event's attributes, and the report that it makes.
+
+A report judges a month by its counts. Once these are dropped (`retention`), it is made of what is kept here, forever.
+
+Dimensions:
+    n_minutes: minutes of the month.
+"""
+
+import json
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from itertools import starmap
+from typing import Any, cast
+
+import numpy as np
+
+from otel_sla.arrays import Int8Array
+from otel_sla.errors import LedgerCorrupt
+from otel_sla.judging.series_judge import is_grouped
+from otel_sla.ledger.reader import LedgerReadings
+from otel_sla.ledger.records import ClosedMonth, Json
+from otel_sla.report.document import (
+    AgreementReport,
+    DecidedWindow,
+    RecordedWindow,
+    SeriesReport,
+    agreement_report,
+    decide_windows,
+    draw_worst,
+    exclusions_alone,
+    series_report,
+)
+from otel_sla.sla.agreement import Agreement
+from otel_sla.sla.downtime import JudgedMinutes, MinuteState, is_state
+from otel_sla.sla.exclusions import all_covered, excluded_minutes
+from otel_sla.sla.figures_text import term_text
+from otel_sla.sla.months import MinuteRange, Month, month_range
+from otel_sla.sla.periods import DowntimePeriod
+from otel_sla.sla.series import Series
+from otel_sla.sla.uptime import MonthFigures, SpanCounts
+
+_STATE_BITS = 4
+
+
+def kept_of_month(figures: MonthFigures, judged: JudgedMinutes) -> Json:
+    """Give what a report needs of a closed month besides the attributes of its event, as JSON values.
+
+    Args:
+        figures: The whole month's.
+        judged: What they were made from.
+    """
+    part = judged.part(*figures.minutes)
+    states = ((part.raw << _STATE_BITS) | part.adjusted).astype(np.uint8)
+    periods = [
+        [each.start_minute, each.stop_minute, each.minutes_in_month, each.excluded_minutes, each.valid, each.failed]
+        for each in figures.downtime_periods
+    ]
+    return {
+        "counts": list(figures.counts),
+        "parts": figures.parts,
+        "spans": [figures.spans.total, figures.spans.spared, figures.spans.sampled, figures.spans.thresholded],
+        "periods": _compressed(json.dumps(periods, separators=(",", ":")).encode()),
+        "states": _compressed(states.tobytes()),
+    }
+
+
+def closed_section(
+    reader: LedgerReadings,
+    agreement: Agreement,
+    month: Month,
+    recorded: Sequence[RecordedWindow],
+    drawn_max: int = 0,
+) -> AgreementReport:
+    """Make the report of an agreement's month of what its series were closed with last.
+
+    Args:
+        reader: Its snapshot is the caller's.
+        agreement: By the terms that closed the month.
+        month: Local to the agreement's time zone.
+        recorded: All windows that were recorded for the agreement.
+        drawn_max: Of so many series, the worst, the report keeps every minute's state.
+
+    Raises:
+        LedgerCorrupt: What was kept cannot be read.
+    """
+    minutes = month_range(month, agreement.time_zone)
+    # In the order of revisions, so that each series' last closing holds.
+    last = {closed.series_id: closed for closed in reader.closed_months(agreement.name, str(month))}
+    decided = decide_windows(agreement, minutes, recorded)
+    reports: list[SeriesReport] = []
+    has_later = False
+    for series in reader.series():
+        if series.series_id not in last:
+            continue
+        reports.append(_closed_series(series, last[series.series_id], agreement, minutes, decided))
+        has_later = has_later or _has_later_exclusions(reports[-1], minutes, decided)
+        if len(reports) % max(256, drawn_max) == 0:  # Never many more states in memory than are drawn.
+            reports = draw_worst(reports, drawn_max)
+    return replace(
+        agreement_report(agreement, month, draw_worst(reports, drawn_max)),
+        is_as_closed=True,
+        has_later_exclusions=has_later,
+        exclusions=exclusions_alone(decided, reports),
+    )
+
+
+def _closed_series(
+    series: Series, closed: ClosedMonth, agreement: Agreement, minutes: MinuteRange, decided: Iterable[DecidedWindow]
+) -> SeriesReport:
+    try:
+        told = cast("Mapping[str, Any]", closed.figures["attributes"])
+        kept = cast("Mapping[str, Any] | None", closed.figures.get("kept"))
+        figures = _figures(told, kept, agreement, minutes)
+        former = not is_grouped(series, agreement)
+        if kept is None:
+            return SeriesReport(series, figures, (), former=former, is_complete=False)
+        raw, adjusted = _states(kept["states"], minutes)
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
+        where = f"series {series.series_id} of agreement {agreement.name}"
+        raise LedgerCorrupt(f"what {closed.month} was closed with cannot be read ({where}): {error!r}") from error
+    judged = JudgedMinutes(minutes.start_minute, raw, adjusted, unfiltered=raw)
+    return replace(series_report(series, figures, judged, decided), former=former, states=judged)
+
+
+def _figures(
+    told: Mapping[str, Any], kept: Mapping[str, Any] | None, agreement: Agreement, minutes: MinuteRange
+) -> MonthFigures:
+    def number(name: str) -> int:
+        return int(told[f"sla.month.{name}"])
+
+    target = str(told["sla.month.target"])
+    valid, failed, invalid = (number(f"requests.{name}") for name in ("valid", "failed", "invalid"))
+    # Earlier versions counted each span as one request.
+    counts, parts, spans = (valid - failed, failed, invalid), 1, SpanCounts(valid + invalid)
+    periods: list[list[int]] = []
+    if kept is not None:
+        succeeded, failed, invalid = kept["counts"]
+        counts, parts, spans = (succeeded, failed, invalid), kept["parts"], SpanCounts(*kept["spans"])
+        periods = json.loads(_expanded(kept["periods"]))
+    return MonthFigures(
+        minutes=minutes,
+        elapsed=minutes.n_minutes,
+        up=number("up_minutes"),
+        down=number("downtime_minutes"),
+        excluded=number("excluded_minutes"),
+        low_traffic=number("low_traffic_minutes"),
+        no_data=number("no_data_minutes"),
+        down_raw=number("raw_downtime_minutes"),
+        with_data=number("data_minutes"),
+        counts=counts,
+        parts=parts,
+        spans=spans,
+        # Told with all its places, unless it has no end.
+        target=agreement.target if term_text(agreement.target) == target else Fraction(target),
+        downtime_periods=tuple(starmap(DowntimePeriod, periods)),
+    )
+
+
+def _states(text: str, minutes: MinuteRange) -> Iterator[Int8Array]:
+    """Give raw and adjusted states: int8[n_minutes] each."""
+    both = np.frombuffer(_expanded(text), dtype=np.uint8)
+    if len(both) != minutes.n_minutes:
+        raise ValueError(f"{len(both)} states of {minutes.n_minutes} minutes")
+    yield (both >> _STATE_BITS).astype(np.int8)
+    yield (both & ((1 << _STATE_BITS) - 1)).astype(np.int8)
+
+
+def _compressed(data: bytes) -> str:
+    """A series that flaps all month has ten thousand periods: 0.3 MB as they are."""
+    return b64encode(zlib.compress(data)).decode("ascii")
+
+
+def _expanded(text: str) -> bytes:
+    return zlib.decompress(b64decode(text))
+
+
+def _has_later_exclusions(report: SeriesReport, minutes: MinuteRange, decided: Iterable[DecidedWindow]) -> bool:
+    """Whether other minutes were excluded when the month was closed than by what is recorded now."""
+    if report.states is None:
+        return False
+    covered = all_covered(entry.window for entry in decided if entry.refusal is None)
+    excluded = excluded_minutes(covered, report.series.group_text, *minutes)
+    return bool((excluded != is_state(report.states.adjusted, MinuteState.EXCLUDED)).any())

@@ -1,0 +1,198 @@
+"""Months that are closed: telling their figures, telling them again, and by which terms they stay judged."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from otel_sla.judging.clock import Progress
+from otel_sla.judging.closed_figures import kept_of_month
+from otel_sla.judging.findings import Findings
+from otel_sla.judging.series_judge import History, Terms, series_of, with_spans
+from otel_sla.judging.terms_over_time import ClosedEra, Eras
+from otel_sla.judging.terms_versions import Basis, find_basis
+from otel_sla.ledger.reader import LedgerReadings
+from otel_sla.ledger.records import ClosedMonth, ExclusionRecord
+from otel_sla.sla.agreement import Agreement
+from otel_sla.sla.events import Subject
+from otel_sla.sla.figures_text import minute_text
+from otel_sla.sla.month_events import Promise, tell_month_closed
+from otel_sla.sla.months import MinuteRange, Month, month_of, month_range, months_between
+from otel_sla.sla.retention import is_kept
+from otel_sla.sla.series import Series
+from otel_sla.sla.uptime import is_in_month, month_figures
+
+_log = logging.getLogger(__name__)
+
+# What a month that an earlier version has closed says nothing of.
+_NOTHING_BESIDE: dict[str, object] = {"sla.month.requests.spared": 0, "sla.month.requests.sampled": 0}
+
+
+@dataclass(slots=True)
+class MonthCloser:
+    """Closes the months of one look at the ledger."""
+
+    reader: LedgerReadings
+    history: History
+    versions: Mapping[str, int]  # Of the terms as they are now, by the agreement's name.
+    progress: Progress
+    sealed_before: int | None  # Epoch minute, as the ledger has it.
+    found: Findings  # Grows.
+    in_turns: Callable[[Sequence[Series]], Iterator[Series]]  # Goes through series, in more than one snapshot.
+    _known: dict[tuple[str, Month], tuple[Basis, dict[int, list[ClosedMonth]]]] = field(default_factory=dict)
+
+    def close(self, terms: Terms, all_series: Sequence[Series], first_minute: int) -> None:
+        """Tell the figures of the months whose last minute is sealed now.
+
+        Args:
+            terms: As they are today.
+            all_series: Of the ledger.
+            first_minute: Epoch minute of the first data, from which a ledger that was never sealed is told.
+        """
+        sealed_from = first_minute if self.sealed_before is None else self.sealed_before
+        for month in self._ended(terms.agreement, sealed_from):
+            self._close_month(terms, all_series, month)
+
+    def close_forgotten(self, terms: Terms, all_series: Sequence[Series], first_data: Mapping[int, int]) -> None:
+        """Tell the figures of months that ended in another time zone, or while the agreement was not configured.
+
+        Args:
+            terms: As they are today.
+            all_series: Of the ledger.
+            first_data: Epoch minute of a series' first data, by its number.
+        """
+        of_series = {series.series_id for series in series_of(terms.agreement, all_series)}
+        firsts = [minute for series_id, minute in first_data.items() if series_id in of_series]
+        for month in self._ended(terms.agreement, min(firsts)) if firsts else ():
+            if not self._closed(terms.agreement, month)[1]:
+                self._close_month(terms, all_series, month)
+
+    def _ended(self, agreement: Agreement, first_minute: int) -> Iterator[Month]:
+        for month in months_between(first_minute, self.progress.sealed_before, agreement.time_zone):
+            if first_minute < month_range(month, agreement.time_zone).stop_minute <= self.progress.sealed_before:
+                yield month
+
+    def close_again(self, terms: Terms, all_series: Sequence[Series], changed: MinuteRange) -> None:
+        """Tell the figures again of months that are closed and are others now, for something in these minutes."""
+        if changed.n_minutes <= 0:
+            return
+        sealed_before = self.sealed_before or 0
+        month = month_of(changed.start_minute, terms.agreement.time_zone).previous
+        last = month_of(changed.stop_minute - 1, terms.agreement.time_zone).next
+        while month <= last and month_range(month, terms.agreement.time_zone).start_minute < sealed_before:
+            agreement = self._closed(terms.agreement, month)[0].agreement
+            # A run that goes over the month's edge may become too short for a period, or long enough for one.
+            reach = agreement.downtime.period_minutes_min - 1
+            minutes = month_range(month, agreement.time_zone)
+            is_touched = changed.start_minute - reach < minutes.stop_minute and (
+                minutes.start_minute < changed.stop_minute + reach
+            )
+            if is_touched and minutes.stop_minute <= sealed_before:
+                self._close_month(terms, all_series, month)
+            month = month.next
+
+    def eras(self, terms: Terms, records: Sequence[ExclusionRecord], change: int, start_minute: int) -> Eras:
+        """Give the terms of all minutes from `start_minute` on: those of closed months, then the given ones.
+
+        Args:
+            terms: Of the months that are not closed.
+            records: Of the exclusions.
+            change: What is recorded of them up to this change holds.
+            start_minute: Epoch minute.
+        """
+        agreement, closed = terms.agreement, list[ClosedEra]()
+        if len(self.reader.agreement_versions(agreement.name)) > 1:
+            for month in months_between(start_minute, self.sealed_before or 0, agreement.time_zone):
+                basis, _ = self._closed(agreement, month)
+                if basis.closed_version is not None:
+                    month_terms = Terms.of(basis.agreement, records, change)
+                    closed.append(ClosedEra(month_terms, month_range(month, basis.agreement.time_zone).stop_minute))
+        return Eras(tuple(closed), terms)
+
+    def promise(self, agreement: Agreement, eras: Eras, month: Month) -> Promise:
+        """Give what is promised of a month, by the terms that closed it, or by those of its last minute.
+
+        Args:
+            agreement: As it is configured.
+            eras: Of one of two worlds.
+            month: Local.
+        """
+        basis, _ = self._closed(agreement, month)
+        if basis.closed_version is not None:
+            return Promise.of(basis.agreement, month)
+        last_minute = month_range(month, eras.current.agreement.time_zone).stop_minute - 1
+        return Promise.of(eras.agreement_at(last_minute), month)
+
+    def _close_month(self, terms: Terms, all_series: Sequence[Series], month: Month) -> None:
+        # A month that is closed stays judged by the terms that closed it; the recorded windows are those of today.
+        basis, closed_series = self._closed(terms.agreement, month)
+        agreement = basis.agreement
+        recorded = terms.windows[len(terms.agreement.exclusions.windows) :]
+        month_terms = Terms(agreement, (*agreement.exclusions.windows, *recorded))
+        minutes = month_range(month, agreement.time_zone)
+        if not is_kept(minutes, self.reader.watermarks().expired_before):
+            return
+        beside = self.reader.counts_beside(*minutes)
+        for series in self.in_turns(series_of(agreement, all_series)):
+            judged = self.history.judged(series, month_terms, minutes, self.progress.judged_before)
+            if not is_in_month(minutes, judged.counts, agreement.downtime.no_data):
+                continue
+            figures = month_figures(minutes, judged.judged, judged.counts, agreement.target)
+            figures = with_spans(figures, self.reader, series, beside)
+            earlier = closed_series.get(series.series_id, [])
+            supersedes = str(earlier[-1].figures["uid"]) if earlier else None
+            event = tell_month_closed(Subject(series, agreement), month, figures, len(earlier), supersedes)
+            told = {key: value for key, value in event.attributes.items() if not key.startswith("sla.revision.")}
+            if earlier and _NOTHING_BESIDE | cast(dict[str, object], earlier[-1].figures["attributes"]) == told:
+                continue
+            self.found.events.append(event)
+            closed = ClosedMonth(
+                agreement=agreement.name,
+                series_id=series.series_id,
+                month=str(month),
+                revision=len(earlier),
+                version=basis.closed_version or self.versions[agreement.name],
+                figures={"uid": event.uid, "attributes": told, "kept": kept_of_month(figures, judged.judged)},
+                closed_unix_nano=event.time_unix_nano,
+            )
+            self.found.closed_months.append(closed)
+            closed_series[series.series_id].append(closed)
+
+    def _closed(self, agreement: Agreement, month: Month) -> tuple[Basis, dict[int, list[ClosedMonth]]]:
+        """Give what a month is judged by, and its closings so far by series; read once for all series."""
+        if (agreement.name, month) not in self._known:
+            closed: dict[int, list[ClosedMonth]] = defaultdict(list)
+            for one in self.reader.closed_months(agreement.name, str(month)):
+                closed[one.series_id].append(one)
+            self._known[agreement.name, month] = (find_basis(self.reader, agreement, month), closed)
+        return self._known[agreement.name, month]
+
+
+def warn_of_edge(agreement: Agreement, closed: Sequence[ClosedEra]) -> None:
+    """Say which minutes are in no month, or in two, as the last closed month ended in another time zone.
+
+    Args:
+        agreement: As it is from now on.
+        closed: Eras of its closed months, in any order.
+    """
+    if not closed:
+        return
+    last = max(closed, key=lambda era: era.stop_minute)
+    month = month_of(last.stop_minute - 1, last.terms.agreement.time_zone)
+    open_start = month_range(month, agreement.time_zone).stop_minute
+    start, stop = sorted((last.stop_minute, open_start))
+    if start == stop:
+        return
+    is_lost = open_start > last.stop_minute
+    _log.warning(
+        "agreement %s: months begin in %s now, not in %s: the %d minutes from %s to %s are in %s",
+        agreement.name,
+        agreement.time_zone,
+        last.terms.agreement.time_zone,
+        stop - start,
+        minute_text(start),
+        minute_text(stop),
+        f"the report of no month, as {month} is closed" if is_lost else f"{month}, which is closed, and {month.next}",
+        extra={"action": "time_zone_changed"},
+    )

@@ -1,0 +1,354 @@
+"""What was counted, with as much of its surroundings as judging needs, and judged.
+
+Between the ledger, which keeps counts, and `sla/`, which judges arrays that are handed to it: this module knows how
+far to read so that no run is cut at an edge. It takes what it reads from a snapshot and gives values; it keeps nothing.
+
+Dimensions:
+    n_minutes: consecutive minutes of one series.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+
+from otel_sla.arrays import Int64Array
+from otel_sla.ledger.reader import LedgerReadings
+from otel_sla.ledger.records import ExclusionRecord, Reopened
+from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData, Outcome
+from otel_sla.sla.basis import columns_of, judged_counts, parts_of
+from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, CountRows, CountsBeside
+from otel_sla.sla.downtime import (
+    JudgedMinutes,
+    MinuteState,
+    SeriesCounts,
+    judge_minutes,
+    judged_state,
+    needs_minutes_after,
+    needs_minutes_before,
+)
+from otel_sla.sla.downtime_events import World
+from otel_sla.sla.exclusions import CoveredMinutes, accepted_windows, all_covered, covered_from, excluded_minutes
+from otel_sla.sla.months import MinuteRange
+from otel_sla.sla.series import Series
+from otel_sla.sla.uptime import MonthFigures, SpanCounts
+
+_MINUTES_PER_DAY = 1440
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedSeries:
+    """One series over a range of minutes: what was counted and how it is judged, minute for minute."""
+
+    counts: SeriesCounts
+    judged: JudgedMinutes
+
+    @property
+    def world(self) -> World:
+        """The same as the story tells it."""
+        return World(self.judged, self.counts.counts, self.counts.parts)
+
+    def part(self, start_minute: int, stop_minute: int) -> "JudgedSeries":
+        """The same in a range within this one; views, no copies."""
+        cut = slice(start_minute - self.counts.start_minute, stop_minute - self.counts.start_minute)
+        counts = replace(self.counts, start_minute=start_minute, counts=self.counts.counts[cut])
+        return JudgedSeries(counts, self.judged.part(start_minute, stop_minute))
+
+
+def joined(pieces: Sequence[JudgedSeries]) -> JudgedSeries:
+    """Put consecutive minutes of one series together that were judged by terms of their own."""
+    first = pieces[0]
+    states = zip(*((piece.judged.raw, piece.judged.adjusted, piece.judged.unfiltered) for piece in pieces), strict=True)
+    raw, adjusted, unfiltered = (np.concatenate(each) for each in states)
+    # They may be judged on other bases: in the finest one, a request is as many parts in all of them.
+    finest = max(piece.counts.parts for piece in pieces)
+    rows = np.concatenate([piece.counts.counts * (finest // piece.counts.parts) for piece in pieces])
+    return JudgedSeries(
+        replace(first.counts, counts=rows, parts=finest),
+        JudgedMinutes(first.judged.start_minute, raw, adjusted, unfiltered),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """An agreement together with the windows that hold for it at some time, configured and recorded ones."""
+
+    agreement: Agreement
+    windows: tuple[ExclusionWindow, ...]
+    covered: tuple[CoveredMinutes, ...] = field(init=False, compare=False)  # By the windows that exclude (clause 14).
+
+    def __post_init__(self) -> None:
+        # Once for all series: a window takes 30 us to decide.
+        exclusions, time_zone = self.agreement.exclusions, self.agreement.time_zone
+        object.__setattr__(self, "covered", all_covered(accepted_windows(self.windows, exclusions, time_zone)))
+
+    @classmethod
+    def of(cls, agreement: Agreement, records: Sequence[ExclusionRecord], change: int) -> "Terms":
+        """Give what holds after so many changes of the recorded exclusions; worked out once for the same `records`."""
+        return _terms_of(agreement, _Same(records), change)
+
+
+class _Same:
+    """Records as a key: those that are the same object, as a reader gives them until they change."""
+
+    __slots__ = ("records",)
+
+    def __init__(self, records: Sequence[ExclusionRecord]) -> None:
+        self.records = records
+
+    def __hash__(self) -> int:
+        return id(self.records)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.records is self.records
+
+
+@lru_cache(maxsize=64)
+def _terms_of(agreement: Agreement, same: _Same, change: int) -> Terms:
+    recorded = tuple(
+        record.window
+        for record in same.records
+        if record.agreement == agreement.name
+        and record.change <= change
+        and (record.withdrawal is None or record.withdrawal.change > change)
+    )
+    return Terms(agreement, (*agreement.exclusions.windows, *recorded))
+
+
+def series_of(agreement: Agreement, all_series: Iterable[Series]) -> tuple[Series, ...]:
+    """Give the series that are judged by an agreement's terms, those of former groupings too (clause 22)."""
+    return tuple(series for series in all_series if series.agreement == agreement.name)
+
+
+def is_grouped(series: Series, agreement: Agreement) -> bool:
+    """Whether a series of the agreement is grouped as the terms say, or takes what has no series of its own."""
+    return series.is_overflow or tuple(key for key, _ in series.group) == agreement.group_by
+
+
+class CountReadings(Protocol):
+    """Where the past is read: a ledger (`ledger.reader.LedgerReadings`), or what an application keeps in memory."""
+
+    def month_counts(
+        self, series_id: int, start_minute: int, stop_minute: int, columns: int = N_OUTCOMES
+    ) -> Int64Array:
+        """Totals of one series: int64[n_minutes, columns], the first columns of `counts.Count`, 0 where are none."""
+
+    def each_month_counts(
+        self, series_ids: Sequence[int], start_minute: int, stop_minute: int, columns: int = N_OUTCOMES
+    ) -> Iterator[tuple[int, Int64Array]]:
+        """`month_counts` of many series, one after the other."""
+
+    def known_from(self, series_id: int) -> int:
+        """Give the first minute whose counts can be read; of those before it only `last_data_minute` is known."""
+
+    def last_data_minute(
+        self, series_id: int, before_minute: int, valid_requests_min: int, *, is_adjusted: bool = False
+    ) -> tuple[int, tuple[int, ...]] | None:
+        """Give the last minute before `before_minute` with at least so many valid requests, and its N_OUTCOMES counts;
+        if `is_adjusted`, by adjusted counts, and its N_COUNTS counts.
+        """
+
+
+class History:
+    """Reads the past of one ledger; every call sees the connection's snapshot.
+
+    Args:
+        reader: The caller holds its `snapshot()` where several calls have to agree.
+        first_data_minutes: `reader.first_data_minutes()`, read once for all series.
+        retired_minutes: `reader.retired_minutes()`, likewise.
+    """
+
+    def __init__(
+        self, reader: CountReadings, first_data_minutes: Mapping[int, int], retired_minutes: Mapping[int, int]
+    ) -> None:
+        self._reader = reader
+        self._first_data_minutes = first_data_minutes
+        self._retired_minutes = retired_minutes
+
+    @classmethod
+    def of(cls, reader: LedgerReadings) -> "History":
+        """Give the past of a ledger; the caller holds its `snapshot()`."""
+        return cls(reader, reader.first_data_minutes(), reader.retired_minutes())
+
+    def judged(self, series: Series, terms: Terms, minutes: MinuteRange, elapsed_stop_minute: int) -> JudgedSeries:
+        """Judge `minutes` of a series, and as many before and behind as the runs at their edges reach.
+
+        Args:
+            series: Of the terms' agreement.
+            terms: What to judge by.
+            minutes: The minutes asked for; those from `elapsed_stop_minute` on are left out.
+            elapsed_stop_minute: No minute from this one on has elapsed.
+        """
+        asked = _elapsed_part(minutes, elapsed_stop_minute)
+        rows = self.rows(series, parts_of(terms.agreement.counting), asked)
+        counts = self.counts(series, terms, asked.start_minute, rows)
+        return self._judged(series, terms, counts, elapsed_stop_minute)
+
+    def each_judged(
+        self, all_series: Sequence[Series], terms: Terms, minutes: MinuteRange, elapsed_stop_minute: int
+    ) -> Iterator[tuple[Series, JudgedSeries]]:
+        """Judge as `judged` does, one series after the other; faster than series by series.
+
+        Args:
+            all_series: Of the terms' agreement. In the order of their ids, that of the ledger, they are read fastest.
+            terms: As for `judged`.
+            minutes: As for `judged`.
+            elapsed_stop_minute: As for `judged`.
+        """
+        asked = _elapsed_part(minutes, elapsed_stop_minute)
+        parts = parts_of(terms.agreement.counting)
+        all_ids = [series.series_id for series in all_series]
+        each_rows = self._reader.each_month_counts(all_ids, *asked, columns_of(parts))
+        for series, (_, rows) in zip(all_series, each_rows, strict=True):
+            counts = self.counts(series, terms, asked.start_minute, judged_counts(rows, parts))
+            yield series, self._judged(series, terms, counts, elapsed_stop_minute)
+
+    def rows(self, series: Series, parts: int, minutes: MinuteRange) -> Int64Array:
+        """Give what is judged of the counts of minutes, where a request has so many parts (`judged_counts`)."""
+        return judged_counts(self._reader.month_counts(series.series_id, *minutes, columns_of(parts)), parts)
+
+    def counts(self, series: Series, terms: Terms, start_minute: int, rows: Int64Array) -> SeriesCounts:
+        """Give the counts that terms judge: `rows`, and as many minutes before as a run at their start reaches back.
+
+        Args:
+            series: Of the terms' agreement.
+            terms: What is to be judged by.
+            start_minute: Epoch minute of the first row.
+            rows: int64[n_minutes, 3], parts of requests (`rows`).
+        """
+        parts = parts_of(terms.agreement.counting)
+        n_more = 64
+        while True:
+            carried, is_carry_excluded = self._carried(series, terms, start_minute)
+            counts = SeriesCounts(
+                start_minute=start_minute,
+                counts=rows,
+                carried=carried,
+                first_data_minute=self._first_data_minutes.get(series.series_id),
+                retired_minute=self._retired_minutes.get(series.series_id),
+                is_carry_excluded=is_carry_excluded,
+                parts=parts,
+            )
+            known_from = self._reader.known_from(series.series_id)
+            if start_minute <= known_from or not needs_minutes_before(counts, terms.agreement.downtime):
+                return counts
+            assert counts.first_data_minute is not None, "what had no data cannot be down"
+            earlier = max(counts.first_data_minute, known_from, start_minute - n_more)
+            rows = np.concatenate((self.rows(series, parts, MinuteRange(earlier, start_minute)), rows))
+            start_minute, n_more = earlier, 4 * n_more
+
+    def _judged(self, series: Series, terms: Terms, counts: SeriesCounts, elapsed_stop_minute: int) -> JudgedSeries:
+        """Judge counts that reach back far enough, and as many minutes behind them as a run reaches."""
+        judged = judge(series, terms, counts)
+        while needs_minutes_after(judged.judged, elapsed_stop_minute):
+            stop_minute = min(elapsed_stop_minute, judged.judged.stop_minute + _MINUTES_PER_DAY)
+            more = self.rows(series, judged.counts.parts, MinuteRange(judged.counts.stop_minute, stop_minute))
+            rows = np.concatenate((judged.counts.counts, more))
+            judged = judge(series, terms, replace(judged.counts, counts=rows))
+        return judged
+
+    def _carried(self, series: Series, terms: Terms, start_minute: int) -> tuple[MinuteState | None, bool]:
+        """Give `SeriesCounts.carried` and `is_carry_excluded`."""
+        if terms.agreement.downtime.no_data is not NoData.CARRY:
+            return None, False
+        found = self._last_judged(series, terms, start_minute)
+        if found is None or found[1] is not MinuteState.DOWN or terms.agreement.carries_excluded:
+            return None if found is None else found[1], False
+        group, last = series.group_text, found
+        while (covered := covered_from(terms.covered, group, last[0])) is not None:
+            earlier = self._last_judged(series, terms, covered)
+            if earlier is None:
+                return found[1], True
+            last = earlier
+        return found[1], last[1] is not MinuteState.DOWN
+
+    def _last_judged(self, series: Series, terms: Terms, before_minute: int) -> tuple[int, MinuteState | None] | None:
+        downtime, parts = terms.agreement.downtime, parts_of(terms.agreement.counting)
+        valid_min = downtime.valid_requests_min
+        found = self._reader.last_data_minute(series.series_id, before_minute, valid_min, is_adjusted=parts > 1)
+        if found is None:
+            return None
+        (row,) = judged_counts(np.array([found[1]], dtype=np.int64), parts).tolist()
+        return found[0], judged_state(row, downtime, parts)
+
+
+class NewCounts:
+    """What some minutes hold, by series.
+
+    Args:
+        rows: Of all series; those of other minutes are passed over.
+        start_minute: Epoch minute, the first one.
+        stop_minute: One past the last.
+    """
+
+    def __init__(self, rows: CountRows, start_minute: int, stop_minute: int) -> None:
+        order = np.argsort(rows.series_id, kind="stable")
+        order = order[rows.epoch_minute[order] >= start_minute]
+        self._n_minutes = stop_minute - start_minute
+        self._series_id = rows.series_id[order]
+        self._offset = rows.epoch_minute[order] - start_minute
+        self._counts = rows.counts[order]
+
+    def of(self, series_id: int) -> Int64Array:
+        """Give int64[n_minutes, N_COUNTS], 0 where nothing was counted; owned by the caller."""
+        first, stop = np.searchsorted(self._series_id, (series_id, series_id + 1)).tolist()
+        dense = np.zeros((self._n_minutes, N_COUNTS), dtype=np.int64)
+        dense[self._offset[first:stop]] = self._counts[first:stop]
+        return dense
+
+
+def _elapsed_part(minutes: MinuteRange, elapsed_stop_minute: int) -> MinuteRange:
+    stop_minute = max(minutes.start_minute, min(minutes.stop_minute, elapsed_stop_minute))
+    return MinuteRange(minutes.start_minute, stop_minute)
+
+
+def judge(series: Series, terms: Terms, counts: SeriesCounts) -> JudgedSeries:
+    """Judge counts that reach as far as they have to (`downtime.judge_minutes`)."""
+    excluded = excluded_minutes(terms.covered, series.group_text, counts.start_minute, counts.stop_minute)
+    carries_excluded = terms.agreement.carries_excluded
+    judged = judge_minutes(counts, terms.agreement.downtime, excluded, carries_excluded=carries_excluded)
+    return JudgedSeries(counts, judged)
+
+
+def counts_as_told(counts: SeriesCounts, reopened: Sequence[Reopened], told_before: int) -> SeriesCounts:
+    """Give the counts as they were when they were told of: before the requests that came late.
+
+    Args:
+        counts: From before the oldest re-opened minute on.
+        reopened: The series' minutes that got requests since, each with what it held.
+        told_before: Epoch minute; those from it on are left out.
+    """
+    rows = counts.counts[: max(0, told_before - counts.start_minute)].copy()
+    for minute in reopened:
+        if counts.start_minute <= minute.epoch_minute < told_before:
+            before = np.array([(*minute.counts_before, *minute.beside_before)], dtype=np.int64)
+            rows[minute.epoch_minute - counts.start_minute] = judged_counts(before, counts.parts)[0]
+    first = counts.first_data_minute
+    if first is not None and first >= counts.start_minute:
+        # Not their sum: of what samplers claim it may not have room in an int64.
+        has_data = np.flatnonzero((rows[:, Outcome.SUCCEEDED] > 0) | (rows[:, Outcome.FAILED] > 0))
+        first = counts.start_minute + int(has_data[0]) if len(has_data) else None
+    return replace(counts, counts=rows, first_data_minute=first)
+
+
+def with_spans(
+    figures: MonthFigures, reader: LedgerReadings, series: Series, beside: Mapping[int, CountsBeside]
+) -> MonthFigures:
+    """Add what was counted of a month besides (clauses 4 and 19).
+
+    Args:
+        figures: Of the series.
+        reader: Its snapshot is the caller's.
+        series: Whose month this is.
+        beside: `reader.counts_beside` of the month's elapsed minutes.
+    """
+    held = beside.get(series.series_id)
+    if held is None:
+        return figures
+    total = figures.spans.total
+    if figures.parts > 1:  # Its counts are those of the requests that the spans stand for.
+        start_minute = figures.minutes.start_minute
+        total = int(reader.month_counts(series.series_id, start_minute, start_minute + figures.elapsed).sum())
+    return replace(figures, spans=SpanCounts(total, held.spared, held.sampled, held.thresholded))

@@ -1,0 +1,96 @@
+"""How a series stood when it was last told of: what a look at new minutes has to know of those before them.
+
+Without it each look at a series that is down would go back to the start of its month, whose down minutes a breach
+counts, or of its outage. It is worked out from what was judged, holds as long as nothing of the past changes, and is
+worked out anew where it is not known: it says nothing that the ledger does not.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from otel_sla.judging.series_judge import Terms
+from otel_sla.sla.agreement import DowntimeTerms, NoData
+from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, is_state, unfiltered_states
+from otel_sla.sla.exclusions import excluded_minutes
+from otel_sla.sla.month_events import Promise
+from otel_sla.sla.months import MinuteRange
+from otel_sla.sla.series import Series
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one series stands behind the last minute that was told of it."""
+
+    told_before: int  # Epoch minute: one past that minute.
+    month: MinuteRange  # That told_before lies in, by the terms that judge it.
+    open_minute: int  # Start of the run of down minutes, before clause 7, that reaches told_before; it, if none does.
+    down_before: int  # Minutes of the month before open_minute that are down after exclusions.
+    down: int  # Those before told_before.
+    last: MinuteState  # Of the last minute, before exclusions and clause 7.
+    is_down: bool  # The last minute is down after exclusions and clause 7.
+
+    @classmethod
+    def of(cls, judged: JudgedMinutes, month: MinuteRange, down_before: int) -> "Standing":
+        """Give how a series stands behind judged minutes.
+
+        Args:
+            judged: At least one; no run is cut by their start.
+            month: That the minute behind them lies in.
+            down_before: Minutes of the month before them that are down after exclusions.
+        """
+        others = np.flatnonzero(~is_state(judged.unfiltered, MinuteState.DOWN))
+        open_minute = judged.start_minute + (int(others[-1]) + 1 if len(others) else 0)
+        down = judged.start_minute + np.flatnonzero(is_state(judged.adjusted, MinuteState.DOWN))
+        first, start_of_run = np.searchsorted(down, (month.start_minute, open_minute)).tolist()
+        return cls(
+            told_before=judged.stop_minute,
+            month=month,
+            open_minute=open_minute,
+            down_before=down_before + max(0, start_of_run - first),
+            down=down_before + len(down) - first,
+            last=MinuteState(judged.unfiltered[-1]),
+            is_down=bool(judged.adjusted[-1] == MinuteState.DOWN),
+        )
+
+    def after_no_look(self, told_before: int, month: MinuteRange) -> "Standing":
+        """Give how it stands behind minutes in which nobody had to look at it, as it was not down in any of them."""
+        down = self.down if month == self.month else 0
+        # Whether the last one was up or had too few requests was not looked at either.
+        return Standing(told_before, month, told_before, down, down, MinuteState.LOW_TRAFFIC, is_down=False)
+
+    def after(
+        self, counts: SeriesCounts, terms: DowntimeTerms, promise: Promise, *, is_covered: bool
+    ) -> "Standing | None":
+        """Give how it stands behind minutes of which there is nothing to tell; None: there may be something.
+
+        Args:
+            counts: Of the minutes from told_before on, at least one; `carried` is filled in here.
+            terms: Clauses 5 to 7.
+            promise: Of the month that the minute behind them lies in.
+            is_covered: Exclusions cover any of them.
+        """
+        was_down, month = self.last is MinuteState.DOWN, promise.minutes
+        if self.last is MinuteState.LOW_TRAFFIC and terms.no_data is NoData.CARRY:
+            return None
+        carried = MinuteState.DOWN if was_down else MinuteState.UP
+        states = unfiltered_states(replace(counts, carried=carried), terms)
+        is_down = is_state(states, MinuteState.DOWN)
+        if not was_down:
+            if is_down.any():
+                return None
+            later = self.after_no_look(counts.stop_minute, month)
+            return replace(later, last=MinuteState(states[-1]))
+        down = self.down + len(states)
+        is_breach = self.down <= promise.allowed < down
+        if month != self.month or not (self.is_down and is_down.all()) or is_covered or is_breach:
+            return None
+        return replace(self, told_before=counts.stop_minute, down=down)
+
+
+def is_carried_past_exclusions(series: Series, terms: Terms, standing: Standing) -> bool:
+    """Whether what is carried may come from before exclusions of the month (clause 6): a late start would miss it."""
+    if terms.agreement.downtime.no_data is not NoData.CARRY:
+        return False
+    start_minute = min(standing.month.start_minute, standing.open_minute) - 1
+    return bool(excluded_minutes(terms.covered, series.group_text, start_minute, standing.told_before).any())

@@ -1,0 +1,39 @@
+"""Packing what is old and forgetting what is older, beside the requests."""
+
+import time
+
+from otel_sla.judging.clock import Progress
+from otel_sla.ledger.threads import Writer
+from otel_sla.sla.retention import expire_before
+
+
+class Tidier:
+    """Tidies the ledger for a while at a time, in pieces, so that no acknowledgement waits long and it keeps up.
+
+    Args:
+        writer: The ledger's.
+        retention_s: For how long counts are kept.
+        while_s: How long each time, about.
+    """
+
+    def __init__(self, writer: Writer, retention_s: float, while_s: float) -> None:
+        self._writer = writer
+        self._retention_minutes = round(retention_s) // 60
+        self._while_s = while_s
+        self._expired_before = 0  # Epoch minute.
+
+    async def tidy(self, progress: Progress) -> None:
+        """Go on with it.
+
+        Raises:
+            LedgerError: The ledger cannot be written.
+        """
+        stop_s = time.monotonic() + self._while_s
+        sealed_before, pack_before = progress.sealed_before, progress.judged_before
+        while await self._writer.call(lambda ledger: ledger.seal(sealed_before, pack_before=pack_before)):
+            if time.monotonic() > stop_s:
+                break
+        retained_from = expire_before(progress.judged_before - self._retention_minutes)
+        if retained_from > self._expired_before:
+            has_more = await self._writer.call(lambda ledger: ledger.expire(retained_from))
+            self._expired_before = self._expired_before if has_more else retained_from

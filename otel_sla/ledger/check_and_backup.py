@@ -1,0 +1,132 @@
+"""Looking after the file: what is damaged in it, and a copy of it."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from otel_sla.errors import LedgerCorrupt, LedgerUnavailable
+from otel_sla.ledger import counts_table, small_tables
+from otel_sla.ledger.day_blob import MINUTES_PER_DAY, unpack_days
+from otel_sla.ledger.faults import translating, with_hint
+from otel_sla.ledger.schema import prepare
+from otel_sla.ledger.write_ahead_log import sync_folder
+from otel_sla.sla.counts import N_COUNTS
+
+_BACKUP_PAGES_AT_ONCE = 1024
+_DAYS_AT_ONCE = 160  # Unpacked together: 17 MB.
+_EVENTS_AT_ONCE = 1000
+
+
+def find_damage(connection: sqlite3.Connection) -> Iterator[str]:
+    """Read all of it as its readers do, after SQLite's own check of pages and indexes; one line for what is wrong."""
+    yield from (line for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok")
+    yield from (f"{table}: a row refers to nothing" for table, *_ in connection.execute("PRAGMA foreign_key_check"))
+    for table in ("packing", "packed"):
+        yield from _damaged_days(connection, table)
+    readings: dict[str, Callable[[], object]] = {
+        "series": lambda: small_tables.read_series(connection),
+        "reopened": lambda: small_tables.read_reopened(connection),
+        "events": lambda: _read_events(connection),
+        "retold": lambda: small_tables.read_retold(connection, 0, -1),
+        "exclusions": lambda: small_tables.read_exclusions(connection),
+        "agreement_versions": lambda: _read_versions(connection),
+        "closed_months": lambda: _read_closed_months(connection),
+    }
+    for table, read in readings.items():
+        try:
+            read()
+        except (LedgerCorrupt, ValueError, KeyError, TypeError) as error:
+            yield f"{table}: {error}"
+
+
+def copy_ledger(connection: sqlite3.Connection, path: Path) -> None:
+    """Copy the ledger as of now to a new file; it bears its name once it is whole.
+
+    Args:
+        connection: In a transaction. Without a snapshot SQLite would begin the copy anew after each commit of others.
+        path: Of the copy.
+
+    Raises:
+        LedgerUnavailable: The file exists, or cannot be written.
+    """
+    connection.execute("SELECT 1 FROM ledger").fetchone()  # A deferred BEGIN has no snapshot until something is read.
+    if path.exists():
+        raise with_hint(LedgerUnavailable(f"cannot back up to {path}: it exists"), "give the name of a new file")
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with translating(path, "write the backup of"):
+            partial.unlink(missing_ok=True)
+            partial.touch(mode=0o600)
+            with closing(sqlite3.connect(partial)) as copy:
+                # Python sees signals only between its own steps.
+                connection.backup(copy, pages=_BACKUP_PAGES_AT_ONCE, progress=lambda *_: None)
+            partial.rename(path)
+            sync_folder(path)
+    except LedgerUnavailable as error:
+        told = str(error).replace("write the backup of the ledger", "write the backup")
+        raise with_hint(LedgerUnavailable(told), "choose a place with room that may be written") from error
+    finally:
+        # Whatever ended it, a signal too: what is left of it would keep the disk full.
+        for left in (partial, partial.with_name(f"{partial.name}-journal")):
+            with suppress(OSError):
+                left.unlink()
+
+
+def migrated_copy(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """Copy a ledger of a former schema to a temporary file, bring that up to date, and open it for reading.
+
+    The file has no name any more when this returns, and is gone when the connection is closed.
+
+    Raises:
+        LedgerUnavailable: There is no room for the copy.
+    """
+    with TemporaryDirectory(prefix="otel-sla-") as folder, translating(path, "copy"):
+        copy = sqlite3.connect(Path(folder) / "ledger.db", isolation_level=None)
+        try:
+            connection.backup(copy)
+            # A log of its own would need a name beside the file.
+            copy.execute("PRAGMA journal_mode = DELETE")
+            prepare(copy, path, fill=counts_table.fill_first_minutes)
+            copy.execute("PRAGMA query_only = ON")
+        except BaseException:
+            copy.close()
+            raise
+        return copy
+
+
+def _damaged_days(connection: sqlite3.Connection, table: str) -> Iterator[str]:
+    cursor = connection.execute(f"SELECT packed_id, counts FROM {table} ORDER BY packed_id")  # noqa: S608 - ours
+    out = np.empty((N_COUNTS, _DAYS_AT_ONCE, MINUTES_PER_DAY), dtype=np.int64)
+    while found := cursor.fetchmany(_DAYS_AT_ONCE):
+        try:
+            unpack_days([blob for _, blob in found], out[:, : len(found)])
+        except LedgerCorrupt:
+            yield from (line for packed_id, blob in found for line in _damaged_day(table, packed_id, blob))
+
+
+def _damaged_day(table: str, packed_id: int, blob: bytes) -> Iterator[str]:
+    try:
+        unpack_days([blob], np.empty((N_COUNTS, 1, MINUTES_PER_DAY), dtype=np.int64))
+    except LedgerCorrupt as error:
+        day, series_id = counts_table.day_and_series(packed_id)
+        yield f"{table}: {np.datetime64(day, 'D')}, series {series_id}: {error}"
+
+
+def _read_events(connection: sqlite3.Connection) -> None:
+    after = 0
+    while page := small_tables.read_events(connection, after, _EVENTS_AT_ONCE):
+        after = page[-1].event_id
+
+
+def _read_versions(connection: sqlite3.Connection) -> None:
+    for (agreement,) in connection.execute("SELECT DISTINCT agreement FROM agreement_versions").fetchall():
+        small_tables.read_agreement_versions(connection, agreement)
+
+
+def _read_closed_months(connection: sqlite3.Connection) -> None:
+    for closed in connection.execute("SELECT DISTINCT agreement, month FROM closed_months").fetchall():
+        small_tables.read_closed_months(connection, *closed)

@@ -1,0 +1,121 @@
+"""One pipeline per ledger: a lock on a file beside it, which the kernel gives back when the process ends, however it
+ends.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+from otel_sla.errors import LedgerInUse, LedgerUnavailable
+from otel_sla.ledger.faults import translating, with_hint
+
+
+class FileNames:
+    """File, log and shared memory of one ledger that is open.
+
+    Raises:
+        OSError: One of them is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # Whoever comes when the third is gone makes another one, and writes where this process does not look.
+        names = (path.with_name(f"{path.name}{suffix}") for suffix in ("", "-wal", "-shm"))
+        self._identities = {name: _identity(name) for name in names}
+
+    def check(self) -> None:
+        """What is written to a file that has lost its name is lost with the process.
+
+        Raises:
+            LedgerUnavailable: One is another file now.
+            OSError: One is gone.
+        """
+        for name, identity in self._identities.items():
+            if _identity(name) != identity:
+                raise with_hint(
+                    LedgerUnavailable(f"the ledger's file {name} was replaced while in use"),
+                    "put the file back or restore a backup, then start again",
+                )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = os.stat(path)  # noqa: PTH116 - half the time of Path.stat.
+    return status.st_dev, status.st_ino
+
+
+class LedgerLock:
+    """Held from construction until `release`.
+
+    Raises:
+        LedgerInUse: Another process, or another ledger of this process, holds it.
+        LedgerUnavailable: The lock file cannot be written, or the ledger has a second name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.with_name(f"{path.name}-lock")
+        self._descriptor: int | None = None
+        self._file = ""  # The inode that the last holder had.
+        with translating(path, f"take {self.path} of"):
+            if path.is_file() and path.stat().st_nlink > 1:
+                raise with_hint(
+                    LedgerUnavailable(
+                        f"the ledger {path} has another name, a hard link, that a second pipeline could use"
+                    ),
+                    "remove the other name, or copy the ledger with otel-sla ledger backup",
+                )
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                if os.geteuid() == 0:  # Whoever runs the pipeline has to be able to take it after root.
+                    owner = (path if path.exists() else path.parent).stat()
+                    os.fchown(descriptor, owner.st_uid, owner.st_gid)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _, self._file = _read(descriptor)
+                # The file stays when the lock is released: who removed it could take it from under a third process.
+                self._write(descriptor)
+            except BlockingIOError:
+                holder, _ = _read(descriptor)
+                os.close(descriptor)
+                raise with_hint(
+                    LedgerInUse(f"the ledger {path} is in use by process {holder or 'of unknown number'}"),
+                    "stop that process, or give this one another ledger.url",
+                ) from None
+            except OSError:
+                os.close(descriptor)
+                raise
+        self._descriptor = descriptor
+
+    def keep_file(self, path: Path) -> None:
+        """Write down which file the ledger is, now that there is one.
+
+        Raises:
+            LedgerUnavailable: The last holder had another one, and a log lies there, which SQLite would take for this
+                one's.
+        """
+        assert self._descriptor is not None, "it is held"
+        with translating(path, "read"):
+            # The number of the device may be another one after a reboot.
+            file, log = str(path.stat().st_ino), path.with_name(f"{path.name}-wal")
+            if self._file not in {"", file} and log.exists() and log.stat().st_size:
+                raise with_hint(
+                    LedgerUnavailable(
+                        f"the file {path} was replaced, and a log of the former one, {log}, lies beside it"
+                    ),
+                    f"move {log} away, or remove {self.path} if you moved both the file and its log there",
+                )
+            self._file = file
+            self._write(self._descriptor)
+
+    def _write(self, descriptor: int) -> None:
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()} {self._file}\n".encode("ascii"), 0)
+
+    def release(self) -> None:
+        """Let the next pipeline have the ledger; again is fine."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _read(descriptor: int) -> tuple[str, str]:
+    """Give the process and the inode that stand there; empty: unknown."""
+    holder, _, file = os.pread(descriptor, 60, 0).decode("ascii", errors="replace").strip().partition(" ")
+    return holder, file

@@ -1,0 +1,123 @@
+"""Packing of older minutes, and what is forgotten: a bounded piece of work at a time.
+
+Every function runs inside the caller's transaction and returns whether it found work to do.
+"""
+
+import sqlite3
+
+import numpy as np
+
+from otel_sla.arrays import Int64Array
+from otel_sla.ledger.counts_table import COLUMNS, packed_id
+from otel_sla.ledger.day_blob import MINUTES_PER_DAY, pack_day, unpack_days
+from otel_sla.sla.counts import N_COUNTS, NANOS_PER_MINUTE, add_capped
+
+_MINUTES_PER_HOUR = 60
+# Finishing a day's blob takes about as long as moving this many rows.
+_ROWS_PER_DAY_BLOB = 64
+
+_BLOCK = f"""
+    WITH RECURSIVE minute (number) AS (
+        SELECT ? UNION ALL SELECT number + 1 FROM minute WHERE number + 1 < ?
+    )
+    SELECT epoch_minute, series_id, {COLUMNS}
+    FROM minute CROSS JOIN counts ON epoch_minute = number AND series_id >= ? AND series_id < ?
+"""  # noqa: S608 - ours
+
+
+def pack_some(connection: sqlite3.Connection, pack_before: int, rows_max: int) -> bool:
+    """Move the oldest open hour of some series to `packing`, if that hour ended before `pack_before`."""
+    oldest = connection.execute("SELECT epoch_minute, series_id FROM counts ORDER BY 1, 2 LIMIT 1").fetchone()
+    if oldest is None:
+        return False
+    first_minute, first_series = oldest
+    stop_minute = (first_minute // _MINUTES_PER_HOUR + 1) * _MINUTES_PER_HOUR
+    if stop_minute > pack_before:
+        return False
+    stop_series = first_series + max(1, rows_max // _MINUTES_PER_HOUR)
+    # A block of an hour by some series: by whole days, each piece of work would touch all pages of the day.
+    day, day_counts = first_minute // MINUTES_PER_DAY, dict[int, Int64Array]()
+    block = connection.execute(_BLOCK, (first_minute, stop_minute, first_series, stop_series))
+    for minute, series_id, *counts in block.fetchall():
+        if series_id not in day_counts:
+            day_counts[series_id] = np.zeros((N_COUNTS, MINUTES_PER_DAY), dtype=np.int64)
+        day_counts[series_id][:, minute % MINUTES_PER_DAY] = counts
+    for series_id, counts_of_day in sorted(day_counts.items()):
+        _merge(connection, "packing", packed_id(day, series_id), counts_of_day)
+    connection.executemany(
+        "DELETE FROM counts WHERE epoch_minute = ? AND series_id >= ? AND series_id < ?",
+        [(minute, first_series, stop_series) for minute in range(first_minute, stop_minute)],
+    )
+    return True
+
+
+def finish_some_days(connection: sqlite3.Connection, sealed_before: int, rows_max: int) -> bool:
+    """Move days that are whole from `packing` to `packed`."""
+    n_blobs = max(1, rows_max // _ROWS_PER_DAY_BLOB)
+    found = connection.execute(
+        "SELECT packed_id, counts FROM packing WHERE packed_id < ? ORDER BY packed_id LIMIT ?",
+        (packed_id(sealed_before // MINUTES_PER_DAY, 0), n_blobs),
+    ).fetchall()
+    for key, blob in found:
+        dense = np.empty((N_COUNTS, 1, MINUTES_PER_DAY), dtype=np.int64)
+        unpack_days([blob], dense)
+        _merge(connection, "packed", key, dense[:, 0])
+    if found:
+        connection.execute("DELETE FROM packing WHERE packed_id <= ?", (found[-1][0],))
+    return bool(found)
+
+
+def forget_some_fingerprints(connection: sqlite3.Connection, sealed_before: int, rows_max: int) -> bool:
+    """Drop the oldest fingerprints whose messages would be refused as late anyway (clause 16)."""
+    # The row behind the last one to go; a range is dropped faster than rows one by one.
+    bound = connection.execute(
+        "SELECT newest_minute, fingerprint FROM fingerprints WHERE newest_minute < ? ORDER BY 1, 2 LIMIT 1 OFFSET ?",
+        (sealed_before, rows_max),
+    ).fetchone()
+    if bound is None:
+        return connection.execute("DELETE FROM fingerprints WHERE newest_minute < ?", (sealed_before,)).rowcount > 0
+    connection.execute("DELETE FROM fingerprints WHERE (newest_minute, fingerprint) < (?, ?)", bound)
+    return True
+
+
+def expire_some(connection: sqlite3.Connection, before_minute: int, rows_max: int) -> bool:
+    """Drop the oldest packed days, open minutes and events from before `before_minute`."""
+    connection.execute("UPDATE ledger SET expired_before = max(expired_before, ?)", (before_minute,))
+    n_dropped = 0
+    for table in ("packed", "packing"):
+        n_dropped += connection.execute(
+            f"DELETE FROM {table} WHERE packed_id IN"  # noqa: S608
+            f" (SELECT packed_id FROM {table} WHERE packed_id < ? ORDER BY 1 LIMIT ?)",
+            (packed_id(before_minute // MINUTES_PER_DAY, 0), rows_max),
+        ).rowcount
+    n_dropped += connection.execute(
+        "DELETE FROM counts WHERE (epoch_minute, series_id) IN"
+        " (SELECT epoch_minute, series_id FROM counts WHERE epoch_minute < ? ORDER BY 1, 2 LIMIT ?)",
+        (before_minute, rows_max),
+    ).rowcount
+    n_dropped += connection.execute("DELETE FROM reopened WHERE epoch_minute < ?", (before_minute,)).rowcount
+    n_dropped += connection.execute("DELETE FROM retold WHERE stop_minute < ?", (before_minute,)).rowcount
+    # Events are written in about the order of their time: those behind the first that stays wait for it.
+    first_kept = connection.execute(
+        "SELECT min(event_id) FROM (SELECT event_id, time_unix_nano FROM events ORDER BY event_id LIMIT ?)"
+        " WHERE time_unix_nano >= ?",
+        (rows_max, before_minute * NANOS_PER_MINUTE),
+    ).fetchone()[0]
+    if first_kept is None:
+        first_kept = connection.execute(
+            "SELECT coalesce(max(event_id), 0) + 1 FROM (SELECT event_id FROM events ORDER BY event_id LIMIT ?)",
+            (rows_max,),
+        ).fetchone()[0]
+    connection.execute("DELETE FROM set_aside WHERE event_id < ?", (first_kept,))
+    n_dropped += connection.execute("DELETE FROM events WHERE event_id < ?", (first_kept,)).rowcount
+    return n_dropped > 0
+
+
+def _merge(connection: sqlite3.Connection, table: str, key: int, counts: Int64Array) -> None:
+    packed = connection.execute(f"SELECT counts FROM {table} WHERE packed_id = ?", (key,)).fetchone()  # noqa: S608
+    if packed is not None:
+        dense = np.empty((N_COUNTS, 1, MINUTES_PER_DAY), dtype=np.int64)
+        unpack_days([packed[0]], dense)
+        counts = add_capped(counts, dense[:, 0])
+    blob = pack_day(counts)
+    connection.execute(f"INSERT OR REPLACE INTO {table} (packed_id, counts) VALUES (?, ?)", (key, blob))  # noqa: S608

@@ -1,0 +1,356 @@
+"""The one writer of a ledger."""
+
+import logging
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from otel_sla.errors import LedgerError, LedgerUnavailable
+from otel_sla.ledger import counts_table, maintenance, small_tables
+from otel_sla.ledger.connection import (
+    check_magic,
+    check_pages,
+    connect_writer,
+    create_file,
+    ledger_path,
+    use_wal,
+)
+from otel_sla.ledger.counted_days import CountedMinutes
+from otel_sla.ledger.faults import left_in_log, located, translated, translating
+from otel_sla.ledger.file_guard import FileNames, LedgerLock
+from otel_sla.ledger.fingerprints import FingerprintLog
+from otel_sla.ledger.reader import LedgerReadings
+from otel_sla.ledger.records import Closing, Commit, Json, RefusedPoints, SetAside
+from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version, prepare
+from otel_sla.ledger.write_ahead_log import WriteAheadLog
+
+_log = logging.getLogger(__name__)
+
+# Some 5 to 10 ms of work: an acknowledgement that comes just then waits no longer than that.
+PIECE_ROWS_MAX = 1_024
+
+
+class Ledger(LedgerReadings):
+    """The pipeline's ledger. All methods are called on the thread that opened it.
+
+    What a method wrote is durable when it returns. When one fails, nothing of it is known to be, so the ledger is
+    closed to all further calls: they raise the same error, and the pipeline ends.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: LedgerLock, *, is_new: bool = False) -> None:
+        super().__init__(path, connection)
+        self.is_new = is_new  # Whether `open` made the file.
+        self._lock = lock
+        self._first_minutes = self.first_minutes()
+        self._first_data_minutes = self.first_data_minutes()
+        self._judged_before = self.watermarks().judged_before
+        self._counted = CountedMinutes(self.series())
+        with translating(path, "open"):
+            self._names = FileNames(path)
+        self._log = WriteAheadLog(path, connection)
+        self._fingerprint_log = FingerprintLog(connection)
+        more = True
+        while more:
+            with self._writing("write to"):
+                more = self._fingerprint_log.move_left()
+
+    @classmethod
+    def open(cls, url: str, *, may_create: bool = True) -> "Ledger":
+        """Open a ledger for writing, or make a new one.
+
+        Raises:
+            LedgerUnavailable: The file cannot be made, read or written; or there is none, and none is to be made.
+            LedgerInUse: Another pipeline has it.
+            LedgerCorrupt: The file is no sound ledger.
+            LedgerSchemaNewer: A newer otel-sla wrote it.
+        """
+        path = ledger_path(url)
+        lock = LedgerLock(path)
+        try:
+            is_new = create_file(path, may_create=may_create)
+            lock.keep_file(path)
+            check_magic(path)
+            connection = _open_connection(path)
+            try:
+                return cls(path, connection, lock, is_new=is_new)
+            except LedgerError:
+                connection.close()
+                raise
+        except LedgerError:
+            lock.release()
+            raise
+
+    def commit(self, commit: Commit) -> int:
+        """Add to the counts, durable when this returns.
+
+        A minute that was judged before is kept in `reopened` with what it held.
+
+        Returns:
+            Of how many commits with fingerprints, since this ledger was opened and from the first one on, this one
+            among them, these are where `is_counted` finds them with `in_log=False`.
+
+        Raises:
+            LedgerUnavailable: Not durable.
+            LedgerError: A fingerprint was counted before, or a position is not where the caller believed.
+        """
+        table = counts_table.sorted_rows(commit.rows)
+        first_minutes = _earlier(table, self._first_minutes)
+        first_data_minutes = _earlier([row for row in table if row[2] + row[3] > 0], self._first_data_minutes)
+        with self._writing("write to") as connection:
+            small_tables.add_series(connection, commit.new_series)
+            self._keep_reopened(connection, table)
+            counts_table.add(connection, table)
+            for column, found in (("first_minute", first_minutes), ("first_data_minute", first_data_minutes)):
+                connection.executemany(
+                    f"UPDATE series SET {column} = ? WHERE series_id = ?",  # noqa: S608 - ours
+                    [(minute, series_id) for series_id, minute in found.items()],
+                )
+            self._fingerprint_log.append(commit.fingerprints)
+            if self._fingerprint_log.is_due:
+                self._fingerprint_log.move_some(len(commit.fingerprints))
+            for position in commit.positions:
+                small_tables.move_position(connection, position)
+            small_tables.add_counted_days(connection, self._counted.each_new(commit, table))
+        self._first_minutes.update(first_minutes)
+        self._first_data_minutes.update(first_data_minutes)
+        return self._fingerprint_log.moved_commits
+
+    def close_minutes(self, closing: Closing) -> None:
+        """Write what the judge decided. Watermarks never step back; an event with a known `uid` is not written again.
+
+        Raises:
+            LedgerUnavailable: Not durable.
+            LedgerError: A month's revision was closed before.
+        """
+        with self._writing("write to") as connection:
+            connection.execute(
+                "UPDATE ledger SET"
+                " judged_before = max(coalesce(judged_before, ?1), coalesce(?1, judged_before)),"
+                " sealed_before = max(coalesce(sealed_before, ?2), coalesce(?2, sealed_before)),"
+                " exclusion_change = max(exclusion_change, ?3),"
+                " told_before = max(coalesce(told_before, ?4), coalesce(?4, told_before))",
+                (closing.judged_before, closing.sealed_before, closing.exclusion_change or 0, closing.told_before),
+            )
+            held = counts_table.read_pairs(
+                connection, [(told.series_id, told.epoch_minute) for told in closing.settled]
+            )
+            small_tables.settle(connection, closing.settled, held)
+            connection.executemany(
+                "UPDATE series SET revision = max(revision, ?2) WHERE series_id = ?1", closing.revisions
+            )
+            connection.executemany(
+                "INSERT INTO retold (series_id, start_minute, stop_minute) VALUES (?, ?, ?)",
+                [(told.series_id, told.start_minute, told.stop_minute) for told in closing.retold],
+            )
+            connection.executemany("UPDATE told_terms SET version = ?2 WHERE agreement = ?1", closing.told_versions)
+            connection.executemany("UPDATE series SET retired_minute = ?2 WHERE series_id = ?1", closing.retired)
+            small_tables.add_events(connection, closing.events)
+            small_tables.add_closed_months(connection, closing.closed_months)
+            (judged_before,) = connection.execute("SELECT judged_before FROM ledger").fetchone()
+        self._judged_before = judged_before
+
+    def advance_cursor(
+        self,
+        exporter: str,
+        *,
+        event_id: int | None = None,
+        exported_before: int | None = None,
+        retold_id: int | None = None,
+        set_aside: tuple[SetAside, ...] = (),
+        refused: RefusedPoints | None = None,
+    ) -> None:
+        """Keep how far an exporter has come, and what its backend will never take; a cursor never steps back."""
+        with self._writing("write to") as connection:
+            connection.execute(
+                "INSERT INTO cursors (exporter, event_id, exported_before, retold_id) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (exporter) DO UPDATE SET event_id = max(event_id, excluded.event_id),"
+                " retold_id = max(retold_id, excluded.retold_id), exported_before ="
+                " max(coalesce(exported_before, excluded.exported_before),"
+                " coalesce(excluded.exported_before, exported_before))",
+                (exporter, event_id or 0, exported_before, retold_id or 0),
+            )
+            connection.execute("DELETE FROM retold WHERE retold_id <= (SELECT min(retold_id) FROM cursors)")
+            connection.executemany(
+                "INSERT INTO set_aside (exporter, event_id, reason, at_unix_nano) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (exporter, event_id) DO NOTHING",
+                [(exporter, item.event_id, item.reason, item.at_unix_nano) for item in set_aside],
+            )
+            if refused is not None:
+                small_tables.add_refused_points(connection, exporter, refused)
+
+    def record_agreement(self, agreement: str, terms: Json, since_minute: int) -> int:
+        """Give the version of these terms, a new one if they differ from the last recorded ones.
+
+        The first terms of an agreement are those that it is told by; later ones become so by a `Closing`.
+
+        Args:
+            agreement: Its name.
+            terms: All that decides a verdict, as JSON values.
+            since_minute: Epoch minute from which they hold, kept with a new version.
+        """
+        text = small_tables.to_json(terms)
+        with self._writing("write to") as connection:
+            version, known = connection.execute(
+                "SELECT version, terms FROM agreement_versions WHERE agreement = ? ORDER BY version DESC LIMIT 1",
+                (agreement,),
+            ).fetchone() or (0, None)
+            if known != text:
+                version += 1
+                connection.execute(
+                    "INSERT INTO agreement_versions (agreement, version, terms, since_minute) VALUES (?, ?, ?, ?)",
+                    (agreement, version, text, since_minute),
+                )
+            connection.execute(
+                "INSERT INTO told_terms (agreement, version) VALUES (?, ?) ON CONFLICT (agreement) DO NOTHING",
+                (agreement, version),
+            )
+        return int(version)
+
+    def seal(self, sealed_before: int, *, pack_before: int | None = None, rows_max: int = PIECE_ROWS_MAX) -> bool:
+        """Pack older minutes and drop fingerprints that no acceptable message can have any more.
+
+        Does a bounded piece and returns whether more is left. Once a minute is often enough.
+
+        Args:
+            sealed_before: Epoch minute. Fingerprints whose newest minute is before it are dropped.
+            pack_before: Epoch minute. Whole hours before it are packed; later counts for them are added by later calls.
+                None: sealed_before. The fewer open rows, the faster a running month is read; the watermark
+                judged_before is a good choice.
+            rows_max: Bound of each piece, rows.
+        """
+        with self._writing("write to") as connection:
+            if self._fingerprint_log.move_once(max(sealed_before, pack_before or 0)):
+                return True
+            if maintenance.pack_some(connection, sealed_before if pack_before is None else pack_before, rows_max):
+                return True
+            if maintenance.finish_some_days(connection, sealed_before, rows_max):
+                return True
+            return maintenance.forget_some_fingerprints(connection, sealed_before, rows_max)
+
+    def expire(self, before_minute: int, *, rows_max: int = PIECE_ROWS_MAX) -> bool:
+        """Drop counts and events from before `before_minute`: a bounded piece; returns whether more is left."""
+        with self._writing("write to") as connection:
+            return maintenance.expire_some(connection, before_minute, rows_max // 8)
+
+    def close(self) -> None:
+        """Give the ledger to the next pipeline. All that was committed is durable already.
+
+        What a reader holds back stays in the log beside the file, which is logged.
+
+        Raises:
+            LedgerUnavailable: The disk is full or broken, so that a part of it stays in the log beside the file.
+        """
+        n_pages_left = 0
+        try:
+            # SQLite does it too when the last connection is closed, and keeps a failure to itself.
+            if self._failure is None:
+                n_pages_left = self._log.move_all()
+        except sqlite3.Error as error:
+            raise left_in_log(error, self.path) from error
+        finally:
+            self._sqlite.close()
+            self._log.close()
+            self._lock.release()
+        log = self.path.with_name(f"{self.path.name}-wal")
+        if n_pages_left and log.exists():
+            _log.warning(
+                "the newest counts of the ledger %s are in its log %s, not in the file, as a reader has it open; keep"
+                " both files together; the next start, or otel-sla ledger compact, takes up what the log holds",
+                self.path,
+                log,
+                extra={"action": "left_in_log"},
+            )
+
+    def remove(self) -> None:
+        """Close a new ledger that nothing was counted into, and leave no file of it but the lock's."""
+        assert self.is_new, "what somebody may have counted into is kept"
+        self._sqlite.close()
+        self._log.close()
+        for ending in ("", "-wal", "-shm"):
+            self.path.with_name(f"{self.path.name}{ending}").unlink(missing_ok=True)
+        self._failure = LedgerUnavailable(f"the ledger {self.path} is removed")
+        self._lock.release()  # Last: until then nobody else can have begun to count into it.
+
+    def leave_to_parent(self) -> None:
+        """In a forked child, which may call nothing else: the lock is not held by this process as well."""
+        self._lock.release()
+
+    def _keep_reopened(self, connection: sqlite3.Connection, table: list[tuple[int, ...]]) -> None:
+        if self._judged_before is None:
+            return
+        late = [(series_id, minute) for minute, series_id, *_ in table if minute < self._judged_before]
+        small_tables.keep_reopened(connection, counts_table.read_pairs(connection, late))
+
+    @contextmanager
+    def _writing(self, doing: str) -> Iterator[sqlite3.Connection]:
+        """Run one durable transaction; whatever fails, ends the use of this ledger."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            self._sqlite.execute("BEGIN IMMEDIATE")
+            yield self._sqlite
+            self._sqlite.execute("COMMIT")
+            # Looked up after the commit, so that the names were still there when the data was: 5 us.
+            self._names.check()
+            self._log.shorten()
+        except LedgerError as error:
+            self._fail(located(error, self.path), error)
+        except (sqlite3.Error, OSError) as error:
+            self._fail(translated(error, self.path, doing), error)
+        except BaseException as error:  # A mistake of ours; what was begun must not be committed with the next call.
+            self._failure = LedgerError(f"the ledger {self.path} was left by an error: {error!r}")
+            self._roll_back()
+            raise
+
+    def _fail(self, failure: LedgerError, cause: Exception) -> NoReturn:
+        self._failure = failure
+        self._roll_back()
+        raise failure from cause
+
+    def _roll_back(self) -> None:
+        if self._sqlite.in_transaction:
+            try:
+                self._sqlite.execute("ROLLBACK")
+            except sqlite3.Error:
+                self._sqlite.close()
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    version, started_s = checked_version(connection, path), time.monotonic()
+    is_former = 0 < version < SCHEMA_VERSION
+    if is_former:
+        message = "the ledger %s is brought from schema %d to %d, in one transaction"
+        _log.info(message, path, version, SCHEMA_VERSION, extra={"action": "ledger_migrating"})
+    prepare(connection, path, fill=counts_table.fill_first_minutes)
+    if is_former:
+        message = "the ledger %s has schema %d now, after %.1f s; an older otel-sla cannot read it any more"
+        _log.info(message, path, SCHEMA_VERSION, time.monotonic() - started_s, extra={"action": "ledger_migrated"})
+
+
+def _earlier(table: list[tuple[int, ...]], known: Mapping[int, int]) -> dict[int, int]:
+    """Give series_id -> first minute of rows that are by minute, where it is earlier than what is known."""
+    earlier: dict[int, int] = {}
+    for minute, series_id, *_ in table:
+        if series_id not in earlier and minute < known.get(series_id, minute + 1):
+            earlier[series_id] = minute
+    return earlier
+
+
+def _open_connection(path: Path) -> sqlite3.Connection:
+    connection = connect_writer(path, checkpoints=True)
+    try:
+        with translating(path, "open"):
+            _bring_up_to_date(connection, path)
+            use_wal(connection, path)
+            # SQLite opens what it may not write for reading, and says so only when it is to write.
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("UPDATE ledger SET only = only")
+            connection.execute("ROLLBACK")
+            check_pages(connection, path)
+    except LedgerError:
+        connection.close()
+        raise
+    return connection

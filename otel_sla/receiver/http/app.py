@@ -1,0 +1,239 @@
+"""OTLP over HTTP, and the probes: which request gets which answer.
+
+Request bodies are protobuf or OTLP's JSON; errors are `google.rpc.Status` in the request's encoding. Whatever can be
+refused by the headers alone is refused before the body is read.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from otel_sla.counting.receipt import Accountant
+from otel_sla.errors import Overloaded
+from otel_sla.receiver.http.body import (
+    ENCODINGS,
+    SenderGone,
+    check_content_length,
+    expand_body,
+    read_body,
+)
+from otel_sla.receiver.http.cors import Cors, Headers
+from otel_sla.receiver.http.request import Request
+from otel_sla.receiver.limits.memory import Held, InFlight, account
+from otel_sla.receiver.readiness import Readiness
+from otel_sla.receiver.refusals import Refusals, RefusedRequest
+from otel_sla.receiver.response import encode_json, encode_protobuf
+from otel_sla.receiver.security.bearer import BearerAuth
+from otel_sla.receiver.settings import BYTES_PER_MIB, HTTP_SOURCE, HttpServerSettings
+from otel_sla.receiver.status import (
+    BodyTimeout,
+    MalformedRequest,
+    MethodNotAllowed,
+    PathUnknown,
+    Refusal,
+    UnknownCoding,
+    UnknownExpectation,
+    UnknownVersion,
+    UnsupportedMediaType,
+    refusal_of,
+)
+from otel_sla.spans.otlp_json import convert_json, estimate_size_bytes
+
+PROTOBUF = "application/x-protobuf"
+JSON = "application/json"
+_TEXT = "text/plain; charset=utf-8"
+# The server's grace is over. What was taken may be counted yet, but not in time to say so.
+_STOPPING = "the pipeline is stopping"
+_IN_PATHS = "/%:@!$&'()*+,;=~"  # RFC 3986, 3.3: stands in a path as it is.
+_METRICS = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' text format.
+_JSON_SIZE_BYTES_ON_LOOP_MAX = 128 * 1024  # About 10 ms to convert; more of it must not delay the others.
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """What operators and their tools ask over HTTP.
+
+    Attributes:
+        readiness: Says whether the pipeline takes requests now.
+        metrics: Gives the self-metrics as Prometheus' text, now or later; None if they are not served.
+    """
+
+    readiness: Callable[[], Readiness]
+    metrics: Callable[[], str | Awaitable[str]] | None = None
+
+
+@dataclass(slots=True)
+class Answer:
+    """What is answered, but for what the connection adds."""
+
+    http_status: int
+    content_type: str
+    body: bytes
+    headers: Headers = field(default_factory=list)
+    is_last: bool = False  # What the sender sends next would be misunderstood.
+
+    def all_headers(self) -> Headers:
+        """Those that say what the body is, too."""
+        if self.http_status == 204:
+            return [*self.headers]
+        return [
+            (b"content-type", self.content_type.encode()),
+            (b"content-length", str(len(self.body)).encode()),
+            *self.headers,
+        ]
+
+
+class HttpApp:
+    """Answers requests.
+
+    Args:
+        settings: What the configuration says.
+        accountant: Counts the requests.
+        in_flight: The limit on bytes, shared with the gRPC server.
+        probes: Readiness and self-metrics.
+        refusals: Told of requests that are refused for good.
+    """
+
+    def __init__(
+        self,
+        settings: HttpServerSettings,
+        accountant: Accountant,
+        in_flight: InFlight,
+        probes: Probes,
+        refusals: Refusals,
+    ) -> None:
+        self._settings = settings
+        self._size_bytes_max = settings.max_request_body_size_mib * BYTES_PER_MIB
+        self._in_flight = in_flight
+        self._accountant = accountant
+        self._traces_path = quote(settings.traces_url_path, safe=_IN_PATHS)
+        self._probes = probes
+        self._refusals = refusals
+        self.auth = None if settings.auth is None else BearerAuth(settings.auth, HTTP_SOURCE)
+        self._cors = None if settings.cors is None else Cors(settings.cors)
+        self.answers: Counter[int] = Counter()  # To requests on the traces' path, or with a bad head, by HTTP status.
+
+    async def answer(self, request: Request) -> Answer:
+        """Answer one request.
+
+        Raises:
+            SenderGone: The connection ended before its body did.
+        """
+        is_traces = request.path == self._traces_path
+        try:
+            answer = await (self._answer_traces(request) if is_traces else self._answer_probe(request))
+        except SenderGone:
+            raise
+        except asyncio.CancelledError:
+            return self.refuse(request, Overloaded(_STOPPING))
+        except Exception as error:  # noqa: BLE001 - every error has its answer, none ends the server.
+            return self.refuse(request, error)
+        return self._finish(request, answer)
+
+    def refuse(self, request: Request, error: Exception) -> Answer:
+        """Answer a request by what is wrong with it, or with us."""
+        refusal = refusal_of(error)
+        if refusal.is_final and request.method in ("POST", ""):  # Others bring no spans; of a bad head it is not known.
+            headers = request.headers
+            encoding = f"{headers.get('content-type', '')} {headers.get('content-encoding', '')}".strip()
+            status, user_agent = str(refusal.http_status), headers.get("user-agent", "")
+            self._refusals.add(RefusedRequest("http", status, refusal.message, encoding, user_agent))
+        return self._finish(request, _answer_refused(request, error, refusal))
+
+    def _finish(self, request: Request, answer: Answer) -> Answer:
+        if request.path == self._traces_path or not request.method:
+            self.answers[answer.http_status] += 1
+        if request.path == self._traces_path and request.method == "POST" and self._cors is not None:
+            answer.headers += self._cors.answer(request.headers)
+        return answer
+
+    async def _answer_traces(self, request: Request) -> Answer:
+        if request.method == "OPTIONS" and self._cors is not None:
+            return Answer(204, _TEXT, b"", self._cors.answer_preflight(request.headers, "POST"))
+        if request.method != "POST":
+            raise MethodNotAllowed(request.method, "POST" if self._cors is None else "POST, OPTIONS")
+        self._authenticate(request)
+        request.is_welcome = True
+        if request.media_type not in (PROTOBUF, JSON):
+            raise UnsupportedMediaType(f"Content-Type {request.media_type!r} is not {PROTOBUF} or {JSON}")
+        _check_what_is_asked(request.headers)
+        announced_bytes = check_content_length(request.headers.get("content-length", ""), self._size_bytes_max)
+        with self._in_flight.hold(0) as held:
+            held.owner = request.owner
+            body = await self._read(request, held, announced_bytes)
+            if request.media_type == JSON:
+                body = await _convert_json(body, held)
+            receipt = await account(self._accountant, body, held)
+        encode = encode_json if request.media_type == JSON else encode_protobuf
+        return Answer(200, request.media_type, encode(receipt))
+
+    async def _read(self, request: Request, held: Held, announced_bytes: int) -> bytes:
+        body = await read_body(
+            request.body,
+            held,
+            size_bytes_max=self._size_bytes_max,
+            timeout_s=self._settings.body_timeout_s,
+            announced_bytes=announced_bytes,
+        )
+        encoding = request.headers.get("content-encoding", "").strip().lower()
+        return await expand_body(body, encoding, held, size_bytes_max=self._size_bytes_max)
+
+    async def _answer_probe(self, request: Request) -> Answer:
+        if request.path not in ("/healthz", "/readyz", "/metrics"):
+            raise PathUnknown(f"nothing is served at {request.path}")
+        if request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed(request.method, "GET, HEAD")
+        if request.path == "/healthz":
+            return Answer(200, _TEXT, b"ok\n")
+        if request.path == "/readyz":
+            reason, notice = self._probes.readiness()
+            ready = f"ready, but {notice}" if notice else "ready"
+            return Answer(503 if reason else 200, _TEXT, f"{reason or ready}\n".encode())
+        if self._probes.metrics is None:
+            raise PathUnknown("the self-metrics are not served")
+        self._authenticate(request)
+        text = self._probes.metrics()
+        return Answer(200, _METRICS, (text if isinstance(text, str) else await text).encode())
+
+    def _authenticate(self, request: Request) -> None:
+        if self.auth is not None:
+            self.auth.check(request.headers.get("authorization", ""))
+
+
+async def _convert_json(body: bytes, held: Held) -> bytes:
+    held.resize(estimate_size_bytes(body))
+    if len(body) <= _JSON_SIZE_BYTES_ON_LOOP_MAX:
+        converted = convert_json(body)
+    else:
+        converted = await asyncio.to_thread(convert_json, body)
+    held.resize(len(converted))
+    return converted
+
+
+def _check_what_is_asked(headers: dict[str, str]) -> None:
+    coding, expected = (headers.get(key, "").strip().lower() for key in ("transfer-encoding", "expect"))
+    if coding not in ("", "chunked"):
+        raise UnknownCoding(
+            f"Transfer-Encoding {coding!r} is not chunked; compressed bodies say so by Content-Encoding"
+        )
+    if expected not in ("", "100-continue"):
+        raise UnknownExpectation(f"Expect {expected!r} is not 100-continue")
+
+
+def _answer_refused(request: Request, error: Exception, refusal: Refusal) -> Answer:
+    if request.media_type == PROTOBUF:
+        answer = Answer(refusal.http_status, PROTOBUF, refusal.status().SerializeToString())
+    else:
+        answer = Answer(refusal.http_status, JSON, refusal.status_json())
+    if refusal.retry_after_s is not None:
+        answer.headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
+    if isinstance(error, MethodNotAllowed):
+        answer.headers.append((b"allow", error.allow.encode()))
+    if isinstance(error, UnsupportedMediaType):
+        answer.headers.append((b"accept-encoding", ", ".join(ENCODINGS).encode()))
+    if refusal.http_status == 401:
+        answer.headers.append((b"www-authenticate", b"Bearer"))
+    answer.is_last = isinstance(error, BodyTimeout | MalformedRequest | UnknownVersion)
+    return answer

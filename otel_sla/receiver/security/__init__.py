@@ -1,0 +1,1 @@
+"""Who may send: certificates and bearer tokens, each read again when its file changes."""

@@ -1,0 +1,289 @@
+"""Walks through the records of files and has what is new counted; goes on where an earlier run stopped.
+
+Small records are counted together, for a request costs the same for one span as for a hundred: 75,000 records of one
+span each in a second instead of 11,500 (benchmarks/bench_replay.py --batch 1).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from io import BufferedIOBase
+
+from otel_sla.errors import DecodeError, ReplayError, RequestTooLarge
+from otel_sla.replay.counting import Counting
+from otel_sla.replay.payloads import Body, OtherSignal, can_be_joined, is_other_signal, read_line, read_message
+from otel_sla.replay.places import Place
+from otel_sla.replay.records import NO_FORMAT, RECORD_SIZE_BYTES_MAX, Format, JsonLines, Record, is_json, open_records
+from otel_sla.replay.streams import ByteStream
+from otel_sla.sla.figures_text import counted
+
+COMMIT_SIZE_BYTES = 64 * 1024 * 1024  # Of records; so much is done again after a stop in the middle.
+_RECORD_START = b'{"resourceSpans"'  # Within a line's text the quotes would be escaped.
+_HEADLESS = "the first line is not a whole record: the rest of one that begins in another file, or cut off"
+_SMALL_SIZE_BYTES_MAX = 64 * 1024
+JOINED_SIZE_BYTES_MAX = 256 * 1024
+
+
+class OnError(Enum):
+    """What becomes of a file when a record of it is broken, and of the others when a file is."""
+
+    STOP = "stop"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the file is that is being counted."""
+
+    name: str
+    size_bytes_read: int  # Of the file as it is stored.
+    spans: int  # Counted from all files, not all of them durable yet.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayOptions:
+    """How files are read."""
+
+    format: Format = Format.AUTO
+    on_error: OnError = OnError.STOP
+    record_size_bytes_max: int = RECORD_SIZE_BYTES_MAX
+    commit_size_bytes: int = COMMIT_SIZE_BYTES
+    joined_size_bytes_max: int = JOINED_SIZE_BYTES_MAX  # Of records that are counted together.
+
+
+class Replay:
+    """Counts files, one after the other.
+
+    Args:
+        counting: Gets what is new.
+        options: How files are read.
+        tell: Gets a line for each record or file that is left out.
+        show: Gets the progress, many times a second.
+    """
+
+    def __init__(
+        self,
+        counting: Counting,
+        options: ReplayOptions,
+        *,
+        tell: Callable[[str], None] = lambda _: None,
+        show: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self.counting = counting
+        self.options = options
+        self.tell = tell
+        self.show = show
+
+    def count(self, name: str, file: BufferedIOBase) -> None:
+        """Count what is new in a file; what was counted is durable when this returns or raises a ReplayError.
+
+        Args:
+            name: What messages call it.
+            file: Open for reading, at its start; buffered.
+
+        Raises:
+            ReplayError: A record is broken, or the file cannot be read on, and `on_error` is `stop`.
+            LedgerError: Not durable; a later run goes on where the ledger is.
+        """
+        try:
+            stream = ByteStream(name, file)
+            _FileReplay(self, name, stream).run()
+        except ReplayError as error:
+            if self.options.on_error is OnError.STOP:
+                raise
+            self.counting.totals.skipped_files += 1
+            self.tell(str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A record on its way."""
+
+    where: str
+    stop: int
+    check: int
+    body: Body | None  # None: it holds nothing to count.
+
+
+class _FileReplay:
+    """The replay of one file."""
+
+    def __init__(self, replay: Replay, name: str, stream: ByteStream) -> None:
+        options = replay.options
+        self._replay = replay
+        self._counting = replay.counting
+        self._name = name
+        self._stream = stream
+        self._records = open_records(name, stream, options.format, size_bytes_max=options.record_size_bytes_max)
+        self._place: Place | None = None
+        self._is_passing = False  # What an earlier run counted.
+        self._pieces: list[_Piece] = []
+        self._pieces_size_bytes = 0
+        self._n_whole = self._n_broken = 0
+        self._behind: tuple[int, int] | None = None  # Stop and check of the last record that is dealt with.
+
+    def run(self) -> None:
+        try:
+            stop = self._walk()
+        except ReplayError:
+            self._settle()
+            self._commit()
+            raise
+        self._settle()
+        self._commit()
+        if self._place is not None:
+            self._place.check_end(stop)
+        if self._n_broken and not self._n_whole:
+            self._replay.tell(f"{self._name}: no record in it is whole: {NO_FORMAT}")
+        missing = self._records.incomplete_size_bytes
+        if missing:
+            self._counting.totals.incomplete_size_bytes += missing
+            self._replay.tell(
+                f"{self._name} ends in the middle of a record: {_uncounted(missing, f' behind byte {stop}')};"
+                " once there is more of it, another replay goes on from there"
+            )
+
+    def _walk(self) -> int:
+        """Take every record; gives where the last one stops."""
+        stop = 0
+        for record in self._records:
+            if self._place is None:
+                self._place = Place.find(self._counting.ledger, self._name, record)
+            is_passing = self._place.has_counted(record)
+            if is_passing != self._is_passing:
+                self._settle()
+                self._is_passing = is_passing
+            self._take(record)
+            stop = record.stop
+        return stop
+
+    def _take(self, record: Record) -> None:
+        """Count a large record now, as its bytes are there now; keep a small one for the next few."""
+        body = self._read(record)
+        size_bytes = 0 if body is None else len(body)
+        is_small = body is None or (size_bytes <= _SMALL_SIZE_BYTES_MAX and can_be_joined(body))
+        if not is_small or self._pieces_size_bytes + size_bytes > self._replay.options.joined_size_bytes_max:
+            self._settle()
+        kept = bytes(body) if is_small and body is not None else body
+        self._pieces.append(_Piece(record.where, record.stop, record.check, kept))
+        self._pieces_size_bytes += size_bytes
+        if not is_small:
+            self._settle()
+
+    def _read(self, record: Record) -> Body | None:
+        if record.padding_size_bytes:
+            self._pass_over(record, record.padding_size_bytes, "zeros or a byte order mark, before the record")
+            if not self._is_passing:
+                self._counting.pending.padding_size_bytes += record.padding_size_bytes
+            if not record.content:
+                return None
+        try:
+            body: Body | None = self._body_of(record)
+        except OtherSignal:
+            self._leave_out()
+            body = None
+        except (DecodeError, RequestTooLarge) as error:
+            self._settle()  # What stands before it is counted, whatever becomes of it.
+            return self._read_broken(record, error)
+        self._n_whole += 1
+        return body
+
+    def _read_broken(self, record: Record, error: DecodeError | RequestTooLarge) -> Body | None:
+        """Give the record that stands behind half of another on its line, if one does."""
+        line = bytes(record.content) if isinstance(self._records, JsonLines) else b""
+        start = line.rfind(_RECORD_START, 1)
+        is_headless = record.start == 0 and bool(line) and not is_json(record.content)
+        try:
+            body = read_line(line[start:]) if start > 0 else None
+        except DecodeError:
+            body, start = None, -1
+        if is_headless:
+            size_bytes = len(line) if body is None else start
+            self._pass_over(record, size_bytes, _HEADLESS)
+            if not self._is_passing:
+                self._counting.pending.headless_size_bytes += size_bytes
+        else:
+            self._refuse(record.where, error)
+        return body
+
+    def _pass_over(self, record: Record, size_bytes: int, reason: str) -> None:
+        if not self._is_passing:
+            self._replay.tell(f"{self._name}, {record.where}: {_uncounted(size_bytes)}: {reason}")
+
+    def _body_of(self, record: Record) -> Body:
+        if record.problem:
+            raise RequestTooLarge(record.problem)
+        if isinstance(self._records, JsonLines):
+            return read_line(record.content)
+        return read_message(record.content, self._replay.options.record_size_bytes_max)
+
+    def _settle(self) -> None:
+        """Deal with the pieces that are waiting, and commit if that is due."""
+        pieces, self._pieces, self._pieces_size_bytes = self._pieces, [], 0
+        if not pieces:
+            return
+        self._count(pieces)
+        counting = self._counting
+        self._replay.show(
+            Progress(self._name, self._stream.size_bytes_read, counting.totals.spans + counting.pending.spans)
+        )
+        uncommitted = pieces[-1].stop - (self._place.offset or 0) if self._place else 0
+        if not self._is_passing and (uncommitted >= self._replay.options.commit_size_bytes or counting.is_full):
+            self._commit()
+
+    def _count(self, pieces: list[_Piece]) -> None:
+        bodies = [piece.body for piece in pieces if piece.body is not None]
+        try:
+            if bodies:
+                self._add(bodies[0] if len(bodies) == 1 else b"".join(bodies), is_alone=len(pieces) == 1)
+        except (DecodeError, RequestTooLarge, OtherSignal) as error:
+            if len(pieces) > 1:
+                for piece in pieces:
+                    self._count([piece])
+                return
+            if isinstance(error, OtherSignal) or is_other_signal(bodies[0]):
+                self._leave_out()
+            else:
+                self._refuse(pieces[0].where, error)
+        else:
+            if not self._is_passing:
+                self._counting.pending.records += len(bodies)
+        if self._is_passing:
+            self._counting.totals.earlier_records += len(pieces)
+        self._behind = pieces[-1].stop, pieces[-1].check
+
+    def _add(self, body: Body, *, is_alone: bool) -> None:
+        if self._is_passing:
+            self._counting.pass_by(body)
+            return
+        try:
+            self._counting.add(body)
+        except OtherSignal:
+            if not is_alone or is_other_signal(body):
+                raise
+            self._counting.add(body, is_traces=True)
+
+    def _leave_out(self) -> None:
+        if not self._is_passing:
+            self._counting.pending.other_signal_records += 1
+
+    def _refuse(self, where: str, error: Exception) -> None:
+        if self._is_passing:
+            return
+        self._n_broken += 1
+        message = f"{self._name}, {where}: {error}"
+        if self._replay.options.on_error is OnError.STOP:
+            raise ReplayError(message, "with --on-error skip the rest is counted without it; all before it is counted")
+        self._counting.pending.broken_records += 1
+        self._replay.tell(message)
+
+    def _commit(self) -> None:
+        """Make durable what is new, if anything is."""
+        if self._behind is None or self._place is None or self._behind[0] <= (self._place.offset or 0):
+            return
+        self._place, positions = self._place.moved(*self._behind)
+        self._counting.commit(positions)
+
+
+def _uncounted(size_bytes: int, where: str = "") -> str:
+    return f"{counted(size_bytes, 'byte')}{where} {'is' if size_bytes == 1 else 'are'} not counted"

@@ -1,0 +1,1 @@
+"""A month as one HTML page, with all that it needs in it."""

@@ -1,0 +1,114 @@
+"""Counts of the running month in memory: what the ledger is to the pipeline.
+
+Kept by series and UTC day, so that a series takes memory for the days that it had requests on: 17 KiB each, half a
+megabyte for a whole month. What is counted beside outcomes (`counts.Count`) takes 68 KiB more on days that have any.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from otel_sla.arrays import Int64Array, UInt32Array
+from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, CountRows, add_capped, has_enough
+
+MINUTES_PER_DAY = 1440
+
+LastMinute = tuple[int, tuple[int, ...]]  # Epoch minute and its counts, as of `MinuteMemory.last_data_minute`.
+
+
+class MinuteMemory:
+    """Implements `history.CountReadings`. One thread owns it."""
+
+    def __init__(self) -> None:
+        self.first_data_minutes: dict[int, int] = {}  # Series -> first minute ever with a valid request.
+        self._days: dict[int, dict[int, UInt32Array]] = {}  # Series -> UTC day -> uint32[3, 1440], requests.
+        self._beside: dict[tuple[int, int], Int64Array] = {}  # (series, UTC day) -> int64[6, 1440], the other counts.
+        self._last_forgotten: dict[int, LastMinute] = {}
+        self._known_from: dict[int, int] = {}  # Series -> first minute that is not forgotten.
+
+    def add(self, rows: CountRows) -> None:
+        """Add to the counts; each (series, minute) stands in `rows` at most once."""
+        day, place = np.divmod(rows.epoch_minute, MINUTES_PER_DAY)
+        for index, series_id in enumerate(rows.series_id.tolist()):
+            days = self._days.setdefault(series_id, {})
+            block = days.get(int(day[index]))
+            if block is None:
+                block = days[int(day[index])] = np.zeros((N_OUTCOMES, MINUTES_PER_DAY), dtype=np.uint32)
+            block[:, place[index]] += rows.outcomes[index].astype(np.uint32)
+            self._add_beside((series_id, int(day[index])), int(place[index]), rows.counts[index, N_OUTCOMES:])
+            succeeded, failed, _ = rows.outcomes[index].tolist()
+            minute = int(rows.epoch_minute[index])
+            if succeeded + failed and minute < self.first_data_minutes.get(series_id, minute + 1):
+                self.first_data_minutes[series_id] = minute
+
+    def remember(self, series_id: int, first_data_minute: int | None, last: LastMinute | None) -> None:
+        """Take up what a ledger knows of a series' past before the minutes that are added."""
+        if first_data_minute is not None:
+            self.first_data_minutes[series_id] = first_data_minute
+        if last is not None:
+            self._last_forgotten[series_id] = last
+
+    def month_counts(
+        self, series_id: int, start_minute: int, stop_minute: int, columns: int = N_OUTCOMES
+    ) -> Int64Array:
+        """Totals of one series: int64[n_minutes, columns], as `LedgerReadings.month_counts` gives them."""
+        dense = np.zeros((columns, max(0, stop_minute - start_minute)), dtype=np.int64)
+        days = self._days.get(series_id, {})
+        for day in range(start_minute // MINUTES_PER_DAY, -(-stop_minute // MINUTES_PER_DAY)):
+            block = days.get(day)
+            if block is None:
+                continue
+            midnight = day * MINUTES_PER_DAY
+            first, stop = max(start_minute, midnight), min(stop_minute, midnight + MINUTES_PER_DAY)
+            wanted = dense[:, first - start_minute : stop - start_minute]
+            wanted[:N_OUTCOMES] = block[:, first - midnight : stop - midnight]
+            beside = self._beside.get((series_id, day))
+            if beside is not None:
+                wanted[N_OUTCOMES:] = beside[: columns - N_OUTCOMES, first - midnight : stop - midnight]
+        return dense.T
+
+    def each_month_counts(
+        self, series_ids: Sequence[int], start_minute: int, stop_minute: int, columns: int = N_OUTCOMES
+    ) -> Iterator[tuple[int, Int64Array]]:
+        """`month_counts` of many series, one after the other."""
+        for series_id in series_ids:
+            yield series_id, self.month_counts(series_id, start_minute, stop_minute, columns)
+
+    def known_from(self, series_id: int) -> int:
+        """Give the first minute whose counts are not forgotten."""
+        return self._known_from.get(series_id, 0)
+
+    def last_data_minute(
+        self, series_id: int, before_minute: int, valid_requests_min: int, *, is_adjusted: bool = False
+    ) -> LastMinute | None:
+        """Give the last minute before `before_minute` with enough valid requests, as `LedgerReadings` does."""
+        columns = N_COUNTS if is_adjusted else N_OUTCOMES
+        for day in sorted(self._days.get(series_id, {}), reverse=True):
+            midnight = day * MINUTES_PER_DAY
+            stop_minute = min(before_minute, midnight + MINUTES_PER_DAY)
+            counts = self.month_counts(series_id, midnight, stop_minute, columns)
+            (places,) = has_enough(counts, valid_requests_min).nonzero()
+            if len(places):
+                return midnight + int(places[-1]), tuple(counts[places[-1]].tolist())
+        last = self._last_forgotten.get(series_id)
+        return last if last is not None and last[0] < before_minute else None
+
+    def forget(self, series_id: int, before_minute: int, valid_requests_min: int, *, is_adjusted: bool = False) -> None:
+        """Drop the days of a series that ended before `before_minute`; its last judged minute stays known."""
+        days = self._days.get(series_id, {})
+        old = [day for day in days if (day + 1) * MINUTES_PER_DAY <= before_minute]
+        if old:
+            stop_minute = (max(old) + 1) * MINUTES_PER_DAY
+            last = self.last_data_minute(series_id, stop_minute, valid_requests_min, is_adjusted=is_adjusted)
+            self._known_from[series_id] = stop_minute
+            for day in old:
+                del days[day]
+                self._beside.pop((series_id, day), None)
+            self.remember(series_id, None, last)
+
+    def _add_beside(self, key: tuple[int, int], place: int, counts: Int64Array) -> None:
+        if counts.any():
+            block = self._beside.get(key)
+            if block is None:
+                block = self._beside[key] = np.zeros((N_COUNTS - N_OUTCOMES, MINUTES_PER_DAY), dtype=np.int64)
+            block[:, place] = add_capped(block[:, place], counts)

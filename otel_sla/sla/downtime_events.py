@@ -1,0 +1,261 @@
+"""What to tell about a series: the events by which one judged world becomes the next.
+
+A *world* is what a series looked like when it was last told of: its judged minutes and their counts. The events are
+the difference of two worlds, so that whoever adds them up has the last one, however often the past was revised
+(docs/events.md has the rule for adding up, and all attributes).
+
+What is told of is a *stretch*: a maximal run of minutes that are down raw and have one adjusted state. A stretch that
+is down adjusted too is a downtime period that counts. The others, excluded or too short a remnant beside an
+exclusion, are told under names of their own, so that nobody is woken by them. Stretches that adjoin make one raw
+downtime period.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
+
+from otel_sla.arrays import BoolArray, Int8Array, Int64Array
+from otel_sla.sla.agreement import Outcome
+from otel_sla.sla.basis import exact_sum
+from otel_sla.sla.downtime import JudgedMinutes, MinuteState, is_state, runs
+from otel_sla.sla.events import AttributeValue, Event, Severity, Subject, make_event, make_id
+from otel_sla.sla.figures_text import minute_text
+
+_NOT_DOWN = -1
+
+
+class Cause(Enum):
+    """Why something that had been told is told otherwise."""
+
+    LATE_SPANS = "late_spans"
+    EXCLUSION_ADDED = "exclusion_added"
+    EXCLUSION_WITHDRAWN = "exclusion_withdrawn"
+    CONFIGURATION = "configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A series as it is told: judged minutes and the counts they were judged by.
+
+    The old world is judged anew from the old counts, up to where it had come then. It is no part of the new one: a run
+    that was too short then may have grown since.
+    """
+
+    judged: JudgedMinutes
+    counts: Int64Array  # int64[n_minutes, 3], parts of requests, of the same minutes. Columns as in agreement.Outcome.
+    parts: int = 1  # Parts of one request (`basis`).
+
+
+class Story(NamedTuple):
+    """Events in the order of telling, and the number of revisions of the series up to now."""
+
+    events: tuple[Event, ...]
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Consecutive minutes that are down raw and of one adjusted state."""
+
+    state: MinuteState  # DOWN, EXCLUDED, or UP for a remnant that is too short to count.
+    start_minute: int
+    stop_minute: int
+    is_open: bool  # It reaches the last judged minute.
+    valid: int  # Requests; adjusted ones are cut off to whole ones.
+    failed: int
+    peak_error_rate: float  # In [0, 1]; -1 if no minute has data.
+
+    @property
+    def figures(self) -> tuple[int, int, int, float] | None:
+        """What is told at its end; None as long as it has none."""
+        return None if self.is_open else (self.stop_minute, self.valid, self.failed, self.peak_error_rate)
+
+
+def tell(subject: Subject, old: World, new: World, cause: Cause, revision: int) -> Story:
+    """Tell what became of a series since it was last told of.
+
+    Args:
+        subject: The series and its agreement.
+        old: What was told last; without minutes if nothing was.
+        new: What is to be told. Starts with `old` and stops with it or later; no run is cut by its start, and
+            before its start nothing differs.
+        cause: Why minutes of `old` differ, if any does.
+        revision: Number of revisions of the series so far, 0 at first; the one returned is handed in next time. By it
+            a fact that is told again after it was taken back is another event.
+
+    Returns:
+        Revised minutes first, then stretches in the order of time.
+    """
+    assert old.judged.start_minute == new.judged.start_minute, "worlds start together"
+    assert old.judged.stop_minute <= new.judged.stop_minute, "what was judged stays judged"
+    if not _is_worth_telling(old, new):
+        return Story((), revision)
+    revised = _revised(old.judged, new.judged)
+    changes = list(_changes(_stretches(old), _stretches(new)))
+    told_before = old.judged.stop_minute
+    is_revision = bool(revised.any()) or any(change.was_told for change in changes)
+    number = revision + is_revision
+    mark: dict[str, AttributeValue] = {"sla.revision.number": number}
+    cause_mark: dict[str, AttributeValue] = {**mark, "sla.revision.cause": cause.value}
+    events = list(_tell_revised(subject, revised, old.judged, new.judged, cause_mark))
+    for change in sorted(changes, key=_Change.order):
+        is_of_the_past = is_revision and change.is_of_the_past(told_before)
+        events.extend(_tell_change(subject, change, cause_mark if is_of_the_past else mark))
+    return Story(tuple(events), number)
+
+
+def _is_worth_telling(old: World, new: World) -> bool:
+    """Whether anything can have happened; the common minute of a series that is up ends here."""
+    n_told = len(old.judged.raw)
+    return bool(
+        is_state(new.judged.raw, MinuteState.DOWN).any()
+        or (old.judged.raw != new.judged.raw[:n_told]).any()
+        or (old.judged.adjusted != new.judged.adjusted[:n_told]).any()
+    )
+
+
+def _revised(old: JudgedMinutes, new: JudgedMinutes) -> BoolArray:
+    """Mark the told minutes whose state is another now, leaving out a run that has only grown (clause 7).
+
+    Returns:
+        bool[minutes of old].
+    """
+    n_told = len(old.raw)
+    revised: BoolArray = (old.raw != new.raw[:n_told]) | (old.adjusted != new.adjusted[:n_told])
+    if not revised.any() or len(new.raw) == n_told or new.unfiltered[n_told] != MinuteState.DOWN:
+        return revised
+    is_as_before = (
+        is_state(old.unfiltered, MinuteState.DOWN)
+        & is_state(new.unfiltered[:n_told], MinuteState.DOWN)
+        & (is_state(old.adjusted, MinuteState.EXCLUDED) == is_state(new.adjusted[:n_told], MinuteState.EXCLUDED))
+    )
+    others = np.flatnonzero(~is_as_before)
+    grown = slice(int(others[-1]) + 1 if len(others) else 0, n_told)
+    is_less = is_state(old.raw, MinuteState.DOWN) & ~is_state(new.raw[:n_told], MinuteState.DOWN)
+    is_less |= is_state(old.adjusted, MinuteState.DOWN) & ~is_state(new.adjusted[:n_told], MinuteState.DOWN)
+    revised[grown] &= is_less[grown]
+    return revised
+
+
+def _stretches(world: World) -> list[_Stretch]:
+    judged = world.judged
+    n_minutes = len(judged.raw)
+    states: Int8Array = np.where(is_state(judged.raw, MinuteState.DOWN), judged.adjusted, np.int8(_NOT_DOWN))
+    found = []
+    for state in (MinuteState.DOWN, MinuteState.EXCLUDED, MinuteState.UP):
+        for start, stop in runs(is_state(states, state)).tolist():
+            succeeded, failed = (world.counts[start:stop, outcome] for outcome in (Outcome.SUCCEEDED, Outcome.FAILED))
+            valid = succeeded.astype(np.float64) + failed
+            has_data = valid > 0
+            rates = failed[has_data] / valid[has_data]
+            n_failed = exact_sum(failed)
+            found.append(
+                _Stretch(
+                    state=state,
+                    start_minute=judged.start_minute + start,
+                    stop_minute=judged.start_minute + stop,
+                    is_open=stop == n_minutes,
+                    valid=(exact_sum(succeeded) + n_failed) // world.parts,
+                    failed=n_failed // world.parts,
+                    peak_error_rate=float(rates.max(initial=-1.0)),
+                )
+            )
+    return found
+
+
+class _Change(NamedTuple):
+    """One stretch, by its state and first minute, in the old world and in the new one; not the same in both."""
+
+    before: _Stretch | None
+    now: _Stretch | None
+
+    @property
+    def stretch(self) -> _Stretch:
+        stretch = self.now or self.before
+        assert stretch is not None, "a change is one of something"
+        return stretch
+
+    @property
+    def was_told(self) -> bool:
+        """Whether the old world had its end."""
+        return self.before is not None and not self.before.is_open
+
+    def order(self) -> tuple[int, bool, int]:
+        """Key of the order of telling: by time, what goes before what comes."""
+        return (self.stretch.start_minute, self.now is not None, self.stretch.state)
+
+    def is_of_the_past(self, told_before: int) -> bool:
+        """Whether it changes what had been told, rather than going on from it."""
+        if self.before is None or self.now is None or self.was_told:
+            return self.stretch.start_minute < told_before
+        return self.now.stop_minute < told_before
+
+
+def _changes(old: list[_Stretch], new: list[_Stretch]) -> Iterator[_Change]:
+    before = {(stretch.state, stretch.start_minute): stretch for stretch in old}
+    for stretch in new:
+        earlier = before.pop((stretch.state, stretch.start_minute), None)
+        if earlier is None or earlier.figures != stretch.figures:
+            yield _Change(earlier, stretch)
+    for stretch in before.values():
+        yield _Change(stretch, None)
+
+
+def _tell_revised(
+    subject: Subject, revised: BoolArray, old: JudgedMinutes, new: JudgedMinutes, mark: dict[str, AttributeValue]
+) -> Iterator[Event]:
+    """Tell of revised minutes, consecutive ones of the same change at once: a long outage taken back is one event."""
+    for start, stop in runs(revised).tolist():
+        kinds = np.stack((old.adjusted[start:stop], new.adjusted[start:stop], old.raw[start:stop], new.raw[start:stop]))
+        cuts = np.flatnonzero((kinds[:, 1:] != kinds[:, :-1]).any(axis=0)) + 1
+        for first, last in zip([0, *cuts.tolist()], [*cuts.tolist(), stop - start], strict=True):
+            was, is_now, was_raw, is_raw_now = (MinuteState(state).wire_name for state in kinds[:, first].tolist())
+            minute, count = new.start_minute + start + first, last - first
+            phrase = "minute" if count == 1 else f"{count} minutes"
+            attributes = {
+                "sla.minute.start": minute_text(minute),
+                "sla.minute.count": count,
+                "sla.minute.state": is_now,
+                "sla.minute.previous_state": was,
+                "sla.minute.raw_state": is_raw_now,
+                "sla.minute.previous_raw_state": was_raw,
+                **mark,
+            }
+            said = f"{phrase} from {minute_text(minute)} revised from {was} to {is_now} ({mark['sla.revision.cause']})"
+            yield make_event(subject, "sla.verdict.revised", minute, Severity.WARN, said, attributes)
+
+
+def _tell_change(subject: Subject, change: _Change, mark: dict[str, AttributeValue]) -> Iterator[Event]:
+    stretch = change.stretch
+    counts = stretch.state == MinuteState.DOWN
+    name, phrase = ("sla.downtime", "downtime") if counts else ("sla.excluded_downtime", "excluded downtime")
+    start = minute_text(stretch.start_minute)
+    attributes: dict[str, AttributeValue] = {
+        "sla.downtime.id": make_id(subject, stretch.state.wire_name, stretch.start_minute),
+        "sla.downtime.start": start,
+        "sla.minute.state": stretch.state.wire_name,
+        **mark,
+    }
+    if change.now is None:
+        said = f"{phrase} of {start} is none any more"
+        yield make_event(subject, f"{name}.withdrawn", stretch.start_minute, Severity.WARN, said, attributes)
+        return
+    if change.before is None or stretch.is_open:
+        severity = Severity.ERROR if counts else Severity.INFO
+        said = f"{phrase} started at {start}"
+        yield make_event(subject, f"{name}.started", stretch.start_minute, severity, said, attributes)
+    if not stretch.is_open:
+        minutes = stretch.stop_minute - stretch.start_minute
+        attributes |= {
+            "sla.downtime.stop": minute_text(stretch.stop_minute),
+            "sla.downtime.duration": 60 * minutes,
+            "sla.downtime.requests.valid": stretch.valid,
+            "sla.downtime.requests.failed": stretch.failed,
+        }
+        if stretch.peak_error_rate >= 0:
+            attributes["sla.downtime.peak_error_rate"] = stretch.peak_error_rate
+        said = f"{phrase} of {start} ended after {minutes} min, {stretch.failed} of {stretch.valid} requests failed"
+        yield make_event(subject, f"{name}.ended", stretch.stop_minute, Severity.INFO, said, attributes)

@@ -1,0 +1,140 @@
+"""What to tell about a month: that its promise is broken, and what it ended with."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from otel_sla.sla.agreement import Agreement
+from otel_sla.sla.downtime import MinuteState, is_state
+from otel_sla.sla.downtime_events import Story, World
+from otel_sla.sla.events import AttributeValue, Event, Severity, Subject, make_event
+from otel_sla.sla.figures_text import counted, minute_text, percent_text, ratio_text, term_percent_text, term_text
+from otel_sla.sla.months import MinuteRange, Month, month_range
+from otel_sla.sla.uptime import MonthFigures, downtime_minutes_allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What an agreement promises of a calendar month."""
+
+    month: Month
+    minutes: MinuteRange  # `months.month_range` of it.
+    target: Fraction  # Of the month's minutes, those that may not be down; 0 < target <= 1.
+    down_before: int = 0  # Minutes that are down and lie before those that are looked at.
+
+    @classmethod
+    def of(cls, agreement: Agreement, month: Month) -> "Promise":
+        """Give what `agreement` promises of `month`."""
+        return cls(month, month_range(month, agreement.time_zone), agreement.target)
+
+    @property
+    def allowed(self) -> int:
+        """Minutes that may be down."""
+        return downtime_minutes_allowed(self.minutes.n_minutes, self.target)
+
+
+def tell_breach(
+    subject: Subject,
+    old: World,
+    new: World,
+    promise: Promise,
+    revision: int,
+    *,
+    was_promised: Promise | None = None,
+) -> Story:
+    """Tell at which minute a month became impossible to meet, once, or that it is possible again.
+
+    Args:
+        subject: The series and its agreement.
+        old: What was told last; without minutes if nothing was.
+        new: What is to be told. Starts with `old` and stops with it or later.
+        promise: The month; it says how many of its minutes before the worlds' start are down.
+        revision: As in `story.tell`.
+        was_promised: What `old` was told by, if that was something else.
+    """
+    was = _breaking_minute(old, was_promised or promise)
+    is_now = _breaking_minute(new, promise)
+    if was == is_now:
+        return Story((), revision)
+    is_revision = was is not None or (is_now is not None and is_now < old.judged.stop_minute)
+    number = revision + is_revision
+    attributes: dict[str, AttributeValue] = {
+        "sla.month.name": str(promise.month),
+        "sla.month.target": term_text(promise.target),
+        "sla.month.minutes": promise.minutes.n_minutes,
+        "sla.month.downtime_minutes_allowed": promise.allowed,
+        "sla.revision.number": number,
+    }
+    target = term_percent_text(promise.target)
+    if is_now is None:
+        assert was is not None, "they differ"
+        said = f"{promise.month} can keep its {target} again"
+        event = make_event(subject, "sla.target.breach_withdrawn", was + 1, Severity.WARN, said, attributes)
+        return Story((event,), number)
+    attributes["sla.month.breached_at"] = minute_text(is_now + 1)
+    allowed = counted(promise.allowed, "minute")
+    said = f"{promise.month} has more than {allowed} of downtime, its {target} cannot be kept"
+    # Only moved: no new alarm, but nothing that was told is replaced in silence.
+    severity = Severity.ERROR if was is None else Severity.INFO
+    return Story((make_event(subject, "sla.target.breached", is_now + 1, severity, said, attributes),), number)
+
+
+def tell_month_closed(
+    subject: Subject, month: Month, figures: MonthFigures, revision: int, supersedes: str | None
+) -> Event:
+    """Tell what a month ended with, once its last minute is sealed.
+
+    Args:
+        subject: The series and its agreement, in the version that judged the month.
+        month: The calendar month.
+        figures: The whole month's.
+        revision: 0 the first time; one more each time that the figures differ from those told last.
+        supersedes: `uid` of the event that told them last; None the first time.
+    """
+    assert figures.elapsed == figures.total, "a month that runs is not closed"
+    assert (supersedes is None) == (revision == 0), "a revision names what it supersedes"
+    attributes: dict[str, AttributeValue] = {
+        "sla.month.name": str(month),
+        "sla.month.start": minute_text(figures.minutes.start_minute),
+        "sla.month.stop": minute_text(figures.minutes.stop_minute),
+        "sla.month.minutes": figures.total,
+        "sla.month.up_minutes": figures.up,
+        "sla.month.downtime_minutes": figures.down,
+        "sla.month.raw_downtime_minutes": figures.down_raw,
+        "sla.month.excluded_minutes": figures.excluded,
+        "sla.month.low_traffic_minutes": figures.low_traffic,
+        "sla.month.no_data_minutes": figures.no_data,
+        "sla.month.data_minutes": figures.with_data,
+        "sla.month.requests.valid": figures.valid,
+        "sla.month.requests.failed": figures.failed,
+        "sla.month.requests.invalid": figures.invalid,
+        "sla.month.requests.spared": figures.spans.spared,
+        "sla.month.requests.sampled": figures.spans.sampled,
+        "sla.month.uptime": ratio_text(figures.monthly_uptime),
+        "sla.month.raw_uptime": ratio_text(figures.monthly_uptime_raw),
+        "sla.month.coverage": ratio_text(figures.coverage) if figures.coverage is not None else "",
+        "sla.month.target": term_text(figures.target),
+        "sla.month.downtime_minutes_allowed": figures.downtime_minutes_allowed,
+        "sla.month.is_breached": figures.is_breached,
+        "sla.revision.number": revision,
+    }
+    if supersedes is not None:
+        attributes["sla.revision.supersedes"] = supersedes
+    verb = "closed" if revision == 0 else "closed again"
+    said = f"{month} {verb} with {percent_text(figures.monthly_uptime)}, {counted(figures.down, 'minute')} of downtime"
+    severity = Severity.WARN if figures.is_breached else Severity.INFO
+    return make_event(subject, "sla.month.closed", figures.minutes.stop_minute, severity, said, attributes)
+
+
+def _breaking_minute(world: World, promise: Promise) -> int | None:
+    """Find the epoch minute that is one more down minute of the month than allowed; one before the world's start says
+    that it lies there, anywhere.
+    """
+    judged, allowed = world.judged, promise.allowed - promise.down_before
+    if allowed < 0:
+        return judged.start_minute - 1
+    start = max(0, promise.minutes.start_minute - judged.start_minute)
+    stop = max(start, promise.minutes.stop_minute - judged.start_minute)
+    down = np.flatnonzero(is_state(judged.adjusted[start:stop], MinuteState.DOWN))
+    return judged.start_minute + start + int(down[allowed]) if allowed < len(down) else None

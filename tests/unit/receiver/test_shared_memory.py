@@ -1,0 +1,59 @@
+"""Memory that workers share with the process that counts: what is put stays as it is until it is given back."""
+
+import mmap
+import os
+import random
+
+import pytest
+
+from otel_sla.receiver.workers.shared_memory import Arena, make_shared_memory
+
+SIZE = 64 * 1024
+
+
+@pytest.fixture
+def descriptor() -> int:
+    """Memory of its own."""
+    made = make_shared_memory(SIZE)
+    if made is None:
+        pytest.skip("this system has no memory that a child can have")
+    return made
+
+
+def test_bodies_come_and_go_without_touching_one_another(descriptor: int) -> None:
+    """A thousand steps at random: each body is whole for the other side as long as it lives; in the end all is free."""
+    randomness = random.Random(0)
+    arena, other_side = Arena(descriptor, SIZE), mmap.mmap(descriptor, SIZE)
+    os.close(descriptor)
+    living: dict[int, bytes] = {}
+    refused = 0
+    for _ in range(1_000):
+        if living and randomness.random() < 0.5:
+            gone = randomness.choice(list(living))
+            arena.release(gone)
+            del living[gone]
+        body = randomness.randbytes(randomness.randrange(1, 9_000))
+        start = arena.put(body)
+        if start is None:
+            refused += 1
+        else:
+            living[start] = body
+        for at, content in living.items():
+            assert other_side[at : at + len(content)] == content
+    assert refused
+    for start in list(living):
+        arena.release(start)
+    assert arena._free == [(0, SIZE)]
+    assert arena.put(bytes(SIZE)) == 0
+    assert arena.put(b"x") is None
+
+
+def test_the_lowest_place_is_taken(descriptor: int) -> None:
+    """Little of it is ever touched: what is not takes no memory."""
+    arena = Arena(descriptor, SIZE)
+    os.close(descriptor)
+    places = [arena.put(bytes(100)) for _ in range(3)]
+    assert places == [0, 128, 256]
+    arena.release(128)
+    assert arena.put(bytes(64)) == 128
+    assert arena.put(bytes(100)) == 384

@@ -1,0 +1,55 @@
+import asyncio
+import time
+
+import pytest
+from receiver_parts import LOOPS, run_on
+
+from otel_sla.errors import Overloaded
+from otel_sla.receiver.limits import slow_bodies
+from otel_sla.receiver.limits.memory import InFlight
+from otel_sla.receiver.limits.slow_bodies import BodyDeadline
+from otel_sla.receiver.status import BodyTimeout
+
+
+async def stall(deadline: BodyDeadline) -> None:
+    """Wait for a body that does not come."""
+    async with deadline:
+        deadline.start_patience()
+        await asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize("loop", list(LOOPS))
+def test_a_body_that_does_not_come_ends_in_time(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is room for a slow body it has until the time limit; where there is none, until patience ends."""
+    monkeypatch.setattr(slow_bodies, "PATIENCE_S", 0.05)
+
+    async def main() -> None:
+        in_flight = InFlight(10)
+        with in_flight.hold(1) as held:
+            with pytest.raises(BodyTimeout):
+                await stall(BodyDeadline(held, 0.01))
+            with in_flight.hold(6), pytest.raises(Overloaded, match="11 bytes"):
+                await stall(BodyDeadline(held, 30, slow_size_bytes=5))
+        assert (in_flight.size_bytes, in_flight.slow.size_bytes) == (0, 0)
+
+    run_on(loop, main())
+
+
+@pytest.mark.parametrize("loop", list(LOOPS))
+def test_who_waited_for_us_is_not_slow(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the event loop itself is held up, patience does not run out."""
+    monkeypatch.setattr(slow_bodies, "PATIENCE_S", 0.2)
+
+    async def main() -> None:
+        in_flight = InFlight(10)
+        with in_flight.hold(1) as held:
+            async with BodyDeadline(held, 30) as deadline:
+                deadline.start_patience()
+                started_s = time.monotonic()
+                while time.monotonic() - started_s < 0.4:  # Nobody else runs.
+                    pass
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                assert in_flight.slow.size_bytes == 0
+
+    run_on(loop, main())

@@ -1,0 +1,41 @@
+"""Requests that are decoded as one: which may be, and what comes of them."""
+
+import builders
+import pytest
+
+from otel_sla.spans.columns import WatchList
+from otel_sla.spans.joining import is_joinable
+from otel_sla.spans.request import decode_request
+
+BODY = builders.realistic_request(20, seed=1)
+
+
+def test_requests_that_tile_are_joinable_and_decode_to_all_their_spans() -> None:
+    """Two requests one behind the other hold the spans of both, each ResourceSpans at its place."""
+    other = builders.realistic_request(30, seed=2)
+    assert is_joinable(BODY, 10)
+    assert is_joinable(other, 10)
+    watch = WatchList((), ())
+    columns = decode_request(BODY + other, watch)
+    assert columns.n_spans == 50
+    first = decode_request(BODY, watch)
+    pieces = [BODY[start:stop] for start, stop in zip(first.resource_start, first.resource_stop, strict=True)]
+    starts, stops = columns.resource_start[: len(pieces)], columns.resource_stop[: len(pieces)]
+    assert pieces == [(BODY + other)[start:stop] for start, stop in zip(starts, stops, strict=True)]
+
+
+@pytest.mark.parametrize("cut", range(1, len(BODY), 97))
+def test_a_request_that_is_cut_off_is_not_joinable(cut: int) -> None:
+    """It would take the next sender's spans for its own, or lose the end of a message without anybody's notice."""
+    whole = decode_request(BODY, WatchList((), ()))
+    if cut not in {0, *whole.resource_stop.tolist()}:
+        assert not is_joinable(BODY[:cut], 10)
+
+
+def test_other_fields_and_empty_requests_go_alone() -> None:
+    """Only ResourceSpans fields are looked at; what else a request holds is the decoder's matter."""
+    assert not is_joinable(b"", 10)
+    assert not is_joinable(BODY + bytes([0x12, 0]), 10)
+    assert not is_joinable(bytes([0x0A]), 10)
+    assert not is_joinable(bytes([0x0A, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01]), 10)
+    assert not is_joinable(BODY, 2), "more messages than are looked at"
