@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable
 
 from otel_sla.receiver.http_connection import Connection, State
+from otel_sla.receiver.refusals import REFUSED_CONNECTION
 from otel_sla.receiver.settings import HttpServerSettings
 
 _log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class TlsDoor:
         """Begin a handshake. What is over the limit is closed: without a handshake nothing can be answered."""
         if self._state.open_count >= self._settings.connections_max:
             accepted.close()
+            self._state.refusals.add(REFUSED_CONNECTION)
             return
         handshake = asyncio.create_task(self._shake_hands(accepted))
         self._handshakes.add(handshake)

@@ -33,7 +33,7 @@ class HttpServer:
         accountant: Counts the requests.
         in_flight: The limit on bytes, shared with the gRPC server.
         probes: Readiness and self-metrics.
-        refusals: Told of requests that are refused for good.
+        refusals: Told of requests that are refused for good, and of connections over the limit.
 
     Raises:
         ConfigError: The tokens or the certificates cannot be read.
@@ -50,7 +50,7 @@ class HttpServer:
         self.app = HttpApp(settings, accountant, in_flight, probes, refusals)
         self._settings = settings
         self._tls = None if settings.tls is None else ServerTls(settings.tls, HTTP_SOURCE)
-        self._state = State()
+        self._state = State(refusals)
         self._servers: list[asyncio.Server] = []
         self._doors: list[TlsDoor] = []  # Instead of them, with TLS.
         self._date_timer: asyncio.TimerHandle | None = None
