@@ -168,7 +168,7 @@ class Grpc(_Guarded):
         default=_GRPC.max_concurrent_streams, description="Requests at once on one connection; more wait."
     )
     connections_max: PositiveInt = Field(
-        default=_GRPC.connections_max, description="Connections of a process; more are refused."
+        default=_GRPC.connections_max, description="Connections of a process; gRPC closes more, and tells nobody."
     )
     body_timeout: PositiveDuration = Field(
         default=_nanos(_GRPC.body_timeout_s), description="From a request's headers to the end of its body."
@@ -239,7 +239,8 @@ class Http(_Guarded):
     )
     connections_max: PositiveInt = Field(
         default=_HTTP.connections_max,
-        description="Connections of a process; more are answered 503, with `tls` closed before their handshake.",
+        description="Connections of a process; more are answered 503, with `tls` closed before their handshake, and"
+        " counted in `sla.receiver.refused_connections`.",
     )
     header_timeout: PositiveDuration = Field(
         default=_nanos(_HTTP.header_timeout_s),

@@ -59,6 +59,9 @@ class Front:
             OtelSlaError: A port cannot be bound, or a certificate or token cannot be read.
         """
         self._receiver = _with_room(self._receiver)
+        if self._receiver.http is not None:
+            transport = {"transport": "http"}  # gRPC closes its own, and tells nobody.
+            self._metrics.register("sla.receiver.refused_connections", lambda: self._refusals.connections, transport)
         await (self._start_here() if self._receiver.processes == 1 else self._start_workers())
         self._telling = asyncio.create_task(self._tell_state_for_ever())
 

@@ -1,6 +1,7 @@
 """Warns of requests that are refused for good: their senders drop the spans, and often nobody looks at their logs.
 
-Who is told to come back (503, UNAVAILABLE) is not meant: nothing is lost by that, and it is counted.
+Who is told to come back (503, UNAVAILABLE) is not meant: nothing is lost by that, and it is counted. Connections over
+`connections_max` are: who holds them keeps others out for as long.
 """
 
 import logging
@@ -24,6 +25,9 @@ class RefusedRequest:
     user_agent: str
 
 
+REFUSED_CONNECTION = RefusedRequest("http", "connections_max", "", "", "")  # Stands for one over that limit.
+
+
 class Refusals:
     """Tells of the first request that is refused for a reason, then at most once an interval how many there were.
 
@@ -45,9 +49,12 @@ class Refusals:
         # By protocol and status, of which there are some twenty.
         self._untold: dict[tuple[str, str], tuple[RefusedRequest, int]] = {}
         self._told_s: dict[tuple[str, str], float] = {}
+        self.connections = 0  # That were refused.
 
     def add(self, request: RefusedRequest, count: int = 1) -> None:
         """Take a request, for `count` of its kind."""
+        if request == REFUSED_CONNECTION:
+            self.connections += count
         reason = request.protocol, request.status
         if reason in self._untold:
             count += self._untold[reason][1]
@@ -71,6 +78,13 @@ class Refusals:
 
 def log_refused(request: RefusedRequest, count: int) -> None:
     """Write the warning."""
+    if request == REFUSED_CONNECTION:
+        _log.warning(
+            "HTTP refused %s since the last warning: connections_max is reached; raise it, or end what holds them open",
+            "1 connection" if count == 1 else f"{count} connections",
+            extra={"action": "connections_refused", "protocol": request.protocol, "connections": count},
+        )
+        return
     _log.warning(
         "%s %s to %s since the last warning; %s the spans: %s",
         {"grpc": "gRPC", "http": "HTTP"}[request.protocol],

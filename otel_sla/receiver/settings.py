@@ -50,7 +50,7 @@ class GrpcServerSettings:
     endpoint: str = "localhost:4317"  # `host:port`, `[ipv6]:port`; port 0 takes a free one.
     max_recv_msg_size_mib: int = 64  # Of one request, after decompression.
     max_concurrent_streams: int = 256  # Per connection; more wait on the sender's side.
-    connections_max: int = 1024  # More are refused.
+    connections_max: int = 1024  # More are closed by gRPC, which tells nobody.
     body_timeout_s: float = 10.0  # From the headers to the end of the body.
     handshake_timeout_s: float = 10.0  # From the connection to the end of TLS and HTTP/2 settings.
     keepalive_time_s: float = 60.0  # A silent connection is asked whether it lives after this long,

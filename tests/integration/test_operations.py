@@ -12,6 +12,7 @@ import sqlite3
 import ssl
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
@@ -24,15 +25,18 @@ import pytest
 import trustme
 from ledger_parts import listed, make_commit, make_event, make_window
 from pipeline_parts import Clock, make_config, running
+from receiver_parts import until
 
 from otel_sla.errors import LedgerUnavailable
-from otel_sla.ledger import connection
+from otel_sla.exporter.settings import DebugSettings
+from otel_sla.judging import series_judge
+from otel_sla.ledger import connection, small_tables
 from otel_sla.ledger.compacting import compact_ledger
 from otel_sla.ledger.exclusion_writer import LedgerNotebook
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing
 from otel_sla.ledger.writer import Ledger
-from otel_sla.sla.agreement import ExclusionReason
+from otel_sla.sla.agreement import ExclusionReason, ExclusionWindow
 from otel_sla.sla.events import Event
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -677,6 +681,13 @@ def test_a_backup_whose_process_is_ended_leaves_nothing(tmp_path: Path, number: 
     assert sorted(path.name for path in tmp_path.glob("copy*")) == []
 
 
+def window_of(minute: int) -> ExclusionWindow:
+    """One that excludes a minute of all groups."""
+    start = datetime.fromtimestamp(minute * 60, UTC)
+    window = replace(make_window(), reason=ExclusionReason.FORCE_MAJEURE, group=None, start=start)
+    return replace(window, stop=start + timedelta(minutes=1))
+
+
 def test_many_exclusions_are_told_at_once(tmp_path: Path) -> None:
     """Sixty windows of a minute each, recorded one by one: one revision of sixty minutes, in one look."""
     config = make_config(tmp_path)
@@ -692,9 +703,7 @@ def test_many_exclusions_are_told_at_once(tmp_path: Path) -> None:
             await pipeline.tick()
             with closing(LedgerNotebook.open(config.ledger.url)) as notebook:
                 for minute in range(MINUTE - 60, MINUTE):
-                    start = datetime.fromtimestamp(minute * 60, UTC)
-                    window = replace(make_window(), reason=ExclusionReason.FORCE_MAJEURE, group=None, start=start)
-                    notebook.record_exclusion("default", replace(window, stop=start + timedelta(minutes=1)))
+                    notebook.record_exclusion("default", window_of(minute))
             await pipeline.tick()
         with closing(LedgerReader.open(config.ledger.url)) as reader:
             assert reader.watermarks().exclusion_change == 60
@@ -717,3 +726,60 @@ def test_exclusions_are_read_when_they_change(tmp_path: Path) -> None:
             withdrawn_at = datetime(2026, 11, 3, tzinfo=UTC)
             notebook.withdraw_exclusion(number, withdrawn_by="ops", withdrawn_at=withdrawn_at, why="a mistake")
         assert reader.exclusions()[0].withdrawal is not None
+
+
+def test_ten_thousand_exclusions_cost_an_idle_pipeline_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are read and worked out no more, and nothing is told, until one comes: once by judge and exporter each."""
+    done: Counter[str] = Counter()
+
+    def count(owner: object, name: str) -> None:
+        real = getattr(owner, name)
+
+        def counted(*arguments: object, **options: object) -> object:
+            done[name] += 1
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    for owner, name in ((small_tables, "read_exclusions"), (series_judge, "all_covered"), (Ledger, "close_minutes")):
+        count(owner, name)
+    config = make_config(tmp_path, exporters=(DebugSettings(name="debug", interval_s=0.001),))
+    Ledger.open(config.ledger.url).close()
+    windows = [window_of(minute) for minute in range(MINUTE - 9_990, MINUTE + 10)]
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:  # One by one it would take 20 s.
+        connection.executemany(
+            "INSERT INTO exclusions (agreement, change, reason, start, stop, group_values, announced_at, note,"
+            " recorded_by, recorded_at) VALUES ('default', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [(change, *small_tables.window_row(window)) for change, window in enumerate(windows, 1)],
+        )
+
+    async def scenario() -> None:
+        clock = Clock(MINUTE * naive.NANOS_PER_MINUTE)
+        with closing(LedgerReader.open(config.ledger.url)) as reader:
+            async with running(config, clock) as (pipeline, send):
+
+                async def after(minutes: int) -> Counter[str]:
+                    """Do what is due by then, and all that five more ticks find."""
+                    clock.now += minutes * naive.NANOS_PER_MINUTE
+                    await pipeline.tick()
+                    await until(lambda: reader.cursor("debug").exported_before == reader.watermarks().told_before)
+                    due = done.copy()
+                    for _ in range(5):
+                        await pipeline.tick()
+                    assert done == due
+                    done.clear()
+                    return due
+
+                await send(builders.make_request_of(builders.make_span({}, end_time_unix_nano=clock.now)))
+                assert (await after(10))["read_exclusions"] == 2
+                assert reader.watermarks().exclusion_change == 10_000
+                assert (await after(1)).keys() == {"close_minutes"}
+                with closing(LedgerNotebook.open(config.ledger.url)) as notebook:
+                    notebook.record_exclusion("default", window_of(MINUTE))
+                due = await after(1)
+                assert reader.watermarks().exclusion_change == 10_001
+                assert due["read_exclusions"] == 2
+                assert due["all_covered"] <= 4, "without it and with it"
+                assert (await after(1)).keys() == {"close_minutes"}
+
+    asyncio.run(asyncio.wait_for(scenario(), 120))

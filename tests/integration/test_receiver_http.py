@@ -698,7 +698,7 @@ def test_more_connections_than_the_limit_are_told_to_come_back(run: Run) -> None
 
 
 def test_those_who_are_told_to_come_back_are_limited_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a refused connection is there for its answer, one more than may be is closed without any."""
+    """While a refused connection is there for its answer, one more is closed without any; both are counted."""
     monkeypatch.setattr("otel_sla.receiver.http.connection._REFUSED_MAX", 1)
     monkeypatch.setattr("otel_sla.receiver.http.connection._LINGER_S", 3600.0)
 
@@ -713,6 +713,7 @@ def test_those_who_are_told_to_come_back_are_limited_too(run: Run, monkeypatch: 
             assert (await told.read()).startswith(b"HTTP/1.1 503 ")
             with suppress(ConnectionError):
                 assert await closed.read() == b""
+            assert it.server._state.refusals.connections == 2
 
     run(main())
 

@@ -294,9 +294,12 @@ def test_a_silent_connection_is_closed(run: Run, tmp_path: Path, authorities: li
 
 
 def test_connections_in_their_handshake_are_in_the_limit(
-    run: Run, tmp_path: Path, authorities: list[trustme.CA]
+    run: Run, tmp_path: Path, authorities: list[trustme.CA], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Silent connections fill the HTTP limit before any handshake: more are closed, and when one ends there is room."""
+    """Silent connections fill the HTTP limit before any handshake: more are closed, and when one ends there is room.
+
+    The log says so once.
+    """
     ca = authorities[0]
 
     async def main() -> None:
@@ -313,6 +316,8 @@ def test_connections_in_their_handshake_are_in_the_limit(
                 pass
 
     run(main())
+    told = [vars(record) for record in caplog.records if vars(record).get("action") == "connections_refused"]
+    assert [each["connections"] for each in told] == [1]
 
 
 def test_a_stop_closes_connections_in_their_handshake(run: Run, tmp_path: Path, authorities: list[trustme.CA]) -> None:

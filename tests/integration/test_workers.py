@@ -16,7 +16,7 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from pipeline_parts import EXPORT, Clock, make_config, run
+from pipeline_parts import EXPORT, Clock, make_config, run, running
 
 from otel_sla.config import Config
 from otel_sla.errors import DecodeError, LedgerUnavailable, ListenError, Overloaded, RequestTooLarge
@@ -285,6 +285,32 @@ def test_what_workers_refuse_is_told_once_for_all(tmp_path: Path, caplog: pytest
     assert numbers[:2] == [("grpc", "UNAUTHENTICATED", 1), ("http", "400", 1)]
     assert sorted(numbers[2:]) == [("grpc", "UNAUTHENTICATED", 7), ("http", "400", 7)]
     assert all(each["user_agent"] for each in told)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_connections_that_are_refused_are_told_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, processes: int
+) -> None:
+    """Each process has room for one connection: of all others one warning at once, one at the end, and a metric."""
+    http = HttpServerSettings(endpoint="127.0.0.1:0", connections_max=1)
+    config = make_config(tmp_path)
+    config = replace(config, receiver=replace(config.receiver, http=http, processes=processes))
+
+    async def scenario() -> tuple[int, int]:
+        answers = []
+        async with running(config, Clock(NOW)) as (pipeline, _), contextlib.AsyncExitStack() as opened:
+            for _ in range(16):
+                reader, writer = await asyncio.open_connection("127.0.0.1", pipeline.http_port)
+                opened.callback(writer.close)
+                writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+                answers.append(await asyncio.wait_for(reader.readline(), 20))
+        return answers.count(b"HTTP/1.1 503 Service Unavailable\r\n"), pipeline.metrics.totals()["refused_connections"]
+
+    caplog.clear()
+    refused, counted = asyncio.run(scenario())
+    assert 16 - processes <= refused == counted
+    told = [vars(record) for record in caplog.records if vars(record).get("action") == "connections_refused"]
+    assert [each["connections"] for each in told] == [1, refused - 1]
 
 
 def test_workers_check_credentials(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from otel_sla.errors import OtelSlaError, Overloaded
 from otel_sla.receiver.http.app import Answer, HttpApp
 from otel_sla.receiver.http.body import SenderGone
 from otel_sla.receiver.http.request import HeadParser, Request
+from otel_sla.receiver.refusals import REFUSED_CONNECTION, Refusals
 from otel_sla.receiver.settings import HttpServerSettings
 from otel_sla.receiver.status import MalformedRequest
 
@@ -37,9 +38,10 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class State:
-    """What the connections of one server share."""
+    """What the connections of one server share; `refusals` is told of those over the limit."""
 
-    def __init__(self) -> None:
+    def __init__(self, refusals: Refusals) -> None:
+        self.refusals = refusals
         self.connections: set[Connection] = set()
         self.handshakes: set[Connection] = set()  # Those that have not been made yet, but accepted.
         self.refused: set[Connection] = set()  # Those over the limit, for the moment that they last.
@@ -108,11 +110,12 @@ class Connection(asyncio.BufferedProtocol):
         state.is_empty.clear()
         if state.open_count < self._settings.connections_max:
             state.connections.add(self)
-        elif len(state.refused) < _REFUSED_MAX:
-            state.refused.add(self)
         else:
-            self._transport.abort()
-            return
+            state.refusals.add(REFUSED_CONNECTION)
+            if len(state.refused) >= _REFUSED_MAX:
+                self._transport.abort()
+                return
+            state.refused.add(self)
         serving = self._loop.create_task(self._serve())
         state.tasks.add(serving)
         serving.add_done_callback(state.tasks.discard)

@@ -11,7 +11,7 @@ from otel_sla.counting.receipt import Accountant
 from otel_sla.receiver.http.app import HttpApp, Probes
 from otel_sla.receiver.http.connection import Connection, State
 from otel_sla.receiver.limits.memory import InFlight
-from otel_sla.receiver.refusals import Refusals
+from otel_sla.receiver.refusals import REFUSED_CONNECTION, Refusals
 from otel_sla.receiver.security.tls import ServerTls
 from otel_sla.receiver.settings import HTTP_SOURCE, HttpServerSettings
 from otel_sla.receiver.sockets import (
@@ -85,6 +85,7 @@ class TlsDoor:
         """Begin a handshake. What is over the limit is closed: without a handshake nothing can be answered."""
         if self._state.open_count >= self._settings.connections_max:
             accepted.close()
+            self._state.refusals.add(REFUSED_CONNECTION)
             return
         handshake = asyncio.create_task(self._shake_hands(accepted))
         self._handshakes.add(handshake)
@@ -119,7 +120,7 @@ class HttpServer:
         accountant: Counts the requests.
         in_flight: The limit on bytes, shared with the gRPC server.
         probes: Readiness and self-metrics.
-        refusals: Told of requests that are refused for good.
+        refusals: Told of requests that are refused for good, and of connections over the limit.
 
     Raises:
         ConfigError: The tokens or the certificates cannot be read.
@@ -136,7 +137,7 @@ class HttpServer:
         self.app = HttpApp(settings, accountant, in_flight, probes, refusals)
         self._settings = settings
         self._tls = None if settings.tls is None else ServerTls(settings.tls, HTTP_SOURCE)
-        self._state = State()
+        self._state = State(refusals)
         self._servers: list[asyncio.Server] = []
         self._doors: list[TlsDoor] = []  # Instead of them, with TLS.
         self._date_timer: asyncio.TimerHandle | None = None

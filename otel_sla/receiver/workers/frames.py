@@ -30,7 +30,7 @@ class Kind(IntEnum):
     METRICS = 11  # To the worker: these.
     STOP = 12  # To the worker: seconds of grace.
     SHARED_BODY = 13  # From the worker: as BODY, where it lies in the shared memory.
-    REFUSALS = 14  # From the worker: a request that was refused for good, and how many of its kind.
+    REFUSALS = 14  # From the worker: a request that was refused for good, or a connection, and how many.
     RELOAD = 15  # To the worker: read certificates and tokens again.
 
 

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from otel_sla.receiver.refusals import Refusals, RefusedRequest
+from otel_sla.receiver.refusals import REFUSED_CONNECTION, Refusals, RefusedRequest
 
 
 def refused(status: str = "400", protocol: str = "http", user_agent: str = "exporter/1") -> RefusedRequest:
@@ -59,6 +59,24 @@ def test_a_warning_says_who_sent_what(caplog: pytest.LogCaptureFixture) -> None:
         "gRPC UNAUTHENTICATED to 2 requests since the last warning; their senders drop the spans:"
         " not an OTLP trace request"
     )
+
+
+def test_connections_are_told_as_such_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """A connection over the limit: a warning of its own that blames no sender, and a number of all that were."""
+    refusals = Refusals(clock_s=lambda: 0.0)
+    refusals.add(refused())
+    refusals.add(REFUSED_CONNECTION)
+    refusals.add(REFUSED_CONNECTION, 3)
+    assert refusals.connections == 4
+    _, warning = caplog.records
+    fields = {key: vars(warning)[key] for key in ("action", "protocol", "connections")}
+    assert fields == {"action": "connections_refused", "protocol": "http", "connections": 1}
+    assert warning.getMessage() == (
+        "HTTP refused 1 connection since the last warning: connections_max is reached; raise it, or end what holds them"
+        " open"
+    )
+    refusals.close()
+    assert caplog.messages[-1].startswith("HTTP refused 3 connections since")
 
 
 def test_the_last_number_is_told_when_its_minute_is_over_or_at_the_end() -> None:
