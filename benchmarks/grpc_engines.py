@@ -23,7 +23,7 @@ import grpc
 import uvloop
 
 from otel_sla.config import load_config
-from otel_sla.counting.receipt import Accountant, Receipt
+from otel_sla.counting.receipt import Receipt, TracesConsumer
 from otel_sla.judging.clock import steady_clock
 from otel_sla.receiver.grpc.server import TRACE_SERVICE, GrpcServer
 from otel_sla.receiver.limits.memory import InFlight
@@ -49,7 +49,7 @@ class Discard:
         return Receipt()
 
 
-async def make_accountant() -> Accountant:
+async def make_accountant() -> TracesConsumer:
     """Give what the process was told to serve; a pipeline runs from then on, without an edge of its own."""
     if not (path := os.environ[CONFIG_VARIABLE]):
         return Discard()
@@ -59,7 +59,7 @@ async def make_accountant() -> Accountant:
     return pipeline.accountant
 
 
-async def serve_ours(accountant: Accountant, port: int, options: Mapping[str, int] | None = None) -> object:
+async def serve_ours(accountant: TracesConsumer, port: int, options: Mapping[str, int] | None = None) -> object:
     """otel-sla's own server, with some of gRPC's options changed."""
     make_server, changed = grpc.aio.server, options or {}
     grpc.aio.server = lambda options: make_server(options=[*{**dict(options), **changed}.items()])
@@ -73,7 +73,7 @@ def _handlers(method: grpc.RpcMethodHandler) -> tuple[grpc.GenericRpcHandler]:
     return (grpc.method_handlers_generic_handler(TRACE_SERVICE, {"Export": method}),)
 
 
-async def serve_bare(accountant: Accountant, port: int) -> object:
+async def serve_bare(accountant: TracesConsumer, port: int) -> object:
     """grpc.aio as its tutorial has it: one unary handler, no limits but gRPC's own."""
 
     async def export(body: bytes, _: grpc.aio.ServicerContext) -> bytes:
@@ -89,7 +89,7 @@ async def serve_bare(accountant: Accountant, port: int) -> object:
 class Handover:
     """From threads to the event loop: what comes before the loop has looked shares one waking."""
 
-    def __init__(self, accountant: Accountant) -> None:
+    def __init__(self, accountant: TracesConsumer) -> None:
         self._accountant = accountant
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[bytes, Future[bytes]]] = deque()
@@ -120,7 +120,7 @@ class Handover:
         answer.set_result(encode_protobuf(await self._accountant.account(body)))
 
 
-async def serve_threads(accountant: Accountant, port: int) -> object:
+async def serve_threads(accountant: TracesConsumer, port: int) -> object:
     """The synchronous server of grpcio; each of its threads waits for one answer."""
     handover = Handover(accountant)
     server = grpc.server(ThreadPoolExecutor(16), options=_PLAIN)
@@ -131,7 +131,7 @@ async def serve_threads(accountant: Accountant, port: int) -> object:
     return server
 
 
-async def serve_pygrpc_native(accountant: Accountant, port: int) -> None:
+async def serve_pygrpc_native(accountant: TracesConsumer, port: int) -> None:
     """pygrpc-native: HTTP/2 on tokio's threads, calls handed over by the batch."""
     import pygrpc_native
 
@@ -158,7 +158,7 @@ async def serve_pygrpc_native(accountant: Accountant, port: int) -> None:
 class GrpcApp:
     """gRPC as an ASGI application, for servers that can send trailers."""
 
-    def __init__(self, accountant: Accountant | None = None) -> None:
+    def __init__(self, accountant: TracesConsumer | None = None) -> None:
         self._accountant = accountant
 
     async def __call__(
@@ -190,7 +190,7 @@ class GrpcApp:
 pyvoy_app = GrpcApp()  # Looked up by Envoy.
 
 
-async def serve_hypercorn(accountant: Accountant, port: int) -> None:
+async def serve_hypercorn(accountant: TracesConsumer, port: int) -> None:
     """hypercorn: HTTP/2 by h2."""
     import hypercorn.asyncio
 
@@ -199,7 +199,7 @@ async def serve_hypercorn(accountant: Accountant, port: int) -> None:
     Handover(accountant).begin(serving)
 
 
-async def serve_uvicorn(accountant: Accountant, port: int) -> None:
+async def serve_uvicorn(accountant: TracesConsumer, port: int) -> None:
     """uvicorn: HTTP/2 by zttp."""
     import uvicorn
 
@@ -209,7 +209,7 @@ async def serve_uvicorn(accountant: Accountant, port: int) -> None:
     Handover(accountant).begin(uvicorn.Server(config).serve())
 
 
-async def serve_grpclib(accountant: Accountant, port: int) -> None:
+async def serve_grpclib(accountant: TracesConsumer, port: int) -> None:
     """grpclib: gRPC in Python, HTTP/2 by h2."""
     from grpclib.const import Cardinality, Handler
     from grpclib.encoding.base import CodecBase
@@ -249,7 +249,7 @@ def become_pyvoy() -> None:
 class Engine:
     """A way to serve; without `serve` the process becomes another."""
 
-    serve: Callable[[Accountant, int], Awaitable[object]] | None
+    serve: Callable[[TracesConsumer, int], Awaitable[object]] | None
     needs: str = "grpc"  # A module.
     environment: Mapping[str, str] = field(default_factory=dict)
 

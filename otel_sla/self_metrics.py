@@ -33,7 +33,7 @@ from otel_sla.sla.agreement import STATUS_KEYS
 Read = Callable[[], int | float | None]  # None: not known, not shown.
 
 
-class Kind(Enum):
+class InstrumentKind(Enum):
     """What an instrument measures; the value is Prometheus' word for it."""
 
     COUNTER = "counter"
@@ -47,12 +47,12 @@ class Instrument:
 
     name: str
     unit: str  # UCUM.
-    kind: Kind
+    kind: InstrumentKind
     description: str
     field: str = ""  # The integer of `SelfMetrics` that it shows; empty: registered by the owner, or recorded.
 
 
-_C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
+_C, _G, _H = InstrumentKind.COUNTER, InstrumentKind.GAUGE, InstrumentKind.HISTOGRAM
 
 INSTRUMENTS = (
     Instrument("otelcol_receiver_accepted_spans", "{span}", _C, "Spans answered with success.", "accepted_spans"),
@@ -230,7 +230,9 @@ class SelfMetrics:
             attributes: Tell several owners of one instrument apart, such as `{"exporter": "otlp"}`.
         """
         kinds = {instrument.name: instrument.kind for instrument in INSTRUMENTS}
-        assert kinds.get(name) in (Kind.COUNTER, Kind.GAUGE), f"no counter or gauge is named {name!r}"
+        assert kinds.get(name) in (InstrumentKind.COUNTER, InstrumentKind.GAUGE), (
+            f"no counter or gauge is named {name!r}"
+        )
         self._reads[name].append((read, dict(attributes or {})))
 
     def register_exporter(self, name: str, counts: ExporterCounts) -> None:
@@ -273,7 +275,11 @@ class SelfMetrics:
         """Give the counts of things by the last word of their names: `accepted_spans`, `sent_log_records`, …."""
         totals: dict[str, int] = {}
         for instrument in INSTRUMENTS:
-            if instrument.kind is Kind.COUNTER and instrument.unit.startswith("{") and instrument.name in self._reads:
+            if (
+                instrument.kind is InstrumentKind.COUNTER
+                and instrument.unit.startswith("{")
+                and instrument.name in self._reads
+            ):
                 name = instrument.name.rpartition(".")[2]
                 for prefix in ("otelcol_receiver_", "otelcol_exporter_"):
                     name = name.removeprefix(prefix)
@@ -297,7 +303,7 @@ class SelfMetrics:
 
     def _create(self, instrument: Instrument) -> None:
         meter = self._provider.get_meter("otel_sla", __version__)
-        if instrument.kind is Kind.HISTOGRAM:
+        if instrument.kind is InstrumentKind.HISTOGRAM:
             self._histograms[instrument.name] = meter.create_histogram(
                 instrument.name,
                 instrument.unit,
@@ -306,7 +312,7 @@ class SelfMetrics:
             )
             return
         create = meter.create_observable_counter
-        if instrument.kind is Kind.GAUGE:
+        if instrument.kind is InstrumentKind.GAUGE:
             create = meter.create_observable_gauge  # type: ignore[assignment]
 
         def observe(_: CallbackOptions) -> Iterator[Observation]:
@@ -357,7 +363,7 @@ def memory_rss_bytes() -> int | None:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def prometheus_name(name: str, unit: str, kind: Kind) -> str:
+def prometheus_name(name: str, unit: str, kind: InstrumentKind) -> str:
     """Translate a name as the specification of OpenTelemetry and Prometheus says ("Metric Metadata").
 
     >>> prometheus_name("sla.ledger.commit_duration", "s", Kind.HISTOGRAM)
@@ -369,10 +375,10 @@ def prometheus_name(name: str, unit: str, kind: Kind) -> str:
     suffix = {"s": "seconds", "By": "bytes"}.get(unit)  # Units in braces are annotations and are left out.
     if suffix and not translated.endswith(f"_{suffix}"):
         translated = f"{translated}_{suffix}"
-    return f"{translated}_total" if kind is Kind.COUNTER else translated
+    return f"{translated}_total" if kind is InstrumentKind.COUNTER else translated
 
 
-def metric_lines(metric: Metric, kind: Kind) -> Iterator[str]:
+def metric_lines(metric: Metric, kind: InstrumentKind) -> Iterator[str]:
     """Give the lines of one metric, with what it is before its points."""
     name = prometheus_name(metric.name, metric.unit or "", kind)
     yield f"# HELP {name} {_escaped(metric.description or '')}"

@@ -8,7 +8,7 @@ from sla_parts import MINUTE, make_agreement, make_series, make_series_counts
 
 from otel_sla.exporter.delivery import Delivery, FigureBatch, Sender
 from otel_sla.exporter.protocols import Waiting
-from otel_sla.exporter.schedule import Pace
+from otel_sla.exporter.schedule import Timing
 from otel_sla.ledger.records import RefusedPoints, StoredEvent
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.downtime import judge_minutes
@@ -104,9 +104,9 @@ class Time:
         self.pauses: list[float] = []
         self.on_pause: Callable[[], None] = lambda: None
 
-    def pace(self, jitter: float = 0.0) -> Pace:
+    def pace(self, jitter: float = 0.0) -> Timing:
         """For a delivery."""
-        return Pace(clock=lambda: self.now, wait=self._wait, jitter=lambda: jitter)
+        return Timing(clock=lambda: self.now, wait=self._wait, jitter=lambda: jitter)
 
     async def _wait(self, event: asyncio.Event, timeout_s: float | None) -> None:
         if timeout_s is None:

@@ -11,11 +11,11 @@ from typing import Any
 from ledger_parts import count_rows, make_window
 
 from otel_sla.exporter.backlog import _Figures
-from otel_sla.judging.clock import Progress
-from otel_sla.judging.judge import Closer
+from otel_sla.judging.clock import MinuteMarks
+from otel_sla.judging.judge import Judge
 from otel_sla.judging.month_report import each_series_minutes, load_report
 from otel_sla.judging.terms_versions import record_versions
-from otel_sla.ledger.exclusion_writer import LedgerNotebook
+from otel_sla.ledger.exclusion_writer import ExclusionWriter
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
 from otel_sla.ledger.writer import Ledger
@@ -54,7 +54,7 @@ class History:
 
     def forget(self) -> None:
         """Go on with a judge that remembers nothing."""
-        self._closer = Closer(
+        self._closer = Judge(
             self.reader,
             self.configured,
             self.recorded.versions,
@@ -98,7 +98,7 @@ class History:
         """Close minutes as the pipeline's tick does; a small `closings_max` is a crash on the way."""
         self.ledger.close_minutes(Closing(judged_before=self.now, sealed_before=None))
         for _ in range(closings_max):
-            closing = self._closer.find(Progress(self.now, self.sealed_before))
+            closing = self._closer.find(MinuteMarks(self.now, self.sealed_before))
             if closing is None:
                 return
             self.ledger.close_minutes(closing)
@@ -152,7 +152,7 @@ class History:
         start = EPOCH + timedelta(minutes=start_minute)
         stop = start + timedelta(minutes=n_minutes)
         window = replace(make_window(), reason=ExclusionReason.FORCE_MAJEURE, start=start, stop=stop, group=group)
-        with closing(LedgerNotebook.open(self.url)) as notebook:
+        with closing(ExclusionWriter.open(self.url)) as notebook:
             notebook.record_exclusion(self.agreement.name, window, {})
 
     def causes(self) -> list[str]:

@@ -15,7 +15,7 @@ from pipeline_parts import Clock, case_processor, events_of, make_config
 
 from otel_sla.judging.month_report import each_series_minutes, elapsed_stop_minute, load_report
 from otel_sla.judging.terms_versions import removed_agreements
-from otel_sla.ledger.exclusion_writer import LedgerNotebook
+from otel_sla.ledger.exclusion_writer import ExclusionWriter
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing
 from otel_sla.receiver.settings import ReceiverSettings
@@ -121,7 +121,7 @@ class Driven:
 
     def change(self, change: Change) -> None:
         """Record or withdraw an exclusion beside the running pipeline."""
-        with closing(LedgerNotebook.open(self.config.ledger.url)) as notebook:
+        with closing(ExclusionWriter.open(self.config.ledger.url)) as notebook:
             if isinstance(change[0], str):
                 notebook.record_exclusion(change[0], change[1])
             else:

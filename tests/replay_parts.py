@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.writer import Ledger
-from otel_sla.replay.counting import Counting, CountingTerms
+from otel_sla.replay.counting import CountingTerms, ReplayCounter
 from otel_sla.replay.replay import Replay, ReplayOptions
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.counts import N_OUTCOMES, AcceptWindow
@@ -122,9 +122,9 @@ def make_logs() -> bytes:
 
 def make_counting(
     ledger: Ledger, agreements: Sequence[Agreement], *, sealed_before_minute: int = 0, future: int = NEVER_UNIX_NANO
-) -> Counting:
+) -> ReplayCounter:
     """Counting that keeps all fingerprints, and takes what ends at any time."""
-    return Counting(
+    return ReplayCounter(
         ledger,
         CountingTerms(
             agreements=agreements,
@@ -143,7 +143,7 @@ def replay_once(
     *,
     name: str = "spans",
     sealed_before_minute: int = 0,
-) -> tuple[Counting, list[str]]:
+) -> tuple[ReplayCounter, list[str]]:
     """Replay one file as a command of its own does; give what was counted and what was told."""
     told: list[str] = []
     counting = make_counting(ledger, agreements, sealed_before_minute=sealed_before_minute)

@@ -16,7 +16,7 @@ from ledger_parts import Row, count_rows
 from random_months import MonthCase, random_month
 
 from otel_sla.judging.month_report import elapsed_stop_minute, load_report
-from otel_sla.ledger.exclusion_writer import LedgerNotebook
+from otel_sla.ledger.exclusion_writer import ExclusionWriter
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit
 from otel_sla.ledger.writer import Ledger
@@ -63,7 +63,7 @@ def write_ledger(case: MonthCase, url: str) -> None:
         ledger.commit(Commit(series, count_rows(rows_of(case.series)), ()))
         while case.is_packed and ledger.seal(elapsed - 1440, pack_before=elapsed):
             pass
-    with closing(LedgerNotebook.open(url)) as notebook:
+    with closing(ExclusionWriter.open(url)) as notebook:
         for name, window, is_withdrawn in case.recorded:
             number = notebook.record_exclusion(name, window)
             if is_withdrawn:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -126,6 +127,24 @@ def test_package_modules_and_folders_say_what_they_are() -> None:
     assert not silent, "\n".join(silent)
 
 
+def test_no_class_name_means_two_things() -> None:
+    """Each class of the package has a name of its own; private ones too, as tracebacks name them."""
+    places = defaultdict(list)
+    for path in python_files():
+        if path.is_relative_to(ROOT / "otel_sla"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef):
+                    places[node.name].append(f"{shown(path)}:{node.lineno}")
+    twice = {name: found for name, found in places.items() if len(found) > 1}
+    assert not twice, twice
+
+
+def test_the_top_of_the_package_holds_rooms() -> None:
+    """A module lies loose at the top only if it is no room's: errors, array types, compiler, logs, process, metrics."""
+    loose = {path.stem for path in (ROOT / "otel_sla").glob("*.py")}
+    assert loose == {"__init__", "__main__", "arrays", "errors", "jit", "logs", "process", "self_metrics"}
+
+
 def test_every_test_says_what_it_guarantees() -> None:
     """Every test function has a docstring whose first line is the scenario and the guarantee."""
     silent = [
@@ -180,7 +199,7 @@ def test_changelog_has_a_place_for_the_next_change() -> None:
     assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", heading) for heading in headings[1:])
 
 
-@pytest.mark.parametrize("name", ["spans", "sla", "report"])
+@pytest.mark.parametrize("name", ["spans", "counting/classify", "sla", "report"])
 def test_core_reads_no_clock(name: str) -> None:
     """The stages without I/O import no module that reads a clock, and ask datetime for no present."""
     asked = [

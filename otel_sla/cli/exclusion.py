@@ -28,7 +28,7 @@ from otel_sla.sla.agreement import ExclusionReason, ExclusionWindow
 if TYPE_CHECKING:
     from otel_sla.config import Config
     from otel_sla.judging.exclusion_effect import MonthEffect
-    from otel_sla.ledger.exclusion_writer import LedgerNotebook
+    from otel_sla.ledger.exclusion_writer import ExclusionWriter
     from otel_sla.ledger.reader import LedgerReadings
     from otel_sla.ledger.records import ExclusionRecord
     from otel_sla.sla.agreement import Agreement
@@ -66,9 +66,9 @@ def add(
     """Record a time that does not count as downtime, before or after the fact."""
     now = datetime.now(UTC).replace(microsecond=0)
     settings = load(config)
-    from otel_sla.ledger.exclusion_writer import LedgerNotebook
+    from otel_sla.ledger.exclusion_writer import ExclusionWriter
 
-    with closing(LedgerNotebook.open(settings.ledger.url)) as notebook:
+    with closing(ExclusionWriter.open(settings.ledger.url)) as notebook:
         chosen = find_agreement(agreement, _agreements(settings, notebook))
         zone = chosen.time_zone
         window = ExclusionWindow(
@@ -128,9 +128,9 @@ def withdraw(
     now = datetime.now(UTC).replace(microsecond=0)
     settings = load(config)
     why, who, exclusion_id = _said(why, "--why"), user_name(by), _read_number(number)
-    from otel_sla.ledger.exclusion_writer import LedgerNotebook
+    from otel_sla.ledger.exclusion_writer import ExclusionWriter
 
-    with closing(LedgerNotebook.open(settings.ledger.url)) as notebook:
+    with closing(ExclusionWriter.open(settings.ledger.url)) as notebook:
         record = _find_record(notebook, exclusion_id)
         agreements = _agreements(settings, notebook)
         chosen = next((each for each in agreements if each.name == record.agreement), None)
@@ -151,7 +151,7 @@ def _agreements(settings: "Config", reader: "LedgerReadings") -> "tuple[Agreemen
     return (*settings.agreements, *removed_agreements(reader, settings.agreements))
 
 
-def _add(notebook: "LedgerNotebook", agreement: "Agreement", window: ExclusionWindow, elapsed_stop: int) -> None:
+def _add(notebook: "ExclusionWriter", agreement: "Agreement", window: ExclusionWindow, elapsed_stop: int) -> None:
     from otel_sla.judging.exclusion_effect import effects_of, figures_before
     from otel_sla.judging.month_report import last_change
     from otel_sla.ledger.records import ExclusionRecord
@@ -166,7 +166,7 @@ def _add(notebook: "LedgerNotebook", agreement: "Agreement", window: ExclusionWi
 
 
 def _withdrawal_effects(
-    notebook: "LedgerNotebook", agreement: "Agreement | None", record: "ExclusionRecord", elapsed_stop: int
+    notebook: "ExclusionWriter", agreement: "Agreement | None", record: "ExclusionRecord", elapsed_stop: int
 ) -> "tuple[MonthEffect, ...]":
     from dataclasses import replace
 
@@ -186,7 +186,7 @@ def _withdrawal_effects(
         return effects_of(notebook, agreement, record.window, (records, after), elapsed_stop)
 
 
-def _find_record(notebook: "LedgerNotebook", exclusion_id: int) -> "ExclusionRecord":
+def _find_record(notebook: "ExclusionWriter", exclusion_id: int) -> "ExclusionRecord":
     records = notebook.exclusions()
     for record in records:
         if record.exclusion_id == exclusion_id:

@@ -9,7 +9,7 @@ from otel_sla.cli.commands import Commands
 from otel_sla.cli.options import write_new_file
 
 if TYPE_CHECKING:
-    from otel_sla.cli.openslo import Reading
+    from otel_sla.cli.openslo import Translation
 
 commands = Commands("import", "Make a configuration of what is written already.")
 
@@ -64,7 +64,7 @@ def _read_text(file: Path, source: str) -> str:
         raise ConfigError(source, [ConfigProblem("", f"is not UTF-8 at byte {error.start}")]) from error
 
 
-def _tell(reading: "Reading") -> None:
+def _tell(reading: "Translation") -> None:
     typer.echo(f"{reading.source}:", err=True)
     for verb, fields in (("taken", reading.taken), ("not taken", reading.not_taken)):
         for path, said in fields:

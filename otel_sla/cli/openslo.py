@@ -47,7 +47,7 @@ _IGNORED = {
 
 
 @dataclass(slots=True)
-class Reading:
+class Translation:
     """What became of one document's fields; paths as in `spec.objectives[0].target`."""
 
     source: str  # The document: its number in the file, kind and name.
@@ -57,7 +57,7 @@ class Reading:
     agreements: list[AgreementDraft] = field(default_factory=list)  # One for each objective.
 
 
-def read_openslo(text: str, source: str) -> list[Reading]:
+def read_openslo(text: str, source: str) -> list[Translation]:
     """Read all documents of a file.
 
     Args:
@@ -88,12 +88,12 @@ def read_openslo(text: str, source: str) -> list[Reading]:
     return readings
 
 
-def _read_document(document: object, number: int) -> Reading:
+def _read_document(document: object, number: int) -> Translation:
     if not isinstance(document, dict):
-        return Reading(f"document {number}", problems=[ConfigProblem("", "must be a mapping")])
+        return Translation(f"document {number}", problems=[ConfigProblem("", "must be a mapping")])
     kind, version = _text(document.get("kind")), _text(document.get("apiVersion"))
     name = _text(_mapping(document.get("metadata")).get("name"))
-    reading = Reading(f"document {number} ({kind or 'no kind'} {name})".replace(" )", ")"))
+    reading = Translation(f"document {number} ({kind or 'no kind'} {name})".replace(" )", ")"))
     if version != API_VERSION:
         reading.problems.append(ConfigProblem("apiVersion", f"must be {API_VERSION}, not {version!r}"))
     elif kind != "SLO":
@@ -103,7 +103,7 @@ def _read_document(document: object, number: int) -> Reading:
     return reading
 
 
-def _read_slo(document: Mapping[str, Any], name: str, reading: Reading) -> None:
+def _read_slo(document: Mapping[str, Any], name: str, reading: Translation) -> None:
     spec = _mapping(document.get("spec"))
     if name:
         reading.taken.append(("metadata.name", "the agreement's name"))
@@ -145,7 +145,7 @@ def _read_slo(document: Mapping[str, Any], name: str, reading: Reading) -> None:
             reading.agreements.append(AgreementDraft(own_name, services, limit, target, time_zone, remarks))
 
 
-def _read_window(windows: object, reading: Reading) -> str:
+def _read_window(windows: object, reading: Translation) -> str:
     """Give the time zone of the month; what is no calendar month is a problem."""
     path = "spec.timeWindow"
     if not isinstance(windows, list) or len(windows) != 1:
@@ -181,7 +181,9 @@ def _read_window(windows: object, reading: Reading) -> str:
     return zone
 
 
-def _read_objective(objective: Mapping[str, Any], path: str, reading: Reading) -> tuple[Fraction, Fraction, str] | None:
+def _read_objective(
+    objective: Mapping[str, Any], path: str, reading: Translation
+) -> tuple[Fraction, Fraction, str] | None:
     """Give error rate limit, target and label; None where something is missing or wrong."""
     n_problems = len(reading.problems)
     good = _ratio(objective, "timeSliceTarget", path, reading)
@@ -218,7 +220,7 @@ def _read_objective(objective: Mapping[str, Any], path: str, reading: Reading) -
 
 
 def _ratio(
-    objective: Mapping[str, Any], key: str, path: str, reading: Reading, *, is_percent: bool = False
+    objective: Mapping[str, Any], key: str, path: str, reading: Translation, *, is_percent: bool = False
 ) -> Fraction | None:
     text = _text(objective.get(key))
     try:
@@ -229,7 +231,7 @@ def _ratio(
         return None
 
 
-def _tell_ignored(document: Mapping[str, Any], reading: Reading) -> None:
+def _tell_ignored(document: Mapping[str, Any], reading: Translation) -> None:
     for path, why in _IGNORED.items():
         above, key = path.split(".")
         if _mapping(document.get(above)).get(key):
@@ -239,7 +241,7 @@ def _tell_ignored(document: Mapping[str, Any], reading: Reading) -> None:
         _tell_unknown(of_place, place, _KNOWN[place] | told, reading)
 
 
-def _tell_unknown(mapping: Mapping[str, Any], place: str, known: set[str], reading: Reading) -> None:
+def _tell_unknown(mapping: Mapping[str, Any], place: str, known: set[str], reading: Translation) -> None:
     for key in mapping:
         if key not in known:
             reading.not_taken.append((f"{place}.{key}".lstrip("."), "is not known here"))

@@ -18,7 +18,7 @@ from otel_sla.errors import ReplayError
 if TYPE_CHECKING:
     from otel_sla.config import Config
     from otel_sla.ledger.writer import Ledger
-    from otel_sla.replay.counting import Counting
+    from otel_sla.replay.counting import ReplayCounter
     from otel_sla.replay.replay import ReplayOptions
     from otel_sla.report.document import Report
 
@@ -115,7 +115,7 @@ def replay(
 
 def _count(
     ledger: "Ledger", settings: "Config", files: Sequence[Path], options: "ReplayOptions", *, is_report_next: bool
-) -> "Counting":
+) -> "ReplayCounter":
     """Count all files; the totals are told however it ends."""
     from otel_sla.replay.replay import Replay
     from otel_sla.replay.session import start_counting

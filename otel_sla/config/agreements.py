@@ -104,7 +104,7 @@ class ValidRequests(Section):
     )
 
 
-class CodeRule(Section):
+class CodeRuleSection(Section):
     """The contract's strict reading: another code beside a failing HTTP status spares the request.
 
     It has succeeded then, and reports show how many were spared.
@@ -131,7 +131,7 @@ class ErrorRate(Section):
         description="Statuses that fail, within 500 to 599: `5xx`, `500`, `500-504`, or a list of them.",
         examples=['["500"]'],
     )
-    code: CodeRule | None = Field(default=None, description="Code that must stand beside such an HTTP status.")
+    code: CodeRuleSection | None = Field(default=None, description="Code that must stand beside such an HTTP status.")
     failed_grpc_status: GrpcStatusSet = Field(
         default=SERVER_FAULT_GRPC_STATUS,
         description="gRPC codes that fail, by name or number: some of the six of the default, or none with `[]`. Those "
@@ -184,7 +184,7 @@ class MonthlyUptime(Section):
         return self
 
 
-class Window(Section):
+class ExclusionSection(Section):
     """Time that does not count as downtime (clause 13)."""
 
     reason: ExclusionReason = Field(description="Why it does not count (clause 12).")
@@ -225,10 +225,10 @@ class Exclusions(Section):
     holidays: OneOrMore[Date] = Field(
         default=(), description="Days that are no business days, besides weekends.", examples=["[2026-12-25]"]
     )
-    windows: tuple[Window, ...] = Field(default=(), description="Times that do not count as downtime.")
+    windows: tuple[ExclusionSection, ...] = Field(default=(), description="Times that do not count as downtime.")
 
 
-class Agreement(Section):
+class AgreementSection(Section):
     """One agreement; several each count for themselves."""
 
     name: Annotated[Text, Field(max_length=200), AfterValidator(_one_line)] = Field(
@@ -279,7 +279,7 @@ class Agreement(Section):
             raise rule_problems(problems)
         return self
 
-    def _window_problems(self, window: Window) -> list[Problem]:
+    def _window_problems(self, window: ExclusionSection) -> list[Problem]:
         problems: list[Problem] = []
         settled: dict[str, datetime] = {}
         for key in ("start", "stop", "announced_at"):
@@ -327,7 +327,7 @@ class Agreement(Section):
             ),
         )
 
-    def _build_window(self, window: Window) -> domain.ExclusionWindow:
+    def _build_window(self, window: ExclusionSection) -> domain.ExclusionWindow:
         zone = self.monthly_uptime.time_zone
         group = window.group
         return domain.ExclusionWindow(

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from otel_sla.config.agreements import Agreement
+from otel_sla.config.agreements import AgreementSection
 from otel_sla.config.exporters import INTERVAL_NANOS, DebugExporter, Exporter
 from otel_sla.config.parse import NANOS_PER_S, format_duration
 from otel_sla.config.receivers import Receivers
@@ -40,7 +40,7 @@ def _ledger_url(text: str) -> str:
     return text
 
 
-class Ledger(Section):
+class LedgerSection(Section):
     """Where counts are kept: the truth that every figure derives from."""
 
     url: Annotated[str, AfterValidator(_ledger_url), WithJsonSchema({"type": "URL"})] = Field(
@@ -124,17 +124,17 @@ class Telemetry(Section):
     metrics: Metrics = Field(default=Metrics(), description="Our own metrics.")
 
 
-class Document(Section):
+class ConfigDocument(Section):
     """The configuration; everything may be left out."""
 
     receivers: Receivers = Field(default=Receivers(), description="Where spans come in.")
-    ledger: Ledger = Field(default=Ledger(), description="Where counts are kept.")
+    ledger: LedgerSection = Field(default=LedgerSection(), description="Where counts are kept.")
     processor: Processor = Field(default=Processor(), description="When minutes are judged, and what bounds the work.")
     exporters: dict[str, Exporter] = Field(
         default={}, description="Where verdicts and events go, by component id: `type` or `type/name`."
     )
-    agreements: Annotated[tuple[Agreement, ...], NOT_EMPTY] = Field(
-        default=(Agreement(name="default"),),
+    agreements: Annotated[tuple[AgreementSection, ...], NOT_EMPTY] = Field(
+        default=(AgreementSection(name="default"),),
         description="What is promised; by default one agreement `default` that covers all.",
     )
     telemetry: Telemetry = Field(default=Telemetry(), description="What otel-sla says of itself.")

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from otel_sla.config.document import Document, sqlite_path_in, sqlite_url_in
+from otel_sla.config.document import ConfigDocument, sqlite_path_in, sqlite_url_in
 from otel_sla.config.environment import find_mistakes
 from otel_sla.config.exporters import DebugExporter, Exporter, OtlpGrpcExporter, OtlpHttpExporter, exporter_type
 from otel_sla.config.parse import seconds
@@ -93,7 +93,7 @@ def parse_config(
     """
     file = read_yaml(text, environ)
     problems = list(file.problems)
-    document: Document | None = None
+    document: ConfigDocument | None = None
     # After a syntax error there is no tree that could be said anything about.
     if file.tree is not None or not problems:
         document, found = _check(file.tree, environ)
@@ -144,7 +144,7 @@ def _misplaced_ledger(url: str, folder: Path) -> list[Problem]:
     return [(("ledger", "url"), message)]
 
 
-def _check(tree: Tree, environ: Mapping[str, str]) -> tuple[Document | None, list[Problem]]:
+def _check(tree: Tree, environ: Mapping[str, str]) -> tuple[ConfigDocument | None, list[Problem]]:
     """Check the sections, each exporter by the type that its id names."""
     found = _repeated_names(tree)
     given: object = tree
@@ -157,9 +157,9 @@ def _check(tree: Tree, environ: Mapping[str, str]) -> tuple[Document | None, lis
     if any(name.partition("/")[0] != "debug" for name in names):
         found += [((), message) for message in find_mistakes(environ)]
     try:
-        return Document.model_validate(given), found
+        return ConfigDocument.model_validate(given), found
     except ValidationError as error:
-        return None, [*found, *find_problems(error, Document)]
+        return None, [*found, *find_problems(error, ConfigDocument)]
 
 
 def _exporter_ids(given: object) -> Collection[str]:
@@ -216,7 +216,7 @@ def _exporters_of_environment(environ: Mapping[str, str], found: list[Problem]) 
     return {"otlp_grpc" if section is OtlpGrpcExporter else "otlp_http": section.model_validate({})}
 
 
-def _build(document: Document, source: str, folder: Path) -> Config:
+def _build(document: ConfigDocument, source: str, folder: Path) -> Config:
     processor, metrics = document.processor, document.telemetry.metrics
     exporters = tuple(exporter.build(component_id) for component_id, exporter in document.exporters.items())
     of_metrics = next((each for each in exporters if each.name == metrics.exporter), None)
@@ -250,7 +250,7 @@ def _build(document: Document, source: str, folder: Path) -> Config:
     )
 
 
-def _effective(document: Document) -> str:
+def _effective(document: ConfigDocument) -> str:
     text = yaml.safe_dump(
         document.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True, width=120
     )

@@ -50,7 +50,7 @@ class _Guarded(Section):
         return value
 
 
-class ServerTls(_Guarded):
+class TlsSection(_Guarded):
     """TLS of a server, from PEM files. They are read again when they change."""
 
     cert_file: FilePath = Field(description="Certificate chain, PEM.", examples=["/etc/otel-sla/tls.crt"])
@@ -178,7 +178,7 @@ class Grpc(_Guarded):
         description="From the connection to the end of TLS and HTTP/2 set-up.",
     )
     keepalive: Keepalive = Field(default=Keepalive(), description="Keepalive of connections.")
-    tls: ServerTls | None = Field(default=None, description="TLS and mTLS; without it the port is plain text.")
+    tls: TlsSection | None = Field(default=None, description="TLS and mTLS; without it the port is plain text.")
     auth: Auth | None = Field(default=None, description="Bearer tokens; without it every sender is welcome.")
 
     def build(self) -> GrpcServerSettings:
@@ -202,7 +202,7 @@ class Grpc(_Guarded):
         )
 
 
-class Cors(Section):
+class CorsSection(Section):
     """Which web pages may send spans from a browser."""
 
     allowed_origins: OneOrMore[Text] = Field(
@@ -252,8 +252,8 @@ class Http(_Guarded):
     keep_alive_timeout: PositiveDuration = Field(
         default=_nanos(_HTTP.keep_alive_timeout_s), description="A connection without a request is closed after this."
     )
-    cors: Cors | None = Field(default=None, description="Web pages that may send spans; without it, none.")
-    tls: ServerTls | None = Field(default=None, description="TLS and mTLS; without it the port is plain text.")
+    cors: CorsSection | None = Field(default=None, description="Web pages that may send spans; without it, none.")
+    tls: TlsSection | None = Field(default=None, description="TLS and mTLS; without it the port is plain text.")
     auth: Auth | None = Field(default=None, description="Bearer tokens; without it every sender is welcome.")
 
     def build(self) -> HttpServerSettings:

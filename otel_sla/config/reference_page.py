@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, WithJsonSchema
 from pydantic.fields import FieldInfo
 
-from otel_sla.config.document import Document
+from otel_sla.config.document import ConfigDocument
 from otel_sla.config.exporters import DebugExporter, OtlpGrpcExporter, OtlpHttpExporter
 from otel_sla.config.section import ONE_OR_MORE
 
@@ -66,8 +66,8 @@ _EXPORTERS: Sequence[tuple[str, type[BaseModel]]] = (
 
 def configuration_page() -> str:
     """Write the page."""
-    parts = [_INTRODUCTION, _section_text("", Document)]
-    for path, section in _sections_below("", Document):
+    parts = [_INTRODUCTION, _section_text("", ConfigDocument)]
+    for path, section in _sections_below("", ConfigDocument):
         parts.append(_section_text(path, section))
         if path == "processor":
             parts += [_section_text(*exporter) for exporter in _EXPORTERS]

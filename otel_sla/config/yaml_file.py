@@ -37,7 +37,7 @@ class _TextLoader(yaml.SafeLoader):
 
 
 @dataclass(slots=True)
-class Document:
+class YamlDocument:
     """What a file says, and what is wrong with how it says it."""
 
     tree: Tree = None
@@ -62,9 +62,9 @@ def path_text(loc: Loc) -> str:
     return text
 
 
-def read_yaml(text: str, environ: Mapping[str, str]) -> Document:
+def read_yaml(text: str, environ: Mapping[str, str]) -> YamlDocument:
     """Parse one YAML document; whatever is wrong is in the document's problems."""
-    document = Document()
+    document = YamlDocument()
     try:
         node = yaml.compose(text, Loader=_TextLoader)
     except yaml.MarkedYAMLError as error:
@@ -93,7 +93,7 @@ class _TooManyNodes(Exception):
 class _TreeBuilder:
     """Turns PyYAML's nodes into the tree."""
 
-    def __init__(self, document: Document, environ: Mapping[str, str]) -> None:
+    def __init__(self, document: YamlDocument, environ: Mapping[str, str]) -> None:
         self._document = document
         self._environ = environ
         self._node_count = 0

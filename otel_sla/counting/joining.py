@@ -24,7 +24,7 @@ class CannotJoin(Exception):
     """These requests have to be counted one by one: something in one of them has to be told to its sender."""
 
 
-class _Waiting:
+class _JoinedRequests:
     """The requests of one batch."""
 
     __slots__ = ("arrived_s", "bodies", "counted", "size_bytes")
@@ -51,7 +51,7 @@ class Arrivals:
         self._count = count
         self._is_committing = is_committing
         self._metrics = metrics
-        self._waiting = _Waiting()
+        self._waiting = _JoinedRequests()
         self._is_due = False
         self._alone_until_s = 0.0
         self._answering: set[asyncio.Task[None]] = set()
@@ -86,7 +86,7 @@ class Arrivals:
     def take(self) -> None:
         """Count what has gathered."""
         self._is_due = False
-        waiting, self._waiting = self._waiting, _Waiting()
+        waiting, self._waiting = self._waiting, _JoinedRequests()
         if not waiting.bodies:
             return
         if len(waiting.bodies) == 1:
@@ -105,7 +105,7 @@ class Arrivals:
             self._answering.add(answering)
             answering.add_done_callback(self._answering.discard)
 
-    async def _answer(self, waiting: _Waiting, commits: Commits, n_spans: int) -> None:
+    async def _answer(self, waiting: _JoinedRequests, commits: Commits, n_spans: int) -> None:
         waiting.bodies.clear()
         try:
             for commit in commits:
@@ -122,13 +122,13 @@ class Arrivals:
                 counted.set_result(True)
 
 
-def _send_alone(waiting: _Waiting) -> None:
+def _send_alone(waiting: _JoinedRequests) -> None:
     for counted in waiting.counted:
         if not counted.done():
             counted.set_result(False)
 
 
-def _fail(waiting: _Waiting, error: Exception) -> None:
+def _fail(waiting: _JoinedRequests, error: Exception) -> None:
     for counted in waiting.counted:
         if not counted.done():
             counted.set_exception(error)

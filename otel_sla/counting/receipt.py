@@ -14,7 +14,7 @@ class Receipt:
     error_message: str = ""  # Why; empty if all was well. May be given with 0 rejected spans, as a warning.
 
 
-class Accountant(Protocol):
+class TracesConsumer(Protocol):
     """Counts requests."""
 
     async def account(self, body: bytes | memoryview) -> Receipt:

@@ -18,7 +18,7 @@ from otel_sla.exporter.call_thread import CallThread
 from otel_sla.exporter.deliver_events import EventsDelivery
 from otel_sla.exporter.deliver_figures import FiguresDelivery
 from otel_sla.exporter.protocols import Backlog, FigureBatch, Sender
-from otel_sla.exporter.schedule import NEVER, Lane, Pace
+from otel_sla.exporter.schedule import NEVER, Schedule, Timing
 from otel_sla.self_metrics import ExporterCounts
 
 __all__ = ["Backlog", "Delivery", "FigureBatch", "Sender"]
@@ -45,14 +45,14 @@ class Delivery:
         backlog: Backlog,
         interval_s: float,
         counts: ExporterCounts | None = None,
-        pace: Pace | None = None,
+        pace: Timing | None = None,
     ) -> None:
         counts = counts or ExporterCounts()
         self._name = name
         self._sender = sender
         self._backlog = backlog
         self._counts = counts
-        self._pace = pace or Pace()
+        self._pace = pace or Timing()
         self._woken = asyncio.Event()
         self._is_stopping = False
         self._task: asyncio.Task[None] | None = None
@@ -60,8 +60,8 @@ class Delivery:
         events = EventsDelivery(sender, backlog, self._calls.call, counts, self._pace.clock)
         figures = FiguresDelivery(sender, backlog, self._calls.call, counts, self._pace.clock)
         self._lanes = (
-            Lane(name, counts.events, events.deliver, 0.0, self._pace),
-            Lane(name, counts.figures, figures.deliver, interval_s, self._pace),
+            Schedule(name, counts.events, events.deliver, 0.0, self._pace),
+            Schedule(name, counts.figures, figures.deliver, interval_s, self._pace),
         )
 
     def start(self) -> None:
@@ -108,7 +108,7 @@ class Delivery:
             while await lane.go():
                 pass
 
-    async def _go(self, lane: Lane) -> None:
+    async def _go(self, lane: Schedule) -> None:
         n_taken = lane.attempts.n_taken
         await lane.go()
         if lane.is_failing or lane.attempts.n_taken > n_taken:

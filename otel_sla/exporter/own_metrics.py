@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics.export import MetricsData
 
 from otel_sla.exporter.call_thread import CallThread
 from otel_sla.exporter.otlp import OtlpSender
-from otel_sla.exporter.schedule import NEVER, Lane, Pace
+from otel_sla.exporter.schedule import NEVER, Schedule, Timing
 from otel_sla.self_metrics import Attempts
 
 
@@ -32,15 +32,15 @@ class TelemetryExport:
         sender: OtlpSender,
         read: Callable[[], MetricsData | None],
         interval_s: float,
-        pace: Pace | None = None,
+        pace: Timing | None = None,
     ) -> None:
         self._sender = sender
         self._read = read
         self._interval_s = interval_s
-        self._pace = pace or Pace()
+        self._pace = pace or Timing()
         self._calls = CallThread(f"telemetry-{name}")
         self.attempts = Attempts("the pipeline's own metrics")
-        self._lane = Lane(name, self.attempts, self._send, interval_s, self._pace)
+        self._lane = Schedule(name, self.attempts, self._send, interval_s, self._pace)
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 

@@ -29,7 +29,7 @@ Item = TypeVar("Item")
 _Item_contra = TypeVar("_Item_contra", contravariant=True)
 
 
-class Books(Protocol[_Item_contra]):
+class DeliveryRecord(Protocol[_Item_contra]):
     """Where it is kept what became of the items; each call covers the items that follow those of the call before."""
 
     async def delivered(self, items: Sequence[_Item_contra], answer: Answer) -> None:
@@ -59,7 +59,7 @@ class Parcels(Generic[Item]):
     def __init__(
         self,
         send: Callable[[Sequence[Item]], Awaitable[Answer]],
-        books: Books[Item],
+        books: DeliveryRecord[Item],
         size_max: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

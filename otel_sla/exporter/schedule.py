@@ -28,7 +28,7 @@ async def wait_for(event: asyncio.Event, timeout_s: float | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Timing:
     """Time and chance, as the delivery sees them."""
 
     clock: Callable[[], float] = time.monotonic  # Seconds.
@@ -54,7 +54,7 @@ def _reason_of(error: OtelSlaError | None) -> str:
     return "ledger" if isinstance(error, LedgerError) else "internal"
 
 
-class Lane:
+class Schedule:
     """One kind of delivery: when it is due, and what is said about its failures.
 
     Args:
@@ -66,7 +66,7 @@ class Lane:
     """
 
     def __init__(
-        self, name: str, attempts: Attempts, deliver: Callable[[], Awaitable[bool]], interval_s: float, pace: Pace
+        self, name: str, attempts: Attempts, deliver: Callable[[], Awaitable[bool]], interval_s: float, pace: Timing
     ) -> None:
         self._name = name
         self.attempts = attempts

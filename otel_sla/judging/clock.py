@@ -98,14 +98,14 @@ def _tell(text: str, step_nanos: int, action: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class MinuteMarks:
     """How far time has come; all are epoch minutes."""
 
     judged_before: int  # Minutes before it may be told; the ledger has this mark already.
     sealed_before: int  # Minutes before it cannot change any more.
 
 
-class Clockwork:
+class JudgingClock:
     """Turns the clock into the three bounds that the pipeline works by; none of them ever steps back.
 
     Args:
@@ -130,11 +130,11 @@ class Clockwork:
         self._sealed_before = max(self._sealed_before, sealed_before)
         return AcceptWindow(self._sealed_before, self._clock() + self._future_spans_max)
 
-    def progress(self) -> Progress:
+    def progress(self) -> MinuteMarks:
         """Give how far time has come (clause 17)."""
         self._judged_before = max(self._judged_before, (self._trusted() - self._grace) // NANOS_PER_MINUTE)
         sealed_before = min(self.window().sealed_before_minute, self._judged_before)
-        return Progress(judged_before=self._judged_before, sealed_before=sealed_before)
+        return MinuteMarks(judged_before=self._judged_before, sealed_before=sealed_before)
 
     def newest_minute(self) -> int:
         """Give the newest minute that is accepted."""
@@ -166,7 +166,7 @@ class Clockwork:
         return f"the ledger has {what} minutes that are {ahead_nanos // _NANOS_PER_S} s ahead of the clock"
 
 
-def since_minute(marks: Watermarks, clockwork: Clockwork) -> int:
+def since_minute(marks: Watermarks, clockwork: JudgingClock) -> int:
     """Give the epoch minute from which terms hold that are new to a ledger: the first that was not told of."""
     return marks.told_before or clockwork.progress().judged_before
 

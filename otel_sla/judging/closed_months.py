@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from otel_sla.judging.clock import Progress
+from otel_sla.judging.clock import MinuteMarks
 from otel_sla.judging.closed_figures import kept_of_month
 from otel_sla.judging.findings import Findings
 from otel_sla.judging.series_judge import History, Terms, series_of, with_spans
-from otel_sla.judging.terms_over_time import ClosedEra, Eras
+from otel_sla.judging.terms_over_time import ClosedTerms, TermsOverTime
 from otel_sla.judging.terms_versions import Basis, find_basis
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ClosedMonth, ExclusionRecord
@@ -36,7 +36,7 @@ class MonthCloser:
     reader: LedgerReadings
     history: History
     versions: Mapping[str, int]  # Of the terms as they are now, by the agreement's name.
-    progress: Progress
+    progress: MinuteMarks
     sealed_before: int | None  # Epoch minute, as the ledger has it.
     found: Findings  # Grows.
     in_turns: Callable[[Sequence[Series]], Iterator[Series]]  # Goes through series, in more than one snapshot.
@@ -92,7 +92,7 @@ class MonthCloser:
                 self._close_month(terms, all_series, month)
             month = month.next
 
-    def eras(self, terms: Terms, records: Sequence[ExclusionRecord], change: int, start_minute: int) -> Eras:
+    def eras(self, terms: Terms, records: Sequence[ExclusionRecord], change: int, start_minute: int) -> TermsOverTime:
         """Give the terms of all minutes from `start_minute` on: those of closed months, then the given ones.
 
         Args:
@@ -101,16 +101,16 @@ class MonthCloser:
             change: What is recorded of them up to this change holds.
             start_minute: Epoch minute.
         """
-        agreement, closed = terms.agreement, list[ClosedEra]()
+        agreement, closed = terms.agreement, list[ClosedTerms]()
         if len(self.reader.agreement_versions(agreement.name)) > 1:
             for month in months_between(start_minute, self.sealed_before or 0, agreement.time_zone):
                 basis, _ = self._closed(agreement, month)
                 if basis.closed_version is not None:
                     month_terms = Terms.of(basis.agreement, records, change)
-                    closed.append(ClosedEra(month_terms, month_range(month, basis.agreement.time_zone).stop_minute))
-        return Eras(tuple(closed), terms)
+                    closed.append(ClosedTerms(month_terms, month_range(month, basis.agreement.time_zone).stop_minute))
+        return TermsOverTime(tuple(closed), terms)
 
-    def promise(self, agreement: Agreement, eras: Eras, month: Month) -> Promise:
+    def promise(self, agreement: Agreement, eras: TermsOverTime, month: Month) -> Promise:
         """Give what is promised of a month, by the terms that closed it, or by those of its last minute.
 
         Args:
@@ -169,7 +169,7 @@ class MonthCloser:
         return self._known[agreement.name, month]
 
 
-def warn_of_edge(agreement: Agreement, closed: Sequence[ClosedEra]) -> None:
+def warn_of_edge(agreement: Agreement, closed: Sequence[ClosedTerms]) -> None:
     """Say which minutes are in no month, or in two, as the last closed month ended in another time zone.
 
     Args:

@@ -6,7 +6,7 @@ whole.
 
 from collections.abc import Mapping, Sequence
 
-from otel_sla.judging.clock import Progress
+from otel_sla.judging.clock import MinuteMarks
 from otel_sla.judging.look import BROUGHT_BACK_MAX, Look
 from otel_sla.judging.standing import Standing
 from otel_sla.ledger.reader import LedgerReadings, ReadingStopped
@@ -19,7 +19,7 @@ PIECE_MINUTES_MAX = 250_000
 LATE_SERIES_MAX = 256
 
 
-class Closer:
+class Judge:
     """Finds what to tell, a bounded piece at a time. Remembers nothing that the ledger does not say; on one thread.
 
     What it remembers of series in trouble (`standing.Standing`) keeps each look short; any change of the past drops it.
@@ -52,13 +52,13 @@ class Closer:
         self._removed = tuple(removed)
         self._piece_minutes_max = piece_minutes_max
         self._late_series_max = late_series_max
-        self._progress: Progress | None = None  # Of the last call.
-        self._nothing_at: tuple[Progress, int] | None = None  # Where the last call found nothing, if it did.
+        self._progress: MinuteMarks | None = None  # Of the last call.
+        self._nothing_at: tuple[MinuteMarks, int] | None = None  # Where the last call found nothing, if it did.
         self._late_left = 0  # Pieces of re-opened series before what is new.
         self._standings: dict[int, Standing] = {}  # By series: of those that were looked at closely.
         self._may_have_forgotten = True  # What is configured changes between runs only.
 
-    def find(self, progress: Progress) -> Closing | None:
+    def find(self, progress: MinuteMarks) -> Closing | None:
         """Look for what has to be told; None if nothing has happened, or the reader has given up.
 
         A closing whose `told_before` is not all of the progress is one piece: the next call gives the next one.
@@ -76,7 +76,7 @@ class Closer:
         self._nothing_at = seen if closing is None else None
         return closing
 
-    def _find(self, progress: Progress) -> Closing | None:
+    def _find(self, progress: MinuteMarks) -> Closing | None:
         with self._reader.snapshot():
             look = Look(self._reader, self._configured, self._removed, self._versions, progress, self._standings)
             stopped = look.next_stopped() if self._may_have_forgotten else None

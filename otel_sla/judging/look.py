@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from otel_sla.judging.clock import Progress
+from otel_sla.judging.clock import MinuteMarks
 from otel_sla.judging.closed_months import MonthCloser, warn_of_edge
 from otel_sla.judging.findings import Findings
 from otel_sla.judging.series_judge import History, JudgedSeries, NewCounts, Terms, counts_as_told, is_grouped, series_of
 from otel_sla.judging.standing import Standing, is_carried_past_exclusions
 from otel_sla.judging.stopped_series import Stopped, find_stopped
-from otel_sla.judging.terms_over_time import AsTold, Eras, judged_alike
+from otel_sla.judging.terms_over_time import AsTold, TermsOverTime, judged_alike
 from otel_sla.ledger.agreement_json import agreement_of
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Closing, ExclusionRecord, Reopened
@@ -48,7 +48,7 @@ class Look:
         configured: Sequence[Agreement],
         removed: Sequence[Agreement],
         versions: Mapping[str, int],
-        progress: Progress,
+        progress: MinuteMarks,
         standings: dict[int, Standing],
     ) -> None:
         self._standings = standings
@@ -225,7 +225,7 @@ class Look:
         chosen = self._late()[:series_max]
         some = [series for series in self._all_series if series.series_id in set(chosen)]
         self._reopened = {series_id: minutes for series_id, minutes in self._reopened.items() if series_id in chosen}
-        self._progress = self._months.progress = Progress(self._told_before, self._marks.sealed_before or 0)
+        self._progress = self._months.progress = MinuteMarks(self._told_before, self._marks.sealed_before or 0)
         oldest = min(minute.epoch_minute for series_id in chosen for minute in self._reopened[series_id])
         for agreement in self._agreements:
             of_agreement = series_of(agreement, some)
@@ -293,13 +293,13 @@ class Look:
         self._settle_unjudged()
         return self._found.closing(told_before=progress.judged_before, sealed_before=progress.sealed_before)
 
-    def _piece(self, piece_minutes_max: int) -> Progress:
+    def _piece(self, piece_minutes_max: int) -> MinuteMarks:
         """Give how far to go now; what is sealed follows as far behind as it does at the end."""
         behind = self._progress.judged_before - self._progress.sealed_before
         minutes_max = max(1, piece_minutes_max // max(1, len(self._all_series)))
         judged_before = min(self._progress.judged_before, self._told_before + minutes_max)
         sealed_before = max(self._marks.sealed_before or 0, min(judged_before - behind, self._progress.sealed_before))
-        return Progress(judged_before=judged_before, sealed_before=min(sealed_before, judged_before))
+        return MinuteMarks(judged_before=judged_before, sealed_before=min(sealed_before, judged_before))
 
     def _suspects(self, agreement: Agreement, rows: CountRows) -> set[int]:
         """Give the series to which something may have happened in the new minutes; the others are just up."""
@@ -335,7 +335,7 @@ class Look:
             for minute in reopened:
                 self._found.settle(minute, held[minute.epoch_minute - start_minute].tolist())
 
-    def _advance(self, series: Series, eras: Eras) -> None:
+    def _advance(self, series: Series, eras: TermsOverTime) -> None:
         """Tell one series up to where time has come."""
         reopened = self._reopened.get(series.series_id, [])
         standing = None if reopened else self._standing(series, eras)
@@ -357,7 +357,7 @@ class Look:
             if minute.epoch_minute < self._told_before:
                 self._found.retell(series.series_id, range(minute.epoch_minute, minute.epoch_minute + 1))
 
-    def _standing(self, series: Series, eras: Eras) -> Standing | None:
+    def _standing(self, series: Series, eras: TermsOverTime) -> Standing | None:
         """Give how a series stands now; None where that is not known, or not by the terms of today alone."""
         standing = self._standings.get(series.series_id)
         if standing is None or standing.told_before > self._told_before:
@@ -369,7 +369,7 @@ class Look:
         )
         return standing if is_of_month and standing.open_minute > eras.open_minute else None
 
-    def _goes_on(self, series: Series, eras: Eras, standing: Standing) -> bool:
+    def _goes_on(self, series: Series, eras: TermsOverTime, standing: Standing) -> bool:
         """Whether the new minutes are as the last one was, so that there is nothing to tell."""
         terms, judged_before = eras.current, self._progress.judged_before
         if judged_before <= self._told_before:
@@ -390,7 +390,7 @@ class Look:
             self._standings[series.series_id] = after
         return after is not None
 
-    def _stand(self, series: Series, eras: Eras, judged: JudgedMinutes, before: Standing | None) -> None:
+    def _stand(self, series: Series, eras: TermsOverTime, judged: JudgedMinutes, before: Standing | None) -> None:
         """Remember how a series stands behind its judged minutes."""
         self._standings.pop(series.series_id, None)
         if len(judged.raw):
@@ -398,7 +398,7 @@ class Look:
             down_before = before.down_before if before is not None and before.month == month else 0
             self._standings[series.series_id] = Standing.of(judged, month, down_before)
 
-    def _promise_at(self, eras: Eras, epoch_minute: int) -> Promise:
+    def _promise_at(self, eras: TermsOverTime, epoch_minute: int) -> Promise:
         agreement = eras.current.agreement
         return self._months.promise(agreement, eras, month_of(epoch_minute, agreement.time_zone))
 
@@ -412,8 +412,8 @@ class Look:
     def _retell(
         self,
         series: Series,
-        old: Eras,
-        new: Eras,
+        old: TermsOverTime,
+        new: TermsOverTime,
         start_minute: int,
         cause: Cause,
         *,
@@ -440,8 +440,8 @@ class Look:
         worlds = judged_alike(self._history, series, minutes, ((old, told), (new, as_told)))
         self._tell(series, (old, new), (worlds[0], worlds[1]), cause)
 
-    def _eras(self, terms: Terms, change: int, start_minute: int) -> Eras:
-        start_minute = _minutes_to_judge(Eras((), terms), start_minute, start_minute).start_minute
+    def _eras(self, terms: Terms, change: int, start_minute: int) -> TermsOverTime:
+        start_minute = _minutes_to_judge(TermsOverTime((), terms), start_minute, start_minute).start_minute
         return self._months.eras(terms, self._exclusions, change, max(start_minute, self._first_minute))
 
     def _as_told(self, reopened: Sequence[Reopened]) -> AsTold:
@@ -450,7 +450,7 @@ class Look:
     def _tell(
         self,
         series: Series,
-        eras: tuple[Eras, Eras],
+        eras: tuple[TermsOverTime, TermsOverTime],
         worlds: tuple[JudgedSeries, JudgedSeries],
         cause: Cause,
         down_before: int = 0,
@@ -478,7 +478,7 @@ def _told_until(stop_minute: int, reopened: Sequence[Reopened]) -> AsTold:
     return lambda held: counts_as_told(held, reopened, stop_minute)
 
 
-def _minutes_to_judge(eras: Eras, start_minute: int, stop_minute: int) -> MinuteRange:
+def _minutes_to_judge(eras: TermsOverTime, start_minute: int, stop_minute: int) -> MinuteRange:
     # Earlier by the minutes of a period: a run that grows to one makes so many told minutes down, and where nothing
     # differs both worlds are the same, so a run that reaches further back does so in both. From the month's start,
     # because a breach counts the month's minutes.

@@ -20,7 +20,7 @@ AsTold = Callable[[SeriesCounts], SeriesCounts]
 
 
 @dataclass(frozen=True, slots=True)
-class ClosedEra:
+class ClosedTerms:
     """Closed months whose terms are not those of today."""
 
     terms: Terms
@@ -28,10 +28,10 @@ class ClosedEra:
 
 
 @dataclass(frozen=True, slots=True)
-class Eras:
+class TermsOverTime:
     """The terms of all minutes of an agreement, as they hold at one time."""
 
-    closed: tuple[ClosedEra, ...]  # In the order of time; most agreements have none.
+    closed: tuple[ClosedTerms, ...]  # In the order of time; most agreements have none.
     current: Terms
 
     @property
@@ -97,7 +97,7 @@ class CountsOf:
 
 
 def judged_alike(
-    history: History, series: Series, minutes: MinuteRange, sides: Sequence[tuple[Eras, AsTold]]
+    history: History, series: Series, minutes: MinuteRange, sides: Sequence[tuple[TermsOverTime, AsTold]]
 ) -> list[JudgedSeries]:
     """Judge the same minutes by several eras' terms, from a common start on that cuts no run of either."""
     while True:

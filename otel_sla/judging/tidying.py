@@ -2,7 +2,7 @@
 
 import time
 
-from otel_sla.judging.clock import Progress
+from otel_sla.judging.clock import MinuteMarks
 from otel_sla.ledger.threads import Writer
 from otel_sla.sla.retention import expire_before
 
@@ -22,7 +22,7 @@ class Tidier:
         self._while_s = while_s
         self._expired_before = 0  # Epoch minute.
 
-    async def tidy(self, progress: Progress) -> None:
+    async def tidy(self, progress: MinuteMarks) -> None:
         """Go on with it.
 
         Raises:

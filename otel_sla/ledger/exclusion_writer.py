@@ -15,7 +15,7 @@ from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version
 from otel_sla.sla.agreement import ExclusionWindow
 
 
-class LedgerNotebook(LedgerReadings):
+class ExclusionWriter(LedgerReadings):
     """Records and withdraws exclusions, whether a pipeline runs or not; all reading methods are there too.
 
     Open it for one change and close it: it never moves the write-ahead log into the file, and the pipeline's commits
@@ -23,7 +23,7 @@ class LedgerNotebook(LedgerReadings):
     """
 
     @classmethod
-    def open(cls, url: str) -> "LedgerNotebook":
+    def open(cls, url: str) -> "ExclusionWriter":
         """Open an existing ledger.
 
         Raises:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from otel_sla.counting.receipt import Accountant
+from otel_sla.counting.receipt import TracesConsumer
 from otel_sla.logs import LogSettings
 from otel_sla.process import connections_that_fit
 from otel_sla.receiver.grpc.server import GrpcServer
@@ -15,8 +15,8 @@ from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import BYTES_PER_MIB, ReceiverSettings
 from otel_sla.receiver.workers.handle import Shared
-from otel_sla.receiver.workers.messages import Totals
-from otel_sla.receiver.workers.pool import STATE_S, Crew
+from otel_sla.receiver.workers.messages import WorkerTotals
+from otel_sla.receiver.workers.pool import STATE_S, WorkerPool
 from otel_sla.self_metrics import SelfMetrics
 
 _OVERLOADED, _IN_FLIGHT = "sla.receiver.overloaded_requests", "sla.receiver.in_flight_size"
@@ -37,7 +37,7 @@ class Front:
         self,
         settings: ReceiverSettings,
         logs: LogSettings,
-        accountant: Accountant,
+        accountant: TracesConsumer,
         metrics: SelfMetrics,
         readiness: Callable[[], Readiness],
     ) -> None:
@@ -47,7 +47,7 @@ class Front:
         self._metrics = metrics
         self._readiness = readiness
         self._refusals = Refusals()
-        self._servers: list[GrpcServer | HttpServer | Crew] = []
+        self._servers: list[GrpcServer | HttpServer | WorkerPool] = []
         self._telling: asyncio.Task[None] | None = None
         self.grpc_port: int | None = None
         self.http_port: int | None = None
@@ -71,7 +71,7 @@ class Front:
         for server in self._servers:
             if isinstance(server, GrpcServer):
                 server.set_serving(is_serving=not readiness.reason)
-            elif isinstance(server, Crew):
+            elif isinstance(server, WorkerPool):
                 server.tell_state(readiness)
 
     def reload(self) -> None:
@@ -112,8 +112,8 @@ class Front:
 
     async def _start_workers(self) -> None:
         metrics = self._metrics
-        shared = Shared(self._accountant, metrics.prometheus_text, Totals(), self._refusals)
-        crew = Crew(self._receiver, self._logs, self._readiness, shared)
+        shared = Shared(self._accountant, metrics.prometheus_text, WorkerTotals(), self._refusals)
+        crew = WorkerPool(self._receiver, self._logs, self._readiness, shared)
         self._servers.append(crew)  # What has been started has to be stopped.
         await crew.start()
         self.grpc_port, self.http_port = crew.grpc_port, crew.http_port

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from otel_sla.counting.receipt import Accountant
+from otel_sla.counting.receipt import TracesConsumer
 from otel_sla.receiver.grpc.server import GrpcServer
 from otel_sla.receiver.http.app import Probes
 from otel_sla.receiver.http.server import HttpServer
@@ -31,7 +31,7 @@ class Servers:
     def __init__(
         self,
         settings: ReceiverSettings,
-        accountant: Accountant,
+        accountant: TracesConsumer,
         readiness: Callable[[], Readiness],
         metrics: Callable[[], Awaitable[str]],
         refusals: Refusals,

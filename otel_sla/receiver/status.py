@@ -91,7 +91,7 @@ _logged: set[type[BaseException]] = set()
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ErrorResponse:
     """The answer to a request that was not counted."""
 
     code: grpc.StatusCode
@@ -131,7 +131,7 @@ class Refusal:
         )
 
 
-def refusal_of(error: Exception) -> Refusal:
+def refusal_of(error: Exception) -> ErrorResponse:
     """Decide what a sender is told about `error`.
 
     An error that nobody foresaw is written to the log, with its traceback, the first time that its type is met.
@@ -141,7 +141,7 @@ def refusal_of(error: Exception) -> Refusal:
         _logged.add(type(error))
         _log.error("a request failed in a way that nobody foresaw", exc_info=error, extra={"action": "request_failed"})
     is_final = rule.code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-    return Refusal(rule.code, rule.http_status, rule.message or str(error), rule.retry_delay_s, is_final)
+    return ErrorResponse(rule.code, rule.http_status, rule.message or str(error), rule.retry_delay_s, is_final)
 
 
 def _retry_info(delay_s: float) -> RetryInfo:

@@ -90,7 +90,7 @@ class CountingTerms:
     since_minute: int  # Epoch minute from which the agreements' terms hold, where the ledger has others.
 
 
-class Counting:
+class ReplayCounter:
     """One ledger's counts as they grow. Spans of any age count: `processor.late_spans_max` is for senders.
 
     Args:

@@ -65,7 +65,7 @@ class Record:
     padding_size_bytes: int = 0  # Zeros and a byte order mark, before the content.
 
 
-class Window:
+class StreamBuffer:
     """The part of a stream that is in memory; grows with what has to be in one piece."""
 
     def __init__(self, stream: ByteStream) -> None:
@@ -125,7 +125,7 @@ class Records(ABC):
         size_bytes_max: Bound of a record.
     """
 
-    def __init__(self, name: str, window: Window, size_bytes_max: int) -> None:
+    def __init__(self, name: str, window: StreamBuffer, size_bytes_max: int) -> None:
         self._name = name
         self._window = window
         self._size_bytes_max = size_bytes_max
@@ -238,14 +238,14 @@ def open_records(
     Raises:
         ReplayError: It cannot be read.
     """
-    window = Window(stream)
+    window = StreamBuffer(stream)
     if wanted is Format.AUTO:
         wanted = Format.JSON if _looks_like_json(window, size_bytes_max) else Format.PROTO
     kind = JsonLines if wanted is Format.JSON else LengthPrefixed
     return kind(name, window, size_bytes_max)
 
 
-def _looks_like_json(window: Window, size_bytes_max: int) -> bool:
+def _looks_like_json(window: StreamBuffer, size_bytes_max: int) -> bool:
     """Tell by the beginning, or where that is no length, by a line that begins as JSON."""
     window.have(_WINDOW_SIZE_BYTES)
     while len(window) <= size_bytes_max and _PADDING.fullmatch(window.view(len(window))) and window.fetch():

@@ -10,7 +10,7 @@ from enum import Enum
 from io import BufferedIOBase
 
 from otel_sla.errors import DecodeError, ReplayError, RequestTooLarge
-from otel_sla.replay.counting import Counting
+from otel_sla.replay.counting import ReplayCounter
 from otel_sla.replay.payloads import Body, OtherSignal, can_be_joined, is_other_signal, read_line, read_message
 from otel_sla.replay.places import Place
 from otel_sla.replay.records import NO_FORMAT, RECORD_SIZE_BYTES_MAX, Format, JsonLines, Record, is_json, open_records
@@ -63,7 +63,7 @@ class Replay:
 
     def __init__(
         self,
-        counting: Counting,
+        counting: ReplayCounter,
         options: ReplayOptions,
         *,
         tell: Callable[[str], None] = lambda _: None,

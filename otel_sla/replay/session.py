@@ -12,18 +12,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from otel_sla.config import Config
-from otel_sla.judging.clock import Clock, Clockwork, since_minute
+from otel_sla.judging.clock import Clock, JudgingClock, since_minute
 from otel_sla.judging.month_report import elapsed_stop_minute, load_report
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.writer import Ledger
-from otel_sla.replay.counting import Counting, CountingTerms
+from otel_sla.replay.counting import CountingTerms, ReplayCounter
 from otel_sla.report.document import Report
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.counts import AcceptWindow
 from otel_sla.sla.months import Month, month_of
 
 
-def start_counting(ledger: Ledger, config: Config, clock: Clock) -> Counting:
+def start_counting(ledger: Ledger, config: Config, clock: Clock) -> ReplayCounter:
     """Prepare to count into a ledger by a configuration.
 
     Args:
@@ -32,7 +32,7 @@ def start_counting(ledger: Ledger, config: Config, clock: Clock) -> Counting:
         clock: ns since the Unix epoch.
     """
     marks = ledger.watermarks()
-    clockwork = Clockwork(config.processor, clock, clock, marks)
+    clockwork = JudgingClock(config.processor, clock, clock, marks)
 
     def window() -> AcceptWindow:
         # By the ledger's mark, not the clock's: what no pipeline has sealed has its fingerprints still.
@@ -44,7 +44,7 @@ def start_counting(ledger: Ledger, config: Config, clock: Clock) -> Counting:
         window=window,
         since_minute=since_minute(marks, clockwork),
     )
-    return Counting(ledger, terms)
+    return ReplayCounter(ledger, terms)
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def each_report(
         ledger: What was counted.
         config: Its agreements are judged.
         month: Local to each agreement's time zone.
-        days: `Counting.days`.
+        days: `ReplayCounter.days`.
         generated_at: Only shown; aware. None: now.
     """
     now = datetime.now(UTC)

@@ -20,7 +20,7 @@ from otel_sla.counting.first_requests import SpanHints, SparedHints
 from otel_sla.counting.kernels import load_kernels, new_hash_key
 from otel_sla.counting.minute_ring import MinuteRing
 from otel_sla.exporter.otlp_data import series_attributes
-from otel_sla.judging.clock import Clock, Clockwork, TrustedClock, steady_clock
+from otel_sla.judging.clock import Clock, JudgingClock, TrustedClock, steady_clock
 from otel_sla.ledger.records import Watermarks
 from otel_sla.sdk.counts_in_memory import MinuteMemory
 from otel_sla.sdk.instruments import Labelled
@@ -148,7 +148,7 @@ def _encodable(value: AttributeValue) -> AttributeValue:
     return value if is_number else ()
 
 
-class Books:
+class SpanCounter:
     """Counts and judges.
 
     Args:
@@ -176,7 +176,7 @@ class Books:
         known = self._kept.load(config, clock(), self._memory) if self._kept else ()
         self._table = SeriesTable(config.agreements, series_max=config.processor.series_max, known=known)
         trusted = TrustedClock(clock, steady)
-        self._clockwork = Clockwork(config.processor, trusted.latest, trusted, Watermarks(None, None, 0, None))
+        self._clockwork = JudgingClock(config.processor, trusted.latest, trusted, Watermarks(None, None, 0, None))
         self._counting = SpanCounting(config.agreements, self._table, self._clockwork.window, uncounted)
         self._judging = Judging(config.agreements, self._memory)
         self._judged_before = 0

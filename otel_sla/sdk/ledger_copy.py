@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from otel_sla.config import Config
 from otel_sla.errors import LedgerError
-from otel_sla.judging.clock import Progress
+from otel_sla.judging.clock import MinuteMarks
 from otel_sla.judging.terms_versions import record_versions
 from otel_sla.ledger.records import Commit, ExclusionRecord
 from otel_sla.ledger.writer import Ledger
@@ -94,7 +94,7 @@ class KeptMonth:
                 self._give_up(error)
         return ()
 
-    def tidy(self, progress: Progress, retention_minutes: int) -> None:
+    def tidy(self, progress: MinuteMarks, retention_minutes: int) -> None:
         """Pack what is older, and forget what is older than the retention: a bounded piece of it."""
         retained_from = expire_before(progress.judged_before - retention_minutes)
         try:

@@ -23,7 +23,7 @@ from opentelemetry.trace import SpanKind
 
 if TYPE_CHECKING:
     from otel_sla.config import Config
-    from otel_sla.sdk.counter import Books
+    from otel_sla.sdk.counter import SpanCounter
     from otel_sla.sdk.instruments import Labelled
 
 _log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class SlaSpanProcessor(SpanProcessor):
         self._refusing = RLock()
         self._uncounted: Counter[str] = Counter()
         self._figures: tuple[Labelled, ...] = ()
-        self._books: Books | None = None
+        self._books: SpanCounter | None = None
         self._made: SimpleQueue[Exception | None] = SimpleQueue()  # Gets one: what went wrong, or None.
         self._thread = Thread(target=self._run, name="otel-sla", daemon=True)
         self._thread.start()
@@ -158,12 +158,12 @@ class SlaSpanProcessor(SpanProcessor):
             self._closed_by = "failed"
             _log.exception("nothing more is counted for the agreements", extra={"action": "sdk_failed"})
 
-    def _make_books(self) -> "Books | None":
+    def _make_books(self) -> "SpanCounter | None":
         """Make them on this thread, to which a ledger's connection belongs; None: the constructor raises why not."""
-        from otel_sla.sdk.counter import Books
+        from otel_sla.sdk.counter import SpanCounter
 
         try:
-            books = Books(self._config, self._ledger_url, self._uncounted, self._clock)
+            books = SpanCounter(self._config, self._ledger_url, self._uncounted, self._clock)
         except Exception as error:
             self._closed_by = "failed"
             self._made.put(error)
@@ -171,7 +171,7 @@ class SlaSpanProcessor(SpanProcessor):
         self._made.put(None)
         return books
 
-    def _wait_and_work(self, books: "Books") -> None:
+    def _wait_and_work(self, books: "SpanCounter") -> None:
         flushes: list[Event] = []
         try:
             call = self._calls.get(timeout=_DRAIN_INTERVAL_S)
@@ -186,7 +186,7 @@ class SlaSpanProcessor(SpanProcessor):
         for done in flushes:
             done.set()
 
-    def _work(self, books: "Books") -> None:
+    def _work(self, books: "SpanCounter") -> None:
         try:
             with self._fork_lock:
                 spans = [self._queue.popleft() for _ in range(len(self._queue))]

@@ -26,8 +26,8 @@ from otel_sla.exporter.otlp import OtlpSender
 from otel_sla.exporter.otlp_data import AGREEMENT_NAME
 from otel_sla.exporter.own_metrics import TelemetryExport
 from otel_sla.exporter.settings import DebugSettings, ExporterSettings
-from otel_sla.judging.clock import AHEAD_HINT, CatchingUp, Clock, Clockwork, TrustedClock, since_minute
-from otel_sla.judging.judge import Closer
+from otel_sla.judging.clock import AHEAD_HINT, CatchingUp, Clock, JudgingClock, TrustedClock, since_minute
+from otel_sla.judging.judge import Judge
 from otel_sla.judging.stopped_series import find_returned
 from otel_sla.judging.terms_versions import Recorded, record_versions
 from otel_sla.judging.tidying import Tidier
@@ -69,8 +69,8 @@ class Pipeline:
     """
 
     accountant: Accountant  # From `start` on, as the next five.
-    _clockwork: Clockwork
-    _closer: Closer
+    _clockwork: JudgingClock
+    _closer: Judge
     _marked_before: int  # Epoch minute: the ledger's judged_before.
     _told_before: int | None  # Epoch minute, as in the ledger.
     _times: SpanTimes
@@ -259,7 +259,7 @@ class Pipeline:
         reader = self._reader = LedgerReader.open(self._config.ledger.url)
         marks = reader.watermarks()
         self._marked_before, self._told_before = marks.judged_before or 0, marks.told_before
-        self._clockwork = Clockwork(self._config.processor, self._latest, self._trusted, marks)
+        self._clockwork = JudgingClock(self._config.processor, self._latest, self._trusted, marks)
         if reason := self._clockwork.ahead_at_start():
             _log.warning("%s: %s", reason, AHEAD_HINT % reader.path, extra={"action": "ledger_ahead"})
         table = SeriesTable(agreements, series_max=self._config.processor.series_max, known=reader.series())
@@ -283,7 +283,7 @@ class Pipeline:
         recorded = await self._record_versions(marks)
         _warn_of_windows(agreements, reader)
         self._versions, self._judged = recorded.versions, (*agreements, *recorded.removed)
-        self._closer = Closer(judge_reader, agreements, recorded.versions, recorded.removed)
+        self._closer = Judge(judge_reader, agreements, recorded.versions, recorded.removed)
         self.accountant = Accountant(
             classifier=classifier,
             table=table,

@@ -16,7 +16,7 @@ from sla_parts import make_agreement
 from otel_sla.config import Config
 from otel_sla.judging.month_report import elapsed_stop_minute
 from otel_sla.judging.series_judge import Terms
-from otel_sla.ledger.exclusion_writer import LedgerNotebook
+from otel_sla.ledger.exclusion_writer import ExclusionWriter
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit, Reopened
 from otel_sla.ledger.writer import Ledger
@@ -59,7 +59,7 @@ def test_clause_15_recorded_later_and_withdrawn(url: str) -> None:
         recorded_at=agreed,
     )
     agreement = make_agreement()
-    with closing(LedgerNotebook.open(url)) as notebook:
+    with closing(ExclusionWriter.open(url)) as notebook:
         number = notebook.record_exclusion("chat", window, {"monthly_uptime": "0.98"})
         withdrawn_at = agreed + timedelta(days=1)
         notebook.withdraw_exclusion(number, withdrawn_by="legal", withdrawn_at=withdrawn_at, why="not agreed")

@@ -16,7 +16,7 @@ from sla_parts import make_agreement, make_terms
 
 from otel_sla.errors import CountsExpired, LedgerCorrupt
 from otel_sla.judging.month_report import each_series_minutes, load_report
-from otel_sla.ledger.exclusion_writer import LedgerNotebook
+from otel_sla.ledger.exclusion_writer import ExclusionWriter
 from otel_sla.report.csv import Rows, render_csv
 from otel_sla.report.document import Report
 from otel_sla.report.html.page import render_html
@@ -46,7 +46,7 @@ def eventful(folder: Path, counting: Counting = Counting.REQUESTS) -> History:
     # Of each minute something is spared and sampled, too, and stands for more than itself.
     history.count([(RECORD_AT + minute, 0, 7, 5, 1, 2, 3, 4, 1 << 20, 3 << 19, 5) for minute in range(700)])
     history.count([(EDGE - 20 + minute, 1, 0, 3, 0) for minute in range(40)])
-    with closing(LedgerNotebook.open(history.url)) as notebook:
+    with closing(ExclusionWriter.open(history.url)) as notebook:
         for group, minutes in ((None, 30), ((("service.name", "chat-0"),), 60)):
             start = EPOCH + timedelta(minutes=RECORD_AT + 100)
             stop = start + timedelta(minutes=minutes)
@@ -135,7 +135,7 @@ def test_exclusions_that_come_after_the_counts_are_gone(tmp_path: Path) -> None:
     history = eventful(tmp_path)
     drop_counts(history)
     before = read(history)
-    with closing(LedgerNotebook.open(history.url)) as notebook:
+    with closing(ExclusionWriter.open(history.url)) as notebook:
         notebook.withdraw_exclusion(1, withdrawn_by="ops", withdrawn_at=MOMENT, why="too late")
     after = read(history)
     assert after.agreements[0].has_later_exclusions

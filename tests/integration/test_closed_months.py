@@ -12,7 +12,7 @@ from ledger_parts import make_window
 from sla_parts import make_agreement, make_terms
 
 from otel_sla.judging.exclusion_effect import effects_of, figures_before
-from otel_sla.ledger.exclusion_writer import LedgerNotebook
+from otel_sla.ledger.exclusion_writer import ExclusionWriter
 from otel_sla.sla.agreement import ExclusionReason
 from otel_sla.sla.months import Month, month_range
 from otel_sla.sla.retention import expire_before
@@ -43,7 +43,7 @@ def test_an_exclusion_beside_a_closed_month_closes_it_again(tmp_path: Path) -> N
     history.judge()
     start, stop = EPOCH + timedelta(minutes=EDGE - 3), EPOCH + timedelta(minutes=EDGE)
     window = replace(make_window(), reason=ExclusionReason.FORCE_MAJEURE, start=start, stop=stop, group=None)
-    with closing(LedgerNotebook.open(history.url)) as notebook:
+    with closing(ExclusionWriter.open(history.url)) as notebook:
         notebook.record_exclusion("chat", window, {})
     history.judge()
     assert [(closed[0], *closed[2:]) for closed in _closings(history) if closed[1] == "chat-0"] == [
@@ -111,7 +111,7 @@ def test_a_month_whose_counts_are_dropped_is_not_judged_again(tmp_path: Path) ->
     history.ledger.expire(expire_before(EDGE + 5 * 1440))
     assert _downtime(history, OCTOBER) == 700, "what it was closed with"
     window = replace(make_window(), start=EPOCH + timedelta(minutes=EDGE - 9 * 1440), group=None)
-    with closing(LedgerNotebook.open(history.url)) as notebook:
+    with closing(ExclusionWriter.open(history.url)) as notebook:
         records = notebook.exclusions()
         (october, *_) = effects_of(notebook, history.agreement, window, (records, records), history.now)
         assert not october.is_kept

@@ -24,7 +24,7 @@ from otel_sla.config import Config
 from otel_sla.errors import LedgerUnavailable
 from otel_sla.judging.month_report import elapsed_stop_minute, load_report
 from otel_sla.judging.terms_versions import removed_agreements
-from otel_sla.ledger.exclusion_writer import LedgerNotebook
+from otel_sla.ledger.exclusion_writer import ExclusionWriter
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.schema import SCHEMA_VERSION
 from otel_sla.ledger.writer import Ledger
@@ -116,9 +116,9 @@ def test_a_former_ledger_is_not_written_beside(tmp_path: Path) -> None:
     """An exclusion waits for the migration: the command says what to do first."""
     unpack(1, tmp_path)
     with pytest.raises(LedgerUnavailable, match=f"has schema 1, this otel-sla writes {SCHEMA_VERSION}"):
-        LedgerNotebook.open(f"sqlite:///{tmp_path}/ledger.db")
+        ExclusionWriter.open(f"sqlite:///{tmp_path}/ledger.db")
     Ledger.open(f"sqlite:///{tmp_path}/ledger.db").close()
-    LedgerNotebook.open(f"sqlite:///{tmp_path}/ledger.db").close()
+    ExclusionWriter.open(f"sqlite:///{tmp_path}/ledger.db").close()
 
 
 # `schema-5-former.db.gz` is of agreements that were removed, grouped otherwise and excluded, under `down` and `carry`:

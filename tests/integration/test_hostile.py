@@ -23,7 +23,7 @@ from hostile.unread import BLOCK_SIZE_BYTES, send_unread
 from pipeline_parts import EXPORT
 from receiver_parts import FakeAccountant, run_on, until
 
-from otel_sla.counting.receipt import Accountant, Receipt
+from otel_sla.counting.receipt import Receipt, TracesConsumer
 from otel_sla.errors import DecodeError, Overloaded, RequestTooLarge
 from otel_sla.receiver.grpc.server import GrpcServer
 from otel_sla.receiver.http.app import Probes
@@ -54,7 +54,7 @@ class RefusingAccountant:
 
 
 @asynccontextmanager
-async def both_servers(accountant: Accountant, in_flight: InFlight) -> AsyncIterator[dict[str, Callable[..., str]]]:
+async def both_servers(accountant: TracesConsumer, in_flight: InFlight) -> AsyncIterator[dict[str, Callable[..., str]]]:
     """Serve both protocols for the time of a test; gives what sends one request by each."""
     http_server = HttpServer(
         HttpServerSettings(endpoint="127.0.0.1:0"), accountant, in_flight, Probes(readiness=Readiness), Refusals()

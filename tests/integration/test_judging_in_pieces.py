@@ -11,8 +11,8 @@ from ledger_parts import count_rows, make_series
 from sla_parts import make_agreement, make_terms
 from test_changed_terms import random_rows, random_terms
 
-from otel_sla.judging.clock import Progress
-from otel_sla.judging.judge import Closer
+from otel_sla.judging.clock import MinuteMarks
+from otel_sla.judging.judge import Judge
 from otel_sla.judging.terms_versions import record_versions
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
@@ -65,11 +65,11 @@ def test_the_first_judging_of_a_long_past_takes_the_memory_of_a_piece(tmp_path: 
         while ledger.seal(EDGE, pack_before=EDGE + N_MINUTES):
             pass
         recorded = record_versions(ledger, (agreement,), EDGE)
-        closer = Closer(reader, (agreement,), recorded.versions, piece_minutes_max=PIECE)
+        closer = Judge(reader, (agreement,), recorded.versions, piece_minutes_max=PIECE)
         ledger.close_minutes(Closing(judged_before=EDGE + N_MINUTES, sealed_before=None))
         told = []
         tracemalloc.start()
-        while (found := closer.find(Progress(EDGE + N_MINUTES, EDGE))) is not None:
+        while (found := closer.find(MinuteMarks(EDGE + N_MINUTES, EDGE))) is not None:
             told.append(found.told_before)
             ledger.close_minutes(found)
         _, peak_bytes = tracemalloc.get_traced_memory()

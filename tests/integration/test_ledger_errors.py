@@ -16,7 +16,7 @@ from ledger_parts import listed, make_commit, make_event
 
 from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerInUse, LedgerSchemaNewer, LedgerUnavailable
 from otel_sla.ledger.connection import SQLITE_VERSION_SOUND, sqlite_warning
-from otel_sla.ledger.exclusion_writer import LedgerNotebook
+from otel_sla.ledger.exclusion_writer import ExclusionWriter
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing
 from otel_sla.ledger.schema import SCHEMA_VERSION
@@ -68,7 +68,7 @@ def assert_one_line(error: LedgerError, *parts: str) -> None:
 
 def assert_refused(path: Path, kind: type[LedgerError], *parts: str) -> None:
     """Neither pipeline nor reader nor notebook opens it, and each says why; the pipeline leaves no lock."""
-    for opening in (Ledger, LedgerReader, LedgerNotebook):
+    for opening in (Ledger, LedgerReader, ExclusionWriter):
         with pytest.raises(kind) as caught:
             opening.open(url_of(path))
         assert_one_line(caught.value, *parts)
@@ -102,7 +102,7 @@ def test_a_hard_link_is_no_second_ledger(path: Path) -> None:
 
 def test_readers_make_no_ledger(path: Path) -> None:
     """Reading what is not there says so and makes nothing; so does an empty file."""
-    for opening in (LedgerReader, LedgerNotebook):
+    for opening in (LedgerReader, ExclusionWriter):
         with pytest.raises(LedgerUnavailable, match="there is no ledger") as caught:
             opening.open(url_of(path))
         assert_one_line(caught.value, str(path))

@@ -11,7 +11,7 @@ import pytest
 from ledger_parts import listed, make_commit, make_window
 
 from otel_sla.errors import LedgerError, LedgerUnavailable
-from otel_sla.ledger.exclusion_writer import LedgerNotebook
+from otel_sla.ledger.exclusion_writer import ExclusionWriter
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Withdrawal
 from otel_sla.ledger.writer import Ledger
@@ -36,7 +36,7 @@ def ledger(url: str) -> Iterator[Ledger]:
 
 def test_an_exclusion_is_recorded_while_the_pipeline_runs(ledger: Ledger, url: str) -> None:
     """What another process records is read by the pipeline, as it was given, and its commits go on."""
-    with closing(LedgerNotebook.open(url)) as notebook:
+    with closing(ExclusionWriter.open(url)) as notebook:
         number = notebook.record_exclusion("chat", make_window(), {"monthly_uptime": "0.99"})
         ledger.commit(make_commit([(1, 0, 1, 0, 0)]))
         assert listed(notebook.counts(0, 9)) == [(1, 0, 1, 0, 0)]
@@ -50,7 +50,7 @@ def test_an_exclusion_is_recorded_while_the_pipeline_runs(ledger: Ledger, url: s
 
 def test_a_withdrawal_deletes_nothing(ledger: Ledger, url: str) -> None:
     """The record stays and says who withdrew it, when and why; changes are numbered through."""
-    with closing(LedgerNotebook.open(url)) as notebook:
+    with closing(ExclusionWriter.open(url)) as notebook:
         first = notebook.record_exclusion("chat", make_window("one"))
         notebook.withdraw_exclusion(
             first, withdrawn_by="legal", withdrawn_at=AT, why="no notice", figures_before={"a": 1}
@@ -64,7 +64,7 @@ def test_a_withdrawal_deletes_nothing(ledger: Ledger, url: str) -> None:
 @pytest.mark.parametrize(("exclusion_id", "told"), [(1, "was withdrawn at 2026-11-23T08:30:00"), (2, "no exclusion 2")])
 def test_what_cannot_be_withdrawn(ledger: Ledger, url: str, exclusion_id: int, told: str) -> None:
     """A second withdrawal and one of nothing are refused; nothing changes, and the notebook can go on."""
-    with closing(LedgerNotebook.open(url)) as notebook:
+    with closing(ExclusionWriter.open(url)) as notebook:
         notebook.withdraw_exclusion(
             notebook.record_exclusion("chat", make_window()), withdrawn_by="a", withdrawn_at=AT, why=""
         )
@@ -79,7 +79,7 @@ def test_commits_and_exclusions_wait_for_each_other(ledger: Ledger, url: str) ->
     told: list[int] = []
 
     def record_many() -> None:
-        with closing(LedgerNotebook.open(url)) as notebook:
+        with closing(ExclusionWriter.open(url)) as notebook:
             told.extend(notebook.record_exclusion("chat", make_window(f"{number}")) for number in range(40))
 
     recording = threading.Thread(target=record_many)
@@ -94,7 +94,7 @@ def test_commits_and_exclusions_wait_for_each_other(ledger: Ledger, url: str) ->
 def test_a_writer_that_never_ends_is_told(ledger: Ledger, url: str) -> None:
     """After the time to wait is over, the commit fails with one line that names the file."""
     ledger._sqlite.execute("PRAGMA busy_timeout = 1")
-    with closing(LedgerNotebook.open(url)) as notebook:
+    with closing(ExclusionWriter.open(url)) as notebook:
         notebook._sqlite.execute("PRAGMA busy_timeout = 1")
         with closing(sqlite3.connect(ledger.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -107,7 +107,7 @@ def test_a_writer_that_never_ends_is_told(ledger: Ledger, url: str) -> None:
 
 def test_the_notebook_leaves_the_log_to_the_pipeline(ledger: Ledger, url: str) -> None:
     """The second writer never moves the write-ahead log into the file."""
-    with closing(LedgerNotebook.open(url)) as notebook:
+    with closing(ExclusionWriter.open(url)) as notebook:
         assert notebook._sqlite.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
         assert notebook._sqlite.execute("PRAGMA synchronous").fetchone() == (2,)
     assert ledger._sqlite.execute("PRAGMA synchronous").fetchone() == (2,)

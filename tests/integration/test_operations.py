@@ -32,7 +32,7 @@ from otel_sla.exporter.settings import DebugSettings
 from otel_sla.judging import series_judge
 from otel_sla.ledger import connection, small_tables
 from otel_sla.ledger.compacting import compact_ledger
-from otel_sla.ledger.exclusion_writer import LedgerNotebook
+from otel_sla.ledger.exclusion_writer import ExclusionWriter
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing
 from otel_sla.ledger.writer import Ledger
@@ -701,7 +701,7 @@ def test_many_exclusions_are_told_at_once(tmp_path: Path) -> None:
                 await send(builders.make_request_of(failed))
             clock.now += 10 * naive.NANOS_PER_MINUTE
             await pipeline.tick()
-            with closing(LedgerNotebook.open(config.ledger.url)) as notebook:
+            with closing(ExclusionWriter.open(config.ledger.url)) as notebook:
                 for minute in range(MINUTE - 60, MINUTE):
                     notebook.record_exclusion("default", window_of(minute))
             await pipeline.tick()
@@ -718,7 +718,7 @@ def test_exclusions_are_read_when_they_change(tmp_path: Path) -> None:
     """A reader gives the same object until one is recorded or withdrawn, so that nothing is worked out anew."""
     url = f"sqlite:///{tmp_path}/ledger.db"
     with closing(Ledger.open(url)) as ledger, closing(LedgerReader.open(url)) as reader:
-        with closing(LedgerNotebook.open(url)) as notebook:
+        with closing(ExclusionWriter.open(url)) as notebook:
             number = notebook.record_exclusion("chat", make_window())
             known = reader.exclusions()
             ledger.commit(make_commit([(1, 0, 1, 0, 0)], new_series=1))
@@ -774,7 +774,7 @@ def test_ten_thousand_exclusions_cost_an_idle_pipeline_nothing(tmp_path: Path, m
                 assert (await after(10))["read_exclusions"] == 2
                 assert reader.watermarks().exclusion_change == 10_000
                 assert (await after(1)).keys() == {"close_minutes"}
-                with closing(LedgerNotebook.open(config.ledger.url)) as notebook:
+                with closing(ExclusionWriter.open(config.ledger.url)) as notebook:
                     notebook.record_exclusion("default", window_of(MINUTE))
                 due = await after(1)
                 assert reader.watermarks().exclusion_change == 10_001

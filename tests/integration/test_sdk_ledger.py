@@ -10,7 +10,7 @@ from sdk_parts import MINUTE_NANOS, START, Clock, make_config, running
 
 from otel_sla.errors import LedgerInUse, LedgerUnavailable
 from otel_sla.judging.month_report import elapsed_stop_minute, load_report
-from otel_sla.ledger.exclusion_writer import LedgerNotebook
+from otel_sla.ledger.exclusion_writer import ExclusionWriter
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.sdk import SlaSpanProcessor
 from otel_sla.sla.agreement import ExclusionReason, ExclusionWindow
@@ -52,7 +52,7 @@ def test_a_recorded_exclusion_is_in_the_gauges(tmp_path: Path) -> None:
         window = ExclusionWindow(
             ExclusionReason.FORCE_MAJEURE, start, start + timedelta(minutes=1), None, None, "flood", "ada", start
         )
-        notebook = LedgerNotebook.open(f"sqlite:///{path}")
+        notebook = ExclusionWriter.open(f"sqlite:///{path}")
         notebook.record_exclusion("default", window)
         notebook.close()
         app.pass_minutes(1)

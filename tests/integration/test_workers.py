@@ -25,9 +25,9 @@ from otel_sla.receiver.settings import BearerSettings, GrpcServerSettings, HttpS
 from otel_sla.receiver.sockets import reserve_sockets
 from otel_sla.receiver.workers import handle
 from otel_sla.receiver.workers import pool as crew_module
-from otel_sla.receiver.workers.frames import Kind, Link
+from otel_sla.receiver.workers.frames import FramedSocket, FrameKind
 from otel_sla.receiver.workers.messages import CountingFailed, decode_error, encode_error
-from otel_sla.receiver.workers.pool import Crew, share_mib
+from otel_sla.receiver.workers.pool import WorkerPool, share_mib
 from otel_sla.serving.pipeline import Pipeline
 
 MINUTE = 60 * 10**9
@@ -48,7 +48,7 @@ def counted(config: Config) -> int:
 
 
 @asynccontextmanager
-async def two_workers(folder: Path, **grpc_settings: object) -> AsyncIterator[tuple[Pipeline, Crew, Config]]:
+async def two_workers(folder: Path, **grpc_settings: object) -> AsyncIterator[tuple[Pipeline, WorkerPool, Config]]:
     """A pipeline with two workers, on free ports."""
     receiver = ReceiverSettings(
         grpc=GrpcServerSettings(endpoint="127.0.0.1:0", **grpc_settings),  # type: ignore[arg-type]
@@ -60,7 +60,7 @@ async def two_workers(folder: Path, **grpc_settings: object) -> AsyncIterator[tu
     await pipeline.start()
     assert pipeline._front is not None
     (crew,) = pipeline._front._servers
-    assert isinstance(crew, Crew)
+    assert isinstance(crew, WorkerPool)
     try:
         yield pipeline, crew, config
     finally:
@@ -215,7 +215,7 @@ def test_a_worker_that_cannot_be_started_anew_is_tried_again(
     ]
 
 
-async def _anew(crew: Crew, number: int, killed: object) -> None:
+async def _anew(crew: WorkerPool, number: int, killed: object) -> None:
     """Wait until another serves in its place."""
     changed = asyncio.Event()
     start = crew._start_one
@@ -360,14 +360,14 @@ def test_frames_are_whole_however_they_are_cut() -> None:
     """Every cut of three frames in two gives the three."""
 
     async def scenario() -> None:
-        frames = [(Kind.BODY, 7, b"x" * 40), (Kind.STOP, 0, b""), (Kind.TALLY, 1, b"{}")]
+        frames = [(FrameKind.BODY, 7, b"x" * 40), (FrameKind.STOP, 0, b""), (FrameKind.TALLY, 1, b"{}")]
         wire = b"".join(
             len(payload).to_bytes(4, "little") + bytes([kind]) + number.to_bytes(4, "little") + payload
             for kind, number, payload in frames
         )
         for cut in range(len(wire) + 1):
-            found: list[tuple[Kind, int, bytes]] = []
-            link = Link(lambda kind, number, payload, found=found: found.append((kind, number, bytes(payload))))  # type: ignore[misc]
+            found: list[tuple[FrameKind, int, bytes]] = []
+            link = FramedSocket(lambda kind, number, payload, found=found: found.append((kind, number, bytes(payload))))  # type: ignore[misc]
             link.data_received(wire[:cut])
             link.data_received(wire[cut:])
             assert found == frames, cut

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from otel_sla.cli.demo.traffic import Request
+from otel_sla.cli.demo.traffic import DemoRequest
 from otel_sla.errors import OtelSlaError
 
 _ROUTE = "/v1/orders"
@@ -34,7 +34,7 @@ class ServiceSender:
         self._tracer = self._provider.get_tracer("otel_sla.cli.demo")
         self._service = service
 
-    def send(self, requests: Iterable[Request]) -> int:
+    def send(self, requests: Iterable[DemoRequest]) -> int:
         """Send one span for each request and return when they are acknowledged. Blocks.
 
         Returns:
@@ -55,7 +55,7 @@ class ServiceSender:
         """Close the connection."""
         self._provider.shutdown()
 
-    def _record(self, request: Request) -> None:
+    def _record(self, request: DemoRequest) -> None:
         attributes: dict[str, str | int] = {
             "http.request.method": "POST",
             "http.route": _ROUTE,

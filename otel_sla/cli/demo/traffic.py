@@ -24,7 +24,7 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class DemoRequest:
     """One request as its server span will tell it."""
 
     start_unix_nano: int
@@ -69,7 +69,7 @@ def phase_at(phases: Sequence[Phase], minute_index: int) -> Phase:
     return next(phase for index, phase in timeline(phases) if index <= minute_index < index + phase.minutes)
 
 
-def requests_of(phase: Phase, epoch_minute: int) -> Iterator[Request]:
+def requests_of(phase: Phase, epoch_minute: int) -> Iterator[DemoRequest]:
     """Spread a minute's requests over it, the failed ones among the others.
 
     Args:
@@ -82,7 +82,7 @@ def requests_of(phase: Phase, epoch_minute: int) -> Iterator[Request]:
     for index, http_status in enumerate(statuses):
         end = epoch_minute * _NANOS_PER_MINUTE + (2 * index + 1) * _NANOS_PER_MINUTE // (2 * len(statuses))
         duration = (20 + 37 * index % 180) * _NANOS_PER_MS
-        yield Request(end - duration, end, http_status)
+        yield DemoRequest(end - duration, end, http_status)
 
 
 def _http_status(phase: Phase, index: int) -> int:

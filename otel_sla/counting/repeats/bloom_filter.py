@@ -28,7 +28,7 @@ _NEVER = 1 << 62
 _Fingerprint = tuple[int, bytes]  # (newest minute, 16 bytes).
 
 
-class CountedFilter:
+class BloomFilter:
     """What the ledger holds, as far as it is known here.
 
     Args:

@@ -12,7 +12,7 @@ from pathlib import Path
 from otel_sla.counting.repeats.bloom_filter import (
     BLOCK_MINUTES,
     FINGERPRINT_SIZE_BYTES,
-    CountedFilter,
+    BloomFilter,
     filter_bits,
     full_bits,
 )
@@ -30,7 +30,7 @@ _AHEAD_PIECES_MAX = 10_000
 _LEDGER_SIZE_BYTES_MIN = 64 * 1024 * 1024  # In a smaller one a look-up costs little more than a filter.
 
 
-def new_filter(reader: LedgerReader, window: AcceptWindow) -> CountedFilter:
+def new_filter(reader: LedgerReader, window: AcceptWindow) -> BloomFilter:
     """Make the filter for a ledger as it is, with what it holds of minutes that are not accepted yet.
 
     Args:
@@ -43,8 +43,8 @@ def new_filter(reader: LedgerReader, window: AcceptWindow) -> CountedFilter:
     newest_minute = newest_accepted_minute(window)
     _, last_minute = reader.fingerprint_minutes() or (0, -1)
     if last_minute <= newest_minute:
-        return CountedFilter(last_minute + 1)
-    return CountedFilter(newest_minute + 1, _read_ahead(reader, newest_minute + 1, last_minute + 1))
+        return BloomFilter(last_minute + 1)
+    return BloomFilter(newest_minute + 1, _read_ahead(reader, newest_minute + 1, last_minute + 1))
 
 
 def _read_ahead(reader: LedgerReader, start_minute: int, stop_minute: int) -> bytes:
@@ -68,7 +68,7 @@ class FilterLoading:
         from_minute: Epoch minute. Of earlier ones nothing is accepted any more.
     """
 
-    def __init__(self, url: str, path: Path, filter_: CountedFilter, from_minute: int) -> None:
+    def __init__(self, url: str, path: Path, filter_: BloomFilter, from_minute: int) -> None:
         self._path = path
         self._filter = filter_
         self._from_minute = from_minute

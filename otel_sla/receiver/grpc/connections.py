@@ -24,7 +24,7 @@ _LATE_FACTOR = 2  # A late body holds as many times what its connection's bodies
 _LATE_PART = 16  # and at least one part of this many of the largest: who sent small ones may send a large one now.
 
 
-class _Waiting(NamedTuple):
+class _Queued(NamedTuple):
     """One that waits in line."""
 
     is_turn: asyncio.Future[bool]  # False: it did not come in time.
@@ -40,7 +40,7 @@ class _Limits(NamedTuple):
     waiting_s_max: float
 
 
-class Lane:
+class GrpcConnection:
     """One connection."""
 
     def __init__(self, peer: str, in_flight: InFlight, limits: "_Limits") -> None:
@@ -51,7 +51,7 @@ class Lane:
         self._expected_bytes = READ_SIZE_BYTES_MIN  # What its recent bodies needed.
         self._is_known = False  # It has sent a body.
         self._reading = 0
-        self._waiting: deque[_Waiting] = deque()  # To be read.
+        self._waiting: deque[_Queued] = deque()  # To be read.
         self._looking: asyncio.TimerHandle | None = None  # For who has waited too long.
         self._turn = asyncio.Lock()  # One of a connection waits for what all connections wait for.
 
@@ -60,7 +60,7 @@ class Lane:
         """Nothing is under way."""
         return not (self._reading or self._waiting or self._share.size_bytes)
 
-    async def begin(self) -> "Reading":
+    async def begin(self) -> "BodyRead":
         """Wait until one more body may be read.
 
         Raises:
@@ -82,7 +82,7 @@ class Lane:
             self.leave()
             held.release()
             raise
-        return Reading(self, held)
+        return BodyRead(self, held)
 
     def late_size_bytes(self) -> int | None:
         """What a late body holds; None: it may become anything."""
@@ -106,7 +106,7 @@ class Lane:
     async def _wait_in_line(self, held: Held) -> None:
         held.join(self._in_flight.waiting, READ_SIZE_BYTES_MIN)
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(loop.create_future(), loop.time() + self._limits.waiting_s_max)
+        waiting = _Queued(loop.create_future(), loop.time() + self._limits.waiting_s_max)
         self._waiting.append(waiting)
         if self._looking is None:
             self._looking = loop.call_at(waiting.until_s, self._look)
@@ -155,12 +155,12 @@ class Lane:
         return max(1, min(_READING_MAX, self._share.size_bytes_max // self._expected_bytes))
 
 
-class Reading:
+class BodyRead:
     """One body that is being read; a context manager that gives what it holds."""
 
     __slots__ = ("_has_left", "_lane", "held")
 
-    def __init__(self, lane: Lane, held: Held) -> None:
+    def __init__(self, lane: GrpcConnection, held: Held) -> None:
         self._lane = lane
         self._has_left = False
         self.held = held
@@ -194,7 +194,7 @@ class Reading:
         self.held.release()
 
 
-class Lanes:
+class GrpcConnections:
     """All of them; those that are idle are forgotten when there are more than connections may be.
 
     Args:
@@ -212,13 +212,13 @@ class Lanes:
             firsts.size_bytes_max = first_bytes
         self._limits = _Limits(firsts, first_bytes, size_bytes_max // _LATE_PART, waiting_s_max)
         self._count_max = count_max
-        self._lanes: OrderedDict[str, Lane] = OrderedDict()  # By peer, the longest unused first.
+        self._lanes: OrderedDict[str, GrpcConnection] = OrderedDict()  # By peer, the longest unused first.
 
-    def of(self, peer: str) -> Lane:
+    def of(self, peer: str) -> GrpcConnection:
         """Give the lane of this connection."""
         lane = self._lanes.get(peer)
         if lane is None:
-            lane = self._lanes[peer] = Lane(peer, self._in_flight, self._limits)
+            lane = self._lanes[peer] = GrpcConnection(peer, self._in_flight, self._limits)
             for oldest in list(self._lanes)[: len(self._lanes) - self._count_max]:
                 if self._lanes[oldest].is_idle:
                     del self._lanes[oldest]

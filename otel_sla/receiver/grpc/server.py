@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import grpc
 
-from otel_sla.counting.receipt import Accountant, Receipt
+from otel_sla.counting.receipt import Receipt, TracesConsumer
 from otel_sla.errors import DecodeError, ListenError
-from otel_sla.receiver.grpc.connections import READ_SIZE_BYTES_MIN, Lanes
+from otel_sla.receiver.grpc.connections import READ_SIZE_BYTES_MIN, GrpcConnections
 from otel_sla.receiver.grpc.health import Health
 from otel_sla.receiver.http.body import expand_body
 from otel_sla.receiver.limits.memory import InFlight, Intake
@@ -50,7 +50,7 @@ class GrpcServer:
     def __init__(
         self,
         settings: GrpcServerSettings,
-        accountant: Accountant,
+        accountant: TracesConsumer,
         in_flight: InFlight,
         refusals: Refusals,
     ) -> None:
@@ -58,7 +58,9 @@ class GrpcServer:
         self._intake = Intake(accountant)
         self._refusals = refusals
         self._size_bytes_max = settings.max_recv_msg_size_mib * BYTES_PER_MIB
-        self._lanes = Lanes(in_flight, self._size_bytes_max, settings.connections_max, settings.body_timeout_s)
+        self._lanes = GrpcConnections(
+            in_flight, self._size_bytes_max, settings.connections_max, settings.body_timeout_s
+        )
         # How large a message is becomes known when it is there: one that is slow has to hold the largest size.
         self._slow_size_bytes = min(self._size_bytes_max, in_flight.slow.size_bytes_max)
         self._auth = None if settings.auth is None else BearerAuth(settings.auth, GRPC_SOURCE)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from otel_sla.counting.receipt import Accountant
+from otel_sla.counting.receipt import TracesConsumer
 from otel_sla.errors import Overloaded
 from otel_sla.receiver.http.body import (
     ENCODINGS,
@@ -29,10 +29,10 @@ from otel_sla.receiver.security.bearer import BearerAuth
 from otel_sla.receiver.settings import BYTES_PER_MIB, HTTP_SOURCE, HttpServerSettings
 from otel_sla.receiver.status import (
     BodyTimeout,
+    ErrorResponse,
     MalformedRequest,
     MethodNotAllowed,
     PathUnknown,
-    Refusal,
     UnknownCoding,
     UnknownExpectation,
     UnknownVersion,
@@ -65,7 +65,7 @@ class Probes:
 
 
 @dataclass(slots=True)
-class Answer:
+class HttpResponse:
     """What is answered, but for what the connection adds."""
 
     http_status: int
@@ -99,7 +99,7 @@ class HttpApp:
     def __init__(
         self,
         settings: HttpServerSettings,
-        accountant: Accountant,
+        accountant: TracesConsumer,
         in_flight: InFlight,
         probes: Probes,
         refusals: Refusals,
@@ -115,7 +115,7 @@ class HttpApp:
         self._cors = None if settings.cors is None else Cors(settings.cors)
         self.answers: Counter[int] = Counter()  # To requests on the traces' path, or with a bad head, by HTTP status.
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> HttpResponse:
         """Answer one request.
 
         Raises:
@@ -132,7 +132,7 @@ class HttpApp:
             return self.refuse(request, error)
         return self._finish(request, answer)
 
-    def refuse(self, request: Request, error: Exception) -> Answer:
+    def refuse(self, request: Request, error: Exception) -> HttpResponse:
         """Answer a request by what is wrong with it, or with us."""
         refusal = refusal_of(error)
         if refusal.is_final and request.method in ("POST", ""):  # Others bring no spans; of a bad head it is not known.
@@ -142,16 +142,16 @@ class HttpApp:
             self._refusals.add(RefusedRequest("http", status, refusal.message, encoding, user_agent))
         return self._finish(request, _answer_refused(request, error, refusal))
 
-    def _finish(self, request: Request, answer: Answer) -> Answer:
+    def _finish(self, request: Request, answer: HttpResponse) -> HttpResponse:
         if request.path == self._traces_path or not request.method:
             self.answers[answer.http_status] += 1
         if request.path == self._traces_path and request.method == "POST" and self._cors is not None:
             answer.headers += self._cors.answer(request.headers)
         return answer
 
-    async def _answer_traces(self, request: Request) -> Answer:
+    async def _answer_traces(self, request: Request) -> HttpResponse:
         if request.method == "OPTIONS" and self._cors is not None:
-            return Answer(204, _TEXT, b"", self._cors.answer_preflight(request.headers, "POST"))
+            return HttpResponse(204, _TEXT, b"", self._cors.answer_preflight(request.headers, "POST"))
         if request.method != "POST":
             raise MethodNotAllowed(request.method, "POST" if self._cors is None else "POST, OPTIONS")
         self._authenticate(request)
@@ -167,7 +167,7 @@ class HttpApp:
                 body = await _convert_json(body, held)
             receipt = await account(self._accountant, body, held)
         encode = encode_json if request.media_type == JSON else encode_protobuf
-        return Answer(200, request.media_type, encode(receipt))
+        return HttpResponse(200, request.media_type, encode(receipt))
 
     async def _read(self, request: Request, held: Held, announced_bytes: int) -> bytes:
         body = await read_body(
@@ -180,22 +180,22 @@ class HttpApp:
         encoding = request.headers.get("content-encoding", "").strip().lower()
         return await expand_body(body, encoding, held, size_bytes_max=self._size_bytes_max)
 
-    async def _answer_probe(self, request: Request) -> Answer:
+    async def _answer_probe(self, request: Request) -> HttpResponse:
         if request.path not in ("/healthz", "/readyz", "/metrics"):
             raise PathUnknown(f"nothing is served at {request.path}")
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed(request.method, "GET, HEAD")
         if request.path == "/healthz":
-            return Answer(200, _TEXT, b"ok\n")
+            return HttpResponse(200, _TEXT, b"ok\n")
         if request.path == "/readyz":
             reason, notice = self._probes.readiness()
             ready = f"ready, but {notice}" if notice else "ready"
-            return Answer(503 if reason else 200, _TEXT, f"{reason or ready}\n".encode())
+            return HttpResponse(503 if reason else 200, _TEXT, f"{reason or ready}\n".encode())
         if self._probes.metrics is None:
             raise PathUnknown("the self-metrics are not served")
         self._authenticate(request)
         text = self._probes.metrics()
-        return Answer(200, _METRICS, (text if isinstance(text, str) else await text).encode())
+        return HttpResponse(200, _METRICS, (text if isinstance(text, str) else await text).encode())
 
     def _authenticate(self, request: Request) -> None:
         if self.auth is not None:
@@ -222,11 +222,11 @@ def _check_what_is_asked(headers: dict[str, str]) -> None:
         raise UnknownExpectation(f"Expect {expected!r} is not 100-continue")
 
 
-def _answer_refused(request: Request, error: Exception, refusal: Refusal) -> Answer:
+def _answer_refused(request: Request, error: Exception, refusal: ErrorResponse) -> HttpResponse:
     if request.media_type == PROTOBUF:
-        answer = Answer(refusal.http_status, PROTOBUF, refusal.status().SerializeToString())
+        answer = HttpResponse(refusal.http_status, PROTOBUF, refusal.status().SerializeToString())
     else:
-        answer = Answer(refusal.http_status, JSON, refusal.status_json())
+        answer = HttpResponse(refusal.http_status, JSON, refusal.status_json())
     if refusal.retry_after_s is not None:
         answer.headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
     if isinstance(error, MethodNotAllowed):

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import cast
 
 from otel_sla.errors import OtelSlaError, Overloaded
-from otel_sla.receiver.http.app import Answer, HttpApp
+from otel_sla.receiver.http.app import HttpApp, HttpResponse
 from otel_sla.receiver.http.body import SenderGone
 from otel_sla.receiver.http.request import HeadParser, Request
 from otel_sla.receiver.refusals import REFUSED_CONNECTION, Refusals
@@ -270,7 +270,7 @@ class Connection(asyncio.BufferedProtocol):
             request.body = SizedBody(self, int(headers["content-length"]))
         request.body.is_kept_back = "expect" in headers
 
-    def _write(self, request: Request, answer: Answer, *, is_last: bool) -> None:
+    def _write(self, request: Request, answer: HttpResponse, *, is_last: bool) -> None:
         if self._transport.is_closing():
             raise SenderGone
         headers = answer.all_headers()

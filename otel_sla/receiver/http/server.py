@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 
-from otel_sla.counting.receipt import Accountant
+from otel_sla.counting.receipt import TracesConsumer
 from otel_sla.receiver.http.app import HttpApp, Probes
 from otel_sla.receiver.http.connection import Connection, State
 from otel_sla.receiver.limits.memory import InFlight
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 _AGAIN_S = 1.0  # Where the system has no room for a connection; asyncio's own server waits as long.
 
 
-class TlsDoor:
+class TlsListener:
     """One listening socket.
 
     Args:
@@ -129,7 +129,7 @@ class HttpServer:
     def __init__(
         self,
         settings: HttpServerSettings,
-        accountant: Accountant,
+        accountant: TracesConsumer,
         in_flight: InFlight,
         probes: Probes,
         refusals: Refusals,
@@ -139,7 +139,7 @@ class HttpServer:
         self._tls = None if settings.tls is None else ServerTls(settings.tls, HTTP_SOURCE)
         self._state = State(refusals)
         self._servers: list[asyncio.Server] = []
-        self._doors: list[TlsDoor] = []  # Instead of them, with TLS.
+        self._doors: list[TlsListener] = []  # Instead of them, with TLS.
         self._date_timer: asyncio.TimerHandle | None = None
 
     async def start(self, shared: Sequence[Address] = ()) -> int:
@@ -202,7 +202,7 @@ class HttpServer:
 
     async def _serve(self, listening: socket.socket) -> None:
         if self._tls is not None:
-            door = TlsDoor(listening, self._new_connection, self._state, self._settings, self._tls.ssl_context())
+            door = TlsListener(listening, self._new_connection, self._state, self._settings, self._tls.ssl_context())
             self._doors.append(door)
             return
         loop = asyncio.get_running_loop()

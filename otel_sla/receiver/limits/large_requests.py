@@ -19,7 +19,7 @@ _QUICK_S = 0.1  # One that takes longer waits for its sender, not for us.
 _WAIT_S_MAX = 3.0
 
 
-class Begun:
+class StartedRequest:
     """A large request that is under way; without slots, one that waited long enough for its turn."""
 
     __slots__ = ("_slots", "_timer")
@@ -36,7 +36,7 @@ class Begun:
             slots.release()
 
 
-class Pace:
+class LargeRequests:
     """Lets large requests begin; one for all servers of a pipeline."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Pace:
         """Tell that it has been answered."""
         self._small_under_way -= 1
 
-    async def wait(self, owner: object, size_bytes: int) -> Begun:
+    async def wait(self, owner: object, size_bytes: int) -> StartedRequest:
         """Wait until a large request may begin, 3 s at most; it has to be told when it has ended.
 
         Args:
@@ -70,9 +70,9 @@ class Pace:
             async with asyncio.timeout(_WAIT_S_MAX):
                 return await self._begin(owner, size_bytes)
         except TimeoutError:
-            return Begun()
+            return StartedRequest()
 
-    async def _begin(self, owner: object, size_bytes: int) -> Begun:
+    async def _begin(self, owner: object, size_bytes: int) -> StartedRequest:
         async with self._turn:
             await self._slots.acquire()
             try:
@@ -82,7 +82,7 @@ class Pace:
                 raise
             self._next_s = asyncio.get_running_loop().time() + _PART * _COST_S_PER_BYTE * size_bytes
             self._owner = owner
-            return Begun(self._slots)
+            return StartedRequest(self._slots)
 
     async def _leave_time(self) -> None:
         """Leave time to small requests, for as long as they use it."""

@@ -7,9 +7,9 @@ import asyncio
 from contextlib import suppress
 from typing import NoReturn, Self
 
-from otel_sla.counting.receipt import LARGE_SIZE_BYTES, Accountant, Receipt
+from otel_sla.counting.receipt import LARGE_SIZE_BYTES, Receipt, TracesConsumer
 from otel_sla.errors import OtelSlaError, Overloaded, RequestTooLarge
-from otel_sla.receiver.limits.large_requests import Begun, Pace
+from otel_sla.receiver.limits.large_requests import LargeRequests, StartedRequest
 
 ROOM_WAIT_S = 2.0  # Senders give up an attempt after 5 s or more.
 _RESERVE_PART = 64  # Large requests leave one part of this many to small ones; one alone may hold it too.
@@ -41,7 +41,7 @@ class InFlight:
         self.slow = self.new_share("slow requests")  # Whose bodies take long.
         self.late = Share("late requests", size_bytes_max // 8)  # Bodies of known connections, for their first second.
         self.waiting = Share("requests that wait to be read", size_bytes_max // 8)  # With what came of them unasked.
-        self.pace = Pace()  # And begin one after another.
+        self.pace = LargeRequests()  # And begin one after another.
         self._waiting: list[asyncio.Future[None]] = []  # For room.
 
     def new_share(self, name: str) -> Share:
@@ -94,8 +94,8 @@ class Held:
         self._in_flight = in_flight
         self._shares = shares
         self._joined: Share | None = None  # One of these: of those that are in the same state as it is.
-        self.owner: object = None  # Whose request it is, for `Pace`.
-        self._begun: Begun | None = None  # It is large, and had its turn to begin.
+        self.owner: object = None  # Whose request it is, for `LargeRequests`.
+        self._begun: StartedRequest | None = None  # It is large, and had its turn to begin.
         self.size_bytes = 0
 
     def has_room(self, size_bytes: int, share: Share | None = None) -> bool:
@@ -222,11 +222,11 @@ class Held:
         self.release()
 
 
-async def account(accountant: Accountant, body: bytes, held: Held) -> Receipt:
+async def account(accountant: TracesConsumer, body: bytes, held: Held) -> Receipt:
     """Have `body` counted when it is its turn.
 
     Raises:
-        OtelSlaError: As `Accountant.account`.
+        OtelSlaError: As `TracesConsumer.account`.
     """
     pace = held.in_flight.pace
     if len(body) < LARGE_SIZE_BYTES:
@@ -246,7 +246,7 @@ class Intake:
     finished. Its bytes are held until then.
     """
 
-    def __init__(self, accountant: Accountant) -> None:
+    def __init__(self, accountant: TracesConsumer) -> None:
         self._accountant = accountant
         self._tasks: set[asyncio.Task[Receipt]] = set()  # The loop itself keeps weak references only.
 
@@ -254,7 +254,7 @@ class Intake:
         """Account for `body`; `held` is released when that is over, whatever becomes of who waits for it.
 
         Returns:
-            What `Accountant.account` gives or raises. Shield it: it must not be cancelled.
+            What `TracesConsumer.account` gives or raises. Shield it: it must not be cancelled.
         """
         task = asyncio.create_task(self._account(body, held))
         self._tasks.add(task)
@@ -265,7 +265,7 @@ class Intake:
         """Wait for what `begin` begins.
 
         Raises:
-            OtelSlaError: As `Accountant.account`.
+            OtelSlaError: As `TracesConsumer.account`.
         """
         task = self.begin(body, held)
         try:

@@ -14,7 +14,7 @@ PLACE = struct.Struct("<QQ")  # Of a body in the shared memory: where, and how m
 SOCKET_BUFFER_BYTES = 4 * 1024 * 1024  # As much of it as the system allows.
 
 
-class Kind(IntEnum):
+class FrameKind(IntEnum):
     """What a frame is."""
 
     SETTINGS = 1  # To the worker, first: what it serves.
@@ -34,10 +34,10 @@ class Kind(IntEnum):
     RELOAD = 15  # To the worker: read certificates and tokens again.
 
 
-Take = Callable[[Kind, int, memoryview], None]
+Take = Callable[[FrameKind, int, memoryview], None]
 
 
-class Link(asyncio.Protocol):
+class FramedSocket(asyncio.Protocol):
     """One end.
 
     Args:
@@ -52,7 +52,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def send(self, kind: Kind, number: int = 0, payload: bytes | memoryview = b"") -> None:
+    def send(self, kind: FrameKind, number: int = 0, payload: bytes | memoryview = b"") -> None:
         """Send a frame; one that comes after the end is dropped, as who sent it sees by `lost`."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.writelines((_HEADER.pack(len(payload), kind, number), payload))
@@ -87,7 +87,7 @@ class Link(asyncio.Protocol):
                 self._needed = _HEADER.size + length
             if left < self._needed:
                 break
-            self._take(Kind(kind), number, view[at + _HEADER.size : at + self._needed])
+            self._take(FrameKind(kind), number, view[at + _HEADER.size : at + self._needed])
             at += self._needed
         self._chunks = [bytes(view[at:])] if left else []
         self._size = left

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from otel_sla.counting.receipt import Accountant
+from otel_sla.counting.receipt import TracesConsumer
 from otel_sla.receiver.refusals import Refusals, RefusedRequest
 from otel_sla.receiver.settings import BYTES_PER_MIB
-from otel_sla.receiver.workers.frames import PLACE, SOCKET_BUFFER_BYTES, Kind, Link
-from otel_sla.receiver.workers.messages import NOTHING, Totals, WorkerSettings, encode_error
+from otel_sla.receiver.workers.frames import PLACE, SOCKET_BUFFER_BYTES, FramedSocket, FrameKind
+from otel_sla.receiver.workers.messages import NOTHING, WorkerSettings, WorkerTotals, encode_error
 from otel_sla.receiver.workers.shared_memory import make_shared_memory
 
 _log = logging.getLogger(__name__)
@@ -35,20 +35,20 @@ class Shared:
         refusals: Told of requests that they refused for good.
     """
 
-    accountant: Accountant
+    accountant: TracesConsumer
     metrics_text: Callable[[], str]
-    totals: Totals
+    totals: WorkerTotals
     refusals: Refusals
 
 
-class Member:
+class WorkerHandle:
     """One worker."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self.tally = NOTHING
         self.ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()  # Why not; empty if it serves.
-        self.link = Link(self._take)
+        self.link = FramedSocket(self._take)
         self._counted: list[int] = []  # To be told with the next frame.
         self._tasks: set[asyncio.Task[None]] = set()
         self._process: subprocess.Popen[bytes] | None = None
@@ -85,7 +85,7 @@ class Member:
             await asyncio.get_running_loop().create_unix_connection(lambda: self.link, sock=ours)
             given_up.pop_all()
         self.link.lost.add_done_callback(lambda _: self._set_ready("it ended"))
-        self.link.send(Kind.SETTINGS, payload=pickle.dumps(settings))
+        self.link.send(FrameKind.SETTINGS, payload=pickle.dumps(settings))
 
     async def reap(self, within_s: float) -> int:
         """Wait for the end of a process whose link is gone; one that does not end is killed. Gives its exit code."""
@@ -106,25 +106,25 @@ class Member:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _take(self, kind: Kind, number: int, payload: memoryview) -> None:
-        if kind in (Kind.BODY, Kind.SHARED_BODY):
-            if kind is Kind.SHARED_BODY:
+    def _take(self, kind: FrameKind, number: int, payload: memoryview) -> None:
+        if kind in (FrameKind.BODY, FrameKind.SHARED_BODY):
+            if kind is FrameKind.SHARED_BODY:
                 assert self._bodies is not None, "the worker has it from here"
                 start, size_bytes = PLACE.unpack(payload)
                 payload = memoryview(self._bodies)[start : start + size_bytes]
             task = asyncio.create_task(self._count(number, payload))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        elif kind is Kind.TALLY:
+        elif kind is FrameKind.TALLY:
             before, self.tally = self.tally, orjson.loads(payload)
             self._shared.totals.add(before, self.tally)
-        elif kind is Kind.REFUSALS:
+        elif kind is FrameKind.REFUSALS:
             self._shared.refusals.add(RefusedRequest(**orjson.loads(payload)), number)
-        elif kind is Kind.ASK_METRICS:
-            self.link.send(Kind.METRICS, payload=self._shared.metrics_text().encode())
-        elif kind is Kind.READY:
+        elif kind is FrameKind.ASK_METRICS:
+            self.link.send(FrameKind.METRICS, payload=self._shared.metrics_text().encode())
+        elif kind is FrameKind.READY:
             self._set_ready("")
-        elif kind is Kind.FAILED:
+        elif kind is FrameKind.FAILED:
             self._set_ready(bytes(payload).decode())
 
     def _set_ready(self, reason: str) -> None:
@@ -138,10 +138,10 @@ class Member:
             payload = encode_error(error)
             if payload.startswith(b'[""'):
                 _log.exception("counting failed", extra={"action": "counting_failed"})
-            self.link.send(Kind.REFUSED, number, payload)
+            self.link.send(FrameKind.REFUSED, number, payload)
             return
         if receipt.rejected_spans or receipt.error_message:
-            self.link.send(Kind.RECEIPT, number, orjson.dumps([receipt.rejected_spans, receipt.error_message]))
+            self.link.send(FrameKind.RECEIPT, number, orjson.dumps([receipt.rejected_spans, receipt.error_message]))
             return
         if not self._counted:  # Those of one commit are told together.
             asyncio.get_running_loop().call_soon(self._tell_counted)
@@ -150,5 +150,5 @@ class Member:
     def _tell_counted(self) -> None:
         counted, self._counted = self._counted, []
         self.link.send(
-            Kind.COUNTED, payload=memoryview(bytearray().join(n.to_bytes(4, sys.byteorder) for n in counted))
+            FrameKind.COUNTED, payload=memoryview(bytearray().join(n.to_bytes(4, sys.byteorder) for n in counted))
         )

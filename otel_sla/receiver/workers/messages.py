@@ -14,7 +14,7 @@ from otel_sla.receiver.sockets import Address
 
 
 @dataclass
-class Totals:
+class WorkerTotals:
     """What all workers together have done; the counters never go down."""
 
     grpc: Counter[str] = field(default_factory=Counter)

@@ -11,8 +11,8 @@ from otel_sla.logs import LogSettings
 from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.settings import GRPC_SOURCE, HTTP_SOURCE, ReceiverSettings
 from otel_sla.receiver.sockets import addresses_of, close_sockets, reserve_sockets, warn_if_open
-from otel_sla.receiver.workers.frames import Kind
-from otel_sla.receiver.workers.handle import Member, Shared
+from otel_sla.receiver.workers.frames import FrameKind
+from otel_sla.receiver.workers.handle import Shared, WorkerHandle
 from otel_sla.receiver.workers.messages import NOTHING, WorkerSettings
 
 _log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ STATE_S = 0.2  # How often readiness is looked at, and told to the workers.
 _END_S = 5.0  # Beyond the grace, for a worker to end: HTTP and what is still accounted for take up to 3 s of it.
 
 
-class Crew:
+class WorkerPool:
     """All workers of a pipeline.
 
     Args:
@@ -43,7 +43,7 @@ class Crew:
         self.totals = shared.totals
         self._reserved: list[socket.socket] = []
         self._worker_settings: WorkerSettings | None = None
-        self._members: dict[int, Member] = {}
+        self._members: dict[int, WorkerHandle] = {}
         self._keeping: list[asyncio.Task[None]] = []
         self._cpu_s_of_ended = 0.0
         self._told: Readiness | None = None
@@ -88,7 +88,7 @@ class Crew:
             task.cancel()
         members, self._members = self._members, {}
         for member in members.values():
-            member.link.send(Kind.STOP, payload=str(grace_s).encode())
+            member.link.send(FrameKind.STOP, payload=str(grace_s).encode())
         links = [member.link.lost for member in members.values()]
         if links:
             await asyncio.wait(links, timeout=grace_s + _END_S)
@@ -103,12 +103,12 @@ class Crew:
         if readiness != self._told:
             self._told = readiness
             for member in self._members.values():
-                member.link.send(Kind.STATE, payload="\n".join(readiness).encode())
+                member.link.send(FrameKind.STATE, payload="\n".join(readiness).encode())
 
     def reload(self) -> None:
         """Have all workers read certificates and tokens again now."""
         for member in self._members.values():
-            member.link.send(Kind.RELOAD)
+            member.link.send(FrameKind.RELOAD)
 
     def in_flight_bytes(self) -> int:
         """Bytes that requests hold in all workers."""
@@ -124,14 +124,14 @@ class Crew:
 
     async def _start_one(self, number: int) -> str:
         """Start a worker; gives why it does not serve, or nothing."""
-        member = self._members[number] = Member(self._shared)
+        member = self._members[number] = WorkerHandle(self._shared)
         assert self._worker_settings is not None, "set at the start"
         await member.start(self._worker_settings)
         try:
             reason = await asyncio.wait_for(asyncio.shield(member.ready), _START_S)
         except TimeoutError:
             reason = f"it does not serve after {_START_S:g} s"
-        member.link.send(Kind.STATE, payload="\n".join(self._readiness()).encode())
+        member.link.send(FrameKind.STATE, payload="\n".join(self._readiness()).encode())
         return reason
 
     async def _keep(self, number: int) -> None:
@@ -167,7 +167,7 @@ class Crew:
             await self._end(self._members[number])
         return reason
 
-    async def _end(self, member: Member) -> int:
+    async def _end(self, member: WorkerHandle) -> int:
         """Wait for a worker's end and keep what it told; gives its exit code."""
         code = await member.reap(_END_S)
         await member.close()

@@ -12,7 +12,7 @@ SHARED_SIZE_BYTES_MIN = 16 * 1024  # What is smaller goes with its frame.
 _ALIGNMENT = 64
 
 
-class Arena:
+class SharedBodies:
     """The worker's side: where a body can be put.
 
     Args:

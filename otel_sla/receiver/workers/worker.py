@@ -22,9 +22,9 @@ from otel_sla.logs import set_up_logs
 from otel_sla.process import freeze_objects, prepare_process
 from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.refusals import Refusals, RefusedRequest
-from otel_sla.receiver.workers.frames import PLACE, Kind, Link
+from otel_sla.receiver.workers.frames import PLACE, FramedSocket, FrameKind
 from otel_sla.receiver.workers.messages import WorkerSettings, decode_error
-from otel_sla.receiver.workers.shared_memory import SHARED_SIZE_BYTES_MIN, Arena
+from otel_sla.receiver.workers.shared_memory import SHARED_SIZE_BYTES_MIN, SharedBodies
 
 _log = logging.getLogger(__name__)
 
@@ -34,9 +34,9 @@ TALLY_S = 0.5
 class RemoteAccountant:
     """Implements `receiver.accounting.Accountant` by the link."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: FramedSocket) -> None:
         self._link = link
-        self.arena: Arena | None = None
+        self.arena: SharedBodies | None = None
         self._waiting: dict[int, asyncio.Future[Receipt]] = {}
         self._places: dict[int, int] = {}  # In the arena, by the request's number.
         self._numbers = itertools.cycle(range(1 << 32))
@@ -51,21 +51,21 @@ class RemoteAccountant:
         if self.arena is not None and len(body) >= SHARED_SIZE_BYTES_MIN:
             place = self.arena.put(body)
         if place is None:
-            self._link.send(Kind.BODY, number, body)
+            self._link.send(FrameKind.BODY, number, body)
         else:
             self._places[number] = place
-            self._link.send(Kind.SHARED_BODY, number, PLACE.pack(place, len(body)))
+            self._link.send(FrameKind.SHARED_BODY, number, PLACE.pack(place, len(body)))
         if self._link.lost.done():
             self._give_up()
         return await answer
 
-    def take(self, kind: Kind, number: int, payload: memoryview) -> None:
+    def take(self, kind: FrameKind, number: int, payload: memoryview) -> None:
         """Take an answer."""
-        if kind is Kind.COUNTED:
+        if kind is FrameKind.COUNTED:
             receipt = Receipt()
             for one in payload.cast("I"):
                 self._answer(one).set_result(receipt)
-        elif kind is Kind.RECEIPT:
+        elif kind is FrameKind.RECEIPT:
             rejected_spans, error_message = orjson.loads(payload)
             self._answer(number).set_result(Receipt(rejected_spans, error_message))
         else:
@@ -89,7 +89,7 @@ class Worker:
     """The process."""
 
     def __init__(self) -> None:
-        self._link = Link(self._take)
+        self._link = FramedSocket(self._take)
         self._accountant = RemoteAccountant(self._link)
         self._settings: asyncio.Future[WorkerSettings] = asyncio.get_running_loop().create_future()
         self._stop: asyncio.Future[float] = asyncio.get_running_loop().create_future()
@@ -104,7 +104,7 @@ class Worker:
         settings = await self._settings
         set_up_logs(settings.logs, sys.stderr)
         if settings.shared_memory is not None:
-            self._accountant.arena = Arena(*settings.shared_memory)
+            self._accountant.arena = SharedBodies(*settings.shared_memory)
         # gRPC takes its time to load; settings that came late would come after it anyway.
         from otel_sla.receiver.servers import Servers  # noqa: PLC0415
 
@@ -113,12 +113,12 @@ class Worker:
         try:
             await servers.start(settings.grpc_addresses, settings.http_addresses)
         except OtelSlaError as error:
-            self._link.send(Kind.FAILED, payload=str(error).encode())
+            self._link.send(FrameKind.FAILED, payload=str(error).encode())
             self._link.close()
             return
         freeze_objects()
         self._tell_state, self._reload = servers.tell_state, servers.reload
-        self._link.send(Kind.READY)
+        self._link.send(FrameKind.READY)
         telling = asyncio.create_task(self._tell(servers, refusals))
         await asyncio.wait((self._stop, self._link.lost), return_when=asyncio.FIRST_COMPLETED)
         if not self._stop.done():
@@ -128,34 +128,34 @@ class Worker:
         await servers.stop(self._stop.result())
         telling.cancel()
         refusals.close()
-        self._link.send(Kind.TALLY, payload=orjson.dumps(servers.tally()))
+        self._link.send(FrameKind.TALLY, payload=orjson.dumps(servers.tally()))
         self._link.close()
         await self._link.lost
 
-    def _take(self, kind: Kind, number: int, payload: memoryview) -> None:
-        if kind in (Kind.COUNTED, Kind.RECEIPT, Kind.REFUSED):
+    def _take(self, kind: FrameKind, number: int, payload: memoryview) -> None:
+        if kind in (FrameKind.COUNTED, FrameKind.RECEIPT, FrameKind.REFUSED):
             self._accountant.take(kind, number, payload)
-        elif kind is Kind.STATE:
+        elif kind is FrameKind.STATE:
             self._readiness = Readiness(*bytes(payload).decode().split("\n"))
             self._tell_state()
-        elif kind is Kind.METRICS:
+        elif kind is FrameKind.METRICS:
             self._asked.pop(0).set_result(bytes(payload).decode())
-        elif kind is Kind.RELOAD:
+        elif kind is FrameKind.RELOAD:
             self._reload()
-        elif kind is Kind.STOP:
+        elif kind is FrameKind.STOP:
             self._stop.set_result(float(bytes(payload)))
-        elif kind is Kind.SETTINGS:
+        elif kind is FrameKind.SETTINGS:
             # From our own parent, over a socket that nobody else has.
             self._settings.set_result(pickle.loads(payload))  # noqa: S301
 
     def _tell_refused(self, request: RefusedRequest, count: int) -> None:
         """Have the pipeline log it, which does so once for all workers."""
-        self._link.send(Kind.REFUSALS, count, orjson.dumps(request))
+        self._link.send(FrameKind.REFUSALS, count, orjson.dumps(request))
 
     async def _metrics(self) -> str:
         asked = asyncio.get_running_loop().create_future()
         self._asked.append(asked)
-        self._link.send(Kind.ASK_METRICS)
+        self._link.send(FrameKind.ASK_METRICS)
         await asyncio.wait((asked, self._link.lost), return_when=asyncio.FIRST_COMPLETED)
         if not asked.done():
             raise LedgerUnavailable("the process that counts has ended")
@@ -164,7 +164,7 @@ class Worker:
     async def _tell(self, servers: "Servers", refusals: Refusals) -> None:  # type: ignore[name-defined]  # noqa: F821
         while True:
             refusals.tell_due()
-            self._link.send(Kind.TALLY, payload=orjson.dumps(servers.tally()))
+            self._link.send(FrameKind.TALLY, payload=orjson.dumps(servers.tally()))
             await asyncio.sleep(TALLY_S)
 
 

@@ -10,8 +10,8 @@ import yaml
 from pydantic import BaseModel
 
 from otel_sla.config import load_config, parse_config
-from otel_sla.config.agreements import Agreement
-from otel_sla.config.document import Document
+from otel_sla.config.agreements import AgreementSection
+from otel_sla.config.document import ConfigDocument
 from otel_sla.config.exporters import DebugExporter, OtlpGrpcExporter, OtlpHttpExporter
 from otel_sla.config.problems import _plain_type
 from otel_sla.errors import ConfigError
@@ -25,7 +25,7 @@ NO_DURATION = "must be a duration such as 90s, 1h30m or 400d, not "
 NO_LEDGER = "must be sqlite:///relative.db or sqlite:////absolute.db, not "
 NO_EXPORTER = "is no exporter that is known"
 REASONS = ", ".join(reason.value for reason in ExclusionReason)
-KEYS = ", ".join(Agreement.model_fields)
+KEYS = ", ".join(AgreementSection.model_fields)
 NO_ZONE = "must be an IANA time zone, not "
 WINDOW = "agreements[0].exclusions.windows[0]"
 
@@ -260,7 +260,7 @@ def test_agreement_names_are_unique(tmp_path: Path) -> None:
 
 def misspelt_keys() -> Iterator[tuple[str, str, str]]:
     """Each key of each section, with its last letter twice, as the section's path, the wrong and the right key."""
-    yield from _misspelt("", Document)
+    yield from _misspelt("", ConfigDocument)
     for component_id, section in (
         ("otlp", OtlpGrpcExporter),
         ("otlp_http", OtlpHttpExporter),
@@ -355,7 +355,7 @@ def _tree(path: tuple[str | int, ...], value: object) -> object:
 @pytest.mark.parametrize("value", ["x", "", [], {}, ["x"], [[]], [{}], [None], {"a": "b"}, "1.5", "-1", "9" * 80])
 def test_mistakes_are_told_in_our_words(value: object) -> None:
     """A value of any wrong kind for any setting: no phrase of pydantic's own is in what is told."""
-    paths = [path for path in _settings(Document) if path[0] != "exporters"]
+    paths = [path for path in _settings(ConfigDocument) if path[0] != "exporters"]
     paths += [("exporters", "otlp_http", *path) for path in _settings(OtlpHttpExporter)]
     told = []
     for path in paths:

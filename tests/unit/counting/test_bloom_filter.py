@@ -5,7 +5,7 @@ import random
 import pytest
 
 from otel_sla.counting.repeats import bloom_filter
-from otel_sla.counting.repeats.bloom_filter import BLOCK_MINUTES, CountedFilter, filter_bits, full_bits
+from otel_sla.counting.repeats.bloom_filter import BLOCK_MINUTES, BloomFilter, filter_bits, full_bits
 
 
 def test_what_was_written_is_always_asked_for_and_most_else_never() -> None:
@@ -13,7 +13,7 @@ def test_what_was_written_is_always_asked_for_and_most_else_never() -> None:
     randomness = random.Random(0)
     written = [(100 + n % 2, randomness.randbytes(16)) for n in range(20_000)]
     others = [(100 + n % 2, randomness.randbytes(16)) for n in range(20_000)]
-    filter_ = CountedFilter(first_own_minute=100)
+    filter_ = BloomFilter(first_own_minute=100)
     filter_.add(written)
     assert all(filter_.may_be_counted(*fingerprint) for fingerprint in written)
     assert sum(filter_.may_be_counted(*fingerprint) for fingerprint in others) < 20
@@ -21,14 +21,14 @@ def test_what_was_written_is_always_asked_for_and_most_else_never() -> None:
 
 def test_the_ledger_is_asked_for_minutes_of_a_former_process() -> None:
     """Of minutes that had fingerprints before the start nothing is known here."""
-    filter_ = CountedFilter(first_own_minute=100)
+    filter_ = BloomFilter(first_own_minute=100)
     assert filter_.may_be_counted(99, bytes(16))
     assert not filter_.may_be_counted(100, bytes(16))
 
 
 def test_minutes_whose_filter_is_gone_are_asked_for() -> None:
     """More minutes than filters: those that were let go, and those that never got one, are the ledger's again."""
-    filter_ = CountedFilter(first_own_minute=0)
+    filter_ = BloomFilter(first_own_minute=0)
     n_minutes = bloom_filter._FILTERS_MAX + 3
     for minute in (*range(1, n_minutes), 0):
         filter_.add([(minute, bytes(16))])
@@ -42,7 +42,7 @@ def test_minutes_whose_filter_is_gone_are_asked_for() -> None:
 
 def test_minutes_whose_filter_is_gone_are_in_that_of_their_block() -> None:
     """Where blocks are kept: what those that were let go held, and those that never got one, is asked for."""
-    filter_ = CountedFilter(first_own_minute=0)
+    filter_ = BloomFilter(first_own_minute=0)
     filter_.keep_blocks()
     n_minutes = bloom_filter._FILTERS_MAX + 3
     for minute in (*range(1, n_minutes), 0):
@@ -57,7 +57,7 @@ def test_minutes_whose_filter_is_gone_are_in_that_of_their_block() -> None:
 
 def test_sealed_minutes_are_forgotten() -> None:
     """Their memory is given back; of them the ledger is asked."""
-    filter_ = CountedFilter(first_own_minute=0)
+    filter_ = BloomFilter(first_own_minute=0)
     filter_.add([(minute, bytes(16)) for minute in range(4)])
     filter_.forget_before(3)
     filter_.forget_before(2)
@@ -70,7 +70,7 @@ def test_sealed_minutes_are_forgotten() -> None:
 def test_endless_minutes_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sender whose spans end in ever other minutes: from some number on the ledger is asked for all."""
     monkeypatch.setattr(bloom_filter, "_MINUTES_MAX", 3_000)
-    filter_ = CountedFilter(first_own_minute=0)
+    filter_ = BloomFilter(first_own_minute=0)
     filter_.keep_blocks()
     filter_.add([(minute, bytes(16)) for minute in range(3_000)])
     assert len(filter_._blocks) == bloom_filter._BLOCKS_MAX
@@ -86,7 +86,7 @@ def test_what_the_ledger_had_is_loaded_the_newest_first() -> None:
     randomness = random.Random(0)
     minutes = range(3 * BLOCK_MINUTES - 3)
     held = [(minute, randomness.randbytes(16)) for minute in minutes for _ in range(100)]
-    filter_ = CountedFilter(first_own_minute=minutes.stop)
+    filter_ = BloomFilter(first_own_minute=minutes.stop)
     filter_.keep_blocks()
     own = [(minutes.stop, bytes(16)), (minutes.stop - 1, bytes(16))]
     filter_.add(own)
@@ -103,7 +103,7 @@ def test_what_the_ledger_had_is_loaded_the_newest_first() -> None:
 def test_minutes_that_are_not_accepted_yet_take_no_filter_from_others() -> None:
     """A message that also holds an end time years ahead is known, then and when its time has come, by one filter."""
     randomness = random.Random(0)
-    filter_ = CountedFilter(first_own_minute=100)
+    filter_ = BloomFilter(first_own_minute=100)
     filter_.keep_blocks()
     ahead = [(200 + 1000 * n, randomness.randbytes(16)) for n in range(bloom_filter._BLOCKS_MAX + 10)]
     filter_.add(ahead, newest_minute=105)
@@ -120,10 +120,10 @@ def test_minutes_that_are_not_accepted_yet_take_no_filter_from_others() -> None:
 
 def test_what_the_ledger_has_of_minutes_ahead_is_asked_for() -> None:
     """Of a minute that is not accepted yet at the start: what was there, and all if that is too much to be read."""
-    filter_ = CountedFilter(100, ahead=filter_bits([bytes(16)]))
+    filter_ = BloomFilter(100, ahead=filter_bits([bytes(16)]))
     assert filter_.may_be_counted(500, bytes(16))
     assert not filter_.may_be_counted(500, bytes([255] * 16))
-    assert CountedFilter(100, ahead=full_bits()).may_be_counted(500, bytes([255] * 16))
+    assert BloomFilter(100, ahead=full_bits()).may_be_counted(500, bytes([255] * 16))
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -137,7 +137,7 @@ def test_nothing_that_was_counted_is_ever_ruled_out(seed: int, monkeypatch: pyte
     ledger = {(randomness.randrange(now), randomness.randbytes(16)) for _ in range(60)} if seed % 5 else set()
     ahead = {(now + randomness.randrange(400), randomness.randbytes(16)) for _ in range(20)} if seed % 2 else set()
     first_own_minute = now if ahead else max((minute for minute, _ in ledger), default=-1) + 1
-    filter_ = CountedFilter(first_own_minute, filter_bits([digest for _, digest in ahead]))
+    filter_ = BloomFilter(first_own_minute, filter_bits([digest for _, digest in ahead]))
     ledger |= ahead
     if seed % 3:
         filter_.keep_blocks()

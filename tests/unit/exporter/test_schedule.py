@@ -8,7 +8,7 @@ from exporter_parts import Time
 
 from otel_sla.errors import LedgerUnavailable
 from otel_sla.exporter.refusal import Blame, Refused
-from otel_sla.exporter.schedule import NEVER, Lane, Pace
+from otel_sla.exporter.schedule import NEVER, Schedule, Timing
 from otel_sla.self_metrics import Attempts
 
 BUSY = Refused("busy", Blame.BACKEND)
@@ -29,9 +29,9 @@ class Outcomes:
             raise error
 
 
-def make_lane(time: Time, outcomes: Outcomes, interval_s: float = 0.0) -> Lane:
+def make_lane(time: Time, outcomes: Outcomes, interval_s: float = 0.0) -> Schedule:
     """A lane in the test's own time, without chance."""
-    return Lane("otlp", Attempts("events"), outcomes, interval_s, time.pace())
+    return Schedule("otlp", Attempts("events"), outcomes, interval_s, time.pace())
 
 
 def test_nothing_is_due_until_there_is_something_new() -> None:
@@ -64,7 +64,7 @@ def test_woken_while_it_goes_it_goes_again() -> None:
     async def deliver() -> None:
         lane.wake()
 
-    lane = Lane("otlp", Attempts("events"), deliver, 0.0, time.pace())
+    lane = Schedule("otlp", Attempts("events"), deliver, 0.0, time.pace())
     asyncio.run(lane.go())
     assert lane.is_due()
 
@@ -123,12 +123,12 @@ def test_jitter_shortens_by_up_to_a_half(jitter: float, pause_s: float) -> None:
 @pytest.mark.parametrize(("asked_s", "pause_s"), [(None, 1.0), (0.2, 1.0), (7.0, 7.0), (86_400.0, 300.0)])
 def test_a_backend_may_ask_for_a_longer_pause(asked_s: float | None, pause_s: float) -> None:
     """RetryInfo and Retry-After lengthen a pause, up to a limit."""
-    assert Pace(jitter=lambda: 0.0).back_off_s(1, Refused("busy", Blame.BACKEND, asked_s)) == pause_s
+    assert Timing(jitter=lambda: 0.0).back_off_s(1, Refused("busy", Blame.BACKEND, asked_s)) == pause_s
 
 
 def test_a_million_failures_are_no_overflow() -> None:
     """The pause after ever so many failures is a minute."""
-    assert Pace(jitter=lambda: 0.0).back_off_s(10**6, None) == 60.0
+    assert Timing(jitter=lambda: 0.0).back_off_s(10**6, None) == 60.0
 
 
 def test_one_line_when_it_fails_and_one_when_it_works(caplog: pytest.LogCaptureFixture) -> None:
@@ -168,9 +168,9 @@ def test_real_waiting_ends_by_time_and_by_event() -> None:
 
     async def scenario() -> None:
         event = asyncio.Event()
-        await Pace().wait(event, 0.0)
+        await Timing().wait(event, 0.0)
         assert not event.is_set()
         event.set()
-        await Pace().wait(event, None)
+        await Timing().wait(event, None)
 
     asyncio.run(asyncio.wait_for(scenario(), 10))

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from otel_sla.config import ProcessorSettings, load_config
-from otel_sla.judging.clock import STEP_NANOS_MAX, STEP_STANDS_NANOS, Clockwork, TrustedClock, steady_clock
+from otel_sla.judging.clock import STEP_NANOS_MAX, STEP_STANDS_NANOS, JudgingClock, TrustedClock, steady_clock
 from otel_sla.ledger.records import Watermarks
 from otel_sla.sla.counts import NANOS_PER_MINUTE
 
@@ -58,7 +58,7 @@ def actions(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_clause_16_and_17_bounds_follow_the_clock() -> None:
     """A minute is judged a grace after its end, and sealed after the latest that a span may come."""
     clock = Hand(NOON)
-    clockwork = Clockwork(processor(), clock, clock, NO_MARKS)
+    clockwork = JudgingClock(processor(), clock, clock, NO_MARKS)
     minute = NOON // NANOS_PER_MINUTE
     assert clockwork.progress() == (progress := clockwork.progress())
     assert (progress.judged_before, progress.sealed_before) == (minute - 1, minute - 1440)
@@ -75,7 +75,7 @@ def test_bounds_never_step_back() -> None:
     rng = random.Random(1)
     clock = Hand(NOON)
     marks = Watermarks(judged_before=NOON // NANOS_PER_MINUTE + 90, sealed_before=5, exclusion_change=0, told_before=5)
-    clockwork = Clockwork(processor(), clock, clock, marks)
+    clockwork = JudgingClock(processor(), clock, clock, marks)
     judged, sealed = marks.judged_before or 0, 5
     for _ in range(200):
         clock.now = max(0, clock.now + rng.randint(-3, 3) * HOUR)
@@ -136,7 +136,7 @@ def test_a_ledger_that_is_ahead_of_the_clock_is_told(judged: int, sealed: int, t
     noon = NOON // NANOS_PER_MINUTE
     clock = Hand(NOON)
     marks = Watermarks(judged_before=noon + judged, sealed_before=noon + sealed, exclusion_change=0, told_before=5)
-    clockwork = Clockwork(processor(), clock, clock, marks)
+    clockwork = JudgingClock(processor(), clock, clock, marks)
     at_start = clockwork.ahead_at_start()
     assert (f"the ledger has {told} minutes" in at_start) == bool(told) == bool(at_start)
     assert clockwork.why_ahead() == (at_start if told == "sealed" else "")
@@ -152,7 +152,7 @@ def test_a_ledger_that_is_ahead_of_the_clock_is_told(judged: int, sealed: int, t
 def test_a_step_back_lets_judging_wait(caplog: pytest.LogCaptureFixture) -> None:
     """Set back by two hours: it is said once, and no bound moves until the clock is there again."""
     machine = Machine()
-    clockwork = Clockwork(processor(), machine.wall, machine.trusted, NO_MARKS)
+    clockwork = JudgingClock(processor(), machine.wall, machine.trusted, NO_MARKS)
     before = clockwork.progress()
     machine.set_clock(-2 * HOUR)
     machine.pass_time(HOUR)
@@ -165,7 +165,7 @@ def test_a_step_back_lets_judging_wait(caplog: pytest.LogCaptureFixture) -> None
 def test_spans_are_taken_by_the_clock_that_stamps_them() -> None:
     """While a step ahead is not believed yet, spans of before and after it are both accepted."""
     machine = Machine()
-    clockwork = Clockwork(processor(), machine.trusted.latest, machine.trusted, NO_MARKS)
+    clockwork = JudgingClock(processor(), machine.trusted.latest, machine.trusted, NO_MARKS)
     machine.set_clock(48 * HOUR)
     window = clockwork.window()
     assert window.sealed_before_minute == NOON // NANOS_PER_MINUTE - 1440
@@ -175,7 +175,7 @@ def test_spans_are_taken_by_the_clock_that_stamps_them() -> None:
 def test_spans_of_others_are_taken_while_the_clock_stands_back() -> None:
     """Set back by hours, twice: what others stamp with the right time is accepted for ten minutes, then no more."""
     machine = Machine()
-    clockwork = Clockwork(processor(), machine.trusted.latest, machine.trusted, NO_MARKS)
+    clockwork = JudgingClock(processor(), machine.trusted.latest, machine.trusted, NO_MARKS)
     future = 5 * NANOS_PER_MINUTE
     machine.set_clock(-2 * HOUR)
     assert clockwork.window().future_after_unix_nano == NOON + future

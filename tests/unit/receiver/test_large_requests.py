@@ -6,9 +6,9 @@ import pytest
 from receiver_parts import run_on, until
 
 from otel_sla.errors import Overloaded
-from otel_sla.receiver.grpc.connections import READ_SIZE_BYTES_MIN, Lanes
+from otel_sla.receiver.grpc.connections import READ_SIZE_BYTES_MIN, GrpcConnections
 from otel_sla.receiver.limits import large_requests as pace_module
-from otel_sla.receiver.limits.large_requests import Pace
+from otel_sla.receiver.limits.large_requests import LargeRequests
 from otel_sla.receiver.limits.memory import InFlight
 
 MIB = 1 << 20
@@ -16,7 +16,7 @@ QUICK_S = 0.02  # Nothing was waited for.
 WAIT_S = 60.0  # More than any test takes.
 
 
-async def _time_of_next(pace: Pace, owner: str) -> float:
+async def _time_of_next(pace: LargeRequests, owner: str) -> float:
     """How long a second large request has to wait after one of "large", in seconds."""
     started_s = asyncio.get_running_loop().time()
     (await pace.wait(owner, 4 * MIB)).end()
@@ -27,7 +27,7 @@ def test_a_large_request_leaves_time_to_small_ones_of_others() -> None:
     """While another's small request is under way the next large one waits a multiple of its cost; alone it does not."""
 
     async def main() -> None:
-        pace = Pace()
+        pace = LargeRequests()
         (await pace.wait("large", 4 * MIB)).end()
         assert await _time_of_next(pace, "large") < QUICK_S
         pace.begin_small("large")
@@ -44,7 +44,7 @@ def test_some_large_requests_are_under_way_at_once() -> None:
     """One more begins when one of them has ended, or is held up by its sender."""
 
     async def main() -> None:
-        pace = Pace()
+        pace = LargeRequests()
         first, *others = [await pace.wait("a", MIB) for _ in range(pace_module._UNDER_WAY_MAX)]
         one_more = asyncio.create_task(pace.wait("b", MIB))
         await asyncio.sleep(0)
@@ -64,7 +64,7 @@ def test_no_large_request_waits_for_its_turn_for_ever(monkeypatch: pytest.Monkey
     monkeypatch.setattr(pace_module, "_WAIT_S_MAX", 0.01)
 
     async def main() -> None:
-        pace = Pace()
+        pace = LargeRequests()
         under_way = [await pace.wait("stalled", MIB) for _ in range(pace_module._UNDER_WAY_MAX)]
         late = await pace.wait("good", MIB)
         late.end()
@@ -87,7 +87,7 @@ def test_a_connection_shows_first_how_large_its_bodies_are() -> None:
 
     async def main() -> None:
         in_flight = InFlight(128 * MIB)
-        lane = Lanes(in_flight, 128 * MIB, 4, WAIT_S).of("peer")
+        lane = GrpcConnections(in_flight, 128 * MIB, 4, WAIT_S).of("peer")
         first = await lane.begin()
         assert in_flight.size_bytes == 24 * MIB
         others = [asyncio.create_task(lane.begin()) for _ in range(3)]
@@ -117,7 +117,7 @@ def test_a_late_body_holds_what_it_may_become() -> None:
 
     async def main() -> None:
         in_flight = InFlight(64 * MIB)
-        lanes = Lanes(in_flight, 64 * MIB, 4, WAIT_S)
+        lanes = GrpcConnections(in_flight, 64 * MIB, 4, WAIT_S)
         with await lanes.of("new").begin() as new:
             assert not new.be_late()
         with await lanes.of("known").begin() as first:
@@ -139,7 +139,7 @@ def test_first_bodies_take_turns_where_they_may_become_more_than_they_hold() -> 
 
     async def main() -> None:
         for limit_mib, count in ((64, 1), (512, 4)):
-            lanes = Lanes(InFlight(limit_mib * MIB), 64 * MIB, 9, WAIT_S)
+            lanes = GrpcConnections(InFlight(limit_mib * MIB), 64 * MIB, 9, WAIT_S)
             beginning = [asyncio.create_task(lanes.of(f"{number}").begin()) for number in range(6)]
             for _ in range(9):
                 await asyncio.sleep(0)
@@ -156,7 +156,7 @@ def test_waiting_has_an_end_and_a_limit() -> None:
 
     async def main() -> None:
         in_flight = InFlight(MIB)
-        lane = Lanes(in_flight, MIB, 4, 0.02).of("peer")
+        lane = GrpcConnections(in_flight, MIB, 4, 0.02).of("peer")
         first = await lane.begin()
         waiting = [asyncio.create_task(lane.begin()) for _ in range(2)]
         await asyncio.sleep(0)
@@ -182,7 +182,7 @@ def test_waiting_for_room_is_counted_and_has_an_end() -> None:
 
     async def main() -> None:
         in_flight = InFlight(16 * MIB)
-        lane = Lanes(in_flight, 16 * MIB, 4, 0.02).of("peer")
+        lane = GrpcConnections(in_flight, 16 * MIB, 4, 0.02).of("peer")
         with await lane.begin() as first:
             first.end(2 * MIB)
         with in_flight.hold(15 * MIB):
@@ -201,7 +201,7 @@ def test_who_gives_up_waiting_does_not_keep_the_place() -> None:
     """A call that is cancelled while it waits to be read, or just as its turn comes, leaves it to the next."""
 
     async def main() -> None:
-        lane = Lanes(InFlight(16 * MIB), MIB, 4, WAIT_S).of("peer")
+        lane = GrpcConnections(InFlight(16 * MIB), MIB, 4, WAIT_S).of("peer")
         first = await lane.begin()
         waiting = [asyncio.create_task(lane.begin()) for _ in range(3)]
         await asyncio.sleep(0)
@@ -220,7 +220,7 @@ def test_idle_connections_are_forgotten() -> None:
     """No more are kept than connections may be; one with something under way is not forgotten."""
 
     async def main() -> None:
-        lanes = Lanes(InFlight(16 * MIB), MIB, 2, WAIT_S)
+        lanes = GrpcConnections(InFlight(16 * MIB), MIB, 2, WAIT_S)
         busy = lanes.of("a")
         with await busy.begin():
             for peer in "bcd":

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from otel_sla.receiver.workers.shared_memory import Arena, make_shared_memory
+from otel_sla.receiver.workers.shared_memory import SharedBodies, make_shared_memory
 
 SIZE = 64 * 1024
 
@@ -23,7 +23,7 @@ def descriptor() -> int:
 def test_bodies_come_and_go_without_touching_one_another(descriptor: int) -> None:
     """A thousand steps at random: each body is whole for the other side as long as it lives; in the end all is free."""
     randomness = random.Random(0)
-    arena, other_side = Arena(descriptor, SIZE), mmap.mmap(descriptor, SIZE)
+    arena, other_side = SharedBodies(descriptor, SIZE), mmap.mmap(descriptor, SIZE)
     os.close(descriptor)
     living: dict[int, bytes] = {}
     refused = 0
@@ -50,7 +50,7 @@ def test_bodies_come_and_go_without_touching_one_another(descriptor: int) -> Non
 
 def test_the_lowest_place_is_taken(descriptor: int) -> None:
     """Little of it is ever touched: what is not takes no memory."""
-    arena = Arena(descriptor, SIZE)
+    arena = SharedBodies(descriptor, SIZE)
     os.close(descriptor)
     places = [arena.put(bytes(100)) for _ in range(3)]
     assert places == [0, 128, 256]
