@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-SOURCES := otel_sla tests benchmarks dashboards examples
+SOURCES := otel_sla tests campaigns benchmarks dashboards examples
 
 .DEFAULT_GOAL := help
 .PHONY: help run test demo bench ratios lint format fuzz hostile soak months year orders crash powercut iofaults coverage parts package pictures outage example clean
@@ -42,38 +42,38 @@ ratios: $(INSTALLED)  ## Fail if a stage has become slow beside what it is compa
 	@$(BIN)/python benchmarks/check_ratios.py
 
 fuzz: $(INSTALLED)  ## Try the decoder with millions of mutated messages, then ten minutes of both servers
-	@$(BIN)/python tests/fuzz/fuzz_decode.py $(ARGS)
-	@$(BIN)/python tests/fuzz/fuzz_servers.py
+	@$(BIN)/python campaigns/fuzz/fuzz_decode.py $(ARGS)
+	@$(BIN)/python campaigns/fuzz/fuzz_servers.py
 
 hostile: $(INSTALLED)  ## Attack a running pipeline: bombs, lies, slow senders, floods
-	@$(BIN)/python tests/hostile $(ARGS)
+	@$(BIN)/python campaigns/hostile $(ARGS)
 
 soak: $(INSTALLED)  ## Load a pipeline for 83 minutes: every span counted, memory flat, answers quick
-	@$(BIN)/python tests/soak.py $(ARGS)
+	@$(BIN)/python campaigns/soak.py $(ARGS)
 
 months: $(INSTALLED)  ## Compare the reports of 1,000 random months with the slow twin's
-	@$(BIN)/python tests/report_twin.py $(ARGS)
+	@$(BIN)/python campaigns/report_twin.py $(ARGS)
 
 year: $(INSTALLED)  ## Live through a year in half an hour under a faked clock; needs libfaketime; ARGS="--days 90"
-	@$(BIN)/python tests/year $(ARGS)
+	@$(BIN)/python campaigns/year $(ARGS)
 
 orders: $(INSTALLED)  ## Send the spans of 500 random cases in any order, with kills between; ARGS="--examples N"
-	@$(BIN)/python tests/order_machine.py $(ARGS)
+	@$(BIN)/python campaigns/order_machine.py $(ARGS)
 
 crash: $(INSTALLED)  ## Kill a loaded pipeline again and again, and count what it had acknowledged
-	@$(BIN)/python tests/crash $(ARGS)
+	@$(BIN)/python campaigns/crash $(ARGS)
 
 example: $(INSTALLED)  ## Show a FastAPI application, otel-sla and Prometheus through an outage; ARGS="--quick"
 	@$(BIN)/python examples/fastapi/run.py $(ARGS)
 
 powercut: $(INSTALLED)  ## Cut the power under 300 ledgers, and count what had been acknowledged
-	@$(BIN)/python tests/powercut.py $(ARGS)
+	@$(BIN)/python campaigns/powercut.py $(ARGS)
 
 outage: $(INSTALLED)  ## Stop otel-sla for ten minutes behind the Collector's gateway configuration; needs `make parts`
-	@$(BIN)/python tests/outage.py $(ARGS)
+	@$(BIN)/python campaigns/outage.py $(ARGS)
 
 iofaults: $(INSTALLED)  ## Let each call on the disk fail in turn, and count what had been acknowledged
-	@$(BIN)/python tests/io_faults.py $(ARGS)
+	@$(BIN)/python campaigns/io_faults.py $(ARGS)
 
 # Compiled kernels are invisible to coverage: it runs the tests with the compiler off.
 coverage: $(INSTALLED)  ## Measure which branches of the core and the ledger the tests take

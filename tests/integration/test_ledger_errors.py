@@ -15,7 +15,7 @@ import pytest
 from ledger_parts import listed, make_commit, make_event
 
 from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerInUse, LedgerSchemaNewer, LedgerUnavailable
-from otel_sla.ledger.connection import SQLITE_VERSION_SOUND, sqlite_warning
+from otel_sla.ledger.connection import SQLITE_VERSION_SOUND, check_pages, sqlite_warning
 from otel_sla.ledger.exclusion_writer import ExclusionWriter
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing
@@ -237,11 +237,11 @@ def test_large_file_is_checked_at_its_ends(path: Path) -> None:
     """A large file is not read whole at start; a sound one passes, one whose tables cannot be walked does not."""
     make_ledger(path, n_minutes=300)
     with closing(sqlite3.connect(path)) as connection:
-        connection.check_pages(connection, path, size_bytes_max=0)
+        check_pages(connection, path, size_bytes_max=0)
     content = path.read_bytes()
     path.write_bytes(content[: 4096 * 2] + b"\xa5" * (len(content) - 4096 * 2))
     with closing(sqlite3.connect(path)) as connection, pytest.raises(LedgerCorrupt):
-        connection.check_pages(connection, path, size_bytes_max=0)
+        check_pages(connection, path, size_bytes_max=0)
 
 
 def test_damage_found_while_running(path: Path) -> None:

@@ -1,9 +1,11 @@
-"""`otel-sla run` on a disk of which one call fails: python tests/disk/faulty_run.py CONFIG KIND LASTS CALL."""
+"""`otel-sla run` on a disk of which one call fails: python campaigns/disk/faulty_run.py CONFIG KIND LASTS CALL."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / name) for name in ("campaigns", "tests", "tests/acceptance")]
+
 
 from disk.calls import watching
 from disk.faults import Fault, FaultyDisk

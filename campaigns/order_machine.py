@@ -1,4 +1,4 @@
-"""Whatever order the same spans come in, the figures are the same; `python tests/order_machine.py` tries many orders.
+"""Whatever order the same spans come in, the figures are the same; `make orders` tries many orders.
 
 A machine sends the spans of a random case in pieces: late or at once, cut and mixed in any way, some of them again,
 with restarts and kills between, while time goes on and exclusions come and go. A span may come as late as the limits
@@ -19,6 +19,10 @@ from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / name) for name in ("campaigns", "tests", "tests/acceptance")]
+
 
 import agreements
 import naive

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from differential import check, generate, run
+from fuzz.differential import check, generate, run
 
+ROOT = Path(__file__).resolve().parents[3]
 COUNT = 10_000
 
 
@@ -34,7 +35,7 @@ def test_every_cut_of_a_request_is_judged_as_by_upb() -> None:
 @pytest.mark.parametrize("arguments", [("--guard",), ()], ids=["guard pages", "bounds checks"])
 def test_no_read_outside_of_the_buffer(arguments: tuple[str, ...], tmp_path: Path) -> None:
     """With memory that cannot be read on both sides, or with numba's bounds checks, nothing goes wrong."""
-    script = Path(__file__).with_name("fuzz_decode.py")
+    script = ROOT / "campaigns" / "fuzz" / "fuzz_decode.py"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     command = [sys.executable, str(script), "--count", "4000", "--processes", "1", *arguments]
     result = subprocess.run(

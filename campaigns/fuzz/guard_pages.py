@@ -4,7 +4,7 @@ import ctypes
 import mmap
 from collections import Counter
 
-from differential import check, generate
+from fuzz.differential import check, generate
 
 _PROT_NONE = 0
 _PAGES = 16

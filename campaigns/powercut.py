@@ -1,6 +1,6 @@
 """Cuts the power under a pipeline again and again, and counts what it had acknowledged.
 
-A pipeline lives on a disk of which every call is recorded (tests/disk/). Power fails at some moment of that record: the
+A pipeline lives on a disk of which every call is recorded (disk/). Power fails at some moment of that record: the
 files become what a disk may hold then (disk/power.py), and the ledger is opened by the ordinary code. All that was
 acknowledged by that moment has to be in it, each message whole or not at all, and what was told has to be told still.
 The sender then repeats all that was not acknowledged, in other company, and in the end each span was counted once.
@@ -20,6 +20,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / name) for name in ("campaigns", "tests", "tests/acceptance")]
+
 
 from disk.aftermath import lay_down, look
 from disk.calls import watching, why_unreachable

@@ -24,7 +24,7 @@ from year.service import Service
 from year.traffic import DAY_S, Sending, draw_day
 from year.twin import Twin
 
-FORMER = Path(__file__).parents[1] / "data" / "ledgers" / "schema-5.db.gz"  # Written until 2026-11-03T11:15Z.
+FORMER = Path(__file__).parents[2] / "tests" / "data" / "ledgers" / "schema-5.db.gz"  # Written until 2026-11-03T11:15Z.
 FIRST_DAY = datetime(2026, 11, 4, tzinfo=UTC)
 # The first two as the former ledger was configured; the others are new.
 AGREEMENTS: list[dict[str, Any]] = [

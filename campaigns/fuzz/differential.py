@@ -4,8 +4,8 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 
+from fuzz.wire_forms import WATCH, Writer, mutate
 from upb_oracle import decode_with_upb, is_nested_too_deeply, read_columns
-from wire_forms import WATCH, Writer, mutate
 
 from otel_sla.errors import DecodeError
 from otel_sla.spans.request import decode_request

@@ -1,6 +1,6 @@
 """Lets each call on the disk fail in turn, and counts what the pipeline had acknowledged.
 
-One short life of a pipeline (tests/disk/life.py) is lived as often as it has calls: each time another one fails, with
+One short life of a pipeline (disk/life.py) is lived as often as it has calls: each time another one fails, with
 an error of the disk, a full disk or a short write, once or from then on. Whatever fails: the pipeline ends with one
 `LedgerError` or goes on soundly; after a failed sync nothing is acknowledged any more; on the healthy disk, and also if
 power had failed at any moment after the fault, the ledger holds all that was acknowledged, and repeats count once.
@@ -19,6 +19,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / name) for name in ("campaigns", "tests", "tests/acceptance")]
+
 
 from disk.aftermath import lay_down, look
 from disk.calls import watching, why_unreachable

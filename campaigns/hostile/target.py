@@ -11,8 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "acceptance"))
-
 import builders
 import grpc
 import parts

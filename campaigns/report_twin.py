@@ -1,4 +1,4 @@
-"""A case's months through a real ledger to the report, beside the twin's; `python tests/report_twin.py` tries many."""
+"""A case's months through a real ledger to the report, beside the twin's; `make months` tries many."""
 
 import argparse
 import sys
@@ -9,6 +9,10 @@ from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / name) for name in ("campaigns", "tests", "tests/acceptance")]
+
 
 import agreements
 import naive

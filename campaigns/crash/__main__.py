@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "acceptance")]
+sys.path[:0] = [str(ROOT / name) for name in ("campaigns", "tests", "tests/acceptance")]
 
-from crash.campaign import run_campaign  # noqa: E402 - as pytest finds it.
+
+from crash.campaign import run_campaign
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Broken requests through both servers of a running pipeline: `python tests/fuzz/fuzz_servers.py --seconds 600`.
+"""Broken requests through both servers of a running pipeline: `python campaigns/fuzz/fuzz_servers.py --seconds 600`.
 
 Protobuf over gRPC and HTTP, JSON over HTTP, and broken HTTP itself. Every answer is one that the design allows for
 bytes that may be no request, the pipeline lives, and a good request afterwards is counted.
@@ -15,18 +15,19 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parent))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / name) for name in ("campaigns", "tests", "tests/acceptance")]
+
 
 import grpc
 import orjson
-from differential import generate
+from fuzz.differential import generate
+from fuzz.wire_forms import mutate
 from google.protobuf import json_format, message
 from hostile import http_wire
 from hostile.target import Target
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from pipeline_parts import EXPORT
-from wire_forms import mutate
 
 ALLOWED = {
     "grpc": {"OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"},

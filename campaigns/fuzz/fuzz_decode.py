@@ -1,4 +1,4 @@
-"""Fuzz the decoder: `python tests/fuzz/fuzz_decode.py --count 10000000 --seed 1`.
+"""Fuzz the decoder: `python campaigns/fuzz/fuzz_decode.py --count 10000000 --seed 1`.
 
 By default with numba's bounds checks and a cache directory that is made anew, as a binary from another run could
 be without checks. `--guard` runs the binary that serves instead, on requests that lie between pages that cannot
@@ -15,7 +15,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / name) for name in ("campaigns", "tests", "tests/acceptance")]
+
 
 CHUNK = 20_000
 

@@ -6,16 +6,13 @@ import time
 from pathlib import Path
 
 import grpc
+import parts
 from pipeline_parts import EXPORT
 
 from disk.aftermath import look
 from disk.faults import Fault
 from disk.record import Known
 from disk.sender import Sender
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "acceptance"))
-
-import parts
 
 _WAVES = 12
 _CONFIG = """
