@@ -107,7 +107,7 @@ cli.main()
 HANGS_UP_AT_THE_END = """
 import os, signal, sys
 from pathlib import Path
-from otel_sla import pipeline
+from otel_sla.serving import pipeline
 from pipeline_parts import make_config
 from otel_sla.serving.run import run_until_stopped
 

@@ -61,7 +61,7 @@ def test_a_collection_of_garbage_does_not_look_through_the_modules(tmp_path: Pat
 SAYS_WHAT_IS_LOGGED = """
 import logging, os, signal, sys
 from pathlib import Path
-from otel_sla.ledger import sqlite_version
+from otel_sla.ledger import connection
 from pipeline_parts import make_config
 from otel_sla.serving.run import run_until_stopped
 
@@ -71,7 +71,7 @@ class Print(logging.Handler):
         if getattr(record, "action", "") == "sqlite_version":
             os.kill(os.getpid(), signal.SIGTERM)
 
-sqlite_version.SQLITE_VERSION_SOUND = (99, 0, 0)
+connection.SQLITE_VERSION_SOUND = (99, 0, 0)
 logging.basicConfig(level=logging.INFO, handlers=[Print()])
 run_until_stopped(make_config(Path(sys.argv[1])))
 """
