@@ -138,6 +138,11 @@ class AgreementReport:
         """Whether any series broke the promise, those of former groupings too."""
         return any(series.figures.is_breached for series in self.series)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the figures of any series speak of a part of the month only."""
+        return any(series.figures.elapsed < series.figures.total for series in self.series)
+
 
 @dataclass(frozen=True, slots=True)
 class Report:

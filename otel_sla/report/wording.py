@@ -173,6 +173,6 @@ def moment_in(moment: datetime, time_zone: str) -> str:
     return f"{words[:at]} UTC" if time_zone == "UTC" else f"{words[:at]} {words[at:]}"
 
 
-def printable(text: str) -> str:
+def printable(text: str, besides: str = "") -> str:
     """Replace what is no visible character: escape sequences in a name are text here, and steer no terminal."""
-    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+    return "".join(sign if sign.isprintable() or sign in besides else "\ufffd" for sign in text)
