@@ -1,17 +1,19 @@
 """`otel-sla import openslo`: agreements out of what others have written already."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from otel_sla.cli.commands import Commands
+from otel_sla.cli.openslo import Translation, read_openslo
 from otel_sla.cli.options import write_new_file
+from otel_sla.config import parse_config
+from otel_sla.config.first_draft import draft_yaml
+from otel_sla.errors import ConfigError, ConfigProblem
+from otel_sla.sla.figures_text import counted
 
-if TYPE_CHECKING:
-    from otel_sla.cli.openslo import Translation
-
-commands = Commands("import", "Make a configuration of what is written already.")
+commands = Commands("import")
 
 OutputOption = Annotated[
     Path | None,
@@ -34,18 +36,13 @@ def openslo(
 
     Says on stderr, for each field, what it became or why it was not taken.
     """
-    from otel_sla.cli.openslo import read_openslo
-    from otel_sla.config import parse_config
-    from otel_sla.config.first_draft import draft_yaml
-    from otel_sla.sla.figures_text import counted
-
     source = "standard input" if str(file) == "-" else str(file)
     readings = read_openslo(_read_text(file, source), source)
     agreements = [agreement for reading in readings for agreement in reading.agreements]
     text = draft_yaml(agreements, head=f"Made from {source} by `otel-sla import openslo`.")
     parse_config(text, source, {})
     for reading in readings:
-        _tell(reading)
+        _print(reading)
     if output is None:
         typer.echo(text, nl=False)
     else:
@@ -54,8 +51,6 @@ def openslo(
 
 
 def _read_text(file: Path, source: str) -> str:
-    from otel_sla.errors import ConfigError, ConfigProblem
-
     try:
         return typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -64,7 +59,7 @@ def _read_text(file: Path, source: str) -> str:
         raise ConfigError(source, [ConfigProblem("", f"is not UTF-8 at byte {error.start}")]) from error
 
 
-def _tell(reading: "Translation") -> None:
+def _print(reading: Translation) -> None:
     typer.echo(f"{reading.source}:", err=True)
     for verb, fields in (("taken", reading.taken), ("not taken", reading.not_taken)):
         for path, said in fields:

@@ -1,5 +1,6 @@
 """Words and numbers of the report as people read them."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from zoneinfo import ZoneInfo
@@ -40,8 +41,13 @@ def group_text(report: SeriesReport) -> str:
     if report.series.is_overflow:
         name = "all series beyond the limit"
     else:
-        name = ", ".join(f"{key}={value}" for key, value in report.series.group_text.items()) or "all requests"
+        name = pairs_text(report.series.group_text) or "all requests"
     return printable(f"{name} (former)" if report.former else name)
+
+
+def pairs_text(group: Mapping[str, str]) -> str:
+    """Write a group's attributes."""
+    return ", ".join(f"{key}={value}" for key, value in group.items())
 
 
 def words_of(name: str) -> str:

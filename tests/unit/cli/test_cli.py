@@ -13,7 +13,8 @@ from ledger_parts import rows_of_outcomes
 from typer.testing import CliRunner, Result
 
 from otel_sla import __version__
-from otel_sla.cli import app
+from otel_sla.cli import COMMANDS, app
+from otel_sla.cli.commands import LazyCommand
 from otel_sla.ledger.records import Commit
 from otel_sla.ledger.writer import Ledger
 from otel_sla.sla.series import Series
@@ -70,6 +71,15 @@ def test_every_command_has_help(command: str) -> None:
 def test_the_summaries_of_commands_are_whole() -> None:
     """`otel-sla` alone: no command's sentence ends in dots."""
     assert "..." not in invoke().stdout.replace("[ARGS]...", "")
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_a_summary_is_the_first_sentence_of_a_commands_help(name: str) -> None:
+    """What `otel-sla --help` says without importing a command is what the command says itself."""
+    module, summary = COMMANDS[name]
+    command = LazyCommand(name, f"otel_sla.cli.{module}", summary).load()
+    assert command.name == name
+    assert command.help.replace("\n", " ").startswith(summary)
 
 
 def test_a_shell_completes_commands_and_values(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,6 +268,8 @@ def test_help_and_validate_start_without_the_heavy_parts() -> None:
     """Commands that neither count nor serve: numba, grpc and OpenTelemetry are not even imported."""
     program = (
         "import sys; from typer.testing import CliRunner; from otel_sla.cli import app\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "assert 'otel_sla.config' not in sys.modules\n"
         "assert CliRunner().invoke(app, ['validate']).exit_code == 0\n"
         "print(sorted({'numba', 'grpc', 'opentelemetry', 'numpy', 'rich'} & set(sys.modules)))"
     )

@@ -217,10 +217,9 @@ def test_wrong_usage_is_told(arguments: list[str], said: str) -> None:
     assert said in result.stderr
 
 
-class _Screen:
-    every_s = 0.0
-
+class _Shown(Display):
     def __init__(self) -> None:
+        super().__init__(0, every_s=0.0)
         self.shown: list[object] = []
 
     def print(self, line: str) -> None:
@@ -232,18 +231,17 @@ class _Screen:
 
 def test_progress_goes_over_all_files() -> None:
     """Bytes add up over files, and after some broken records the others are only counted."""
-    screen = _Screen()
-    display = Display(screen)
+    display = _Shown()
     for name in ("a", "b"):
         display.begin_file()
         for size in (10, 30):
             display.show(Progress(name, size, size * 100))
-    assert screen.shown == [("a", 10, 1000), ("a", 30, 3000), ("b", 40, 1000), ("b", 60, 3000)]
-    screen.shown.clear()
+    assert display.shown == [("a", 10, 1000), ("a", 30, 3000), ("b", 40, 1000), ("b", 60, 3000)]
+    display.shown.clear()
     for number in range(50):
-        display.tell(f"line {number}")
-    assert len(screen.shown) == 21
-    assert screen.shown[19:] == [
+        display.warn(f"line {number}")
+    assert len(display.shown) == 21
+    assert display.shown[19:] == [
         "otel-sla: warning: line 19",
         "otel-sla: warning: there are more; the totals count them",
     ]
@@ -252,9 +250,8 @@ def test_progress_goes_over_all_files() -> None:
 def test_a_line_of_progress_counts_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     """Where there is no terminal a line says how far it is, one span in the singular."""
     with open_display(1000) as display:
-        screen = display._screen
-        screen.move("a", 10, 1)
-        screen.move("a", 500, 1234)
+        display.move("a", 10, 1)
+        display.move("a", 500, 1234)
     assert capsys.readouterr().err == (
         "otel-sla: a: 1 span, 1 % of all files\notel-sla: a: 1,234 spans, 50 % of all files\n"
     )

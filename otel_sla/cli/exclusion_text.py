@@ -1,17 +1,18 @@
-"""How `otel-sla exclusion list` shows exclusions: as lines for people, or as JSON."""
+"""What `otel-sla exclusion` prints: lists of exclusions, a new one, and what a change does to figures."""
 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from otel_sla.judging.exclusion_effect import MonthEffect
 from otel_sla.judging.terms_versions import find_basis
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Json, Withdrawal
-from otel_sla.report.wording import moment_in, printable, words_of
+from otel_sla.report.wording import group_text, moment_in, pairs_text, printable, words_of
 from otel_sla.sla.agreement import Agreement, ExclusionWindow
-from otel_sla.sla.exclusions import Refusal, find_refusal
-from otel_sla.sla.figures_text import moment_text
+from otel_sla.sla.exclusions import Refusal, covered_minutes, find_refusal, latest_announcement
+from otel_sla.sla.figures_text import counted, moment_text, percent_text
 from otel_sla.sla.months import Month, month_of, month_range
 
 SCHEMA = "otel-sla.exclusions/v1"
@@ -78,29 +79,72 @@ def entries_of(reader: LedgerReadings, agreements: Sequence[Agreement]) -> list[
     return [*configured, *recorded]
 
 
-def render_entries(entries: Sequence[Entry]) -> str:
+def entries_text(entries: Sequence[Entry]) -> str:
     """Write exclusions for people."""
-    if not entries:
-        return "no exclusions\n"
-    return "".join(f"{printable(line)}\n" for entry in entries for line in _lines(entry))
+    return "".join(f"{printable(line)}\n" for entry in entries for line in _each_line(entry)) or "no exclusions\n"
 
 
-def render_entries_json(entries: Sequence[Entry]) -> str:
+def json_of_entries(entries: Sequence[Entry]) -> str:
     """Write exclusions as JSON."""
     document = {"schema": SCHEMA, "exclusions": [_object(entry) for entry in entries]}
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def _lines(entry: Entry) -> Iterator[str]:
-    window, withdrawal = entry.window, entry.withdrawal
-    number = "configured" if entry.exclusion_id is None else f"exclusion {entry.exclusion_id}"
-    group = "all series" if window.group is None else ", ".join(f"{key}={value}" for key, value in window.group)
-    yield f"{number}: {entry.agreement}, {group}, {words_of(window.reason.value)}"
-    known = entry.judged_by
+def each_window_line(
+    number: int, agreement: Agreement, window: ExclusionWindow, effects: Sequence[MonthEffect]
+) -> Iterator[str]:
+    """Write an exclusion that was just recorded, and whether its agreement's terms accept it."""
+    zone, terms = agreement.time_zone, agreement.exclusions
+    yield f"exclusion {number} of agreement {agreement.name} is recorded by {window.recorded_by}"
+    yield f"  {words_of(window.reason.value)}, {_scope_text(window)}: {window.note}"
+    yield from _each_time_line(window, zone)
+    refusal = find_refusal(window, terms, zone)
+    yield f"  {_decision_text(refusal, ', excludes nothing')}"
+    if refusal is Refusal.NOTICE_TOO_SHORT:
+        latest = latest_announcement(window.start, terms, zone).isoformat()
+        days = counted(terms.notice_business_days_min, "business day")
+        yield f"  the latest date to announce it was {latest}, {days} before"
+    for effect in effects:  # The terms that closed a month decide there, whatever is configured now.
+        basis = effect.basis.agreement
+        decided = find_refusal(window, basis.exclusions, basis.time_zone)
+        if effect.basis.closed_version is not None and decided is not refusal:
+            by_version = f"by version {effect.basis.closed_version} that closed it"
+            yield f"  in {effect.month}, {by_version}: {_decision_text(decided)}"
+    if covered_minutes(window).n_minutes == 0:
+        yield "  it covers no whole minute, so it excludes nothing"
+
+
+def each_effect_line(effects: Sequence[MonthEffect]) -> Iterator[str]:
+    """Write what a recording or a withdrawal does to the figures of each month."""
+    if not effects:
+        yield "  no whole minute of it has elapsed in a month with data: no figure changes now"
+    for effect in effects:
+        if not effect.is_kept:
+            yield f"  month {effect.month}: its counts are kept no longer, so its figures stay what they are"
+            continue
+        version = "" if effect.basis.version is None else f", by version {effect.basis.version} of the agreement"
+        closed = ", closed" if effect.basis.closed_version is not None else ""
+        changed = [series for series in effect.series if series.is_changed]
+        kept = len(effect.series) - len(changed)
+        verbs = "gets" if len(changed) == 1 else "get", "keeps its" if kept == 1 else "keep theirs"
+        fate = f"{counted(len(changed), 'series', 'series')} {verbs[0]} another uptime, {kept:,} {verbs[1]}"
+        yield f"  month {effect.month}{closed}{version}: {fate}"
+        for series in changed:
+            before, after = series.before.figures, series.after.figures
+            yield (
+                f"    {group_text(series.before)}: uptime {percent_text(before.monthly_uptime)}"
+                f" -> {percent_text(after.monthly_uptime)}, downtime {before.down} -> {after.down} min"
+                f" (raw {after.down_raw} min)"
+                f"{'' if after.coverage is None else f', coverage {percent_text(after.coverage, 2)}'}"
+            )
+
+
+def _each_line(entry: Entry) -> Iterator[str]:
+    window, withdrawal, known = entry.window, entry.withdrawal, entry.judged_by
     zone = "UTC" if known is None else known.time_zone
-    yield f"  from {moment_in(window.start, zone)} to {moment_in(window.stop, zone)}"
-    if window.announced_at is not None:
-        yield f"  announced at {moment_in(window.announced_at, zone)}"
+    number = "configured" if entry.exclusion_id is None else f"exclusion {entry.exclusion_id}"
+    yield f"{number}: {entry.agreement}, {_scope_text(window)}, {words_of(window.reason.value)}"
+    yield from _each_time_line(window, zone)
     if window.note:
         yield f"  note: {window.note}"
     if window.recorded_at is not None:
@@ -110,10 +154,22 @@ def _lines(entry: Entry) -> Iterator[str]:
         yield f"  withdrawn by {withdrawal.withdrawn_by} at {at}: {withdrawal.why}"
     elif known is None:
         yield "  neither the configuration nor the ledger has terms of this agreement"
-    elif entry.refusal is not None:
-        yield f"  not accepted, excludes nothing: {words_of(entry.refusal.value)}"
     else:
-        yield "  accepted"
+        yield f"  {_decision_text(entry.refusal, ', excludes nothing')}"
+
+
+def _each_time_line(window: ExclusionWindow, zone: str) -> Iterator[str]:
+    yield f"  from {moment_in(window.start, zone)} to {moment_in(window.stop, zone)}"
+    if window.announced_at is not None:
+        yield f"  announced at {moment_in(window.announced_at, zone)}"
+
+
+def _scope_text(window: ExclusionWindow) -> str:
+    return "all series" if window.group is None else pairs_text(dict(window.group))
+
+
+def _decision_text(refusal: Refusal | None, consequence: str = "") -> str:
+    return "accepted" if refusal is None else f"not accepted{consequence}: {words_of(refusal.value)}"
 
 
 def _object(entry: Entry) -> dict[str, object]:
