@@ -34,7 +34,7 @@ COMMANDS = {
     "exclusion": ("exclusion", "Record, list and withdraw times that do not count as downtime."),
     "ledger": ("ledger", "Look after the ledger's file."),
     "outbox": ("outbox", "See how far the exporters have come."),
-    "import": ("importing", "Make a configuration of what is written already."),
+    "import": ("openslo", "Make a configuration of what is written already."),
 }
 
 

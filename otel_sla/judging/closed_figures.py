@@ -24,8 +24,7 @@ from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ClosedMonth, Json
 from otel_sla.report.document import (
     AgreementReport,
-    DecidedWindow,
-    RecordedWindow,
+    ExclusionReport,
     SeriesReport,
     agreement_report,
     decide_windows,
@@ -71,7 +70,7 @@ def closed_section(
     reader: LedgerReadings,
     agreement: Agreement,
     month: Month,
-    recorded: Sequence[RecordedWindow],
+    recorded: Sequence[ExclusionReport],
     drawn_max: int = 0,
 ) -> AgreementReport:
     """Make the report of an agreement's month of what its series were closed with last.
@@ -108,7 +107,7 @@ def closed_section(
 
 
 def _closed_series(
-    series: Series, closed: ClosedMonth, agreement: Agreement, minutes: MinuteRange, decided: Iterable[DecidedWindow]
+    series: Series, closed: ClosedMonth, agreement: Agreement, minutes: MinuteRange, decided: Iterable[ExclusionReport]
 ) -> SeriesReport:
     try:
         told = cast("Mapping[str, Any]", closed.figures["attributes"])
@@ -177,7 +176,7 @@ def _expanded(text: str) -> bytes:
     return zlib.decompress(b64decode(text))
 
 
-def _has_later_exclusions(report: SeriesReport, minutes: MinuteRange, decided: Iterable[DecidedWindow]) -> bool:
+def _has_later_exclusions(report: SeriesReport, minutes: MinuteRange, decided: Iterable[ExclusionReport]) -> bool:
     """Whether other minutes were excluded when the month was closed than by what is recorded now."""
     if report.states is None:
         return False

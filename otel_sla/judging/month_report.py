@@ -14,13 +14,12 @@ from otel_sla.ledger.records import ExclusionRecord, Withdrawal
 from otel_sla.report.document import (
     Absence,
     AgreementReport,
-    RecordedWindow,
+    ExclusionReport,
     Report,
     SeriesMinutes,
     SeriesReport,
     Withdrawn,
     agreement_report,
-    build_report,
     decide_windows,
     draw_worst,
     exclusions_alone,
@@ -94,7 +93,7 @@ def load_report(  # noqa: PLR0913 - the last two are choices that most callers l
     if sections and all(section.is_as_closed and not section.series for section in sections):
         raise _expired(month, "it was not closed; a backup of the ledger has them")
     shown = [section for section in sections if section.configured or section.series or len(sections) == 1]
-    return build_report(month, generated_at, shown)
+    return Report(month, generated_at, tuple(shown))
 
 
 def judge_section(
@@ -275,7 +274,7 @@ class _JudgedMonth:
     each_judged: Iterator[tuple[Series, JudgedSeries]]
 
 
-def _judge_series(month: _JudgedMonth, recorded: Sequence[RecordedWindow], drawn_max: int) -> list[SeriesReport]:
+def _judge_series(month: _JudgedMonth, recorded: Sequence[ExclusionReport], drawn_max: int) -> list[SeriesReport]:
     agreement = month.terms.agreement
     minutes = month_range(month.month, agreement.time_zone)
     beside = month.reader.counts_beside(minutes.start_minute, min(minutes.stop_minute, month.elapsed_stop))
@@ -294,9 +293,9 @@ def _judge_series(month: _JudgedMonth, recorded: Sequence[RecordedWindow], drawn
     return draw_worst(reports, drawn_max)
 
 
-def _recorded_windows(agreement: Agreement, records: Iterable[ExclusionRecord]) -> tuple[RecordedWindow, ...]:
+def _recorded_windows(agreement: Agreement, records: Iterable[ExclusionRecord]) -> tuple[ExclusionReport, ...]:
     return tuple(
-        RecordedWindow(record.exclusion_id, record.window, _withdrawn(record.withdrawal))
+        ExclusionReport(record.window, record.exclusion_id, _withdrawn(record.withdrawal))
         for record in records
         if record.agreement == agreement.name
     )

@@ -29,49 +29,14 @@ class Withdrawn:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedWindow:
-    """A window that was recorded at run time."""
-
-    exclusion_id: int
-    window: ExclusionWindow
-    withdrawn: Withdrawn | None
-
-
-@dataclass(frozen=True, slots=True)
-class DecidedWindow:
-    """A window that touches the month, and whether it excludes."""
-
-    window: ExclusionWindow
-    refusal: Refusal | None
-    recorded: RecordedWindow | None  # None: from the configuration.
-
-
-@dataclass(frozen=True, slots=True)
 class ExclusionReport:
-    """What became of one window in this month for one series."""
+    """What became of one window in this month, for one series or for all."""
 
-    decided: DecidedWindow
-    minutes_saved: int  # Of this month's elapsed minutes; 0 if refused.
-
-    @property
-    def window(self) -> ExclusionWindow:
-        """As it was configured or recorded."""
-        return self.decided.window
-
-    @property
-    def refusal(self) -> Refusal | None:
-        """Why it excludes nothing; None if it was accepted."""
-        return self.decided.refusal
-
-    @property
-    def exclusion_id(self) -> int | None:
-        """Its number in the ledger; None: from the configuration."""
-        return None if self.decided.recorded is None else self.decided.recorded.exclusion_id
-
-    @property
-    def withdrawn(self) -> Withdrawn | None:
-        """Who took it back; None if nobody did."""
-        return None if self.decided.recorded is None else self.decided.recorded.withdrawn
+    window: ExclusionWindow
+    exclusion_id: int | None = None  # Its number in the ledger; None: from the configuration.
+    withdrawn: Withdrawn | None = None
+    refusal: Refusal | None = None  # Why it excludes nothing, by `decide_windows`; None if it was accepted.
+    minutes_saved: int = 0  # Of this month's elapsed minutes, for one series; 0 if refused.
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +119,8 @@ class Report:
 
 
 def decide_windows(
-    agreement: Agreement, minutes: MinuteRange, recorded: Iterable[RecordedWindow] = ()
-) -> tuple[DecidedWindow, ...]:
+    agreement: Agreement, minutes: MinuteRange, recorded: Iterable[ExclusionReport] = ()
+) -> tuple[ExclusionReport, ...]:
     """Decide on an agreement's windows, once for all series: those that touch the month, in time order.
 
     Args:
@@ -163,20 +128,15 @@ def decide_windows(
         minutes: `months.month_range` of the month.
         recorded: All that were recorded for the agreement besides, withdrawn or not, whatever their group and time.
     """
-    entries: list[tuple[ExclusionWindow, RecordedWindow | None]] = [
-        *((window, None) for window in agreement.exclusions.windows),
-        *((record.window, record) for record in recorded),
-    ]
+    entries = (*map(ExclusionReport, agreement.exclusions.windows), *recorded)
     decided = [
-        DecidedWindow(window, _refusal(window, record, agreement), record)
-        for window, record in entries
-        if _touches(window, minutes)
+        replace(entry, refusal=_refusal(entry, agreement)) for entry in entries if _touches(entry.window, minutes)
     ]
     return tuple(sorted(decided, key=_window_order))
 
 
 def series_report(
-    series: Series, figures: MonthFigures, judged: JudgedMinutes, decided: Iterable[DecidedWindow]
+    series: Series, figures: MonthFigures, judged: JudgedMinutes, decided: Iterable[ExclusionReport]
 ) -> SeriesReport:
     """Put one series in order.
 
@@ -187,14 +147,10 @@ def series_report(
         decided: `decide_windows` of its agreement; those of other groups are left out.
     """
     elapsed = MinuteRange(figures.minutes.start_minute, figures.minutes.start_minute + figures.elapsed)
-    group = series.group_text
-    meant = [entry for entry in decided if is_in_scope(entry.window, group)]
+    meant = [entry for entry in decided if is_in_scope(entry.window, series.group_text)]
     saved = iter(minutes_saved((entry.window for entry in meant if entry.refusal is None), judged, elapsed))
-    return SeriesReport(
-        series=series,
-        figures=figures,
-        exclusions=tuple(ExclusionReport(entry, next(saved) if entry.refusal is None else 0) for entry in meant),
-    )
+    exclusions = (replace(entry, minutes_saved=next(saved)) if entry.refusal is None else entry for entry in meant)
+    return SeriesReport(series, figures, tuple(exclusions))
 
 
 def by_badness(report: SeriesReport) -> tuple[int, int, int, tuple[tuple[str, bytes], ...]]:
@@ -221,25 +177,21 @@ def agreement_report(agreement: Agreement, month: Month, series: Iterable[Series
     )
 
 
-def exclusions_alone(decided: Iterable[DecidedWindow], reports: Iterable[SeriesReport]) -> tuple[ExclusionReport, ...]:
+def exclusions_alone(
+    decided: Iterable[ExclusionReport], reports: Iterable[SeriesReport]
+) -> tuple[ExclusionReport, ...]:
     """Give the windows that no series of the month shows: they excluded nothing, and are kept all the same."""
     groups = [report.series.group_text for report in reports]
-    alone = (entry for entry in decided if not any(is_in_scope(entry.window, group) for group in groups))
-    return tuple(ExclusionReport(entry, 0) for entry in alone)
+    return tuple(entry for entry in decided if not any(is_in_scope(entry.window, group) for group in groups))
 
 
-def build_report(month: Month, generated_at: datetime, agreements: Sequence[AgreementReport]) -> Report:
-    """Put the whole report together."""
-    return Report(month=month, generated_at=generated_at, agreements=tuple(agreements))
-
-
-def _refusal(window: ExclusionWindow, record: RecordedWindow | None, agreement: Agreement) -> Refusal | None:
-    if record is not None and record.withdrawn is not None:
+def _refusal(entry: ExclusionReport, agreement: Agreement) -> Refusal | None:
+    if entry.withdrawn is not None:
         return Refusal.WITHDRAWN
-    return find_refusal(window, agreement.exclusions, agreement.time_zone)
+    return find_refusal(entry.window, agreement.exclusions, agreement.time_zone)
 
 
-def _window_order(decided: DecidedWindow) -> tuple[datetime, datetime, str]:
+def _window_order(decided: ExclusionReport) -> tuple[datetime, datetime, str]:
     # In UTC: two times of one zone compare by the clock on the wall, which the end of summer time sets back.
     window = decided.window
     return (window.start.astimezone(UTC), window.stop.astimezone(UTC), window.reason.value)

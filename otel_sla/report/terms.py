@@ -3,7 +3,7 @@
 The numbers are those of the clauses (docs/clauses.md).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from otel_sla.sla.agreement import (
     SERVER_FAULT_GRPC_STATUS,
@@ -181,14 +181,16 @@ def _condition_text(condition: Condition) -> str:
     return f"{condition.scope.value} {condition.key} is {_listed(condition.patterns, 'or')}"
 
 
-def _listed(words: tuple[str, ...], last: str) -> str:
-    quoted = [f"\u201c{word}\u201d" for word in words]
-    return f" {last} ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
+def _listed(words: Sequence[str], last: str) -> str:
+    return _joined([f"\u201c{word}\u201d" for word in words], last)
 
 
 def _grpc_codes(codes: frozenset[int]) -> str:
-    names = [SERVER_FAULT_NAMES[code] for code in sorted(codes)]
-    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return _joined([SERVER_FAULT_NAMES[code] for code in sorted(codes)], "or")
+
+
+def _joined(words: Sequence[str], last: str) -> str:
+    return f" {last} ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _status_ranges(statuses: frozenset[int]) -> str:

@@ -12,18 +12,8 @@ from otel_sla.sla.uptime import MonthFigures
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
 )
 
 
@@ -93,9 +83,8 @@ def breached_text(report: AgreementReport) -> str:
         return f"Nothing to judge: the {target} is neither kept nor breached."
     if n_breached:
         return f"\u2717 The {target} is BREACHED" + (f" by {n_breached} of {n_series:,} series" if n_series > 1 else "")
-    is_running = any(series.figures.elapsed < series.figures.total for series in report.series)
     whose = f" by all {n_series:,} series" if n_series > 1 else ""
-    return f"\u2713 The {target} is kept{whose}{' so far' if is_running else ''}"
+    return f"\u2713 The {target} is kept{whose}{' so far' if report.is_running else ''}"
 
 
 def absence_text(report: AgreementReport) -> str:

@@ -1,4 +1,4 @@
-"""Runs the show: a real pipeline and a backend in one process, an hour in simulated time.
+"""`otel-sla demo`: a real pipeline and a backend in one process, an hour in simulated time.
 
 Minute by minute the spans are sent, the clock is moved and the pipeline closes what has become old enough, as it would
 have done in that hour. Nothing waits for time: the next minute begins when the backend has the last one's points.
@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import typer
 
 from otel_sla.cli.commands import Commands
-from otel_sla.cli.demo.backend import Capture
+from otel_sla.cli.demo.backend import Capture, serve_backend
 from otel_sla.cli.demo.rendering import (
     GROUP_KEY,
     MINUTE_STATUS,
@@ -27,7 +27,7 @@ from otel_sla.cli.demo.rendering import (
     states_of,
 )
 from otel_sla.cli.demo.sender import ServiceSender
-from otel_sla.cli.demo.traffic import HOUR_MINUTES, START, START_MINUTE, STORY, phase_at, requests_of
+from otel_sla.cli.demo.traffic import HOUR_MINUTES, START, START_MINUTE, TRAFFIC, phase_at, requests_of
 from otel_sla.config import Config, load_config
 from otel_sla.errors import OtelSlaError
 from otel_sla.exporter.otlp_data import GAUGES
@@ -69,8 +69,8 @@ async def _show(folder: Path) -> None:
     typer.echo("An eventful hour of two services, in simulated time, judged by this agreement:\n")
     typer.echo(textwrap.indent(AGREEMENT, "  "))
     (folder / "agreement.yaml").write_text(AGREEMENT, encoding="utf-8")
-    with Capture() as backend:
-        config = _make_config(folder, backend.start())
+    with serve_backend() as (backend, endpoint):
+        config = _make_config(folder, endpoint)
         hour = _Hour(config, backend)
         await hour.run()
     _print_outcome(config, backend)
@@ -93,7 +93,7 @@ def _make_config(folder: Path, backend_endpoint: str) -> Config:
 
 
 class _Hour:
-    """The hour as it goes on.
+    """The hour while it is sent and judged.
 
     Args:
         config: Of the pipeline.
@@ -114,7 +114,7 @@ class _Hour:
                 typer.echo("Compiling kernels, once on this machine: some seconds.\n")
             await pipeline.start()
             stack.push_async_callback(pipeline.stop)
-            senders = {service: ServiceSender(service, f"127.0.0.1:{pipeline.grpc_port}") for service in STORY}
+            senders = {service: ServiceSender(service, f"127.0.0.1:{pipeline.grpc_port}") for service in TRAFFIC}
             for sender in senders.values():
                 stack.push_async_callback(asyncio.to_thread, sender.close)
             typer.echo("Events, as the backend receives them:\n")
@@ -124,11 +124,11 @@ class _Hour:
         self._print_events()
 
     async def _play_minute(self, index: int, pipeline: Pipeline, senders: dict[str, ServiceSender]) -> None:
-        """Send what a minute has, let it end, and wait until the minute before it has been told."""
+        """Send a minute's requests, let it end, and wait until the backend has the points of the minute before it."""
         minute = START_MINUTE + index
         if index < HOUR_MINUTES:
             for service, sender in senders.items():
-                requests = requests_of(phase_at(STORY[service], index), minute)
+                requests = requests_of(phase_at(TRAFFIC[service], index), minute)
                 self.n_spans += await asyncio.to_thread(sender.send, requests)
             self._check_accepted(pipeline.metrics.accepted_spans)
         self._now = (minute + 1) * _NANOS_PER_MINUTE
@@ -138,10 +138,10 @@ class _Hour:
             self._print_events()
 
     def _check_accepted(self, n_accepted: int) -> None:
-        """The SDK tells only its log when spans are lost; figures without them would be no show."""
+        """The SDK only logs it when spans are lost; the figures would be others then."""
         if n_accepted != self.n_spans:
             sent = f"{self.n_spans} spans were made, {n_accepted} acknowledged"
-            raise OtelSlaError(f"{sent}; does the environment (OTEL_*) tell the SDK otherwise?")
+            raise OtelSlaError(f"{sent}; does the environment (OTEL_*) change how the SDK sends?")
 
     def _wait_for_points(self, time_unix_nano: int) -> None:
         """Wait until the backend has points of this time for every service."""
@@ -149,7 +149,7 @@ class _Hour:
         def is_there(backend: Capture) -> bool:
             points = backend.points(MINUTE_STATUS)
             services = {point.attributes[GROUP_KEY] for point in points if point.time_unix_nano == time_unix_nano}
-            return services == set(STORY)
+            return services == set(TRAFFIC)
 
         if not self._backend.wait_for(is_there, _POINT_TIMEOUT_S):
             raise OtelSlaError(f"the backend did not receive a minute's points within {_POINT_TIMEOUT_S:g} s")
@@ -166,16 +166,12 @@ def _print_outcome(config: Config, backend: Capture) -> None:
     typer.echo("\nThe hour, minute by minute, from the points that the backend received:\n")
     typer.echo(render_cells(states, START_MINUTE))
     typer.echo(f"\nWhat was sent to {_EVENTFUL}, a minute, and how it was judged:\n")
-    typer.echo(render_phases(STORY[_EVENTFUL], states[_EVENTFUL], START_MINUTE))
+    typer.echo(render_phases(TRAFFIC[_EVENTFUL], states[_EVENTFUL], START_MINUTE))
     typer.echo("\nThe newest gauges that the backend received:\n")
     typer.echo(render_gauges({gauge.name: backend.points(gauge.name) for gauge in GAUGES}))
     typer.echo("\nThe month so far, from the ledger (otel-sla report):\n")
-    typer.echo(_report_text(config).rstrip("\n"))
-
-
-def _report_text(config: Config) -> str:
     now = START + timedelta(minutes=HOUR_MINUTES + 1)
     elapsed_stop = elapsed_stop_minute(now, timedelta(seconds=config.processor.grace_s))
     with closing(LedgerReader.open(config.ledger.url)) as reader:
         report = load_report(reader, config.agreements, Month(START.year, START.month), elapsed_stop, now)
-    return render_table(report)
+    typer.echo(render_table(report), nl=False)
