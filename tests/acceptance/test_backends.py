@@ -39,7 +39,7 @@ OTLP_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A backend, otel-sla and the Collector between them; minutes are counted from the story's first."""
+    """A backend, otel-sla and the Collector between them; minutes are counted from the traffic's first."""
 
     stack: beside.Beside
     backend: BackendProcess

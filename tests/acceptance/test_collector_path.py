@@ -115,7 +115,7 @@ def tell_story(url: str, first_minute: int) -> None:
     provider = TracerProvider(resource=Resource.create({"service.name": "chat-1"}))
     exporter = OTLPSpanExporter(endpoint=url, insecure=True)
     provider.add_span_processor(BatchSpanProcessor(exporter, max_export_batch_size=512))
-    tracer = provider.get_tracer("story")
+    tracer = provider.get_tracer("traffic")
     for offset, (requests, failed) in enumerate(TRAFFIC):
         minute = (first_minute + offset) * NANOS_PER_MINUTE
         for number in range(requests):

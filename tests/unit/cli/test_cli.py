@@ -215,7 +215,7 @@ def test_a_report_goes_to_a_file(config: Path, tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == invoke(*arguments, "--output", "-").stdout
 
 
-def test_a_file_that_cannot_be_written_is_told(config: Path, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_an_error(config: Path, tmp_path: Path) -> None:
     """`--output` into a folder that is not there: one line, exit code 1."""
     path = tmp_path / "none" / "report.json"
     result = invoke("report", "-c", config, "--format", "json", "--output", path)
@@ -223,7 +223,7 @@ def test_a_file_that_cannot_be_written_is_told(config: Path, tmp_path: Path) -> 
     assert result.stderr == f"otel-sla: error: {path} cannot be written: No such file or directory\n"
 
 
-def test_an_unknown_agreement_is_told_with_the_nearest(config: Path) -> None:
+def test_an_error_names_the_nearest_agreement(config: Path) -> None:
     """A misspelt agreement: exit code 2 and the one that was meant; a far one: those that there are."""
     near = invoke("report", "-c", config, "--agreement", "defaultt")
     assert near.exit_code == 2
@@ -240,7 +240,7 @@ def test_one_agreement_can_be_asked_for(tmp_path: Path, config: Path) -> None:
     assert [agreement["name"] for agreement in json.loads(result.stdout)["agreements"]] == ["other"]
 
 
-def test_a_missing_ledger_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_ledger_is_an_error_with_a_hint(tmp_path: Path) -> None:
     """No ledger yet: one line and a hint, exit code 1."""
     path = tmp_path / "none.db"
     result = invoke("report", "-c", write(tmp_path / "a.yaml", f"ledger: {{url: 'sqlite:///{path}'}}"))

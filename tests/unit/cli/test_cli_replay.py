@@ -53,7 +53,7 @@ def url_of(config: Path) -> str:
     return f"sqlite:///{config.parent / 'ledger.db'}"
 
 
-def test_files_are_counted_and_totals_told(config: Path, tmp_path: Path) -> None:
+def test_files_are_counted_and_totals_printed(config: Path, tmp_path: Path) -> None:
     """Files of several formats are counted in one command; a second one counts nothing more."""
     first = write(tmp_path / "a.json", json_lines(BODIES[:4]))
     second = write(tmp_path / "b.zst", zstandard.compress(prefixed([make_metrics(), *BODIES[4:], BODIES[2]])))
@@ -179,7 +179,7 @@ def test_broken_line_is_named_and_fatal_or_skipped(config: Path, tmp_path: Path)
     assert "  1 record skipped: broken" in skipped.stdout
 
 
-def test_ledger_in_use_is_told(config: Path, tmp_path: Path) -> None:
+def test_a_ledger_in_use_is_an_error(config: Path, tmp_path: Path) -> None:
     """While another process has the ledger nothing is counted, and what to do is said."""
     file = write(tmp_path / "spans", prefixed(BODIES))
     with closing(Ledger.open(url_of(config))):
@@ -190,7 +190,7 @@ def test_ledger_in_use_is_told(config: Path, tmp_path: Path) -> None:
     assert "hint: stop that process" in result.stderr
 
 
-def test_sealed_minutes_are_told(config: Path, tmp_path: Path) -> None:
+def test_sealed_minutes_are_printed(config: Path, tmp_path: Path) -> None:
     """Requests of minutes that a pipeline has sealed are counted, and the totals warn that it may be twice."""
     with closing(Ledger.open(url_of(config))) as ledger:
         minute = START_UNIX_NANO // MINUTE_NANOS + 10_000
@@ -210,7 +210,7 @@ def test_sealed_minutes_are_told(config: Path, tmp_path: Path) -> None:
         ([], "FILE"),
     ],
 )
-def test_wrong_usage_is_told(arguments: list[str], said: str) -> None:
+def test_wrong_usage_is_an_error(arguments: list[str], said: str) -> None:
     """Wrong arguments end with code 2 before anything is counted."""
     result = invoke(*arguments)
     assert result.exit_code == 2
@@ -258,7 +258,7 @@ def test_a_line_of_progress_counts_in_words(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_everything_left_out_has_a_line() -> None:
-    """Each total that is not zero is told, none is that is."""
+    """Each total that is not zero is printed, none is that is."""
     totals = Totals()
     assert len(list(totals_lines(totals, (), 1.0))) == 1
     counts = ("unknown_parent_spans", "sampled_spans", "unusable_threshold_spans", "spared_requests")
@@ -272,7 +272,7 @@ def test_everything_left_out_has_a_line() -> None:
 
 
 def test_what_was_seen_on_spans_has_a_line() -> None:
-    """Statuses by key with a value, parents, sampling and spared requests; a code that failed none is told apart."""
+    """Statuses by key with a value, parents, sampling and spared requests; a code that failed none is noted."""
     agreement = replace(make_agreement(), code=CodeRule("error.type", ("Internal Error",), WhenAbsent.FAILED))
     seen = Notes(Counter({"http.status_code": 1}), {"http.status_code": "99"}, 2, 3, 4, 5, {agreement.name: {"'500'"}})
     totals = Totals(notes=seen)

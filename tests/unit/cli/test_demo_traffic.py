@@ -1,4 +1,4 @@
-"""The demo's story as numbers."""
+"""The demo's traffic as numbers."""
 
 import doctest
 from collections import Counter
