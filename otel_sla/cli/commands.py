@@ -79,9 +79,17 @@ class Group(TyperGroup):
 
 
 class Commands(typer.Typer):
-    """Collects commands, each of the class above."""
+    """Collects commands, each of the class above; of a group too that has but one command."""
 
-    def __init__(self, name: str, summary: str = "", *, cls: type[Group] = Group, add_completion: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        summary: str = "",
+        *,
+        cls: type[Group] = Group,
+        is_group: bool = False,
+        add_completion: bool = False,
+    ) -> None:
         super().__init__(
             name=name,
             cls=cls,
@@ -91,6 +99,7 @@ class Commands(typer.Typer):
             pretty_exceptions_enable=False,
             rich_markup_mode=None,
             context_settings={"help_option_names": ["-h", "--help"]},
+            callback=(lambda: None) if is_group else None,
         )
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[_Function], _Function]:  # noqa: ANN401

@@ -3,12 +3,11 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from otel_sla.judging.exclusion_effect import MonthEffect
 from otel_sla.judging.terms_versions import find_basis
 from otel_sla.ledger.reader import LedgerReadings
-from otel_sla.ledger.records import Json, Withdrawal
+from otel_sla.ledger.records import ExclusionRecord, Withdrawal
 from otel_sla.report.wording import group_text, moment_in, pairs_text, printable, words_of
 from otel_sla.sla.agreement import Agreement, ExclusionWindow
 from otel_sla.sla.exclusions import Refusal, covered_minutes, find_refusal, latest_announcement
@@ -22,13 +21,16 @@ SCHEMA = "otel-sla.exclusions/v1"
 class Entry:
     """One exclusion, configured or recorded."""
 
-    exclusion_id: int | None  # None: from the configuration.
     agreement: str
     terms: Agreement | None  # As configured, or as recorded last; None: neither configured nor ever recorded.
     judged_by: Agreement | None  # Its terms in the month of the window: those that closed it, while it is open today's.
     window: ExclusionWindow
-    figures_before: Json | None
-    withdrawal: Withdrawal | None
+    record: ExclusionRecord | None  # None: from the configuration.
+
+    @property
+    def withdrawal(self) -> Withdrawal | None:
+        """Who took it back; None if nobody did."""
+        return None if self.record is None else self.record.withdrawal
 
     @property
     def refusal(self) -> Refusal | None:
@@ -58,25 +60,16 @@ def entries_of(reader: LedgerReadings, agreements: Sequence[Agreement]) -> list[
         month = month_of(int(window.start.timestamp()) // 60, agreement.time_zone)
         return find_basis(reader, agreement, month).agreement
 
-    by_name = {agreement.name: agreement for agreement in agreements}
-    configured = [
-        Entry(None, agreement.name, agreement, agreement, window, None, None)
+    entries = [
+        Entry(agreement.name, agreement, agreement, window, None)
         for agreement in agreements
         for window in agreement.exclusions.windows
     ]
-    recorded = [
-        Entry(
-            record.exclusion_id,
-            record.agreement,
-            by_name.get(record.agreement),
-            judged_by(by_name.get(record.agreement), record.window),
-            record.window,
-            record.figures_before,
-            record.withdrawal,
-        )
-        for record in reader.exclusions()
-    ]
-    return [*configured, *recorded]
+    by_name = {agreement.name: agreement for agreement in agreements}
+    for record in reader.exclusions():
+        terms = by_name.get(record.agreement)
+        entries.append(Entry(record.agreement, terms, judged_by(terms, record.window), record.window, record))
+    return entries
 
 
 def entries_text(entries: Sequence[Entry]) -> str:
@@ -142,7 +135,7 @@ def each_effect_line(effects: Sequence[MonthEffect]) -> Iterator[str]:
 def _each_line(entry: Entry) -> Iterator[str]:
     window, withdrawal, known = entry.window, entry.withdrawal, entry.judged_by
     zone = "UTC" if known is None else known.time_zone
-    number = "configured" if entry.exclusion_id is None else f"exclusion {entry.exclusion_id}"
+    number = "configured" if entry.record is None else f"exclusion {entry.record.exclusion_id}"
     yield f"{number}: {entry.agreement}, {_scope_text(window)}, {words_of(window.reason.value)}"
     yield from _each_time_line(window, zone)
     if window.note:
@@ -175,17 +168,17 @@ def _decision_text(refusal: Refusal | None, consequence: str = "") -> str:
 def _object(entry: Entry) -> dict[str, object]:
     window, withdrawal = entry.window, entry.withdrawal
     found: dict[str, object] = {
-        "id": entry.exclusion_id,
+        "id": None if entry.record is None else entry.record.exclusion_id,
         "agreement": entry.agreement,
         "reason": window.reason.value,
         "group": None if window.group is None else dict(window.group),
         "start": moment_text(window.start),
         "stop": moment_text(window.stop),
-        "announced_at": _optional_moment(window.announced_at),
+        "announced_at": window.announced_at and moment_text(window.announced_at),
         "note": window.note,
         "recorded_by": window.recorded_by,
-        "recorded_at": _optional_moment(window.recorded_at),
-        "figures_before": entry.figures_before,
+        "recorded_at": window.recorded_at and moment_text(window.recorded_at),
+        "figures_before": None if entry.record is None else entry.record.figures_before,
         "accepted": None if entry.terms is None and withdrawal is None else entry.refusal is None,
     }
     if entry.refusal is not None:
@@ -196,7 +189,3 @@ def _object(entry: Entry) -> dict[str, object]:
         found["withdrawn_why"] = withdrawal.why
         found["figures_before_withdrawal"] = withdrawal.figures_before
     return found
-
-
-def _optional_moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment_text(moment)

@@ -23,7 +23,7 @@ from otel_sla.config.parse import check_zone, format_ratio, parse_ratio
 from otel_sla.errors import ConfigError, ConfigProblem
 from otel_sla.sla.figures_text import counted
 
-commands = Commands("import")
+commands = Commands("import", is_group=True)
 
 API_VERSION = "openslo/v1"
 _MINUTE = frozenset({"1", "1m", "60s"})
@@ -75,11 +75,6 @@ class Translation:
     def fail(self, path: str, why: str) -> None:
         """Note why no agreement can be made of it."""
         self.problems.append(ConfigProblem(path, why))
-
-
-@commands.callback()
-def _import() -> None:
-    pass
 
 
 @commands.command()

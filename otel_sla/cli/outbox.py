@@ -13,12 +13,7 @@ from otel_sla.ledger.reader import LedgerReader
 from otel_sla.report.wording import moment_in, printable, short_minute
 from otel_sla.sla.figures_text import counted
 
-commands = Commands("outbox")
-
-
-@commands.callback()
-def _outbox() -> None:
-    pass  # Keeps `list` a command of its own, though it is the only one.
+commands = Commands("outbox", is_group=True)
 
 
 @commands.command(name="list")
