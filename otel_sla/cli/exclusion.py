@@ -218,8 +218,8 @@ def _read_group(
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or key in given:
-            said = "is given twice" if key in given else "must be written key=value"
-            raise typer.BadParameter(f"{pair!r} {said}", param_hint="--group")
+            problem = "is given twice" if key in given else "must be written key=value"
+            raise typer.BadParameter(f"{pair!r} {problem}", param_hint="--group")
         given[key] = value
     known = [series.group_text for series in series_of(agreement, all_series)]
     if given in known:

@@ -116,8 +116,8 @@ def _read_text(file: Path, source: str) -> str:
 def _print(reading: Translation) -> None:
     typer.echo(f"{reading.source}:", err=True)
     for verb, fields in (("taken", reading.taken), ("not taken", reading.not_taken)):
-        for path, said in fields:
-            typer.echo(f"  {verb:<10} {path}: {said}", err=True)
+        for path, text in fields:
+            typer.echo(f"  {verb:<10} {path}: {text}", err=True)
 
 
 def read_openslo(text: str, source: str) -> list[Translation]:
@@ -174,8 +174,8 @@ def _read_slo(document: Mapping[str, Any], name: str, reading: Translation) -> N
         reading.fail("metadata.name", "is missing; it becomes the agreement's name")
     method = _text(spec.get("budgetingMethod"))
     if method != "Timeslices":
-        said = f"is {method}: an agreement counts minutes, so the method must be Timeslices"
-        reading.fail("spec.budgetingMethod", said if method else "is missing; an agreement needs Timeslices")
+        problem = f"is {method}: an agreement counts minutes, so the method must be Timeslices"
+        reading.fail("spec.budgetingMethod", problem if method else "is missing; an agreement needs Timeslices")
     else:
         reading.take("spec.budgetingMethod", "minutes are judged, not requests")
     time_zone = _read_window(spec.get("timeWindow"), reading)
@@ -212,8 +212,8 @@ def _read_window(windows: object, reading: Translation) -> str:
     calendar = _mapping(window.get("calendar"))
     is_rolling = _text(window.get("isRolling")).lower()
     if is_rolling == "true" or not calendar:
-        said = "a rolling window has no month; an agreement is settled by calendar months: give `calendar`"
-        reading.fail(f"{path}[0]", said)
+        problem = "a rolling window has no month; an agreement is settled by calendar months: give `calendar`"
+        reading.fail(f"{path}[0]", problem)
     elif is_rolling:
         reading.take(f"{path}[0].isRolling", "calendar months")
     for place, of_place in ((f"{path}[0]", window), (f"{path}[0].calendar", calendar)):
@@ -226,8 +226,8 @@ def _read_window(windows: object, reading: Translation) -> str:
     start = _text(calendar.get("startTime"))
     if start:
         is_first = start[7:].replace("T", " ") in ("-01", "-01 00:00", "-01 00:00:00")
-        said = "months begin at local midnight of their first day, in every year"
-        (reading.take if is_first else reading.leave)(f"{path}[0].calendar.startTime", said)
+        text = "months begin at local midnight of their first day, in every year"
+        (reading.take if is_first else reading.leave)(f"{path}[0].calendar.startTime", text)
     zone = _text(calendar.get("timeZone")) or "UTC"
     try:
         zone = check_zone(zone)

@@ -77,8 +77,8 @@ def replay(
     shown_time = None if generated_at is None else parse_moment(generated_at, "--generated-at")
     for path in files:
         if not _is_standard_input(path) and (path.is_dir() or not path.exists()):
-            said = "is a directory" if path.is_dir() else "does not exist"
-            raise typer.BadParameter(f"{path} {said}", param_hint="FILE")
+            problem = "is a directory" if path.is_dir() else "does not exist"
+            raise typer.BadParameter(f"{path} {problem}", param_hint="FILE")
     wanted = None if month is None else parse_month(month)
     settings = load(config, begins_ledger=not dry_run)
     options = ReplayOptions(format=record_format, on_error=on_error)
@@ -130,8 +130,8 @@ def _print_reports(reports: Iterator[Report], *, is_json: bool) -> None:
     if is_json:
         found = list(islice(reports, 2))
         if len(found) != 1:
-            said = "several months are" if found else "no month with requests of an agreement is"
-            raise typer.BadParameter(f"is needed for JSON: {said} found", param_hint="--month")
+            problem = "several months are" if found else "no month with requests of an agreement is"
+            raise typer.BadParameter(f"is needed for JSON: {problem} found", param_hint="--month")
         stream.write(render_json(found[0]).encode())
     else:
         tables = [render_table(document, screen()) for document in reports]

@@ -108,7 +108,7 @@ _TERMS_NAMES = (
 
 
 def _terms_cells(section: AgreementReport) -> tuple[Cell, ...]:
-    said = (words for _, _, words in each_outcome_term(section.agreement))
+    outcomes = (words for _, _, words in each_outcome_term(section.agreement))
     counted = (
         f"{each.version}: {minute_text(each.minutes.start_minute)}/{minute_text(each.minutes.stop_minute)}"
         for each in section.counted_by
@@ -116,7 +116,7 @@ def _terms_cells(section: AgreementReport) -> tuple[Cell, ...]:
     of_versions = (section.version, section.closed_version)
     of_closing = (section.is_as_closed, section.has_later_exclusions)
     counting = section.agreement.counting.value
-    return (*of_versions, counting, *said, section.configured, "; ".join(counted), *of_closing)
+    return (*of_versions, counting, *outcomes, section.configured, "; ".join(counted), *of_closing)
 
 
 _MINUTE_NAMES = (

@@ -1,6 +1,6 @@
 """The report for people in a terminal: as wide as it is, one line a series, in colours where it shows them.
 
-Nothing is said by colour alone, and what senders put into names cannot steer the terminal.
+Colour only repeats what words say, and what senders put into names cannot steer the terminal.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -179,8 +179,8 @@ def _write_agreement(page: _Page, report: AgreementReport) -> None:
         page.write("Exclusions that are meant for no series of the month", indent=2, style=_BOLD)
         _write_exclusions(page, report.exclusions, report.agreement.time_zone)
     page.write("")
-    for _, heading, said in (*each_outcome_term(report.agreement), counting_term(report.agreement)):
-        page.write(f"{heading}: {said}", indent=2, style=_DIM)
+    for _, heading, text in (*each_outcome_term(report.agreement), counting_term(report.agreement)):
+        page.write(f"{heading}: {text}", indent=2, style=_DIM)
 
 
 def _write_figures(page: _Page, report: AgreementReport) -> None:
@@ -248,9 +248,9 @@ def _write_series(page: _Page, report: SeriesReport, zone: str) -> None:
 
 def _beside_text(spans: SpanCounts) -> str:
     """What was counted besides, where there is any of it."""
-    said = [f"{spans.spared:,} spared"] if spans.spared else []
-    said += [f"{spans.sampled:,} of sampled traces"] if spans.sampled else []
-    return f"Of {counted(spans.total, 'span')} {', '.join(said)}." if said else ""
+    parts = [f"{spans.spared:,} spared"] if spans.spared else []
+    parts += [f"{spans.sampled:,} of sampled traces"] if spans.sampled else []
+    return f"Of {counted(spans.total, 'span')} {', '.join(parts)}." if parts else ""
 
 
 def _write_periods(page: _Page, periods: Sequence[DowntimePeriod], zone: str) -> None:

@@ -26,7 +26,7 @@ class ServiceSender:
 
     def __init__(self, service: str, endpoint: str) -> None:
         exporter = OTLPSpanExporter(f"http://{endpoint}", insecure=True, timeout=10)
-        # Whatever the environment says about sampling and resources.
+        # Sampler and resource are given, so that those of the environment do not apply.
         self._provider = TracerProvider(
             sampler=ALWAYS_ON, resource=Resource({"service.name": service}), shutdown_on_exit=False
         )
