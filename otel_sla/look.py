@@ -29,7 +29,7 @@ from otel_sla.sla.months import MinuteRange, month_of, month_range, months_betwe
 from otel_sla.sla.series import Series
 from otel_sla.sla.story import Cause, tell
 from otel_sla.sla.telling import Subject
-from otel_sla.standing import Standing, is_carried_past_exclusions
+from otel_sla.standing import Standing
 from otel_sla.stopped_series import Stopped, find_stopped
 from otel_sla.versions import agreement_of
 
@@ -341,8 +341,7 @@ class Look:
         standing = None if reopened else self._standing(series, eras)
         if standing is not None and self._goes_on(series, eras, standing):
             return
-        if standing is None or is_carried_past_exclusions(series, eras.current, standing):
-            standing = None
+        if standing is None:
             start_minute = min([self._told_before, *(minute.epoch_minute for minute in reopened)])
             minutes = _minutes_to_judge(eras, start_minute, self._progress.judged_before)
         else:

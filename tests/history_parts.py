@@ -19,7 +19,7 @@ from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
 from otel_sla.report.json import report_object
 from otel_sla.reporting import each_series_minutes, load_report
-from otel_sla.sla.agreement import Agreement, ExclusionReason
+from otel_sla.sla.agreement import Agreement, ExclusionReason, ExclusionWindow
 from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.months import Month, month_range
 from otel_sla.sla.series import Series
@@ -147,13 +147,16 @@ class History:
             if stored.event.name == "sla.month.closed" and stored.event.attributes["sla.month.name"] == str(month)
         }
 
-    def exclude(self, start_minute: int, n_minutes: int, group: tuple[tuple[str, str], ...] | None = None) -> None:
+    def exclude(
+        self, start_minute: int, n_minutes: int, group: tuple[tuple[str, str], ...] | None = None
+    ) -> ExclusionWindow:
         """Record a window of force majeure for the agreement."""
         start = EPOCH + timedelta(minutes=start_minute)
         stop = start + timedelta(minutes=n_minutes)
         window = replace(make_window(), reason=ExclusionReason.FORCE_MAJEURE, start=start, stop=stop, group=group)
         with closing(LedgerNotebook.open(self.url)) as notebook:
             notebook.record_exclusion(self.agreement.name, window, {})
+        return window
 
     def causes(self) -> list[str]:
         """The causes that were told for revised minutes, each once."""
