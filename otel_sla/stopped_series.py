@@ -73,8 +73,9 @@ def _removed_minute(
 ) -> int:
     """Give the first minute of which nothing shows that the agreement was still configured in it.
 
-    It was while any of its series was counted, and until the end of each month that was closed. Later silence may have
-    been told as down, or not: the end of what was told is moved rather than downtime invented.
+    It was while any of its series was counted, in each minute that an event is of, and until the end of each month that
+    was closed. Later silence may have been told as down, or not: the end of what was told is moved rather than downtime
+    invented.
     """
     found = versions[-1][1]
     first_minutes = reader.first_minutes()
@@ -86,7 +87,8 @@ def _removed_minute(
     for series in some:
         last = reader.last_minute(series.series_id, found)
         found = found if last is None else last + 1
-    return found
+    told = reader.last_event_minute(agreement.name)
+    return found if told is None else max(found, told + 1)
 
 
 def find_returned(reader: LedgerReadings, agreements: Sequence[Agreement]) -> dict[str, int]:
