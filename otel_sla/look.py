@@ -357,16 +357,13 @@ class Look:
                 self._found.retell(series.series_id, range(minute.epoch_minute, minute.epoch_minute + 1))
 
     def _standing(self, series: Series, eras: Eras) -> Standing | None:
-        """Give how a series stands now; None where that is not known, or not by the terms of today alone."""
+        """Give how a series stands now; None where that is not known."""
         standing = self._standings.get(series.series_id)
         if standing is None or standing.told_before > self._told_before:
             return None  # What would hold if the last closing had been written.
         if standing.told_before < self._told_before:
             standing = standing.after_no_look(self._told_before, self._promise_at(eras, self._told_before).minutes)
-        is_of_month = (
-            standing.month.start_minute <= standing.open_minute <= self._told_before < standing.month.stop_minute
-        )
-        return standing if is_of_month and standing.open_minute > eras.open_minute else None
+        return standing
 
     def _goes_on(self, series: Series, eras: Eras, standing: Standing) -> bool:
         """Whether the new minutes are as the last one was, so that there is nothing to tell."""
