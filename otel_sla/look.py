@@ -77,7 +77,11 @@ class Look:
 
     def next_stopped(self) -> tuple[Agreement, Mapping[int, Stopped]] | None:
         """Give an agreement with series that an earlier version stopped judging and that are not retired yet."""
-        each = ((one, find_stopped(self._reader, one, self._all_series, self._retired)) for one in self._agreements)
+        told = self._reader.told_versions()
+        each = (
+            (one, find_stopped(self._reader, one, self._all_series, self._retired, told.get(one.name)))
+            for one in self._agreements
+        )
         return next((found for found in each if found[1]), None)
 
     def stopped(self, agreement: Agreement, stopped: Mapping[int, Stopped]) -> Closing:

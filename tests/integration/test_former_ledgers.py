@@ -24,6 +24,7 @@ from sla_parts import make_agreement, make_terms
 
 from otel_sla.config import Config
 from otel_sla.errors import LedgerUnavailable
+from otel_sla.history import is_grouped
 from otel_sla.ledger.ledger import Ledger
 from otel_sla.ledger.notebook import LedgerNotebook
 from otel_sla.ledger.reader import LedgerReader
@@ -275,4 +276,32 @@ def test_silence_that_the_former_version_told_of_is_down_until_then(
     history.judge()
     history.assert_adds_up("removed")
     assert all(one["downtime_periods"] for one in before[0].values())
+    history.stop()
+
+
+def test_a_grouping_that_comes_back_with_this_version_is_told_what_its_silence_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.1.0 had left it for another one: under `down` the events add up to the report all the same."""
+    today = make_agreement(downtime=make_terms(no_data=NoData.DOWN))
+    former = replace(today, outcome_rules=FIRST_RULES)
+    with monkeypatch.context() as patched:
+        patched.setattr("otel_sla.look.find_stopped", lambda *_: {})
+        patched.setattr("otel_sla.look.Look.next_change_of_counting", lambda _: ({}, []))  # It kept that nowhere.
+        history = History(tmp_path, former)
+        history.now += 1
+        history.judge()
+        for terms in (former, replace(former, group_by=("host.name",))):
+            patched.setattr(
+                "otel_sla.look.series_of",
+                lambda agreement, some: tuple(one for one in some if is_grouped(one, agreement)),
+            )
+            history.restart(terms)
+            for _ in range(10):
+                history.count([(history.now, number, 9, 0, 0) for number in range(3)])
+                history.now += 1
+                history.judge()
+    history.restart(today)
+    history.judge()
+    history.assert_adds_up("back")
     history.stop()
