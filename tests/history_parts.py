@@ -11,6 +11,7 @@ from typing import Any
 from ledger_parts import count_rows, make_window
 
 from otel_sla.exporter.backlog import _Figures
+from otel_sla.judging.clock import MinuteMarks
 from otel_sla.judging.judge import Judge
 from otel_sla.judging.month_report import each_series_minutes, load_report
 from otel_sla.judging.terms_versions import record_versions
