@@ -65,13 +65,10 @@ TEMPLATES = Environment(
     keep_trailing_newline=True,
 )
 TEMPLATES.filters |= {"percent": wording.percent, "term": term_text, "thousands": "{:,}".format, "worst": _worst}
-TEMPLATES.globals |= {
-    "version": __version__,
-    "LEGEND": LEGEND,
-    "anchor": _anchor,
-    "counted": counted,
-    "draw_month": draw_month,
-    "each_note": each_note,
-    "each_term": each_term,
-    **{name: function for name, function in vars(wording).items() if callable(function)},
-}
+_FUNCTIONS = (
+    *(each_note, each_term, draw_month, counted, wording.absence_text, wording.breached_text, wording.group_text),
+    *(wording.moment_in, wording.month_name, wording.range_text, wording.requests_text, wording.short_minute),
+    *(wording.verdict_text, wording.version_text, wording.withdrawal_text, wording.words_of),
+)
+TEMPLATES.globals |= {"version": __version__, "LEGEND": LEGEND, "anchor": _anchor}
+TEMPLATES.globals |= {function.__name__: function for function in _FUNCTIONS}
