@@ -507,9 +507,9 @@ def basis_of(counts: MinuteCounts, agreement: Agreement) -> BasisCounts:
     }
 
 
-def _valid(counts: MinuteCounts | BasisCounts, minute: int) -> Fraction:
-    row = counts.get(minute, (0, 0))
-    return Fraction(row[0] + row[1])
+def _valid(counts: MinuteCounts | BasisCounts, minute: int) -> Fraction | int:
+    row = counts.get(minute)
+    return row[0] + row[1] if row else 0
 
 
 def first_data_minute(counts: MinuteCounts | BasisCounts) -> int | None:
@@ -548,7 +548,7 @@ def unfiltered_states(
         elif valid < terms.valid_requests_min:
             state = LOW_TRAFFIC
         else:
-            is_above = counts[minute][1] / valid > terms.error_rate_above
+            is_above = Fraction(counts[minute][1]) / valid > terms.error_rate_above
             last_judged = state = DOWN if is_above else UP
         if minute >= start:
             states[minute] = state
