@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import secrets
 import subprocess
 import sys
 import threading
@@ -100,8 +99,3 @@ def _one_span(watch: WatchList) -> SpanColumns:
 
 if __name__ == "__main__":
     decode_request(b"", WatchList((), ()))
-
-
-def new_hash_key() -> tuple[int, ...]:
-    """Make four words for a `Classifier`: a sender who knew them could make values that all collide."""
-    return tuple(secrets.randbits(64) for _ in range(4))

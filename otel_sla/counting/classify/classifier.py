@@ -111,6 +111,7 @@ class Classifier:
         """
         self._table = table
         self.agreements = tuple(agreements)
+        self.chunk_spans = CHUNK_SPANS  # Of a piece, at most.
         self._conditions = Conditions(agreements)
         self._hash_start, self._hash_mask = np.uint64(hash_key[0]), np.uint64(hash_mask)
         self._classes = ClassTable(self._conditions, _CLASSES_MAX)
@@ -179,7 +180,7 @@ class Classifier:
         tally = _Tally()
         start = 0
         while start < columns.n_spans:
-            stop = self._values.number(columns, start, min(start + CHUNK_SPANS, columns.n_spans))
+            stop = self._values.number(columns, start, min(start + self.chunk_spans, columns.n_spans))
             if stop == start:
                 self._forget()
                 continue

@@ -93,6 +93,11 @@ def _shown(columns: SpanColumns, span: int, key: int) -> str:
             return str(bits.view(np.int64))
         case ValueType.DOUBLE:
             return repr(float(bits.view(np.float64)))
-    offset, size = divmod(int(bits), 1 << 32)
+    return repr(shown_text(columns, int(bits)))
+
+
+def shown_text(columns: SpanColumns, bits: int) -> str:
+    """Show to people the start of a string that a cell holds; `bits` as in `ValueType`."""
+    offset, size = divmod(bits, 1 << 32)
     text = columns.body[offset : offset + min(size, _SHOWN_SIZE_BYTES_MAX)].tobytes()
-    return repr(text.decode("utf-8", errors="backslashreplace"))
+    return text.decode("utf-8", errors="backslashreplace")

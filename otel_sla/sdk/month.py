@@ -1,23 +1,33 @@
-"""Counts of the running month in memory: what the ledger is to the pipeline.
+"""The running month of an application: its counts in memory, and the newest judged minute of each series.
 
-Kept by series and UTC day, so that a series takes memory for the days that it had requests on: 17 KiB each, half a
-megabyte for a whole month. What is counted beside outcomes (`counts.Count`) takes 68 KiB more on days that have any.
+Counts are kept by series and UTC day, so that a series takes memory for the days that it had requests on: 17 KiB each,
+half a megabyte for a whole month. What is counted beside outcomes (`Count`) takes 68 KiB more on days that have any.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from operator import add
 
 import numpy as np
 
 from otel_sla.arrays import Int64Array, UInt32Array
-from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, CountRows, add_capped, has_enough
+from otel_sla.judging.month_report import last_change
+from otel_sla.judging.series_judge import History, Terms, is_grouped, series_of
+from otel_sla.ledger.records import ExclusionRecord
+from otel_sla.sla.agreement import Agreement, Counting, NoData
+from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, Count, CountRows, add_capped, has_enough
+from otel_sla.sla.months import MinuteRange, month_of, month_range
+from otel_sla.sla.series import Series
+from otel_sla.sla.uptime import Counts, MinuteFigures, minute_figures
 
 MINUTES_PER_DAY = 1440
+_NO_COUNTS = [0] * N_COUNTS
 
 LastMinute = tuple[int, tuple[int, ...]]  # Epoch minute and its counts, as of `MinuteMemory.last_data_minute`.
 
 
 class MinuteMemory:
-    """Implements `history.CountReadings`. One thread owns it."""
+    """What a ledger is to the pipeline: implements `series_judge.CountReadings`. One thread owns it."""
 
     def __init__(self) -> None:
         self.first_data_minutes: dict[int, int] = {}  # Series -> first minute ever with a valid request.
@@ -112,3 +122,89 @@ class MinuteMemory:
             if block is None:
                 block = self._beside[key] = np.zeros((N_COUNTS - N_OUTCOMES, MINUTES_PER_DAY), dtype=np.int64)
             block[:, place] = add_capped(block[:, place], counts)
+
+
+class SdkJudge:
+    """Judges by the same arithmetic as pipeline and reports. One thread owns it.
+
+    Args:
+        agreements: To judge by.
+        memory: The counts.
+    """
+
+    def __init__(self, agreements: Sequence[Agreement], memory: MinuteMemory) -> None:
+        self._agreements = tuple(agreements)
+        self._memory = memory
+        self._terms = [Terms.of(agreement, (), 0) for agreement in agreements]
+        self._records: Sequence[ExclusionRecord] = ()
+        self._unjudged: list[CountRows] = []  # Of this process; some of their minutes have not elapsed.
+        self._judged: dict[int, list[int]] = {}  # Series -> counts of judged minutes, as in `Count`.
+
+    def add(self, rows: CountRows) -> None:
+        """Take note of what this process counted."""
+        self._unjudged.append(rows)
+
+    def figures(
+        self, all_series: Sequence[Series], records: Sequence[ExclusionRecord], judged_before: int
+    ) -> tuple[MinuteFigures, ...]:
+        """Give the minute before `judged_before` of every series, shown as the pipeline shows them.
+
+        The month's requests in it are those since this process began: an SDK's counter starts with its process, and
+        must not fall at the start of a month.
+        """
+        if records != self._records:
+            self._records = records
+            self._terms = [Terms.of(agreement, records, last_change(records)) for agreement in self._agreements]
+        self._sum_up(judged_before)
+        return tuple(
+            replace(found, so_far=replace(found.so_far, counts=self._requests_of(found.series, found.parts)))
+            for terms in self._terms
+            for found in self._of_agreement(terms, all_series, judged_before - 1)
+        )
+
+    def _of_agreement(self, terms: Terms, all_series: Sequence[Series], minute: int) -> Iterator[MinuteFigures]:
+        agreement, memory = terms.agreement, self._memory
+        history = History(memory, memory.first_data_minutes, {})
+        month = month_range(month_of(minute, agreement.time_zone), agreement.time_zone)
+        for series in series_of(agreement, all_series):
+            if not is_grouped(series, agreement):
+                continue
+            memory.forget(
+                series.series_id,
+                kept_from(agreement, month.start_minute),
+                agreement.downtime.valid_requests_min,
+                is_adjusted=agreement.counting is Counting.ADJUSTED,
+            )
+            has_data = memory.first_data_minutes.get(series.series_id, minute + 1) <= minute
+            judged = history.judged(series, terms, MinuteRange(month.start_minute, minute + 1), minute + 1)
+            last = MinuteRange(minute, minute + 1)
+            for found in minute_figures(series, agreement, judged.judged, judged.counts, last):
+                if any(found.so_far.counts) or (has_data and agreement.downtime.no_data is not NoData.UP):
+                    yield found
+
+    def _sum_up(self, judged_before: int) -> None:
+        waiting = []
+        for rows in self._unjudged:
+            is_judged = rows.epoch_minute < judged_before
+            for series_id, counts in zip(
+                rows.series_id[is_judged].tolist(), rows.counts[is_judged].tolist(), strict=True
+            ):
+                self._judged[series_id] = list(map(add, self._judged.get(series_id, _NO_COUNTS), counts))
+            if not is_judged.all():
+                keep = ~is_judged
+                waiting.append(CountRows(rows.series_id[keep], rows.epoch_minute[keep], rows.counts[keep]))
+        self._unjudged = waiting
+
+    def _requests_of(self, series: Series, parts: int) -> Counts:
+        """Give outcomes, in parts with what sampled requests stand for (clause 19)."""
+        counts = self._judged.get(series.series_id, _NO_COUNTS)
+        excesses = counts[Count.SUCCEEDED_EXCESS :] if parts > 1 else (0, 0, 0)
+        succeeded, failed, invalid = (
+            count * parts + excess for count, excess in zip(counts[:N_OUTCOMES], excesses, strict=True)
+        )
+        return succeeded, failed, invalid
+
+
+def kept_from(agreement: Agreement, month_start_minute: int) -> int:
+    """Give the first minute whose counts a running month needs: a run at its start may reach back by a period."""
+    return month_start_minute - max(MINUTES_PER_DAY, agreement.downtime.period_minutes_min)
