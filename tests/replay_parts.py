@@ -145,7 +145,7 @@ def replay_once(
     """Replay one file as a command of its own does; give what was counted and what was told."""
     told: list[str] = []
     counting = make_counting(ledger, agreements, sealed_before_minute=sealed_before_minute)
-    Replay(counting, options or ReplayOptions(), tell=told.append).count(name, io.BytesIO(content))
+    Replay(counting, options or ReplayOptions(), on_left_out=told.append).count(name, io.BytesIO(content))
     return counting, told
 
 

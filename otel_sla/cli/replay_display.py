@@ -11,8 +11,8 @@ import typer
 from otel_sla.sla.figures_text import counted
 
 if TYPE_CHECKING:
+    from otel_sla.replay.counting import Totals
     from otel_sla.replay.replay import Progress
-    from otel_sla.replay.totals import Totals
     from otel_sla.sla.agreement import Agreement
 
 # Thousands of broken lines say no more than some; all are counted.

@@ -15,11 +15,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple
 
 from otel_sla.counting.receipt import Receipt
-from otel_sla.counting.received import Answer, Counted
+from otel_sla.counting.received import Answer, Counted, ReceivedCounts
 from otel_sla.errors import LedgerError, LedgerUnavailable, Overloaded
 from otel_sla.self_metrics import SelfMetrics
 from otel_sla.spans.joining import is_joinable
@@ -37,45 +36,22 @@ _JOINED_RESOURCES_MAX = 64
 _ALONE_S = 1.0
 
 
-class Counts(Protocol):
-    """What was counted since the last commit: `ReceivedCounts`."""
+class _Waiting(NamedTuple):
+    """A small request that is not counted yet."""
 
-    @property
-    def is_full(self) -> bool:
-        """Whether as much waits for a commit as may."""
-        ...
-
-    def count_joined(self, body: bytes, join: Callable[[], Answer]) -> Counted | None:
-        """Count several requests as one; None: nothing was counted."""
-        ...
-
-    async def count(self, body: bytes | memoryview, join: Callable[[], Answer]) -> Counted:
-        """Count one request."""
-        ...
-
-    async def commit(self) -> None:
-        """Make durable what was counted when this was called."""
-        ...
+    body: bytes | memoryview
+    is_counted: asyncio.Future[bool]  # True: it is durable. False: it is not counted, and has to go alone.
+    arrived_s: float
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """Small requests that are not counted yet."""
-
-    bodies: list[bytes | memoryview] = field(default_factory=list)
-    is_counted: list[asyncio.Future[bool]] = field(default_factory=list)  # True: durable. False: it has to go alone.
-    arrived_s: list[float] = field(default_factory=list)
-    size_bytes: int = 0
-
-    def answer(self, *, is_counted: bool) -> None:
-        for each in self.is_counted:
-            if not each.done():
-                each.set_result(is_counted)
-
-    def fail(self, error: Exception) -> None:
-        for each in self.is_counted:
-            if not each.done():
-                each.set_exception(error)
+def _resolve(waiting: list[_Waiting], outcome: bool | Exception) -> None:  # noqa: FBT001 - a result.
+    for each in waiting:
+        if each.is_counted.done():
+            continue
+        if isinstance(outcome, Exception):
+            each.is_counted.set_exception(outcome)
+        else:
+            each.is_counted.set_result(outcome)
 
 
 class _Batch:
@@ -124,7 +100,7 @@ class Accountant:
 
     def __init__(
         self,
-        counts: Counts,
+        counts: ReceivedCounts,
         metrics: SelfMetrics,
         *,
         pause: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(PAUSE_S),
@@ -137,26 +113,21 @@ class Accountant:
         self.failure: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
         self._counts = counts
         self._metrics = metrics
-        self._waiting = _Waiting()
+        self._waiting: list[_Waiting] = []
+        self._waiting_size_bytes = 0
         self._is_due = False  # Whether they are counted with the event loop's next turn.
         self._alone_until_s = 0.0
         self._gathering: _Batch | None = None
         self._running: _Batch | None = None
-        self._stall: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle  # While a commit runs.
         self._loop_task: asyncio.Task[None] | None = None
         self._answering: set[asyncio.Task[None]] = set()
 
     async def account(self, body: bytes | memoryview) -> Receipt:
-        """Count one request and return when its counts are durable.
+        """Count one request and return when its counts are durable; errors are those of `TracesConsumer`.
 
         A ResourceSpans message that was counted before, or that is just being committed, is not counted again; the
         answer waits for the commit that holds it all the same.
-
-        Raises:
-            DecodeError: Not an OTLP trace request; nothing was counted.
-            RequestTooLarge: It would take too much memory, or time; nothing was counted.
-            Overloaded: The ledger takes too long, or too much waits for it. A repeat counts once.
-            LedgerUnavailable: Not durable. The sender may try again: the repeat counts once.
         """
         is_counted = self._wait_for_others(body)
         if is_counted is not None and await is_counted:
@@ -199,18 +170,16 @@ class Accountant:
             or not is_joinable(body, _JOINED_RESOURCES_MAX)
         ):
             return None
-        waiting, loop = self._waiting, asyncio.get_running_loop()
-        is_counted: asyncio.Future[bool] = loop.create_future()
-        waiting.bodies.append(body)
-        waiting.is_counted.append(is_counted)
-        waiting.arrived_s.append(now_s)
-        waiting.size_bytes += len(body)
-        if waiting.size_bytes > self.waiting_size_bytes_max:
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(body, loop.create_future(), now_s)
+        self._waiting.append(waiting)
+        self._waiting_size_bytes += len(body)
+        if self._waiting_size_bytes > self.waiting_size_bytes_max:
             self._count_waiting()
         elif not self._is_due and not self._is_committing:
             self._is_due = True
             loop.call_soon(self._count_waiting)
-        return is_counted
+        return waiting.is_counted
 
     @property
     def _is_committing(self) -> bool:
@@ -219,39 +188,38 @@ class Accountant:
 
     def _count_waiting(self) -> None:
         """Count as one the requests that wait."""
-        self._is_due = False
-        waiting, self._waiting = self._waiting, _Waiting()
-        if len(waiting.bodies) < 2:
-            waiting.answer(is_counted=False)
+        self._is_due, self._waiting_size_bytes = False, 0
+        waiting, self._waiting = self._waiting, []
+        if len(waiting) < 2:
+            _resolve(waiting, False)  # noqa: FBT003 - a result.
             return
         try:
-            counted = self._counts.count_joined(b"".join(waiting.bodies), self.join)
+            counted = self._counts.count_joined(b"".join([each.body for each in waiting]), self.join)
         except LedgerError as error:
             self.fail(error)
-            waiting.answer(is_counted=False)  # Each is refused.
+            _resolve(waiting, False)  # noqa: FBT003 - each is refused.
         except Exception as error:  # noqa: BLE001 - whatever it is, no request may wait for ever.
-            waiting.fail(error)
+            _resolve(waiting, error)
         else:
             if counted is None:
                 # The next ones of the same sender would most likely be the same.
                 self._alone_until_s = time.perf_counter() + _ALONE_S
-                waiting.answer(is_counted=False)
+                _resolve(waiting, False)  # noqa: FBT003 - a result.
                 return
             answering = asyncio.create_task(self._answer(waiting, counted))
             self._answering.add(answering)
             answering.add_done_callback(self._answering.discard)
 
-    async def _answer(self, waiting: _Waiting, counted: Counted) -> None:
-        waiting.bodies.clear()
+    async def _answer(self, waiting: list[_Waiting], counted: Counted) -> None:
         try:
             await self._wait_until_durable(counted)
         except (LedgerError, Overloaded) as error:
-            waiting.fail(error)
+            _resolve(waiting, error)
             return
         now_s = time.perf_counter()
-        for arrived_s in waiting.arrived_s:
-            self._metrics.record_ack_latency(now_s - arrived_s)
-        waiting.answer(is_counted=True)
+        for each in waiting:
+            self._metrics.record_ack_latency(now_s - each.arrived_s)
+        _resolve(waiting, True)  # noqa: FBT003 - a result.
 
     async def _wait_until_durable(self, counted: Counted) -> None:
         try:
@@ -292,7 +260,7 @@ class Accountant:
         """Commit one batch after the other, until none gathers."""
         while self._gathering is not None:
             self._running, self._gathering = self._gathering, None
-            self._watch()
+            self._stall = self._watch()
             try:
                 await self._counts.commit()
             except LedgerError as error:
@@ -304,25 +272,20 @@ class Accountant:
                 self._fail_batches(LedgerError(f"a commit ended in an error that was not foreseen: {error!r}"))
                 return
             finally:
-                was_stalled = self._unwatch()
+                self._stall.cancel()
+                was_stalled, self.is_stalled = self.is_stalled, False
             if was_stalled:
                 _log.info("the ledger's write is over", extra={"action": "ledger_not_stalled"})
                 if self._gathering is not None:
                     self._gathering.renew_answer()
             self._running.set_durable()
-            if self._gathering is not None or self._waiting.bodies:
+            if self._gathering is not None or self._waiting:
                 await self.pause()
             self._count_waiting()
         self._loop_task = None
 
-    def _watch(self) -> None:
-        self._stall = asyncio.get_running_loop().call_later(self.answer_within_s, self._on_stall)
-
-    def _unwatch(self) -> bool:
-        assert self._stall is not None, "watched"
-        self._stall.cancel()
-        was_stalled, self.is_stalled = self.is_stalled, False
-        return was_stalled
+    def _watch(self) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(self.answer_within_s, self._on_stall)
 
     def _on_stall(self) -> None:
         """Refuse all requests that wait, also for the next commit; those of `settle` wait on, so look again."""
@@ -337,7 +300,7 @@ class Accountant:
         for batch in (self._running, self._gathering):
             if batch is not None:
                 batch.refuse(self._takes_long())
-        self._watch()
+        self._stall = self._watch()
 
     def _takes_long(self) -> Overloaded:
         return Overloaded(f"the ledger took more than {self.answer_within_s:g} s")

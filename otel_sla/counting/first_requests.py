@@ -51,7 +51,7 @@ class FirstRequests:
         self._is_warned = False
         self._n_bodies = 0
 
-    def look(self, columns: SpanColumns, requests: Requests, is_fresh: BoolArray) -> None:
+    def check(self, columns: SpanColumns, requests: Requests, is_fresh: BoolArray) -> None:
         """Look at a body. What was counted before (not `is_fresh`) or is rejected says nothing."""
         if len(requests):
             self.are_awaited = False
@@ -125,8 +125,8 @@ class SpanHints:
         self._first_spared_minutes: dict[str, int] = {}  # By agreement.
         self._notes = Notes()  # Only the codes of spared requests are read.
 
-    def look(self, notes: Notes) -> None:
-        """Look at what was seen on spans."""
+    def add_notes(self, notes: Notes) -> None:
+        """Take up what was seen on spans."""
         for key, value in notes.unusable_status.items():
             if key not in self._logged:
                 self._logged.add(key)
@@ -144,8 +144,8 @@ class SpanHints:
         """Log that some requests are counted in an overflow series."""
         self._log_once("series_overflow")
 
-    def count(self, rows: CountRows) -> None:
-        """Look at what was counted."""
+    def add_rows(self, rows: CountRows) -> None:
+        """Take up what was counted."""
         if not self._code_attributes:
             return
         for series_id in np.unique(rows.series_id[rows.counts[:, Count.FAILED] > 0]).tolist():

@@ -170,7 +170,7 @@ class ReceivedCounts:
         started_s = time.perf_counter()
         moved_commits = await self.write(commit)
         self._metrics.record_commit(time.perf_counter() - started_s, len(commit.rows))
-        self.hints.count(commit.rows)
+        self.hints.add_rows(commit.rows)
         self._times.counted(commit.rows)
         if self._counted_meanwhile is not None:
             self._counted_meanwhile.update(commit.fingerprints)
@@ -268,7 +268,7 @@ class ReceivedCounts:
 
     def _record(self, requests: Requests, columns: SpanColumns, fresh: FreshResources) -> None:
         if self._first.are_awaited:
-            self._first.look(columns, requests, fresh.is_fresh)
+            self._first.check(columns, requests, fresh.is_fresh)
         metrics = self._metrics
         metrics.late_spans += requests.late_count
         metrics.future_spans += requests.future_count
@@ -284,7 +284,7 @@ class ReceivedCounts:
             metrics.unknown_parent_spans += notes.unknown_parent_spans
             metrics.sampled_spans += notes.sampled_spans
             metrics.spared_requests += notes.spared_requests
-            self.hints.look(notes)
+            self.hints.add_notes(notes)
 
 
 def _receipt_of(requests: Requests) -> Receipt:

@@ -92,7 +92,7 @@ class SpanCounter:
         ledger_url: Of the ledger that gets a copy of the counts, if there is one.
         uncounted: Spans that were not counted, by reason; added to.
         clock: ns since the Unix epoch.
-        steady: ns; nobody sets it.
+        steady: ns; a clock that is never set.
 
     Raises:
         LedgerError: The ledger cannot be opened or read.
@@ -137,7 +137,7 @@ class SpanCounter:
         commit = self._counter.take()
         if len(commit.rows) == 0:
             return
-        self._hints.count(commit.rows)
+        self._hints.add_rows(commit.rows)
         self._memory.add(commit.rows)
         self._judge.add(commit.rows)
         if self._copy is not None:
@@ -184,6 +184,6 @@ class SpanCounter:
         self._uncounted["malformed"] += requests.malformed_count
         self.overflow_count += requests.overflow_count
         if requests.notes is not None:
-            self._hints.look(requests.notes)
+            self._hints.add_notes(requests.notes)
         if requests.overflow_count:
             self._hints.log_overflow()

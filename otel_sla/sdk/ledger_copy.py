@@ -1,7 +1,7 @@
 """A ledger file under the counts in memory, so that a restart of the application keeps its month.
 
 What is counted and judged stands in memory; the ledger gets a copy once a second, and gives it back at the start. An
-application goes on without it: after a write that failed nothing more is written, and that is told once.
+application goes on without it: after a write that failed nothing more is written, which is logged once.
 """
 
 import logging
@@ -18,7 +18,6 @@ from otel_sla.ledger.writer import Ledger
 from otel_sla.sdk.month import MinuteMemory, kept_from
 from otel_sla.sla.agreement import Counting
 from otel_sla.sla.counts import NANOS_PER_MINUTE
-from otel_sla.sla.months import month_of, month_range
 from otel_sla.sla.retention import expire_before
 from otel_sla.sla.series import Series
 
@@ -53,15 +52,9 @@ class LedgerCopy:
         assert ledger is not None, "loaded before anything is written"
         try:
             agreements = {agreement.name: agreement for agreement in config.agreements}
-            start_minute = min(
-                kept_from(
-                    agreement, month_range(month_of(minute, agreement.time_zone), agreement.time_zone).start_minute
-                )
-                for agreement in config.agreements
-            )
-            self._versions = record_versions(
-                ledger, config.agreements, ledger.watermarks().told_before or minute
-            ).versions
+            start_minute = min(kept_from(agreement, minute) for agreement in config.agreements)
+            since_minute = ledger.watermarks().told_before or minute
+            self._versions = record_versions(ledger, config.agreements, since_minute).versions
             memory.add(ledger.counts(start_minute, minute + _MINUTES_AHEAD))
             all_series, first = ledger.series(), ledger.first_data_minutes()
             for series in all_series:

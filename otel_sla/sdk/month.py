@@ -4,6 +4,7 @@ Counts are kept by series and UTC day, so that a series takes memory for the day
 half a megabyte for a whole month. What is counted beside outcomes (`Count`) takes 68 KiB more on days that have any.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from operator import add
@@ -14,7 +15,7 @@ from otel_sla.arrays import Int64Array, UInt32Array
 from otel_sla.judging.month_report import last_change
 from otel_sla.judging.series_judge import History, Terms, is_grouped, series_of
 from otel_sla.ledger.records import ExclusionRecord
-from otel_sla.sla.agreement import Agreement, Counting, NoData
+from otel_sla.sla.agreement import Agreement, Counting, NoData, Outcome
 from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, Count, CountRows, add_capped, has_enough
 from otel_sla.sla.months import MinuteRange, month_of, month_range
 from otel_sla.sla.series import Series
@@ -31,24 +32,29 @@ class MinuteMemory:
 
     def __init__(self) -> None:
         self.first_data_minutes: dict[int, int] = {}  # Series -> first minute ever with a valid request.
-        self._days: dict[int, dict[int, UInt32Array]] = {}  # Series -> UTC day -> uint32[3, 1440], requests.
-        self._beside: dict[tuple[int, int], Int64Array] = {}  # (series, UTC day) -> int64[6, 1440], the other counts.
+        # Series -> UTC day -> uint32[3, 1440], requests.
+        self._days: dict[int, dict[int, UInt32Array]] = defaultdict(
+            lambda: defaultdict(lambda: np.zeros((N_OUTCOMES, MINUTES_PER_DAY), dtype=np.uint32))
+        )
+        # (series, UTC day) -> int64[6, 1440], the other counts.
+        self._beside: dict[tuple[int, int], Int64Array] = defaultdict(
+            lambda: np.zeros((N_COUNTS - N_OUTCOMES, MINUTES_PER_DAY), dtype=np.int64)
+        )
         self._last_forgotten: dict[int, LastMinute] = {}
         self._known_from: dict[int, int] = {}  # Series -> first minute that is not forgotten.
 
     def add(self, rows: CountRows) -> None:
         """Add to the counts; each (series, minute) stands in `rows` at most once."""
-        day, place = np.divmod(rows.epoch_minute, MINUTES_PER_DAY)
-        for index, series_id in enumerate(rows.series_id.tolist()):
-            days = self._days.setdefault(series_id, {})
-            block = days.get(int(day[index]))
-            if block is None:
-                block = days[int(day[index])] = np.zeros((N_OUTCOMES, MINUTES_PER_DAY), dtype=np.uint32)
-            block[:, place[index]] += rows.outcomes[index].astype(np.uint32)
-            self._add_beside((series_id, int(day[index])), int(place[index]), rows.counts[index, N_OUTCOMES:])
-            succeeded, failed, _ = rows.outcomes[index].tolist()
-            minute = int(rows.epoch_minute[index])
-            if succeeded + failed and minute < self.first_data_minutes.get(series_id, minute + 1):
+        for series_id, minute, counts in zip(
+            rows.series_id.tolist(), rows.epoch_minute.tolist(), rows.counts, strict=True
+        ):
+            day, place = divmod(minute, MINUTES_PER_DAY)
+            self._days[series_id][day][:, place] += counts[:N_OUTCOMES].astype(np.uint32)
+            if counts[N_OUTCOMES:].any():
+                beside = self._beside[series_id, day]
+                beside[:, place] = add_capped(beside[:, place], counts[N_OUTCOMES:])
+            has_valid = counts[Outcome.SUCCEEDED] + counts[Outcome.FAILED] > 0
+            if has_valid and minute < self.first_data_minutes.get(series_id, minute + 1):
                 self.first_data_minutes[series_id] = minute
 
     def remember(self, series_id: int, first_data_minute: int | None, last: LastMinute | None) -> None:
@@ -116,13 +122,6 @@ class MinuteMemory:
                 self._beside.pop((series_id, day), None)
             self.remember(series_id, None, last)
 
-    def _add_beside(self, key: tuple[int, int], place: int, counts: Int64Array) -> None:
-        if counts.any():
-            block = self._beside.get(key)
-            if block is None:
-                block = self._beside[key] = np.zeros((N_COUNTS - N_OUTCOMES, MINUTES_PER_DAY), dtype=np.int64)
-            block[:, place] = add_capped(block[:, place], counts)
-
 
 class SdkJudge:
     """Judges by the same arithmetic as pipeline and reports. One thread owns it.
@@ -141,7 +140,7 @@ class SdkJudge:
         self._judged: dict[int, list[int]] = {}  # Series -> counts of judged minutes, as in `Count`.
 
     def add(self, rows: CountRows) -> None:
-        """Take note of what this process counted."""
+        """Take up what this process counted."""
         self._unjudged.append(rows)
 
     def figures(
@@ -171,7 +170,7 @@ class SdkJudge:
                 continue
             memory.forget(
                 series.series_id,
-                kept_from(agreement, month.start_minute),
+                kept_from(agreement, minute),
                 agreement.downtime.valid_requests_min,
                 is_adjusted=agreement.counting is Counting.ADJUSTED,
             )
@@ -205,6 +204,7 @@ class SdkJudge:
         return succeeded, failed, invalid
 
 
-def kept_from(agreement: Agreement, month_start_minute: int) -> int:
-    """Give the first minute whose counts a running month needs: a run at its start may reach back by a period."""
-    return month_start_minute - max(MINUTES_PER_DAY, agreement.downtime.period_minutes_min)
+def kept_from(agreement: Agreement, minute: int) -> int:
+    """Give the first minute whose counts a minute's month needs: a run at its start may reach back by a period."""
+    month = month_range(month_of(minute, agreement.time_zone), agreement.time_zone)
+    return month.start_minute - max(MINUTES_PER_DAY, agreement.downtime.period_minutes_min)

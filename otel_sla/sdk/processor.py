@@ -46,7 +46,7 @@ class SlaSpanProcessor(SpanProcessor):
             one that is loaded already. None: the defaults.
         meter_provider: Gets the instruments. None: the global one, which may be set later.
         ledger: A file that keeps the counts over a restart; one process at a time can have it. None: in memory only.
-        queue_size_max: Spans that wait to be counted. What finds no room is dropped, and told.
+        queue_size_max: Spans that wait to be counted. Spans above it are dropped, which is logged.
         series_max: Series of each agreement, where the configuration does not allow fewer.
         clock: ns since the Unix epoch.
 
@@ -195,13 +195,13 @@ class SlaSpanProcessor(SpanProcessor):
                 figures = counter.judge()
                 if figures is not None:
                     self._figures = figures
-        except Exception:  # What fails once a second is told once.
+        except Exception:  # What fails once a second is logged once.
             if not self._has_failed:
                 self._has_failed = True
                 _log.exception("a round of counting failed; the next ones go on", extra={"action": "sdk_round_failed"})
 
     def _refuse(self) -> None:
-        """Count a span that is not taken, and tell of the first one."""
+        """Count a span that is not taken, and log the first one."""
         reason = self._closed_by or "queue_full"
         with self._refusing:
             self._uncounted[reason] += 1

@@ -1,4 +1,4 @@
-"""What of counted requests somebody should know: they count, but perhaps not as meant (clauses 1, 4 and 19)."""
+"""Requests that count, but perhaps not as meant (clauses 1, 4 and 19): what senders or the operator should know."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def notes_of(
     """Put into words what the matching kernel noted.
 
     Args:
-        noted: `learnt.Found.noted`.
+        noted: `kernel_tables.Found.noted`.
         columns: The spans that it speaks of.
         agreements: In their order.
         span_keys: Watched keys of spans, in the order of their columns.

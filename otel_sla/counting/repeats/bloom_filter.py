@@ -1,12 +1,12 @@
-"""Tells for most new messages without a look at the disk that the ledger has no fingerprint of theirs.
+"""Bloom filters rule out, for most new messages and without a look-up, that the ledger has their fingerprints.
 
-A look-up takes 8 us, 18 where the ledger holds many millions, and gives the interpreter's lock away. So fingerprints
-are kept in Bloom filters: one for each of the newest minutes and, beside a large ledger, one for each block of the
-minutes before. What this process has written is in them; what the ledger had at the start is loaded, block by block,
-the newest first. What a filter does not rule out, and all that is in none, is for the ledger to say.
+A look-up takes 8 us, 18 where the ledger holds many millions, and releases the interpreter's lock. Each of the newest
+minutes has a filter and, beside a large ledger, each block of the minutes before. Filters hold what this process has
+written; what the ledger had at the start is loaded block by block, the newest first. Where a filter does not rule a
+fingerprint out, or its minute has no filter, the ledger is asked.
 
-A message of which something counted may also hold an end time that is years ahead, and has that minute. All such ones
-share one filter, which is asked for each minute: that one sender's clock is wrong takes no filter from the others.
+A message that is counted may also hold an end time that is years ahead, and its fingerprint then has that minute. All
+such fingerprints share one filter, so that a sender whose clock is wrong takes no filter from the others.
 """
 
 import struct
@@ -26,7 +26,7 @@ _Fingerprint = tuple[int, bytes]  # (newest minute, 16 bytes).
 
 
 class BloomFilter:
-    """What the ledger holds, as far as it is known here.
+    """The filters of one ledger.
 
     Args:
         first_own_minute: Minutes from this one on had no fingerprint in the ledger when this process opened it, but for
@@ -78,7 +78,7 @@ class BloomFilter:
         return self._ahead is not None and _may_have(self._ahead, fingerprint, self._mask)
 
     def take_up(self, fingerprints: Iterable[_Fingerprint], window: AcceptWindow) -> None:
-        """Take up what has been committed, and let go of what is not accepted any more.
+        """Add what has been committed, and drop the filters of minutes that are not accepted any more.
 
         Args:
             fingerprints: Of any minutes.
@@ -88,7 +88,7 @@ class BloomFilter:
         self.forget_before(window.sealed_before_minute)
 
     def add(self, fingerprints: Iterable[_Fingerprint], newest_minute: int = _NEVER) -> None:
-        """Take up what has been committed.
+        """Add what has been committed.
 
         Args:
             fingerprints: Of any minutes.
@@ -111,7 +111,7 @@ class BloomFilter:
         return self._known_from - 1
 
     def load(self, block: int, bits: bytes) -> None:
-        """Take up `filter_bits` of all that the ledger has of a block, read after it was the next to load."""
+        """Add `filter_bits` of all that the ledger has of a block, read after it was the next to load."""
         start_minute = block * BLOCK_MINUTES
         if not self._keeps_blocks or start_minute < self._kept_from or self._known_from > start_minute + BLOCK_MINUTES:
             return
@@ -120,7 +120,7 @@ class BloomFilter:
             self._known_from = min(self._known_from, max(start_minute, self._sealed_before))
 
     def forget_before(self, minute: int) -> None:
-        """Let go of minutes whose spans are not accepted any more; of them the ledger is asked."""
+        """Drop the filters of minutes whose spans are not accepted any more; of them the ledger is asked."""
         if minute <= self._sealed_before:
             return
         self._sealed_before = minute

@@ -1,6 +1,6 @@
-"""Makes the filter of counted messages, and loads it with what a large ledger holds, beside the requests.
+"""Makes the Bloom filter of counted messages, and loads what a large ledger holds into it while requests are served.
 
-A start does not wait for it: until a block of minutes is there the ledger is asked, as for all that cannot be read.
+A start does not wait for it: until a block of minutes is loaded, or if it cannot be read, the ledger is asked.
 """
 
 import asyncio
@@ -84,7 +84,7 @@ class FilterLoading:
         self._is_closing = False
 
     def start(self) -> None:
-        """Begin, if it is worth it; before the first request."""
+        """Begin, if the ledger is large; before the first request."""
         if self._path.stat().st_size >= self._ledger_size_bytes_min:
             self._filter.keep_blocks()
             self._task = asyncio.create_task(self._load())
