@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.writer import Ledger
-from otel_sla.replay.counting import CountingTerms, ReplayCounter
+from otel_sla.replay.counting import ReplayCounter
 from otel_sla.replay.replay import Replay, ReplayOptions
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.counts import N_OUTCOMES, AcceptWindow
@@ -126,12 +126,10 @@ def make_counting(
     """Counting that keeps all fingerprints, and takes what ends at any time."""
     return ReplayCounter(
         ledger,
-        CountingTerms(
-            agreements=agreements,
-            series_max=10_000,
-            window=lambda: AcceptWindow(sealed_before_minute, future),
-            since_minute=0,
-        ),
+        agreements,
+        series_max=10_000,
+        window=lambda: AcceptWindow(sealed_before_minute, future),
+        since_minute=0,
     )
 
 
@@ -147,7 +145,7 @@ def replay_once(
     """Replay one file as a command of its own does; give what was counted and what was told."""
     told: list[str] = []
     counting = make_counting(ledger, agreements, sealed_before_minute=sealed_before_minute)
-    Replay(counting, options or ReplayOptions(), tell=told.append).count(name, io.BytesIO(content))
+    Replay(counting, options or ReplayOptions(), on_left_out=told.append).count(name, io.BytesIO(content))
     return counting, told
 
 

@@ -113,11 +113,11 @@ class _Gate:
     """Lets commits pass one by one."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        self._write = pipeline.accountant._write
+        self._write = pipeline.counts.write
         self._may_pass = asyncio.Event()
         self._has_passed = asyncio.Event()
         self._is_open = False
-        pipeline.accountant._write = self._wait_and_write
+        pipeline.counts.write = self._wait_and_write
 
     def hold_next(self) -> None:
         self._may_pass.clear()

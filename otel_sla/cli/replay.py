@@ -106,7 +106,7 @@ def _count(
     started_s = time.monotonic()
     try:
         with open_display(sum(path.stat().st_size for path in files if not _is_standard_input(path))) as display:
-            replay = Replay(counting, options, tell=display.warn, show=display.show)
+            replay = Replay(counting, options, on_left_out=display.warn, on_progress=display.show)
             for path in files:
                 display.begin_file()
                 if _is_standard_input(path):

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as RichProgress
 
 from otel_sla.counting.first_requests import spared_text
+from otel_sla.replay.counting import Totals
 from otel_sla.replay.replay import Progress
-from otel_sla.replay.totals import Totals
 from otel_sla.sla.agreement import Agreement, Outcome
 from otel_sla.sla.figures_text import counted
 

@@ -1,8 +1,5 @@
-"""What a person who has just added otel-sla has to hear once: that requests are counted, or why none is, and what of
-those that are may not be counted as meant.
-
-`FirstRequests` looks at each request until the first one holds something that counts, and is not asked again; but for
-the first that finds no series of its own. The others are asked when there is something to tell.
+"""What a person who has just added otel-sla has to know, logged once: that requests are counted, or why none is, and
+which of them may not be counted as meant.
 """
 
 import logging
@@ -12,7 +9,7 @@ import numpy as np
 
 from otel_sla.arrays import BoolArray
 from otel_sla.counting.classify.classifier import Requests
-from otel_sla.counting.classify.notes import Notes
+from otel_sla.counting.classify.notes import Notes, shown_text
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.counts import Count, CountRows
 from otel_sla.sla.figures_text import counted
@@ -21,15 +18,26 @@ from otel_sla.spans.columns import SPAN_KIND_SERVER, SpanColumns, ValueType, Wat
 
 _log = logging.getLogger(__name__)
 
-# After so many of which none is a request somebody should look; one body may be all of one service's client spans.
+# From so many spans on of which none is a request; one body may be all of one service's client spans.
 UNCOVERED_SPANS, UNCOVERED_BODIES = 1_000, 10
 _NAMES_MAX = 10
-_NAME_SIZE_BYTES_MAX = 100
 _SERVICE_NAME = b"service.name"
+_UNUSABLE_STATUS = (
+    "%s is no status code on some spans, such as %s: it counts as absent, and these requests by what else they show"
+)
+_MESSAGES = {
+    "unknown_parent": "entry_spans_only: some senders do not say whether a span's parent is remote (flags, bit 8):"
+    " these spans are counted; where they are a request's second server span, it counts twice",
+    "sampled_requests": "requests are sampled (tracestate ot=th): error rates are biased unless an agreement has"
+    " counting: adjusted; each report shows their share",
+    "unusable_threshold": "tracestate has an ot=th on some spans that is not 1 to 14 hex digits: it counts as absent",
+    "series_overflow": "more series than processor.series_max, or a group's value of more than"
+    f" {GROUP_VALUE_SIZE_BYTES_MAX} bytes: they are counted in one overflow series per agreement",
+}
 
 
 class FirstRequests:
-    """Says once that the first request is counted, that many spans came of which none is one, that series overflow.
+    """Logs that the first request is counted, and that many spans came of which none is one.
 
     Args:
         watch: What is read from spans and resources.
@@ -41,44 +49,26 @@ class FirstRequests:
         self._table = table
         self._uncovered = UncoveredSpans(watch)
         self._is_warned = False
-        self._is_overflow_told = False
         self._n_bodies = 0
 
-    def look(self, columns: SpanColumns, requests: Requests, is_fresh: BoolArray) -> None:
-        """Look at what became of a body; what was counted before (not `is_fresh`) and what is rejected say nothing."""
+    def check(self, columns: SpanColumns, requests: Requests, is_fresh: BoolArray) -> None:
+        """Look at a body. What was counted before (not `is_fresh`) or is rejected says nothing."""
         if len(requests):
             self.are_awaited = False
             series = self._table[int(requests.series_id[0])]
             group = ", ".join(f"{key} {value!r}" for key, value in series.group_text.items())
-            _log.info(
-                "the first requests are counted: agreement %s, %s",
-                series.agreement,
-                group or "not grouped",
-                extra={"action": "first_requests"},
-            )
+            message = "the first requests are counted: agreement %s, %s"
+            _log.info(message, series.agreement, group or "not grouped", extra={"action": "first_requests"})
         elif not (self._is_warned or requests.rejected_count):
             self._n_bodies += 1
             self._uncovered.add(columns, is_fresh)
-            if self._uncovered.count >= UNCOVERED_SPANS and self._n_bodies >= UNCOVERED_BODIES:
+            n_spans = self._uncovered.count
+            if n_spans >= UNCOVERED_SPANS and self._n_bodies >= UNCOVERED_BODIES:
                 self._is_warned = True
+                message = "%s came, and none is a request of an agreement: %s"
                 _log.warning(
-                    "%s came, and none is a request of an agreement: %s",
-                    counted(self._uncovered.count, "span"),
-                    self._uncovered.reason(),
-                    extra={"action": "no_requests"},
+                    message, counted(n_spans, "span"), self._uncovered.reason(), extra={"action": "no_requests"}
                 )
-
-    def tell_overflow(self) -> None:
-        """Say once that some requests are counted in an overflow series."""
-        if self._is_overflow_told:
-            return
-        self._is_overflow_told = True
-        _log.warning(
-            "more series than processor.series_max, or a group's value of more than %d bytes: they are counted in"
-            " one overflow series per agreement",
-            GROUP_VALUE_SIZE_BYTES_MAX,
-            extra={"action": "series_overflow"},
-        )
 
 
 class UncoveredSpans:
@@ -107,9 +97,8 @@ class UncoveredSpans:
             if len(self._names) >= _NAMES_MAX:
                 break
             if columns.resource_value_type[resource, self._name_column] == ValueType.STRING:
-                offset, size = divmod(int(columns.resource_value_bits[resource, self._name_column]), 1 << 32)
-                name = columns.body[offset : offset + min(size, _NAME_SIZE_BYTES_MAX)].tobytes()
-                self._names.add(name.decode("utf-8", errors="backslashreplace"))
+                bits = int(columns.resource_value_bits[resource, self._name_column])
+                self._names.add(shown_text(columns, bits))
 
     def reason(self) -> str:
         """Say why none of them is a request, as far as it can be seen."""
@@ -121,47 +110,7 @@ class UncoveredSpans:
 
 
 class SpanHints:
-    """Says once of each kind what counted spans show that whoever sends them should know."""
-
-    def __init__(self) -> None:
-        self._told: set[str] = set()
-
-    def look(self, notes: Notes) -> None:
-        """Look at what was seen on spans."""
-        for key, value in notes.unusable_status.items():
-            self._tell(
-                f"unusable_status {key}",
-                "%s is no status code on some spans, such as %s: it counts as absent, and these requests by what else"
-                " they show",
-                key,
-                value,
-            )
-        if notes.unknown_parent_spans:
-            self._tell(
-                "unknown_parent",
-                "entry_spans_only: some senders do not say whether a span's parent is remote (flags, bit 8): these"
-                " spans are counted; where they are a request's second server span, it counts twice",
-            )
-        if notes.sampled_spans:
-            self._tell(
-                "sampled_requests",
-                "requests are sampled (tracestate ot=th): error rates are biased unless an agreement has counting:"
-                " adjusted; each report shows their share",
-            )
-        if notes.unusable_threshold_spans:
-            self._tell(
-                "unusable_threshold",
-                "tracestate has an ot=th on some spans that is not 1 to 14 hex digits: it counts as absent",
-            )
-
-    def _tell(self, what: str, message: str, *arguments: str) -> None:
-        if what not in self._told:
-            self._told.add(what)
-            _log.warning(message, *arguments, extra={"action": what.split(" ", maxsplit=1)[0]})
-
-
-class SparedHints:
-    """Says once of an agreement that its code has spared requests and failed none (clause 4).
+    """Logs what counted spans show that whoever sends or configures them should know (clauses 1, 4 and 19).
 
     Args:
         agreements: As configured.
@@ -170,35 +119,54 @@ class SparedHints:
 
     def __init__(self, agreements: Sequence[Agreement], table: SeriesTable) -> None:
         self._table = table
-        # Attribute of the code of each agreement that has failed none.
-        self._attributes = {each.name: each.code.attribute for each in agreements if each.code is not None}
-        self._first_minutes: dict[str, int] = {}  # Of spared requests.
-        self._notes = Notes()
+        self._logged: set[str] = set()
+        # Attribute of the code of each agreement that has failed no request.
+        self._code_attributes = {each.name: each.code.attribute for each in agreements if each.code is not None}
+        self._first_spared_minutes: dict[str, int] = {}  # By agreement.
+        self._notes = Notes()  # Only the codes of spared requests are read.
 
-    def look(self, notes: Notes) -> None:
-        """Look at the codes of spared requests."""
+    def add_notes(self, notes: Notes) -> None:
+        """Take up what was seen on spans."""
+        for key, value in notes.unusable_status.items():
+            if key not in self._logged:
+                self._logged.add(key)
+                _log.warning(_UNUSABLE_STATUS, key, value, extra={"action": "unusable_status"})
+        if notes.unknown_parent_spans:
+            self._log_once("unknown_parent")
+        if notes.sampled_spans:
+            self._log_once("sampled_requests")
+        if notes.unusable_threshold_spans:
+            self._log_once("unusable_threshold")
         if notes.spared_codes:
             self._notes.add(notes)
 
-    def count(self, rows: CountRows) -> None:
-        """Look at what was counted."""
-        if not self._attributes:
+    def log_overflow(self) -> None:
+        """Log that some requests are counted in an overflow series."""
+        self._log_once("series_overflow")
+
+    def add_rows(self, rows: CountRows) -> None:
+        """Take up what was counted."""
+        if not self._code_attributes:
             return
         for series_id in np.unique(rows.series_id[rows.counts[:, Count.FAILED] > 0]).tolist():
-            self._attributes.pop(self._table[series_id].agreement, None)
+            self._code_attributes.pop(self._table[series_id].agreement, None)
         for row in np.flatnonzero(rows.counts[:, Count.SPARED]).tolist():
             name, minute = self._table[int(rows.series_id[row])].agreement, int(rows.epoch_minute[row])
-            self._first_minutes[name] = min(minute, self._first_minutes.get(name, minute))
+            self._first_spared_minutes[name] = min(minute, self._first_spared_minutes.get(name, minute))
 
-    def tell(self, judged_before: int) -> None:
-        """Warn of the agreements of which a minute with spared requests is judged."""
-        for name, minute in list(self._first_minutes.items()):
-            if minute >= judged_before:
-                continue
-            del self._first_minutes[name]
-            attribute = self._attributes.pop(name, None)
-            if attribute is not None:
-                _log.warning("%s", spared_text(name, attribute, self._notes), extra={"action": "spared_requests"})
+    def log_spared(self, judged_before: int) -> None:
+        """Log which agreements' codes have spared requests and failed none, once a minute with such ones is judged."""
+        for name, minute in list(self._first_spared_minutes.items()):
+            if minute < judged_before:
+                del self._first_spared_minutes[name]
+                attribute = self._code_attributes.pop(name, None)
+                if attribute is not None:
+                    _log.warning("%s", spared_text(name, attribute, self._notes), extra={"action": "spared_requests"})
+
+    def _log_once(self, action: str) -> None:
+        if action not in self._logged:
+            self._logged.add(action)
+            _log.warning(_MESSAGES[action], extra={"action": action})
 
 
 def spared_text(agreement: str, attribute: str, notes: Notes) -> str:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import secrets
 import subprocess
 import sys
 import threading
@@ -24,27 +23,23 @@ _WARM_S = 1.0  # Kernels that are on disk are loaded in half of it.
 
 
 async def warm_up(classifier: Classifier) -> None:
-    """Have all kernels loaded or compiled, so that the first request does not wait; says so when it takes long."""
+    """Have all kernels loaded or compiled, so that the first request does not wait; logs it when it takes long."""
     is_needless = threading.Event()
     decoder = _compile_decoder()
     warming = asyncio.create_task(asyncio.to_thread(load_kernels, classifier, is_needless, decoder))
     try:
-        await _wait_for(warming)
+        await asyncio.wait((warming,), timeout=_WARM_S)
+        if not warming.done():
+            how_often = "once on a machine"
+            if CACHE_DIRECTORY is None:
+                how_often = "at every start, as no folder for them can be written: set XDG_CACHE_HOME"
+            _log.info("compiling kernels: some seconds, %s", how_often, extra={"action": "compiling"})
+        await warming
     finally:
         is_needless.set()
         if decoder is not None:
             decoder.kill()
             decoder.wait()
-
-
-async def _wait_for(warming: asyncio.Task[None]) -> None:
-    await asyncio.wait((warming,), timeout=_WARM_S)
-    if not warming.done():
-        how_often = "once on a machine"
-        if CACHE_DIRECTORY is None:
-            how_often = "at every start, as no folder for them can be written: set XDG_CACHE_HOME"
-        _log.info("compiling kernels: some seconds, %s", how_often, extra={"action": "compiling"})
-    await warming
 
 
 def _compile_decoder() -> "subprocess.Popen[bytes] | None":
@@ -60,7 +55,7 @@ def _compile_decoder() -> "subprocess.Popen[bytes] | None":
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for us, who end it.
+            start_new_session=True,  # Ctrl-C goes to this process alone, which ends it.
         )
     except OSError:
         return None
@@ -100,8 +95,3 @@ def _one_span(watch: WatchList) -> SpanColumns:
 
 if __name__ == "__main__":
     decode_request(b"", WatchList((), ()))
-
-
-def new_hash_key() -> tuple[int, ...]:
-    """Make four words for a `Classifier`: a sender who knew them could make values that all collide."""
-    return tuple(secrets.randbits(64) for _ in range(4))

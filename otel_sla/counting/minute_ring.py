@@ -93,7 +93,7 @@ class MinuteRing:
                 at,
                 requests.series_id,
                 requests.epoch_minute,
-                requests.marks,
+                requests.outcome_bits,
                 requests.excess,
                 self._first_hot_minute,
                 self._stamp,
@@ -192,13 +192,13 @@ class MinuteRing:
 
     def _add_cold(self, requests: Requests, index: Int64Array) -> None:
         single = np.zeros((len(index), N_COUNTS), dtype=np.int64)
-        marks = requests.marks[index]
-        outcome, each = marks & OUTCOME_BITS, np.arange(len(index))
+        outcome_bits = requests.outcome_bits[index]
+        outcome, each = outcome_bits & OUTCOME_BITS, np.arange(len(index))
         single[each, outcome] = 1
-        if marks.max() > OUTCOME_BITS:
+        if outcome_bits.max() > OUTCOME_BITS:
             for bit, column in _COLUMN_OF_BIT.items():
-                single[:, column] = (marks & bit) != 0
-            is_sampled = (marks & SAMPLED_BIT) != 0
+                single[:, column] = (outcome_bits & bit) != 0
+            is_sampled = (outcome_bits & SAMPLED_BIT) != 0
             if is_sampled.any():
                 single[each, Count.SUCCEEDED_EXCESS + outcome] = np.where(is_sampled, requests.excess[index], 0)
         self._cold.append(_add_up([CountRows(requests.series_id[index], requests.epoch_minute[index], single)]))
@@ -241,7 +241,7 @@ def _add_requests_kernel(  # noqa: PLR0913, PLR0917 - a kernel
     start: int,
     series_id: Int64Array,
     epoch_minute: Int64Array,
-    marks: UInt8Array,
+    outcome_bits: UInt8Array,
     excess: Int64Array,
     first_hot_minute: int,
     stamp: Int64Array,
@@ -275,17 +275,17 @@ def _add_requests_kernel(  # noqa: PLR0913, PLR0917 - a kernel
         if stamp[slot] != minute or series >= capacity:
             came_to = request
             break
-        mark = marks[request]
-        column = mark & OUTCOME_BITS
+        bits = outcome_bits[request]
+        column = bits & OUTCOME_BITS
         totals[slot, series, column] += 1
         uncommitted[slot, series, column] += 1
-        if mark > OUTCOME_BITS:
+        if bits > OUTCOME_BITS:
             counters[_HAS_BESIDE] = 1
-            if mark & SPARED_BIT:
+            if bits & SPARED_BIT:
                 beside[slot, series, _SPARED] += 1
-            if mark & THRESHOLDED_BIT:
+            if bits & THRESHOLDED_BIT:
                 beside[slot, series, _THRESHOLDED] += 1
-            if mark & SAMPLED_BIT:
+            if bits & SAMPLED_BIT:
                 beside[slot, series, _SAMPLED] += 1
                 more = excess[request]
                 beside[slot, series, _EXCESS + column] = more + min(

@@ -1,6 +1,6 @@
-"""When the spans that come ended: the newest minute of each agreement, and what that says of this machine's clock.
+"""When received spans ended: the newest minute of each agreement, and how far the senders' clocks are from this one.
 
-Whose clock is wrong cannot be told here, only that they differ: by hours where a time zone was taken for UTC.
+Which of the clocks is wrong cannot be seen here, only that they differ: by hours where a time zone was taken for UTC.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,36 +20,33 @@ _NONE = -1
 
 
 class _Newest:
-    """The newest time of those that came lately, as the senders' clock would show it by now.
-
-    Kept as its distance to the steady clock, so that it is right too when this machine's clock is set meanwhile.
-    """
+    """The newest time that came lately, kept as its distance to the steady clock: the other may be set meanwhile."""
 
     def __init__(self, steady: Clock) -> None:
         self._steady = steady
         self._distance = 0
         self._came_at: int | None = None  # By the steady clock.
 
-    def take(self, unix_nano: int) -> None:
+    def add(self, unix_nano: int) -> None:
         now = self._steady()
         distance = unix_nano - now
         if self._came_at is None or distance >= self._distance or now - self._came_at > RECENT_NANOS:
             self._distance, self._came_at = distance, now
 
     def now(self) -> int | None:
-        """Ns since the Unix epoch; None: nothing came lately."""
+        """Give it as the senders' clock would show it by now, ns since the Unix epoch; None: nothing came lately."""
         now = self._steady()
         return None if self._came_at is None or now - self._came_at > RECENT_NANOS else self._distance + now
 
 
 class SpanTimes:
-    """Keeps the newest end of spans, by agreement and by whether they were counted; on the event loop's thread.
+    """Keeps the newest end of spans, by agreement and by whether they were counted; one thread uses it.
 
     Args:
         agreements: Their names.
         table: The series that counts are of.
         clock: ns since the Unix epoch; as it is set now.
-        steady: ns; nobody sets it.
+        steady: ns; a clock that is never set.
         future_spans_max_s: So far ahead of the clock a span may end.
     """
 
@@ -79,18 +76,18 @@ class SpanTimes:
             self._newest_minute[index] = max(self._newest_minute[index], last_minute(series_id) or _NONE)
 
     def counted(self, rows: CountRows) -> None:
-        """Take notice of counts that have just been committed."""
+        """Take up counts that have just been committed."""
         if len(rows):
             self.load(rows)
-            self._counted.take(int(rows.epoch_minute.max()) * NANOS_PER_MINUTE)
+            self._counted.add(int(rows.epoch_minute.max()) * NANOS_PER_MINUTE)
 
     def rejected(self, end_time_unix_nano: UInt64Array, window: AcceptWindow) -> None:
-        """Take notice of a request of whose spans some were rejected, as late or early; the least of them counts."""
+        """Take up a request of whose spans some were rejected, as late or early; the least of them counts."""
         early = end_time_unix_nano[end_time_unix_nano > np.uint64(window.future_after_unix_nano)]
         sealed = np.uint64(max(0, window.sealed_before_minute * NANOS_PER_MINUTE))
         late = end_time_unix_nano[(end_time_unix_nano > 0) & (end_time_unix_nano < sealed)]
         if len(early) or len(late):
-            self._rejected.take(int(early.min() if len(early) else late.max()))
+            self._rejected.add(int(early.min() if len(early) else late.max()))
 
     def newest_unix_s(self, agreement: str) -> int | None:
         """Give the start of an agreement's newest minute with a span, s since the Unix epoch; None: not known."""
@@ -107,7 +104,7 @@ class SpanTimes:
         return None if newest is None else (newest - self._clock()) / _NANOS_PER_S
 
     def why_clocks_differ(self) -> str:
-        """Say how far the clock is from that of the senders; empty: it is not, as far as their spans tell."""
+        """Say how far the clock is from that of the senders; empty: it is not, as far as their spans show."""
         lead_s = self.lead_s() or 0.0
         minutes = f"{abs(lead_s) / 60:.0f} min"
         if lead_s * _NANOS_PER_S > self._future_spans_max:

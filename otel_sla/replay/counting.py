@@ -1,33 +1,67 @@
-"""Counts requests into a ledger, as the pipeline does: decode, leave out what was counted before, classify, add to the
-ring, commit (`accountant.py` has the same way, with senders that wait at its end).
-"""
+"""Counts the requests of a recording into a ledger, by the way that `RequestCounter` goes for all."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
-import xxhash
 
-from otel_sla.arrays import BoolArray
-from otel_sla.counting.classify.classifier import Classifier, Requests
+from otel_sla.counting.classify.classifier import Requests
+from otel_sla.counting.classify.notes import Notes
+from otel_sla.counting.counter import FreshResources, RequestCounter, find_fresh
 from otel_sla.counting.first_requests import UncoveredSpans
-from otel_sla.counting.kernels import new_hash_key
-from otel_sla.counting.minute_ring import MinuteRing
-from otel_sla.counting.repeats.fingerprint import newest_server_minutes
 from otel_sla.judging.terms_versions import record_versions
 from otel_sla.ledger.reader import LedgerReadings
-from otel_sla.ledger.records import Commit, Position
+from otel_sla.ledger.records import Position
 from otel_sla.ledger.writer import Ledger
 from otel_sla.replay.payloads import Body, OtherSignal
-from otel_sla.replay.totals import Totals
 from otel_sla.sla.agreement import Agreement, Outcome
 from otel_sla.sla.counts import AcceptWindow, CountRows
 from otel_sla.sla.series import SeriesTable
 from otel_sla.spans.columns import SpanColumns
-from otel_sla.spans.request import decode_request
 
 REMEMBERED_MAX = 2_000_000
 _LAST_MINUTE = (1 << 63) - 1
+_RING_MINUTES = 64
+_MINUTES_PER_DAY = 1440
+_FINGERPRINTS_MAX = 100_000  # Per commit; far fewer than are remembered.
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over all files; each holds what is in the ledger, never what is still under way."""
+
+    records: int = 0  # Of traces, counted now.
+    spans: int = 0  # In these records, of every kind.
+    requests: Counter[tuple[str, Outcome]] = field(default_factory=Counter)  # By agreement and outcome.
+    duplicate_spans: int = 0  # Of ResourceSpans that were counted before.
+    future_spans: int = 0  # Covered, and end further ahead of the clock than processor.future_spans_max.
+    malformed_spans: int = 0  # Covered, without an end time.
+    overflow_requests: int = 0  # Those of `requests` that went to an overflow series.
+    notes: Notes = field(default_factory=Notes)  # What was seen on counted spans.
+    sealed_spans: int = 0  # Counted, in minutes whose fingerprints the ledger has forgotten.
+    earlier_records: int = 0  # Counted, or left out, by an earlier run of the same file.
+    other_signal_records: int = 0  # Metrics, logs, profiles.
+    broken_records: int = 0  # Skipped.
+    padding_size_bytes: int = 0  # Zeros and byte order marks before records.
+    headless_size_bytes: int = 0  # Of first lines that are no whole record.
+    skipped_files: int = 0  # Given up, or not begun.
+    incomplete_size_bytes: int = 0  # Behind the last whole record of a file.
+
+    @property
+    def rejected_spans(self) -> int:
+        """Spans that no minute takes."""
+        return self.future_spans + self.malformed_spans
+
+    def add(self, other: "Totals") -> None:
+        """Add what was made durable."""
+        for each in fields(self):
+            if each.name == "requests":
+                self.requests.update(other.requests)
+            elif each.name == "notes":
+                self.notes.add(other.notes)
+            else:
+                setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
 
 class SeenMessages:
@@ -73,50 +107,44 @@ class SeenMessages:
         self._young.add(fingerprint)
 
 
-_RING_MINUTES = 64
-_MINUTES_PER_DAY = 1440
-_FINGERPRINTS_MAX = 100_000  # Per commit; far fewer than are remembered.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CountingTerms:
-    """What is counted, and by what bounds."""
-
-    agreements: Sequence[Agreement]
-    series_max: int  # Per agreement.
-    # What ends later has a wrong clock. What is of a sealed minute counts, but the ledger forgets its fingerprint, so
-    # that is not given to it.
-    window: Callable[[], AcceptWindow]
-    since_minute: int  # Epoch minute from which the agreements' terms hold, where the ledger has others.
-
-
 class ReplayCounter:
     """One ledger's counts as they grow. Spans of any age count: `processor.late_spans_max` is for senders.
 
     Args:
         ledger: Open for writing, on this thread.
-        terms: What is counted.
+        agreements: By which is counted.
+        series_max: Per agreement.
+        window: What ends later has a wrong clock. What is of a sealed minute counts, but the ledger has forgotten the
+            fingerprints of that minute, so it gets none.
+        since_minute: Epoch minute from which the agreements' terms hold, where the ledger has others.
     """
 
-    def __init__(self, ledger: Ledger, terms: CountingTerms) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        agreements: Sequence[Agreement],
+        *,
+        series_max: int,
+        window: Callable[[], AcceptWindow],
+        since_minute: int,
+    ) -> None:
         self.totals = Totals()  # Durable.
         self.pending = Totals()  # Becomes durable with the next commit.
         self.days: dict[int, tuple[int, int]] = {}  # UTC day -> first and last epoch minute with requests, durable.
         self.ledger = ledger
-        self._terms = terms
-        self._versions = record_versions(ledger, terms.agreements, terms.since_minute).versions
-        self._table = SeriesTable(terms.agreements, series_max=terms.series_max, known=ledger.series())
-        self._classifier = Classifier(terms.agreements, self._table, hash_key=new_hash_key())
-        self._ring = MinuteRing(minutes_kept=_RING_MINUTES)
-        self.uncovered = UncoveredSpans(self._classifier.watch)
+        self._window = window
+        self._versions = record_versions(ledger, agreements, since_minute).versions
+        table = SeriesTable(agreements, series_max=series_max, known=ledger.series())
+        self._counter = RequestCounter(
+            agreements, table, minutes_kept=_RING_MINUTES, fingerprint_seed=ledger.fingerprint_seed
+        )
+        self.uncovered = UncoveredSpans(self._counter.classifier.watch)
         self._seen = SeenMessages(ledger)
-        self._sealed_before_minute = terms.window().sealed_before_minute
-        self._fingerprints: list[tuple[int, bytes]] = []
 
     @property
     def is_full(self) -> bool:
         """Whether a commit is due, however little was counted."""
-        return len(self._fingerprints) >= _FINGERPRINTS_MAX
+        return len(self._counter.fingerprints) >= _FINGERPRINTS_MAX
 
     def add(self, body: Body, *, is_traces: bool = False) -> None:
         """Count one request.
@@ -130,17 +158,16 @@ class ReplayCounter:
             DecodeError: It is no request; nothing was counted.
             RequestTooLarge: It would take too much memory; nothing was counted.
         """
-        columns = decode_request(body, self._classifier.watch)
+        columns = self._counter.decode(body)
         if not is_traces and ((columns.end_time_unix_nano == 0) & (columns.kind == 0)).any():
             raise OtherSignal
-        window = self._terms.window()
-        self._sealed_before_minute = window.sealed_before_minute
-        is_fresh = self._find_fresh(columns, body)
-        requests = self._classifier.classify(columns, replace(window, late_is_taken=True), is_fresh)
-        self._ring.add(requests)
+        window, found = self._window(), self._counter.fingerprints_of(columns, body)
+        fresh = find_fresh(columns.n_resources, found, lambda each: not self._seen.is_new(*each))
+        requests = self._counter.classifier.classify(columns, replace(window, late_is_taken=True), fresh.is_fresh)
+        self._counter.add(requests, (each for each in fresh.new if each[0] >= window.sealed_before_minute))
         if not len(requests):
-            self.uncovered.add(columns, is_fresh)
-        self._record(columns, requests, is_fresh)
+            self.uncovered.add(columns, fresh.is_fresh)
+        self._record(columns, requests, fresh)
 
     def pass_by(self, body: Body) -> None:
         """Remember the messages of a request that an earlier run counted.
@@ -149,9 +176,8 @@ class ReplayCounter:
             DecodeError: It is no request.
             RequestTooLarge: It would take too much memory.
         """
-        columns = decode_request(body, self._classifier.watch)
-        for _, fingerprint in self._each_fingerprint(columns, body):
-            self._seen.remember(fingerprint[1])
+        for _, (_, digest) in self._counter.fingerprints_of(self._counter.decode(body), body):
+            self._seen.remember(digest)
 
     def commit(self, positions: tuple[Position, ...]) -> None:
         """Make durable what was counted, together with the places that it was counted up to.
@@ -159,50 +185,28 @@ class ReplayCounter:
         Raises:
             LedgerError: Not durable.
         """
-        rows = self._ring.drain()
-        fingerprints, self._fingerprints = tuple(self._fingerprints), []
-        versions = self._versions
-        self.ledger.commit(Commit(self._table.drain_new(), rows, fingerprints, positions, versions))
-        self._sum_up(rows)
+        commit = replace(self._counter.take(positions), versions=self._versions)
+        self.ledger.commit(commit)
+        self._sum_up(commit.rows)
         self.totals.add(self.pending)
         self.pending = Totals()
 
-    def _each_fingerprint(self, columns: SpanColumns, body: Body) -> list[tuple[int, tuple[int, bytes]]]:
-        """Give (index of the ResourceSpans, (newest minute, fingerprint)) of those that have a server span."""
-        newest_minute = newest_server_minutes(columns)
-        seed = self.ledger.fingerprint_seed
-        found = []
-        for index in np.flatnonzero(newest_minute >= 0).tolist():
-            piece = body[columns.resource_start[index] : columns.resource_stop[index]]
-            found.append((index, (int(newest_minute[index]), xxhash.xxh3_128_digest(piece, seed))))
-        return found
-
-    def _find_fresh(self, columns: SpanColumns, body: Body) -> BoolArray:
-        is_fresh = np.ones(columns.n_resources, dtype=np.bool_)
-        for index, fingerprint in self._each_fingerprint(columns, body):
-            if not self._seen.is_new(*fingerprint):
-                is_fresh[index] = False
-            elif fingerprint[0] >= self._sealed_before_minute:
-                self._fingerprints.append(fingerprint)
-        return is_fresh
-
-    def _record(self, columns: SpanColumns, requests: Requests, is_fresh: BoolArray) -> None:
+    def _record(self, columns: SpanColumns, requests: Requests, fresh: FreshResources) -> None:
         pending = self.pending
         pending.spans += columns.n_spans
         pending.future_spans += requests.future_count
         pending.malformed_spans += requests.malformed_count
         pending.sealed_spans += requests.late_count
         pending.overflow_requests += requests.overflow_count
+        pending.duplicate_spans += fresh.repeated_spans(columns)
         if requests.notes is not None:
             pending.notes.add(requests.notes)
-        if not is_fresh.all():
-            pending.duplicate_spans += int(np.count_nonzero(~is_fresh[columns.resource_index]))
 
     def _sum_up(self, rows: CountRows) -> None:
-        counts_of_series = np.zeros((len(self._table), len(Outcome)), dtype=np.int64)
+        counts_of_series = np.zeros((len(self._counter.table), len(Outcome)), dtype=np.int64)
         np.add.at(counts_of_series, rows.series_id, rows.outcomes)
         for series_id in np.flatnonzero(counts_of_series.any(axis=1)).tolist():
-            agreement = self._table[series_id].agreement
+            agreement = self._counter.table[series_id].agreement
             for outcome in Outcome:
                 self.pending.requests[agreement, outcome] += int(counts_of_series[series_id, outcome])
         for minute in np.unique(rows.epoch_minute).tolist():

@@ -19,8 +19,6 @@ _TRACES_KEYS = frozenset({"resourceSpans", "resource_spans"})
 _OTHER_KEYS = frozenset(
     {"resourceMetrics", "resource_metrics", "resourceLogs", "resource_logs", "resourceProfiles", "resource_profiles"}
 )
-_RESOURCE_SPANS_TAG = 0x0A  # repeated ResourceSpans resource_spans = 1;
-_VARINT_SIZE_MAX = 5
 
 Body = bytes | memoryview
 
@@ -58,7 +56,7 @@ def read_message(message: Body, size_bytes_max: int) -> Body:
 
 
 def is_other_signal(body: Body) -> bool:
-    """Tell whether protobuf that gives no spans is metrics or logs: their messages look alike from outside."""
+    """Whether protobuf that gives no spans is metrics or logs: their messages look alike from outside."""
     raw = bytes(body)
     metrics = _parsed(ExportMetricsServiceRequest, raw)
     if metrics is not None and any(
@@ -75,30 +73,6 @@ def is_other_signal(body: Body) -> bool:
         for scope in resource.scope_logs
         for record in scope.log_records
     )
-
-
-def can_be_joined(body: Body) -> bool:
-    """Tell whether a body is nothing but whole ResourceSpans fields.
-
-    Such bodies, one behind the other, are one request (protobuf's repeated fields); a damaged one would run into the
-    next.
-    """
-    at, stop = 0, len(body)
-    while at < stop:
-        if body[at] != _RESOURCE_SPANS_TAG:
-            return False
-        size, shift, at = 0, 0, at + 1
-        while True:
-            if at == stop or shift == 7 * _VARINT_SIZE_MAX:
-                return False
-            byte = body[at]
-            at += 1
-            size |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-        at += size
-    return at == stop
 
 
 def _expand(frame: Body, size_bytes_max: int) -> bytes:

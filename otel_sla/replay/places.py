@@ -47,14 +47,14 @@ class Place:
         """Look at where the source ends.
 
         Raises:
-            ReplayError: Before the place: nobody can tell whether it is the same.
+            ReplayError: Before the place: whether it is the same source cannot be known.
         """
         if self.offset is not None and stop < self.offset:
             message = f"{self.name} ends at byte {stop}, but was counted up to byte {self.offset}: it is cut off"
             raise ReplayError(message, _HINT)
 
     def moved(self, offset: int, check: int) -> tuple["Place", tuple[Position, ...]]:
-        """Give the place behind another record, and what the ledger is to be told in the transaction of its counts."""
+        """Give the place behind another record, and what goes into the ledger in the transaction of its counts."""
         positions = (
             Position(self.source, self.offset, offset),
             Position(_check_key(self.source), self.check, check),

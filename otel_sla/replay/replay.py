@@ -11,11 +11,12 @@ from io import BufferedIOBase
 
 from otel_sla.errors import DecodeError, ReplayError, RequestTooLarge
 from otel_sla.replay.counting import ReplayCounter
-from otel_sla.replay.payloads import Body, OtherSignal, can_be_joined, is_other_signal, read_line, read_message
+from otel_sla.replay.payloads import Body, OtherSignal, is_other_signal, read_line, read_message
 from otel_sla.replay.places import Place
 from otel_sla.replay.records import NO_FORMAT, RECORD_SIZE_BYTES_MAX, Format, JsonLines, Record, is_json, open_records
 from otel_sla.replay.streams import ByteStream
 from otel_sla.sla.figures_text import counted
+from otel_sla.spans.joining import is_joinable
 
 COMMIT_SIZE_BYTES = 64 * 1024 * 1024  # Of records; so much is done again after a stop in the middle.
 _RECORD_START = b'{"resourceSpans"'  # Within a line's text the quotes would be escaped.
@@ -57,8 +58,8 @@ class Replay:
     Args:
         counting: Gets what is new.
         options: How files are read.
-        tell: Gets a line for each record or file that is left out.
-        show: Gets the progress, many times a second.
+        on_left_out: Gets a line for each record or file that is left out.
+        on_progress: Called many times a second.
     """
 
     def __init__(
@@ -66,13 +67,13 @@ class Replay:
         counting: ReplayCounter,
         options: ReplayOptions,
         *,
-        tell: Callable[[str], None] = lambda _: None,
-        show: Callable[[Progress], None] = lambda _: None,
+        on_left_out: Callable[[str], None] = lambda _: None,
+        on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
         self.counting = counting
         self.options = options
-        self.tell = tell
-        self.show = show
+        self.on_left_out = on_left_out
+        self.on_progress = on_progress
 
     def count(self, name: str, file: BufferedIOBase) -> None:
         """Count what is new in a file; what was counted is durable when this returns or raises a ReplayError.
@@ -92,7 +93,7 @@ class Replay:
             if self.options.on_error is OnError.STOP:
                 raise
             self.counting.totals.skipped_files += 1
-            self.tell(str(error))
+            self.on_left_out(str(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +127,19 @@ class _FileReplay:
         try:
             stop = self._walk()
         except ReplayError:
-            self._settle()
+            self._count_waiting()
             self._commit()
             raise
-        self._settle()
+        self._count_waiting()
         self._commit()
         if self._place is not None:
             self._place.check_end(stop)
         if self._n_broken and not self._n_whole:
-            self._replay.tell(f"{self._name}: no record in it is whole: {NO_FORMAT}")
+            self._replay.on_left_out(f"{self._name}: no record in it is whole: {NO_FORMAT}")
         missing = self._records.incomplete_size_bytes
         if missing:
             self._counting.totals.incomplete_size_bytes += missing
-            self._replay.tell(
+            self._replay.on_left_out(
                 f"{self._name} ends in the middle of a record: {_uncounted(missing, f' behind byte {stop}')};"
                 " once there is more of it, another replay goes on from there"
             )
@@ -151,7 +152,7 @@ class _FileReplay:
                 self._place = Place.find(self._counting.ledger, self._name, record)
             is_passing = self._place.has_counted(record)
             if is_passing != self._is_passing:
-                self._settle()
+                self._count_waiting()
                 self._is_passing = is_passing
             self._take(record)
             stop = record.stop
@@ -161,14 +162,14 @@ class _FileReplay:
         """Count a large record now, as its bytes are there now; keep a small one for the next few."""
         body = self._read(record)
         size_bytes = 0 if body is None else len(body)
-        is_small = body is None or (size_bytes <= _SMALL_SIZE_BYTES_MAX and can_be_joined(body))
+        is_small = not body or (size_bytes <= _SMALL_SIZE_BYTES_MAX and is_joinable(body, _SMALL_SIZE_BYTES_MAX))
         if not is_small or self._pieces_size_bytes + size_bytes > self._replay.options.joined_size_bytes_max:
-            self._settle()
+            self._count_waiting()
         kept = bytes(body) if is_small and body is not None else body
         self._pieces.append(_Piece(record.where, record.stop, record.check, kept))
         self._pieces_size_bytes += size_bytes
         if not is_small:
-            self._settle()
+            self._count_waiting()
 
     def _read(self, record: Record) -> Body | None:
         if record.padding_size_bytes:
@@ -183,7 +184,7 @@ class _FileReplay:
             self._leave_out()
             body = None
         except (DecodeError, RequestTooLarge) as error:
-            self._settle()  # What stands before it is counted, whatever becomes of it.
+            self._count_waiting()  # What stands before it is counted, whatever becomes of it.
             return self._read_broken(record, error)
         self._n_whole += 1
         return body
@@ -208,7 +209,7 @@ class _FileReplay:
 
     def _pass_over(self, record: Record, size_bytes: int, reason: str) -> None:
         if not self._is_passing:
-            self._replay.tell(f"{self._name}, {record.where}: {_uncounted(size_bytes)}: {reason}")
+            self._replay.on_left_out(f"{self._name}, {record.where}: {_uncounted(size_bytes)}: {reason}")
 
     def _body_of(self, record: Record) -> Body:
         if record.problem:
@@ -217,14 +218,14 @@ class _FileReplay:
             return read_line(record.content)
         return read_message(record.content, self._replay.options.record_size_bytes_max)
 
-    def _settle(self) -> None:
-        """Deal with the pieces that are waiting, and commit if that is due."""
+    def _count_waiting(self) -> None:
+        """Count the pieces that wait, and commit if that is due."""
         pieces, self._pieces, self._pieces_size_bytes = self._pieces, [], 0
         if not pieces:
             return
         self._count(pieces)
         counting = self._counting
-        self._replay.show(
+        self._replay.on_progress(
             Progress(self._name, self._stream.size_bytes_read, counting.totals.spans + counting.pending.spans)
         )
         uncommitted = pieces[-1].stop - (self._place.offset or 0) if self._place else 0
@@ -275,7 +276,7 @@ class _FileReplay:
         if self._replay.options.on_error is OnError.STOP:
             raise ReplayError(message, "with --on-error skip the rest is counted without it; all before it is counted")
         self._counting.pending.broken_records += 1
-        self._replay.tell(message)
+        self._replay.on_left_out(message)
 
     def _commit(self) -> None:
         """Make durable what is new, if anything is."""

@@ -16,7 +16,7 @@ from otel_sla.judging.clock import Clock, JudgingClock, since_minute
 from otel_sla.judging.month_report import elapsed_stop_minute, load_report
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.writer import Ledger
-from otel_sla.replay.counting import CountingTerms, ReplayCounter
+from otel_sla.replay.counting import ReplayCounter
 from otel_sla.report.document import Report
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.counts import AcceptWindow
@@ -31,20 +31,20 @@ def start_counting(ledger: Ledger, config: Config, clock: Clock) -> ReplayCounte
         config: Its agreements and bounds.
         clock: ns since the Unix epoch.
     """
-    marks = ledger.watermarks()
-    clockwork = JudgingClock(config.processor, clock, clock, marks)
+    watermarks = ledger.watermarks()
+    clockwork = JudgingClock(config.processor, clock, clock, watermarks)
 
     def window() -> AcceptWindow:
-        # By the ledger's mark, not the clock's: what no pipeline has sealed has its fingerprints still.
-        return replace(clockwork.window(), sealed_before_minute=marks.sealed_before or 0)
+        # By the ledger's watermark, not the clock's: minutes that no pipeline has sealed still have fingerprints.
+        return replace(clockwork.window(), sealed_before_minute=watermarks.sealed_before or 0)
 
-    terms = CountingTerms(
-        agreements=config.agreements,
+    return ReplayCounter(
+        ledger,
+        config.agreements,
         series_max=config.processor.series_max,
         window=window,
-        since_minute=since_minute(marks, clockwork),
+        since_minute=since_minute(watermarks, clockwork),
     )
-    return ReplayCounter(ledger, terms)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ class _Readable(Protocol):
 
 
 class _TalliedFile(io.RawIOBase):
-    """A file whose first bytes were looked at; tells how many of its bytes were read."""
+    """A file whose first bytes were looked at; counts how many of its bytes were read."""
 
     def __init__(self, file: io.BufferedIOBase, head: bytes) -> None:
         self._file = file

@@ -15,21 +15,17 @@ from opentelemetry.trace import Status
 from opentelemetry.util.types import AttributeValue
 
 from otel_sla.config import Config
-from otel_sla.counting.classify.classifier import Classifier
-from otel_sla.counting.first_requests import SpanHints, SparedHints
-from otel_sla.counting.kernels import load_kernels, new_hash_key
-from otel_sla.counting.minute_ring import MinuteRing
+from otel_sla.counting.counter import RequestCounter
+from otel_sla.counting.first_requests import SpanHints
+from otel_sla.counting.kernels import load_kernels
 from otel_sla.exporter.otlp_data import series_attributes
 from otel_sla.judging.clock import Clock, JudgingClock, TrustedClock, steady_clock
 from otel_sla.ledger.records import Watermarks
-from otel_sla.sdk.counts_in_memory import MinuteMemory
 from otel_sla.sdk.instruments import Labelled
-from otel_sla.sdk.judge import Judging
-from otel_sla.sdk.ledger_copy import KeptMonth
-from otel_sla.sla.agreement import Agreement
-from otel_sla.sla.counts import AcceptWindow, CountRows
+from otel_sla.sdk.ledger_copy import LedgerCopy
+from otel_sla.sdk.month import MinuteMemory, SdkJudge
 from otel_sla.sla.series import SeriesTable
-from otel_sla.spans.request import decode_request
+from otel_sla.spans.columns import WatchList
 
 _log = logging.getLogger(__name__)
 
@@ -38,86 +34,26 @@ _INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
 _BATCH_SPANS = 512  # Bounds what is encoded at a time; some 50 KB.
 
 
-class SpanCounting:
-    """Counts spans by the pipeline's kernels. One thread owns it.
+class SpanEncoder:
+    """Encodes spans as a request, with what decides about them and nothing else: 15 instead of 38 us each.
+
+    Nor can any other text in it, such as an exception's message, keep it from being encoded.
 
     Args:
-        agreements: By which is counted.
-        table: Gets the series that are met.
-        window: Which end times are accepted now.
-        uncounted: Spans that were not counted, by reason; added to.
+        watch: What decides.
     """
 
-    def __init__(
-        self,
-        agreements: Sequence[Agreement],
-        table: SeriesTable,
-        window: Callable[[], AcceptWindow],
-        uncounted: Counter[str],
-    ) -> None:
-        self._classifier = Classifier(agreements, table, hash_key=new_hash_key())
-        self._ring = MinuteRing()
-        self._window = window
-        self._uncounted = uncounted
-        self._keys = frozenset(key.decode() for key in self._classifier.watch.span_keys)
-        self._hints = SpanHints()
-        self.spared = SparedHints(agreements, table)
-        self._resource_keys = tuple(key.decode() for key in self._classifier.watch.resource_keys)
+    def __init__(self, watch: WatchList) -> None:
+        self._keys = frozenset(key.decode() for key in watch.span_keys)
+        self._resource_keys = tuple(key.decode() for key in watch.resource_keys)
         self._resource: Resource | None = None  # The last one; an application has one.
         self._pruned_resource = Resource.get_empty()
-        self.overflow_count = 0  # Requests that were counted in an overflow series.
 
-    def load_kernels(self) -> None:
-        """Have them loaded, in a quarter of a second, or compiled, in some."""
-        load_kernels(self._classifier)
-
-    def count(self, spans: Sequence[ReadableSpan]) -> CountRows:
-        """Count spans: requests per series and minute, each pair once.
-
-        A span that cannot be encoded (an end time below zero) is left out and counted as such.
-        """
-        for start in range(0, len(spans), _BATCH_SPANS):
-            batch = spans[start : start + _BATCH_SPANS]
-            try:
-                self._count(batch)
-            except Exception:  # What is wrong is told of the span that it is wrong with.
-                for span in batch:
-                    self._count_alone(span)
-        rows = self._ring.drain()
-        self.spared.count(rows)
-        return rows
-
-    def _count_alone(self, span: ReadableSpan) -> None:
-        try:
-            self._count((span,))
-        except Exception:
-            self._uncounted["failed"] += 1
-            if self._uncounted["failed"] == 1:
-                _log.exception("a span cannot be counted", extra={"action": "span_failed"})
-
-    def _count(self, spans: Sequence[ReadableSpan]) -> None:
-        body = encode_spans([self._pruned(span) for span in spans]).SerializeToString()
-        columns = decode_request(body, self._classifier.watch)
-        requests = self._classifier.classify(columns, self._window(), columns.resource_start >= 0)
-        self._ring.add(requests)
-        if requests.notes is not None:
-            self._hints.look(requests.notes)
-            self.spared.look(requests.notes)
-        self._uncounted["late"] += requests.late_count
-        self._uncounted["future"] += requests.future_count
-        self._uncounted["malformed"] += requests.malformed_count
-        if requests.overflow_count and not self.overflow_count:
-            _log.warning(
-                "more series than series_max: the rest is counted in one overflow series per agreement",
-                extra={"action": "series_overflow"},
-            )
-        self.overflow_count += requests.overflow_count
+    def encode(self, spans: Sequence[ReadableSpan]) -> bytes:
+        """Give the request's bytes; any error says that a span cannot be encoded (an end time below zero)."""
+        return bytes(encode_spans([self._pruned(span) for span in spans]).SerializeToString())
 
     def _pruned(self, span: ReadableSpan) -> ReadableSpan:
-        """Give a span with what decides about it and nothing else: 15 instead of 38 us to encode.
-
-        Nor can any other text in it, such as an exception's message, keep it from being encoded.
-        """
         attributes = span.attributes or {}
         # Goes through the span's keys in C; to ask the SDK's mapping for ours takes 3.8 us instead of 0.4.
         watched = self._keys.intersection(attributes)
@@ -153,10 +89,10 @@ class SpanCounter:
 
     Args:
         config: Its agreements and the durations of `processor`.
-        ledger_url: Of the ledger beneath, if there is one.
+        ledger_url: Of the ledger that gets a copy of the counts, if there is one.
         uncounted: Spans that were not counted, by reason; added to.
         clock: ns since the Unix epoch.
-        steady: ns; nobody sets it.
+        steady: ns; a clock that is never set.
 
     Raises:
         LedgerError: The ledger cannot be opened or read.
@@ -170,35 +106,42 @@ class SpanCounter:
         clock: Clock,
         steady: Callable[[], int] = steady_clock,
     ) -> None:
-        self._config = config
+        self.overflow_count = 0  # Requests that were counted in an overflow series.
+        self._retention_minutes = round(config.ledger.retention_s) // 60
+        self._uncounted = uncounted
         self._memory = MinuteMemory()
-        self._kept = None if ledger_url is None else KeptMonth(ledger_url)
-        known = self._kept.load(config, clock(), self._memory) if self._kept else ()
+        self._copy = None if ledger_url is None else LedgerCopy(ledger_url)
+        known = self._copy.load(config, clock(), self._memory) if self._copy else ()
         self._table = SeriesTable(config.agreements, series_max=config.processor.series_max, known=known)
         trusted = TrustedClock(clock, steady)
         self._clockwork = JudgingClock(config.processor, trusted.latest, trusted, Watermarks(None, None, 0, None))
-        self._counting = SpanCounting(config.agreements, self._table, self._clockwork.window, uncounted)
-        self._judging = Judging(config.agreements, self._memory)
+        self._counter = RequestCounter(config.agreements, self._table)
+        self._encoder = SpanEncoder(self._counter.classifier.watch)
+        self._hints = SpanHints(config.agreements, self._table)
+        self._judge = SdkJudge(config.agreements, self._memory)
         self._judged_before = 0
 
-    @property
-    def overflow_count(self) -> int:
-        """Requests that were counted in an overflow series."""
-        return self._counting.overflow_count
-
     def load_kernels(self) -> None:
-        """Have them loaded or compiled before the first span."""
-        self._counting.load_kernels()
+        """Have them loaded, in a quarter of a second, or compiled, in some, before the first span."""
+        load_kernels(self._counter.classifier)
 
     def count(self, spans: Sequence[ReadableSpan]) -> None:
-        """Count ended spans."""
-        rows = self._counting.count(spans)
-        if len(rows) == 0:
+        """Count ended spans; one that cannot be encoded is left out and counted as such."""
+        for start in range(0, len(spans), _BATCH_SPANS):
+            batch = spans[start : start + _BATCH_SPANS]
+            try:
+                self._count(batch)
+            except Exception:  # Which span is wrong shows when each is counted alone.
+                for span in batch:
+                    self._count_alone(span)
+        commit = self._counter.take()
+        if len(commit.rows) == 0:
             return
-        self._memory.add(rows)
-        self._judging.add(rows)
-        if self._kept is not None:
-            self._kept.commit(self._table.drain_new(), rows)
+        self._hints.add_rows(commit.rows)
+        self._memory.add(commit.rows)
+        self._judge.add(commit.rows)
+        if self._copy is not None:
+            self._copy.commit(commit)
 
     def judge(self) -> tuple[Labelled, ...] | None:
         """Give the figures of the newest minute that has elapsed; None if none has since the last call."""
@@ -206,20 +149,41 @@ class SpanCounter:
         if progress.judged_before <= self._judged_before:
             return None
         self._judged_before = progress.judged_before
-        self._counting.spared.tell(progress.judged_before)
+        self._hints.log_spared(progress.judged_before)
         all_series = [self._table[series_id] for series_id in range(len(self._table))]
-        records = self._kept.exclusions() if self._kept is not None else ()
-        figures = self._judging.figures(all_series, records, progress.judged_before)
-        if self._kept is not None:
-            self._kept.tidy(progress, round(self._config.ledger.retention_s) // 60)
+        records = self._copy.exclusions() if self._copy is not None else ()
+        figures = self._judge.figures(all_series, records, progress.judged_before)
+        if self._copy is not None:
+            self._copy.tidy(progress, self._retention_minutes)
         return tuple((minute, series_attributes(minute.series)) for minute in figures)
 
     def close(self) -> None:
         """Give the ledger back, if there is one."""
-        if self._kept is not None:
-            self._kept.close()
+        if self._copy is not None:
+            self._copy.close()
 
     def leave_to_parent(self) -> None:
         """In a forked child: leave the ledger to the parent; nothing may be called afterwards."""
-        if self._kept is not None:
-            self._kept.leave_to_parent()
+        if self._copy is not None:
+            self._copy.leave_to_parent()
+
+    def _count_alone(self, span: ReadableSpan) -> None:
+        try:
+            self._count((span,))
+        except Exception:
+            self._uncounted["failed"] += 1
+            if self._uncounted["failed"] == 1:
+                _log.exception("a span cannot be counted", extra={"action": "span_failed"})
+
+    def _count(self, spans: Sequence[ReadableSpan]) -> None:
+        columns = self._counter.decode(self._encoder.encode(spans))
+        requests = self._counter.classifier.classify(columns, self._clockwork.window(), columns.resource_start >= 0)
+        self._counter.add(requests)
+        self._uncounted["late"] += requests.late_count
+        self._uncounted["future"] += requests.future_count
+        self._uncounted["malformed"] += requests.malformed_count
+        self.overflow_count += requests.overflow_count
+        if requests.notes is not None:
+            self._hints.add_notes(requests.notes)
+        if requests.overflow_count:
+            self._hints.log_overflow()

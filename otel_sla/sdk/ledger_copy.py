@@ -1,12 +1,13 @@
 """A ledger file under the counts in memory, so that a restart of the application keeps its month.
 
 What is counted and judged stands in memory; the ledger gets a copy once a second, and gives it back at the start. An
-application goes on without it: after a write that failed nothing more is written, and that is told once.
+application goes on without it: after a write that failed nothing more is written, which is logged once.
 """
 
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from otel_sla.config import Config
 from otel_sla.errors import LedgerError
@@ -14,11 +15,9 @@ from otel_sla.judging.clock import MinuteMarks
 from otel_sla.judging.terms_versions import record_versions
 from otel_sla.ledger.records import Commit, ExclusionRecord
 from otel_sla.ledger.writer import Ledger
-from otel_sla.sdk.counts_in_memory import MinuteMemory
-from otel_sla.sdk.judge import kept_from
+from otel_sla.sdk.month import MinuteMemory, kept_from
 from otel_sla.sla.agreement import Counting
-from otel_sla.sla.counts import NANOS_PER_MINUTE, CountRows
-from otel_sla.sla.months import month_of, month_range
+from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.retention import expire_before
 from otel_sla.sla.series import Series
 
@@ -28,7 +27,7 @@ _PIECES_MAX = 16  # Of packing and forgetting after a minute; what is left waits
 _MINUTES_AHEAD = 1 << 20  # Behind the newest minute that can have been counted.
 
 
-class KeptMonth:
+class LedgerCopy:
     """One open ledger. Used on the thread that opened it.
 
     Args:
@@ -49,39 +48,35 @@ class KeptMonth:
         Raises:
             LedgerError: It cannot be read.
         """
-        assert self._ledger is not None, "loaded before anything is written"
+        ledger, minute = self._ledger, now_unix_nano // NANOS_PER_MINUTE
+        assert ledger is not None, "loaded before anything is written"
         try:
-            return self._loaded(self._ledger, config, now_unix_nano // NANOS_PER_MINUTE, memory)
+            agreements = {agreement.name: agreement for agreement in config.agreements}
+            start_minute = min(kept_from(agreement, minute) for agreement in config.agreements)
+            since_minute = ledger.watermarks().told_before or minute
+            self._versions = record_versions(ledger, config.agreements, since_minute).versions
+            memory.add(ledger.counts(start_minute, minute + _MINUTES_AHEAD))
+            all_series, first = ledger.series(), ledger.first_data_minutes()
+            for series in all_series:
+                agreement = agreements.get(series.agreement)
+                if agreement is not None:
+                    last = ledger.last_data_minute(
+                        series.series_id,
+                        start_minute,
+                        agreement.downtime.valid_requests_min,
+                        is_adjusted=agreement.counting is Counting.ADJUSTED,
+                    )
+                    memory.remember(series.series_id, first.get(series.series_id), last)
         except LedgerError:
             self.close()
             raise
-
-    def _loaded(self, ledger: Ledger, config: Config, minute: int, memory: MinuteMemory) -> tuple[Series, ...]:
-        agreements = {agreement.name: agreement for agreement in config.agreements}
-        start_minute = min(
-            kept_from(agreement, month_range(month_of(minute, agreement.time_zone), agreement.time_zone).start_minute)
-            for agreement in config.agreements
-        )
-        self._versions = record_versions(ledger, config.agreements, ledger.watermarks().told_before or minute).versions
-        memory.add(ledger.counts(start_minute, minute + _MINUTES_AHEAD))
-        all_series, first = ledger.series(), ledger.first_data_minutes()
-        for series in all_series:
-            agreement = agreements.get(series.agreement)
-            if agreement is not None:
-                last = ledger.last_data_minute(
-                    series.series_id,
-                    start_minute,
-                    agreement.downtime.valid_requests_min,
-                    is_adjusted=agreement.counting is Counting.ADJUSTED,
-                )
-                memory.remember(series.series_id, first.get(series.series_id), last)
         return all_series
 
-    def commit(self, new_series: tuple[Series, ...], rows: CountRows) -> None:
+    def commit(self, commit: Commit) -> None:
         """Write what was counted; durable when this returns, unless the ledger has failed."""
-        if self._ledger is not None and (new_series or len(rows)):
+        if self._ledger is not None:
             try:
-                self._ledger.commit(Commit(new_series, rows, (), versions=self._versions))
+                self._ledger.commit(replace(commit, versions=self._versions))
             except LedgerError as error:
                 self._give_up(error)
 

@@ -46,7 +46,7 @@ class SlaSpanProcessor(SpanProcessor):
             one that is loaded already. None: the defaults.
         meter_provider: Gets the instruments. None: the global one, which may be set later.
         ledger: A file that keeps the counts over a restart; one process at a time can have it. None: in memory only.
-        queue_size_max: Spans that wait to be counted. What finds no room is dropped, and told.
+        queue_size_max: Spans that wait to be counted. Spans above it are dropped, which is logged.
         series_max: Series of each agreement, where the configuration does not allow fewer.
         clock: ns since the Unix epoch.
 
@@ -88,7 +88,7 @@ class SlaSpanProcessor(SpanProcessor):
             metrics.get_meter_provider() if meter_provider is None else meter_provider,
             lambda: self._figures,
             lambda: dict(self._uncounted),
-            lambda: self._books.overflow_count if self._books else 0,
+            lambda: self._counter.overflow_count if self._counter else 0,
         )
         _register_at_fork(self)
 
@@ -119,8 +119,8 @@ class SlaSpanProcessor(SpanProcessor):
             return
         self._closed_by = "shutdown"
         self._calls.put(None)
-        # Without books the kernels are still compiled; only what waits for a ledger is worth waiting for that.
-        is_idle = self._books is None and not (self._ledger_url and self._queue)
+        # Until there is a counter, kernels are compiled; only spans for a ledger are worth waiting for that.
+        is_idle = self._counter is None and not (self._ledger_url and self._queue)
         self._thread.join(0 if is_idle else _STOP_S_MAX)
         with self._refusing:
             self._uncounted["shutdown"] += len(self._queue)
@@ -136,7 +136,7 @@ class SlaSpanProcessor(SpanProcessor):
         self._refusing = RLock()
         self._uncounted: Counter[str] = Counter()
         self._figures: tuple[Labelled, ...] = ()
-        self._books: SpanCounter | None = None
+        self._counter: SpanCounter | None = None
         self._made: SimpleQueue[Exception | None] = SimpleQueue()  # Gets one: what went wrong, or None.
         self._thread = Thread(target=self._run, name="otel-sla", daemon=True)
         self._thread.start()
@@ -145,33 +145,33 @@ class SlaSpanProcessor(SpanProcessor):
         attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))  # noqa: FBT003 - SQLite's calls may be instrumented.
         try:
             with self._fork_lock:
-                books = self._make_books()
-                if books is None:
+                counter = self._make_counter()
+                if counter is None:
                     return
-                books.load_kernels()
-                self._books = books
+                counter.load_kernels()
+                self._counter = counter
             while not self._closed_by:
-                self._wait_and_work(books)
-            self._work(books)
-            books.close()
+                self._wait_and_work(counter)
+            self._work(counter)
+            counter.close()
         except Exception:  # An application does not end for want of its figures.
             self._closed_by = "failed"
             _log.exception("nothing more is counted for the agreements", extra={"action": "sdk_failed"})
 
-    def _make_books(self) -> "SpanCounter | None":
+    def _make_counter(self) -> "SpanCounter | None":
         """Make them on this thread, to which a ledger's connection belongs; None: the constructor raises why not."""
         from otel_sla.sdk.counter import SpanCounter
 
         try:
-            books = SpanCounter(self._config, self._ledger_url, self._uncounted, self._clock)
+            counter = SpanCounter(self._config, self._ledger_url, self._uncounted, self._clock)
         except Exception as error:
             self._closed_by = "failed"
             self._made.put(error)
             return None
         self._made.put(None)
-        return books
+        return counter
 
-    def _wait_and_work(self, books: "SpanCounter") -> None:
+    def _wait_and_work(self, counter: "SpanCounter") -> None:
         flushes: list[Event] = []
         try:
             call = self._calls.get(timeout=_DRAIN_INTERVAL_S)
@@ -182,26 +182,26 @@ class SlaSpanProcessor(SpanProcessor):
         except Empty:
             pass
         self._is_called = False
-        self._work(books)
+        self._work(counter)
         for done in flushes:
             done.set()
 
-    def _work(self, books: "SpanCounter") -> None:
+    def _work(self, counter: "SpanCounter") -> None:
         try:
             with self._fork_lock:
                 spans = [self._queue.popleft() for _ in range(len(self._queue))]
                 if spans:
-                    books.count(spans)
-                figures = books.judge()
+                    counter.count(spans)
+                figures = counter.judge()
                 if figures is not None:
                     self._figures = figures
-        except Exception:  # What fails once a second is told once.
+        except Exception:  # What fails once a second is logged once.
             if not self._has_failed:
                 self._has_failed = True
                 _log.exception("a round of counting failed; the next ones go on", extra={"action": "sdk_round_failed"})
 
     def _refuse(self) -> None:
-        """Count a span that is not taken, and tell of the first one."""
+        """Count a span that is not taken, and log the first one."""
         reason = self._closed_by or "queue_full"
         with self._refusing:
             self._uncounted[reason] += 1
@@ -224,9 +224,9 @@ class SlaSpanProcessor(SpanProcessor):
     def _after_fork_in_child(self) -> None:
         """Begin anew: what the parent counted is the parent's, and so is its ledger."""
         self._fork_lock, self._refusing = Lock(), RLock()
-        _PARENTS.append(self._books)
-        if self._books is not None:
-            self._books.leave_to_parent()
+        _PARENTS.append(self._counter)
+        if self._counter is not None:
+            self._counter.leave_to_parent()
         if self._ledger_url is not None:
             self._ledger_url = None
             _log.warning(

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from otel_sla.config import Config
 from otel_sla.counting.accountant import Accountant
-from otel_sla.counting.classify.classifier import Classifier
-from otel_sla.counting.kernels import new_hash_key, warm_up
-from otel_sla.counting.minute_ring import MinuteRing
+from otel_sla.counting.counter import RequestCounter
+from otel_sla.counting.kernels import warm_up
+from otel_sla.counting.received import ReceivedCounts
 from otel_sla.counting.repeats.filter_loading import FilterLoading
 from otel_sla.counting.span_times import SpanTimes
 from otel_sla.errors import LedgerError
@@ -68,7 +68,8 @@ class Pipeline:
         steady: ns; a clock that nobody sets, to tell steps of `clock` from the passing of time. None: it makes none.
     """
 
-    accountant: Accountant  # From `start` on, as the next five.
+    accountant: Accountant  # From `start` on, as the next six.
+    counts: ReceivedCounts
     _clockwork: JudgingClock
     _closer: Judge
     _marked_before: int  # Epoch minute: the ledger's judged_before.
@@ -160,7 +161,7 @@ class Pipeline:
     async def failed(self) -> LedgerError:
         """Wait until the pipeline cannot go on, and give why: the ledger could not be written or read."""
         assert self._ticking is not None, "the pipeline was started"
-        failure = self.accountant.commits.failure
+        failure = self.accountant.failure
         await asyncio.wait((failure, self._ticking), return_when=asyncio.FIRST_COMPLETED)
         self._not_ready_reason = "the ledger failed"
         error = failure.result() if failure.done() else self._ticking.exception()
@@ -171,9 +172,7 @@ class Pipeline:
     def _why_not_ready(self) -> str:
         if self._not_ready_reason:
             return self._not_ready_reason
-        return (
-            "the ledger does not finish a write" if self.accountant.commits.is_stalled else self._clockwork.why_ahead()
-        )
+        return "the ledger does not finish a write" if self.accountant.is_stalled else self._clockwork.why_ahead()
 
     def _readiness(self) -> Readiness:
         if reason := self._why_not_ready():
@@ -194,7 +193,7 @@ class Pipeline:
         async with self._tick_lock:
             progress = self._clockwork.progress()
             # What was accepted by an earlier bound is durable before the minute counts as sealed.
-            await self.accountant.commits.settle()
+            await self.accountant.settle()
             if progress.judged_before > self._marked_before:
                 await self._close(Closing(judged_before=progress.judged_before, sealed_before=None))
                 self._marked_before = progress.judged_before
@@ -208,7 +207,7 @@ class Pipeline:
                     self._told_before = closing.told_before
                     if catching_up.is_there(closing.told_before):
                         break
-            self.accountant.spared.tell(progress.judged_before)
+            self.counts.hints.log_spared(progress.judged_before)
             await self._tidier.tidy(progress)
 
     async def stop(self) -> None:
@@ -263,11 +262,12 @@ class Pipeline:
         if reason := self._clockwork.ahead_at_start():
             _log.warning("%s: %s", reason, AHEAD_HINT % reader.path, extra={"action": "ledger_ahead"})
         table = SeriesTable(agreements, series_max=self._config.processor.series_max, known=reader.series())
-        classifier = Classifier(agreements, table, hash_key=new_hash_key())
-        ring = MinuteRing(minutes_kept=_RING_MINUTES)
+        counter = RequestCounter(
+            agreements, table, minutes_kept=_RING_MINUTES, fingerprint_seed=reader.fingerprint_seed
+        )
         newest = self._clockwork.newest_minute()
         newest_rows = reader.counts(newest - _RING_MINUTES + 1, newest + 1)
-        ring.load(newest_rows, start_minute=newest - _RING_MINUTES + 1)
+        counter.ring.load(newest_rows, start_minute=newest - _RING_MINUTES + 1)
         self._times = SpanTimes(
             [agreement.name for agreement in agreements],
             table,
@@ -278,25 +278,23 @@ class Pipeline:
         self._times.load(newest_rows)
         self._times.load_older(partial(reader.last_minute, from_minute=max(0, newest - _OLDER_MINUTES)))
         self._register_metrics(table, reader.path)
-        await warm_up(classifier)
+        await warm_up(counter.classifier)
         judge_reader = await self._judge.call(lambda connection: connection)
         recorded = await self._record_versions(marks)
         _warn_of_windows(agreements, reader)
         self._versions, self._judged = recorded.versions, (*agreements, *recorded.removed)
         self._closer = Judge(judge_reader, agreements, recorded.versions, recorded.removed)
-        self.accountant = Accountant(
-            classifier=classifier,
-            table=table,
-            ring=ring,
+        self.counts = ReceivedCounts(
+            counter,
             reader=reader,
-            fingerprint_seed=reader.fingerprint_seed,
             write=self._commit,
             window=self._clockwork.window,
             metrics=self.metrics,
             times=self._times,
         )
+        self.accountant = Accountant(self.counts, self.metrics)
         sealed_before = self._clockwork.window().sealed_before_minute
-        self.filter_loading = FilterLoading(self._config.ledger.url, reader.path, self.accountant.filter, sealed_before)
+        self.filter_loading = FilterLoading(self._config.ledger.url, reader.path, self.counts.filter, sealed_before)
         self.filter_loading.start()
 
     def _register_metrics(self, table: SeriesTable, path: Path) -> None:
@@ -371,7 +369,7 @@ class Pipeline:
                 self._judged,
                 self._writer,
                 first_minutes_max=round(self._config.processor.late_spans_max_s) // 60,
-                on_damage=self.accountant.commits.fail,
+                on_damage=self.accountant.fail,
             )
             await backlog.open()
             counts = ExporterCounts()

@@ -38,7 +38,7 @@ class Count(IntEnum):
     INVALID_EXCESS = 8
 
 
-# A request's mark: its Outcome in the two lowest bits, and what else is counted of it.
+# A request's outcome bits: its Outcome in the two lowest bits, and what else is counted of it.
 OUTCOME_BITS = 0b11
 SPARED_BIT, SAMPLED_BIT, THRESHOLDED_BIT = 0b100, 0b1000, 0b10000
 

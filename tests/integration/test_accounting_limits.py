@@ -15,15 +15,14 @@ from pipeline_parts import Clock, make_config, run, running
 from receiver_parts import until
 
 from otel_sla.config import Config
-from otel_sla.counting import accountant
-from otel_sla.counting.accountant import RESOURCES_MAX, Accountant
-from otel_sla.counting.classify import classifier
+from otel_sla.counting.accountant import Accountant
 from otel_sla.counting.receipt import LARGE_SIZE_BYTES
+from otel_sla.counting.received import CountingLimits, ReceivedCounts
 from otel_sla.errors import LedgerError, Overloaded
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit
 from otel_sla.serving.pipeline import Pipeline
-from otel_sla.spans.columns import SpanColumns, WatchList
+from otel_sla.spans.columns import SpanColumns
 
 MINUTE = 60 * 10**9
 NOW = builders.START_UNIX_NANO
@@ -65,10 +64,8 @@ def test_many_messages_of_one_request_are_each_looked_up(tmp_path: Path) -> None
     run(scenario)
 
 
-def test_a_large_request_lets_others_be_counted_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_request_lets_others_be_counted_between(tmp_path: Path) -> None:
     """Small requests are answered while a large one is classified; what both hold counts once, whoever is first."""
-    monkeypatch.setattr(accountant, "_SPANS_AT_ONCE", 1)
-    monkeypatch.setattr(accountant, "_TURN_S", 0.0)
     config, clock = make_config(tmp_path), Clock(NOW + MINUTE)
     spans = [builders.make_span({"http.response.status_code": f"{n}"}, end_time_unix_nano=NOW) for n in range(20_000)]
     shared = [piece(number) for number in range(10)]
@@ -77,7 +74,8 @@ def test_a_large_request_lets_others_be_counted_between(tmp_path: Path, monkeypa
     async def scenario() -> None:
         async with running(config, clock) as (pipeline, _):
             ended: list[int] = []
-            pipeline.accountant.commits._pause = lambda: asyncio.sleep(0)  # Else all of them share one commit.
+            pipeline.counts.limits = CountingLimits(spans_at_once=1, turn_s=0.0)
+            pipeline.accountant.pause = lambda: asyncio.sleep(0)  # Else all of them share one commit.
 
             async def account(body: bytes, number: int) -> None:
                 await pipeline.accountant.account(body)
@@ -96,7 +94,7 @@ def test_a_large_request_lets_others_be_counted_between(tmp_path: Path, monkeypa
 def test_more_messages_than_the_limit_are_refused_for_good(tmp_path: Path) -> None:
     """A request that would be looked up for seconds is answered RESOURCE_EXHAUSTED, and not counted."""
     config = make_config(tmp_path)
-    body = builders.make_request(piece(1)) * (RESOURCES_MAX + 1)
+    body = builders.make_request(piece(1)) * (CountingLimits().resources_max + 1)
 
     async def scenario() -> None:
         async with running(config, Clock(NOW + MINUTE)) as (_, send):
@@ -104,7 +102,7 @@ def test_more_messages_than_the_limit_are_refused_for_good(tmp_path: Path) -> No
                 await send(body)
             assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert "65537 ResourceSpans, the limit is 65536" in str(refused.value.details())
-            await send(body[: -len(body) // (RESOURCES_MAX + 1)])
+            await send(body[: -len(body) // (CountingLimits().resources_max + 1)])
         assert counted(config) == 1
 
     run(scenario)
@@ -143,7 +141,7 @@ def test_the_health_over_grpc_is_red_when_readiness_is(tmp_path: Path) -> None:
             assert (await stub.Check(question)).status == serving.SERVING
             watching = stub.Watch(question)
             assert (await watching.read()).status == serving.SERVING
-            pipeline.accountant.commits._answer_within_s = 0.05
+            pipeline.accountant.answer_within_s = 0.05
             with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
                 with pytest.raises(grpc.aio.AioRpcError):
@@ -178,13 +176,13 @@ def test_a_ledger_that_cannot_be_read_ends_the_pipeline(tmp_path: Path) -> None:
 
 
 def test_a_ledger_that_stalls_is_told_and_nothing_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """While another program holds the file senders are told to come back; what they repeat is counted once."""
+    """While another program holds the file senders are refused; what they repeat is counted once."""
     config = make_config(tmp_path)
 
     async def scenario() -> None:
         async with running(config, Clock(NOW + MINUTE)) as (pipeline, send):
             await first_tick(pipeline)
-            pipeline.accountant.commits._answer_within_s = 0.05
+            pipeline.accountant.answer_within_s = 0.05
             body, new = builders.make_request(piece(1)), builders.make_request(piece(2))
             with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
@@ -195,9 +193,9 @@ def test_a_ledger_that_stalls_is_told_and_nothing_is_lost(tmp_path: Path, caplog
                     assert "the ledger took more than 0.05 s" in str(refused.value.details())
                 assert pipeline._why_not_ready() == "the ledger does not finish a write"
                 other.execute("ROLLBACK")
-            await pipeline.accountant.commits.settle()
+            await pipeline.accountant.settle()
             assert counted(config) == 1, "what came first was taken, the new one was refused before it was counted"
-            pipeline.accountant.commits._answer_within_s = 20.0
+            pipeline.accountant.answer_within_s = 20.0
             for attempt in (body, new, new):
                 await send(attempt)
             assert pipeline._why_not_ready() == ""
@@ -211,9 +209,9 @@ def test_a_ledger_that_stalls_is_told_and_nothing_is_lost(tmp_path: Path, caplog
 class HeldWrite:
     """A ledger whose next commit waits until the test lets it go on."""
 
-    def __init__(self, counting: Accountant) -> None:
+    def __init__(self, counts: ReceivedCounts) -> None:
         self.began, self.may_end = asyncio.Event(), asyncio.Event()
-        self._write, counting._write = counting._write, self
+        self._write, counts.write = counts.write, self
         self.commits: list[Commit] = []
 
     async def __call__(self, commit: Commit) -> int:
@@ -238,8 +236,6 @@ def test_requests_with_large_columns_take_turns(
     *, is_bare: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one is counted and lets others have their turn, no other one's columns are made, whatever its size."""
-    monkeypatch.setattr(accountant, "_TURN_S", 0.0)
-    monkeypatch.setattr(classifier, "CHUNK_SPANS", 1_000)
     config = make_config(tmp_path)
     large = [make_large(number, is_bare=is_bare) for number in range(3)]
     assert [len(body) < LARGE_SIZE_BYTES for body in large] == [is_bare] * 3
@@ -247,14 +243,16 @@ def test_requests_with_large_columns_take_turns(
 
     async def scenario() -> None:
         async with running(config, Clock(NOW + MINUTE)) as (pipeline, _):
-            counting, decode = pipeline.accountant, accountant.decode_request
+            counts, decode = pipeline.counts, pipeline.counts.counter.decode
+            counts.limits = CountingLimits(turn_s=0.0)
+            counts.counter.classifier.chunk_spans = 1_000
 
-            def decode_alone(body: bytes, watch: WatchList, **limits: int) -> SpanColumns:
-                is_counting.append(counting._is_looking)
-                return decode(body, watch, **limits)
+            def decode_alone(body: bytes, **limits: int) -> SpanColumns:
+                is_counting.append(counts._counted_meanwhile is not None)
+                return decode(body, **limits)
 
-            monkeypatch.setattr(accountant, "decode_request", decode_alone)
-            await asyncio.gather(*map(counting.account, large))
+            monkeypatch.setattr(counts.counter, "decode", decode_alone)
+            await asyncio.gather(*map(pipeline.accountant.account, large))
         assert counted(config) == 3 * 20_001
 
     run(scenario)
@@ -270,11 +268,11 @@ def test_large_requests_share_a_commit(tmp_path: Path) -> None:
         async with running(config, Clock(NOW + MINUTE)) as (pipeline, _):
             counting = pipeline.accountant
             await first_tick(pipeline)
-            ledger = HeldWrite(counting)
+            ledger = HeldWrite(pipeline.counts)
             calls = [asyncio.create_task(counting.account(builders.make_request(piece(9))))]
             await ledger.began.wait()
             calls += [asyncio.create_task(counting.account(body)) for body in large]
-            await until(lambda: len(counting._gathered) == 3 * 2)
+            await until(lambda: len(pipeline.counts.counter.fingerprints) == 3 * 2)
             ledger.may_end.set()
             await asyncio.gather(*calls)
             assert [len(commit.fingerprints) for commit in ledger.commits] == [1, 3 * 2]
@@ -284,7 +282,7 @@ def test_large_requests_share_a_commit(tmp_path: Path) -> None:
 
 
 async def refused_at_once(counting: Accountant, bodies: Sequence[bytes]) -> None:
-    """Send all at once; each is told to come back before anything else happens."""
+    """Send all at once; each is refused before anything else happens."""
     async with asyncio.timeout(20):
         found = await asyncio.gather(*map(counting.account, bodies), return_exceptions=True)
     assert [type(error) for error in found] == [Overloaded] * len(bodies)
@@ -301,29 +299,28 @@ def test_while_a_ledger_stalls_what_waits_does_not_grow(tmp_path: Path) -> None:
         async with running(config, Clock(NOW + MINUTE)) as (pipeline, _):
             counting = pipeline.accountant
             await first_tick(pipeline)
-            ledger = HeldWrite(counting)
-            counting.commits._answer_within_s = 0.05
+            ledger = HeldWrite(pipeline.counts)
+            counting.answer_within_s = 0.05
             with pytest.raises(Overloaded):
                 await counting.account(small[0])
-            counting.commits._answer_within_s = 3600.0
+            counting.answer_within_s = 3600.0
             await refused_at_once(counting, small[:1])
             await refused_at_once(counting, bodies)
-            assert len(counting._uncommitted) == 1
-            assert not counting._gathered
-            assert not counting._ring.n_gathered
+            assert len(pipeline.counts.uncommitted) == 1
+            assert not pipeline.counts.counter.fingerprints
+            assert not pipeline.counts.counter.ring.n_gathered
             assert pipeline.metrics.refused_spans == 1 + 1 + 100 + 3_000 + 2_950
             ledger.may_end.set()
-            await counting.commits.settle()
+            await counting.settle()
             await asyncio.gather(*map(counting.account, bodies))
         assert counted(config) == 3_100
 
     run(scenario)
 
 
-@pytest.mark.parametrize("limit", ["_UNCOMMITTED_MAX", "_UNCOMMITTED_ROWS_MAX"])
-def test_what_waits_for_the_ledger_is_bounded(limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behind a commit that is slow, but not for long enough: from the limit on, who comes is told to come back."""
-    monkeypatch.setattr(accountant, limit, 10)
+@pytest.mark.parametrize("limit", ["uncommitted_max", "uncommitted_rows_max"])
+def test_what_waits_for_the_ledger_is_bounded(limit: str, tmp_path: Path) -> None:
+    """Behind a commit that is slow, but not for long enough to be stalled: from the limit on, requests are refused."""
     config = make_config(tmp_path)
     bodies = [builders.make_request(piece(number, NOW - number * MINUTE)) for number in range(20)]
 
@@ -331,17 +328,18 @@ def test_what_waits_for_the_ledger_is_bounded(limit: str, tmp_path: Path, monkey
         async with running(config, Clock(NOW + MINUTE)) as (pipeline, _):
             counting = pipeline.accountant
             await first_tick(pipeline)
-            ledger = HeldWrite(counting)
-            counting._arrivals._is_committing = lambda: False  # Else they wait for the commit's end.
+            ledger = HeldWrite(pipeline.counts)
+            pipeline.counts.limits = CountingLimits(**{limit: 10})
+            counting.waiting_size_bytes_max = 0  # Else they wait for the commit's end.
             taken = [asyncio.create_task(counting.account(builders.make_request(piece(100))))]
             await ledger.began.wait()
             large = builders.make_request(*(piece(number, NOW - number * MINUTE) for number in range(10)))
-            taken.append(asyncio.create_task(counting._account_alone(large)))
+            taken.append(asyncio.create_task(counting.account_alone(large)))
             await asyncio.sleep(0)
             await refused_at_once(counting, [bodies[15]])
             await refused_at_once(counting, bodies[10:])
-            assert len(counting._uncommitted) == 11
-            assert counting._ring.n_gathered == 10
+            assert len(pipeline.counts.uncommitted) == 11
+            assert pipeline.counts.counter.ring.n_gathered == 10
             assert pipeline.metrics.refused_spans == 11
             ledger.may_end.set()
             await asyncio.gather(*taken)

@@ -41,18 +41,18 @@ def count(case: agreements.Case) -> naive.Counted:
         counted.rejected.append(requests.rejected_count)
         notes.add(requests.notes or Notes())
         excess = requests.excess if len(requests.excess) else np.zeros(len(requests), dtype=np.int64)
-        for series_id, minute, mark, more in zip(
-            *(column.tolist() for column in (requests.series_id, requests.epoch_minute, requests.marks, excess)),
+        for series_id, minute, bits, more in zip(
+            *(column.tolist() for column in (requests.series_id, requests.epoch_minute, requests.outcome_bits, excess)),
             strict=True,
         ):
             key = table[series_id].agreement, table[series_id].group
-            series[key][minute][mark & OUTCOME_BITS] += 1
-            if mark > OUTCOME_BITS:
+            series[key][minute][bits & OUTCOME_BITS] += 1
+            if bits > OUTCOME_BITS:
                 held = beside[key][minute]
                 for column, bit in enumerate((SPARED_BIT, SAMPLED_BIT, THRESHOLDED_BIT)):
-                    held[column] += (mark & bit) != 0
-                if mark & SAMPLED_BIT:
-                    held[3 + (mark & OUTCOME_BITS)] = min(held[3 + (mark & OUTCOME_BITS)] + more, COUNT_MAX)
+                    held[column] += (bits & bit) != 0
+                if bits & SAMPLED_BIT:
+                    held[3 + (bits & OUTCOME_BITS)] = min(held[3 + (bits & OUTCOME_BITS)] + more, COUNT_MAX)
     counted.beside = {key: dict(minutes) for key, minutes in beside.items()}
     counted.unusable_status = dict(notes.unusable_status_spans)
     counted.unusable_threshold, counted.sampled = notes.unusable_threshold_spans, notes.sampled_spans

@@ -73,7 +73,7 @@ def test_a_mistake_of_ours_is_a_failure(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with running(make_config(tmp_path), Clock(NOW)) as (pipeline, send):
-            pipeline.accountant.filter = None  # Something that should be there is not.
+            pipeline.counts.filter = None  # Something that should be there is not.
             with pytest.raises(grpc.aio.AioRpcError, match="INTERNAL"):
                 await send(make_request_of(make_span({}, end_time_unix_nano=NOW)))
             metrics = pipeline.metrics

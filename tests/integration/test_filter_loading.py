@@ -11,6 +11,7 @@ from pipeline_parts import Clock, make_config, run, running
 
 from otel_sla.config import Config
 from otel_sla.counting.repeats import filter_loading
+from otel_sla.counting.repeats.filter_loading import FilterLoading, new_filter
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.serving.pipeline import Pipeline
 
@@ -30,7 +31,7 @@ def body_of(minutes_back: int, number: int) -> bytes:
 async def look_ups_of(pipeline: Pipeline, send: Send, number: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """Send a request for each minute; gives how many of them the ledger was asked for."""
     asked = []
-    reader = pipeline.accountant._reader
+    reader = pipeline.counts.reader
     ask = reader.is_counted
     with monkeypatch.context() as patched:
         patched.setattr(reader, "is_counted", lambda *what, **how: asked.append(what) or ask(*what, **how))
@@ -39,17 +40,24 @@ async def look_ups_of(pipeline: Pipeline, send: Send, number: int, monkeypatch: 
     return len(asked)
 
 
+async def load(config: Config, pipeline: Pipeline) -> None:
+    """Load the filter, however small the ledger is."""
+    path, filter_ = Path(config.ledger.url.removeprefix("sqlite:///")), pipeline.counts.filter
+    loading = FilterLoading(config.ledger.url, path, filter_, 0, ledger_size_bytes_min=0)
+    loading.start()
+    await loading.finish()
+    await loading.close()
+
+
 def test_what_a_former_process_counted_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its messages are not counted again, the ledger says so; of new ones for the same minutes it is not asked."""
-    monkeypatch.setattr(filter_loading, "_LEDGER_SIZE_BYTES_MIN", 0)
     config, clock = make_config(tmp_path), Clock(START)
 
     async def scenario() -> None:
         async with running(config, clock) as (pipeline, send):
             assert await look_ups_of(pipeline, send, 1, monkeypatch) == 0
         async with running(config, clock) as (pipeline, send):
-            assert pipeline.filter_loading is not None
-            await pipeline.filter_loading.finish()
+            await load(config, pipeline)
             assert await look_ups_of(pipeline, send, 1, monkeypatch) == len(MINUTES_BACK)
             assert pipeline.metrics.duplicate_spans == len(MINUTES_BACK)
             assert await look_ups_of(pipeline, send, 2, monkeypatch) == 0
@@ -69,9 +77,9 @@ def test_where_nothing_is_loaded_the_ledger_is_asked(tmp_path: Path, monkeypatch
             assert pipeline.filter_loading is not None
             await pipeline.filter_loading.finish()
             assert await look_ups_of(pipeline, send, 2, monkeypatch) == len(MINUTES_BACK)
-        monkeypatch.setattr(filter_loading, "_LEDGER_SIZE_BYTES_MIN", 0)
         monkeypatch.setattr(filter_loading, "_read", lambda _, reader: reader.give_up() or reader.watermarks())
         async with running(config, clock) as (pipeline, send):
+            await load(config, pipeline)
             assert await look_ups_of(pipeline, send, 3, monkeypatch) == len(MINUTES_BACK)
 
     run(scenario)
@@ -100,7 +108,7 @@ def state_of(config: Config) -> tuple[int, list[int]]:
 async def look_ups_of_new(pipeline: Pipeline, send: Send, end: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """Send twenty new messages of one minute; gives how many the ledger was asked for."""
     asked = []
-    reader = pipeline.accountant._reader
+    reader = pipeline.counts.reader
     ask = reader.is_counted
     with monkeypatch.context() as patched:
         patched.setattr(reader, "is_counted", lambda *what, **how: asked.append(what) or ask(*what, **how))
@@ -144,9 +152,10 @@ def test_what_a_former_process_counted_far_ahead_is_known(
     async def scenario() -> None:
         async with running(config, clock) as (_, send):
             await send(mixed)
-        monkeypatch.setattr(filter_loading, "_AHEAD_FINGERPRINTS_MAX", 10 * is_read)
         clock.now += 20 * MINUTE
         async with running(config, clock) as (pipeline, send):
+            counts, window = pipeline.counts, pipeline._clockwork.window()
+            counts.filter = new_filter(counts.reader, window, ahead_fingerprints_max=10 * is_read)
             await send(mixed)
             assert pipeline.metrics.duplicate_spans == 4
             clock.now += 6 * MINUTE  # Of all minutes that were accepted at the start the ledger is asked.

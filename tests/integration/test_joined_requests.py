@@ -39,8 +39,8 @@ def test_requests_at_once_are_decoded_together_and_each_counts_once(tmp_path: Pa
     async def scenario() -> None:
         async with running(config, Clock(NOW)) as (pipeline, _):
             account, joined = pipeline.accountant.account, []
-            count = pipeline.accountant._arrivals._count
-            pipeline.accountant._arrivals._count = lambda bodies: joined.append(bodies) or count(bodies)  # type: ignore[func-returns-value]
+            count = pipeline.counts.count_joined
+            pipeline.counts.count_joined = lambda bodies, join: joined.append(bodies) or count(bodies, join)  # type: ignore[func-returns-value,method-assign]
             bodies = [body(number % 30) for number in range(40)]
             assert await asyncio.gather(*map(account, bodies)) == [Receipt()] * 40
             assert sum(map(len, joined)) == 40 * len(bodies[0])
@@ -91,7 +91,7 @@ def test_a_mistake_of_ours_has_an_answer_for_each(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with running(config, Clock(NOW)) as (pipeline, _):
-            account, ring = pipeline.accountant.account, pipeline.accountant._ring
+            account, ring = pipeline.accountant.account, pipeline.counts.counter.ring
             add = ring.add
             ring.add = None  # type: ignore[assignment,method-assign]  # Something that should be there is not.
             found = await asyncio.gather(*(account(body(number)) for number in range(5)), return_exceptions=True)
@@ -132,13 +132,13 @@ def test_a_ledger_that_fails_refuses_all_that_wait(tmp_path: Path) -> None:
                 await gathered.wait()
                 raise MemoryError("no more")
 
-            pipeline.accountant._write = broken
+            pipeline.counts.write = broken
             first = asyncio.create_task(account(body(1)))
             await began.wait()
             later = [asyncio.create_task(account(body(number))) for number in range(2, 5)]
             await asyncio.sleep(0)
             # The pipeline's first tick commits too; if it came first, all four wait for that.
-            assert len(pipeline.accountant._arrivals._waiting.bodies) >= 3
+            assert len(pipeline.accountant._waiting) >= 3
             gathered.set()
             found = await asyncio.gather(first, *later, account(body(9)), return_exceptions=True)
             assert [type(error) for error in found] == [LedgerUnavailable] * 5

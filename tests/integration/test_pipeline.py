@@ -179,7 +179,7 @@ def test_an_unforeseen_error_in_a_commit_ends_the_pipeline(tmp_path: Path) -> No
             async def broken(_: object) -> None:
                 raise MemoryError("no more")
 
-            pipeline.accountant._write = broken
+            pipeline.counts.write = broken
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await send(body_of(0, failed=1))
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -44,10 +44,10 @@ from otel_sla.config import load_config
 from otel_sla.errors import ReplayError
 from otel_sla.ledger.records import Closing, Commit
 from otel_sla.ledger.writer import Ledger
+from otel_sla.replay.counting import Totals
 from otel_sla.replay.records import NO_FORMAT
 from otel_sla.replay.replay import OnError, Replay, ReplayOptions
 from otel_sla.replay.session import start_counting
-from otel_sla.replay.totals import Totals
 from otel_sla.sla.agreement import Agreement, Outcome
 from otel_sla.sla.counts import NANOS_PER_MINUTE
 

@@ -11,8 +11,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from sdk_parts import MINUTE_NANOS, START, Application, make_config, running, twin_counts
 
 from otel_sla.judging.series_judge import series_of
-from otel_sla.sdk.counts_in_memory import MinuteMemory
-from otel_sla.sdk.judge import Judging
+from otel_sla.sdk.month import MinuteMemory, SdkJudge
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.series import SeriesTable
 
@@ -103,7 +102,7 @@ def figures_of(
     table, memory = SeriesTable([agreement], series_max=10), MinuteMemory()
     series_id = table.find_or_add(0, tuple(b"x" for _ in agreement.group_by))
     assert series_of(agreement, [table[series_id]]) == (table[series_id],)
-    judging, found, start = Judging([agreement], memory), [], 0
+    judging, found, start = SdkJudge([agreement], memory), [], 0
     for stop in stops:
         minutes = [minute for minute in counts if start <= minute < stop]
         rows = rows_of_outcomes(

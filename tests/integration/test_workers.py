@@ -256,7 +256,7 @@ def test_a_failed_ledger_refuses_and_a_stop_answers(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with two_workers(tmp_path) as (pipeline, _, _config):
-            pipeline.accountant.commits.fail(LedgerUnavailable("gone"))
+            pipeline.accountant.fail(LedgerUnavailable("gone"))
             async with channels(pipeline.grpc_port, 1) as (channel,):
                 with pytest.raises(grpc.aio.AioRpcError) as refused:
                     await channel.unary_unary(EXPORT)(body(1), timeout=20)

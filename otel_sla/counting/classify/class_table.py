@@ -7,9 +7,6 @@ import numpy as np
 from otel_sla.arrays import Int32Array, UInt64Array
 from otel_sla.counting.classify.conditions import Conditions
 
-WORD_BITS = 64
-_WORD = (1 << WORD_BITS) - 1
-
 
 class ClassArrays(NamedTuple):
     """The table as kernels see it. n_slots is a power of two; classes are dense from 1."""
@@ -23,7 +20,7 @@ class ClassArrays(NamedTuple):
 
 
 class ClassTable:
-    """Learns classes when they are met; when it is full, all are forgotten."""
+    """Gets classes when they are met; when it is full, all are forgotten."""
 
     def __init__(self, conditions: Conditions, classes_max: int) -> None:
         """Make an empty table for at most `classes_max` masks at a time."""
@@ -39,7 +36,7 @@ class ClassTable:
             entry_row=np.zeros(16, dtype=np.int32),
         )
 
-    def learn(self, words: UInt64Array, slot: int) -> None:
+    def add(self, words: UInt64Array, slot: int) -> None:
         """Add a class that was not found; a full table is only emptied, and the class is looked for again.
 
         Args:
@@ -50,7 +47,7 @@ class ClassTable:
             self._count = 0
             self.arrays.slot_class[:] = 0
             return
-        rows = self._conditions.rows_of(mask_of_words(words))
+        rows = self._conditions.rows_of(int.from_bytes(words.astype("<u8").tobytes(), "little"))
         start = int(self.arrays.entry_stop[self._count]) if self._count else 0
         stop = start + len(rows)
         self._make_room(stop)
@@ -74,11 +71,6 @@ class ClassTable:
         )
 
 
-def words_of_mask(mask: int, n_words: int) -> list[int]:
+def words_of_mask(mask: int, n_words: int) -> UInt64Array:
     """Cut a mask into words of 64 bits, the lowest first."""
-    return [(mask >> (WORD_BITS * word)) & _WORD for word in range(n_words)]
-
-
-def mask_of_words(words: UInt64Array) -> int:
-    """Join what `words_of_mask` cut."""
-    return sum(word << (WORD_BITS * index) for index, word in enumerate(words.tolist()))
+    return np.frombuffer(mask.to_bytes(8 * n_words, "little"), dtype="<u8")

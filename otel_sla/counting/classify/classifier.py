@@ -55,7 +55,7 @@ _NO_EXCESS: Int64Array = np.empty(0, dtype=np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Requests of one body, and what was turned away.
+    """Requests of one body, and how many of its spans were rejected.
 
     A span that several agreements cover is one request of each of them, but rejected only once. n_requests: covered and
     accepted spans, times agreements.
@@ -63,31 +63,31 @@ class Requests:
 
     series_id: Int64Array  # int64[n_requests]. See series.SeriesTable.
     epoch_minute: Int64Array  # int64[n_requests], whole minutes since the Unix epoch.
-    marks: UInt8Array  # uint8[n_requests]. An agreement.Outcome, and bits of `counts` for what else is counted.
+    outcome_bits: UInt8Array  # uint8[n_requests]. An agreement.Outcome, and bits of `counts` for what else is counted.
     late_count: int  # Covered spans whose minute is sealed; rejected, unless the window takes them.
     future_count: int  # Covered spans that end too far ahead.
     malformed_count: int  # Covered spans without an end time.
     overflow_count: int  # Requests that went to an overflow series.
-    # int64[n_requests], as in counts.Count, of those whose mark has SAMPLED_BIT; int64[0] where there are none.
+    # int64[n_requests], as in counts.Count, of those with SAMPLED_BIT; int64[0] where there are none.
     excess: Int64Array = field(default_factory=lambda: _NO_EXCESS)
-    notes: Notes | None = None  # What of them somebody should know; None: nothing.
+    notes: Notes | None = None  # What senders or operators should know of them; None: nothing.
 
     @property
     def outcome(self) -> UInt8Array:
         """uint8[n_requests]. An agreement.Outcome."""
-        return self.marks & np.uint8(OUTCOME_BITS)
+        return self.outcome_bits & np.uint8(OUTCOME_BITS)
 
     def __len__(self) -> int:
         return len(self.series_id)
 
     @property
     def rejected_count(self) -> int:
-        """Spans that the sender is told about."""
+        """Spans that were not taken, for any reason."""
         return self.late_count + self.future_count + self.malformed_count
 
 
 class Classifier:
-    """Turns columns into requests. Keeps what it learns of values; not for several threads at a time."""
+    """Turns columns into requests. Remembers values, classes and groups; not for several threads at a time."""
 
     def __init__(
         self,
@@ -111,6 +111,7 @@ class Classifier:
         """
         self._table = table
         self.agreements = tuple(agreements)
+        self.chunk_spans = CHUNK_SPANS  # Of a piece, at most.
         self._conditions = Conditions(agreements)
         self._hash_start, self._hash_mask = np.uint64(hash_key[0]), np.uint64(hash_mask)
         self._classes = ClassTable(self._conditions, _CLASSES_MAX)
@@ -148,7 +149,7 @@ class Classifier:
         )
         self._found = _empty_found(len(agreements), n_words, len(self._groups.arrays.n_keys))
 
-        self._learnt_classes: ClassArrays | None = None
+        self._tabled_classes: ClassArrays | None = None
 
     @property
     def watch(self) -> WatchList:
@@ -172,18 +173,18 @@ class Classifier:
             columns: Decoded with `watch`.
             window: The end times that are accepted.
             is_fresh: bool[n_resources]. False for a ResourceSpans that was counted before: its spans are not counted
-                again, but those out of the window are still told.
+                again, but those out of the window are still rejected.
         """
         assert columns.n_span_keys == len(self._span_keys), "columns are decoded with this watch list"
         assert len(is_fresh) == columns.n_resources, f"{len(is_fresh)} of {columns.n_resources} resources"
         tally = _Tally()
         start = 0
         while start < columns.n_spans:
-            stop = self._values.number(columns, start, min(start + CHUNK_SPANS, columns.n_spans))
+            stop = self._values.number(columns, start, min(start + self.chunk_spans, columns.n_spans))
             if stop == start:
                 self._forget()
                 continue
-            self._learn_values()
+            self._describe_values()
             start = self._match(columns, window, is_fresh, start, stop, tally)
             yield None
         yield tally.requests(self._table.overflow_ids)
@@ -201,7 +202,7 @@ class Classifier:
                 stop,
                 start,
                 columns.arrays,
-                self._learnt().argument,
+                self._tables().argument,
                 is_fresh,
                 sealed_before_minute,
                 window.late_is_taken,
@@ -211,29 +212,29 @@ class Classifier:
             )
             progress = self._found.progress.tolist()
             if progress[UNKNOWN]:
-                self._learn_series(progress[COUNTED])
+                self._find_series(progress[COUNTED])
             tally.add(self._found, progress)
             if progress[IS_NOTED]:
                 tally.note(notes_of(self._found.noted, columns, self.agreements, self._span_keys))
                 self._found.noted[:] = 0
             if progress[REASON] == CLASS_UNKNOWN:
-                self._classes.learn(self._found.words[1], progress[SLOT])
+                self._classes.add(self._found.words[1], progress[SLOT])
             elif progress[REASON] == GROUPS_FULL:
                 self._forget()
                 break
         return at
 
-    def _learnt(self) -> ArrayTable:
+    def _tables(self) -> ArrayTable:
         """What the kernel looks things up in; made anew when the table of classes has grown."""
-        if self._learnt_classes is not self._classes.arrays:
-            self._learnt_classes = self._classes.arrays
+        if self._tabled_classes is not self._classes.arrays:
+            self._tabled_classes = self._classes.arrays
             found, groups, classes = self._found, self._groups.arrays, self._classes.arrays
-            self._learnt_table = ArrayTable(
+            self._table_of_all = ArrayTable(
                 (*self._values.ids, *self._meanings, *self._rules, *classes, *groups, *found)
             )
-        return self._learnt_table
+        return self._table_of_all
 
-    def _learn_values(self) -> None:
+    def _describe_values(self) -> None:
         n_resource_keys = len(self.watch.resource_keys)
         for value_id, column, value_type, text in self._values.drain_new():
             mask = self._conditions.mask_of(column, text)
@@ -244,14 +245,14 @@ class Classifier:
             self._meanings.status_index[value_id] = status
             self._meanings.text_id[value_id] = self._groups.text_id(text) if column in self._groups.columns else 0
 
-    def _learn_series(self, n_found: int) -> None:
+    def _find_series(self, n_found: int) -> None:
         found = self._found
-        learnt: dict[tuple[int, int], int] = {}
+        known: dict[tuple[int, int], int] = {}
         for index in np.flatnonzero(found.series_id[:n_found] == UNKNOWN_SERIES).tolist():
             key = int(found.agreement[index]), int(found.group[index])
-            if key not in learnt:
-                learnt[key] = self._groups.find_series(*key)
-            found.series_id[index] = learnt[key]
+            if key not in known:
+                known[key] = self._groups.find_series(*key)
+            found.series_id[index] = known[key]
 
     def _forget(self) -> None:
         """Begin anew with values and groups; series keep their ids."""
@@ -275,14 +276,9 @@ class _Tally:
         count = progress[COUNTED]
         if count:
             is_sampled = progress[IS_NOTED] and found.noted[SAMPLED_SPANS]
-            self._parts.append(
-                (
-                    found.series_id[:count].copy(),
-                    found.epoch_minute[:count].copy(),
-                    found.marks[:count].copy(),
-                    found.excess[:count].copy() if is_sampled else _NO_EXCESS,
-                )
-            )
+            columns = found.series_id[:count].copy(), found.epoch_minute[:count].copy()
+            excess = found.excess[:count].copy() if is_sampled else _NO_EXCESS
+            self._parts.append((*columns, found.outcome_bits[:count].copy(), excess))
         for index in (LATE, FUTURE, MALFORMED):
             self._rejected[index] += progress[index]
 
@@ -294,20 +290,20 @@ class _Tally:
 
     def requests(self, overflow_ids: Sequence[int]) -> Requests:
         if len(self._parts) == 1:
-            series_id, epoch_minute, marks, excess = self._parts[0]
+            series_id, epoch_minute, outcome_bits, excess = self._parts[0]
         elif self._parts:
-            series_id, epoch_minute, marks = (
+            series_id, epoch_minute, outcome_bits = (
                 np.concatenate(column) for column in list(zip(*self._parts, strict=True))[:3]
             )
             excess = self._joined_excess()
         else:
-            series_id, epoch_minute, marks = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8)
+            series_id, epoch_minute, outcome_bits = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8)
             excess = _NO_EXCESS
         overflow_count = int(np.isin(series_id, overflow_ids).sum()) if overflow_ids else 0
         return Requests(
             series_id,
             epoch_minute,
-            marks,
+            outcome_bits,
             late_count=self._rejected[LATE],
             future_count=self._rejected[FUTURE],
             malformed_count=self._rejected[MALFORMED],
@@ -320,7 +316,7 @@ class _Tally:
         if not any(len(excess) for *_, excess in self._parts):
             return _NO_EXCESS
         # Of a chunk without sampled spans nothing is read.
-        return np.concatenate([np.resize(excess, len(marks)) for *_, marks, excess in self._parts])
+        return np.concatenate([np.resize(excess, len(outcome_bits)) for *_, outcome_bits, excess in self._parts])
 
 
 def _indices(indices: list[int]) -> Int32Array:
@@ -332,7 +328,7 @@ def _empty_found(n_agreements: int, n_words: int, n_groupings: int) -> Found:
     return Found(
         series_id=np.zeros(n_found_max, dtype=np.int64),
         epoch_minute=np.zeros(n_found_max, dtype=np.int64),
-        marks=np.zeros(n_found_max, dtype=np.uint8),
+        outcome_bits=np.zeros(n_found_max, dtype=np.uint8),
         excess=np.zeros(n_found_max, dtype=np.int64),
         agreement=np.zeros(n_found_max, dtype=np.int32),
         group=np.zeros(n_found_max, dtype=np.int32),

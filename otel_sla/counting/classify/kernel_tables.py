@@ -44,37 +44,25 @@ class Found(NamedTuple):
 
     series_id: Int64Array  # int64[n_found_max]. UNKNOWN_SERIES where the agreement has not met the group yet.
     epoch_minute: Int64Array  # int64[n_found_max].
-    marks: UInt8Array  # uint8[n_found_max]. See counts.
-    excess: Int64Array  # int64[n_found_max]. See counts.Count; written where the mark has SAMPLED_BIT.
+    outcome_bits: UInt8Array  # uint8[n_found_max]. See counts.
+    excess: Int64Array  # int64[n_found_max]. See counts.Count; written where the request has SAMPLED_BIT.
     agreement: Int32Array  # int32[n_found_max]. Written where the series is unknown.
     group: Int32Array  # int32[n_found_max]. Written where the series is unknown.
     progress: Int64Array  # int64[PROGRESS_SIZE]. Counts and why it stopped.
-    noted: Int64Array  # int64[SPARED_SPAN + n_agreements]. What should be told; added to, and read where IS_NOTED.
+    noted: Int64Array  # int64[SPARED_SPAN + n_agreements]. What goes into Notes; added to, and read where IS_NOTED.
     words: UInt64Array  # uint64[3, n_words]. Masks of the resource, the span, and the span before it.
     groups_now: Int32Array  # int32[n_groupings]. The span's group in each grouping; 0 if not looked up yet.
     groups_of_resource: Int32Array  # int32[n_groupings]. The same where the resource has all the values.
 
 
 # The fields of these tuples, in this order.
-read_learnt = array_reader(
+read_tables = array_reader(
     *("int32[]", "int32[,]", "int32[,]"),  # ChunkIds.
     *("uint64[,]", "int16[]", "int32[]"),  # ValueMeanings.
     *("int32[]", "int32[]", "uint8[,]", "uint64[]", "uint8[]"),  # Rules.
     *("int32[]", "uint64[,]", "int32[]", "int32[]", "int32[]", "int32[]"),  # ClassArrays.
-    *(
-        "int32[]",
-        "int32[]",
-        "int32[]",
-        "int32[]",
-        "int32[,]",
-        "int32[,]",
-        "int32[]",
-        "int32[]",
-        "int32[,]",
-        "int64[]",
-        "int64[]",
-        "int64[]",
-    ),  # GroupArrays.
+    *("int32[]", "int32[]", "int32[]", "int32[]", "int32[,]", "int32[,]"),  # GroupArrays,
+    *("int32[]", "int32[]", "int32[,]", "int64[]", "int64[]", "int64[]"),  # and the rest of it.
     *("int64[]", "int64[]", "uint8[]", "int64[]", "int32[]", "int32[]"),  # Found,
     *("int64[]", "int64[]", "uint64[,]", "int32[]", "int32[]"),  # and the rest of it.
 )

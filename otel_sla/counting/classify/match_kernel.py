@@ -1,9 +1,8 @@
-"""The look-ups per span: from value ids to requests. What is missing is left to `classify.Classifier` to learn."""
+"""The look-ups per span: from value ids to requests. What is missing is left to `Classifier` to find out."""
 
 import numpy as np
 
 from otel_sla.arrays import BoolArray
-from otel_sla.counting.classify.adjusted_kernel import excess_of
 from otel_sla.counting.classify.conditions import ERROR_TYPE_SPAN_KEY_INDEX
 from otel_sla.counting.classify.group_table import UNKNOWN_SERIES
 from otel_sla.counting.classify.kernel_tables import (
@@ -26,7 +25,7 @@ from otel_sla.counting.classify.kernel_tables import (
     SPARED_SPAN,
     UNKNOWN,
     UNKNOWN_PARENT_SPANS,
-    read_learnt,
+    read_tables,
 )
 from otel_sla.counting.classify.outcome import (
     ERROR_STATUS_INDEX,
@@ -36,8 +35,8 @@ from otel_sla.counting.classify.outcome import (
     NO_STATUS,
     STATUS_KEY_COUNT,
 )
-from otel_sla.jit import Arrays, buffer_in, kernel, word_at
-from otel_sla.sla.counts import NANOS_PER_MINUTE, SAMPLED_BIT, SPARED_BIT, THRESHOLDED_BIT
+from otel_sla.jit import Arrays, buffer_in, inner_kernel, kernel, word_at
+from otel_sla.sla.counts import COUNT_MAX, NANOS_PER_MINUTE, PARTS_PER_REQUEST, SAMPLED_BIT, SPARED_BIT, THRESHOLDED_BIT
 from otel_sla.spans.columns import SPAN_KIND_SERVER, SPAN_STATUS_ERROR, ValueType
 from otel_sla.spans.layout import read_columns
 
@@ -47,8 +46,39 @@ _OTHER = np.uint64(ValueType.OTHER)
 # A row's types begin with those of the status keys and of error.type, a byte each: one word.
 _STATUS_TYPES = np.uint64((1 << 8 * STATUS_KEY_COUNT) - 1)
 _ERROR_TYPE_SHIFT = np.uint64(8 * ERROR_TYPE_SPAN_KEY_INDEX)
-_LOW_BYTE = np.uint64(0xFF)
+_LOW_BYTE, _LOW_HALF = np.uint64(0xFF), np.uint64(0xFFFF_FFFF)
+_ZERO, _ONE, _HALF_BYTE_BITS, _BYTE_BITS, _HALF_BITS = map(np.uint64, (0, 1, 4, 8, 32))
+_FACTOR = np.uint64(0x9E37_79B1)
 _NO_BIT, _THRESHOLDED, _SAMPLED = map(np.uint8, (0, THRESHOLDED_BIT, THRESHOLDED_BIT | SAMPLED_BIT))
+
+_ALL_SPANS = np.uint64(1 << 56)  # What a threshold is a part of.
+_QUOTIENT_MAX = np.uint64(1 << 43)  # From here on 2^20 times it is past any count.
+_PARTS = np.uint64(PARTS_PER_REQUEST)
+
+
+@inner_kernel
+def excess_of(threshold: np.int64) -> np.int64:
+    """Give how many requests a sampled span stands for beyond itself (clause 19).
+
+    In parts: 2^76 / (2^56 - T) - 2^20, rounded to nearest, half up, and at most COUNT_MAX.
+
+    `threshold` is T, in [0, 2^56). The division is a long one: 2^76 has no room in 64 bits.
+    """
+    divisor = _ALL_SPANS - np.uint64(threshold)
+    quotient = _ALL_SPANS // divisor
+    if quotient >= _QUOTIENT_MAX:
+        return np.int64(COUNT_MAX)
+    rest = _ALL_SPANS - quotient * divisor
+    rest <<= _BYTE_BITS
+    quotient = quotient << _BYTE_BITS | rest // divisor
+    rest = rest % divisor << _BYTE_BITS
+    quotient = quotient << _BYTE_BITS | rest // divisor
+    rest = rest % divisor << _HALF_BYTE_BITS
+    quotient = quotient << _HALF_BYTE_BITS | rest // divisor
+    rest = rest % divisor
+    if rest << _ONE >= divisor:
+        quotient += _ONE
+    return min(np.int64(quotient - _PARTS), np.int64(COUNT_MAX))
 
 
 @kernel
@@ -57,7 +87,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
     stop: int,
     chunk_start: int,
     columns: Arrays,
-    learnt: Arrays,
+    table: Arrays,
     is_fresh: BoolArray,
     sealed_before_minute: np.uint64,
     late_is_taken: bool,  # noqa: FBT001
@@ -67,66 +97,18 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
 ) -> int:
     """Match SERVER spans [start, stop) of a chunk; gives the span it came to, progress[REASON] says why.
 
-    `columns` are SpanColumns; `learnt` is what `read_learnt` reads.
+    `columns` are SpanColumns; `table` is what `read_tables` reads.
     """
-    (
-        _,
-        _,
-        _,
-        _,
-        _,
-        resource_index,
-        kind,
-        end_time_unix_nano,
-        flags,
-        has_parent,
-        span_status_code,
-        threshold,
-        value_type,
-        _,
-    ) = read_columns(columns)
-    (
-        ids_resource_row,
-        ids_resource,
-        ids_span,
-        value_mask,
-        value_status,
-        value_text,
-        tested_resource_keys,
-        tested_span_keys,
-        outcomes,
-        entry_span_bits,
-        entry_spans_only,
-        slot_class,
-        class_words,
-        entry_start,
-        entry_stop,
-        entry_agreement,
-        entry_row,
-        grouping_of,
-        cell_of,
-        n_keys_of,
-        n_cells_of,
-        resource_key,
-        span_key,
-        slot_group,
-        group_grouping,
-        group_texts,
-        group_cell,
-        group_series,
-        group_size,
-        found_series,
-        found_minute,
-        found_marks,
-        found_excess,
-        found_agreement,
-        found_group,
-        progress,
-        noted,
-        words,
-        groups_now,
-        groups_of_resource,
-    ) = read_learnt(learnt)
+    resource_index, kind, end_time_unix_nano, flags, has_parent, span_status_code = read_columns(columns)[5:11]
+    threshold, value_type = read_columns(columns)[11:13]
+    tables = read_tables(table)
+    ids_resource_row, ids_resource, ids_span, value_mask, value_status, value_text = tables[:6]
+    tested_resource_keys, tested_span_keys, outcomes, entry_span_bits, entry_spans_only = tables[6:11]
+    slot_class, class_words, entry_start, entry_stop, entry_agreement, entry_row = tables[11:17]
+    grouping_of, cell_of, n_keys_of, n_cells_of, resource_key, span_key = tables[17:23]
+    slot_group, group_grouping, group_texts, group_cell, group_series, group_size = tables[23:29]
+    found_series, found_minute, found_bits, found_excess, found_agreement, found_group = tables[29:35]
+    progress, noted, words, groups_now, groups_of_resource = tables[35:]
     types = buffer_in(value_type.ravel())
     n_span_keys = value_type.shape[1]
     entry_span_bit = entry_span_bits[0]
@@ -140,16 +122,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
     n_cells = group_size[1]
     class_slot_mask = np.uint64(slot_class.shape[0] - 1)
     group_slot_mask = np.uint64(slot_group.shape[0] - 1)
-    low = np.uint64(0xFFFF_FFFF)
-    u0, u8 = np.uint64(0), np.uint64(8)
-    u32 = np.uint64(32)
-    one = np.uint64(1)
-    factor = np.uint64(0x9E37_79B1)
-    n_late = 0
-    n_future = 0
-    n_malformed = 0
-    n_unknown = 0
-    is_noted = 0
+    n_late = n_future = n_malformed = n_unknown = is_noted = 0
     last_sampling, excess = np.int64(0), np.int64(0)
     last_resource = -1
     last_class = 0
@@ -174,7 +147,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
             for grouping in range(n_groupings):
                 groups_of_resource[grouping] = 0
 
-        # The mask, and its class. The first word, mostly the only one, stays in a register.
+        # The mask, and its class. The first word, mostly the only _ONE, stays in a register.
         mask = resource_mask
         if entry_span_bit != 0 and (not has_parent[span] or (flags[span] & _REMOTENESS) != _HAS_IS_REMOTE):
             mask |= entry_span_bit
@@ -191,13 +164,13 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
         if not is_same:
             last_mask = mask
             words[1, 0] = mask
-            hashed = factor ^ hash_start
+            hashed = _FACTOR ^ hash_start
             for word in range(n_words):
                 words[2, word] = words[1, word]
                 hashed ^= words[1, word]
-                hashed = (hashed & low) * factor + (hashed >> u32)
-            hashed = (hashed & low) * factor + (hashed >> u32)
-            slot = (hashed ^ (hashed >> u32)) & hash_mask & class_slot_mask
+                hashed = (hashed & _LOW_HALF) * _FACTOR + (hashed >> _HALF_BITS)
+            hashed = (hashed & _LOW_HALF) * _FACTOR + (hashed >> _HALF_BITS)
+            slot = (hashed ^ (hashed >> _HALF_BITS)) & hash_mask & class_slot_mask
             last_class = 0
             while slot_class[slot] != 0:
                 is_same = True
@@ -206,7 +179,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
                 if is_same:
                     last_class = slot_class[slot]
                     break
-                slot = (slot + one) & class_slot_mask
+                slot = (slot + _ONE) & class_slot_mask
             if last_class == 0:
                 progress[SLOT] = slot
                 reason = CLASS_UNKNOWN
@@ -242,16 +215,16 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
         bad_keys = 0
         fixed_types = word_at(types, span * n_span_keys)
         status_types = fixed_types & _STATUS_TYPES
-        if u0 < status_types < _OTHER:
+        if _ZERO < status_types < _OTHER:
             # Most have the first key alone.
             status = value_status[ids_span[row, 0]]
             if status == NO_STATUS:
                 bad_keys = 1
-            status_types = u0
+            status_types = _ZERO
         key = 0
-        while status_types != u0:
+        while status_types != _ZERO:
             status_type = status_types & _LOW_BYTE
-            if status_type != u0:
+            if status_type != _ZERO:
                 found = NO_STATUS
                 if status_type != _OTHER:
                     found = value_status[ids_span[row, key]]
@@ -262,14 +235,14 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
                         status = found
                 elif grpc_status == NO_STATUS:
                     grpc_status = found
-            status_types >>= u8
+            status_types >>= _BYTE_BITS
             key += 1
         if grpc_status != NO_STATUS and status < HTTP_DECIDES_FROM:
             status = grpc_status
         if status == NO_STATUS:
             status = NEITHER_STATUS_INDEX
             error_type = fixed_types >> _ERROR_TYPE_SHIFT & _LOW_BYTE
-            if span_status_code[span] == SPAN_STATUS_ERROR or error_type not in (u0, _OTHER):
+            if span_status_code[span] == SPAN_STATUS_ERROR or error_type not in (_ZERO, _OTHER):
                 status = ERROR_STATUS_INDEX
 
         # Clause 19. Samplers know few thresholds: mostly it is that of the span before.
@@ -286,7 +259,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
         for grouping in range(n_groupings):
             groups_now[grouping] = groups_of_resource[grouping]
         n_found_before = n_found
-        all_marks = 0
+        all_bits = 0
         while entry < last_entry:
             agreement = entry_agreement[entry]
             grouping = grouping_of[agreement]
@@ -299,7 +272,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
                     break
                 n_keys = n_keys_of[grouping]
                 is_of_resource = True
-                hashed = (np.uint64(grouping) * factor) ^ hash_start
+                hashed = (np.uint64(grouping) * _FACTOR) ^ hash_start
                 for key in range(n_keys):
                     value = ids_resource[resource_row, resource_key[grouping, key]]
                     if value == 0:
@@ -307,9 +280,9 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
                         value = ids_span[row, span_key[grouping, key]]
                     group_texts[new_group, key] = value_text[value]
                     hashed ^= np.uint64(value_text[value])
-                    hashed = (hashed & low) * factor + (hashed >> u32)
-                hashed = (hashed & low) * factor + (hashed >> u32)
-                slot = (hashed ^ (hashed >> u32)) & hash_mask & group_slot_mask
+                    hashed = (hashed & _LOW_HALF) * _FACTOR + (hashed >> _HALF_BITS)
+                hashed = (hashed & _LOW_HALF) * _FACTOR + (hashed >> _HALF_BITS)
+                slot = (hashed ^ (hashed >> _HALF_BITS)) & hash_mask & group_slot_mask
                 while slot_group[slot] != 0:
                     group = slot_group[slot]
                     is_same = group_grouping[group] == grouping
@@ -317,7 +290,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
                         is_same = is_same and group_texts[group, key] == group_texts[new_group, key]
                     if is_same:
                         break
-                    slot = (slot + one) & group_slot_mask
+                    slot = (slot + _ONE) & group_slot_mask
                 if slot_group[slot] == 0:
                     group = new_group
                     n_groups = new_group
@@ -337,9 +310,9 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
                 found_group[n_found] = group
             found_series[n_found] = series
             found_minute[n_found] = np.int64(minute)
-            mark = outcomes[entry_row[entry], status] | sampling_bits
-            all_marks |= mark
-            found_marks[n_found] = mark
+            bits = outcomes[entry_row[entry], status] | sampling_bits
+            all_bits |= bits
+            found_bits[n_found] = bits
             n_found += 1
             entry += 1
         if reason == GROUPS_FULL:
@@ -349,8 +322,8 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
         if is_late:
             n_late += 1
 
-        # What somebody should know of, which is nothing of most spans.
-        if entry_span_bit == 0 and bad_keys | sampling | (all_marks >> 2) == 0:
+        # What goes into Notes, which is nothing of most spans.
+        if entry_span_bit == 0 and bad_keys | sampling | (all_bits >> 2) == 0:
             continue
         is_parent_unknown = entry_span_bit != 0 and has_parent[span] and (flags[span] & _HAS_IS_REMOTE) == 0
         if sampling > 1:
@@ -367,13 +340,13 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
                 if bad_keys >> key & 1:
                     noted[BAD_STATUS_SPANS + key] += 1
                     noted[BAD_STATUS_SPAN + key] = span + 1
-        if is_parent_unknown or (all_marks & SPARED_BIT) != 0:
+        if is_parent_unknown or (all_bits & SPARED_BIT) != 0:
             is_noted = 1
             is_entry = False
             for place in range(n_found_before, n_found):
                 agreement = entry_agreement[last_entry - n_found + place]
                 is_entry = is_entry or entry_spans_only[agreement] != 0
-                if found_marks[place] & SPARED_BIT:
+                if found_bits[place] & SPARED_BIT:
                     noted[SPARED_REQUESTS] += 1
                     noted[SPARED_SPAN + agreement] = span + 1
             if is_parent_unknown and is_entry:

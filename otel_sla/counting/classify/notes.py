@@ -1,4 +1,4 @@
-"""What of counted requests somebody should know: they count, but perhaps not as meant (clauses 1, 4 and 19)."""
+"""Requests that count, but perhaps not as meant (clauses 1, 4 and 19): what senders or the operator should know."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def notes_of(
     """Put into words what the matching kernel noted.
 
     Args:
-        noted: `learnt.Found.noted`.
+        noted: `kernel_tables.Found.noted`.
         columns: The spans that it speaks of.
         agreements: In their order.
         span_keys: Watched keys of spans, in the order of their columns.
@@ -93,6 +93,11 @@ def _shown(columns: SpanColumns, span: int, key: int) -> str:
             return str(bits.view(np.int64))
         case ValueType.DOUBLE:
             return repr(float(bits.view(np.float64)))
-    offset, size = divmod(int(bits), 1 << 32)
+    return repr(shown_text(columns, int(bits)))
+
+
+def shown_text(columns: SpanColumns, bits: int) -> str:
+    """Show to people the start of a string that a cell holds; `bits` as in `ValueType`."""
+    offset, size = divmod(bits, 1 << 32)
     text = columns.body[offset : offset + min(size, _SHOWN_SIZE_BYTES_MAX)].tobytes()
-    return repr(text.decode("utf-8", errors="backslashreplace"))
+    return text.decode("utf-8", errors="backslashreplace")

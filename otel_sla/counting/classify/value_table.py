@@ -19,7 +19,7 @@ from otel_sla.spans.columns import SpanColumns, ValueType
 
 # Spans that are looked at together: their ids stay in the processor's cache.
 CHUNK_SPANS = 4096
-# Digits of pi, for values that nobody sends to harm.
+# Digits of pi: for values of trusted senders, and tests.
 PUBLIC_HASH_KEY = (0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7345, 0xA409_3822_299F_31D1, 0x082E_FA98_EC4E_6C89)
 
 
@@ -78,7 +78,7 @@ class ValueTable:
         self._numbered_span_keys = numbered_span_keys
         assert not sparse_span_keys or n_span_keys >= SPARSE_MAX, f"a row of {n_span_keys} columns is no word"
         self._sparse = np.array([sum(0xFF << 8 * key for key in sparse_span_keys)], dtype=np.uint64)
-        self._learnt_count = 0
+        self._drained_count = 0
         self._has_room = False  # Whether a span has fitted in this generation.
         n_slots = 1 << (2 * self.values_max - 1).bit_length()
         self.arrays = ValueArrays(
@@ -112,9 +112,9 @@ class ValueTable:
 
     def drain_new(self) -> Iterator[tuple[int, int, ValueType, bytes]]:
         """Go through the values added since the last call: id, column, type and text."""
-        arrays, start = self.arrays, self._learnt_count + 1
-        self._learnt_count = len(self)
-        for value_id in range(start, self._learnt_count + 1):
+        arrays, start = self.arrays, self._drained_count + 1
+        self._drained_count = len(self)
+        for value_id in range(start, self._drained_count + 1):
             column, number = divmod(int(arrays.cell[value_id]), 8)
             yield value_id, column, ValueType(number), self._text_of(value_id, ValueType(number))
 
@@ -126,7 +126,7 @@ class ValueTable:
             self._table = self._make_table()
         self.arrays.slots[:] = 0
         self.arrays.size[:] = 0
-        self._learnt_count = 0
+        self._drained_count = 0
         self._has_room = False
 
     def _make_table(self) -> ArrayTable:

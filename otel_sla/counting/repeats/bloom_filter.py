@@ -1,14 +1,15 @@
-"""Tells for most new messages without a look at the disk that the ledger has no fingerprint of theirs.
+"""Bloom filters rule out, for most new messages and without a look-up, that the ledger has their fingerprints.
 
-A look-up takes 8 us, 18 where the ledger holds many millions, and gives the interpreter's lock away. So fingerprints
-are kept in Bloom filters: one for each of the newest minutes and, beside a large ledger, one for each block of the
-minutes before. What this process has written is in them; what the ledger had at the start is loaded, block by block,
-the newest first. What a filter does not rule out, and all that is in none, is for the ledger to say.
+A look-up takes 8 us, 18 where the ledger holds many millions, and releases the interpreter's lock. Each of the newest
+minutes has a filter and, beside a large ledger, each block of the minutes before. Filters hold what this process has
+written; what the ledger had at the start is loaded block by block, the newest first. Where a filter does not rule a
+fingerprint out, or its minute has no filter, the ledger is asked.
 
-A message of which something counted may also hold an end time that is years ahead, and has that minute. All such ones
-share one filter, which is asked for each minute: that one sender's clock is wrong takes no filter from the others.
+A message that is counted may also hold an end time that is years ahead, and its fingerprint then has that minute. All
+such fingerprints share one filter, so that a sender whose clock is wrong takes no filter from the others.
 """
 
+import struct
 from collections.abc import Iterable
 
 import numpy as np
@@ -18,26 +19,37 @@ from otel_sla.sla.counts import AcceptWindow
 
 BLOCK_MINUTES = 32
 FINGERPRINT_SIZE_BYTES = 16
-_FILTER_BITS = 1 << 23  # 1 MiB of a minute: of 500,000 fingerprints one in 500 is looked up in vain.
-_FILTERS_MAX = 8
-_BLOCKS_MAX = 56  # 30 hours; where spans are accepted for longer, the ledger is asked for those before.
-_MINUTES_MAX = 100_000  # Of which it is remembered that they have fingerprints.
-_MASK = _FILTER_BITS - 1
+FILTER_BITS = 1 << 23  # 1 MiB of a minute: of 500,000 fingerprints one in 500 is looked up in vain.
 _NEVER = 1 << 62
 
 _Fingerprint = tuple[int, bytes]  # (newest minute, 16 bytes).
 
 
 class BloomFilter:
-    """What the ledger holds, as far as it is known here.
+    """The filters of one ledger.
 
     Args:
         first_own_minute: Minutes from this one on had no fingerprint in the ledger when this process opened it, but for
             those in `ahead`.
         ahead: `filter_bits` of these; None: there were none.
+        n_bits: Of one filter; a power of two.
+        filters_max: Minutes with a filter of their own.
+        blocks_max: 30 hours; where spans are accepted for longer, the ledger is asked for those before.
+        minutes_max: Minutes of which it is remembered that they have fingerprints.
     """
 
-    def __init__(self, first_own_minute: int, ahead: bytes | None = None) -> None:
+    def __init__(
+        self,
+        first_own_minute: int,
+        ahead: bytes | None = None,
+        *,
+        n_bits: int = FILTER_BITS,
+        filters_max: int = 8,
+        blocks_max: int = 56,
+        minutes_max: int = 100_000,
+    ) -> None:
+        self.filters_max, self.blocks_max, self._minutes_max = filters_max, blocks_max, minutes_max
+        self._size_bytes, self._mask = n_bits // 8, n_bits - 1
         self._first_own_minute = first_own_minute
         self._known_from = first_own_minute  # Of the minutes before it the ledger is asked.
         self._keeps_blocks = False
@@ -61,12 +73,12 @@ class BloomFilter:
         if bits is None:
             if minute in self._written and not self._keeps_blocks:
                 return True
-        elif _may_have(bits, fingerprint):
+        elif _may_have(bits, fingerprint, self._mask):
             return True
-        return self._ahead is not None and _may_have(self._ahead, fingerprint)
+        return self._ahead is not None and _may_have(self._ahead, fingerprint, self._mask)
 
     def take_up(self, fingerprints: Iterable[_Fingerprint], window: AcceptWindow) -> None:
-        """Take up what has been committed, and let go of what is not accepted any more.
+        """Add what has been committed, and drop the filters of minutes that are not accepted any more.
 
         Args:
             fingerprints: Of any minutes.
@@ -76,7 +88,7 @@ class BloomFilter:
         self.forget_before(window.sealed_before_minute)
 
     def add(self, fingerprints: Iterable[_Fingerprint], newest_minute: int = _NEVER) -> None:
-        """Take up what has been committed.
+        """Add what has been committed.
 
         Args:
             fingerprints: Of any minutes.
@@ -84,22 +96,22 @@ class BloomFilter:
         """
         for minute, fingerprint in fingerprints:
             if minute > newest_minute:
-                bits = self._filter_ahead()
+                if self._ahead is None:
+                    self._ahead = bytearray(self._size_bytes)
+                bits: bytearray | None = self._ahead
             else:
                 bits = self._filters.get(minute) or self._new_filter(minute) or self._block(minute // BLOCK_MINUTES)
             if bits is None:
                 continue
-            for half in (fingerprint[:8], fingerprint[8:]):
-                number = int.from_bytes(half, "little")
-                for place in (number, number >> 32):
-                    bits[(place & _MASK) >> 3] |= 1 << (place & 7)
+            for place in struct.unpack("<4I", fingerprint):
+                bits[(place & self._mask) >> 3] |= 1 << (place & 7)
 
     def next_to_load(self) -> int:
         """Give the newest minute of which the ledger has to be asked; `load` makes the block that it is in known."""
         return self._known_from - 1
 
     def load(self, block: int, bits: bytes) -> None:
-        """Take up `filter_bits` of all that the ledger has of a block, read after it was the next to load."""
+        """Add `filter_bits` of all that the ledger has of a block, read after it was the next to load."""
         start_minute = block * BLOCK_MINUTES
         if not self._keeps_blocks or start_minute < self._kept_from or self._known_from > start_minute + BLOCK_MINUTES:
             return
@@ -108,11 +120,11 @@ class BloomFilter:
             self._known_from = min(self._known_from, max(start_minute, self._sealed_before))
 
     def forget_before(self, minute: int) -> None:
-        """Let go of minutes whose spans are not accepted any more; of them the ledger is asked."""
+        """Drop the filters of minutes whose spans are not accepted any more; of them the ledger is asked."""
         if minute <= self._sealed_before:
             return
         self._sealed_before = minute
-        self._know_from(minute)
+        self._known_from = max(self._known_from, minute)
         self._kept_from = max(self._kept_from, minute // BLOCK_MINUTES * BLOCK_MINUTES)
         self._written = {written for written in self._written if written >= minute}
         for old in [kept for kept in self._filters if kept < minute]:
@@ -120,43 +132,35 @@ class BloomFilter:
         for block in [block for block in self._blocks if block < minute // BLOCK_MINUTES]:
             del self._blocks[block]
 
-    def _know_from(self, minute: int) -> None:
-        self._known_from = max(self._known_from, minute)
-
     def _new_filter(self, minute: int) -> bytearray | None:
         """Begin the filter of a minute, unless there is anything of it elsewhere, or others are newer."""
         if minute < self._first_own_minute or minute < self._known_from or minute in self._written:
             return None
-        if len(self._written) == _MINUTES_MAX:  # Nobody's clock is that wrong: the ledger is asked from now on.
+        if len(self._written) == self._minutes_max:  # No clock is that wrong: the ledger is asked from now on.
             self._known_from = self._kept_from = _NEVER
             self._filters.clear()
             self._blocks.clear()
             self._written.clear()
             return None
         self._written.add(minute)
-        if len(self._filters) == _FILTERS_MAX:
+        if len(self._filters) == self.filters_max:
             oldest = min(self._filters)
-            if minute < oldest:  # Those who are up to date are the most.
+            if minute < oldest:  # Keep the newest minutes: most traffic is current.
                 return None
             self._merge(oldest // BLOCK_MINUTES, self._filters.pop(oldest))
-        bits = self._filters[minute] = bytearray(_FILTER_BITS // 8)
+        bits = self._filters[minute] = bytearray(self._size_bytes)
         return bits
-
-    def _filter_ahead(self) -> bytearray | None:
-        if self._ahead is None:
-            self._ahead = bytearray(_FILTER_BITS // 8)
-        return self._ahead
 
     def _block(self, block: int) -> bytearray | None:
         """Give what a block's fingerprints are kept in; None: nothing is kept of it."""
         bits = self._blocks.get(block)
         if bits is None and self._keeps_blocks and block * BLOCK_MINUTES >= self._kept_from:
-            bits = self._blocks[block] = bytearray(_FILTER_BITS // 8)
-            if len(self._blocks) > _BLOCKS_MAX:
+            bits = self._blocks[block] = bytearray(self._size_bytes)
+            if len(self._blocks) > self.blocks_max:
                 oldest = min(self._blocks)
                 del self._blocks[oldest]
                 self._kept_from = (oldest + 1) * BLOCK_MINUTES
-                self._know_from(self._kept_from)
+                self._known_from = max(self._known_from, self._kept_from)
                 return self._blocks.get(block)
         return bits
 
@@ -167,29 +171,30 @@ class BloomFilter:
             np.bitwise_or(words, np.frombuffer(bits, dtype=np.uint64), out=words)
 
 
-def _may_have(bits: bytearray, fingerprint: bytes) -> bool:
+def _may_have(bits: bytearray, fingerprint: bytes, mask: int) -> bool:
     low, high = int.from_bytes(fingerprint[:8], "little"), int.from_bytes(fingerprint[8:], "little")
     # Two bits of each half of the fingerprint, which is a keyed hash and so needs no other.
     return bool(
-        bits[(low & _MASK) >> 3] & (1 << (low & 7))
-        and bits[(high & _MASK) >> 3] & (1 << (high & 7))
-        and bits[((low := low >> 32) & _MASK) >> 3] & (1 << (low & 7))
-        and bits[((high := high >> 32) & _MASK) >> 3] & (1 << (high & 7))
+        bits[(low & mask) >> 3] & (1 << (low & 7))
+        and bits[(high & mask) >> 3] & (1 << (high & 7))
+        and bits[((low := low >> 32) & mask) >> 3] & (1 << (low & 7))
+        and bits[((high := high >> 32) & mask) >> 3] & (1 << (high & 7))
     )
 
 
-def filter_bits(fingerprints: Iterable[bytes]) -> bytes:
+def filter_bits(fingerprints: Iterable[bytes], n_bits: int = FILTER_BITS) -> bytes:
     """Give the bits of many fingerprints, as a filter has them.
 
     Args:
         fingerprints: Any number of 16 bytes in each.
+        n_bits: Of the filter.
     """
-    bits = np.zeros(_FILTER_BITS, dtype=np.bool_)
+    bits = np.zeros(n_bits, dtype=np.bool_)
     for piece in fingerprints:
-        bits[np.frombuffer(piece, dtype="<u4") & _MASK] = True
+        bits[np.frombuffer(piece, dtype="<u4") & (n_bits - 1)] = True
     return np.packbits(bits, bitorder="little").tobytes()
 
 
 def full_bits() -> bytes:
     """Give the bits of a filter that rules nothing out."""
-    return b"\xff" * (_FILTER_BITS // 8)
+    return b"\xff" * (FILTER_BITS // 8)

@@ -1,6 +1,6 @@
-"""Makes the filter of counted messages, and loads it with what a large ledger holds, beside the requests.
+"""Makes the Bloom filter of counted messages, and loads what a large ledger holds into it while requests are served.
 
-A start does not wait for it: until a block of minutes is there the ledger is asked, as for all that cannot be read.
+A start does not wait for it: until a block of minutes is loaded, or if it cannot be read, the ledger is asked.
 """
 
 import asyncio
@@ -24,18 +24,19 @@ from otel_sla.sla.counts import AcceptWindow
 
 _log = logging.getLogger(__name__)
 
-# Read at a start, for a quarter of a second; beside more of that the ledger is asked for all.
-_AHEAD_FINGERPRINTS_MAX = 500_000
+AHEAD_FINGERPRINTS_MAX = 500_000  # Read at a start, for a quarter of a second.
 _AHEAD_PIECES_MAX = 10_000
-_LEDGER_SIZE_BYTES_MIN = 64 * 1024 * 1024  # In a smaller one a look-up costs little more than a filter.
 
 
-def new_filter(reader: LedgerReader, window: AcceptWindow) -> BloomFilter:
+def new_filter(
+    reader: LedgerReader, window: AcceptWindow, *, ahead_fingerprints_max: int = AHEAD_FINGERPRINTS_MAX
+) -> BloomFilter:
     """Make the filter for a ledger as it is, with what it holds of minutes that are not accepted yet.
 
     Args:
         reader: Of a ledger that nothing has been appended to since it was opened for writing.
         window: What is accepted now. What the ledger has up to its end is not loaded here.
+        ahead_fingerprints_max: Of minutes that are not accepted yet; beside more, the ledger is asked for all.
 
     Raises:
         LedgerError: It cannot be read.
@@ -44,18 +45,14 @@ def new_filter(reader: LedgerReader, window: AcceptWindow) -> BloomFilter:
     _, last_minute = reader.fingerprint_minutes() or (0, -1)
     if last_minute <= newest_minute:
         return BloomFilter(last_minute + 1)
-    return BloomFilter(newest_minute + 1, _read_ahead(reader, newest_minute + 1, last_minute + 1))
-
-
-def _read_ahead(reader: LedgerReader, start_minute: int, stop_minute: int) -> bytes:
     pieces: list[bytes] = []
-    n_left = _AHEAD_FINGERPRINTS_MAX * FINGERPRINT_SIZE_BYTES
-    for piece in reader.fingerprints_of(start_minute, stop_minute):
+    n_left = ahead_fingerprints_max * FINGERPRINT_SIZE_BYTES
+    for piece in reader.fingerprints_of(newest_minute + 1, last_minute + 1):
         pieces.append(piece)
         n_left -= len(piece)
         if n_left < 0 or len(pieces) > _AHEAD_PIECES_MAX:
-            return full_bits()
-    return filter_bits(pieces)
+            return BloomFilter(newest_minute + 1, full_bits())
+    return BloomFilter(newest_minute + 1, filter_bits(pieces))
 
 
 class FilterLoading:
@@ -66,10 +63,20 @@ class FilterLoading:
         path: Its file.
         filter_: Is loaded, the newest minutes first.
         from_minute: Epoch minute. Of earlier ones nothing is accepted any more.
+        ledger_size_bytes_min: In a smaller ledger a look-up costs little more than a filter: nothing is loaded.
     """
 
-    def __init__(self, url: str, path: Path, filter_: BloomFilter, from_minute: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        path: Path,
+        filter_: BloomFilter,
+        from_minute: int,
+        *,
+        ledger_size_bytes_min: int = 64 * 1024 * 1024,
+    ) -> None:
         self._path = path
+        self._ledger_size_bytes_min = ledger_size_bytes_min
         self._filter = filter_
         self._from_minute = from_minute
         self._thread = LedgerThread("filter", lambda: LedgerReader.open(url))
@@ -77,8 +84,8 @@ class FilterLoading:
         self._is_closing = False
 
     def start(self) -> None:
-        """Begin, if it is worth it; before the first request."""
-        if self._path.stat().st_size >= _LEDGER_SIZE_BYTES_MIN:
+        """Begin, if the ledger is large; before the first request."""
+        if self._path.stat().st_size >= self._ledger_size_bytes_min:
             self._filter.keep_blocks()
             self._task = asyncio.create_task(self._load())
 
@@ -107,7 +114,7 @@ class FilterLoading:
                     break
                 n_blocks += 1
         except LedgerError:
-            return  # Whoever is asked from now on tells it: the ledger itself.
+            return  # The ledger is asked from now on, and fails itself.
         _log.info(
             "the filter of counted messages is loaded: %d blocks of %d minutes in %.1f s",
             n_blocks,

@@ -1,4 +1,4 @@
-"""What a ResourceSpans message is recognised by when it comes again: its newest minute, and a hash of its bytes."""
+"""The fingerprint by which a ResourceSpans message is recognised when it comes again: its newest minute, and a hash."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,14 +13,14 @@ from otel_sla.spans.columns import SPAN_KIND_SERVER, SpanColumns
 
 Fingerprint = tuple[int, bytes]  # (newest minute of its server spans, xxh3-128 of its bytes).
 
-# End times beyond it are nobody's, and would keep a fingerprint for as long.
+# No clock shows later end times; they would keep a fingerprint for as long.
 _MINUTE_MAX = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) // 60
-# More than a commit brings are let go of with it: all 65,536 at once would hold the event loop for 10 ms.
-_LET_GO = 1_024
+# So many more than a commit brings are dropped with it: all 65,536 at once would hold the event loop for 10 ms.
+_DROPPED_BESIDE = 1_024
 
 
 class RecentFingerprints:
-    """Those that were committed and may still be in the ledger's log: 170 bytes each."""
+    """Fingerprints that were committed and may still be in the ledger's log: 170 bytes each."""
 
     def __init__(self) -> None:
         self._all: set[Fingerprint] = set()
@@ -31,11 +31,11 @@ class RecentFingerprints:
         return fingerprint in self._all
 
     def add(self, fingerprints: Sequence[Fingerprint], moved_commits: int) -> None:
-        """Take up one commit, and let go of some of those that the ledger has in its table (`Ledger.commit`)."""
+        """Add those of one commit, and drop some that the ledger has moved to its table (`Ledger.commit`)."""
         if fingerprints:
             self._commits.append(fingerprints)
             self._all.update(fingerprints)
-        n_left = len(fingerprints) + _LET_GO
+        n_left = len(fingerprints) + _DROPPED_BESIDE
         while self._moved_commits < moved_commits and n_left > 0:
             gone = self._commits.popleft()
             self._moved_commits += 1
@@ -49,7 +49,7 @@ def fingerprints_of(columns: SpanColumns, body: bytes | memoryview, seed: int) -
     Args:
         columns: Of `body`.
         body: The request.
-        seed: The ledger's secret, so that nobody can make two messages that are taken for one.
+        seed: The ledger's secret, so that no sender can make two messages that are taken for one.
     """
     newest_minute = newest_server_minutes(columns)
     indices = np.flatnonzero(newest_minute >= 0)
@@ -64,8 +64,8 @@ def may_have_counted(
 ) -> Iterable[Fingerprint]:
     """Leave out the fingerprints of ResourceSpans whose server spans were all rejected (clause 16).
 
-    Nothing of them counted, so a repeat cannot count twice, and may count once its time has come. Whoever's clock is
-    ahead would else leave fingerprints that are kept until that time is over.
+    Nothing of them counted, so a repeat cannot count twice, and may count once its time has come. A sender whose clock
+    is ahead would else leave fingerprints that are kept until that time is over.
 
     Args:
         fresh: Index of each.

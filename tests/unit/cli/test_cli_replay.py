@@ -24,8 +24,8 @@ from otel_sla.counting.classify.notes import Notes
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing
 from otel_sla.ledger.writer import Ledger
+from otel_sla.replay.counting import Totals
 from otel_sla.replay.replay import Progress
-from otel_sla.replay.totals import Totals
 from otel_sla.sla.agreement import CodeRule, Outcome, WhenAbsent
 
 BODIES = [realistic_request(40, seed, start_unix_nano=START_UNIX_NANO + seed * 5 * MINUTE_NANOS) for seed in range(10)]

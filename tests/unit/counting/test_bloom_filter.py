@@ -1,10 +1,10 @@
 """The filter before the fingerprint table: it may be wrong in one direction only."""
 
 import random
+from functools import partial
 
 import pytest
 
-from otel_sla.counting.repeats import bloom_filter
 from otel_sla.counting.repeats.bloom_filter import BLOCK_MINUTES, BloomFilter, filter_bits, full_bits
 
 
@@ -29,10 +29,10 @@ def test_the_ledger_is_asked_for_minutes_of_a_former_process() -> None:
 def test_minutes_whose_filter_is_gone_are_asked_for() -> None:
     """More minutes than filters: those that were let go, and those that never got one, are the ledger's again."""
     filter_ = BloomFilter(first_own_minute=0)
-    n_minutes = bloom_filter._FILTERS_MAX + 3
+    n_minutes = filter_.filters_max + 3
     for minute in (*range(1, n_minutes), 0):
         filter_.add([(minute, bytes(16))])
-    assert len(filter_._filters) == bloom_filter._FILTERS_MAX
+    assert len(filter_._filters) == filter_.filters_max
     assert all(filter_.may_be_counted(minute, bytes(16)) for minute in range(n_minutes))
     filter_.add([(0, bytes(16))])
     assert filter_.may_be_counted(0, bytes([255] * 16)), "a filter that missed some is not begun again"
@@ -44,10 +44,10 @@ def test_minutes_whose_filter_is_gone_are_in_that_of_their_block() -> None:
     """Where blocks are kept: what those that were let go held, and those that never got one, is asked for."""
     filter_ = BloomFilter(first_own_minute=0)
     filter_.keep_blocks()
-    n_minutes = bloom_filter._FILTERS_MAX + 3
+    n_minutes = filter_.filters_max + 3
     for minute in (*range(1, n_minutes), 0):
         filter_.add([(minute, bytes(16))])
-    assert len(filter_._filters) == bloom_filter._FILTERS_MAX
+    assert len(filter_._filters) == filter_.filters_max
     assert all(filter_.may_be_counted(minute, bytes(16)) for minute in range(n_minutes))
     filter_.add([(0, bytes([255] * 16))])
     assert filter_.may_be_counted(0, bytes(16)), "a filter that missed some is not begun again"
@@ -67,13 +67,12 @@ def test_sealed_minutes_are_forgotten() -> None:
     assert set(filter_._filters) == {3}
 
 
-def test_endless_minutes_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_minutes_do_not_fill_the_memory() -> None:
     """A sender whose spans end in ever other minutes: from some number on the ledger is asked for all."""
-    monkeypatch.setattr(bloom_filter, "_MINUTES_MAX", 3_000)
-    filter_ = BloomFilter(first_own_minute=0)
+    filter_ = BloomFilter(first_own_minute=0, minutes_max=3_000)
     filter_.keep_blocks()
     filter_.add([(minute, bytes(16)) for minute in range(3_000)])
-    assert len(filter_._blocks) == bloom_filter._BLOCKS_MAX
+    assert len(filter_._blocks) == filter_.blocks_max
     filter_.add([(3_000, bytes(16))])
     assert not filter_._written
     assert not filter_._filters
@@ -105,7 +104,7 @@ def test_minutes_that_are_not_accepted_yet_take_no_filter_from_others() -> None:
     randomness = random.Random(0)
     filter_ = BloomFilter(first_own_minute=100)
     filter_.keep_blocks()
-    ahead = [(200 + 1000 * n, randomness.randbytes(16)) for n in range(bloom_filter._BLOCKS_MAX + 10)]
+    ahead = [(200 + 1000 * n, randomness.randbytes(16)) for n in range(filter_.blocks_max + 10)]
     filter_.add(ahead, newest_minute=105)
     assert not filter_._filters
     assert not filter_._blocks
@@ -127,17 +126,22 @@ def test_what_the_ledger_has_of_minutes_ahead_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_nothing_that_was_counted_is_ever_ruled_out(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_that_was_counted_is_ever_ruled_out(seed: int) -> None:
     """Commits, also far ahead, loading, sealing, too many minutes and blocks, in any order, around what there was."""
-    for name, value in (("_FILTER_BITS", 1 << 12), ("_MASK", (1 << 12) - 1), ("_FILTERS_MAX", 3), ("_BLOCKS_MAX", 3)):
-        monkeypatch.setattr(bloom_filter, name, value)
-    monkeypatch.setattr(bloom_filter, "_MINUTES_MAX", 60)
+    small_bits = partial(filter_bits, n_bits=1 << 12)
     randomness = random.Random(seed)
     now, sealed = 200, 0
     ledger = {(randomness.randrange(now), randomness.randbytes(16)) for _ in range(60)} if seed % 5 else set()
     ahead = {(now + randomness.randrange(400), randomness.randbytes(16)) for _ in range(20)} if seed % 2 else set()
     first_own_minute = now if ahead else max((minute for minute, _ in ledger), default=-1) + 1
-    filter_ = BloomFilter(first_own_minute, filter_bits([digest for _, digest in ahead]))
+    filter_ = BloomFilter(
+        first_own_minute,
+        small_bits([digest for _, digest in ahead]),
+        n_bits=1 << 12,
+        filters_max=3,
+        blocks_max=3,
+        minutes_max=60,
+    )
     ledger |= ahead
     if seed % 3:
         filter_.keep_blocks()
@@ -152,12 +156,12 @@ def test_nothing_that_was_counted_is_ever_ruled_out(seed: int, monkeypatch: pyte
             ledger |= new  # Durable, and read by whoever reads now; the filter learns of it next.
             if act == 0 and reading is None and filter_.next_to_load() >= 0:
                 block = filter_.next_to_load() // BLOCK_MINUTES
-                reading = block, filter_bits([digest for minute, digest in ledger if minute // BLOCK_MINUTES == block])
+                reading = block, small_bits([digest for minute, digest in ledger if minute // BLOCK_MINUTES == block])
             filter_.add(new, newest_minute=now + randomness.randrange(3))
             known |= new
         elif act < 9 and filter_.next_to_load() >= 0:
             block = filter_.next_to_load() // BLOCK_MINUTES
-            reading = block, filter_bits([digest for minute, digest in ledger if minute // BLOCK_MINUTES == block])
+            reading = block, small_bits([digest for minute, digest in ledger if minute // BLOCK_MINUTES == block])
         elif act == 9 and reading is not None:
             filter_.load(*reading)
             reading = None

@@ -182,11 +182,17 @@ def test_what_is_counted_beside_outcomes_is_drained_once() -> None:
         (0, 104, Outcome.SUCCEEDED | SPARED_BIT, 0),
     ]
     for row in (rows[:1], rows[1:3], rows[3:]):
-        series_id, epoch_minute, marks, excess = (np.array(column, dtype=np.int64) for column in zip(*row, strict=True))
+        series_id, epoch_minute, outcome_bits, excess = (
+            np.array(column, dtype=np.int64) for column in zip(*row, strict=True)
+        )
         requests = requests_of([])
         ring.add(
             replace(
-                requests, series_id=series_id, epoch_minute=epoch_minute, marks=marks.astype(np.uint8), excess=excess
+                requests,
+                series_id=series_id,
+                epoch_minute=epoch_minute,
+                outcome_bits=outcome_bits.astype(np.uint8),
+                excess=excess,
             )
         )
     drained = ring.drain()

@@ -118,13 +118,13 @@ def test_clause_4_what_only_the_code_spares_is_noted() -> None:
         ({HTTP: "500", "error.type": 7}, "7"),
     ):
         requests, _ = classify_spans([agreement], [SpanRow(attributes)])
-        assert requests.marks.tolist() == [Outcome.SUCCEEDED | SPARED_BIT]
+        assert requests.outcome_bits.tolist() == [Outcome.SUCCEEDED | SPARED_BIT]
         assert requests.notes == Notes(spared_requests=1, spared_codes={"strict": {seen}})
     for attributes in ({HTTP: 200, "error.type": "x"}, {HTTP: 500, "error.type": "Internal Error"}, {HTTP: 404}):
         assert noted(attributes, agreement) is None
     many = [SpanRow({HTTP: 500, "error.type": str(number)}) for number in range(3)]
     requests, _ = classify_spans([agreement, agreement_of(name="plain")], many)
-    assert (requests.marks > OUTCOME_BITS).tolist() == [True, False] * 3
+    assert (requests.outcome_bits > OUTCOME_BITS).tolist() == [True, False] * 3
     assert requests.notes == Notes(spared_requests=3, spared_codes={"strict": {"'2'"}})
     other = agreement_of(name="other", code=CodeRule("app.code", ("Internal Error",), WhenAbsent.SUCCEEDED))
     requests, _ = classify_spans([agreement, other], [SpanRow({HTTP: 500, "error.type": "500"})])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_sla.counting.classify.patterns import compile_patterns
+from otel_sla.counting.classify.conditions import compile_patterns
 
 
 @pytest.mark.parametrize(

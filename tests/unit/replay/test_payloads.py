@@ -2,12 +2,12 @@
 
 import pytest
 import zstandard
-from builders import make_request, make_request_of, make_resource_spans, make_span, realistic_request
+from builders import make_request_of, make_span, realistic_request
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from replay_parts import make_logs, make_metrics, to_json
 
 from otel_sla.errors import DecodeError, RequestTooLarge
-from otel_sla.replay.payloads import OtherSignal, can_be_joined, is_other_signal, read_line, read_message
+from otel_sla.replay.payloads import OtherSignal, is_other_signal, read_line, read_message
 
 BODY = realistic_request(20, seed=1)
 
@@ -73,15 +73,3 @@ def test_metrics_and_logs_are_told_from_traces() -> None:
     assert is_other_signal(make_logs())
     for body in (BODY, BODY[:-3], b"", b"\x0a\x05hello", make_request_of(make_span(kind=0, end_time_unix_nano=0))):
         assert not is_other_signal(body)
-
-
-def test_whole_requests_can_be_joined() -> None:
-    """Requests of whole ResourceSpans may stand one behind the other; nothing that could run into the next may."""
-    one = make_request(make_resource_spans([make_span()]), make_resource_spans([]))
-    for body in (b"", one, BODY, b"\x0a\x00", make_request_of(make_span(name="x" * 300))):
-        assert can_be_joined(body)
-        assert can_be_joined(memoryview(body))
-    for cut in range(1, 20):
-        assert not can_be_joined(BODY[:-cut])
-    for body in (b"\x0a", b"\x0a\x80", b"\x0a\x80\x80\x80\x80\x80\x01", b"\x0a\x05abc", b"\x12\x00", one + b"\x08\x01"):
-        assert not can_be_joined(body)

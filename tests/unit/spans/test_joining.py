@@ -36,6 +36,7 @@ def test_other_fields_and_empty_requests_go_alone() -> None:
     """Only ResourceSpans fields are looked at; what else a request holds is the decoder's matter."""
     assert not is_joinable(b"", 10)
     assert not is_joinable(BODY + bytes([0x12, 0]), 10)
-    assert not is_joinable(bytes([0x0A]), 10)
+    for body in (b"\x0a", b"\x0a\x80", b"\x0a\x05abc", b"\x12\x00", BODY + b"\x08\x01"):
+        assert not is_joinable(memoryview(body), 10)
     assert not is_joinable(bytes([0x0A, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01]), 10)
     assert not is_joinable(BODY, 2), "more messages than are looked at"

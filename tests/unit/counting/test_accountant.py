@@ -6,8 +6,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from otel_sla.counting.group_commit import GroupCommit
+from otel_sla.counting.accountant import Accountant
+from otel_sla.counting.receipt import Receipt
+from otel_sla.counting.received import Answer, Counted
 from otel_sla.errors import LedgerUnavailable, Overloaded
+from otel_sla.self_metrics import SelfMetrics
 
 
 class GatedWrite:
@@ -25,6 +28,22 @@ class GatedWrite:
         await gate
 
 
+class FakeCounts:
+    """Counts each request as one span, and commits by a gated write."""
+
+    def __init__(self, write: GatedWrite) -> None:
+        self.is_full = False
+        self.commit = write
+
+    def count_joined(self, _body: bytes, _join: Callable[[], Answer]) -> Counted | None:
+        """Refuse to count as one."""
+        return None
+
+    async def count(self, _body: bytes | memoryview, join: Callable[[], Answer]) -> Counted:
+        """Count one."""
+        return Counted({join()}, 1, Receipt())
+
+
 async def until(is_true: Callable[[], bool]) -> None:
     """Let the loop turn until something holds; a bounded number of turns."""
     for _ in range(100):
@@ -38,6 +57,13 @@ async def at_once() -> None:
     """No pause."""
 
 
+def make_accountant(
+    write: GatedWrite, pause: Callable[[], Awaitable[None]] = at_once, answer_within_s: float = 60.0
+) -> Accountant:
+    """An accountant over a gated write."""
+    return Accountant(FakeCounts(write), SelfMetrics(lambda: 0), pause=pause, answer_within_s=answer_within_s)
+
+
 def run(test: Callable[[], Awaitable[None]]) -> None:
     """Run a scenario; it stops by itself."""
     asyncio.run(asyncio.wait_for(test(), 10))
@@ -48,7 +74,7 @@ def test_what_comes_during_a_commit_shares_the_next() -> None:
 
     async def scenario() -> None:
         write = GatedWrite()
-        commits = GroupCommit(write, pause=at_once)
+        commits = make_accountant(write)
         first = commits.join()
         await until(lambda: write.begun == 1)
         later = [commits.join() for _ in range(3)]
@@ -59,7 +85,7 @@ def test_what_comes_during_a_commit_shares_the_next() -> None:
         assert not later[0].done()
         write.gates[1].set_result(None)
         await later[0]
-        await until(lambda: commits._task is None)
+        await until(lambda: commits._loop_task is None)
         assert write.begun == 2
 
     run(scenario)
@@ -70,13 +96,13 @@ def test_a_commit_starts_without_a_timer_after_an_idle_time() -> None:
 
     async def scenario() -> None:
         write = GatedWrite()
-        commits = GroupCommit(write, pause=at_once)
+        commits = make_accountant(write)
         for turn in range(3):
             joined = commits.join()
             await until(lambda turn=turn: write.begun == turn + 1)
             write.gates[turn].set_result(None)
             await joined
-            await until(lambda: commits._task is None)
+            await until(lambda: commits._loop_task is None)
 
     run(scenario)
 
@@ -86,7 +112,7 @@ def test_a_failed_commit_fails_all_who_wait_and_all_who_come() -> None:
 
     async def scenario() -> None:
         write = GatedWrite()
-        commits = GroupCommit(write, pause=at_once)
+        commits = make_accountant(write)
         running = commits.join()
         await until(lambda: write.begun == 1)
         gathering = commits.join()
@@ -107,7 +133,7 @@ def test_a_cancelled_request_does_not_cancel_the_commit_of_others() -> None:
 
     async def scenario() -> None:
         write = GatedWrite()
-        commits = GroupCommit(write, pause=at_once)
+        commits = make_accountant(write)
         leaving = asyncio.ensure_future(commits.settle())
         staying = asyncio.ensure_future(commits.settle())
         await until(lambda: write.begun == 1)
@@ -124,18 +150,17 @@ def test_where_some_wait_already_more_are_waited_for() -> None:
 
     async def scenario() -> None:
         write, pauses, is_over = GatedWrite(), [], asyncio.Event()
-        awaited = False
 
         async def pause() -> None:
             pauses.append(write.begun)
             await is_over.wait()
 
-        commits = GroupCommit(write, pause=pause, is_awaited=lambda: awaited)
+        commits = make_accountant(write, pause)
         first = commits.join()
         await until(lambda: write.begun == 1)
         write.gates[0].set_result(None)
         await first
-        await until(lambda: commits._task is None)
+        await until(lambda: commits._loop_task is None)
         assert not pauses
         commits.join()
         await until(lambda: write.begun == 2)
@@ -145,27 +170,30 @@ def test_where_some_wait_already_more_are_waited_for() -> None:
         assert commits.join() is waiting
         is_over.set()
         await until(lambda: write.begun == 3)
-        awaited = True
+        alone = asyncio.ensure_future(commits.account(bytes([0x0A, 0])))
+        await asyncio.sleep(0)
         write.gates[2].set_result(None)
         await waiting
-        await until(lambda: commits._task is None)
+        await until(lambda: write.begun == 4)
         assert pauses == [2, 3]
+        write.gates[3].set_result(None)
+        assert await alone == Receipt()
 
     run(scenario)
 
 
 def test_while_a_write_takes_long_nobody_joins(caplog: pytest.LogCaptureFixture) -> None:
-    """Who comes is told to come back and gathers nothing; `settle` waits on for all that was counted."""
+    """New requests are refused and gather nothing; `settle` waits on for all that was counted."""
 
     async def scenario() -> None:
         write = GatedWrite()
-        commits = GroupCommit(write, pause=at_once, answer_within_s=0)
+        commits = make_accountant(write, answer_within_s=0)
         running = commits.join()
         await until(lambda: write.begun == 1)
         await until(lambda: commits.is_stalled)
         with pytest.raises(Overloaded, match="took more than"):
             await running
-        assert not commits.is_running, "nothing is worth waiting for"
+        assert not commits._is_committing, "nothing is worth waiting for"
         with pytest.raises(Overloaded, match="took more than"):
             commits.join()
         assert commits._gathering is None
@@ -178,7 +206,7 @@ def test_while_a_write_takes_long_nobody_joins(caplog: pytest.LogCaptureFixture)
         commits.join()
         await until(lambda: write.begun == 3)
 
-    with caplog.at_level(logging.INFO, "otel_sla.counting.group_commit"):
+    with caplog.at_level(logging.INFO, "otel_sla.counting.accountant"):
         run(scenario)
     assert [record.action for record in caplog.records][:2] == ["ledger_stalled", "ledger_not_stalled"]
 
@@ -193,12 +221,12 @@ def test_who_joins_after_a_stall_is_not_late() -> None:
             joined.append(commits.join())
 
         write = GatedWrite()
-        commits = GroupCommit(write, pause=join, answer_within_s=0)
+        commits = make_accountant(write, join, answer_within_s=0)
         commits.join()
         await until(lambda: commits.is_stalled)
         settling = asyncio.ensure_future(commits.settle())
         await until(lambda: commits._gathering is not None and commits._gathering.answer.done())
-        commits._answer_within_s = 3600.0
+        commits.answer_within_s = 3600.0
         write.gates[0].set_result(None)
         await until(lambda: write.begun == 2)
         assert [answer.done() for answer in joined] == [False]
@@ -214,7 +242,7 @@ def test_a_write_that_took_long_and_failed_is_not_told_to_be_over(caplog: pytest
 
     async def scenario() -> None:
         write = GatedWrite()
-        commits = GroupCommit(write, pause=at_once, answer_within_s=0)
+        commits = make_accountant(write, answer_within_s=0)
         commits.join()
         await until(lambda: write.begun == 1)
         await until(lambda: commits.is_stalled)
@@ -222,25 +250,27 @@ def test_a_write_that_took_long_and_failed_is_not_told_to_be_over(caplog: pytest
         await commits.failure
         assert not commits.is_stalled
 
-    with caplog.at_level(logging.INFO, "otel_sla.counting.group_commit"):
+    with caplog.at_level(logging.INFO, "otel_sla.counting.accountant"):
         run(scenario)
     assert [record.action for record in caplog.records] == ["ledger_stalled"]
 
 
 def test_where_enough_has_gathered_nobody_joins() -> None:
-    """As long as it is full those who come are told to come back; `settle` does not care."""
+    """As long as it is full new requests are refused; `settle` does not care."""
 
     async def scenario() -> None:
-        write, is_full = GatedWrite(), True
-        commits = GroupCommit(write, pause=at_once, is_full=lambda: is_full)
+        write = GatedWrite()
+        counts = FakeCounts(write)
+        counts.is_full = True
+        commits = Accountant(counts, SelfMetrics(lambda: 0), pause=at_once)
         with pytest.raises(Overloaded, match="as much waits"):
             commits.join()
-        assert not commits.is_running
+        assert not commits._is_committing
         settling = asyncio.ensure_future(commits.settle())
         await until(lambda: write.begun == 1)
         write.gates[0].set_result(None)
         await settling
-        is_full = False
+        counts.is_full = False
         commits.join()
 
     run(scenario)
