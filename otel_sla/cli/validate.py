@@ -9,8 +9,8 @@ from otel_sla.cli.options import ConfigOption, load
 
 def validate(config: ConfigOption = None) -> None:
     """Check a configuration and print what is in effect: defaults written out, secrets masked."""
-    from otel_sla.config import check_own_receiver, effective_yaml
+    from otel_sla.config import check_own_receiver
 
     settings = load(config)
     check_own_receiver(settings, os.environ)
-    typer.echo(effective_yaml(settings), nl=False)
+    typer.echo(settings.effective, nl=False)

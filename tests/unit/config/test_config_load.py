@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 
-from otel_sla.config import Config, LogFormat, LogLevel, effective_yaml, load_config
+from otel_sla.config import Config, LogFormat, LogLevel, load_config
 from otel_sla.errors import ConfigError
 from otel_sla.exporter.settings import DebugSettings, OtlpSettings, Signal
 from otel_sla.receiver.settings import GrpcServerSettings, HttpServerSettings, ReceiverSettings
@@ -82,7 +82,7 @@ def test_without_a_file_the_defaults_serve() -> None:
 @pytest.mark.parametrize("text", ["", "# nothing\n", "{}", "agreements:\nreceivers:\nexporters: {}\n", "\ufeff"])
 def test_a_file_that_says_nothing_leaves_the_defaults(tmp_path: Path, text: str) -> None:
     """Empty files, comments, empty sections, a byte order mark: as without a file."""
-    assert effective_yaml(load(tmp_path, text)) == effective_yaml(load_config(None, {}))
+    assert load(tmp_path, text).effective == load_config(None, {}).effective
 
 
 def test_the_design_example_says_what_it_means() -> None:
@@ -147,8 +147,8 @@ def test_the_documented_example_is_accepted() -> None:
 @pytest.mark.parametrize("name", ["full.yaml", "secrets.yaml", "../../../docs/otel-sla.yaml"])
 def test_what_is_in_effect_is_a_configuration_itself(tmp_path: Path, name: str) -> None:
     """The effective configuration, read again: the same effective configuration."""
-    text = effective_yaml(load_config(DATA / name, {"TOKEN": "t0ken$x", "HOME": "/root"}))
-    assert effective_yaml(load(tmp_path, text)) == text
+    text = load_config(DATA / name, {"TOKEN": "t0ken$x", "HOME": "/root"}).effective
+    assert load(tmp_path, text).effective == text
 
 
 def test_secrets_are_read_but_never_shown() -> None:
@@ -163,12 +163,10 @@ def test_secrets_are_read_but_never_shown() -> None:
     exporter = config.exporters[0]
     assert isinstance(exporter, OtlpSettings)
     assert exporter.headers == {"authorization": "Bearer t0ken$x"}
-    for shown in (effective_yaml(config), repr(config)):
+    for shown in (config.effective, repr(config)):
         assert "t0ken" not in shown
         assert "second" not in shown
-    assert yaml.safe_load(effective_yaml(config))["exporters"]["otlp_http/backend"]["headers"] == {
-        "authorization": "****"
-    }
+    assert yaml.safe_load(config.effective)["exporters"]["otlp_http/backend"]["headers"] == {"authorization": "****"}
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,16 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import get_origin
 
 import pytest
 import yaml
-from pydantic import BaseModel
 
 from otel_sla.config import load_config, parse_config
 from otel_sla.config.agreements import AgreementSection
 from otel_sla.config.document import ConfigDocument
 from otel_sla.config.exporters import DebugExporter, OtlpGrpcExporter, OtlpHttpExporter
-from otel_sla.config.problems import _plain_type
+from otel_sla.config.section import Section, section_in
 from otel_sla.errors import ConfigError
 from otel_sla.sla.agreement import ExclusionReason
 
@@ -269,16 +268,13 @@ def misspelt_keys() -> Iterator[tuple[str, str, str]]:
         yield from _misspelt(f"exporters.{component_id}", section)
 
 
-def _misspelt(path: str, section: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
+def _misspelt(path: str, section: type[Section]) -> Iterator[tuple[str, str, str]]:
     for name, field in section.model_fields.items():
         yield path, name + name[-1], name
-        below = f"{path}.{name}".strip(".")
-        annotation: Any = field.annotation
-        while get_args(annotation) and get_origin(annotation) is not dict:
-            below += "[0]" if get_origin(annotation) is tuple else ""
-            annotation = next(choice for choice in get_args(annotation) if choice is not type(None))
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield from _misspelt(below, annotation)
+        inner = section_in(field.annotation)
+        if inner is not None:
+            item = "[0]" if get_origin(field.annotation) is tuple else ""
+            yield from _misspelt(f"{path}.{name}{item}".strip("."), inner)
 
 
 @pytest.mark.parametrize(("path", "wrong", "right"), list(misspelt_keys()))
@@ -335,15 +331,13 @@ def test_a_file_that_is_no_mapping_is_told(tmp_path: Path, text: str) -> None:
     assert message.startswith("must be a mapping of keys to values, not ")
 
 
-def _settings(section: type[BaseModel], above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+def _settings(section: type[Section], above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     """Paths of all settings; lists have one item."""
     for name, field in section.model_fields.items():
         yield (*above, name)
-        inner = _plain_type(field.annotation)
-        items = [_plain_type(item) for item in get_args(inner) if item is not Ellipsis]
-        for kind, path in [(inner, (*above, name)), *((item, (*above, name, 0)) for item in items)]:
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from _settings(kind, path)
+        inner = section_in(field.annotation)
+        if inner is not None:
+            yield from _settings(inner, (*above, name, 0) if get_origin(field.annotation) is tuple else (*above, name))
 
 
 def _tree(path: tuple[str | int, ...], value: object) -> object:
