@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from otel_sla.errors import LedgerError, Overloaded
 from otel_sla.self_metrics import SelfMetrics
-from otel_sla.spans.joining import is_joinable
+from otel_sla.spans.request import is_joinable
 
 JOINED_SIZE_BYTES_MAX = 512 * 1024  # Of one; what is larger gains little.
 _TAKEN_SIZE_BYTES = 2 * 1024 * 1024  # Together they are counted at once: 1 ms of the event loop.

@@ -38,8 +38,7 @@ from otel_sla.counting.classify.outcome import (
 )
 from otel_sla.jit import Arrays, buffer_in, kernel, word_at
 from otel_sla.sla.counts import NANOS_PER_MINUTE, SAMPLED_BIT, SPARED_BIT, THRESHOLDED_BIT
-from otel_sla.spans.columns import SPAN_KIND_SERVER, SPAN_STATUS_ERROR, ValueType
-from otel_sla.spans.layout import read_columns
+from otel_sla.spans.columns import SPAN_KIND_SERVER, SPAN_STATUS_ERROR, ValueType, read_columns
 
 _HAS_IS_REMOTE, _REMOTENESS = 0x100, 0x300  # Span.flags: has-is-remote, and is-remote with it.
 _NANOS_PER_MINUTE = np.uint64(NANOS_PER_MINUTE)
