@@ -170,11 +170,11 @@ class ExclusionSection(Section):
     reason: ExclusionReason
     """Why it does not count (clause 12)."""
     start: Time = Field(examples=["2026-11-06T20:00:00Z"])
-    """First moment. Without an offset it is local to the agreement's time zone."""
+    """Start (inclusive). Without an offset it is local to the agreement's time zone."""
     stop: Time = Field(examples=["2026-11-06T22:00:00Z"])
-    """First moment after it."""
+    """End (exclusive)."""
     announced_at: Time | None = Field(default=None, examples=["2026-11-02T09:00:00Z"])
-    """When customers were told; `scheduled_maintenance` needs it."""
+    """When it was announced to customers; `scheduled_maintenance` needs it."""
     group: Annotated[dict[str, str], _group_text] | None = Field(default=None, examples=["{service.name: chat-1}"])
     """Only this series, by a value for each `group_by` attribute, or for each of a former `group_by`; without it,
     the whole agreement.
@@ -184,7 +184,7 @@ class ExclusionSection(Section):
 
     @model_validator(mode="after")
     def maintenance_is_announced(self) -> Self:
-        """Whether maintenance was announced in time cannot be told without it (clause 14)."""
+        """Without it nobody knows whether maintenance was announced in time (clause 14)."""
         if self.reason is ExclusionReason.SCHEDULED_MAINTENANCE and self.announced_at is None:
             raise rule_problems(
                 [(("announced_at",), "is required for scheduled_maintenance: notice is counted from it")]

@@ -120,7 +120,7 @@ class Grpc(_Guarded):
     max_concurrent_streams: PositiveInt = _GRPC.max_concurrent_streams
     """Requests at once on one connection; more wait."""
     connections_max: PositiveInt = _GRPC.connections_max
-    """Connections of a process; gRPC closes more, and tells nobody."""
+    """Connections of a process; gRPC closes more without a log line."""
     body_timeout: PositiveDuration = _GRPC.body_timeout_s
     """From a request's headers to the end of its body."""
     handshake_timeout: PositiveDuration = _GRPC.handshake_timeout_s

@@ -26,7 +26,7 @@ This page is generated from the code: `python -m otel_sla.config.reference_page 
 
 Every command reads one YAML file that reads like a Collector's: `--config FILE`, else what `OTEL_SLA_CONFIG` names,
 else `otel-sla.yaml` in the folder; on a terminal it says which one it took. Everything in it may be left out;
-without a file the defaults below serve. `otel-sla validate` tells every problem at once, each with its
+without a file the defaults below serve. `otel-sla validate` lists every problem at once, each with its
 path and line, and prints what is in effect. A complete example is [otel-sla.yaml](otel-sla.yaml).
 
 ## How values are written

@@ -50,7 +50,7 @@ class WatchList:
     resource_keys: tuple[bytes, ...]
 
 
-class _Column(NamedTuple):
+class _StoredColumn(NamedTuple):
     dtype: str
     rows: str  # What has a row: a byte, a ResourceSpans or a span.
     keys: str = ""  # Whose watched keys have a cell in each row.
@@ -59,20 +59,20 @@ class _Column(NamedTuple):
 _BYTES, _RESOURCES, _SPANS = "bytes", "resources", "spans"
 # In the order in which kernels take them.
 COLUMNS = {
-    "body": _Column("uint8", _BYTES),
-    "resource_start": _Column("int64", _RESOURCES),
-    "resource_stop": _Column("int64", _RESOURCES),
-    "resource_value_type": _Column("uint8", _RESOURCES, _RESOURCES),
-    "resource_value_bits": _Column("uint64", _RESOURCES, _RESOURCES),
-    "resource_index": _Column("int32", _SPANS),
-    "kind": _Column("int32", _SPANS),
-    "end_time_unix_nano": _Column("uint64", _SPANS),
-    "flags": _Column("uint32", _SPANS),
-    "has_parent": _Column("bool", _SPANS),
-    "span_status_code": _Column("int32", _SPANS),
-    "threshold": _Column("int64", _SPANS),
-    "value_type": _Column("uint8", _SPANS, _SPANS),
-    "value_bits": _Column("uint64", _SPANS, _SPANS),
+    "body": _StoredColumn("uint8", _BYTES),
+    "resource_start": _StoredColumn("int64", _RESOURCES),
+    "resource_stop": _StoredColumn("int64", _RESOURCES),
+    "resource_value_type": _StoredColumn("uint8", _RESOURCES, _RESOURCES),
+    "resource_value_bits": _StoredColumn("uint64", _RESOURCES, _RESOURCES),
+    "resource_index": _StoredColumn("int32", _SPANS),
+    "kind": _StoredColumn("int32", _SPANS),
+    "end_time_unix_nano": _StoredColumn("uint64", _SPANS),
+    "flags": _StoredColumn("uint32", _SPANS),
+    "has_parent": _StoredColumn("bool", _SPANS),
+    "span_status_code": _StoredColumn("int32", _SPANS),
+    "threshold": _StoredColumn("int64", _SPANS),
+    "value_type": _StoredColumn("uint8", _SPANS, _SPANS),
+    "value_bits": _StoredColumn("uint64", _SPANS, _SPANS),
 }
 read_columns = array_reader(*(column.dtype + ("[,]" if column.keys else "[]") for column in COLUMNS.values()))
 

@@ -309,7 +309,7 @@ def test_an_empty_variable_names_no_backend() -> None:
     assert load_config(None, {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}).exporters == (DebugSettings(name="debug"),)
 
 
-def test_a_protocol_that_is_not_spoken_is_told() -> None:
+def test_a_protocol_that_is_not_spoken_is_refused() -> None:
     """OTLP as JSON: an error that names the variable, not another protocol than the one asked for."""
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://b", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}
     with pytest.raises(ConfigError) as raised:
@@ -436,7 +436,7 @@ def test_log_settings_arrive(tmp_path: Path) -> None:
     assert (logs.level, logs.format) == (LogLevel.DEBUG, LogFormat.JSON)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """No such file: one line with its name and the reason."""
     with pytest.raises(ConfigError) as raised:
         load_config(tmp_path / "none.yaml", {})
@@ -445,7 +445,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="folders open differently elsewhere")
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    """A folder as the configuration: told, no traceback."""
+    """A folder as the configuration: refused, no traceback."""
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         load_config(tmp_path, {})
 
@@ -454,7 +454,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     ("body", "message"),
     [(b"a: \xff", "is not UTF-8 at byte 3"), (b" " * (16 * 2**20 + 1), "is larger than 16777216 bytes")],
 )
-def test_what_is_no_text_of_a_sensible_size_is_told(tmp_path: Path, body: bytes, message: str) -> None:
+def test_what_is_no_text_of_a_sensible_size_is_refused(tmp_path: Path, body: bytes, message: str) -> None:
     """Other encodings and huge files: refused before they are parsed."""
     path = tmp_path / "bad.yaml"
     path.write_bytes(body)
@@ -475,7 +475,7 @@ def test_what_is_no_text_of_a_sensible_size_is_told(tmp_path: Path, body: bytes,
         ("CERTIFICATE", "/nowhere", "the path of a file that is there"),
     ],
 )
-def test_a_wrong_variable_of_the_environment_is_told_by_its_name(
+def test_a_wrong_variable_of_the_environment_is_refused_by_its_name(
     tmp_path: Path, name: str, value: str, message: str
 ) -> None:
     """Where an exporter reads it; the debug exporter reads none."""
