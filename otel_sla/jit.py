@@ -13,9 +13,9 @@ here:
 
 import hashlib
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -31,42 +31,30 @@ from numpy.typing import NDArray
 UInt8Array = NDArray[np.uint8]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-_PACKAGE = Path(__file__).parent
 _NUMBA: Any = numba.config  # Names that numba makes from its environment; its types do not know them.
 _ARRAYS: Any = _arrayobj  # Without types.
 _TUPLES: Any = types.BaseTuple
 IS_CHECKED = bool(_NUMBA.BOUNDSCHECK or _NUMBA.DISABLE_JIT)
 
 
-def _is_writable(directory: Path) -> bool:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            return True
-    except OSError:
-        return False
-
-
-def _digest_sources() -> str:
+def _choose_cache_directory() -> Path | None:
+    """Give the folder for compiled kernels, or None where nothing can be written."""
+    home = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("HOME") and f"{os.environ['HOME']}/.cache")
+    base = _NUMBA.CACHE_DIR or (home and f"{home}/otel-sla/kernels")
+    if not base:
+        return None
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(_PACKAGE.rglob("*.py")):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         source = path.read_bytes()
         if path == Path(__file__) or b"from otel_sla.jit import" in source:
             digest.update(source)
-    return digest.hexdigest()
-
-
-def _choose_cache_directory() -> Path | None:
-    """Give the folder for compiled kernels, or None where nothing can be written."""
-    if _NUMBA.CACHE_DIR:
-        base = Path(_NUMBA.CACHE_DIR)
-    else:
-        home = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("HOME") and f"{os.environ['HOME']}/.cache")
-        if not home:
-            return None
-        base = Path(home) / "otel-sla" / "kernels"
-    directory = base / (_digest_sources() + ("-bounds-checked" if _NUMBA.BOUNDSCHECK else ""))
-    return directory if _is_writable(directory) else None
+    directory = Path(base, digest.hexdigest() + ("-bounds-checked" if _NUMBA.BOUNDSCHECK else ""))
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError:
+        return None
+    return directory
 
 
 CACHE_DIRECTORY = _choose_cache_directory()
@@ -103,13 +91,14 @@ def hot_kernel(function: _Function) -> _Function:
     return cast(_Function, numba.njit(nogil=True, forceinline=True)(function))
 
 
-def inlined_kernel(function: _Function) -> _Function:
-    """Compile a small function over arrays into each kernel that calls it, so that no reference is counted."""
-    return cast(_Function, numba.njit(inline="always")(function))
-
-
 Buffer = UInt8Array | int
 Integer = int | np.int64
+
+
+def address_of(array: NDArray[Any]) -> int:
+    """Give the address of an array's first byte; the caller keeps the array alive."""
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 def buffer_of(array: UInt8Array) -> Buffer:
@@ -118,9 +107,7 @@ def buffer_of(array: UInt8Array) -> Buffer:
     The caller keeps the array alive, and the kernel within its bounds: `make fuzz` runs the same code on the array,
     with numba's bounds checks on.
     """
-    if IS_CHECKED:
-        return array
-    return address_of(array)
+    return array if IS_CHECKED else address_of(array)
 
 
 def buffer_in(array: UInt8Array) -> Buffer:
@@ -130,32 +117,54 @@ def buffer_in(array: UInt8Array) -> Buffer:
 
 @overload(buffer_in, inline="always")
 def _compile_buffer_in(array):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001 - numba compares names.
-    if IS_CHECKED:
-        return lambda array: array
-    return lambda array: np.int64(array.ctypes.data)
+    return buffer_in if IS_CHECKED else lambda array: np.int64(array.ctypes.data)
 
 
+def _compiled_to(signature: Any, generate: Any, on_arrays: Any = None) -> Callable[[_Function], _Function]:  # noqa: ANN401
+    """Give kernels LLVM code instead of a function of two arguments; if the first is an array, `on_arrays`."""
+
+    @intrinsic
+    def emit(_context: Any, _left: Any, _right: Any) -> Any:  # noqa: ANN401 - numba's own types.
+        return signature, lambda _context, builder, _signature, arguments: generate(builder, *arguments)
+
+    def decorate(function: _Function) -> _Function:
+        @overload(function, inline="always", strict=False)
+        def choose(left: Any, _right: Any) -> Any:  # noqa: ANN401
+            if isinstance(left, types.Integer):
+                return lambda left, right: emit(left, right)  # type: ignore[call-arg]  # noqa: PLW0108 - numba wants a function.
+            return on_arrays
+
+        return function
+
+    return decorate
+
+
+def _load(builder: Any, address: Any, position: Any, bits: int) -> Any:  # noqa: ANN401
+    pointer = builder.inttoptr(builder.add(address, position), ir.PointerType(ir.IntType(bits)))
+    return builder.load(pointer, align=1)
+
+
+@inner_kernel
+def _word_of_array(array, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    word = np.uint64(0)
+    for index in range(8):
+        word |= np.uint64(array[position + index]) << np.uint64(8 * index)
+    return word
+
+
+@_compiled_to(
+    types.uint8(types.int64, types.int64), partial(_load, bits=8), on_arrays=lambda array, position: array[position]
+)
 def byte_at(buffer: Buffer, position: Integer) -> int:
     """Read one byte of a buffer, from inside a kernel."""
     return int(cast(UInt8Array, buffer)[position])
 
 
-@intrinsic
-def _load_byte(_context: Any, _address: Any, _position: Any) -> Any:  # noqa: ANN401 - numba's own types.
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
-        pointer = builder.inttoptr(builder.add(*arguments), ir.PointerType(ir.IntType(8)))
-        return builder.load(pointer)
-
-    return types.uint8(types.int64, types.int64), generate
-
-
-@overload(byte_at, inline="always")
-def _compile_byte_at(buffer, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001 - numba compares names.
-    if isinstance(buffer, types.Integer):
-        return lambda buffer, position: _load_byte(buffer, position)  # type: ignore[call-arg]  # noqa: PLW0108 - numba wants a function.
-    return lambda buffer, position: buffer[position]
-
-
+@_compiled_to(
+    types.uint64(types.int64, types.int64),
+    partial(_load, bits=64),
+    on_arrays=lambda array, position: _word_of_array(array, position),  # type: ignore[no-untyped-call]  # noqa: PLW0108 - numba wants a function.
+)
 def word_at(buffer: Buffer, position: Integer) -> np.uint64:
     """Read eight bytes of a buffer, the first of them lowest, from inside a kernel."""
     eight = cast(UInt8Array, buffer)[position : position + 8]
@@ -164,52 +173,17 @@ def word_at(buffer: Buffer, position: Integer) -> np.uint64:
     return np.uint64(int.from_bytes(eight.tobytes(), "little"))
 
 
-@intrinsic
-def _load_word(_context: Any, _address: Any, _position: Any) -> Any:  # noqa: ANN401 - numba's own types.
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
-        pointer = builder.inttoptr(builder.add(*arguments), ir.PointerType(ir.IntType(64)))
-        word = builder.load(pointer, align=1)
-        return word if sys.byteorder == "little" else builder.bswap(word)
-
-    return types.uint64(types.int64, types.int64), generate
+def _multiply_folded(builder: Any, left: Any, right: Any) -> Any:  # noqa: ANN401
+    wide, word = ir.IntType(128), ir.IntType(64)
+    product = builder.mul(builder.zext(left, wide), builder.zext(right, wide))
+    return builder.xor(builder.trunc(product, word), builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), word))
 
 
-@inner_kernel
-def _read_word(buffer, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Where bounds are checked: each byte is."""
-    word = np.uint64(0)
-    for index in range(8):
-        word |= np.uint64(buffer[position + index]) << np.uint64(8 * index)
-    return word
-
-
-@overload(word_at, inline="always")
-def _compile_word_at(buffer, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001 - numba compares names.
-    if isinstance(buffer, types.Integer):
-        return lambda buffer, position: _load_word(buffer, position)  # type: ignore[call-arg]  # noqa: PLW0108 - numba wants a function.
-    return lambda buffer, position: _read_word(buffer, position)  # type: ignore[no-untyped-call]  # noqa: PLW0108 - numba wants a function.
-
-
+@_compiled_to(types.uint64(types.uint64, types.uint64), _multiply_folded)
 def multiply_folded(left: np.uint64, right: np.uint64) -> np.uint64:
     """Multiply, and fold the 128 bits of the product to 64: one instruction that mixes well, for hashes."""
     product = int(left) * int(right)
     return np.uint64((product ^ product >> 64) & 0xFFFF_FFFF_FFFF_FFFF)
-
-
-@intrinsic
-def _multiply_folded(_context: Any, _left: Any, _right: Any) -> Any:  # noqa: ANN401 - numba's own types.
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
-        wide, word = ir.IntType(128), ir.IntType(64)
-        product = builder.mul(*(builder.zext(argument, wide) for argument in arguments))
-        upper = builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), word)
-        return builder.xor(builder.trunc(product, word), upper)
-
-    return types.uint64(types.uint64, types.uint64), generate
-
-
-@overload(multiply_folded, inline="always")
-def _compile_multiply_folded(left, right):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001 - numba compares names.
-    return lambda left, right: _multiply_folded(left, right)  # type: ignore[call-arg]  # noqa: PLW0108 - numba wants a function.
 
 
 Arrays = tuple[NDArray[Any], ...] | int
@@ -285,12 +259,6 @@ def _load_array(context: Any, builder: Any, words: Any, index: int, kind: Any) -
         meminfo=None,
     )
     return array._getvalue()  # noqa: SLF001 - numba's way to say that it is complete.
-
-
-def address_of(array: NDArray[Any]) -> int:
-    """Give the address of an array's first byte; the caller keeps the array alive."""
-    address: int = array.__array_interface__["data"][0]
-    return address
 
 
 def is_cache_warm() -> bool:

@@ -40,22 +40,17 @@ def make_columns(watch: WatchList, spans: Sequence[SpanRow], resources: Sequence
     text = bytearray()
     resource_type, resource_bits = _cells(resources, watch.resource_keys, text)
     value_type, value_bits = _cells([span.attributes for span in spans], watch.span_keys, text)
-    return SpanColumns(
-        body=np.frombuffer(bytes(text), dtype=np.uint8),
-        resource_start=np.zeros(len(resources), dtype=np.int64),
-        resource_stop=np.zeros(len(resources), dtype=np.int64),
-        resource_value_type=resource_type,
-        resource_value_bits=resource_bits,
-        resource_index=np.array([span.resource for span in spans], dtype=np.int32),
-        kind=np.array([span.kind for span in spans], dtype=np.int32),
-        end_time_unix_nano=np.array([span.end_time_unix_nano for span in spans], dtype=np.uint64),
-        flags=np.array([span.flags for span in spans], dtype=np.uint32),
-        has_parent=np.array([span.has_parent for span in spans], dtype=np.bool_),
-        span_status_code=np.array([span.span_status_code for span in spans], dtype=np.int32),
-        threshold=np.array([span.threshold for span in spans], dtype=np.int64),
-        value_type=value_type,
-        value_bits=value_bits,
-    )
+    body = np.frombuffer(bytes(text), dtype=np.uint8)
+    n_keys = len(watch.resource_keys), len(watch.span_keys)
+    columns = SpanColumns(body, len(resources), len(spans), n_keys)
+    columns.n_spans = len(spans)
+    columns.resource_start[:] = columns.resource_stop[:] = 0
+    columns.resource_value_type[:], columns.resource_value_bits[:] = resource_type, resource_bits
+    columns.value_type[:], columns.value_bits[:] = value_type, value_bits
+    columns.resource_index[:] = [span.resource for span in spans]
+    for name in ("kind", "end_time_unix_nano", "flags", "has_parent", "span_status_code", "threshold"):
+        getattr(columns, name)[:] = [getattr(span, name) for span in spans]
+    return columns
 
 
 def agreement_of(**changes: Any) -> Agreement:  # noqa: ANN401  any field

@@ -4,7 +4,7 @@ Takes a file and the environment's variables; gives a `Config` of plain values, 
 Never opens a port, a ledger or a connection.
 """
 
-from otel_sla.config.load import choose_config, effective_yaml, load_config, parse_config
+from otel_sla.config.load import choose_config, load_config, parse_config
 from otel_sla.config.loop_check import check_own_receiver
 from otel_sla.config.settings import Config, LedgerSettings
 from otel_sla.judging.settings import ProcessorSettings
@@ -19,7 +19,6 @@ __all__ = [
     "ProcessorSettings",
     "check_own_receiver",
     "choose_config",
-    "effective_yaml",
     "load_config",
     "parse_config",
 ]

@@ -15,11 +15,13 @@ from otel_sla.config.section import (
     Date,
     GrpcStatusSet,
     OneOrMore,
+    PositiveInt,
     Ratio,
     Section,
     StatusSet,
     Text,
     Time,
+    build,
     rule_problems,
 )
 from otel_sla.config.yaml_file import Loc, Problem
@@ -35,7 +37,6 @@ from otel_sla.sla.agreement import (
 
 Patterns = Annotated[OneOrMore[str], NOT_EMPTY]
 Zone = Annotated[str, AfterValidator(check_zone), WithJsonSchema({"type": "time zone"})]
-PositiveInt = Annotated[int, Field(ge=1)]
 # So alike are names with one wrong letter; service.name and service.namespace, which both are meant, are not.
 _SLIP_RATIO_MIN = 0.9
 _group_text = PlainSerializer(dict, return_type=dict[str, str])
@@ -50,12 +51,10 @@ def _one_line(text: str) -> str:
 class Selector(Section):
     """Conditions on attributes; all must hold. A value is exact or a glob of `*` and `?`; of a list, any may match."""
 
-    resource: dict[Text, Patterns] = Field(
-        default={}, description="Conditions on resource attributes.", examples=["{service.name: [chat-*]}"]
-    )
-    span: dict[Text, Patterns] = Field(
-        default={}, description="Conditions on span attributes.", examples=["{http.route: /v1/*}"]
-    )
+    resource: dict[Text, Patterns] = Field(default={}, examples=["{service.name: [chat-*]}"])
+    """Conditions on resource attributes."""
+    span: dict[Text, Patterns] = Field(default={}, examples=["{http.route: /v1/*}"])
+    """Conditions on span attributes."""
 
     def build(self) -> domain.Selector:
         """Give the plain value."""
@@ -83,25 +82,21 @@ class CoveredService(Selector):
 
     any: tuple[Rule, ...] = Field(
         default=(),
-        description="Where these are given, one of them has to hold besides: for what is said in several ways.",
         examples=["[{resource: {deployment.environment.name: prod}}, {resource: {deployment.environment: prod}}]"],
     )
+    """Where these are given, one of them has to hold besides: for what is said in several ways."""
 
 
 class ValidRequests(Section):
     """Which covered requests count (clause 4)."""
 
-    invalid: tuple[Rule, ...] = Field(
-        default=(),
-        description="A request that any of these rules holds for is not valid: alpha and beta features, probes, tests.",
-        examples=["[{span: {feature.stage: [alpha, beta]}}]"],
-    )
-    no_status_code: NoStatusCode = Field(
-        default=NoStatusCode.SPAN_STATUS,
-        description="What becomes of a request without a usable HTTP or gRPC status. `span_status`: it failed if its "
-        "span has the status ERROR or an `error.type`, else it succeeded; `succeeded`: it succeeded; `invalid`: it "
-        "does not count. The latter two with an error or without.",
-    )
+    invalid: tuple[Rule, ...] = Field(default=(), examples=["[{span: {feature.stage: [alpha, beta]}}]"])
+    """A request that any of these rules holds for is not valid: alpha and beta features, probes, tests."""
+    no_status_code: NoStatusCode = NoStatusCode.SPAN_STATUS
+    """What becomes of a request without a usable HTTP or gRPC status. `span_status`: it failed if its span has the
+    status ERROR or an `error.type`, else it succeeded; `succeeded`: it succeeded; `invalid`: it does not count. The
+    latter two with an error or without.
+    """
 
 
 class CodeRuleSection(Section):
@@ -110,71 +105,56 @@ class CodeRuleSection(Section):
     It has succeeded then, and reports show how many were spared.
     """
 
-    attribute: Text = Field(
-        description="Key of the span attribute that holds the code: one that the application sets itself, to the code "
-        "in its answer. `error.type` is not it: instrumentations set it to the HTTP status.",
-        examples=["app.response.code"],
-    )
-    values: Annotated[OneOrMore[str], NOT_EMPTY] = Field(
-        description="Codes that fail, compared exactly.", examples=['["Internal Error"]']
-    )
-    when_absent: WhenAbsent = Field(
-        default=WhenAbsent.FAILED, description="What a request with a failing status and no such attribute did."
-    )
+    attribute: Text = Field(examples=["app.response.code"])
+    """Key of the span attribute that holds the code: one that the application sets itself, to the code in its
+    answer. `error.type` is not it: instrumentations set it to the HTTP status.
+    """
+    values: Annotated[OneOrMore[str], NOT_EMPTY] = Field(examples=['["Internal Error"]'])
+    """Codes that fail, compared exactly."""
+    when_absent: WhenAbsent = WhenAbsent.FAILED
+    """What a request with a failing status and no such attribute did."""
 
 
 class ErrorRate(Section):
     """Which valid requests failed (clause 4)."""
 
-    failed_http_status: StatusSet = Field(
-        default=frozenset(range(500, 600)),
-        description="Statuses that fail, within 500 to 599: `5xx`, `500`, `500-504`, or a list of them.",
-        examples=['["500"]'],
-    )
-    code: CodeRuleSection | None = Field(default=None, description="Code that must stand beside such an HTTP status.")
-    failed_grpc_status: GrpcStatusSet = Field(
-        default=SERVER_FAULT_GRPC_STATUS,
-        description="gRPC codes that fail, by name or number: some of the six of the default, or none with `[]`. Those "
-        "of the six that are left out succeed; any other code is not valid.",
-        examples=["[INTERNAL, UNAVAILABLE]"],
-    )
-    failed: tuple[Rule, ...] = Field(
-        default=(),
-        description="A valid request that any of these rules holds for failed, whatever its status: answers that only "
-        "look well.",
-        examples=['[{span: {graphql.response.has_errors: "true"}}]'],
-    )
+    failed_http_status: StatusSet = Field(default=frozenset(range(500, 600)), examples=['["500"]'])
+    """Statuses that fail, within 500 to 599: `5xx`, `500`, `500-504`, or a list of them."""
+    code: CodeRuleSection | None = None
+    """Code that must stand beside such an HTTP status."""
+    failed_grpc_status: GrpcStatusSet = Field(default=SERVER_FAULT_GRPC_STATUS, examples=["[INTERNAL, UNAVAILABLE]"])
+    """gRPC codes that fail, by name or number: some of the six of the default, or none with `[]`. Those of the six
+    that are left out succeed; any other code is not valid.
+    """
+    failed: tuple[Rule, ...] = Field(default=(), examples=['[{span: {graphql.response.has_errors: "true"}}]'])
+    """A valid request that any of these rules holds for failed, whatever its status: answers that only look well.
+    """
 
 
 class Downtime(Section):
     """When a minute is downtime (clauses 5 to 7)."""
 
-    error_rate_above: Ratio = Field(
-        default=Fraction(1, 20), description="A minute is down if its error rate is strictly above this."
-    )
-    valid_requests_min: Annotated[int, Field(ge=1, le=2**62)] = Field(
-        default=1, description="A minute with fewer valid requests is not judged (`low_traffic`)."
-    )
-    period_minutes_min: Annotated[int, Field(ge=1, le=44_640)] = Field(
-        default=1, description="Fewer down minutes in a row are no downtime period and count as up."
-    )
-    no_data: NoData = Field(
-        default=NoData.UP,
-        description="What a minute without a valid request counts as: `up`, `down`, or `carry`, which keeps the state "
-        "of the last judged minute (clause 6).",
-    )
+    error_rate_above: Ratio = Fraction(1, 20)
+    """A minute is down if its error rate is strictly above this."""
+    valid_requests_min: PositiveInt = Field(default=1, le=2**62)
+    """A minute with fewer valid requests is not judged (`low_traffic`)."""
+    period_minutes_min: PositiveInt = Field(default=1, le=44_640)
+    """Fewer down minutes in a row are no downtime period and count as up."""
+    no_data: NoData = NoData.UP
+    """What a minute without a valid request counts as: `up`, `down`, or `carry`, which keeps the state of the last
+    judged minute (clause 6).
+    """
 
 
 class MonthlyUptime(Section):
     """What is promised (clauses 8 and 9)."""
 
-    target: Ratio = Field(default=Fraction(999, 1000), description="Promised share of the month's minutes; above 0%.")
-    time_zone: Zone = Field(
-        default="UTC",
-        description="IANA time zone in which months begin and end. If it changes after a month was closed, the minutes"
-        " between the zones' midnights are in no month or in two, which is logged.",
-        examples=["Europe/Berlin"],
-    )
+    target: Ratio = Fraction(999, 1000)
+    """Promised share of the month's minutes; above 0%."""
+    time_zone: Zone = Field(default="UTC", examples=["Europe/Berlin"])
+    """IANA time zone in which months begin and end. If it changes after a month was closed, the minutes between the
+    zones' midnights are in no month or in two, which is logged.
+    """
 
     @model_validator(mode="after")
     def target_is_above_zero(self) -> Self:
@@ -187,28 +167,24 @@ class MonthlyUptime(Section):
 class ExclusionSection(Section):
     """Time that does not count as downtime (clause 13)."""
 
-    reason: ExclusionReason = Field(description="Why it does not count (clause 12).")
-    start: Time = Field(
-        description="First moment. Without an offset it is local to the agreement's time zone.",
-        examples=["2026-11-06T20:00:00Z"],
-    )
-    stop: Time = Field(description="First moment after it.", examples=["2026-11-06T22:00:00Z"])
-    announced_at: Time | None = Field(
-        default=None,
-        description="When customers were told; `scheduled_maintenance` needs it.",
-        examples=["2026-11-02T09:00:00Z"],
-    )
-    group: Annotated[dict[str, str], _group_text] | None = Field(
-        default=None,
-        description="Only this series, by a value for each `group_by` attribute, or for each of a former `group_by`; "
-        "without it, the whole agreement.",
-        examples=["{service.name: chat-1}"],
-    )
-    note: str = Field(default="", description="For people; shown in reports.", examples=["database upgrade"])
+    reason: ExclusionReason
+    """Why it does not count (clause 12)."""
+    start: Time = Field(examples=["2026-11-06T20:00:00Z"])
+    """Start (inclusive). Without an offset it is local to the agreement's time zone."""
+    stop: Time = Field(examples=["2026-11-06T22:00:00Z"])
+    """End (exclusive)."""
+    announced_at: Time | None = Field(default=None, examples=["2026-11-02T09:00:00Z"])
+    """When it was announced to customers; `scheduled_maintenance` needs it."""
+    group: Annotated[dict[str, str], _group_text] | None = Field(default=None, examples=["{service.name: chat-1}"])
+    """Only this series, by a value for each `group_by` attribute, or for each of a former `group_by`; without it,
+    the whole agreement.
+    """
+    note: str = Field(default="", examples=["database upgrade"])
+    """For people; shown in reports."""
 
     @model_validator(mode="after")
     def maintenance_is_announced(self) -> Self:
-        """Whether maintenance was announced in time cannot be told without it (clause 14)."""
+        """Without it nobody knows whether maintenance was announced in time (clause 14)."""
         if self.reason is ExclusionReason.SCHEDULED_MAINTENANCE and self.announced_at is None:
             raise rule_problems(
                 [(("announced_at",), "is required for scheduled_maintenance: notice is counted from it")]
@@ -219,42 +195,39 @@ class ExclusionSection(Section):
 class Exclusions(Section):
     """What is not held against the provider (clauses 12 to 15)."""
 
-    notice_business_days_min: int = Field(
-        default=3, ge=0, le=366, description="Business days before its start by which maintenance must be announced."
-    )
-    holidays: OneOrMore[Date] = Field(
-        default=(), description="Days that are no business days, besides weekends.", examples=["[2026-12-25]"]
-    )
-    windows: tuple[ExclusionSection, ...] = Field(default=(), description="Times that do not count as downtime.")
+    notice_business_days_min: int = Field(default=3, ge=0, le=366)
+    """Business days before its start by which maintenance must be announced."""
+    holidays: OneOrMore[Date] = Field(default=(), examples=["[2026-12-25]"])
+    """Days that are no business days, besides weekends."""
+    windows: tuple[ExclusionSection, ...] = ()
+    """Times that do not count as downtime."""
 
 
 class AgreementSection(Section):
     """One agreement; several each count for themselves."""
 
-    name: Annotated[Text, Field(max_length=200), AfterValidator(_one_line)] = Field(
-        description="Its name in reports, metrics and events. What is counted is kept under it.", examples=["chat"]
-    )
-    covered_service: CoveredService = Field(
-        default=CoveredService(),
-        description="Whose server spans are requests of this agreement; all by default (clause 3).",
-    )
-    entry_spans_only: bool = Field(
-        default=False, description="Count only spans without a parent or with a remote one, for meshes (clause 1)."
-    )
-    group_by: OneOrMore[Text] = Field(
-        default=("service.name",),
-        description="Attributes whose values make a series, judged by itself; `[]` judges all together (clause 3).",
-    )
-    valid_requests: ValidRequests = Field(default=ValidRequests(), description="Which covered requests count.")
-    error_rate: ErrorRate = Field(default=ErrorRate(), description="Which valid requests failed.")
-    counting: Counting = Field(
-        default=Counting.REQUESTS,
-        description="What is judged. `requests`: each span counts as one request; `adjusted`: each counts as the "
-        "requests that the sampling threshold in its tracestate (`ot=th:...`) says it stands for (clause 19).",
-    )
-    downtime: Downtime = Field(default=Downtime(), description="When a minute is downtime.")
-    monthly_uptime: MonthlyUptime = Field(default=MonthlyUptime(), description="What is promised.")
-    exclusions: Exclusions = Field(default=Exclusions(), description="What is not held against the provider.")
+    name: Annotated[Text, Field(max_length=200), AfterValidator(_one_line)] = Field(examples=["chat"])
+    """Its name in reports, metrics and events. What is counted is kept under it."""
+    covered_service: CoveredService = CoveredService()
+    """Whose server spans are requests of this agreement; all by default (clause 3)."""
+    entry_spans_only: bool = False
+    """Count only spans without a parent or with a remote one, for meshes (clause 1)."""
+    group_by: OneOrMore[Text] = ("service.name",)
+    """Attributes whose values make a series, judged by itself; `[]` judges all together (clause 3)."""
+    valid_requests: ValidRequests = ValidRequests()
+    """Which covered requests count."""
+    error_rate: ErrorRate = ErrorRate()
+    """Which valid requests failed."""
+    counting: Counting = Counting.REQUESTS
+    """What is judged. `requests`: each span counts as one request; `adjusted`: each counts as the requests that the
+    sampling threshold in its tracestate (`ot=th:...`) says it stands for (clause 19).
+    """
+    downtime: Downtime = Downtime()
+    """When a minute is downtime."""
+    monthly_uptime: MonthlyUptime = MonthlyUptime()
+    """What is promised."""
+    exclusions: Exclusions = Exclusions()
+    """What is not held against the provider."""
 
     @field_validator("group_by", mode="after")
     @classmethod
@@ -298,45 +271,32 @@ class AgreementSection(Section):
 
     def build(self) -> domain.Agreement:
         """Give the plain value."""
-        code = self.error_rate.code
-        return domain.Agreement(
-            name=self.name,
+        return build(
+            domain.Agreement,
+            self,
+            self.valid_requests,
+            self.error_rate,
+            self.monthly_uptime,
             covered_service=self.covered_service.build(),
             covered_any=tuple(rule.build() for rule in self.covered_service.any),
-            entry_spans_only=self.entry_spans_only,
-            group_by=self.group_by,
             invalid=tuple(rule.build() for rule in self.valid_requests.invalid),
-            no_status_code=self.valid_requests.no_status_code,
-            failed_http_status=self.error_rate.failed_http_status,
-            code=domain.CodeRule(code.attribute, code.values, code.when_absent) if code else None,
-            failed_grpc_status=self.error_rate.failed_grpc_status,
             failed=tuple(rule.build() for rule in self.error_rate.failed),
-            counting=self.counting,
-            downtime=domain.DowntimeTerms(
-                error_rate_above=self.downtime.error_rate_above,
-                valid_requests_min=self.downtime.valid_requests_min,
-                period_minutes_min=self.downtime.period_minutes_min,
-                no_data=self.downtime.no_data,
-            ),
-            target=self.monthly_uptime.target,
-            time_zone=self.monthly_uptime.time_zone,
-            exclusions=domain.ExclusionTerms(
-                notice_business_days_min=self.exclusions.notice_business_days_min,
-                holidays=self.exclusions.holidays,
+            exclusions=build(
+                domain.ExclusionTerms,
+                self.exclusions,
                 windows=tuple(self._build_window(window) for window in self.exclusions.windows),
             ),
         )
 
     def _build_window(self, window: ExclusionSection) -> domain.ExclusionWindow:
         zone = self.monthly_uptime.time_zone
-        group = window.group
-        return domain.ExclusionWindow(
-            reason=window.reason,
+        return build(
+            domain.ExclusionWindow,
+            window,
             start=settle_time(window.start, zone),
             stop=settle_time(window.stop, zone),
-            group=None if group is None else _ordered(group, self.group_by),
             announced_at=None if window.announced_at is None else settle_time(window.announced_at, zone),
-            note=window.note,
+            group=None if window.group is None else _ordered(window.group, self.group_by),
             recorded_by="configuration",
             recorded_at=None,
         )

@@ -6,18 +6,17 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from otel_sla.config.agreements import AgreementSection
-from otel_sla.config.exporters import INTERVAL_NANOS, DebugExporter, Exporter
-from otel_sla.config.parse import NANOS_PER_S, format_duration
+from otel_sla.config.exporters import INTERVAL_S, DebugExporter, Exporters
+from otel_sla.config.parse import format_duration
 from otel_sla.config.receivers import Receivers
-from otel_sla.config.section import NOT_EMPTY, Duration, PositiveDuration, Section, rule_problems
+from otel_sla.config.section import NOT_EMPTY, Duration, PositiveDuration, PositiveInt, Section, rule_problems
 from otel_sla.exporter.settings import Signal
 from otel_sla.logs import LogFormat, LogLevel
 from otel_sla.receiver.settings import ReceiverSettings
 
 _SQLITE = "sqlite:///"
-_DAY_NANOS = 86400 * NANOS_PER_S
-_MONTH_NANOS = 32 * _DAY_NANOS  # More than any month, clock changes included.
-PositiveInt = Annotated[int, Field(ge=1)]
+_DAY_S = 86400.0
+_MONTH_S = 32 * _DAY_S  # More than any month, clock changes included.
 
 
 def sqlite_url_in(folder: Path, url: str) -> str:
@@ -44,51 +43,36 @@ class LedgerSection(Section):
     """Where counts are kept: the truth that every figure derives from."""
 
     url: Annotated[str, AfterValidator(_ledger_url), WithJsonSchema({"type": "URL"})] = Field(
-        default="sqlite:///otel-sla.db",
-        description="SQLite file; three slashes before a path that starts at this file's folder (of a pipe, at the "
-        "working directory), four before an absolute one.",
-        examples=["sqlite:////var/lib/otel-sla/ledger.db"],
+        default="sqlite:///otel-sla.db", examples=["sqlite:////var/lib/otel-sla/ledger.db"]
     )
-    retention: PositiveDuration = Field(
-        default=400 * _DAY_NANOS,
-        description="For how long counts are kept; what months were closed with is kept for ever. Not less than 32d "
-        "and `processor.late_spans_max` together, or a month could not be judged.",
-    )
-    create: bool = Field(
-        default=True,
-        description="Make a new ledger where there is none. With `false` a ledger that was moved away stops the start.",
-    )
+    """SQLite file; three slashes before a path that starts at this file's folder (of a pipe, at the working
+    directory), four before an absolute one.
+    """
+    retention: PositiveDuration = 400 * _DAY_S
+    """For how long counts are kept; what months were closed with is kept for ever. Not less than 32d and
+    `processor.late_spans_max` together, or a month could not be judged.
+    """
+    create: bool = True
+    """Make a new ledger where there is none. With `false` a ledger that was moved away stops the start."""
 
 
 class Processor(Section):
     """When minutes are judged, and what bounds the work."""
 
-    grace: Duration = Field(
-        default=60 * NANOS_PER_S,
-        description="A minute is judged this long after its end, for spans that are under way (clause 17).",
-    )
-    late_spans_max: PositiveDuration = Field(
-        default=24 * 3600 * NANOS_PER_S,
-        description="For how long a span is accepted after its minute; then the minute is sealed (clause 16).",
-    )
-    future_spans_max: Duration = Field(
-        default=300 * NANOS_PER_S, description="How far ahead of our clock a span may end (clause 16)."
-    )
-    series_max: PositiveInt = Field(
-        default=10_000,
-        le=10_000_000,
-        description="Series per agreement; what comes after is counted in one overflow series.",
-    )
-    memory_limit_mib: PositiveInt = Field(
-        default=ReceiverSettings().memory_limit_mib,
-        description="Requests that are being read or counted, of both protocols; senders are asked to wait above it.",
-    )
-    processes: PositiveInt = Field(
-        default=ReceiverSettings().processes,
-        le=64,
-        description="Processes that receive. With more than one they share the ports, each with its part of"
-        " memory_limit_mib, and one more counts for all.",
-    )
+    grace: Duration = 60.0
+    """A minute is judged this long after its end, for spans that are under way (clause 17)."""
+    late_spans_max: PositiveDuration = _DAY_S
+    """For how long a span is accepted after its minute; then the minute is sealed (clause 16)."""
+    future_spans_max: Duration = 300.0
+    """How far ahead of our clock a span may end (clause 16)."""
+    series_max: PositiveInt = Field(default=10_000, le=10_000_000)
+    """Series per agreement; what comes after is counted in one overflow series."""
+    memory_limit_mib: PositiveInt = ReceiverSettings().memory_limit_mib
+    """Requests that are being read or counted, of both protocols; senders are asked to wait above it."""
+    processes: PositiveInt = Field(default=ReceiverSettings().processes, le=64)
+    """Processes that receive. With more than one they share the ports, each with its part of memory_limit_mib, and
+    one more counts for all.
+    """
 
     @model_validator(mode="after")
     def late_spans_max_covers_grace(self) -> Self:
@@ -102,47 +86,50 @@ class Processor(Section):
 class Logs(Section):
     """Our own log, on standard error."""
 
-    level: LogLevel = Field(default=LogLevel.INFO, description="Least severity that is logged.")
-    format: LogFormat = Field(default=LogFormat.TEXT, description="Lines for people, or one JSON object per line.")
+    level: LogLevel = LogLevel.INFO
+    """Least severity that is logged."""
+    format: LogFormat = LogFormat.TEXT
+    """Lines for people, or one JSON object per line."""
 
 
 class Metrics(Section):
     """Our own metrics, which `GET /metrics` of the HTTP port shows in any case."""
 
-    exporter: str | None = Field(
-        default=None,
-        description="One of `exporters`, by its id, whose backend gets them too, over OTLP; without it none does.",
-        examples=["otlp"],
-    )
-    interval: PositiveDuration = Field(default=INTERVAL_NANOS, description="How often they are sent.")
+    exporter: str | None = Field(default=None, examples=["otlp"])
+    """One of `exporters`, by its id, whose backend gets them too, over OTLP; without it none does."""
+    interval: PositiveDuration = INTERVAL_S
+    """How often they are sent."""
 
 
 class Telemetry(Section):
     """What otel-sla says of itself."""
 
-    logs: Logs = Field(default=Logs(), description="Our own log.")
-    metrics: Metrics = Field(default=Metrics(), description="Our own metrics.")
+    logs: Logs = Logs()
+    """Our own log."""
+    metrics: Metrics = Metrics()
+    """Our own metrics."""
 
 
 class ConfigDocument(Section):
     """The configuration; everything may be left out."""
 
-    receivers: Receivers = Field(default=Receivers(), description="Where spans come in.")
-    ledger: LedgerSection = Field(default=LedgerSection(), description="Where counts are kept.")
-    processor: Processor = Field(default=Processor(), description="When minutes are judged, and what bounds the work.")
-    exporters: dict[str, Exporter] = Field(
-        default={}, description="Where verdicts and events go, by component id: `type` or `type/name`."
-    )
-    agreements: Annotated[tuple[AgreementSection, ...], NOT_EMPTY] = Field(
-        default=(AgreementSection(name="default"),),
-        description="What is promised; by default one agreement `default` that covers all.",
-    )
-    telemetry: Telemetry = Field(default=Telemetry(), description="What otel-sla says of itself.")
+    receivers: Receivers = Receivers()
+    """Where spans come in."""
+    ledger: LedgerSection = LedgerSection()
+    """Where counts are kept."""
+    processor: Processor = Processor()
+    """When minutes are judged, and what bounds the work."""
+    exporters: Exporters = Field(default={})
+    """Where verdicts and events go, by component id: `type` or `type/name`."""
+    agreements: Annotated[tuple[AgreementSection, ...], NOT_EMPTY] = (AgreementSection(name="default"),)
+    """What is promised; by default one agreement `default` that covers all."""
+    telemetry: Telemetry = Telemetry()
+    """What otel-sla says of itself."""
 
     @model_validator(mode="after")
     def retention_covers_a_month(self) -> Self:
         """What is dropped before the month is sealed would be missing from its figure."""
-        needed = _MONTH_NANOS + self.processor.late_spans_max
+        needed = _MONTH_S + self.processor.late_spans_max
         if self.ledger.retention < needed:
             retention, least = format_duration(self.ledger.retention), format_duration(needed)
             message = f"must be at least {least} (32d and processor.late_spans_max), not {retention}"

@@ -1,6 +1,6 @@
-"""The standard variables that exporters read where the file is silent, checked before anything is sent.
+"""The standard variables `OTEL_EXPORTER_OTLP_*`: the exporter they make where the file names none, and their mistakes.
 
-The SDK's own exporters warn of some mistakes, ignore others, and fail late.
+Exporters read them where the file is silent. The SDK's own warn of some mistakes, ignore others, and fail late.
 """
 
 import math
@@ -8,14 +8,31 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from otel_sla.config.yaml_file import Tree
+
+_PREFIX = "OTEL_EXPORTER_OTLP_"
 _SIGNALS = ("", "METRICS_", "LOGS_")
+_EXPORTERS = {"grpc": "otlp_grpc", "http/protobuf": "otlp_http"}  # By protocol.
+
+
+def exporters_of(environ: Mapping[str, str]) -> tuple[dict[str, Tree], list[str]]:
+    """Give the exporter to the backend that the environment names, and what is wrong; without a backend, `debug`.
+
+    Nothing is queued for a backend that nobody named.
+    """
+    if not any(environ.get(f"{_PREFIX}{signal}ENDPOINT") for signal in _SIGNALS):
+        return {"debug": {}}, []
+    protocol = environ.get(f"{_PREFIX}PROTOCOL") or "grpc"
+    if protocol in _EXPORTERS:
+        return {_EXPORTERS[protocol]: {}}, []
+    return {}, [f"{_PREFIX}PROTOCOL must be one of {', '.join(_EXPORTERS)}, not {protocol!r}"]
 
 
 def find_mistakes(environ: Mapping[str, str]) -> Iterator[str]:
-    """Say of each `OTEL_EXPORTER_OTLP_*` variable that is set what is wrong with it."""
+    """Say of each variable that is set what is wrong with it."""
     for signal in _SIGNALS:
         for option, check in _CHECKS.items():
-            name = f"OTEL_EXPORTER_OTLP_{signal}{option}"
+            name = f"{_PREFIX}{signal}{option}"
             given = environ.get(name, "").strip()
             message = check(given) if given else None
             if message is not None:

@@ -1,24 +1,40 @@
 """`exporters`: where verdicts and events go. Names and meanings are the Collector's."""
 
 import re
-from dataclasses import replace
 from difflib import get_close_matches
-from enum import Enum
-from pathlib import Path
+from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
-from otel_sla.config.parse import NANOS_PER_S, seconds
-from otel_sla.config.section import NOT_EMPTY, PositiveDuration, Secret, Section, Text, host_port, rule_problems
-from otel_sla.exporter.settings import ClientTlsSettings, DebugSettings, OtlpSettings, Signal
+from otel_sla.config.problems import find_problems
+from otel_sla.config.section import (
+    NOT_EMPTY,
+    FilePath,
+    PositiveDuration,
+    Secret,
+    Section,
+    Text,
+    build,
+    host_port,
+    rule_problems,
+)
+from otel_sla.config.yaml_file import Problem
+from otel_sla.exporter.settings import DebugSettings, ExporterSettings, OtlpSettings, Signal
 
-FilePath = Annotated[Path, PlainSerializer(str, return_type=str)]
-INTERVAL_NANOS = 60 * NANOS_PER_S
-_FROM_ENVIRONMENT = "Without it, what the environment's `OTEL_EXPORTER_OTLP_{}` says"
+INTERVAL_S = DebugSettings(name="").interval_s
 
 
-class Compression(Enum):
+class Compression(StrEnum):
     """How requests to the backend are compressed."""
 
     NONE = "none"
@@ -45,12 +61,14 @@ GrpcTarget = Annotated[str, AfterValidator(_host_port_or_url), WithJsonSchema({"
 class ClientTls(Section):
     """TLS towards the backend, from PEM files."""
 
-    insecure: bool = Field(default=False, description="Plain text, no TLS.")
-    ca_file: FilePath | None = Field(
-        default=None, description="Who may have signed the backend's certificate; without it, the system's authorities."
-    )
-    cert_file: FilePath | None = Field(default=None, description="Our own certificate (mTLS); needs `key_file`.")
-    key_file: FilePath | None = Field(default=None, description="Its private key; needs `cert_file`.")
+    insecure: bool = False
+    """Plain text, no TLS."""
+    ca_file: FilePath | None = None
+    """Who may have signed the backend's certificate; without it, the system's authorities."""
+    cert_file: FilePath | None = None
+    """Our own certificate (mTLS); needs `key_file`."""
+    key_file: FilePath | None = None
+    """Its private key; needs `cert_file`."""
 
     @model_validator(mode="after")
     def files_fit_together(self) -> Self:
@@ -65,50 +83,36 @@ class ClientTls(Section):
             raise rule_problems(problems)
         return self
 
-    def build(self) -> ClientTlsSettings:
-        """Give the plain value."""
-        return ClientTlsSettings(
-            insecure=self.insecure, ca_file=self.ca_file, cert_file=self.cert_file, key_file=self.key_file
-        )
-
 
 class DebugExporter(Section):
     """Writes verdicts and events as readable log lines."""
 
-    interval: PositiveDuration = Field(default=INTERVAL_NANOS, description="How often figures are written.")
-
-    def build(self, component_id: str) -> DebugSettings:
-        """Give the plain value."""
-        return DebugSettings(name=component_id, interval_s=seconds(self.interval))
+    interval: PositiveDuration = INTERVAL_S
+    """How often figures are written."""
 
 
 class _OtlpExporter(Section):
     endpoint: str | None = None  # Each protocol says what it is; here it takes its place as the first key.
-    tls: ClientTls | None = Field(
-        default=None, description="TLS towards the backend; without it, TLS unless the endpoint is an `http://` URL."
-    )
-    headers: dict[Text, Secret] = Field(
-        default={},
-        description="Headers of each request, such as credentials. " + _FROM_ENVIRONMENT.format("HEADERS") + ".",
-        examples=["{authorization: 'Bearer ${env:BACKEND_TOKEN}'}"],
-    )
-    compression: Compression | None = Field(
-        default=None,
-        description="How requests are compressed. " + _FROM_ENVIRONMENT.format("COMPRESSION") + ", else none.",
-    )
-    timeout: PositiveDuration | None = Field(
-        default=None,
-        description="How long one attempt may take. " + _FROM_ENVIRONMENT.format("TIMEOUT") + ", else 10s.",
-    )
-    interval: PositiveDuration = Field(
-        default=INTERVAL_NANOS, description="How often figures are sent; events are sent at once."
-    )
-    signals: Signals = Field(
-        default=tuple(Signal),
-        description="What is sent: figures (`metrics`), events (`logs`). What happens while a signal is left out is not"
-        " sent later. Prometheus takes metrics only.",
-        examples=["[metrics]"],
-    )
+    tls: ClientTls | None = None
+    """TLS towards the backend; without it, TLS unless the endpoint is an `http://` URL."""
+    headers: dict[Text, Secret] = Field(default={}, examples=["{authorization: 'Bearer ${env:BACKEND_TOKEN}'}"])
+    """Headers of each request, such as credentials. Without it, what the environment's `OTEL_EXPORTER_OTLP_HEADERS`
+    says.
+    """
+    compression: Compression | None = None
+    """How requests are compressed. Without it, what the environment's `OTEL_EXPORTER_OTLP_COMPRESSION` says, else
+    none.
+    """
+    timeout: PositiveDuration | None = None
+    """How long one attempt may take. Without it, what the environment's `OTEL_EXPORTER_OTLP_TIMEOUT` says, else
+    10s.
+    """
+    interval: PositiveDuration = INTERVAL_S
+    """How often figures are sent; events are sent at once."""
+    signals: Signals = Field(default=tuple(Signal), examples=["[metrics]"])
+    """What is sent: figures (`metrics`), events (`logs`). What happens while a signal is left out is not sent
+    later. Prometheus takes metrics only.
+    """
 
     @field_validator("headers", mode="after")
     @classmethod
@@ -121,27 +125,13 @@ class _OtlpExporter(Section):
                 raise ValueError(f"the value of {key} must be printable ASCII on one line")
         return value
 
-    def _build(self, component_id: str) -> OtlpSettings:
-        return OtlpSettings(
-            name=component_id,
-            is_http=isinstance(self, OtlpHttpExporter),
-            tls=self.tls.build() if self.tls else None,
-            headers={key: value.get_secret_value() for key, value in self.headers.items()},
-            compression=self.compression.value if self.compression else None,
-            timeout_s=None if self.timeout is None else seconds(self.timeout),
-            interval_s=seconds(self.interval),
-            signals=frozenset(self.signals),
-        )
-
 
 class OtlpGrpcExporter(_OtlpExporter):
     """OTLP over gRPC: `otlp_grpc`, and `otlp`, the Collector's older name for it."""
 
-    endpoint: GrpcTarget | None = Field(
-        default=None,
-        description="The backend. " + _FROM_ENVIRONMENT.format("ENDPOINT") + ", else localhost:4317.",
-        examples=["localhost:14317"],
-    )
+    endpoint: GrpcTarget | None = Field(default=None, examples=["localhost:14317"])
+    """The backend. Without it, what the environment's `OTEL_EXPORTER_OTLP_ENDPOINT` says, else localhost:4317.
+    """
 
     @model_validator(mode="after")
     def compression_is_known_to_grpc(self) -> Self:
@@ -150,23 +140,18 @@ class OtlpGrpcExporter(_OtlpExporter):
             raise rule_problems([(("compression",), "must be none or gzip over gRPC, not deflate")])
         return self
 
-    def build(self, component_id: str) -> OtlpSettings:
-        """Give the plain value."""
-        return replace(self._build(component_id), endpoint=self.endpoint)
-
 
 class OtlpHttpExporter(_OtlpExporter):
     """OTLP over HTTP, as protobuf: `otlp_http`, and `otlphttp`, the Collector's older name for it."""
 
-    endpoint: Url | None = Field(
-        default=None,
-        description="The backend's base URL; `/v1/metrics` and `/v1/logs` are added to it. "
-        + _FROM_ENVIRONMENT.format("ENDPOINT")
-        + ", else http://localhost:4318.",
-        examples=["https://otlp.example.com"],
-    )
-    metrics_endpoint: Url | None = Field(default=None, description="Full URL for metrics, where it is another.")
-    logs_endpoint: Url | None = Field(default=None, description="Full URL for events, where it is another.")
+    endpoint: Url | None = Field(default=None, examples=["https://otlp.example.com"])
+    """The backend's base URL; `/v1/metrics` and `/v1/logs` are added to it. Without it, what the environment's
+    `OTEL_EXPORTER_OTLP_ENDPOINT` says, else http://localhost:4318.
+    """
+    metrics_endpoint: Url | None = None
+    """Full URL for metrics, where it is another."""
+    logs_endpoint: Url | None = None
+    """Full URL for events, where it is another."""
 
     @model_validator(mode="after")
     def endpoints_are_of_signals_that_are_sent(self) -> Self:
@@ -179,19 +164,10 @@ class OtlpHttpExporter(_OtlpExporter):
             )
         return self
 
-    def build(self, component_id: str) -> OtlpSettings:
-        """Give the plain value."""
-        return replace(
-            self._build(component_id),
-            endpoint=self.endpoint,
-            metrics_endpoint=self.metrics_endpoint,
-            logs_endpoint=self.logs_endpoint,
-        )
-
 
 Exporter = DebugExporter | OtlpGrpcExporter | OtlpHttpExporter
 
-EXPORTER_TYPES: dict[str, type[Exporter]] = {
+_TYPES: dict[str, type[Exporter]] = {
     "otlp": OtlpGrpcExporter,
     "otlp_grpc": OtlpGrpcExporter,
     "otlp_http": OtlpHttpExporter,
@@ -200,17 +176,40 @@ EXPORTER_TYPES: dict[str, type[Exporter]] = {
 }
 
 
-def exporter_type(component_id: str) -> type[Exporter]:
-    """Find the section of an exporter by its id, `type` or `type/name`.
-
-    Raises:
-        ValueError: There is no such type; the message names the nearest.
-    """
+def _type_of(component_id: str) -> type[Exporter]:
     name, slash, rest = component_id.partition("/")
     if slash and not rest.strip():
         raise ValueError(f"needs a name after the slash, as in {name}/2")
-    if name in EXPORTER_TYPES:
-        return EXPORTER_TYPES[name]
-    near = get_close_matches(name, EXPORTER_TYPES, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(EXPORTER_TYPES)}"
+    if name in _TYPES:
+        return _TYPES[name]
+    near = get_close_matches(name, _TYPES, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_TYPES)}"
     raise ValueError(f"is no exporter that is known; {hint}")
+
+
+def _check_by_type(given: object) -> object:
+    if not isinstance(given, dict):
+        return given
+    exporters: dict[str, Exporter] = {}
+    problems: list[Problem] = []
+    for component_id, keys in given.items():
+        try:
+            section = _type_of(component_id)
+            exporters[component_id] = section.model_validate(keys)
+        except ValidationError as error:
+            problems += [((component_id, *loc), message) for loc, message in find_problems(error, section)]
+        except ValueError as error:
+            problems.append(((component_id,), str(error)))
+    if problems:
+        raise rule_problems(problems)
+    return exporters
+
+
+Exporters = Annotated[dict[str, Exporter], BeforeValidator(_check_by_type)]  # By component id, `type` or `type/name`.
+
+
+def build_exporter(component_id: str, exporter: Exporter) -> ExporterSettings:
+    """Give the plain settings."""
+    if isinstance(exporter, DebugExporter):
+        return build(DebugSettings, exporter, name=component_id)
+    return build(OtlpSettings, exporter, name=component_id, is_http=isinstance(exporter, OtlpHttpExporter))

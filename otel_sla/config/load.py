@@ -1,7 +1,7 @@
 """From a file and the environment to the plain configuration."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,30 +9,21 @@ import yaml
 from pydantic import ValidationError
 
 from otel_sla.config.document import ConfigDocument, sqlite_path_in, sqlite_url_in
-from otel_sla.config.environment import find_mistakes
-from otel_sla.config.exporters import DebugExporter, Exporter, OtlpGrpcExporter, OtlpHttpExporter, exporter_type
-from otel_sla.config.parse import seconds
+from otel_sla.config.environment import exporters_of, find_mistakes
+from otel_sla.config.exporters import build_exporter
 from otel_sla.config.problems import find_problems, locate
+from otel_sla.config.section import build
 from otel_sla.config.settings import Config, LedgerSettings, MetricsSettings
 from otel_sla.config.yaml_file import Problem, Tree, read_yaml
 from otel_sla.errors import ConfigError, ConfigProblem
-from otel_sla.exporter.settings import OtlpSettings
 from otel_sla.judging.settings import ProcessorSettings
 from otel_sla.logs import LogSettings
-from otel_sla.receiver.settings import ReceiverSettings
+from otel_sla.receiver.settings import HttpServerSettings, ReceiverSettings
 
-DEFAULTS_SOURCE = "defaults"
 CONFIG_VARIABLE = "OTEL_SLA_CONFIG"
 FOLDER_FILE = Path("otel-sla.yaml")
 FILE_SIZE_BYTES_MAX = 16 * 1024 * 1024
-ENDPOINT_VARIABLES = (
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
-)
 _DEVICE_FOLDERS = ("/dev", "/proc")  # /dev/stdin may be a regular file, which does not lie there.
-PROTOCOL_VARIABLE = "OTEL_EXPORTER_OTLP_PROTOCOL"
-_PROTOCOLS: Mapping[str, type[Exporter]] = {"grpc": OtlpGrpcExporter, "http/protobuf": OtlpHttpExporter}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +62,7 @@ def load_config(path: Path | None, environ: Mapping[str, str], *, begins_ledger:
         ConfigError: It cannot be used; holds every problem that was found.
     """
     if path is None:
-        return parse_config("", DEFAULTS_SOURCE, environ)
+        return parse_config("", "defaults", environ)
     folder = _folder_of(path)
     return parse_config(_read_text(path), str(path), environ, folder, begins_ledger=begins_ledger)
 
@@ -104,11 +95,6 @@ def parse_config(
     if problems or document is None:
         raise ConfigError(source, locate(problems, file.lines))
     return _build(document, source, folder)
-
-
-def effective_yaml(config: Config) -> str:
-    """Write the whole configuration, defaults included, secrets masked."""
-    return config.effective
 
 
 def _read_text(path: Path) -> str:
@@ -145,31 +131,24 @@ def _misplaced_ledger(url: str, folder: Path) -> list[Problem]:
 
 
 def _check(tree: Tree, environ: Mapping[str, str]) -> tuple[ConfigDocument | None, list[Problem]]:
-    """Check the sections, each exporter by the type that its id names."""
     found = _repeated_names(tree)
-    given: object = tree
-    if isinstance(tree, dict):
-        exporters = tree.get("exporters")
-        given = {**tree, "exporters": _check_exporters(exporters, environ, found)}
-    elif tree is None:
-        given = {"exporters": _check_exporters(None, environ, found)}
-    names = _exporter_ids(given)
-    if any(name.partition("/")[0] != "debug" for name in names):
-        found += [((), message) for message in find_mistakes(environ)]
+    given = {} if tree is None else tree
+    if isinstance(given, dict):
+        if given.get("exporters") in (None, {}):
+            exporters, mistakes = exporters_of(environ)
+            given = {**given, "exporters": exporters}
+            found += [((), message) for message in mistakes]
+        names = given["exporters"] if isinstance(given["exporters"], dict) else {}
+        if any(name.partition("/")[0] != "debug" for name in names):
+            found += [((), message) for message in find_mistakes(environ)]
     try:
         return ConfigDocument.model_validate(given), found
     except ValidationError as error:
         return None, [*found, *find_problems(error, ConfigDocument)]
 
 
-def _exporter_ids(given: object) -> Collection[str]:
-    """Give the ids of the exporters of a tree, as far as it has such."""
-    exporters = given.get("exporters") if isinstance(given, dict) else None
-    return [name for name in exporters if isinstance(name, str)] if isinstance(exporters, dict) else ()
-
-
 def _repeated_names(tree: Tree) -> list[Problem]:
-    """Agreement names are unique. Asked of the tree, so that it is told beside what is wrong with an agreement."""
+    """Agreement names are unique. The tree is searched, so that this is said beside what is wrong with an agreement."""
     agreements = tree.get("agreements") if isinstance(tree, dict) else None
     first_index: dict[str, int] = {}
     found: list[Problem] = []
@@ -181,77 +160,27 @@ def _repeated_names(tree: Tree) -> list[Problem]:
     return found
 
 
-def _check_exporters(given: Tree, environ: Mapping[str, str], found: list[Problem]) -> object:
-    if given is None or given == {}:
-        return _exporters_of_environment(environ, found)
-    if not isinstance(given, dict):
-        return given
-    exporters: dict[str, Exporter] = {}
-    for component_id, settings in given.items():
-        place = ("exporters", component_id)
-        try:
-            section = exporter_type(component_id)
-        except ValueError as error:
-            found.append((place, str(error)))
-            continue
-        try:
-            exporters[component_id] = section.model_validate(settings)
-        except ValidationError as error:
-            found += find_problems(error, section, place)
-    return exporters
-
-
-def _exporters_of_environment(environ: Mapping[str, str], found: list[Problem]) -> dict[str, Exporter]:
-    """Export to the backend that the environment names; if it names none, to the log.
-
-    Nothing is queued for a backend that nobody named.
-    """
-    if not any(environ.get(name) for name in ENDPOINT_VARIABLES):
-        return {"debug": DebugExporter()}
-    protocol = environ.get(PROTOCOL_VARIABLE) or "grpc"
-    section = _PROTOCOLS.get(protocol)
-    if section is None:
-        found.append(((), f"{PROTOCOL_VARIABLE} must be one of {', '.join(_PROTOCOLS)}, not {protocol!r}"))
-        return {}
-    return {"otlp_grpc" if section is OtlpGrpcExporter else "otlp_http": section.model_validate({})}
-
-
 def _build(document: ConfigDocument, source: str, folder: Path) -> Config:
-    processor, metrics = document.processor, document.telemetry.metrics
-    exporters = tuple(exporter.build(component_id) for component_id, exporter in document.exporters.items())
+    ledger, metrics = document.ledger, document.telemetry.metrics
+    exporters = tuple(build_exporter(component_id, exporter) for component_id, exporter in document.exporters.items())
     of_metrics = next((each for each in exporters if each.name == metrics.exporter), None)
-    protocols = document.receivers.otlp.protocols
-    return Config(
-        source=source,
-        receiver=ReceiverSettings(
-            grpc=protocols.grpc.build() if protocols.grpc else None,
-            http=protocols.http.build() if protocols.http else None,
-            memory_limit_mib=processor.memory_limit_mib,
-            processes=processor.processes,
-        ),
-        ledger=LedgerSettings(
-            url=sqlite_url_in(folder, document.ledger.url),
-            retention_s=seconds(document.ledger.retention),
-            may_create=document.ledger.create,
-        ),
-        processor=ProcessorSettings(
-            grace_s=seconds(processor.grace),
-            late_spans_max_s=seconds(processor.late_spans_max),
-            future_spans_max_s=seconds(processor.future_spans_max),
-            series_max=processor.series_max,
-        ),
-        exporters=exporters,
-        agreements=tuple(agreement.build() for agreement in document.agreements),
-        logs=LogSettings(level=document.telemetry.logs.level, format=document.telemetry.logs.format),
-        metrics=MetricsSettings(exporter=of_metrics, interval_s=seconds(metrics.interval))
-        if isinstance(of_metrics, OtlpSettings)
-        else None,
-        effective=_effective(document),
-    )
-
-
-def _effective(document: ConfigDocument) -> str:
-    text = yaml.safe_dump(
+    grpc, http = document.receivers.otlp.protocols.grpc, document.receivers.otlp.protocols.http
+    effective = yaml.safe_dump(
         document.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True, width=120
     )
-    return text.replace("$", "$$")  # So that it reads as the same configuration.
+    return Config(
+        source=source,
+        receiver=build(
+            ReceiverSettings,
+            document.processor,
+            grpc=grpc.build() if grpc else None,
+            http=build(HttpServerSettings, http) if http else None,
+        ),
+        ledger=build(LedgerSettings, ledger, url=sqlite_url_in(folder, ledger.url), may_create=ledger.create),
+        processor=build(ProcessorSettings, document.processor),
+        exporters=exporters,
+        agreements=tuple(agreement.build() for agreement in document.agreements),
+        logs=build(LogSettings, document.telemetry.logs),
+        metrics=build(MetricsSettings, metrics, exporter=of_metrics) if of_metrics else None,
+        effective=effective.replace("$", "$$"),  # So that it reads as the same configuration.
+    )

@@ -12,18 +12,9 @@ from fractions import Fraction
 from otel_sla.sla.agreement import SERVER_FAULT_NAMES
 from otel_sla.sla.months import YEAR_MAX, YEAR_MIN
 
-NANOS_PER_S = 1_000_000_000
-
-_NANOS_PER_UNIT = {
-    "ns": 1,
-    "us": 1_000,
-    "µs": 1_000,
-    "μs": 1_000,
-    "ms": 1_000_000,
-    "s": NANOS_PER_S,
-    "m": 60 * NANOS_PER_S,
-    "h": 3600 * NANOS_PER_S,
-    "d": 86400 * NANOS_PER_S,
+_NANOS_PER_S = 10**9
+_NANOS_PER_UNIT = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6} | {
+    unit: seconds * _NANOS_PER_S for unit, seconds in (("s", 1), ("m", 60), ("h", 3600), ("d", 86400))
 }
 _DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d)", re.ASCII)
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+", re.ASCII)
@@ -33,29 +24,30 @@ _SPACED_OFFSET = re.compile(r" ([+-]\d{2}:\d{2})$", re.ASCII)
 _TEXT_SIZE_MAX = 64  # No honest number is longer; conversion time grows with the square of it.
 
 
-def parse_duration_nanos(text: str) -> int:
-    """Read a duration as Go writes them, with `d` for 24 hours besides.
+def parse_duration(text: str) -> float:
+    """Read a duration as Go writes them, with `d` for 24 hours besides; gives seconds.
 
-    >>> parse_duration_nanos("1h30m") // NANOS_PER_S, parse_duration_nanos("1.5h") // NANOS_PER_S
-    (5400, 5400)
+    >>> parse_duration("1h30m"), parse_duration("250ms")
+    (5400.0, 0.25)
     """
     if text.strip() == "0":
-        return 0
+        return 0.0
     if len(text) > _TEXT_SIZE_MAX or not _DURATION.fullmatch(text):
         unit = f"; did you mean '{text}s'?" if _NUMBER.fullmatch(text) and not text.startswith("-") else ""
         raise ValueError(f"must be a duration such as 90s, 1h30m or 400d, not {text!r}{unit}")
     nanos = sum(Fraction(number) * _NANOS_PER_UNIT[unit] for number, unit in _DURATION_PART.findall(text))
     if nanos > _DURATION_NANOS_MAX:
         raise ValueError(f"must be a duration of less than 106751d, not {text!r}")
-    return int(nanos)
+    return int(nanos) / _NANOS_PER_S
 
 
-def format_duration(nanos: int) -> str:
-    """Write a duration so that `parse_duration_nanos` reads the same.
+def format_duration(seconds: float) -> str:
+    """Write a duration so that `parse_duration` reads the same.
 
-    >>> format_duration(5400 * NANOS_PER_S), format_duration(400 * 86400 * NANOS_PER_S)
+    >>> format_duration(5400), format_duration(400 * 86400)
     ('1h30m', '400d')
     """
+    nanos = round(seconds * _NANOS_PER_S)
     if nanos >= 2 * _NANOS_PER_UNIT["d"] and nanos % _NANOS_PER_UNIT["d"] == 0:
         return f"{nanos // _NANOS_PER_UNIT['d']}d"
     text = ""
@@ -63,11 +55,6 @@ def format_duration(nanos: int) -> str:
         count, nanos = divmod(nanos, _NANOS_PER_UNIT[unit])
         text += f"{count}{unit}" if count else ""
     return text or "0s"
-
-
-def seconds(nanos: int) -> float:
-    """Give a duration as the plain settings take it."""
-    return nanos / NANOS_PER_S
 
 
 def parse_ratio(text: str) -> Fraction:

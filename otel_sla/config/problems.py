@@ -1,27 +1,41 @@
 """Turns pydantic's findings into problems that a reader of the file understands."""
 
-import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from otel_sla.config.section import RULES_ERROR, kind_of
+from otel_sla.config.section import RULES_ERROR, Section, kind_of, section_in, sections_below
 from otel_sla.config.yaml_file import Loc, Problem, path_text
 from otel_sla.errors import ConfigProblem
 
+_MESSAGES: Mapping[str, str] = {
+    "missing": "is required",
+    "int_parsing_size": "is too large a number",
+    "path_type": "must be a file's path, not {kind}",
+    "string_type": "must be a text, not {kind}",
+    "string_too_long": "must be at most {max_length} characters long",
+    "string_pattern_mismatch": "must match {pattern}, not {kind}",
+    "greater_than_equal": "must be at least {ge}, not {given}",
+    "less_than_equal": "must be at most {le}, not {given}",
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number, not {kind}"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "must be true or false, not {kind}"),
+    **dict.fromkeys(("model_type", "dict_type"), "must be a mapping of keys to values, not {kind}"),
+    **dict.fromkeys(("tuple_type", "frozen_set_type", "list_type"), "must be a list, not {kind}"),
+    **dict.fromkeys(("too_short", "string_too_short"), "must not be empty"),
+}
 
-def find_problems(error: ValidationError, model: type[BaseModel], prefix: Loc = ()) -> list[Problem]:
-    """List every problem of a validation with its place; `prefix` is where `model` stands in the file."""
+
+def find_problems(error: ValidationError, section: type[Section]) -> list[Problem]:
+    """List every problem of a validation with its place within the section."""
     found: list[Problem] = []
     for details in error.errors(include_url=False):
         loc = tuple(part for part in details["loc"] if part != "[key]")
         if details["type"] == RULES_ERROR:
-            found += [((*prefix, *loc, *place), message) for place, message in details["ctx"]["problems"]]
+            found += [((*loc, *place), message) for place, message in details["ctx"]["problems"]]
         else:
-            found.append(((*prefix, *loc), _message(details, loc, model)))
+            found.append((loc, _message(details, loc, section)))
     return found
 
 
@@ -29,102 +43,41 @@ def locate(found: Iterable[Problem], lines: Mapping[Loc, int]) -> list[ConfigPro
     """Write problems for people, with the line of the place or of what it should stand in, in the file's order."""
     located: list[tuple[int, str, str]] = []
     for loc, message in found:
-        line = _line(loc, lines)
+        line = next((lines[loc[:size]] for size in range(len(loc), 0, -1) if loc[:size] in lines), 0)
         located.append((line, path_text(loc), f"{message} (line {line})" if line else message))
     return [ConfigProblem(path, message) for _, path, message in sorted(located)]
 
 
-def _line(loc: Loc, lines: Mapping[Loc, int]) -> int:
-    for length in range(len(loc), 0, -1):
-        if loc[:length] in lines:
-            return lines[loc[:length]]
-    return 0
+def _message(details: ErrorDetails, loc: Loc, section: type[Section]) -> str:
+    given, context = details["input"], details.get("ctx", {})
+    match details["type"]:
+        case "extra_forbidden":
+            return _unknown_key(loc, section)
+        case "value_error":
+            return str(context["error"])
+        case "enum":
+            return _not_a_choice(given, context["expected"])
+        case kind:
+            text = _MESSAGES.get(kind)
+            return text.format(given=given, kind=kind_of(given), **context) if text else details["msg"]
 
 
-def _message(details: ErrorDetails, loc: Loc, model: type[BaseModel]) -> str:
-    given = details["input"]
-    context = details.get("ctx", {})
-    if details["type"] == "extra_forbidden":
-        return _unknown_key(loc, model)
-    if details["type"] == "value_error":
-        return str(context["error"])
-    write = _MESSAGES.get(details["type"])
-    return write(given, context) if write else f"{details['msg']}, not {kind_of(given)}"
-
-
-def _not_a_choice(given: object, context: Mapping[str, Any]) -> str:
-    choices = [choice.strip(" '") for choice in context["expected"].replace(" or ", ",").split(",")]
+def _not_a_choice(given: object, expected: str) -> str:
+    choices = [choice.strip(" '") for choice in expected.replace(" or ", ",").split(",")]
     near = get_close_matches(given, choices, n=1) if isinstance(given, str) else []
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"must be one of {', '.join(choices)}; not {kind_of(given)}{hint}"
 
 
-_MESSAGES: Mapping[str, Callable[[Any, Mapping[str, Any]], str]] = {
-    "missing": lambda _given, _context: "is required",
-    "int_parsing": lambda given, _context: f"must be a whole number, not {kind_of(given)}",
-    "int_type": lambda given, _context: f"must be a whole number, not {kind_of(given)}",
-    "int_from_float": lambda given, _context: f"must be a whole number, not {kind_of(given)}",
-    "int_parsing_size": lambda _given, _context: "is too large a number",
-    "bool_parsing": lambda given, _context: f"must be true or false, not {kind_of(given)}",
-    "bool_type": lambda given, _context: f"must be true or false, not {kind_of(given)}",
-    "string_type": lambda given, _context: f"must be a text, not {kind_of(given)}",
-    "path_type": lambda given, _context: f"must be a file's path, not {kind_of(given)}",
-    "model_type": lambda given, _context: f"must be a mapping of keys to values, not {kind_of(given)}",
-    "dict_type": lambda given, _context: f"must be a mapping of keys to values, not {kind_of(given)}",
-    "tuple_type": lambda given, _context: f"must be a list, not {kind_of(given)}",
-    "frozen_set_type": lambda given, _context: f"must be a list, not {kind_of(given)}",
-    "list_type": lambda given, _context: f"must be a list, not {kind_of(given)}",
-    "too_short": lambda _given, _context: "must not be empty",
-    "string_too_short": lambda _given, _context: "must not be empty",
-    "string_too_long": lambda _given, context: f"must be at most {context['max_length']} characters long",
-    "string_pattern_mismatch": lambda given, context: f"must match {context['pattern']}, not {kind_of(given)}",
-    "greater_than_equal": lambda given, context: f"must be at least {context['ge']}, not {given}",
-    "less_than_equal": lambda given, context: f"must be at most {context['le']}, not {given}",
-    "enum": _not_a_choice,
-}
-
-
-def _unknown_key(loc: Loc, model: type[BaseModel]) -> str:
-    key = str(loc[-1])
-    section = _section_at(model, loc[:-1])
-    known = list(section.model_fields)
-    near = get_close_matches(key.lower(), known, n=1, cutoff=0.6)
-    if near:
-        return f"unknown key; did you mean {near[0]!r}?"
-    deeper = [path for path in _paths_below(section) if path[-1] == key]
-    if deeper:
-        return f"unknown key; did you mean {path_text(deeper[0])!r}?"
-    return f"unknown key; known here: {', '.join(known)}"
-
-
-def _section_at(model: type[BaseModel], loc: Loc) -> type[BaseModel]:
-    here: Any = model
-    for part in loc:
-        if isinstance(here, type) and issubclass(here, BaseModel):
-            here = _plain_type(here.model_fields[str(part)].annotation)
-        else:
-            # A list's items, or a mapping's values.
-            here = _plain_type([argument for argument in get_args(here) if argument is not Ellipsis][-1])
-    section: type[BaseModel] = here
-    assert issubclass(section, BaseModel), "only sections refuse keys"
-    return section
-
-
-def _plain_type(annotation: Any) -> Any:  # noqa: ANN401 - any annotation.
-    """Take away `Annotated` and `| None`."""
-    while True:
-        origin = get_origin(annotation)
-        if origin is Annotated:
-            annotation = get_args(annotation)[0]
-        elif origin in (Union, types.UnionType):
-            annotation = next(choice for choice in get_args(annotation) if choice is not type(None))
-        else:
-            return annotation
-
-
-def _paths_below(section: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name, field in section.model_fields.items():
-        yield (*above, name)
-        inner = _plain_type(field.annotation)
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from _paths_below(inner, (*above, name))
+def _unknown_key(loc: Loc, section: type[Section]) -> str:
+    *above, key = (part for part in loc if isinstance(part, str))
+    for part in above:
+        inner = section_in(section.model_fields[part].annotation)
+        assert inner is not None, "only sections refuse keys"
+        section = inner
+    near = get_close_matches(key.lower(), section.model_fields, n=1, cutoff=0.6)
+    deeper = [f"{path}.{key}" for path, inner in sections_below(section) if key in inner.model_fields]
+    meant = near or [path for path in deeper if "[]" not in path]
+    if meant:
+        return f"unknown key; did you mean {meant[0]!r}?"
+    return f"unknown key; known here: {', '.join(section.model_fields)}"

@@ -1,18 +1,19 @@
 """`receivers`: where spans come in. Names and meanings are the Collector's where it has the same setting."""
 
-from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import Field, PlainSerializer, model_validator
+from pydantic import Field, model_validator
 
-from otel_sla.config.parse import NANOS_PER_S, seconds
 from otel_sla.config.section import (
     Endpoint,
+    FilePath,
     OneOrMore,
     PositiveDuration,
+    PositiveInt,
     Secret,
     Section,
     Text,
+    build,
     rule_problems,
 )
 from otel_sla.receiver.settings import (
@@ -20,20 +21,12 @@ from otel_sla.receiver.settings import (
     CorsSettings,
     GrpcServerSettings,
     HttpServerSettings,
-    TlsSettings,
 )
 
 _GRPC = GrpcServerSettings()
 _HTTP = HttpServerSettings()
 _CORS = CorsSettings()
-_RELOAD_INTERVAL_NANOS = int(TlsSettings(cert_file=Path(), key_file=Path()).reload_interval_s * NANOS_PER_S)
-
-FilePath = Annotated[Path, PlainSerializer(str, return_type=str)]
-PositiveInt = Annotated[int, Field(ge=1)]
-
-
-def _nanos(seconds: float) -> int:
-    return round(seconds * NANOS_PER_S)
+_RELOAD_INTERVAL_S = BearerSettings().reload_interval_s
 
 
 class _Guarded(Section):
@@ -53,39 +46,25 @@ class _Guarded(Section):
 class TlsSection(_Guarded):
     """TLS of a server, from PEM files. They are read again when they change."""
 
-    cert_file: FilePath = Field(description="Certificate chain, PEM.", examples=["/etc/otel-sla/tls.crt"])
-    key_file: FilePath = Field(description="Private key, PEM.", examples=["/etc/otel-sla/tls.key"])
-    client_ca_file: FilePath | None = Field(
-        default=None, description="Every sender must present a certificate that is signed by one of these (mTLS)."
-    )
-    reload_interval: PositiveDuration = Field(
-        default=_RELOAD_INTERVAL_NANOS, description="How often, at most, the files are looked at for a change."
-    )
-
-    def build(self) -> TlsSettings:
-        """Give the plain value."""
-        return TlsSettings(
-            cert_file=self.cert_file,
-            key_file=self.key_file,
-            client_ca_file=self.client_ca_file,
-            reload_interval_s=seconds(self.reload_interval),
-        )
+    cert_file: FilePath = Field(examples=["/etc/otel-sla/tls.crt"])
+    """Certificate chain, PEM."""
+    key_file: FilePath = Field(examples=["/etc/otel-sla/tls.key"])
+    """Private key, PEM."""
+    client_ca_file: FilePath | None = None
+    """Every sender must present a certificate that is signed by one of these (mTLS)."""
+    reload_interval: PositiveDuration = _RELOAD_INTERVAL_S
+    """How often, at most, the files are looked at for a change."""
 
 
 class Auth(Section):
     """Senders must say `authorization: Bearer <token>` with one of these tokens; several at once allow rotation."""
 
-    tokens: OneOrMore[Secret] = Field(
-        default=(), description="Accepted tokens; best given as `${env:NAME}`.", examples=["[${env:OTEL_SLA_TOKEN}]"]
-    )
-    tokens_file: FilePath | None = Field(
-        default=None,
-        description="File with one accepted token per line; blank lines and lines that begin with `#` are skipped.",
-        examples=["/run/secrets/otel-sla-tokens"],
-    )
-    reload_interval: PositiveDuration = Field(
-        default=_RELOAD_INTERVAL_NANOS, description="How often, at most, the file is looked at for a change."
-    )
+    tokens: OneOrMore[Secret] = Field(default=(), examples=["[${env:OTEL_SLA_TOKEN}]"])
+    """Accepted tokens; best given as `${env:NAME}`."""
+    tokens_file: FilePath | None = Field(default=None, examples=["/run/secrets/otel-sla-tokens"])
+    """File with one accepted token per line; blank lines and lines that begin with `#` are skipped."""
+    reload_interval: PositiveDuration = _RELOAD_INTERVAL_S
+    """How often, at most, the file is looked at for a change."""
 
     @model_validator(mode="after")
     def some_token_is_accepted(self) -> Self:
@@ -101,182 +80,116 @@ class Auth(Section):
             raise ValueError("needs tokens, tokens_file, or both")
         return self
 
-    def build(self) -> BearerSettings:
-        """Give the plain value."""
-        return BearerSettings(
-            tokens=tuple(token.get_secret_value() for token in self.tokens),
-            tokens_file=self.tokens_file,
-            reload_interval_s=seconds(self.reload_interval),
-        )
-
 
 class KeepaliveServerParameters(Section):
     """What the server does with connections that are silent or old."""
 
-    time: PositiveDuration = Field(
-        default=_nanos(_GRPC.keepalive_time_s),
-        description="A silent connection is asked after this long whether it is alive.",
-    )
-    timeout: PositiveDuration = Field(
-        default=_nanos(_GRPC.keepalive_timeout_s),
-        description="It is closed if it does not answer within this time.",
-    )
-    max_connection_age: PositiveDuration | None = Field(
-        default=None,
-        description="Senders must connect anew after this long, so that a load balancer can spread them.",
-        examples=["5m"],
-    )
-    max_connection_age_grace: PositiveDuration = Field(
-        default=_nanos(_GRPC.max_connection_age_grace_s),
-        description="How long requests that are under way may still take then.",
-    )
+    time: PositiveDuration = _GRPC.keepalive_time_s
+    """A silent connection is asked after this long whether it is alive."""
+    timeout: PositiveDuration = _GRPC.keepalive_timeout_s
+    """It is closed if it does not answer within this time."""
+    max_connection_age: PositiveDuration | None = Field(default=None, examples=["5m"])
+    """Senders must connect anew after this long, so that a load balancer can spread them."""
+    max_connection_age_grace: PositiveDuration = _GRPC.max_connection_age_grace_s
+    """How long requests that are under way may still take then."""
 
 
 class KeepaliveEnforcementPolicy(Section):
     """What the server does with senders that ping too often."""
 
-    min_time: PositiveDuration = Field(
-        default=_nanos(_GRPC.keepalive_min_time_s),
-        description="A sender that pings more often than this is disconnected.",
-    )
+    min_time: PositiveDuration = _GRPC.keepalive_min_time_s
+    """A sender that pings more often than this is disconnected."""
 
 
 class Keepalive(Section):
     """Keepalive of gRPC connections."""
 
-    server_parameters: KeepaliveServerParameters = Field(
-        default=KeepaliveServerParameters(), description="Silent and old connections."
-    )
-    enforcement_policy: KeepaliveEnforcementPolicy = Field(
-        default=KeepaliveEnforcementPolicy(), description="Senders that ping too often."
-    )
+    server_parameters: KeepaliveServerParameters = KeepaliveServerParameters()
+    """Silent and old connections."""
+    enforcement_policy: KeepaliveEnforcementPolicy = KeepaliveEnforcementPolicy()
+    """Senders that ping too often."""
 
 
 class Grpc(_Guarded):
     """OTLP over gRPC."""
 
-    endpoint: Endpoint = Field(
-        default=_GRPC.endpoint,
-        description="Address to listen on; port 0 takes a free one. Use `0.0.0.0:4317` for all interfaces.",
-    )
-    max_recv_msg_size_mib: PositiveInt = Field(
-        default=_GRPC.max_recv_msg_size_mib,
-        le=2047,
-        description="Largest request, after decompression. 64 MiB is what OTLP recommends.",
-    )
-    max_concurrent_streams: PositiveInt = Field(
-        default=_GRPC.max_concurrent_streams, description="Requests at once on one connection; more wait."
-    )
-    connections_max: PositiveInt = Field(
-        default=_GRPC.connections_max, description="Connections of a process; gRPC closes more, and tells nobody."
-    )
-    body_timeout: PositiveDuration = Field(
-        default=_nanos(_GRPC.body_timeout_s), description="From a request's headers to the end of its body."
-    )
-    handshake_timeout: PositiveDuration = Field(
-        default=_nanos(_GRPC.handshake_timeout_s),
-        description="From the connection to the end of TLS and HTTP/2 set-up.",
-    )
-    keepalive: Keepalive = Field(default=Keepalive(), description="Keepalive of connections.")
-    tls: TlsSection | None = Field(default=None, description="TLS and mTLS; without it the port is plain text.")
-    auth: Auth | None = Field(default=None, description="Bearer tokens; without it every sender is welcome.")
+    endpoint: Endpoint = _GRPC.endpoint
+    """Address to listen on; port 0 takes a free one. Use `0.0.0.0:4317` for all interfaces."""
+    max_recv_msg_size_mib: PositiveInt = Field(default=_GRPC.max_recv_msg_size_mib, le=2047)
+    """Largest request, after decompression. 64 MiB is what OTLP recommends."""
+    max_concurrent_streams: PositiveInt = _GRPC.max_concurrent_streams
+    """Requests at once on one connection; more wait."""
+    connections_max: PositiveInt = _GRPC.connections_max
+    """Connections of a process; gRPC closes more without a log line."""
+    body_timeout: PositiveDuration = _GRPC.body_timeout_s
+    """From a request's headers to the end of its body."""
+    handshake_timeout: PositiveDuration = _GRPC.handshake_timeout_s
+    """From the connection to the end of TLS and HTTP/2 set-up."""
+    keepalive: Keepalive = Keepalive()
+    """Keepalive of connections."""
+    tls: TlsSection | None = None
+    """TLS and mTLS; without it the port is plain text."""
+    auth: Auth | None = None
+    """Bearer tokens; without it every sender is welcome."""
 
     def build(self) -> GrpcServerSettings:
-        """Give the plain value."""
+        """Give the plain settings, which have the keepalive's among them."""
         parameters = self.keepalive.server_parameters
-        age = parameters.max_connection_age
-        return GrpcServerSettings(
-            endpoint=self.endpoint,
-            max_recv_msg_size_mib=self.max_recv_msg_size_mib,
-            max_concurrent_streams=self.max_concurrent_streams,
-            connections_max=self.connections_max,
-            body_timeout_s=seconds(self.body_timeout),
-            handshake_timeout_s=seconds(self.handshake_timeout),
-            keepalive_time_s=seconds(parameters.time),
-            keepalive_timeout_s=seconds(parameters.timeout),
-            keepalive_min_time_s=seconds(self.keepalive.enforcement_policy.min_time),
-            max_connection_age_s=None if age is None else seconds(age),
-            max_connection_age_grace_s=seconds(parameters.max_connection_age_grace),
-            tls=self.tls.build() if self.tls else None,
-            auth=self.auth.build() if self.auth else None,
+        return build(
+            GrpcServerSettings,
+            self,
+            parameters,
+            keepalive_time_s=parameters.time,
+            keepalive_timeout_s=parameters.timeout,
+            keepalive_min_time_s=self.keepalive.enforcement_policy.min_time,
         )
 
 
 class CorsSection(Section):
     """Which web pages may send spans from a browser."""
 
-    allowed_origins: OneOrMore[Text] = Field(
-        default=(), description="Origins; `*` stands for any text.", examples=["[https://*.example.com]"]
-    )
-    allowed_headers: OneOrMore[Text] = Field(
-        default=(), description="Request headers besides `content-type` and those that browsers always allow."
-    )
-    max_age: int = Field(
-        default=_CORS.max_age_s, ge=0, description="Seconds for which a browser may keep the preflight's answer."
-    )
-
-    def build(self) -> CorsSettings:
-        """Give the plain value."""
-        return CorsSettings(
-            allowed_origins=self.allowed_origins, allowed_headers=self.allowed_headers, max_age_s=self.max_age
-        )
+    allowed_origins: OneOrMore[Text] = Field(default=(), examples=["[https://*.example.com]"])
+    """Origins; `*` stands for any text."""
+    allowed_headers: OneOrMore[Text] = ()
+    """Request headers besides `content-type` and those that browsers always allow."""
+    max_age: int = Field(default=_CORS.max_age_s, ge=0)
+    """Seconds for which a browser may keep the preflight's answer."""
 
 
 class Http(_Guarded):
     """OTLP over HTTP, protobuf and JSON; also serves `/healthz` and `/readyz`."""
 
-    endpoint: Endpoint = Field(
-        default=_HTTP.endpoint,
-        description="Address to listen on; port 0 takes a free one. Use `0.0.0.0:4318` for all interfaces.",
-    )
-    traces_url_path: str = Field(
-        default=_HTTP.traces_url_path, pattern="^/[^?#]*$", description="Path that spans are sent to."
-    )
-    max_request_body_size_mib: PositiveInt = Field(
-        default=_HTTP.max_request_body_size_mib,
-        le=2047,
-        description="Largest request, both as sent and decompressed. 64 MiB is what OTLP recommends.",
-    )
-    connections_max: PositiveInt = Field(
-        default=_HTTP.connections_max,
-        description="Connections of a process; more are answered 503, with `tls` closed before their handshake, and"
-        " counted in `sla.receiver.refused_connections`.",
-    )
-    header_timeout: PositiveDuration = Field(
-        default=_nanos(_HTTP.header_timeout_s),
-        description="From a request's first byte to the end of its headers; of a TLS handshake, too.",
-    )
-    body_timeout: PositiveDuration = Field(
-        default=_nanos(_HTTP.body_timeout_s), description="From a request's headers to the end of its body."
-    )
-    keep_alive_timeout: PositiveDuration = Field(
-        default=_nanos(_HTTP.keep_alive_timeout_s), description="A connection without a request is closed after this."
-    )
-    cors: CorsSection | None = Field(default=None, description="Web pages that may send spans; without it, none.")
-    tls: TlsSection | None = Field(default=None, description="TLS and mTLS; without it the port is plain text.")
-    auth: Auth | None = Field(default=None, description="Bearer tokens; without it every sender is welcome.")
-
-    def build(self) -> HttpServerSettings:
-        """Give the plain value."""
-        return HttpServerSettings(
-            endpoint=self.endpoint,
-            traces_url_path=self.traces_url_path,
-            max_request_body_size_mib=self.max_request_body_size_mib,
-            connections_max=self.connections_max,
-            header_timeout_s=seconds(self.header_timeout),
-            body_timeout_s=seconds(self.body_timeout),
-            keep_alive_timeout_s=seconds(self.keep_alive_timeout),
-            cors=self.cors.build() if self.cors else None,
-            tls=self.tls.build() if self.tls else None,
-            auth=self.auth.build() if self.auth else None,
-        )
+    endpoint: Endpoint = _HTTP.endpoint
+    """Address to listen on; port 0 takes a free one. Use `0.0.0.0:4318` for all interfaces."""
+    traces_url_path: str = Field(default=_HTTP.traces_url_path, pattern="^/[^?#]*$")
+    """Path that spans are sent to."""
+    max_request_body_size_mib: PositiveInt = Field(default=_HTTP.max_request_body_size_mib, le=2047)
+    """Largest request, both as sent and decompressed. 64 MiB is what OTLP recommends."""
+    connections_max: PositiveInt = _HTTP.connections_max
+    """Connections of a process; more are answered 503, with `tls` closed before their handshake, and counted in
+    `sla.receiver.refused_connections`.
+    """
+    header_timeout: PositiveDuration = _HTTP.header_timeout_s
+    """From a request's first byte to the end of its headers; of a TLS handshake, too."""
+    body_timeout: PositiveDuration = _HTTP.body_timeout_s
+    """From a request's headers to the end of its body."""
+    keep_alive_timeout: PositiveDuration = _HTTP.keep_alive_timeout_s
+    """A connection without a request is closed after this."""
+    cors: CorsSection | None = None
+    """Web pages that may send spans; without it, none."""
+    tls: TlsSection | None = None
+    """TLS and mTLS; without it the port is plain text."""
+    auth: Auth | None = None
+    """Bearer tokens; without it every sender is welcome."""
 
 
 class Protocols(Section):
     """Only the protocols that are named are served; `grpc:` with nothing behind it is served with its defaults."""
 
-    grpc: Grpc | None = Field(default=None, description="OTLP over gRPC.")
-    http: Http | None = Field(default=None, description="OTLP over HTTP.")
+    grpc: Grpc | None = None
+    """OTLP over gRPC."""
+    http: Http | None = None
+    """OTLP over HTTP."""
 
     @model_validator(mode="before")
     @classmethod
@@ -303,12 +216,12 @@ class Protocols(Section):
 class Otlp(Section):
     """The OTLP receiver."""
 
-    protocols: Protocols = Field(
-        default=Protocols(grpc=Grpc(), http=Http()), description="What is served; both by default."
-    )
+    protocols: Protocols = Protocols(grpc=Grpc(), http=Http())
+    """What is served; both by default."""
 
 
 class Receivers(Section):
     """Where spans come in."""
 
-    otlp: Otlp = Field(default=Otlp(), description="The OTLP receiver.")
+    otlp: Otlp = Otlp()
+    """The OTLP receiver."""

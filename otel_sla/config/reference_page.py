@@ -6,18 +6,18 @@
 import inspect
 import sys
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, WithJsonSchema
+from pydantic import WithJsonSchema
 from pydantic.fields import FieldInfo
 
 from otel_sla.config.document import ConfigDocument
-from otel_sla.config.exporters import DebugExporter, OtlpGrpcExporter, OtlpHttpExporter
-from otel_sla.config.section import ONE_OR_MORE
+from otel_sla.config.exporters import ClientTls, DebugExporter, OtlpGrpcExporter, OtlpHttpExporter
+from otel_sla.config.section import ONE_OR_MORE, Section, section_in, sections_below
 
 _INTRODUCTION = """\
 # Configuration
@@ -26,7 +26,7 @@ This page is generated from the code: `python -m otel_sla.config.reference_page 
 
 Every command reads one YAML file that reads like a Collector's: `--config FILE`, else what `OTEL_SLA_CONFIG` names,
 else `otel-sla.yaml` in the folder; on a terminal it says which one it took. Everything in it may be left out;
-without a file the defaults below serve. `otel-sla validate` tells every problem at once, each with its
+without a file the defaults below serve. `otel-sla validate` lists every problem at once, each with its
 path and line, and prints what is in effect. A complete example is [otel-sla.yaml](otel-sla.yaml).
 
 ## How values are written
@@ -57,35 +57,25 @@ is the exporter (`debug`), and nothing is queued. Other `OTEL_EXPORTER_OTLP_*` v
 section is silent.
 """
 
-_EXPORTERS: Sequence[tuple[str, type[BaseModel]]] = (
+_EXPORTERS: Sequence[tuple[str, type[Section]]] = (
     ("exporters.otlp_grpc", OtlpGrpcExporter),
     ("exporters.otlp_http", OtlpHttpExporter),
     ("exporters.debug", DebugExporter),
+    ("exporters.<type>.tls", ClientTls),
 )
 
 
 def configuration_page() -> str:
     """Write the page."""
     parts = [_INTRODUCTION, _section_text("", ConfigDocument)]
-    for path, section in _sections_below("", ConfigDocument):
+    for path, section in sections_below(ConfigDocument):
         parts.append(_section_text(path, section))
         if path == "processor":
             parts += [_section_text(*exporter) for exporter in _EXPORTERS]
-            parts.append(_section_text("exporters.<type>.tls", _inner_section(OtlpGrpcExporter.model_fields["tls"])))
     return "\n".join(parts)
 
 
-def _sections_below(path: str, section: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
-    for name, field in section.model_fields.items():
-        inner = _inner_section_or_none(field)
-        if inner is not None:
-            below = f"{path}.{name}" if path else name
-            below += "[]" if _is_list(field) else ""
-            yield below, inner
-            yield from _sections_below(below, inner)
-
-
-def _section_text(path: str, section: type[BaseModel]) -> str:
+def _section_text(path: str, section: type[Section]) -> str:
     title = f"## `{path}`" if path else "## The whole file"
     # Defaults are written as `validate` writes them; sections that need a value have none for it.
     defaults = section.model_construct().model_dump(mode="json", warnings=False)
@@ -97,7 +87,8 @@ def _section_text(path: str, section: type[BaseModel]) -> str:
 def _row(name: str, field: FieldInfo, default: object) -> str:
     example = f" Example: `{field.examples[0]}`." if field.examples else ""
     type_text = _type_text(field.annotation, field.metadata)
-    cells = (f"`{name}`", type_text, _default_text(field, default), f"{field.description}{example}")
+    meaning = " ".join(str(field.description).split())
+    cells = (f"`{name}`", type_text, _default_text(field, default), f"{meaning}{example}")
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
@@ -106,7 +97,7 @@ def _default_text(field: FieldInfo, default: object) -> str:
         return "**required**"
     if default is None or default in ("", [], {}):
         return "none"
-    if _inner_section_or_none(field) is not None:
+    if section_in(field.annotation) is not None:
         return "its defaults"
     text = yaml.safe_dump(default, default_flow_style=True, width=1000).removesuffix("...\n").strip()
     return f"`{text}`"
@@ -130,30 +121,11 @@ def _type_text(annotation: Any, metadata: Sequence[Any] = ()) -> str:  # noqa: A
         text = f"mapping of text to {_type_text(arguments[1])}"
     elif isinstance(annotation, type) and issubclass(annotation, Enum):
         text = ", ".join(f"`{choice.value}`" for choice in annotation)
-    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    elif isinstance(annotation, type) and issubclass(annotation, Section):
         text = "section"
     else:
         text = {int: "whole number", bool: "true or false", str: "text", Path: "path"}[annotation]
     return text
-
-
-def _is_list(field: FieldInfo) -> bool:
-    return get_origin(field.annotation) is tuple
-
-
-def _inner_section(field: FieldInfo) -> type[BaseModel]:
-    inner = _inner_section_or_none(field)
-    assert inner is not None, "asked only for sections"
-    return inner
-
-
-def _inner_section_or_none(field: FieldInfo) -> type[BaseModel] | None:
-    annotation: Any = field.annotation
-    while get_args(annotation):
-        if get_origin(annotation) is dict:
-            return None  # Exporters differ by type.
-        annotation = next(choice for choice in get_args(annotation) if choice is not type(None))
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
 if __name__ == "__main__":

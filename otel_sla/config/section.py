@@ -3,16 +3,19 @@
 A setting's type reads text (see `yaml_file`), and writes itself back as text for `validate`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import is_dataclass
 from datetime import date, datetime
 from fractions import Fraction
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     PlainSerializer,
     PlainValidator,
     SecretStr,
@@ -26,6 +29,7 @@ from otel_sla.config import parse
 from otel_sla.config.yaml_file import Problem
 
 Value = TypeVar("Value")
+Settings = TypeVar("Settings")
 MASK = "****"
 RULES_ERROR = "otel_sla_rules"  # pydantic's error type for `RuleProblems`.
 
@@ -33,7 +37,7 @@ RULES_ERROR = "otel_sla_rules"  # pydantic's error type for `RuleProblems`.
 class Section(BaseModel):
     """A mapping of the file. A key that is written without a value leaves its default."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_enum_values=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -43,6 +47,54 @@ class Section(BaseModel):
         if isinstance(value, dict):
             return {key: item for key, item in value.items() if item is not None or key not in cls.model_fields}
         return value
+
+
+def build(settings: type[Settings], *sections: Section, **given: object) -> Settings:
+    """Make plain settings: each field has the value of the key of its name, or of its name without the unit `_s`.
+
+    Args:
+        settings: A dataclass. A field without a key keeps its default; one that is a dataclass is built likewise.
+        sections: Where keys are looked for.
+        given: Fields that are something else than their key's value.
+    """
+    hints = get_type_hints(settings)
+    values = {key: getattr(section, key) for section in sections for key in type(section).model_fields}
+    keys = {name: name.removesuffix("_s") for name in hints if name not in given}
+    plain = {name: _plain(values[key], hints[name]) for name, key in keys.items() if key in values}
+    return settings(**given, **plain)
+
+
+def _plain(value: object, hint: Any) -> object:  # noqa: ANN401 - any annotation.
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case Section():
+            settings: Any = next(filter(is_dataclass, (hint, *get_args(hint))))
+            return build(settings, value)
+        case tuple():
+            return (get_origin(hint) or tuple)(_plain(item, None) for item in value)
+        case dict():
+            return {key: _plain(item, None) for key, item in value.items()}
+    return value
+
+
+def section_in(annotation: Any) -> type[Section] | None:  # noqa: ANN401 - any annotation.
+    """Find the section that a key of this type holds: alone, in a list, or where it is not None."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    if get_origin(annotation) is dict:
+        return None  # Exporters, which differ by type.
+    return next(filter(None, map(section_in, get_args(annotation))), None)
+
+
+def sections_below(section: type[Section], above: str = "") -> Iterator[tuple[str, type[Section]]]:
+    """Give all sections within a section with their paths; `[]` follows the key of a list."""
+    for name, field in section.model_fields.items():
+        inner = section_in(field.annotation)
+        if inner is not None:
+            path = f"{above}{name}[]" if get_origin(field.annotation) is tuple else f"{above}{name}"
+            yield path, inner
+            yield from sections_below(inner, f"{path}.")
 
 
 def rule_problems(problems: Sequence[Problem]) -> PydanticCustomError:
@@ -81,10 +133,10 @@ def _not_empty(value: Sequence[Value]) -> Sequence[Value]:
     return value
 
 
-def _positive(nanos: int) -> int:
-    if nanos == 0:
+def _positive(duration_s: float) -> float:
+    if duration_s == 0:
         raise ValueError("must be longer than 0s")
-    return nanos
+    return duration_s
 
 
 def host_port(text: str) -> str:
@@ -126,22 +178,14 @@ def _names_a_status(statuses: frozenset[int]) -> frozenset[int]:
     return statuses
 
 
-_duration_text = PlainSerializer(parse.format_duration, return_type=str)
-
-# Nanoseconds.
+# Seconds.
 Duration = Annotated[
-    int,
-    _of_text(parse.parse_duration_nanos, "a duration"),
-    _duration_text,
+    float,
+    _of_text(parse.parse_duration, "a duration"),
+    PlainSerializer(parse.format_duration, return_type=str),
     WithJsonSchema({"type": "duration"}),
 ]
-PositiveDuration = Annotated[
-    int,
-    _of_text(parse.parse_duration_nanos, "a duration"),
-    AfterValidator(_positive),
-    _duration_text,
-    WithJsonSchema({"type": "duration"}),
-]
+PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 Ratio = Annotated[
     Fraction,
     _of_text(parse.parse_ratio, "a percentage or a ratio"),
@@ -173,6 +217,8 @@ Date = Annotated[
     PlainSerializer(date.isoformat, return_type=str),
     WithJsonSchema({"type": "date"}),
 ]
+PositiveInt = Annotated[int, Field(ge=1)]
+FilePath = Annotated[Path, PlainSerializer(str, return_type=str)]
 Text = Annotated[str, StringConstraints(min_length=1)]
 Endpoint = Annotated[str, AfterValidator(host_port), WithJsonSchema({"type": "host:port"})]
 Secret = Annotated[SecretStr, PlainSerializer(lambda _: MASK, return_type=str), WithJsonSchema({"type": "secret"})]

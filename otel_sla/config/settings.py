@@ -1,4 +1,4 @@
-"""What the pipeline is told, as plain values: where pydantic stops."""
+"""The settings of the pipeline as plain values; pydantic stops here."""
 
 from dataclasses import dataclass
 

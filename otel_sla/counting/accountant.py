@@ -21,7 +21,7 @@ from otel_sla.counting.receipt import Receipt
 from otel_sla.counting.received import Answer, Counted, ReceivedCounts
 from otel_sla.errors import LedgerError, LedgerUnavailable, Overloaded
 from otel_sla.self_metrics import SelfMetrics
-from otel_sla.spans.joining import is_joinable
+from otel_sla.spans.request import is_joinable
 
 _log = logging.getLogger(__name__)
 

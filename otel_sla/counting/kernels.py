@@ -13,8 +13,7 @@ from otel_sla.counting.classify.classifier import Classifier
 from otel_sla.counting.minute_ring import MinuteRing
 from otel_sla.jit import CACHE_DIRECTORY, is_cache_warm
 from otel_sla.sla.counts import AcceptWindow
-from otel_sla.spans.columns import SPAN_KIND_SERVER, SpanColumns, WatchList
-from otel_sla.spans.layout import COLUMNS, RESOURCES
+from otel_sla.spans.columns import COLUMNS, SPAN_KIND_SERVER, SpanColumns, WatchList
 from otel_sla.spans.request import decode_request
 
 _log = logging.getLogger(__name__)
@@ -84,11 +83,10 @@ def load_kernels(
 
 def _one_span(watch: WatchList) -> SpanColumns:
     """Give a span that no window accepts."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, column in COLUMNS.items():
-        n_keys = len(watch.resource_keys if column.keys == RESOURCES else watch.span_keys)
-        shapes[name] = (1, n_keys) if column.keys else (1,)
-    columns = SpanColumns(**{name: np.zeros(shape, dtype=COLUMNS[name].dtype) for name, shape in shapes.items()})
+    columns = SpanColumns(np.zeros(1, dtype=np.uint8), 1, 1, (len(watch.resource_keys), len(watch.span_keys)))
+    for name in COLUMNS:
+        if name != "body":
+            getattr(columns, name)[:] = 0
     columns.kind[:] = SPAN_KIND_SERVER
     return columns
 

@@ -16,7 +16,7 @@ from otel_sla.replay.places import Place
 from otel_sla.replay.records import NO_FORMAT, RECORD_SIZE_BYTES_MAX, Format, JsonLines, Record, is_json, open_records
 from otel_sla.replay.streams import ByteStream
 from otel_sla.sla.figures_text import counted
-from otel_sla.spans.joining import is_joinable
+from otel_sla.spans.request import is_joinable
 
 COMMIT_SIZE_BYTES = 64 * 1024 * 1024  # Of records; so much is done again after a stop in the middle.
 _RECORD_START = b'{"resourceSpans"'  # Within a line's text the quotes would be escaped.

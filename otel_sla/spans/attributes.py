@@ -160,7 +160,7 @@ def _find_key(body, key_start, key_size, table):
         body: The request.
         key_start: First byte of the key.
         key_size: Bytes.
-        table: Written by `decode.key_table`. uint64 numbers, little endian: the number of slots, which is a power of
+        table: Written by `request.key_table`. uint64 numbers, little endian: the number of slots, which is a power of
             two, minus one; then for each slot the last eight bytes of its key (`tail_of`), size << 32 | column + 1
             or 0 for an empty slot, and the position of the key in the table.
     """

@@ -7,8 +7,11 @@ from the descriptors of opentelemetry-proto, in the order of their numbers, so t
 own serializer. Going through its objects instead takes four times as long, `google.protobuf.json_format` ten times.
 """
 
+import base64
+import binascii
 import json
 import re
+import struct
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -18,7 +21,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 from otel_sla.errors import DecodeError
-from otel_sla.spans.otlp_json_fields import SIZED, Encode, encoder_of, write_varint
 
 _DEPTH_MAX = 100  # Messages within messages; what lies deeper is left out, and nothing that counts does.
 _LEVELS_MAX = 500  # Of JSON, which is more than that many messages have.
@@ -29,6 +31,15 @@ _SIZE_BYTES_PER_CONTAINER = 130
 _SIZE_BYTES_PER_VALUE = 80
 _SEEN_MAX = 4096  # Attributes that are remembered,
 _TEXT_SIZE_MAX = 256  # of fewer characters than this: less than 8 MiB in all.
+_VARINT, _FIXED64, _SIZED, _FIXED32 = 0, 1, 2, 5  # Wire types.
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_FLOAT_NAMES = frozenset({"NaN", "Infinity", "-Infinity"})
+_HEX_FIELDS = frozenset({"trace_id", "span_id", "parent_span_id"})
+_SMALL_VARINTS = tuple(bytes((value,)) for value in range(128))
+_UINT64_MASK = (1 << 64) - 1
+# Halves of surrogate pairs; the others stand for bytes that are no UTF-8 (`surrogateescape`).
+_HALF = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
+_Encode = Callable[[Any], bytes]  # A scalar's value to what stands behind its tag.
 _TEXT_KINDS = frozenset(("stringValue", "intValue", "doubleValue", "bytesValue"))  # What may be written as text.
 
 
@@ -189,7 +200,7 @@ def _field_encoder(field: Any) -> _EncodeField:  # noqa: ANN401
     if field.message_type is not None:
         encode_one = _message_field(field)
     else:
-        wire_type, encode = encoder_of(field)
+        wire_type, encode = _encoder_of(field)
         encode_one = _scalar_field(field, wire_type, encode)
     if not field.is_repeated:
         return encode_one
@@ -199,18 +210,18 @@ def _field_encoder(field: Any) -> _EncodeField:  # noqa: ANN401
 
 
 def _message_field(field: Any) -> _EncodeField:  # noqa: ANN401
-    tag = write_varint(field.number << 3 | SIZED)
+    tag = _varint(field.number << 3 | _SIZED)
     encode = _message_of(field.message_type).encode
 
     def encode_field(value: object, depth: int) -> bytes:
         content = encode(value, depth + 1)
-        return tag + write_varint(len(content)) + content
+        return tag + _varint(len(content)) + content
 
     return encode_field
 
 
-def _scalar_field(field: Any, wire_type: int, encode: Encode) -> _EncodeField:  # noqa: ANN401
-    tag = write_varint(field.number << 3 | wire_type)
+def _scalar_field(field: Any, wire_type: int, encode: _Encode) -> _EncodeField:  # noqa: ANN401
+    tag = _varint(field.number << 3 | wire_type)
     key = field.json_name
     defaults = frozenset() if field.has_presence or field.is_repeated else frozenset((b"\0", bytes(4), bytes(8)))
 
@@ -273,6 +284,131 @@ def _repeated(key: str, encode: _EncodeField) -> _EncodeField:
 def _name_of(value: object) -> str:
     names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")
+
+
+def _varint(value: int) -> bytes:
+    """Write a number from 0 to 2^64 - 1.
+
+    >>> _varint(300).hex()
+    'ac02'
+    """
+    if value < 128:
+        return _SMALL_VARINTS[value]
+    if value < 16384:
+        return bytes((value & 0x7F | 0x80, value >> 7))
+    out = bytearray()
+    while value >= 128:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _encoder_of(field: Any) -> tuple[int, _Encode]:  # noqa: ANN401 - protobuf's descriptors have no types.
+    """Give the wire type of a scalar field, and what encodes its values.
+
+    An encoder raises `TypeError`, `ValueError` or `OverflowError` for what the field cannot hold.
+    """
+    if field.type == field.TYPE_BYTES:
+        return _SIZED, _encode_hex if field.name in _HEX_FIELDS else _encode_base64
+    if field.type == field.TYPE_ENUM:
+        return _VARINT, _enum_encoder(field.enum_type.values_by_name)
+    encoders: dict[int, tuple[int, _Encode]] = {
+        field.TYPE_STRING: (_SIZED, _encode_text),
+        field.TYPE_BOOL: (_VARINT, _encode_bool),
+        field.TYPE_INT32: (_VARINT, _varint_encoder(-(1 << 31), 1 << 31)),
+        field.TYPE_INT64: (_VARINT, _varint_encoder(-(1 << 63), 1 << 63)),
+        field.TYPE_UINT32: (_VARINT, _varint_encoder(0, 1 << 32)),
+        field.TYPE_UINT64: (_VARINT, _varint_encoder(0, 1 << 64)),
+        field.TYPE_FIXED32: (_FIXED32, lambda value: _to_integer(value).to_bytes(4, "little")),
+        field.TYPE_FIXED64: (_FIXED64, lambda value: _to_integer(value).to_bytes(8, "little")),
+        field.TYPE_DOUBLE: (_FIXED64, _encode_double),
+    }
+    return encoders[field.type]
+
+
+def _to_integer(value: object) -> int:
+    if value.__class__ is int:
+        return value
+    if isinstance(value, bool):
+        raise TypeError
+    if isinstance(value, str):
+        if value.isdecimal() and value.isascii():
+            return int(value)
+        number = _NUMBER.fullmatch(value)
+        if number is None:
+            raise ValueError
+        if number.group(1) is None and number.group(2) is None:
+            return int(value)
+        value = float(value)
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError
+    return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def _varint_encoder(start: int, stop: int) -> _Encode:
+    def encode(value: object) -> bytes:
+        number = _to_integer(value)
+        if not start <= number < stop:
+            raise OverflowError
+        return _varint(number & _UINT64_MASK)
+
+    return encode
+
+
+def _enum_encoder(values: Any) -> _Encode:  # noqa: ANN401
+    encode_number = _varint_encoder(-(1 << 31), 1 << 31)
+    encoded_of = {name: encode_number(value.number) for name, value in values.items()}
+
+    def encode(value: object) -> bytes:
+        if value.__class__ is str:
+            encoded = encoded_of.get(value)
+            if encoded is None:
+                raise ValueError
+            return encoded
+        return encode_number(value)
+
+    return encode
+
+
+def _encode_double(value: object) -> bytes:
+    if isinstance(value, bool):
+        raise TypeError
+    if isinstance(value, str) and value not in _FLOAT_NAMES and _NUMBER.fullmatch(value) is None:
+        raise ValueError
+    return struct.pack("<d", float(value))  # type: ignore[arg-type]
+
+
+def _encode_bool(value: object) -> bytes:
+    if not isinstance(value, bool):
+        raise TypeError
+    return b"\x01" if value else b"\x00"
+
+
+def _encode_text(value: object) -> bytes:
+    if value.__class__ is not str:
+        raise TypeError
+    try:
+        text: bytes = value.encode()
+    except UnicodeEncodeError:  # A half becomes a replacement, as in the Collector; bytes stay as they came.
+        text = _HALF.sub("\N{REPLACEMENT CHARACTER}", value).encode("utf-8", "surrogateescape")
+    return _varint(len(text)) + text
+
+
+def _encode_hex(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise TypeError
+    content = binascii.unhexlify(value)
+    return _varint(len(content)) + content
+
+
+def _encode_base64(value: object) -> bytes:
+    """Read either alphabet, with or without padding, as proto3's JSON asks."""
+    if not isinstance(value, str):
+        raise TypeError
+    text = value.replace("-", "+").replace("_", "/").rstrip("=")
+    content = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    return _varint(len(content)) + content
 
 
 _ROOT = _Message(ExportTraceServiceRequest.DESCRIPTOR)

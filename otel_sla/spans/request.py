@@ -1,4 +1,4 @@
-"""One request's bytes to columns."""
+"""One request's bytes to columns, and what can be said of them before."""
 
 import struct
 import sys
@@ -10,14 +10,14 @@ from otel_sla.arrays import UInt8Array
 from otel_sla.errors import DecodeError, RequestTooLarge
 from otel_sla.jit import Buffer, buffer_of
 from otel_sla.spans.attributes import slot_of, tail_of
-from otel_sla.spans.block import Block
 from otel_sla.spans.columns import SpanColumns, WatchList
-from otel_sla.spans.scan import FULL, scan_kernel
-from otel_sla.spans.sizing import count_kernel
+from otel_sla.spans.scan import FULL, count_kernel, scan_kernel
 from otel_sla.spans.wire import REASONS
 
 COLUMNS_SIZE_BYTES_MAX = 80 * 1024 * 1024  # Two and a half times what the fullest request of real spans needs.
 
+_RESOURCE_SPANS = 0x0A  # Field 1 of ExportTraceServiceRequest, length-delimited.
+_LENGTH_BITS_MAX = 28  # 256 MiB; no request is that large.
 _RESOURCE_ROW_SIZE = 16  # Bytes of a resource's row without its cells: start and stop.
 _SPAN_ROW_SIZE = 4 + 4 + 8 + 4 + 1 + 4 + 8  # Bytes of a span's row without its cells.
 _CELL_SIZE = 1 + 8
@@ -28,7 +28,7 @@ _SAMPLED_SPANS = 16
 
 @lru_cache(maxsize=64)
 def key_table(keys: tuple[bytes, ...]) -> UInt8Array:
-    """Write the table that `attributes` finds watched keys in; its layout is told there (`_find_key`).
+    """Write the table that `attributes` finds watched keys in; `_find_key` describes its layout.
 
     Args:
         keys: Distinct. The index of each is its column.
@@ -84,8 +84,8 @@ def decode_request(
     n_keys = len(watch.resource_keys), len(watch.span_keys)
     row_size = _SPAN_ROW_SIZE + _CELL_SIZE * n_keys[1]
     size_bytes_left = columns_size_bytes_max - n_resources * (_RESOURCE_ROW_SIZE + _CELL_SIZE * n_keys[0])
-    block = Block(view, n_resources, max(0, min(n_spans_max, size_bytes_left // row_size)), n_keys)
-    n_spans = _scan(block, watch) if size_bytes_left >= 0 else int(FULL)
+    columns = SpanColumns(view, n_resources, max(0, min(n_spans_max, size_bytes_left // row_size)), n_keys)
+    n_spans = _scan(columns, watch) if size_bytes_left >= 0 else int(FULL)
     if n_spans == FULL:
         _, n_spans_max = _count(view, len(view))
         if n_spans_max * row_size > size_bytes_left:
@@ -94,16 +94,17 @@ def decode_request(
                 f"a request of {len(view)} bytes with {n_spans_max} spans needs {size} bytes to be counted,"
                 f" more than {columns_size_bytes_max}"
             )
-        block = Block(view, n_resources, n_spans_max, n_keys)
-        n_spans = _scan(block, watch)
+        columns = SpanColumns(view, n_resources, n_spans_max, n_keys)
+        n_spans = _scan(columns, watch)
     if n_spans < 0:
         offset, reason = divmod(-n_spans - 1, 8)
         raise DecodeError(REASONS[reason], offset)
-    return SpanColumns.of_block(block, n_spans)
+    columns.n_spans = n_spans
+    return columns
 
 
 def is_within(body: bytes | memoryview, resources_max: int, spans_max: int) -> bool:
-    """Tell before it is decoded whether a request has no more messages than that: 20 ns a span.
+    """Whether a request has no more messages than that, found before it is decoded: 20 ns a span.
 
     Args:
         body: The request, decompressed; whether it is one is for `decode_request` to say.
@@ -112,6 +113,42 @@ def is_within(body: bytes | memoryview, resources_max: int, spans_max: int) -> b
     """
     n_resources, n_spans = _count(np.frombuffer(body, dtype=np.uint8), len(body))
     return n_resources <= resources_max and n_spans <= spans_max
+
+
+def is_joinable(body: bytes | memoryview, resources_max: int) -> bool:
+    """Whether a request ends where its last ResourceSpans message ends, so that others can follow.
+
+    Protobuf messages of one type, one behind the other, are their merger; but one that is cut off would take what
+    follows for its own. What is within a ResourceSpans is the decoder's to check.
+
+    Args:
+        body: The request.
+        resources_max: More ResourceSpans than this are not looked at: 0.4 us each.
+
+    >>> is_joinable(bytes([0x0A, 2, 0x12, 0]), 10), is_joinable(bytes([0x0A, 3, 0x12, 0]), 10)
+    (True, False)
+    """
+    at, size = 0, len(body)
+    for _ in range(resources_max):
+        if at == size:
+            return size > 0
+        if body[at] != _RESOURCE_SPANS:
+            return False
+        at += 1
+        length = shift = 0
+        more = True
+        while more:
+            if at == size or shift > _LENGTH_BITS_MAX:
+                return False
+            byte = body[at]
+            at += 1
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            more = byte >= 0x80
+        at += length
+        if at > size:
+            return False
+    return at == size
 
 
 def _count(view: UInt8Array, sampled_spans: int) -> tuple[int, int]:
@@ -128,9 +165,7 @@ def _key_buffers(watch: WatchList) -> tuple[Buffer, Buffer, UInt8Array, UInt8Arr
     return buffer_of(of_resource), buffer_of(of_span), of_resource, of_span
 
 
-def _scan(block: Block, watch: WatchList) -> int:
+def _scan(columns: SpanColumns, watch: WatchList) -> int:
     resource_buffer, span_buffer, *_ = _key_buffers(watch)
-    n_spans: int = scan_kernel(
-        buffer_of(block.body), len(block.body), resource_buffer, span_buffer, block.arrays, block.n_spans_max
-    )
-    return n_spans
+    body = columns.body
+    return int(scan_kernel(buffer_of(body), len(body), resource_buffer, span_buffer, columns.arrays, columns.n_spans))

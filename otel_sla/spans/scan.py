@@ -1,4 +1,4 @@
-"""The kernel that fills the columns.
+"""The kernels that walk a request: one looks how many rows it will need, the other fills the columns.
 
 Dimensions:
     n_bytes: bytes of the request.
@@ -8,8 +8,7 @@ import numpy as np
 
 from otel_sla.jit import byte_at, hot_kernel, inner_kernel, kernel, word_at
 from otel_sla.spans.attributes import read_attribute
-from otel_sla.spans.columns import SPAN_KIND_SERVER
-from otel_sla.spans.layout import read_columns
+from otel_sla.spans.columns import SPAN_KIND_SERVER, read_columns
 from otel_sla.spans.skipping import EVENT, LEAF, LINK, SCOPE, skip_child, skip_field
 from otel_sla.spans.trace_state import NO_THRESHOLD, read_threshold
 from otel_sla.spans.wire import read_fixed, read_length, read_tag, read_varint
@@ -20,6 +19,63 @@ _RESOURCE, _IN_RESOURCE = _SCOPE_SPANS, _SPAN
 
 FULL = np.int64(-(2**62))  # More spans than there is room for.
 _PLAIN_HEAD_SIZE_MAX = 18 + 10 + 10 + 129 + 11 + 9 + 8  # Bytes that `_read_plain_head` may look at.
+
+
+@kernel
+def count_kernel(body, end, sampled_spans, counts):
+    """Count what the columns need room for; stops where the scan will find the error.
+
+    message ExportTraceServiceRequest { repeated ResourceSpans resource_spans = 1; }
+    message ResourceSpans { Resource resource = 1; repeated ScopeSpans scope_spans = 2; }
+    message ScopeSpans { InstrumentationScope scope = 1; repeated Span spans = 2; }
+
+    Args:
+        body: The request (`jit.buffer_of`).
+        end: n_bytes.
+        sampled_spans: Spans of each ScopeSpans that are counted; if it has more, they are taken to be half as long
+            on average, so that there mostly is room for all.
+        counts: int64[2], written. ResourceSpans, and spans or a guess of them.
+    """
+    counts[0] = 0
+    counts[1] = 0
+    position = np.int64(0)
+    while 0 <= position < end:
+        tag, position = read_tag(body, position, end)
+        if position < 0:
+            break
+        if tag != 0x0A:
+            position = skip_field(body, position, end, tag, _REQUEST)
+            continue
+        length, position = read_length(body, position, end)
+        if position < 0:
+            break
+        counts[0] += 1
+        resource_end = position + length
+        while 0 <= position < resource_end:
+            tag, position = read_tag(body, position, resource_end)
+            if position < 0:
+                break
+            if tag != 0x12:
+                position = skip_field(body, position, resource_end, tag, _RESOURCE_SPANS)
+                continue
+            length, position = read_length(body, position, resource_end)
+            if position < 0:
+                break
+            scope_end = position + length
+            scope_start = position
+            n_sampled = 0
+            while 0 <= position < scope_end:
+                tag, position = read_tag(body, position, scope_end)
+                if position < 0:
+                    break
+                if tag == 0x12:
+                    if n_sampled == sampled_spans:
+                        counts[1] += 1 + 2 * n_sampled * (scope_end - position) // (position - scope_start)
+                        position = scope_end
+                        break
+                    n_sampled += 1
+                    counts[1] += 1
+                position = skip_field(body, position, scope_end, tag, _SCOPE_SPANS)
 
 
 @inner_kernel
@@ -125,11 +181,11 @@ def scan_kernel(body, end, resource_table, span_table, columns, n_spans_max):
         end: n_bytes.
         resource_table: Keys of the resource's columns (`attributes._find_key`).
         span_table: Keys of the span's.
-        columns: `block.Block.arrays`, written.
+        columns: `SpanColumns.arrays`, written.
         n_spans_max: Spans that there is room for.
 
     Returns:
-        n_spans, FULL if there is no room for them, or another negative number that `decode` reads.
+        n_spans, FULL if there is no room for them, or another negative number that `request` reads.
     """
     (
         _,

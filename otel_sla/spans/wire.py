@@ -30,7 +30,7 @@ CUT_OFF, LONG_VARINT, BAD_TAG, LONG_LENGTH, BAD_GROUP, TOO_DEEP = map(np.int64, 
 
 @hot_kernel
 def fail(reason, position):
-    """Write a reason and where it was found as a negative number; `decode` reads it."""
+    """Write a reason and where it was found as a negative number; `request` reads it."""
     return -(position * 8 + reason) - 1
 
 
@@ -56,6 +56,7 @@ def read_varint(body, position, end):
     return value, position
 
 
+# One function for long tags and long lengths made decoding 512 spans 3 % slower.
 @inner_kernel
 def _read_long_tag(body, position, end):
     start = position

@@ -37,8 +37,7 @@ from otel_sla.counting.classify.outcome import (
 )
 from otel_sla.jit import Arrays, buffer_in, inner_kernel, kernel, word_at
 from otel_sla.sla.counts import COUNT_MAX, NANOS_PER_MINUTE, PARTS_PER_REQUEST, SAMPLED_BIT, SPARED_BIT, THRESHOLDED_BIT
-from otel_sla.spans.columns import SPAN_KIND_SERVER, SPAN_STATUS_ERROR, ValueType
-from otel_sla.spans.layout import read_columns
+from otel_sla.spans.columns import SPAN_KIND_SERVER, SPAN_STATUS_ERROR, ValueType, read_columns
 
 _HAS_IS_REMOTE, _REMOTENESS = 0x100, 0x300  # Span.flags: has-is-remote, and is-remote with it.
 _NANOS_PER_MINUTE = np.uint64(NANOS_PER_MINUTE)

@@ -14,8 +14,7 @@ from otel_sla.jit import (
     multiply_folded,
     word_at,
 )
-from otel_sla.spans.columns import SPAN_KIND_SERVER, ValueType
-from otel_sla.spans.layout import read_columns
+from otel_sla.spans.columns import SPAN_KIND_SERVER, ValueType, read_columns
 
 _STRING, _OTHER = int(ValueType.STRING), int(ValueType.OTHER)
 

@@ -55,7 +55,7 @@ def test_a_configuration_from_a_pipe_has_its_ledger_in_the_working_directory(tmp
         assert "/dev/mine.db" not in each.stderr.decode()
 
 
-def test_a_ledger_that_was_left_in_the_working_directory_is_told(tmp_path: Path) -> None:
+def test_a_ledger_that_was_left_in_the_working_directory_is_refused(tmp_path: Path) -> None:
     """Earlier versions had it there: an error names both places and the line, rather than an empty ledger begins."""
     Path("conf").mkdir()
     Path("conf/otel-sla.yaml").write_text("ledger:\n  url: sqlite:///a.db\n")
@@ -85,7 +85,7 @@ def _stderr_on_a_terminal(*arguments: str) -> str:
         os.close(theirs)
 
 
-def test_a_terminal_is_told_which_configuration_is_taken() -> None:
+def test_a_terminal_shows_which_configuration_is_taken() -> None:
     """On a terminal a line on standard error names file and reason; in a pipe there is none."""
     shown = _stderr_on_a_terminal("validate")
     assert shown == "otel-sla: configuration: the defaults (no otel-sla.yaml in this folder)\r\n"

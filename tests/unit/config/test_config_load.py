@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 
-from otel_sla.config import Config, LogFormat, LogLevel, effective_yaml, load_config
+from otel_sla.config import Config, LogFormat, LogLevel, load_config
 from otel_sla.errors import ConfigError
 from otel_sla.exporter.settings import DebugSettings, OtlpSettings, Signal
 from otel_sla.receiver.settings import GrpcServerSettings, HttpServerSettings, ReceiverSettings
@@ -82,7 +82,7 @@ def test_without_a_file_the_defaults_serve() -> None:
 @pytest.mark.parametrize("text", ["", "# nothing\n", "{}", "agreements:\nreceivers:\nexporters: {}\n", "\ufeff"])
 def test_a_file_that_says_nothing_leaves_the_defaults(tmp_path: Path, text: str) -> None:
     """Empty files, comments, empty sections, a byte order mark: as without a file."""
-    assert effective_yaml(load(tmp_path, text)) == effective_yaml(load_config(None, {}))
+    assert load(tmp_path, text).effective == load_config(None, {}).effective
 
 
 def test_the_design_example_says_what_it_means() -> None:
@@ -147,8 +147,8 @@ def test_the_documented_example_is_accepted() -> None:
 @pytest.mark.parametrize("name", ["full.yaml", "secrets.yaml", "../../../docs/otel-sla.yaml"])
 def test_what_is_in_effect_is_a_configuration_itself(tmp_path: Path, name: str) -> None:
     """The effective configuration, read again: the same effective configuration."""
-    text = effective_yaml(load_config(DATA / name, {"TOKEN": "t0ken$x", "HOME": "/root"}))
-    assert effective_yaml(load(tmp_path, text)) == text
+    text = load_config(DATA / name, {"TOKEN": "t0ken$x", "HOME": "/root"}).effective
+    assert load(tmp_path, text).effective == text
 
 
 def test_secrets_are_read_but_never_shown() -> None:
@@ -163,12 +163,10 @@ def test_secrets_are_read_but_never_shown() -> None:
     exporter = config.exporters[0]
     assert isinstance(exporter, OtlpSettings)
     assert exporter.headers == {"authorization": "Bearer t0ken$x"}
-    for shown in (effective_yaml(config), repr(config)):
+    for shown in (config.effective, repr(config)):
         assert "t0ken" not in shown
         assert "second" not in shown
-    assert yaml.safe_load(effective_yaml(config))["exporters"]["otlp_http/backend"]["headers"] == {
-        "authorization": "****"
-    }
+    assert yaml.safe_load(config.effective)["exporters"]["otlp_http/backend"]["headers"] == {"authorization": "****"}
 
 
 @pytest.mark.parametrize(
@@ -311,7 +309,7 @@ def test_an_empty_variable_names_no_backend() -> None:
     assert load_config(None, {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}).exporters == (DebugSettings(name="debug"),)
 
 
-def test_a_protocol_that_is_not_spoken_is_told() -> None:
+def test_a_protocol_that_is_not_spoken_is_refused() -> None:
     """OTLP as JSON: an error that names the variable, not another protocol than the one asked for."""
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://b", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}
     with pytest.raises(ConfigError) as raised:
@@ -438,7 +436,7 @@ def test_log_settings_arrive(tmp_path: Path) -> None:
     assert (logs.level, logs.format) == (LogLevel.DEBUG, LogFormat.JSON)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """No such file: one line with its name and the reason."""
     with pytest.raises(ConfigError) as raised:
         load_config(tmp_path / "none.yaml", {})
@@ -447,7 +445,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="folders open differently elsewhere")
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    """A folder as the configuration: told, no traceback."""
+    """A folder as the configuration: refused, no traceback."""
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         load_config(tmp_path, {})
 
@@ -456,7 +454,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     ("body", "message"),
     [(b"a: \xff", "is not UTF-8 at byte 3"), (b" " * (16 * 2**20 + 1), "is larger than 16777216 bytes")],
 )
-def test_what_is_no_text_of_a_sensible_size_is_told(tmp_path: Path, body: bytes, message: str) -> None:
+def test_what_is_no_text_of_a_sensible_size_is_refused(tmp_path: Path, body: bytes, message: str) -> None:
     """Other encodings and huge files: refused before they are parsed."""
     path = tmp_path / "bad.yaml"
     path.write_bytes(body)
@@ -477,7 +475,7 @@ def test_what_is_no_text_of_a_sensible_size_is_told(tmp_path: Path, body: bytes,
         ("CERTIFICATE", "/nowhere", "the path of a file that is there"),
     ],
 )
-def test_a_wrong_variable_of_the_environment_is_told_by_its_name(
+def test_a_wrong_variable_of_the_environment_is_refused_by_its_name(
     tmp_path: Path, name: str, value: str, message: str
 ) -> None:
     """Where an exporter reads it; the debug exporter reads none."""

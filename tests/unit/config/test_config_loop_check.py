@@ -34,7 +34,9 @@ def own_places(folder: Path, text: str, environ: dict[str, str]) -> list[str]:
         ("localhost:0", "localhost:0", False),
     ],
 )
-def test_an_exporter_to_our_own_receiver_is_told(tmp_path: Path, receiver: str, exporter: str, *, is_own: bool) -> None:
+def test_an_exporter_to_our_own_receiver_is_refused(
+    tmp_path: Path, receiver: str, exporter: str, *, is_own: bool
+) -> None:
     """Where the backend is this very process, by any name of this machine, the exporter's key is named."""
     text = f"""
 receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "{receiver}"}}}}}}}}
@@ -51,7 +53,7 @@ def test_each_url_of_an_http_exporter_is_looked_at(tmp_path: Path) -> None:
     assert own_places(tmp_path, text, {}) == ["exporters.otlp_http.metrics_endpoint"]
 
 
-def test_an_environment_that_names_our_own_receiver_is_told(tmp_path: Path) -> None:
+def test_an_environment_that_names_our_own_receiver_is_refused(tmp_path: Path) -> None:
     """The variable that every SDK of a machine is given means the Collector, and not otel-sla at the same port."""
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4317"}
     assert own_places(tmp_path, "", environ) == ["exporters.otlp_grpc"]

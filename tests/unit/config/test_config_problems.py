@@ -3,17 +3,16 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import get_origin
 
 import pytest
 import yaml
-from pydantic import BaseModel
 
 from otel_sla.config import load_config, parse_config
 from otel_sla.config.agreements import AgreementSection
 from otel_sla.config.document import ConfigDocument
 from otel_sla.config.exporters import DebugExporter, OtlpGrpcExporter, OtlpHttpExporter
-from otel_sla.config.problems import _plain_type
+from otel_sla.config.section import Section, section_in
 from otel_sla.errors import ConfigError
 from otel_sla.sla.agreement import ExclusionReason
 
@@ -126,7 +125,7 @@ def nested(path: str, value: str) -> str:
         ("telemetry.logs.level", "verbose", "must be one of debug, info, warn, error; not 'verbose'"),
     ],
 )  # fmt: skip
-def test_a_wrong_value_is_told_with_its_path(tmp_path: Path, path: str, value: str, message: str) -> None:
+def test_a_wrong_value_is_refused_with_its_path(tmp_path: Path, path: str, value: str, message: str) -> None:
     """Each setting with a value that it cannot have: its path, and what it must be."""
     assert (path, message) in problems_of(tmp_path, nested(path, value))
 
@@ -140,8 +139,8 @@ def test_a_wrong_value_is_told_with_its_path(tmp_path: Path, path: str, value: s
         ("{grpc: {tls: {cert_file: a}}}", f"{GRPC}.tls.key_file", "is required"),
     ],
 )  # fmt: skip
-def test_a_broken_rule_of_the_receiver_is_told(tmp_path: Path, text: str, path: str, message: str) -> None:
-    """Rules between settings of the receiver: told at the setting that has to change."""
+def test_a_broken_rule_of_the_receiver_is_refused(tmp_path: Path, text: str, path: str, message: str) -> None:
+    """Rules between settings of the receiver: refused at the setting that has to change."""
     assert problems_of(tmp_path, f"receivers: {{otlp: {{protocols: {text}}}}}") == [(path, message)]
 
 
@@ -153,14 +152,14 @@ def test_a_broken_rule_of_the_receiver_is_told(tmp_path: Path, text: str, path: 
         ("{insecure: true, ca_file: a}", "insecure", "must be false where certificates are given"),
     ],
 )
-def test_a_broken_rule_of_an_exporters_tls_is_told(tmp_path: Path, text: str, path: str, message: str) -> None:
-    """Certificates that do not fit together: told at the setting that has to change."""
+def test_a_broken_rule_of_an_exporters_tls_is_refused(tmp_path: Path, text: str, path: str, message: str) -> None:
+    """Certificates that do not fit together: refused at the setting that has to change."""
     found = problems_of(tmp_path, f"exporters: {{otlp_http/a: {{tls: {text}}}}}")
     assert found == [(f"exporters.otlp_http/a.tls.{path}", message)]
 
 
-def test_a_url_of_a_signal_that_is_not_sent_is_told(tmp_path: Path) -> None:
-    """One of the two is a mistake: told at the URL; and our own metrics need an exporter that sends metrics."""
+def test_a_url_of_a_signal_that_is_not_sent_is_refused(tmp_path: Path) -> None:
+    """One of the two is a mistake: refused at the URL; and our own metrics need an exporter that sends metrics."""
     exporters = "exporters: {otlp_http: {signals: [metrics], logs_endpoint: 'http://a/logs'}}"
     path, message = "exporters.otlp_http.logs_endpoint", "is of no use: signals leaves out logs"
     assert problems_of(tmp_path, exporters) == [(path, message)]
@@ -193,8 +192,8 @@ def test_a_url_of_a_signal_that_is_not_sent_is_told(tmp_path: Path) -> None:
         ("reason: third_party, start: 2026-11-06T20:00", ".stop", "is required"),
     ],
 )  # fmt: skip
-def test_a_broken_rule_of_a_window_is_told(tmp_path: Path, text: str, path: str, message: str) -> None:
-    """Notice, order, clock changes, groups of an exclusion window: told at the setting that has to change."""
+def test_a_broken_rule_of_a_window_is_refused(tmp_path: Path, text: str, path: str, message: str) -> None:
+    """Notice, order, clock changes, groups of an exclusion window: refused at the setting that has to change."""
     agreement = f"{{name: a, monthly_uptime: {{time_zone: Europe/Berlin}}, exclusions: {{windows: [{{{text}}}]}}}}"
     assert problems_of(tmp_path, f"agreements: [{agreement}]") == [(f"{WINDOW}{path}", message)]
 
@@ -228,8 +227,8 @@ def test_a_broken_rule_of_a_window_is_told(tmp_path: Path, text: str, path: str,
          f"unknown key; known here: {KEYS}"),
     ],
 )  # fmt: skip
-def test_a_broken_rule_of_an_agreement_is_told(tmp_path: Path, text: str, path: str, message: str) -> None:
-    """Lists, conditions and keys of an agreement: told with the item that has to change."""
+def test_a_broken_rule_of_an_agreement_is_refused(tmp_path: Path, text: str, path: str, message: str) -> None:
+    """Lists, conditions and keys of an agreement: refused with the item that has to change."""
     assert problems_of(tmp_path, f"agreements: [{{name: a, {text}}}]") == [(f"agreements[0]{path}", message)]
 
 
@@ -244,12 +243,12 @@ def test_a_broken_rule_of_an_agreement_is_told(tmp_path: Path, text: str, path: 
     ],
 )
 def test_an_agreement_has_a_name(tmp_path: Path, text: str, message: str) -> None:
-    """No name, an empty one, more than a line, a long one: told."""
+    """No name, an empty one, more than a line, a long one: refused."""
     assert problems_of(tmp_path, f"agreements: [{text}]") == [("agreements[0].name", message)]
 
 
 def test_agreement_names_are_unique(tmp_path: Path) -> None:
-    """A name given three times, beside another problem: each repetition is told, and the other problem too."""
+    """A name given three times, beside another problem: each repetition is named, and the other problem too."""
     found = problems_of(tmp_path, "agreements: [{name: a}, {name: b}, {name: a}, {name: a, zzz: 1}]")
     assert found[:2] == [
         ("agreements[2].name", "'a' is the name of agreements[0] already"),
@@ -269,27 +268,24 @@ def misspelt_keys() -> Iterator[tuple[str, str, str]]:
         yield from _misspelt(f"exporters.{component_id}", section)
 
 
-def _misspelt(path: str, section: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
+def _misspelt(path: str, section: type[Section]) -> Iterator[tuple[str, str, str]]:
     for name, field in section.model_fields.items():
         yield path, name + name[-1], name
-        below = f"{path}.{name}".strip(".")
-        annotation: Any = field.annotation
-        while get_args(annotation) and get_origin(annotation) is not dict:
-            below += "[0]" if get_origin(annotation) is tuple else ""
-            annotation = next(choice for choice in get_args(annotation) if choice is not type(None))
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield from _misspelt(below, annotation)
+        inner = section_in(field.annotation)
+        if inner is not None:
+            item = "[0]" if get_origin(field.annotation) is tuple else ""
+            yield from _misspelt(f"{path}.{name}{item}".strip("."), inner)
 
 
 @pytest.mark.parametrize(("path", "wrong", "right"), list(misspelt_keys()))
-def test_a_misspelt_key_is_told_with_the_right_one(tmp_path: Path, path: str, wrong: str, right: str) -> None:
+def test_a_misspelt_key_is_named_with_the_right_one(tmp_path: Path, path: str, wrong: str, right: str) -> None:
     """Every key there is, misspelt: its path and the key that was meant."""
     text = nested(path, f"{{{wrong}: 1}}") if path else f"{wrong}: 1"
     expected = f"{path}.{wrong}".strip(".")
     assert (expected, f"unknown key; did you mean {right!r}?") in problems_of(tmp_path, text)
 
 
-def test_all_problems_are_told_at_once_in_the_files_order(tmp_path: Path) -> None:
+def test_all_problems_are_listed_at_once_in_the_files_order(tmp_path: Path) -> None:
     """Problems of syntax, environment, keys, values and rules in one file: all of them, line by line."""
     path = tmp_path / "bad.yaml"
     path.write_text(
@@ -319,7 +315,7 @@ def test_all_problems_are_told_at_once_in_the_files_order(tmp_path: Path) -> Non
 
 
 def test_messages_do_not_show_secrets(tmp_path: Path) -> None:
-    """Tokens and headers of the wrong shape: told without their text."""
+    """Tokens and headers of the wrong shape: described without their text."""
     text = "receivers: {otlp: {protocols: {grpc: {auth: {tokens: [[s3cret], {a: s3cret}], zzz: s3cret}}}}}\n"
     text += "exporters: {otlp: {headers: {authorization: [s3cret]}}}"
     found = problems_of(tmp_path, text)
@@ -328,22 +324,20 @@ def test_messages_do_not_show_secrets(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["just text", "[a, list]", "5"])
-def test_a_file_that_is_no_mapping_is_told(tmp_path: Path, text: str) -> None:
-    """Text, a list, a number instead of the configuration: told, no traceback."""
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    """Text, a list, a number instead of the configuration: refused, no traceback."""
     ((path, message),) = problems_of(tmp_path, text)
     assert path == ""
     assert message.startswith("must be a mapping of keys to values, not ")
 
 
-def _settings(section: type[BaseModel], above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+def _settings(section: type[Section], above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     """Paths of all settings; lists have one item."""
     for name, field in section.model_fields.items():
         yield (*above, name)
-        inner = _plain_type(field.annotation)
-        items = [_plain_type(item) for item in get_args(inner) if item is not Ellipsis]
-        for kind, path in [(inner, (*above, name)), *((item, (*above, name, 0)) for item in items)]:
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from _settings(kind, path)
+        inner = section_in(field.annotation)
+        if inner is not None:
+            yield from _settings(inner, (*above, name, 0) if get_origin(field.annotation) is tuple else (*above, name))
 
 
 def _tree(path: tuple[str | int, ...], value: object) -> object:
@@ -353,15 +347,15 @@ def _tree(path: tuple[str | int, ...], value: object) -> object:
 
 
 @pytest.mark.parametrize("value", ["x", "", [], {}, ["x"], [[]], [{}], [None], {"a": "b"}, "1.5", "-1", "9" * 80])
-def test_mistakes_are_told_in_our_words(value: object) -> None:
-    """A value of any wrong kind for any setting: no phrase of pydantic's own is in what is told."""
+def test_mistakes_are_described_in_our_words(value: object) -> None:
+    """A value of any wrong kind for any setting: no phrase of pydantic's own is in the messages."""
     paths = [path for path in _settings(ConfigDocument) if path[0] != "exporters"]
     paths += [("exporters", "otlp_http", *path) for path in _settings(OtlpHttpExporter)]
-    told = []
+    messages = []
     for path in paths:
         try:
             parse_config(yaml.safe_dump(_tree(path, value)), "file", {})
         except ConfigError as error:
-            told.append(str(error))
-    assert told
-    assert not [words for words in told if re.search(r"Input should|Value error|pydantic|type=", words)]
+            messages.append(str(error))
+    assert messages
+    assert not [words for words in messages if re.search(r"Input should|Value error|pydantic|type=", words)]

@@ -73,7 +73,7 @@ def test_a_replaced_value_is_not_read_again() -> None:
     ],
 )
 def test_problems_have_their_place(text: str, message: str) -> None:
-    """Each thing that cannot be read: told with the place it stands in."""
+    """Each thing that cannot be read: refused with the place it stands in."""
     assert read_yaml(text, {}).problems == [(("a", "b"), message)]
 
 
@@ -94,16 +94,16 @@ def test_problems_have_their_place(text: str, message: str) -> None:
         ("[" * 5000, "is no configuration: nested too deep"),
     ],
 )
-def test_what_is_no_yaml_is_told_in_one_problem(text: str, message: str) -> None:
+def test_what_is_no_yaml_is_one_problem(text: str, message: str) -> None:
     """Broken syntax: one problem, on one line, with the place in the text."""
-    ((place, told),) = read_yaml(text, {}).problems
+    ((place, found),) = read_yaml(text, {}).problems
     assert place == ()
-    assert told.startswith(message)
-    assert "\n" not in told
+    assert found.startswith(message)
+    assert "\n" not in found
 
 
 def test_keys_that_are_no_text_are_refused() -> None:
-    """A list as a key: told, the rest is read."""
+    """A list as a key: refused, the rest is read."""
     document = read_yaml("? [a]\n: 1\nb: 2", {})
     assert document.tree == {"b": "2"}
     assert document.problems == [((), "a key must be a text (line 1)")]

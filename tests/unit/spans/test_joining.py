@@ -4,8 +4,7 @@ import builders
 import pytest
 
 from otel_sla.spans.columns import WatchList
-from otel_sla.spans.joining import is_joinable
-from otel_sla.spans.request import decode_request
+from otel_sla.spans.request import decode_request, is_joinable
 
 BODY = builders.realistic_request(20, seed=1)
 

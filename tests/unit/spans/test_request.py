@@ -17,8 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from upb_oracle import decode_with_upb, read_columns
 
 from otel_sla.errors import DecodeError, RequestTooLarge
-from otel_sla.spans.columns import ValueType, WatchList
-from otel_sla.spans.layout import COLUMNS
+from otel_sla.spans.columns import COLUMNS, ValueType, WatchList
 from otel_sla.spans.request import decode_request, is_within
 
 WATCH = WatchList(
