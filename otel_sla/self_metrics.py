@@ -9,7 +9,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -127,24 +127,26 @@ _COMMIT_DURATION = "sla.ledger.commit_duration"
 _LATENCY_BOUNDS_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-# Why an attempt failed: where its `answers.Blame` lies, or on our side.
-FAILURES = ("backend", "sender", "item", "unclear", "ledger", "internal")
+FAILURES = ("backend", "sender", "item", "unclear", "ledger", "internal")  # `refusal.Blame`, or a reason on our side.
 
 
 @dataclass(slots=True)
-class Attempts:
-    """How one exporter fares with one kind of data, and what waits of it."""
+class SignalCounts:
+    """What one exporter sent of one kind of data, how its attempts go, and what waits."""
 
     what: str  # For people: "events".
-    failed: Counter[str] = field(default_factory=Counter)  # By FAILURES.
-    n_taken: int = 0  # Requests that the backend took.
+    n_sent: int = 0  # Log records or points.
+    n_refused: int = 0  # For good.
+    n_requests_taken: int = 0
     last_success_unix_s: float | None = None  # None: not since the start.
+    failed_attempts: Counter[str] = field(default_factory=Counter)  # By FAILURES.
     n_waiting: int = 0  # Events, or minutes whose figures wait.
-    oldest_unix_nano: int | None = None  # When what the oldest of them tells of happened; None: nothing waits.
+    oldest_unix_nano: int | None = None  # When the oldest of them happened; None: nothing waits.
 
-    def note_success(self) -> None:
-        """The backend took a request."""
-        self.n_taken += 1
+    def note_success(self, n_items: int = 0) -> None:
+        """Count a request that the backend took."""
+        self.n_sent += n_items
+        self.n_requests_taken += 1
         self.last_success_unix_s = time.time()
 
 
@@ -152,12 +154,8 @@ class Attempts:
 class ExporterCounts:
     """What one exporter has sent; its delivery adds to it."""
 
-    sent_log_records: int = 0
-    sent_metric_points: int = 0
-    send_failed_log_records: int = 0
-    send_failed_metric_points: int = 0
-    events: Attempts = field(default_factory=lambda: Attempts("events"))
-    figures: Attempts = field(default_factory=lambda: Attempts("figures"))
+    events: SignalCounts = field(default_factory=lambda: SignalCounts("events"))
+    figures: SignalCounts = field(default_factory=lambda: SignalCounts("figures"))
 
 
 class Workers(Protocol):
@@ -237,21 +235,24 @@ class SelfMetrics:
 
     def register_exporter(self, name: str, counts: ExporterCounts) -> None:
         """Show what one exporter counts, under its component id."""
-        for each in fields(counts):
-            if isinstance(getattr(counts, each.name), int):
-                self.register(f"otelcol_exporter_{each.name}", partial(getattr, counts, each.name), {"exporter": name})
-        for attempts, data_type in ((counts.events, "logs"), (counts.figures, "metrics")):
-            attributes = {"exporter": name, "data_type": data_type}
-            self.register("otelcol_exporter_queue_size", partial(getattr, attempts, "n_waiting"), attributes)
-            self.register("sla.exporter.oldest_age", partial(self._oldest_age_s, attempts), attributes)
-            self.register_attempts(attempts, attributes)
+        for of_signal, data_type, items in (
+            (counts.events, "logs", "log_records"),
+            (counts.figures, "metrics", "metric_points"),
+        ):
+            exporter = {"exporter": name}
+            self.register(f"otelcol_exporter_sent_{items}", partial(getattr, of_signal, "n_sent"), exporter)
+            self.register(f"otelcol_exporter_send_failed_{items}", partial(getattr, of_signal, "n_refused"), exporter)
+            attributes = {**exporter, "data_type": data_type}
+            self.register("otelcol_exporter_queue_size", partial(getattr, of_signal, "n_waiting"), attributes)
+            self.register("sla.exporter.oldest_age", partial(self._oldest_age_s, of_signal), attributes)
+            self.register_attempts(of_signal, attributes)
 
-    def register_attempts(self, attempts: Attempts, attributes: Mapping[str, str]) -> None:
-        """Show how attempts go."""
-        last_success = partial(getattr, attempts, "last_success_unix_s")
+    def register_attempts(self, counts: SignalCounts, attributes: Mapping[str, str]) -> None:
+        """Show how attempts to send one kind of data go."""
+        last_success = partial(getattr, counts, "last_success_unix_s")
         self.register("sla.exporter.last_success_timestamp", last_success, attributes)
         for reason in FAILURES:
-            read = partial(attempts.failed.__getitem__, reason)
+            read = partial(counts.failed_attempts.__getitem__, reason)
             self.register("sla.exporter.failed_attempts", read, {**attributes, "reason": reason})
 
     def register_receiver(self, transport: str, answers: Mapping[Any, int]) -> None:
@@ -325,8 +326,8 @@ class SelfMetrics:
             attributes = _RECEIVER if instrument.name.startswith("otelcol_receiver_") else {}
             self.register(instrument.name, lambda: getattr(self, instrument.field), attributes)
 
-    def _oldest_age_s(self, attempts: Attempts) -> float:
-        oldest = attempts.oldest_unix_nano
+    def _oldest_age_s(self, counts: SignalCounts) -> float:
+        oldest = counts.oldest_unix_nano
         return 0.0 if oldest is None else max(0.0, (self._clock() - oldest) / 1e9)
 
     def _register_process(self) -> None:
@@ -366,9 +367,9 @@ def memory_rss_bytes() -> int | None:
 def prometheus_name(name: str, unit: str, kind: InstrumentKind) -> str:
     """Translate a name as the specification of OpenTelemetry and Prometheus says ("Metric Metadata").
 
-    >>> prometheus_name("sla.ledger.commit_duration", "s", Kind.HISTOGRAM)
+    >>> prometheus_name("sla.ledger.commit_duration", "s", InstrumentKind.HISTOGRAM)
     'sla_ledger_commit_duration_seconds'
-    >>> prometheus_name("otelcol_process_cpu_seconds", "s", Kind.COUNTER)
+    >>> prometheus_name("otelcol_process_cpu_seconds", "s", InstrumentKind.COUNTER)
     'otelcol_process_cpu_seconds_total'
     """
     translated = name.replace(".", "_")

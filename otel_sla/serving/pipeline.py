@@ -24,7 +24,7 @@ from otel_sla.exporter.debug import DebugSender
 from otel_sla.exporter.delivery import Delivery
 from otel_sla.exporter.otlp import OtlpSender
 from otel_sla.exporter.otlp_data import AGREEMENT_NAME
-from otel_sla.exporter.own_metrics import TelemetryExport
+from otel_sla.exporter.own_metrics import OwnMetricsExport
 from otel_sla.exporter.settings import DebugSettings, ExporterSettings
 from otel_sla.judging.clock import AHEAD_HINT, CatchingUp, Clock, JudgingClock, TrustedClock, since_minute
 from otel_sla.judging.judge import Judge
@@ -101,7 +101,7 @@ class Pipeline:
         self._front: Front | None = None
         self._ticking: asyncio.Task[None] | None = None
         self.metrics = SelfMetrics(clock)
-        self._telemetry: TelemetryExport | None = None
+        self._telemetry: OwnMetricsExport | None = None
         self._reader: LedgerReader | None = None
         self.filter_loading: FilterLoading | None = None
         self._failure: LedgerError | None = None
@@ -382,8 +382,8 @@ class Pipeline:
         if self._config.metrics is not None:
             of_metrics = self._config.metrics
             name, sender = of_metrics.exporter.name, OtlpSender(of_metrics.exporter, instance_id)
-            self._telemetry = TelemetryExport(name, sender, self.metrics.read, of_metrics.interval_s)
-            self.metrics.register_attempts(self._telemetry.attempts, {"exporter": name, "data_type": "own_metrics"})
+            self._telemetry = OwnMetricsExport(name, sender, self.metrics.read, of_metrics.interval_s)
+            self.metrics.register_attempts(self._telemetry.counts, {"exporter": name, "data_type": "own_metrics"})
             self._telemetry.start()
 
     async def _commit(self, commit: Commit) -> int:

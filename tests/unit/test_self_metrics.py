@@ -98,13 +98,12 @@ def test_values_of_other_owners(metrics: SelfMetrics) -> None:
 def test_an_exporter_has_its_lines() -> None:
     """What an exporter's delivery counts: under the Collector's names, with what waits, how old that is, and why."""
     metrics = SelfMetrics(clock=lambda: 1_000_000_000_000)
-    counts = ExporterCounts(sent_log_records=1)
+    counts = ExporterCounts()
     metrics.register_exporter("otlp/2", counts)
-    counts.sent_metric_points += 20
-    counts.send_failed_log_records += 3
-    counts.send_failed_metric_points += 4
+    counts.events.n_sent, counts.events.n_refused = 1, 3
+    counts.figures.n_sent, counts.figures.n_refused = 20, 4
     counts.events.n_waiting, counts.events.oldest_unix_nano = 5, 400_000_000_000
-    counts.events.failed["sender"] += 2
+    counts.events.failed_attempts["sender"] += 2
     counts.figures.last_success_unix_s = 990.0
     label, logs, of_metrics = (f'exporter="otlp/2"{more}' for more in ("", ',data_type="logs"', ',data_type="metrics"'))
     expected = {
