@@ -1,6 +1,6 @@
-"""The pipeline's own telemetry: what it took, refused and wrote, under the Collector's names where it has them.
+"""The pipeline's own metrics: what it took, refused and wrote, under the Collector's names where it has them.
 
-Counts are plain integers that their owner adds to; the SDK's observable instruments read them when somebody asks, so
+Counts are plain integers that their owner adds to; the SDK's observable instruments read them at each export, so
 counting costs an addition. Only the two latencies are recorded one by one: per request and per commit, never per span.
 All of it belongs to the event loop's thread.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.metrics import Histogram as HistogramInstrument
@@ -34,7 +34,7 @@ Read = Callable[[], int | float | None]  # None: not known, not shown.
 
 
 class InstrumentKind(Enum):
-    """What an instrument measures; the value is Prometheus' word for it."""
+    """The kind of an instrument; the value is Prometheus' word for it."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -49,15 +49,19 @@ class Instrument:
     unit: str  # UCUM.
     kind: InstrumentKind
     description: str
-    field: str = ""  # The integer of `SelfMetrics` that it shows; empty: registered by the owner, or recorded.
+
+    @property
+    def short_name(self) -> str:
+        """The last word, `accepted_spans`: the attribute of `SelfMetrics` that it shows, if there is one."""
+        return self.name.rpartition(".")[2].removeprefix("otelcol_receiver_").removeprefix("otelcol_exporter_")
 
 
 _C, _G, _H = InstrumentKind.COUNTER, InstrumentKind.GAUGE, InstrumentKind.HISTOGRAM
 
 INSTRUMENTS = (
-    Instrument("otelcol_receiver_accepted_spans", "{span}", _C, "Spans answered with success.", "accepted_spans"),
-    Instrument("otelcol_receiver_refused_spans", "{span}", _C, "Spans the sender must send again.", "refused_spans"),
-    Instrument("otelcol_receiver_failed_spans", "{span}", _C, "Spans lost to an internal error.", "failed_spans"),
+    Instrument("otelcol_receiver_accepted_spans", "{span}", _C, "Spans answered with success."),
+    Instrument("otelcol_receiver_refused_spans", "{span}", _C, "Spans the sender must send again."),
+    Instrument("otelcol_receiver_failed_spans", "{span}", _C, "Spans lost to an internal error."),
     Instrument("otelcol_receiver_requests", "{request}", _C, "Requests by transport and by outcome."),
     Instrument("otelcol_exporter_sent_log_records", "{record}", _C, "Events that the backend took."),
     Instrument("otelcol_exporter_sent_metric_points", "{datapoint}", _C, "Data points that the backend took."),
@@ -74,12 +78,12 @@ INSTRUMENTS = (
     Instrument("otelcol_process_cpu_seconds", "s", _C, "User and system CPU time of the process and its workers."),
     Instrument("process.start_time", "s", _G, "When the pipeline was made, seconds since the Unix epoch."),
     Instrument("sla.pipeline.ready", "{pipeline}", _G, "1 while requests are welcome (/readyz), else 0."),
-    Instrument("sla.receiver.late_spans", "{span}", _C, "Rejected: older than what is still open.", "late_spans"),
-    Instrument("sla.receiver.future_spans", "{span}", _C, "Rejected: too far ahead of the clock.", "future_spans"),
-    Instrument("sla.receiver.malformed_spans", "{span}", _C, "Rejected: no end time.", "malformed_spans"),
-    Instrument("sla.receiver.duplicate_spans", "{span}", _C, "Repeats, not counted again.", "duplicate_spans"),
+    Instrument("sla.receiver.late_spans", "{span}", _C, "Rejected: older than what is still open."),
+    Instrument("sla.receiver.future_spans", "{span}", _C, "Rejected: too far ahead of the clock."),
+    Instrument("sla.receiver.malformed_spans", "{span}", _C, "Rejected: no end time."),
+    Instrument("sla.receiver.duplicate_spans", "{span}", _C, "Repeats, not counted again."),
     Instrument("sla.receiver.clock_lead", "s", _G, "Of the newest spans' ends over the clock; negative: behind it."),
-    Instrument("sla.receiver.overflow_spans", "{span}", _C, "Counted in an overflow series.", "overflow_spans"),
+    Instrument("sla.receiver.overflow_spans", "{span}", _C, "Counted in an overflow series."),
     Instrument(
         "sla.receiver.unusable_status_spans", "{span}", _C, "Counted; a status attribute cannot be read, by key."
     ),
@@ -88,29 +92,26 @@ INSTRUMENTS = (
         "{span}",
         _C,
         "Counted; the sampling threshold in tracestate cannot be read.",
-        "unusable_threshold_spans",
     ),
     Instrument(
         "sla.receiver.unknown_parent_spans",
         "{span}",
         _C,
         "Counted; the sender does not say whether the parent is remote (entry_spans_only).",
-        "unknown_parent_spans",
     ),
-    Instrument("sla.receiver.sampled_spans", "{span}", _C, "Counted; they bear a sampling threshold.", "sampled_spans"),
+    Instrument("sla.receiver.sampled_spans", "{span}", _C, "Counted; they bear a sampling threshold."),
     Instrument(
         "sla.receiver.spared_requests",
         "{request}",
         _C,
         "Succeeded: their failing HTTP status is spared by error_rate.code.",
-        "spared_requests",
     ),
     Instrument("sla.receiver.overloaded_requests", "{request}", _C, "Refused for want of room; to be sent again."),
     Instrument("sla.receiver.refused_connections", "{connection}", _C, "HTTP's over connections_max; gRPC tells none."),
     Instrument("sla.receiver.in_flight_size", "By", _G, "Bytes that requests hold of receivers' memory limit."),
     Instrument("sla.receiver.ack_latency", "s", _H, "From a request's bytes to its answer, commit included."),
     Instrument("sla.ledger.commit_duration", "s", _H, "One durable transaction of counts."),
-    Instrument("sla.ledger.committed_rows", "{row}", _C, "Rows of counts written to the ledger.", "committed_rows"),
+    Instrument("sla.ledger.committed_rows", "{row}", _C, "Rows of counts written to the ledger."),
     Instrument("sla.ledger.series", "{series}", _G, "Series that the ledger knows."),
     Instrument("sla.ledger.size", "By", _G, "The ledger's file."),
     Instrument("sla.ledger.log_size", "By", _G, "The write-ahead log beside it."),
@@ -120,6 +121,7 @@ INSTRUMENTS = (
     Instrument("sla.agreement.last_span_timestamp", "s", _G, "The newest minute with a span of the agreement."),
 )
 
+_KINDS = {instrument.name: instrument.kind for instrument in INSTRUMENTS}
 _RECEIVER = {"receiver": "otlp"}  # The component id, as the Collector has it.
 _ACK_LATENCY = "sla.receiver.ack_latency"
 _COMMIT_DURATION = "sla.ledger.commit_duration"
@@ -158,18 +160,6 @@ class ExporterCounts:
     figures: SignalCounts = field(default_factory=lambda: SignalCounts("figures"))
 
 
-class Workers(Protocol):
-    """The other processes of a pipeline."""
-
-    def rss_bytes(self) -> int:
-        """Physical memory of all of them."""
-        ...
-
-    def cpu_s(self) -> float:
-        """User and system CPU time of all of them so far."""
-        ...
-
-
 class SelfMetrics:
     """The pipeline's own counters and latencies.
 
@@ -195,7 +185,8 @@ class SelfMetrics:
         self.spared_requests = 0
         self.unusable_status_spans: Counter[str] = Counter()  # By the attribute's key.
         self.committed_rows = 0
-        self.workers: Workers | None = None  # Their memory and CPU time are the pipeline's too.
+        self.workers_rss_bytes: Callable[[], int] = lambda: 0  # Their memory and CPU time are the pipeline's, too.
+        self.workers_cpu_s: Callable[[], float] = lambda: 0.0
         self._reads: dict[str, list[tuple[Read, Mapping[str, str]]]] = defaultdict(list)
         self._reader = InMemoryMetricReader()
         resource = Resource({"service.name": "otel-sla", "service.version": __version__})
@@ -220,17 +211,14 @@ class SelfMetrics:
         self._histograms[_COMMIT_DURATION].record(seconds)
 
     def register(self, name: str, read: Read, attributes: Mapping[str, str] | None = None) -> None:
-        """Show a value that somebody else owns, such as a queue's size.
+        """Show a value that another part owns, such as a queue's size.
 
         Args:
             name: Of a counter or gauge in `INSTRUMENTS`.
-            read: Gives the value now; called whenever the metrics are asked for. A counter's never goes down.
-            attributes: Tell several owners of one instrument apart, such as `{"exporter": "otlp"}`.
+            read: Gives the value now; called at each export. A counter's never goes down.
+            attributes: Distinguish several owners of one instrument, such as `{"exporter": "otlp"}`.
         """
-        kinds = {instrument.name: instrument.kind for instrument in INSTRUMENTS}
-        assert kinds.get(name) in (InstrumentKind.COUNTER, InstrumentKind.GAUGE), (
-            f"no counter or gauge is named {name!r}"
-        )
+        assert _KINDS.get(name) in (InstrumentKind.COUNTER, InstrumentKind.GAUGE), f"no counter or gauge: {name!r}"
         self._reads[name].append((read, dict(attributes or {})))
 
     def register_exporter(self, name: str, counts: ExporterCounts) -> None:
@@ -276,28 +264,28 @@ class SelfMetrics:
         """Give the counts of things by the last word of their names: `accepted_spans`, `sent_log_records`, …."""
         totals: dict[str, int] = {}
         for instrument in INSTRUMENTS:
-            if (
-                instrument.kind is InstrumentKind.COUNTER
-                and instrument.unit.startswith("{")
-                and instrument.name in self._reads
-            ):
-                name = instrument.name.rpartition(".")[2]
-                for prefix in ("otelcol_receiver_", "otelcol_exporter_"):
-                    name = name.removeprefix(prefix)
-                totals[name] = sum(int(read() or 0) for read, _ in self._reads[instrument.name])
+            is_count = instrument.kind is InstrumentKind.COUNTER and instrument.unit.startswith("{")
+            if is_count and instrument.name in self._reads:
+                totals[instrument.short_name] = sum(int(read() or 0) for read, _ in self._reads[instrument.name])
         return totals
 
     def prometheus_text(self) -> str:
         """Give all of it as Prometheus' text format 0.0.4, for `GET /metrics`."""
-        kinds = {instrument.name: instrument.kind for instrument in INSTRUMENTS}
-        return "".join(f"{line}\n" for metric in self._metrics() for line in metric_lines(metric, kinds[metric.name]))
+        data = self.read()
+        return "".join(
+            f"{line}\n"
+            for resource_metrics in (data.resource_metrics if data else ())
+            for scope_metrics in resource_metrics.scope_metrics
+            for metric in scope_metrics.metrics
+            for line in _metric_lines(metric)
+        )
 
     def read(self) -> MetricsData | None:
         """Give all of it as the SDK's data; sums run from the start of the pipeline."""
         return self._reader.get_metrics_data()
 
     def close(self) -> None:
-        """Let the SDK's instruments go; safe to call twice. `totals` can still be asked for."""
+        """Shut the SDK's instruments down; safe to call twice. `totals` goes on working."""
         if not self._is_closed:
             self._is_closed = True
             self._provider.shutdown()
@@ -322,9 +310,9 @@ class SelfMetrics:
                     yield Observation(value, attributes)
 
         create(instrument.name, [observe], instrument.unit, instrument.description)
-        if instrument.field:
+        if isinstance(getattr(self, instrument.short_name, None), int):
             attributes = _RECEIVER if instrument.name.startswith("otelcol_receiver_") else {}
-            self.register(instrument.name, lambda: getattr(self, instrument.field), attributes)
+            self.register(instrument.name, partial(getattr, self, instrument.short_name), attributes)
 
     def _oldest_age_s(self, counts: SignalCounts) -> float:
         oldest = counts.oldest_unix_nano
@@ -335,20 +323,11 @@ class SelfMetrics:
         self.register("process.start_time", lambda: started_unix_s)
         self.register("otelcol_process_uptime", lambda: time.monotonic() - started_s)
         self.register("otelcol_process_memory_rss", self._rss_bytes)
-        self.register("otelcol_process_cpu_seconds", self._cpu_s)
+        self.register("otelcol_process_cpu_seconds", lambda: time.process_time() + self.workers_cpu_s())
 
     def _rss_bytes(self) -> int | None:
         own = memory_rss_bytes()
-        return own if own is None or self.workers is None else own + self.workers.rss_bytes()
-
-    def _cpu_s(self) -> float:
-        return time.process_time() + (0.0 if self.workers is None else self.workers.cpu_s())
-
-    def _metrics(self) -> Iterator[Metric]:
-        data = self.read()
-        for resource_metrics in data.resource_metrics if data else ():
-            for scope_metrics in resource_metrics.scope_metrics:
-                yield from scope_metrics.metrics
+        return None if own is None else own + self.workers_rss_bytes()
 
 
 def _sum_of(answers: Mapping[Any, int], is_of: Callable[[Any], bool]) -> int:
@@ -356,7 +335,7 @@ def _sum_of(answers: Mapping[Any, int], is_of: Callable[[Any], bool]) -> int:
 
 
 def memory_rss_bytes() -> int | None:
-    """Read the resident memory of this process where the system tells it as Linux does."""
+    """Read the resident memory of this process, where the system has Linux' `/proc`."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
@@ -379,8 +358,8 @@ def prometheus_name(name: str, unit: str, kind: InstrumentKind) -> str:
     return f"{translated}_total" if kind is InstrumentKind.COUNTER else translated
 
 
-def metric_lines(metric: Metric, kind: InstrumentKind) -> Iterator[str]:
-    """Give the lines of one metric, with what it is before its points."""
+def _metric_lines(metric: Metric) -> Iterator[str]:
+    kind = _KINDS[metric.name]
     name = prometheus_name(metric.name, metric.unit or "", kind)
     yield f"# HELP {name} {_escaped(metric.description or '')}"
     yield f"# TYPE {name} {kind.value}"

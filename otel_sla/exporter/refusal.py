@@ -35,7 +35,8 @@ class Refused(ExportError):
     """
 
     def __init__(self, message: str, blame: Blame, retry_after_s: float | None = None) -> None:
-        super().__init__(message, is_retryable=blame is not Blame.ITEM)
+        super().__init__(message)
+        self.is_retryable = blame is not Blame.ITEM
         self.blame = blame
         self.retry_after_s = retry_after_s
 
