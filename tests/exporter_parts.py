@@ -56,6 +56,12 @@ class MemoryBacklog:
         """Publish more events."""
         self.stored += [StoredEvent(number, event) for number, event in enumerate(events, start=len(self.stored) + 1)]
 
+    async def open(self) -> None:
+        """Nothing to open."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
     async def events(self, limit: int) -> tuple[StoredEvent, ...]:
         """Give the next events behind the cursor."""
         found = tuple(event for event in self.stored if event.event_id > self.cursor)[:limit]
@@ -134,7 +140,7 @@ def deliver(
 
     async def scenario() -> None:
         delivery = Delivery("otlp", sender, backlog, interval_s, timing=time.timing())
-        delivery.start()
+        await delivery.start()
         while not is_done():  # noqa: ASYNC110 - what is waited for has no event of its own.
             await asyncio.sleep(0)
         await delivery.drain(TIMEOUT_S)

@@ -107,9 +107,14 @@ class Delivery:
             Schedule(name, counts.figures, figures.deliver, interval_s, timing),
         )
 
-    def start(self) -> None:
-        """Begin to deliver, with what is left from before."""
+    async def start(self) -> None:
+        """Open the backlog and begin to deliver, with what is left from before.
+
+        Raises:
+            LedgerError: The backlog cannot be opened.
+        """
         assert self._task is None, "a delivery starts once"
+        await self._backlog.open()
         self.wake()
         self._task = asyncio.create_task(self._run(), name=f"delivery-{self._name}")
 
@@ -120,7 +125,7 @@ class Delivery:
         self._woken.set()
 
     async def drain(self, timeout_s: float) -> None:
-        """Try once more to deliver everything, then stop and close the connection; safe when never started."""
+        """Try once more to deliver everything, then close the connection and the backlog; safe when never started."""
         self._is_stopping = True
         self._woken.set()
         if self._task is not None:
@@ -134,6 +139,7 @@ class Delivery:
                     extra={"action": "export_unfinished"},
                 )
         self._sender.close()
+        await self._backlog.close()
 
     async def _run(self) -> None:
         while not self._is_stopping:

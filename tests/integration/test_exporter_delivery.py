@@ -143,7 +143,7 @@ def test_poisonous_events_are_set_aside(
 
         async def scenario() -> None:
             delivery = Delivery("otlp", sender, backlog, 60, counts, Time().timing())
-            delivery.start()
+            await delivery.start()
             # An event that is refused for no clear reason needs another one that is taken.
             backlog.add(make_events(13)[12:])
             delivery.wake()
@@ -232,7 +232,7 @@ def test_a_backend_that_is_away_for_a_day_costs_no_event(protocol: str, reply: R
         delivery_of_all = Delivery("otlp", OtlpSender(there.settings(), "id"), backlog, 60, timing=time.timing())
 
         async def scenario() -> None:
-            delivery_of_all.start()
+            await delivery_of_all.start()
             while not is_done():  # noqa: ASYNC110 - what is waited for has no event of its own.
                 await asyncio.sleep(0)
             await delivery_of_all.drain(TIMEOUT_S)
@@ -345,7 +345,7 @@ def test_an_outage_of_errors_is_not_hammered(protocol: str) -> None:
 
         async def scenario() -> None:
             delivery = Delivery("otlp", sender, backlog, 60, timing=time.timing())
-            delivery.start()
+            await delivery.start()
             while backlog.cursor < 100:  # noqa: ASYNC110 - what is waited for has no event of its own.
                 await asyncio.sleep(0)
             script.rule = lambda _: None if is_over.is_set() else UNCLEAR
@@ -380,7 +380,7 @@ def test_partial_success_is_not_sent_again(protocol: str, caplog: pytest.LogCapt
 
         async def scenario() -> None:
             delivery = Delivery("otlp", sender, backlog, 60, counts, Time().timing())
-            delivery.start()
+            await delivery.start()
             await delivery.drain(TIMEOUT_S)
 
         asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_S))
@@ -402,7 +402,7 @@ def test_only_the_signals_that_are_asked_for_are_sent(protocol: str, signal: Sig
 
         async def scenario() -> None:
             delivery = Delivery("otlp", sender, backlog, 60, counts, Time().timing())
-            delivery.start()
+            await delivery.start()
             await delivery.drain(TIMEOUT_S)
 
         asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_S))
@@ -429,7 +429,7 @@ def test_rejected_points_are_counted(protocol: str, caplog: pytest.LogCaptureFix
 
         async def scenario() -> None:
             delivery = Delivery("otlp", sender, backlog, 60, counts, Time().timing())
-            delivery.start()
+            await delivery.start()
             await delivery.drain(TIMEOUT_S)
 
         asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_S))
@@ -483,7 +483,7 @@ def test_drain_does_not_wait_for_a_slow_backend(protocol: str, caplog: pytest.Lo
 
         async def scenario() -> None:
             delivery = Delivery("otlp", OtlpSender(there.settings(), "id"), backlog, 60)
-            delivery.start()
+            await delivery.start()
             while not there.script.asked:  # noqa: ASYNC110 - what is waited for has no event of its own.
                 await asyncio.sleep(0)
             await delivery.drain(0.05)
@@ -501,7 +501,7 @@ def test_drain_tries_at_once_what_was_backing_off() -> None:
 
         async def scenario() -> None:
             delivery = Delivery("otlp", OtlpSender(there.settings(), "id"), backlog, 60)
-            delivery.start()
+            await delivery.start()
             while not there.script.asked:  # noqa: ASYNC110 - what is waited for has no event of its own.
                 await asyncio.sleep(0)
             await delivery.drain(TIMEOUT_S)
@@ -530,7 +530,7 @@ def test_new_events_go_out_at_once() -> None:
 
         async def scenario() -> None:
             delivery = Delivery("otlp", OtlpSender(there.settings(), "id"), backlog, 3600)
-            delivery.start()
+            await delivery.start()
             for n in range(3):
                 backlog.add(make_events(n + 1)[n:])
                 delivery.wake()

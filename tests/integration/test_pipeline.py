@@ -303,7 +303,7 @@ def test_an_agreement_that_counted_nothing_is_not_told_as_removed(
 ) -> None:
     """A start that failed has recorded terms; only an agreement that has counts is said to stay in reports."""
     config, clock = make_config(tmp_path), Clock(START)
-    caplog.set_level("INFO", logger="otel_sla.serving.pipeline")
+    caplog.set_level("INFO", logger="otel_sla")
 
     async def scenario() -> None:
         for name in ("first", "second", "third"):
