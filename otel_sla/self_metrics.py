@@ -10,7 +10,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,21 +32,13 @@ from otel_sla.sla.agreement import STATUS_KEYS
 Read = Callable[[], int | float | None]  # None: not known, not shown.
 
 
-class InstrumentKind(Enum):
-    """The kind of an instrument; the value is Prometheus' word for it."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-
-
 @dataclass(frozen=True, slots=True)
 class Instrument:
     """One line of the table of instruments."""
 
     name: str
     unit: str  # UCUM.
-    kind: InstrumentKind
+    kind: str  # Prometheus' word: counter, gauge or histogram.
     description: str
 
     @property
@@ -56,7 +47,7 @@ class Instrument:
         return self.name.rpartition(".")[2].removeprefix("otelcol_receiver_").removeprefix("otelcol_exporter_")
 
 
-_C, _G, _H = InstrumentKind.COUNTER, InstrumentKind.GAUGE, InstrumentKind.HISTOGRAM
+_C, _G, _H = "counter", "gauge", "histogram"
 
 INSTRUMENTS = (
     Instrument("otelcol_receiver_accepted_spans", "{span}", _C, "Spans answered with success."),
@@ -218,7 +209,7 @@ class SelfMetrics:
             read: Gives the value now; called at each export. A counter's never goes down.
             attributes: Distinguish several owners of one instrument, such as `{"exporter": "otlp"}`.
         """
-        assert _KINDS.get(name) in (InstrumentKind.COUNTER, InstrumentKind.GAUGE), f"no counter or gauge: {name!r}"
+        assert _KINDS.get(name) in (_C, _G), f"no counter or gauge: {name!r}"
         self._reads[name].append((read, dict(attributes or {})))
 
     def register_exporter(self, name: str, counts: ExporterCounts) -> None:
@@ -264,7 +255,7 @@ class SelfMetrics:
         """Give the counts of things by the last word of their names: `accepted_spans`, `sent_log_records`, …."""
         totals: dict[str, int] = {}
         for instrument in INSTRUMENTS:
-            is_count = instrument.kind is InstrumentKind.COUNTER and instrument.unit.startswith("{")
+            is_count = instrument.kind == _C and instrument.unit.startswith("{")
             if is_count and instrument.name in self._reads:
                 totals[instrument.short_name] = sum(int(read() or 0) for read, _ in self._reads[instrument.name])
         return totals
@@ -292,7 +283,7 @@ class SelfMetrics:
 
     def _create(self, instrument: Instrument) -> None:
         meter = self._provider.get_meter("otel_sla", __version__)
-        if instrument.kind is InstrumentKind.HISTOGRAM:
+        if instrument.kind == _H:
             self._histograms[instrument.name] = meter.create_histogram(
                 instrument.name,
                 instrument.unit,
@@ -301,7 +292,7 @@ class SelfMetrics:
             )
             return
         create = meter.create_observable_counter
-        if instrument.kind is InstrumentKind.GAUGE:
+        if instrument.kind == _G:
             create = meter.create_observable_gauge  # type: ignore[assignment]
 
         def observe(_: CallbackOptions) -> Iterator[Observation]:
@@ -343,26 +334,26 @@ def memory_rss_bytes() -> int | None:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def prometheus_name(name: str, unit: str, kind: InstrumentKind) -> str:
+def prometheus_name(name: str, unit: str, kind: str) -> str:
     """Translate a name as the specification of OpenTelemetry and Prometheus says ("Metric Metadata").
 
-    >>> prometheus_name("sla.ledger.commit_duration", "s", InstrumentKind.HISTOGRAM)
+    >>> prometheus_name("sla.ledger.commit_duration", "s", "histogram")
     'sla_ledger_commit_duration_seconds'
-    >>> prometheus_name("otelcol_process_cpu_seconds", "s", InstrumentKind.COUNTER)
+    >>> prometheus_name("otelcol_process_cpu_seconds", "s", "counter")
     'otelcol_process_cpu_seconds_total'
     """
     translated = name.replace(".", "_")
     suffix = {"s": "seconds", "By": "bytes"}.get(unit)  # Units in braces are annotations and are left out.
     if suffix and not translated.endswith(f"_{suffix}"):
         translated = f"{translated}_{suffix}"
-    return f"{translated}_total" if kind is InstrumentKind.COUNTER else translated
+    return f"{translated}_total" if kind == _C else translated
 
 
 def _metric_lines(metric: Metric) -> Iterator[str]:
     kind = _KINDS[metric.name]
     name = prometheus_name(metric.name, metric.unit or "", kind)
     yield f"# HELP {name} {_escaped(metric.description or '')}"
-    yield f"# TYPE {name} {kind.value}"
+    yield f"# TYPE {name} {kind}"
     for point in metric.data.data_points:
         labels = {key.replace(".", "_"): str(value) for key, value in (point.attributes or {}).items()}
         if isinstance(point, NumberDataPoint):

@@ -177,15 +177,7 @@ class EventsDelivery(BisectingDelivery[StoredEvent]):
         self._name, self._sender, self._backlog, self._counts = name, sender, backlog, counts
 
     async def deliver(self) -> bool:
-        """Deliver until no event is left.
-
-        Returns:
-            False: nothing is left.
-
-        Raises:
-            Refused: The rest has to wait.
-            LedgerError: It cannot be read or written.
-        """
+        """Deliver until no event is left, or raise `Refused` or LedgerError; gives that nothing is left (False)."""
         while stored := await self._backlog.events(EVENTS_MAX):
             await self.deliver_items(stored)
         return False
@@ -247,14 +239,9 @@ class FiguresDelivery(BisectingDelivery[MinuteFigures]):
         self._refused: RefusedPoints | None = None  # Of the batch.
 
     async def deliver(self) -> bool:
-        """Deliver one batch of figures, or what is left of it.
+        """Deliver one batch, or what is left of it, or raise `Refused` or LedgerError; gives whether more may be left.
 
-        Returns:
-            Whether more may be left. Between batches it is the events' turn.
-
-        Raises:
-            Refused: The rest has to wait.
-            LedgerError: It cannot be read or written.
+        Events have their turn between two batches.
         """
         if self._batch is None:
             self._batch = await self._backlog.figures(self._minutes_max)

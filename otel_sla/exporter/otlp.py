@@ -60,11 +60,7 @@ class OtlpSender:
             raise ConfigError(f"exporters.{settings.name}", [problem]) from error
 
     def send_events(self, events: Sequence[Event]) -> Answer:
-        """Send events, in one request.
-
-        Raises:
-            Refused: None of them was taken.
-        """
+        """Send events in one request, or raise `Refused`."""
         if Signal.LOGS not in self._signals:
             return _NOT_SENT
         now = self._clock()
@@ -73,21 +69,13 @@ class OtlpSender:
         return Answer(taken.rejected_log_records, taken.error_message)
 
     def send_figures(self, figures: Sequence[MinuteFigures]) -> Answer:
-        """Send the points of some minutes, in one request.
-
-        Raises:
-            Refused: None of them was taken.
-        """
+        """Send the points of minutes in one request, or raise `Refused`."""
         if Signal.METRICS not in self._signals:
             return _NOT_SENT
         return self._send_metrics(make_metrics(figures, self._resource))
 
     def send_own_metrics(self, data: MetricsData) -> Answer:
-        """Send the pipeline's own metrics, under the same resource as its verdicts, in one request.
-
-        Raises:
-            Refused: None of them was taken.
-        """
+        """Send the pipeline's own metrics, under the same resource as its verdicts, or raise `Refused`."""
         return self._send_metrics(
             MetricsData([replace(each, resource=self._resource) for each in data.resource_metrics])
         )

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
@@ -100,21 +99,18 @@ def make_grpc_exporters(settings: OtlpSettings) -> tuple[GrpcExporter, GrpcExpor
 def retry_delay_s(trailers: Sequence[tuple[str, str | bytes]]) -> float | None:
     """Find the delay of a RetryInfo in a call's trailers: bare, as a detail of the status, or not there (None)."""
     values = {key: value for key, value in trailers if isinstance(value, bytes)}
+    info, bare = RetryInfo(), values.get("google.rpc.retryinfo-bin")
     try:
-        if "google.rpc.retryinfo-bin" in values:
-            return _seconds(RetryInfo.FromString(values["google.rpc.retryinfo-bin"]).retry_delay)
-        for detail in Status.FromString(values.get("grpc-status-details-bin", b"")).details:
-            info = RetryInfo()
-            if detail.Unpack(info):
-                return _seconds(info.retry_delay)
+        if bare is not None:
+            info.ParseFromString(bare)
+        elif not any(
+            detail.Unpack(info) for detail in Status.FromString(values.get("grpc-status-details-bin", b"")).details
+        ):
+            return None
     except DecodeError:
         return None  # Trailers that cannot be read ask for nothing.
-    return None
-
-
-def _seconds(delay: Duration) -> float:
-    seconds: float = delay.seconds + delay.nanos / 1e9
-    return max(0.0, seconds)
+    delay_s: float = info.retry_delay.seconds + info.retry_delay.nanos / 1e9
+    return max(0.0, delay_s)
 
 
 def _credentials(tls: ClientTlsSettings) -> grpc.ChannelCredentials | None:

@@ -66,13 +66,13 @@ class Pipeline:
     """
 
     accountant: Accountant  # From `start` on, as the next five.
-    _clockwork: JudgingClock
-    _closer: Judge
+    _clock_bounds: JudgingClock
+    _judge: Judge
     _marked_before: int  # Epoch minute: the ledger's judged_before.
-    _told_before: int | None  # Epoch minute, as in the ledger.
+    _published_before: int | None  # Epoch minute, as in the ledger.
     _times: SpanTimes
     _versions: dict[str, int]  # Of the agreements' terms in the ledger, by name.
-    _judged: tuple[Agreement, ...]  # Those that are configured, and those that were.
+    _judged: tuple[Agreement, ...]  # Those that are configured, and those that were once.
 
     def __init__(
         self,
@@ -83,14 +83,13 @@ class Pipeline:
         steady: Clock | None = None,
     ) -> None:
         self._config = config
-        trusted = None if steady is None else TrustedClock(clock, steady)
-        self._trusted, self._latest = (clock, clock) if trusted is None else (trusted, trusted.latest)
         self._clock, self._steady = clock, steady or clock
+        self._trusted = TrustedClock(clock, self._steady)
         self._tick_s = tick_s
         self._writer: Writer = LedgerThread(
             "ledger", lambda: Ledger.open(config.ledger.url, may_create=config.ledger.may_create)
         )
-        self._judge = LedgerThread("judge", lambda: LedgerReader.open(config.ledger.url))
+        self._judge_thread = LedgerThread("judge", lambda: LedgerReader.open(config.ledger.url))
         self._tidier = Tidier(self._writer, config.ledger.retention_s, tick_s / 2)
         self._tick_lock = asyncio.Lock()
         self._not_ready_reason = "starting"
@@ -101,9 +100,7 @@ class Pipeline:
         self._own_metrics: OwnMetricsExport | None = None
         self._reader: LedgerReader | None = None
         self.filter_loading: FilterLoading | None = None
-        self.failure: LedgerError | None = (
-            None  # While stopping: not all that was taken became durable or was published.
-        )
+        self.failure: LedgerError | None = None  # While stopping: something did not become durable or was not judged.
         self._was_serving = False
 
     @property
@@ -124,12 +121,10 @@ class Pipeline:
         """
         try:
             await self._writer.open()
-            await self._judge.open()
+            await self._judge_thread.open()
             await self._start_counting()
             await self._start_exporters()
-            self._front = Front(
-                self._config.receiver, self._config.logs, self.accountant, self.metrics, self._readiness
-            )
+            self._front = Front(self._config.receiver, self._config.logs, self.accountant, self.metrics, self.readiness)
             await self._front.start()
         except BaseException:
             await self.stop()
@@ -167,17 +162,14 @@ class Pipeline:
         _log.error("stopping: %s", cause, extra={"action": "ledger_failed"})
         return cause
 
-    def _why_not_ready(self) -> str:
-        if self._not_ready_reason:
-            return self._not_ready_reason
-        if self.accountant.commits.is_stalled:
-            return "the ledger does not finish a write"
-        return self._clockwork.why_ahead()
-
-    def _readiness(self) -> Readiness:
-        if reason := self._why_not_ready():
+    def readiness(self) -> Readiness:
+        """Whether requests are welcome, and if not, why."""
+        reason = self._not_ready_reason
+        if not reason and self.accountant.commits.is_stalled:
+            reason = "the ledger does not finish a write"
+        if reason := reason or self._clock_bounds.why_ahead():
             return Readiness(reason)
-        return Readiness(notice=self._clockwork.why_judging_waits() or self._times.why_clocks_differ())
+        return Readiness(notice=self._clock_bounds.why_judging_waits() or self._times.why_clocks_differ())
 
     async def tick(self) -> None:
         """Judge and close the minutes that are old enough, and wake the exporters.
@@ -186,7 +178,7 @@ class Pipeline:
             LedgerError: The ledger cannot be written or read.
         """
         async with self._tick_lock:
-            progress = self._clockwork.progress()
+            progress = self._clock_bounds.progress()
             # All that was accepted by an earlier bound is durable before the minute counts as sealed.
             await self.accountant.commits.settle()
             if progress.judged_before > self._marked_before:
@@ -194,12 +186,12 @@ class Pipeline:
                 self._marked_before = progress.judged_before
             # Changes of the past first, each alone. New minutes once: spans that come late meanwhile wait for the next.
             catching_up = CatchingUp(progress.judged_before)
-            while (closing := await self._judge.call(lambda _: self._closer.find(progress))) is not None:
+            while (closing := await self._judge_thread.call(lambda _: self._judge.find(progress))) is not None:
                 await self._close(closing)
                 for delivery in self._deliveries:
                     delivery.wake()
                 if closing.told_before is not None:
-                    self._told_before = closing.told_before
+                    self._published_before = closing.told_before
                     if catching_up.is_there(closing.told_before):
                         break
             self.accountant.spared.tell(progress.judged_before)
@@ -208,7 +200,7 @@ class Pipeline:
     async def stop(self) -> None:
         """Close the ports, finish what was taken, deliver what can be delivered; safe at any time, also twice."""
         self._not_ready_reason = "stopping"
-        giving_up = asyncio.get_running_loop().call_later(JUDGE_S, self._judge.give_up)
+        giving_up = asyncio.get_running_loop().call_later(JUDGE_S, self._judge_thread.give_up)
         if self._front is not None:
             await self._front.stop(STOP_GRACE_S)
         if self._ticking is not None:
@@ -224,7 +216,7 @@ class Pipeline:
         giving_up.cancel()
         if self.filter_loading is not None:
             await self.filter_loading.close()
-        await self._judge.close()
+        await self._judge_thread.close()
         if self._reader is not None:
             self._reader.close()  # Before the writer: the last one to close moves the log into the file.
             self._reader = None
@@ -250,14 +242,14 @@ class Pipeline:
         agreements = self._config.agreements
         reader = self._reader = LedgerReader.open(self._config.ledger.url)
         marks = reader.watermarks()
-        self._marked_before, self._told_before = marks.judged_before or 0, marks.told_before
-        self._clockwork = JudgingClock(self._config.processor, self._latest, self._trusted, marks)
-        if reason := self._clockwork.ahead_at_start():
+        self._marked_before, self._published_before = marks.judged_before or 0, marks.told_before
+        self._clock_bounds = JudgingClock(self._config.processor, self._trusted.latest, self._trusted, marks)
+        if reason := self._clock_bounds.ahead_at_start():
             _log.warning("%s: %s", reason, AHEAD_HINT % reader.path, extra={"action": "ledger_ahead"})
         table = SeriesTable(agreements, series_max=self._config.processor.series_max, known=reader.series())
         classifier = Classifier(agreements, table, hash_key=new_hash_key())
         ring = MinuteRing(minutes_kept=_RING_MINUTES)
-        newest = self._clockwork.newest_minute()
+        newest = self._clock_bounds.newest_minute()
         newest_rows = reader.counts(newest - _RING_MINUTES + 1, newest + 1)
         ring.load(newest_rows, start_minute=newest - _RING_MINUTES + 1)
         self._times = SpanTimes(
@@ -271,11 +263,11 @@ class Pipeline:
         self._times.load_older(partial(reader.last_minute, from_minute=max(0, newest - _OLDER_MINUTES)))
         self._register_metrics(table, reader.path)
         await warm_up(classifier)
-        judge_reader = await self._judge.call(lambda connection: connection)
-        since, now_minute = since_minute(marks, self._clockwork), self._trusted() // NANOS_PER_MINUTE
+        judge_reader = await self._judge_thread.call(lambda connection: connection)
+        since, now_minute = since_minute(marks, self._clock_bounds), self._trusted() // NANOS_PER_MINUTE
         recorded = await self._writer.call(lambda ledger: record_terms(ledger, agreements, since, now_minute))
         self._versions, self._judged = recorded.versions, (*agreements, *recorded.removed)
-        self._closer = Judge(judge_reader, agreements, recorded.versions, recorded.removed)
+        self._judge = Judge(judge_reader, agreements, recorded.versions, recorded.removed)
         self.accountant = Accountant(
             classifier=classifier,
             table=table,
@@ -283,11 +275,11 @@ class Pipeline:
             reader=reader,
             fingerprint_seed=reader.fingerprint_seed,
             write=self._commit,
-            window=self._clockwork.window,
+            window=self._clock_bounds.window,
             metrics=self.metrics,
             times=self._times,
         )
-        sealed_before = self._clockwork.window().sealed_before_minute
+        sealed_before = self._clock_bounds.window().sealed_before_minute
         self.filter_loading = FilterLoading(self._config.ledger.url, reader.path, self.accountant.filter, sealed_before)
         self.filter_loading.start()
 
@@ -295,7 +287,7 @@ class Pipeline:
         register, times = self.metrics.register, self._times
         register("sla.ledger.series", lambda: len(table))
         register_ledger_files(self.metrics, path)
-        register("sla.pipeline.ready", lambda: int(not self._why_not_ready()))
+        register("sla.pipeline.ready", lambda: int(not self.readiness().reason))
         register("sla.judge.lag", self._judging_lag_s)
         register("sla.receiver.clock_lead", times.lead_s)
         for agreement in self._config.agreements:
@@ -303,10 +295,10 @@ class Pipeline:
             register("sla.agreement.last_span_timestamp", partial(times.newest_unix_s, agreement.name), attributes)
 
     def _judging_lag_s(self) -> int | None:
-        come_to = self._told_before
+        come_to = self._published_before
         if come_to is None and self._reader is not None:  # Nothing was ever judged: all that is counted waits.
             come_to = min(self._reader.first_minutes().values(), default=None)
-        return None if come_to is None else self._clockwork.lag_s(come_to)
+        return None if come_to is None else self._clock_bounds.lag_s(come_to)
 
     async def _start_exporters(self) -> None:
         instance_id = await self._writer.call(lambda ledger: ledger.instance_id)

@@ -184,7 +184,7 @@ def test_an_unforeseen_error_in_a_commit_ends_the_pipeline(tmp_path: Path) -> No
                 await send(body_of(0, failed=1))
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
             assert "no more" in str(await asyncio.wait_for(pipeline.failed(), 5))
-            assert pipeline._not_ready_reason
+            assert pipeline.readiness().reason
         assert pipeline.failure is not None
 
     run(scenario)
@@ -200,7 +200,7 @@ def test_a_judge_that_fails_does_not_keep_the_rest_from_stopping(tmp_path: Path)
             def broken(_: object) -> None:
                 raise ValueError("not judged")
 
-            pipeline._closer.find = broken  # type: ignore[assignment, method-assign]
+            pipeline._judge.find = broken  # type: ignore[assignment, method-assign]
         assert "not judged" in str(pipeline.failure)
 
     run(scenario)
@@ -247,7 +247,7 @@ def test_a_clock_that_is_set_judges_no_minute_early_or_twice(tmp_path: Path) -> 
             for step in (7 * 24 * 60 * MINUTE, -7 * 24 * 60 * MINUTE, -60 * MINUTE):
                 clock.now += step
                 await pipeline.tick()
-            assert pipeline._clockwork.progress().judged_before == START // MINUTE + 3
+            assert pipeline._clock_bounds.progress().judged_before == START // MINUTE + 3
             clock.now += 60 * MINUTE
             for minute in range(4, 18):  # Long enough for the step back to the right time to be believed.
                 await pass_minute(minute)
@@ -453,8 +453,8 @@ def test_a_ledger_that_a_wrong_clock_has_sealed_is_told_until_it_is_restored(
 
     async def start(*, why_not_ready: str, n_rejected: int) -> None:
         async with running(config, clock) as (pipeline, send):
-            assert why_not_ready in pipeline._why_not_ready()
-            assert bool(pipeline._why_not_ready()) == bool(why_not_ready)
+            assert why_not_ready in pipeline.readiness().reason
+            assert bool(pipeline.readiness().reason) == bool(why_not_ready)
             answer = ExportTraceServiceResponse.FromString(await send(body_of(1, failed=0, succeeded=5)))
             assert answer.partial_success.rejected_spans == n_rejected
             await pipeline.tick()
