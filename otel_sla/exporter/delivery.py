@@ -14,7 +14,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -36,6 +36,7 @@ FIGURES_MAX = 200  # In one request: some 3,000 points, 0.3 MB; receivers take 4
 BATCH_FIGURES = 5_000  # About so many are in memory at once, but at least those of one minute.
 BATCH_MINUTES_MAX = 60
 
+Call = Callable[[Callable[[], Answer]], Awaitable[Answer]]  # Makes a blocking call elsewhere.
 _Result = TypeVar("_Result")
 
 
@@ -78,7 +79,7 @@ class Delivery:
         name: The exporter's component id.
         sender: Speaks to the backend.
         backlog: What there is to deliver.
-        interval_s: Figures are delivered so often at most; events at once.
+        interval_s: Of figures, at least; events are delivered at once.
         counts: Its part of the pipeline's own metrics; what waits is counted anew after each attempt, and when woken.
         timing: Time and chance.
     """
@@ -100,8 +101,9 @@ class Delivery:
         self._woken = asyncio.Event()
         self._is_stopping = False
         self._task: asyncio.Task[None] | None = None
-        events = EventsDelivery(name, sender, backlog, counts.events, timing.clock)
-        figures = FiguresDelivery(name, sender, backlog, counts.figures, timing.clock)
+        call = partial(call_in_daemon_thread, f"exporter-{name}")
+        events = EventsDelivery(call, sender, backlog, counts.events, timing)
+        figures = FiguresDelivery(call, sender, backlog, counts.figures, timing)
         self._schedules = (
             Schedule(name, counts.events, events.deliver, 0.0, timing),
             Schedule(name, counts.figures, figures.deliver, interval_s, timing),
@@ -171,10 +173,10 @@ class EventsDelivery(BisectingDelivery[StoredEvent]):
     """Delivers events in the order of the ledger's outbox."""
 
     def __init__(
-        self, name: str, sender: Sender, backlog: LedgerBacklog, counts: SignalCounts, clock: Callable[[], float]
+        self, call: Call, sender: Sender, backlog: LedgerBacklog, counts: SignalCounts, timing: Timing
     ) -> None:
-        super().__init__(EVENTS_MAX, clock)
-        self._name, self._sender, self._backlog, self._counts = name, sender, backlog, counts
+        super().__init__(EVENTS_MAX, timing.clock)
+        self._call, self._sender, self._backlog, self._counts = call, sender, backlog, counts
 
     async def deliver(self) -> bool:
         """Deliver until no event is left, or raise `Refused` or LedgerError; gives that nothing is left (False)."""
@@ -184,8 +186,7 @@ class EventsDelivery(BisectingDelivery[StoredEvent]):
 
     async def send(self, items: Sequence[StoredEvent]) -> Answer:
         """Send events in one request."""
-        events = [item.event for item in items]
-        return await call_in_daemon_thread(f"exporter-{self._name}", partial(self._sender.send_events, events))
+        return await self._call(partial(self._sender.send_events, [item.event for item in items]))
 
     async def keep_delivered(self, items: Sequence[StoredEvent], answer: Answer) -> None:
         """Move the cursor behind events; if some were rejected, all are set aside, as nobody knows which ones."""
@@ -229,10 +230,10 @@ class FiguresDelivery(BisectingDelivery[MinuteFigures]):
     """Delivers figures minute after minute, those of revised minutes after the new ones."""
 
     def __init__(
-        self, name: str, sender: Sender, backlog: LedgerBacklog, counts: SignalCounts, clock: Callable[[], float]
+        self, call: Call, sender: Sender, backlog: LedgerBacklog, counts: SignalCounts, timing: Timing
     ) -> None:
-        super().__init__(FIGURES_MAX, clock)
-        self._name, self._sender, self._backlog, self._counts = name, sender, backlog, counts
+        super().__init__(FIGURES_MAX, timing.clock)
+        self._call, self._sender, self._backlog, self._counts = call, sender, backlog, counts
         self._minutes_max = 1
         self._batch: FigureBatch | None = None  # Under way; kept while the backend does not take it.
         self._n_done = 0  # Figures of the batch that were delivered or refused for good.
@@ -264,7 +265,7 @@ class FiguresDelivery(BisectingDelivery[MinuteFigures]):
 
     async def send(self, items: Sequence[MinuteFigures]) -> Answer:
         """Send the points of minutes in one request."""
-        return await call_in_daemon_thread(f"exporter-{self._name}", partial(self._sender.send_figures, items))
+        return await self._call(partial(self._sender.send_figures, items))
 
     async def keep_delivered(self, items: Sequence[MinuteFigures], answer: Answer) -> None:
         """Go on in the batch, and note points that were rejected."""

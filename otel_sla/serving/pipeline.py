@@ -207,7 +207,10 @@ class Pipeline:
             ticking, self._ticking = self._ticking, None
             ticking.cancel()
             await asyncio.wait((ticking,))
-            await self._tick_last()
+            try:
+                await self.tick()
+            except Exception as error:  # noqa: BLE001 - whatever this is, the rest has to be stopped.
+                self.failure = unforeseen(error)
         deliveries, self._deliveries = self._deliveries, []
         await asyncio.gather(*(delivery.drain(DRAIN_S) for delivery in deliveries))
         if self._own_metrics is not None:
@@ -230,13 +233,6 @@ class Pipeline:
             totals = ", ".join(f"{name} {value}" for name, value in self.metrics.totals().items())
             _log.info("stopped: %s", totals, extra={"action": "stopped"})
         self.metrics.close()
-
-    async def _tick_last(self) -> None:
-        """Tick once more; whatever fails in it must not keep the rest from stopping."""
-        try:
-            await self.tick()
-        except Exception as error:  # noqa: BLE001 - the rest has to be stopped, whatever this is.
-            self.failure = unforeseen(error)
 
     async def _start_counting(self) -> None:
         agreements = self._config.agreements

@@ -15,7 +15,7 @@ BUSY = Refused("busy", Blame.BACKEND)
 
 
 class Outcomes:
-    """A delivery that fails as it is told, then works."""
+    """A delivery that fails with the given errors, then works."""
 
     def __init__(self, *errors: Exception | None) -> None:
         self.errors = list(errors)
