@@ -98,7 +98,7 @@ INSTRUMENTS = (
         "Succeeded: their failing HTTP status is spared by error_rate.code.",
     ),
     Instrument("sla.receiver.overloaded_requests", "{request}", _C, "Refused for want of room; to be sent again."),
-    Instrument("sla.receiver.refused_connections", "{connection}", _C, "HTTP's over connections_max; gRPC tells none."),
+    Instrument("sla.receiver.refused_connections", "{connection}", _C, "Over connections_max; of HTTP only."),
     Instrument("sla.receiver.in_flight_size", "By", _G, "Bytes that requests hold of receivers' memory limit."),
     Instrument("sla.receiver.ack_latency", "s", _H, "From a request's bytes to its answer, commit included."),
     Instrument("sla.ledger.commit_duration", "s", _H, "One durable transaction of counts."),
