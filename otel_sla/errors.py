@@ -17,8 +17,8 @@
      x ExportError              the backend did not take what was sent
      x ReplayError              a recorded file cannot be counted, or not from here on
 
-`is_retryable` answers the sender's question, `hint` the operator's. Bad input never stops the process; what a
-sender is told about each is decided in `receiver/status.py` alone.
+`is_retryable` says whether the sender may try again, `hint` what the operator can do. Bad input never stops the
+process. `receiver/status.py` alone decides how each is answered.
 """
 
 from collections.abc import Sequence
@@ -26,10 +26,18 @@ from dataclasses import dataclass
 
 
 class OtelSlaError(Exception):
-    """Base of all errors of this package; the message is one line for the operator."""
+    """Base of all errors of this package.
+
+    Args:
+        message: One line for the operator.
+        hint: What the operator can do about it.
+    """
 
     is_retryable = False
-    hint = ""
+
+    def __init__(self, message: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,26 +105,14 @@ class LedgerSchemaNewer(LedgerError):
 class CountsExpired(LedgerError):
     """The counts that were asked for, or that a month would be judged by, are dropped."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        self.hint = hint
-        super().__init__(message)
-
 
 class ListenError(OtelSlaError):
     """A configured endpoint cannot be bound."""
 
 
 class ExportError(OtelSlaError):
-    """The backend did not take what was sent."""
-
-    def __init__(self, message: str, *, is_retryable: bool) -> None:
-        self.is_retryable = is_retryable
-        super().__init__(message)
+    """The backend did not take what was sent (`exporter.refusal.Refused`)."""
 
 
 class ReplayError(OtelSlaError):
     """A recorded file, or the rest of it, cannot be counted; what was counted of it is in the ledger."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        self.hint = hint
-        super().__init__(message)

@@ -1,11 +1,10 @@
-"""How log records are written: lines for people, or one JSON object per line.
+"""Log formats: lines for people, or one JSON object per line.
 
-What a record says besides its message (`extra={"action": "downtime_started", …}`) becomes fields of their own.
+`extra={"action": "downtime_started", …}` becomes fields beside the message.
 """
 
 import json
 import logging
-import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -13,7 +12,7 @@ from typing import Any, TextIO
 
 
 class LogLevel(Enum):
-    """What is logged."""
+    """The lowest severity that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -22,7 +21,7 @@ class LogLevel(Enum):
 
 
 class LogFormat(Enum):
-    """How it is logged."""
+    """Lines for people, or JSON."""
 
     TEXT = "text"
     JSON = "json"
@@ -41,7 +40,7 @@ _LEVEL_NAMES = {"WARNING": "WARN", "CRITICAL": "FATAL"}  # As OpenTelemetry's se
 
 
 def set_up_logs(settings: LogSettings, stream: TextIO) -> None:
-    """Send all records of this process to `stream`; what was set up before is replaced."""
+    """Send all records of this process to `stream`, and to no handler that was set up before."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter() if settings.format is LogFormat.JSON else TextFormatter())
     logging.basicConfig(level=settings.level.value.upper(), handlers=[handler], force=True)
@@ -54,7 +53,7 @@ class TextFormatter(logging.Formatter):
         """Write one record; a traceback follows on lines of its own."""
         fields = "".join(f" {key}={_field_text(value)}" for key, value in _fields(record).items())
         line = f"{_time_text(record)} {_level_name(record):5} {_one_line(record.getMessage())}{fields}"
-        return f"{line}\n{_exception_text(record)}" if record.exc_info else line
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 class JsonFormatter(logging.Formatter):
@@ -70,7 +69,7 @@ class JsonFormatter(logging.Formatter):
             **_fields(record),
         }
         if record.exc_info:
-            entry["exception"] = _exception_text(record)
+            entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False, default=str)
 
 
@@ -80,16 +79,13 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 def _field_text(value: object) -> str:
     text = str(value)
-    is_plain = text.isprintable()
-    return (
-        json.dumps(text, ensure_ascii=not is_plain)
-        if not is_plain or not text or any(c in ' "=' for c in text)
-        else text
-    )
+    if text and text.isprintable() and not any(c in ' "=' for c in text):
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def _one_line(text: str) -> str:
-    # Senders choose the values of a group: they must neither begin a line of their own nor move a terminal's cursor.
+    # Senders choose the values of a group: they must neither begin a new line nor move a terminal's cursor.
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -99,8 +95,3 @@ def _time_text(record: logging.LogRecord) -> str:
 
 def _level_name(record: logging.LogRecord) -> str:
     return _LEVEL_NAMES.get(record.levelname, record.levelname)
-
-
-def _exception_text(record: logging.LogRecord) -> str:
-    assert record.exc_info, "asked only for records with an exception"
-    return "".join(traceback.format_exception(*record.exc_info)).rstrip()

@@ -1,4 +1,4 @@
-"""What a serving process asks of its system and its interpreter: memory given back, file descriptors, a quiet log."""
+"""Settings of a serving process: malloc, file descriptors, garbage collection, gRPC's own log."""
 
 import ctypes
 import gc
@@ -23,33 +23,33 @@ _TRIM_BYTES, _MMAP_BYTES = 16 * 1024 * 1024, 8 * 1024 * 1024
 
 
 def prepare_process() -> None:
-    """Ask for it; where the system does not know of something, nothing happens."""
-    # gRPC writes a line for each call that it cannot read; anybody could fill a disk with them.
+    """Set up malloc, file descriptors and gRPC's log; what the system does not support is left out."""
+    # gRPC writes a line for each call that it cannot read: any client could fill a disk with them.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     _set_up_malloc()
     _raise_open_files_max()
 
 
 def freeze_objects() -> None:
-    """Leave all objects that are there out of every later collection of garbage; to be called once it serves.
+    """Exclude all existing objects from garbage collection; to be called once the process serves.
 
-    Some 160,000 stay for as long as the process lives, modules of the compiler most of them. At 70,000 spans/s each
-    collection of all generations, one in 10 to 30 s, held up everything for 60 to 190 ms; without these for 4 to 10.
+    Some 160,000 live as long as the process, modules of the compiler most of them. At 70,000 spans/s each collection
+    of all generations, one in 10 to 30 s, stopped the process for 60 to 190 ms; without these objects for 4 to 10.
     """
     gc.collect()
     gc.freeze()
 
 
 def _set_up_malloc() -> None:
-    """Let all threads allocate from one arena, and keep the memory of a body for the next one.
+    """Let all threads allocate from one malloc arena, and keep the memory of a body for the next one.
 
     By default glibc keeps eight arenas for each core, and each keeps what large requests left in it: after forty of 64
-    MiB the process stayed at 2.1 times its idle memory, so it is at 1.5 times (`make hostile`). And it gives the pages
-    of each body of megabytes back, and takes new ones for the next, which the kernel clears: 2,500 to 4,400 page faults
-    for a request of 8,192 spans, half of what receiving it cost. What is larger than 8 MiB goes back at once as before.
+    MiB the process stayed at 2.1 times its idle memory, with one arena at 1.5 times (`make hostile`). It also returns
+    the pages of each body of megabytes and takes new ones for the next, which the kernel clears: 2,500 to 4,400 page
+    faults for a request of 8,192 spans, half the cost of receiving it. Blocks above 8 MiB are still returned at once.
     """
     if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
-        return  # An operator's own settings hold.
+        return  # The operator's own settings hold.
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
@@ -64,15 +64,13 @@ def _set_up_malloc() -> None:
 
 
 def connections_that_fit(connections_max: int) -> int:
-    """Give how many connections can be open besides the files that the process needs; logged if they are fewer.
+    """Give how many of `connections_max` connections the limit of open files allows, and log if they are fewer.
 
-    Without a descriptor of its own the ledger could not be written, and the system would refuse connections silently.
-
-    Args:
-        connections_max: What the configuration allows.
+    The process needs other files, too: out of descriptors, it could not write the ledger, and the system would refuse
+    connections silently.
 
     Raises:
-        OtelSlaError: There is no room for any.
+        OtelSlaError: It allows none.
     """
     if resource is None:
         return connections_max
@@ -80,26 +78,22 @@ def connections_that_fit(connections_max: int) -> int:
     if files_max == resource.RLIM_INFINITY or files_max >= connections_max + _OTHER_FILES:
         return connections_max
     allowed = files_max - _OTHER_FILES
+    hint = "raise that limit (systemd: LimitNOFILE, shells: ulimit -n)"
     if allowed < 2:
-        refused = OtelSlaError(f"the process may open {files_max} files, and needs {_OTHER_FILES + 2} at least")
-        refused.hint = "raise that limit (systemd: LimitNOFILE, shells: ulimit -n)"
-        raise refused
+        raise OtelSlaError(f"the process may open {files_max} files, and needs {_OTHER_FILES + 2} at least", hint)
     _log.warning(
-        "%d connections are allowed, not %d as connections_max says: the process may open %d files; raise that limit"
-        " (systemd: LimitNOFILE, shells: ulimit -n)",
+        "%d connections are allowed, not %d as connections_max says: the process may open %d files; %s",
         allowed,
         connections_max,
         files_max,
+        hint,
         extra={"action": "open_files_max"},
     )
     return allowed
 
 
 def _raise_open_files_max() -> None:
-    """Take as many file descriptors as we may: connections are limited by the configuration.
-
-    The usual limit of 1,024 is lower than what the two servers allow by default, and the ledger needs some too.
-    """
+    """Raise the soft limit to the hard one: the usual 1,024 is lower than the connections allowed by default."""
     if resource is None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,6 +1,6 @@
-"""The pipeline's own telemetry: what it took, refused and wrote, under the Collector's names where it has them.
+"""The pipeline's own metrics: what it took, refused and wrote, under the Collector's names where it has them.
 
-Counts are plain integers that their owner adds to; the SDK's observable instruments read them when somebody asks, so
+Counts are plain integers that their owner adds to; the SDK's observable instruments read them at each export, so
 counting costs an addition. Only the two latencies are recorded one by one: per request and per commit, never per span.
 All of it belongs to the event loop's thread.
 """
@@ -9,11 +9,10 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from enum import Enum
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.metrics import Histogram as HistogramInstrument
@@ -33,31 +32,27 @@ from otel_sla.sla.agreement import STATUS_KEYS
 Read = Callable[[], int | float | None]  # None: not known, not shown.
 
 
-class InstrumentKind(Enum):
-    """What an instrument measures; the value is Prometheus' word for it."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-
-
 @dataclass(frozen=True, slots=True)
 class Instrument:
     """One line of the table of instruments."""
 
     name: str
     unit: str  # UCUM.
-    kind: InstrumentKind
+    kind: str  # Prometheus' word: counter, gauge or histogram.
     description: str
-    field: str = ""  # The integer of `SelfMetrics` that it shows; empty: registered by the owner, or recorded.
+
+    @property
+    def short_name(self) -> str:
+        """The last word, `accepted_spans`: the attribute of `SelfMetrics` that it shows, if there is one."""
+        return self.name.rpartition(".")[2].removeprefix("otelcol_receiver_").removeprefix("otelcol_exporter_")
 
 
-_C, _G, _H = InstrumentKind.COUNTER, InstrumentKind.GAUGE, InstrumentKind.HISTOGRAM
+_C, _G, _H = "counter", "gauge", "histogram"
 
 INSTRUMENTS = (
-    Instrument("otelcol_receiver_accepted_spans", "{span}", _C, "Spans answered with success.", "accepted_spans"),
-    Instrument("otelcol_receiver_refused_spans", "{span}", _C, "Spans the sender must send again.", "refused_spans"),
-    Instrument("otelcol_receiver_failed_spans", "{span}", _C, "Spans lost to an internal error.", "failed_spans"),
+    Instrument("otelcol_receiver_accepted_spans", "{span}", _C, "Spans answered with success."),
+    Instrument("otelcol_receiver_refused_spans", "{span}", _C, "Spans the sender must send again."),
+    Instrument("otelcol_receiver_failed_spans", "{span}", _C, "Spans lost to an internal error."),
     Instrument("otelcol_receiver_requests", "{request}", _C, "Requests by transport and by outcome."),
     Instrument("otelcol_exporter_sent_log_records", "{record}", _C, "Events that the backend took."),
     Instrument("otelcol_exporter_sent_metric_points", "{datapoint}", _C, "Data points that the backend took."),
@@ -74,12 +69,12 @@ INSTRUMENTS = (
     Instrument("otelcol_process_cpu_seconds", "s", _C, "User and system CPU time of the process and its workers."),
     Instrument("process.start_time", "s", _G, "When the pipeline was made, seconds since the Unix epoch."),
     Instrument("sla.pipeline.ready", "{pipeline}", _G, "1 while requests are welcome (/readyz), else 0."),
-    Instrument("sla.receiver.late_spans", "{span}", _C, "Rejected: older than what is still open.", "late_spans"),
-    Instrument("sla.receiver.future_spans", "{span}", _C, "Rejected: too far ahead of the clock.", "future_spans"),
-    Instrument("sla.receiver.malformed_spans", "{span}", _C, "Rejected: no end time.", "malformed_spans"),
-    Instrument("sla.receiver.duplicate_spans", "{span}", _C, "Repeats, not counted again.", "duplicate_spans"),
+    Instrument("sla.receiver.late_spans", "{span}", _C, "Rejected: older than what is still open."),
+    Instrument("sla.receiver.future_spans", "{span}", _C, "Rejected: too far ahead of the clock."),
+    Instrument("sla.receiver.malformed_spans", "{span}", _C, "Rejected: no end time."),
+    Instrument("sla.receiver.duplicate_spans", "{span}", _C, "Repeats, not counted again."),
     Instrument("sla.receiver.clock_lead", "s", _G, "Of the newest spans' ends over the clock; negative: behind it."),
-    Instrument("sla.receiver.overflow_spans", "{span}", _C, "Counted in an overflow series.", "overflow_spans"),
+    Instrument("sla.receiver.overflow_spans", "{span}", _C, "Counted in an overflow series."),
     Instrument(
         "sla.receiver.unusable_status_spans", "{span}", _C, "Counted; a status attribute cannot be read, by key."
     ),
@@ -88,29 +83,26 @@ INSTRUMENTS = (
         "{span}",
         _C,
         "Counted; the sampling threshold in tracestate cannot be read.",
-        "unusable_threshold_spans",
     ),
     Instrument(
         "sla.receiver.unknown_parent_spans",
         "{span}",
         _C,
         "Counted; the sender does not say whether the parent is remote (entry_spans_only).",
-        "unknown_parent_spans",
     ),
-    Instrument("sla.receiver.sampled_spans", "{span}", _C, "Counted; they bear a sampling threshold.", "sampled_spans"),
+    Instrument("sla.receiver.sampled_spans", "{span}", _C, "Counted; they bear a sampling threshold."),
     Instrument(
         "sla.receiver.spared_requests",
         "{request}",
         _C,
         "Succeeded: their failing HTTP status is spared by error_rate.code.",
-        "spared_requests",
     ),
     Instrument("sla.receiver.overloaded_requests", "{request}", _C, "Refused for want of room; to be sent again."),
-    Instrument("sla.receiver.refused_connections", "{connection}", _C, "HTTP's over connections_max; gRPC tells none."),
+    Instrument("sla.receiver.refused_connections", "{connection}", _C, "Over connections_max; of HTTP only."),
     Instrument("sla.receiver.in_flight_size", "By", _G, "Bytes that requests hold of receivers' memory limit."),
     Instrument("sla.receiver.ack_latency", "s", _H, "From a request's bytes to its answer, commit included."),
     Instrument("sla.ledger.commit_duration", "s", _H, "One durable transaction of counts."),
-    Instrument("sla.ledger.committed_rows", "{row}", _C, "Rows of counts written to the ledger.", "committed_rows"),
+    Instrument("sla.ledger.committed_rows", "{row}", _C, "Rows of counts written to the ledger."),
     Instrument("sla.ledger.series", "{series}", _G, "Series that the ledger knows."),
     Instrument("sla.ledger.size", "By", _G, "The ledger's file."),
     Instrument("sla.ledger.log_size", "By", _G, "The write-ahead log beside it."),
@@ -120,31 +112,34 @@ INSTRUMENTS = (
     Instrument("sla.agreement.last_span_timestamp", "s", _G, "The newest minute with a span of the agreement."),
 )
 
+_KINDS = {instrument.name: instrument.kind for instrument in INSTRUMENTS}
 _RECEIVER = {"receiver": "otlp"}  # The component id, as the Collector has it.
+_OUTCOMES = {"OK": "success", 200: "success", 204: "success", "INTERNAL": "failure", 500: "failure"}  # Of answers.
 _ACK_LATENCY = "sla.receiver.ack_latency"
 _COMMIT_DURATION = "sla.ledger.commit_duration"
 # A commit takes 0.2 to 0.5 ms on a local disk, seconds on a bad network drive.
 _LATENCY_BOUNDS_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-
-# Why an attempt failed: where its `answers.Blame` lies, or on our side.
-FAILURES = ("backend", "sender", "item", "unclear", "ledger", "internal")
+FAILURES = ("backend", "sender", "item", "unclear", "ledger", "internal")  # `refusal.Blame`, or a reason on our side.
 
 
 @dataclass(slots=True)
-class Attempts:
-    """How one exporter fares with one kind of data, and what waits of it."""
+class SignalCounts:
+    """What one exporter sent of one kind of data, how its attempts go, and what waits."""
 
     what: str  # For people: "events".
-    failed: Counter[str] = field(default_factory=Counter)  # By FAILURES.
-    n_taken: int = 0  # Requests that the backend took.
+    n_sent: int = 0  # Log records or points.
+    n_refused: int = 0  # For good.
+    n_requests_taken: int = 0
     last_success_unix_s: float | None = None  # None: not since the start.
+    failed_attempts: Counter[str] = field(default_factory=Counter)  # By FAILURES.
     n_waiting: int = 0  # Events, or minutes whose figures wait.
-    oldest_unix_nano: int | None = None  # When what the oldest of them tells of happened; None: nothing waits.
+    oldest_unix_nano: int | None = None  # When the oldest of them happened; None: nothing waits.
 
-    def note_success(self) -> None:
-        """The backend took a request."""
-        self.n_taken += 1
+    def note_success(self, n_items: int = 0) -> None:
+        """Count a request that the backend took."""
+        self.n_sent += n_items
+        self.n_requests_taken += 1
         self.last_success_unix_s = time.time()
 
 
@@ -152,24 +147,8 @@ class Attempts:
 class ExporterCounts:
     """What one exporter has sent; its delivery adds to it."""
 
-    sent_log_records: int = 0
-    sent_metric_points: int = 0
-    send_failed_log_records: int = 0
-    send_failed_metric_points: int = 0
-    events: Attempts = field(default_factory=lambda: Attempts("events"))
-    figures: Attempts = field(default_factory=lambda: Attempts("figures"))
-
-
-class Workers(Protocol):
-    """The other processes of a pipeline."""
-
-    def rss_bytes(self) -> int:
-        """Physical memory of all of them."""
-        ...
-
-    def cpu_s(self) -> float:
-        """User and system CPU time of all of them so far."""
-        ...
+    events: SignalCounts = field(default_factory=lambda: SignalCounts("events"))
+    figures: SignalCounts = field(default_factory=lambda: SignalCounts("figures"))
 
 
 class SelfMetrics:
@@ -197,7 +176,8 @@ class SelfMetrics:
         self.spared_requests = 0
         self.unusable_status_spans: Counter[str] = Counter()  # By the attribute's key.
         self.committed_rows = 0
-        self.workers: Workers | None = None  # Their memory and CPU time are the pipeline's too.
+        self.workers_rss_bytes: Callable[[], int] = lambda: 0  # Their memory and CPU time are the pipeline's, too.
+        self.workers_cpu_s: Callable[[], float] = lambda: 0.0
         self._reads: dict[str, list[tuple[Read, Mapping[str, str]]]] = defaultdict(list)
         self._reader = InMemoryMetricReader()
         resource = Resource({"service.name": "otel-sla", "service.version": __version__})
@@ -222,36 +202,36 @@ class SelfMetrics:
         self._histograms[_COMMIT_DURATION].record(seconds)
 
     def register(self, name: str, read: Read, attributes: Mapping[str, str] | None = None) -> None:
-        """Show a value that somebody else owns, such as a queue's size.
+        """Show a value that another part owns, such as a queue's size.
 
         Args:
             name: Of a counter or gauge in `INSTRUMENTS`.
-            read: Gives the value now; called whenever the metrics are asked for. A counter's never goes down.
-            attributes: Tell several owners of one instrument apart, such as `{"exporter": "otlp"}`.
+            read: Gives the value now; called at each export. A counter's never goes down.
+            attributes: Distinguish several owners of one instrument, such as `{"exporter": "otlp"}`.
         """
-        kinds = {instrument.name: instrument.kind for instrument in INSTRUMENTS}
-        assert kinds.get(name) in (InstrumentKind.COUNTER, InstrumentKind.GAUGE), (
-            f"no counter or gauge is named {name!r}"
-        )
+        assert _KINDS.get(name) in (_C, _G), f"no counter or gauge: {name!r}"
         self._reads[name].append((read, dict(attributes or {})))
 
     def register_exporter(self, name: str, counts: ExporterCounts) -> None:
         """Show what one exporter counts, under its component id."""
-        for each in fields(counts):
-            if isinstance(getattr(counts, each.name), int):
-                self.register(f"otelcol_exporter_{each.name}", partial(getattr, counts, each.name), {"exporter": name})
-        for attempts, data_type in ((counts.events, "logs"), (counts.figures, "metrics")):
-            attributes = {"exporter": name, "data_type": data_type}
-            self.register("otelcol_exporter_queue_size", partial(getattr, attempts, "n_waiting"), attributes)
-            self.register("sla.exporter.oldest_age", partial(self._oldest_age_s, attempts), attributes)
-            self.register_attempts(attempts, attributes)
+        for of_signal, data_type, items in (
+            (counts.events, "logs", "log_records"),
+            (counts.figures, "metrics", "metric_points"),
+        ):
+            exporter = {"exporter": name}
+            self.register(f"otelcol_exporter_sent_{items}", partial(getattr, of_signal, "n_sent"), exporter)
+            self.register(f"otelcol_exporter_send_failed_{items}", partial(getattr, of_signal, "n_refused"), exporter)
+            attributes = {**exporter, "data_type": data_type}
+            self.register("otelcol_exporter_queue_size", partial(getattr, of_signal, "n_waiting"), attributes)
+            self.register("sla.exporter.oldest_age", partial(self._oldest_age_s, of_signal), attributes)
+            self.register_attempts(of_signal, attributes)
 
-    def register_attempts(self, attempts: Attempts, attributes: Mapping[str, str]) -> None:
-        """Show how attempts go."""
-        last_success = partial(getattr, attempts, "last_success_unix_s")
+    def register_attempts(self, counts: SignalCounts, attributes: Mapping[str, str]) -> None:
+        """Show how attempts to send one kind of data go."""
+        last_success = partial(getattr, counts, "last_success_unix_s")
         self.register("sla.exporter.last_success_timestamp", last_success, attributes)
         for reason in FAILURES:
-            read = partial(attempts.failed.__getitem__, reason)
+            read = partial(counts.failed_attempts.__getitem__, reason)
             self.register("sla.exporter.failed_attempts", read, {**attributes, "reason": reason})
 
     def register_receiver(self, transport: str, answers: Mapping[Any, int]) -> None:
@@ -261,49 +241,43 @@ class SelfMetrics:
             transport: `grpc` or `http`.
             answers: How many there were of each gRPC status name or HTTP status; the server goes on adding to it.
         """
-        success, failure = ("OK", 200, 204), ("INTERNAL", 500)
-        for outcome, is_of in (
-            ("success", lambda status: status in success),
-            ("failure", lambda status: status in failure),
-            ("refused", lambda status: status not in success + failure),
-        ):
-            read = partial(_sum_of, answers, is_of)
+        for outcome in ("success", "failure", "refused"):
             attributes = {**_RECEIVER, "transport": transport, "outcome": outcome}
-            self.register("otelcol_receiver_requests", read, attributes)
+            self.register("otelcol_receiver_requests", partial(_count_of, answers, outcome), attributes)
 
     def totals(self) -> dict[str, int]:
         """Give the counts of things by the last word of their names: `accepted_spans`, `sent_log_records`, …."""
         totals: dict[str, int] = {}
         for instrument in INSTRUMENTS:
-            if (
-                instrument.kind is InstrumentKind.COUNTER
-                and instrument.unit.startswith("{")
-                and instrument.name in self._reads
-            ):
-                name = instrument.name.rpartition(".")[2]
-                for prefix in ("otelcol_receiver_", "otelcol_exporter_"):
-                    name = name.removeprefix(prefix)
-                totals[name] = sum(int(read() or 0) for read, _ in self._reads[instrument.name])
+            is_count = instrument.kind == _C and instrument.unit.startswith("{")
+            if is_count and instrument.name in self._reads:
+                totals[instrument.short_name] = sum(int(read() or 0) for read, _ in self._reads[instrument.name])
         return totals
 
     def prometheus_text(self) -> str:
         """Give all of it as Prometheus' text format 0.0.4, for `GET /metrics`."""
-        kinds = {instrument.name: instrument.kind for instrument in INSTRUMENTS}
-        return "".join(f"{line}\n" for metric in self._metrics() for line in metric_lines(metric, kinds[metric.name]))
+        data = self.read()
+        return "".join(
+            f"{line}\n"
+            for resource_metrics in (data.resource_metrics if data else ())
+            for scope_metrics in resource_metrics.scope_metrics
+            for metric in scope_metrics.metrics
+            for line in _metric_lines(metric)
+        )
 
     def read(self) -> MetricsData | None:
         """Give all of it as the SDK's data; sums run from the start of the pipeline."""
         return self._reader.get_metrics_data()
 
     def close(self) -> None:
-        """Let the SDK's instruments go; safe to call twice. `totals` can still be asked for."""
+        """Shut the SDK's instruments down; safe to call twice. `totals` goes on working."""
         if not self._is_closed:
             self._is_closed = True
             self._provider.shutdown()
 
     def _create(self, instrument: Instrument) -> None:
         meter = self._provider.get_meter("otel_sla", __version__)
-        if instrument.kind is InstrumentKind.HISTOGRAM:
+        if instrument.kind == _H:
             self._histograms[instrument.name] = meter.create_histogram(
                 instrument.name,
                 instrument.unit,
@@ -312,7 +286,7 @@ class SelfMetrics:
             )
             return
         create = meter.create_observable_counter
-        if instrument.kind is InstrumentKind.GAUGE:
+        if instrument.kind == _G:
             create = meter.create_observable_gauge  # type: ignore[assignment]
 
         def observe(_: CallbackOptions) -> Iterator[Observation]:
@@ -321,12 +295,12 @@ class SelfMetrics:
                     yield Observation(value, attributes)
 
         create(instrument.name, [observe], instrument.unit, instrument.description)
-        if instrument.field:
+        if isinstance(getattr(self, instrument.short_name, None), int):
             attributes = _RECEIVER if instrument.name.startswith("otelcol_receiver_") else {}
-            self.register(instrument.name, lambda: getattr(self, instrument.field), attributes)
+            self.register(instrument.name, partial(getattr, self, instrument.short_name), attributes)
 
-    def _oldest_age_s(self, attempts: Attempts) -> float:
-        oldest = attempts.oldest_unix_nano
+    def _oldest_age_s(self, counts: SignalCounts) -> float:
+        oldest = counts.oldest_unix_nano
         return 0.0 if oldest is None else max(0.0, (self._clock() - oldest) / 1e9)
 
     def _register_process(self) -> None:
@@ -334,28 +308,19 @@ class SelfMetrics:
         self.register("process.start_time", lambda: started_unix_s)
         self.register("otelcol_process_uptime", lambda: time.monotonic() - started_s)
         self.register("otelcol_process_memory_rss", self._rss_bytes)
-        self.register("otelcol_process_cpu_seconds", self._cpu_s)
+        self.register("otelcol_process_cpu_seconds", lambda: time.process_time() + self.workers_cpu_s())
 
     def _rss_bytes(self) -> int | None:
         own = memory_rss_bytes()
-        return own if own is None or self.workers is None else own + self.workers.rss_bytes()
-
-    def _cpu_s(self) -> float:
-        return time.process_time() + (0.0 if self.workers is None else self.workers.cpu_s())
-
-    def _metrics(self) -> Iterator[Metric]:
-        data = self.read()
-        for resource_metrics in data.resource_metrics if data else ():
-            for scope_metrics in resource_metrics.scope_metrics:
-                yield from scope_metrics.metrics
+        return None if own is None else own + self.workers_rss_bytes()
 
 
-def _sum_of(answers: Mapping[Any, int], is_of: Callable[[Any], bool]) -> int:
-    return sum(count for status, count in answers.items() if is_of(status))
+def _count_of(answers: Mapping[Any, int], outcome: str) -> int:
+    return sum(count for status, count in answers.items() if _OUTCOMES.get(status, "refused") == outcome)
 
 
 def memory_rss_bytes() -> int | None:
-    """Read the resident memory of this process where the system tells it as Linux does."""
+    """Read the resident memory of this process, where the system has Linux' `/proc`."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
@@ -363,26 +328,26 @@ def memory_rss_bytes() -> int | None:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def prometheus_name(name: str, unit: str, kind: InstrumentKind) -> str:
+def prometheus_name(name: str, unit: str, kind: str) -> str:
     """Translate a name as the specification of OpenTelemetry and Prometheus says ("Metric Metadata").
 
-    >>> prometheus_name("sla.ledger.commit_duration", "s", Kind.HISTOGRAM)
+    >>> prometheus_name("sla.ledger.commit_duration", "s", "histogram")
     'sla_ledger_commit_duration_seconds'
-    >>> prometheus_name("otelcol_process_cpu_seconds", "s", Kind.COUNTER)
+    >>> prometheus_name("otelcol_process_cpu_seconds", "s", "counter")
     'otelcol_process_cpu_seconds_total'
     """
     translated = name.replace(".", "_")
     suffix = {"s": "seconds", "By": "bytes"}.get(unit)  # Units in braces are annotations and are left out.
     if suffix and not translated.endswith(f"_{suffix}"):
         translated = f"{translated}_{suffix}"
-    return f"{translated}_total" if kind is InstrumentKind.COUNTER else translated
+    return f"{translated}_total" if kind == _C else translated
 
 
-def metric_lines(metric: Metric, kind: InstrumentKind) -> Iterator[str]:
-    """Give the lines of one metric, with what it is before its points."""
+def _metric_lines(metric: Metric) -> Iterator[str]:
+    kind = _KINDS[metric.name]
     name = prometheus_name(metric.name, metric.unit or "", kind)
     yield f"# HELP {name} {_escaped(metric.description or '')}"
-    yield f"# TYPE {name} {kind.value}"
+    yield f"# TYPE {name} {kind}"
     for point in metric.data.data_points:
         labels = {key.replace(".", "_"): str(value) for key, value in (point.attributes or {}).items()}
         if isinstance(point, NumberDataPoint):

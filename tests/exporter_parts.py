@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from sla_parts import MINUTE, make_agreement, make_series, make_series_counts
 
-from otel_sla.exporter.delivery import Delivery, FigureBatch, Sender
-from otel_sla.exporter.protocols import Waiting
+from otel_sla.exporter.backlog import FigureBatch, Waiting
+from otel_sla.exporter.delivery import Delivery, Sender
 from otel_sla.exporter.schedule import Timing
 from otel_sla.ledger.records import RefusedPoints, StoredEvent
 from otel_sla.sla.agreement import Agreement
@@ -21,7 +21,7 @@ TIMEOUT_S = 60.0  # For a whole scenario; never reached unless a test fails.
 
 
 def make_events(n_events: int) -> list[Event]:
-    """Events `e0`, `e1`, … in the order of telling."""
+    """Events `e0`, `e1`, … in the order of publishing."""
     return [
         Event(f"e{n}", "sla.downtime.started", (MINUTE + n) * 60_000_000_000, Severity.ERROR, f"chat {n}", {"n": n})
         for n in range(n_events)
@@ -41,7 +41,7 @@ def make_figures(
 
 
 class MemoryBacklog:
-    """Implements `exporter.delivery.Backlog` as the ledger does: reading starts behind the cursor."""
+    """What `LedgerBacklog` does, in memory: reading starts behind the cursor."""
 
     def __init__(self, events: Iterable[Event] = (), figures: Iterable[MinuteFigures] = ()) -> None:
         self.stored = [StoredEvent(number, event) for number, event in enumerate(events, start=1)]
@@ -53,8 +53,14 @@ class MemoryBacklog:
         self.largest = 0  # Events or figures given at once.
 
     def add(self, events: Iterable[Event]) -> None:
-        """Tell more events."""
+        """Publish more events."""
         self.stored += [StoredEvent(number, event) for number, event in enumerate(events, start=len(self.stored) + 1)]
+
+    async def open(self) -> None:
+        """Nothing to open."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
 
     async def events(self, limit: int) -> tuple[StoredEvent, ...]:
         """Give the next events behind the cursor."""
@@ -64,8 +70,10 @@ class MemoryBacklog:
 
     async def last_event(self) -> StoredEvent | None:
         """Give the last event at or before the cursor that is not set aside."""
-        told = [event for event in self.stored if event.event_id <= self.cursor and event.event.uid not in self.aside]
-        return told[-1] if told else None
+        published = [
+            event for event in self.stored if event.event_id <= self.cursor and event.event.uid not in self.aside
+        ]
+        return published[-1] if published else None
 
     async def delivered_events(self, event_id: int) -> None:
         """Move the cursor behind an event."""
@@ -92,7 +100,7 @@ class MemoryBacklog:
     async def delivered_figures(self, batch: FigureBatch, refused: RefusedPoints | None) -> None:
         """Move the cursor behind a batch, and keep what of it was refused."""
         self.refused += [refused] if refused is not None else []
-        assert batch.exported_before is not None, "no minute is told again here"
+        assert batch.exported_before is not None, "no minute is revised here"
         self.exported = batch.exported_before
 
 
@@ -104,7 +112,7 @@ class Time:
         self.pauses: list[float] = []
         self.on_pause: Callable[[], None] = lambda: None
 
-    def pace(self, jitter: float = 0.0) -> Timing:
+    def timing(self, jitter: float = 0.0) -> Timing:
         """For a delivery."""
         return Timing(clock=lambda: self.now, wait=self._wait, jitter=lambda: jitter)
 
@@ -131,8 +139,8 @@ def deliver(
     time = time or Time()
 
     async def scenario() -> None:
-        delivery = Delivery("otlp", sender, backlog, interval_s, pace=time.pace())
-        delivery.start()
+        delivery = Delivery("otlp", sender, backlog, interval_s, timing=time.timing())
+        await delivery.start()
         while not is_done():  # noqa: ASYNC110 - what is waited for has no event of its own.
             await asyncio.sleep(0)
         await delivery.drain(TIMEOUT_S)

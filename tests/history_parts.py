@@ -10,7 +10,7 @@ from typing import Any
 
 from ledger_parts import count_rows, make_window
 
-from otel_sla.exporter.backlog import _Figures
+from otel_sla.exporter.backlog import FigureReading
 from otel_sla.judging.clock import MinuteMarks
 from otel_sla.judging.judge import Judge
 from otel_sla.judging.month_report import each_series_minutes, load_report
@@ -189,7 +189,7 @@ class History:
 
     def gauges(self) -> dict[tuple[str, int], MinuteFigures]:
         """What a backend that is new gets: by service and minute."""
-        backlog = _Figures("new", (*self.configured, *self.recorded.removed), first_minutes_max=1_000_000)
+        backlog = FigureReading("new", (*self.configured, *self.recorded.removed), first_minutes_max=1_000_000)
         shown: dict[tuple[str, int], MinuteFigures] = {}
         while (batch := backlog.next_batch(self.reader, 7)) is not None and batch.exported_before is not None:
             for figures in batch.figures:

@@ -98,6 +98,6 @@ def report_of(config: Config, month: str, now: int) -> dict[str, Any]:
 
 
 def events_of(config: Config) -> list[Event]:
-    """All events of the ledger's outbox, in the order of telling."""
+    """All events of the ledger's outbox, in the order of publishing."""
     with closing(LedgerReader.open(config.ledger.url)) as reader:
         return [stored.event for stored in reader.events_after(0, 1_000_000)]

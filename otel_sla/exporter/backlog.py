@@ -1,18 +1,16 @@
 """What one exporter still has to deliver, read from the ledger and kept there.
 
-Nothing is queued in memory: an exporter has a place in the story (`ledger.records.Cursor`), and what lies behind it is
-computed again when it is wanted. A backend that is down for a day costs a day's reading later, and no memory now.
+Nothing is queued in memory: an exporter has a cursor in the ledger (`ledger.records.Cursor`), and what lies behind it
+is computed again when it is needed. A backend that is down for a day costs a day's reading later, and no memory now.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import takewhile
 from typing import TypeVar
 
 from otel_sla.errors import LedgerCorrupt, LedgerError
-from otel_sla.exporter.delivery import FigureBatch
-from otel_sla.exporter.protocols import Waiting
 from otel_sla.judging.series_judge import History, Terms, series_of
 from otel_sla.judging.terms_versions import find_basis
 from otel_sla.ledger.reader import LedgerReader
@@ -27,11 +25,30 @@ from otel_sla.sla.uptime import MinuteFigures, MonthSoFar, minute_figures
 T = TypeVar("T")
 _ALL = 1_000_000
 _PAGE = 1_000  # Events read at once.
-_RETOLD_MAX = 64  # Ranges of re-told minutes in one batch; the judge keeps each to an hour.
+_REVISED_MAX = 64  # Ranges of revised minutes in one batch; the judge keeps each to an hour.
+
+
+@dataclass(frozen=True, slots=True)
+class FigureBatch:
+    """Figures to deliver together, and what the cursor becomes when they are delivered."""
+
+    figures: tuple[MinuteFigures, ...]
+    exported_before: int | None  # Epoch minute; None: these are revised minutes.
+    retold_id: int | None  # The last `ledger.records.Retold` in them; None: these are new minutes.
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How much lies behind an exporter's cursor, revised minutes not counted, and when the oldest of it happened."""
+
+    n_events: int = 0
+    oldest_event_unix_nano: int | None = None
+    n_minutes: int = 0
+    oldest_minute_unix_nano: int | None = None  # Its end.
 
 
 class LedgerBacklog:
-    """Implements `exporter.delivery.Backlog`. Its reading runs on a thread of its own.
+    """The events and figures behind one exporter's cursor. Reading runs on a thread of its own.
 
     Args:
         name: The exporter's component id, the name of its cursor.
@@ -39,7 +56,7 @@ class LedgerBacklog:
         agreements: All that are judged, those that are no longer configured too.
         writer: Keeps the cursor.
         first_minutes_max: An exporter that is new to a ledger begins so many minutes back at most.
-        on_damage: Told when the ledger turns out not to be sound; trying again would not help.
+        on_damage: Called when the ledger turns out not to be sound; trying again would not help.
     """
 
     def __init__(
@@ -57,19 +74,19 @@ class LedgerBacklog:
         self._on_damage = on_damage
         self._thread = LedgerThread(f"backlog-{name}", lambda: LedgerReader.open(url))
         self._agreements = tuple(agreements)
-        self._figures = _Figures(name, agreements, first_minutes_max)
+        self._figures = FigureReading(name, agreements, first_minutes_max)
 
     async def open(self) -> None:
-        """Open the reading connection; an exporter that is new to an old ledger takes its place in the story.
+        """Open the reading connection; an exporter that is new to an old ledger gets its cursor.
 
         Raises:
             LedgerError: It cannot be read or written.
         """
         await self._thread.open()
-        told = await self._thread.call(lambda reader: told_long_ago(reader, self._name, self._agreements))
-        if told is not None:
-            # Kept at once: one whose backend was never there is not new when the next month has begun.
-            await self.delivered_events(told)
+        event_id = await self._thread.call(lambda reader: _first_cursor(reader, self._name, self._agreements))
+        if event_id is not None:
+            # Kept at once: if its backend is away for months, events are not skipped when the next month begins.
+            await self.delivered_events(event_id)
 
     async def close(self) -> None:
         """Close the reading connection."""
@@ -83,6 +100,14 @@ class LedgerBacklog:
         """Give the last event at or before the cursor that is not set aside; None if there is none."""
         return await self._read(lambda reader: _last_event(reader, self._name))
 
+    async def figures(self, minutes_max: int) -> FigureBatch | None:
+        """Give the figures of the next judged minutes, or of revised minutes; None if there are none."""
+        return await self._read(lambda reader: self._figures.next_batch(reader, minutes_max))
+
+    async def waiting(self) -> Waiting:
+        """Count what is behind the cursor."""
+        return await self._read(self._figures.waiting)
+
     async def delivered_events(self, event_id: int) -> None:
         """Move the cursor behind an event."""
         await self._writer.call(lambda ledger: ledger.advance_cursor(self._name, event_id=event_id))
@@ -95,21 +120,6 @@ class LedgerBacklog:
             lambda ledger: ledger.advance_cursor(self._name, event_id=event.event_id, set_aside=aside)
         )
 
-    async def figures(self, minutes_max: int) -> FigureBatch | None:
-        """Give the figures of the next judged minutes, or of minutes that were told again; None if there are none."""
-        return await self._read(lambda reader: self._figures.next_batch(reader, minutes_max))
-
-    async def waiting(self) -> Waiting:
-        """Count what is behind the cursor."""
-        return await self._read(self._figures.waiting)
-
-    async def _read(self, read: Callable[[LedgerReader], T]) -> T:
-        try:
-            return await self._thread.call(read)
-        except LedgerCorrupt as error:
-            self._on_damage(error)
-            raise
-
     async def delivered_figures(self, batch: FigureBatch, refused: RefusedPoints | None = None) -> None:
         """Move the cursor behind a batch, and keep what of it the backend will never take."""
         await self._writer.call(
@@ -118,19 +128,26 @@ class LedgerBacklog:
             )
         )
 
+    async def _read(self, read: Callable[[LedgerReader], T]) -> T:
+        try:
+            return await self._thread.call(read)
+        except LedgerCorrupt as error:
+            self._on_damage(error)
+            raise
 
-def told_long_ago(reader: LedgerReader, name: str, agreements: Sequence[Agreement]) -> int | None:
+
+def _first_cursor(reader: LedgerReader, name: str, agreements: Sequence[Agreement]) -> int | None:
     """Give the last event that an exporter without a cursor need not deliver, 0 for none; None: it has a cursor.
 
     Whoever adds a backend to an old ledger wants the running month there, not the years before it.
     """
-    told_before = reader.watermarks().told_before
+    published_before = reader.watermarks().told_before
     if name in reader.exporters():
         return None
-    if told_before is None:
+    if published_before is None:
         return 0
     zones = {agreement.time_zone for agreement in agreements}
-    months = [month_range(month_of(told_before, zone), zone).start_minute for zone in zones]
+    months = [month_range(month_of(published_before, zone), zone).start_minute for zone in zones]
     since_unix_nano = min(months) * NANOS_PER_MINUTE
     last = 0
     while page := reader.events_after(last, _PAGE):
@@ -148,65 +165,72 @@ def _last_event(reader: LedgerReader, name: str) -> StoredEvent | None:
     return next((stored for stored in reader.events_after(event_id - 1, 1) if stored.event_id == event_id), None)
 
 
-class _Figures:
-    """Computes batches; remembers each series' month so far, so that a new minute does not cost the whole month."""
+class FigureReading:
+    """Computes batches; remembers each series' month so far, so that a new minute does not cost the whole month.
+
+    Args:
+        name: Of the exporter.
+        agreements: All that are judged.
+        first_minutes_max: An exporter without a cursor begins so many minutes back at most.
+    """
 
     def __init__(self, name: str, agreements: Sequence[Agreement], first_minutes_max: int) -> None:
         self._name = name
         self._agreements = tuple(agreements)
         self._first_minutes_max = first_minutes_max
-        self._retold_seen = 0
+        self._revised_seen = 0  # The last `Retold` that was dropped from the months so far.
         self._so_far: dict[int, tuple[int, MonthSoFar]] = {}  # Series -> (minute, its month before that minute).
         self._was_counted: dict[int, tuple[int, bool]] = {}  # Series -> (month's start, counts before it).
 
     def next_batch(self, reader: LedgerReader, minutes_max: int) -> FigureBatch | None:
+        """Give the figures of up to `minutes_max` new minutes, else those of revised minutes; None if none is left."""
         with reader.snapshot():
-            marks, cursor = reader.watermarks(), reader.cursor(self._name)
+            published_before, cursor = reader.watermarks().told_before, reader.cursor(self._name)
             first_minutes = reader.first_minutes()
-            if marks.told_before is None or not first_minutes:
+            if published_before is None or not first_minutes:
                 return None
-            start = self._start_minute(cursor, first_minutes, marks.told_before)
-            look = _Reading(reader, self._agreements, first_minutes, marks.told_before, self._was_counted)
-            # Their months are not what they were when they were last added up.
-            for told in reader.retold_after(max(cursor.retold_id, self._retold_seen), _ALL):
-                self._so_far.pop(told.series_id, None)
-                self._retold_seen = told.retold_id
-            if start < marks.told_before:
-                minutes = MinuteRange(start, min(start + minutes_max, marks.told_before))
-                figures = tuple(look.figures(minutes, self._so_far))
+            start = self._start_minute(cursor, first_minutes, published_before)
+            snapshot = _SnapshotFigures(reader, self._agreements, first_minutes, published_before, self._was_counted)
+            # The sums of months with revised minutes are out of date.
+            for revised in reader.retold_after(max(cursor.retold_id, self._revised_seen), _ALL):
+                self._so_far.pop(revised.series_id, None)
+                self._revised_seen = revised.retold_id
+            if start < published_before:
+                minutes = MinuteRange(start, min(start + minutes_max, published_before))
+                figures = tuple(snapshot.new_figures(minutes, self._so_far))
                 return FigureBatch(figures, exported_before=minutes.stop_minute, retold_id=None)
-            # The newest minute waits for the next one. A backend may let a series' past points be changed, but not its
-            # newest, and may refuse the whole request for it: Prometheus does.
-            newest_minute = marks.told_before - 1
-            found = reader.retold_after(cursor.retold_id, _RETOLD_MAX)
-            retold = list(takewhile(lambda told: told.stop_minute <= newest_minute, found))
-            if not retold:
+            # A revision of the newest minute waits for the next minute. A backend may let a series' past points be
+            # changed, but not its newest, and may refuse the whole request for it: Prometheus does.
+            found = reader.retold_after(cursor.retold_id, _REVISED_MAX)
+            ranges = list(takewhile(lambda revised: revised.stop_minute < published_before, found))
+            if not ranges:
                 return None
             wanted: dict[int, set[int]] = {}
-            for told in retold:
-                wanted.setdefault(told.series_id, set()).update(range(told.start_minute, told.stop_minute))
-            return FigureBatch(tuple(look.figures_again(wanted)), exported_before=None, retold_id=retold[-1].retold_id)
+            for revised in ranges:
+                wanted.setdefault(revised.series_id, set()).update(range(revised.start_minute, revised.stop_minute))
+            return FigureBatch(tuple(snapshot.revised_figures(wanted)), None, ranges[-1].retold_id)
 
     def waiting(self, reader: LedgerReader) -> Waiting:
+        """Count what is behind the cursor."""
         with reader.snapshot():
-            told_before, cursor = reader.watermarks().told_before, reader.cursor(self._name)
+            published_before, cursor = reader.watermarks().told_before, reader.cursor(self._name)
             n_events = reader.events_count_after(cursor.event_id)
             oldest = next((stored.event.time_unix_nano for stored in reader.events_after(cursor.event_id, 1)), None)
             first_minutes = reader.first_minutes()
-            if told_before is None or not first_minutes:
+            if published_before is None or not first_minutes:
                 return Waiting(n_events, oldest)
-            start = self._start_minute(cursor, first_minutes, told_before)
-        n_minutes = max(0, told_before - start)
+            start = self._start_minute(cursor, first_minutes, published_before)
+        n_minutes = max(0, published_before - start)
         return Waiting(n_events, oldest, n_minutes, (start + 1) * NANOS_PER_MINUTE if n_minutes else None)
 
-    def _start_minute(self, cursor: Cursor, first_minutes: dict[int, int], told_before: int) -> int:
+    def _start_minute(self, cursor: Cursor, first_minutes: dict[int, int], published_before: int) -> int:
         """Give the first minute whose figures were not delivered."""
         if cursor.exported_before is not None:
             return cursor.exported_before
-        return max(min(first_minutes.values()), told_before - self._first_minutes_max)
+        return max(min(first_minutes.values()), published_before - self._first_minutes_max)
 
 
-class _Reading:
+class _SnapshotFigures:
     """Figures of one snapshot; `was_counted` is kept from one to the next."""
 
     def __init__(
@@ -214,7 +238,7 @@ class _Reading:
         reader: LedgerReader,
         agreements: Sequence[Agreement],
         first_minutes: dict[int, int],
-        told_before: int,
+        published_before: int,
         was_counted: dict[int, tuple[int, bool]],
     ) -> None:
         self._was_counted = was_counted
@@ -222,7 +246,7 @@ class _Reading:
         self._history = History.of(reader)
         self._retired = reader.retired_minutes()
         self._first_minutes, self._first_data = first_minutes, reader.first_data_minutes()
-        self._told_before = told_before
+        self._published_before = published_before
         self._change = reader.watermarks().exclusion_change
         self._records = reader.exclusions()
         self._month_terms: dict[tuple[str, Month], Terms] = {}
@@ -233,8 +257,8 @@ class _Reading:
             for series in series_of(terms.agreement, all_series)
         ]
 
-    def figures(self, minutes: MinuteRange, so_far: dict[int, tuple[int, MonthSoFar]]) -> Iterator[MinuteFigures]:
-        """Go through new minutes of all series; keeps `so_far` up to date."""
+    def new_figures(self, minutes: MinuteRange, so_far: dict[int, tuple[int, MonthSoFar]]) -> Iterator[MinuteFigures]:
+        """Give the figures of new minutes of all series; keeps `so_far` up to date."""
         for series, terms in self._pairs:
             first = self._first_minutes.get(series.series_id)
             if first is None or first >= minutes.stop_minute:
@@ -248,30 +272,28 @@ class _Reading:
                 so_far[series.series_id] = (wanted.stop_minute, found[-1].so_far)
             yield from (figures for figures in found if self._is_shown(figures, terms))
 
-    def figures_again(self, wanted: dict[int, set[int]]) -> Iterator[MinuteFigures]:
-        """Go through minutes that were told again, by series, and the last minute of each month that is over.
+    def revised_figures(self, wanted: dict[int, set[int]]) -> Iterator[MinuteFigures]:
+        """Give the figures of revised minutes, by series, and of the last minute of each month that is over.
 
-        Of a minute told again only what it held itself: its month stands in the newest point, as it would else fall
-        back to what it was, or rise for one minute. A month that is over has no newer point, so its last one
-        is corrected.
+        A revised minute gives its own figures only. The month's stand in the newest point, and in an older one would
+        fall back to what they were. A month that is over has no newer point, so its last one is corrected.
         """
         for series, terms in self._pairs:
             minutes = wanted.get(series.series_id)
             if minutes:
                 zone = terms.agreement.time_zone
                 months = {month_range(month_of(minute, zone), zone) for minute in minutes}
-                lasts = {month.stop_minute - 1 for month in months if month.stop_minute <= self._told_before}
+                lasts = {month.stop_minute - 1 for month in months if month.stop_minute <= self._published_before}
                 minutes |= lasts
                 span = MinuteRange(min(minutes), max(minutes) + 1)
-                found = self._of_series(series, terms, span, None)
-                for figures in found:
+                for figures in self._of_series(series, terms, span, None):
                     if figures.epoch_minute in minutes:
                         yield replace(figures, is_month_told=figures.epoch_minute in lasts)
 
     def _is_shown(self, figures: MinuteFigures, terms: Terms) -> bool:
-        """A series that is silent is shown until it was so for a whole month: an alert needs something to fire on.
+        """Whether a series has points: a silent one until it was silent for a whole month, as alerts need something.
 
-        In the month that it is silent all through it is shown, and not reported (`uptime.is_in_month`).
+        In the month that it is silent all through it has points, and is not reported (`uptime.is_in_month`).
         """
         if any(figures.so_far.counts):
             return True
@@ -301,7 +323,9 @@ class _Reading:
                 so_far = MonthSoFar()
             start_minute = part.start_minute if so_far is not None else whole.start_minute
             by = self._terms_in(month, terms)
-            judged = self._history.judged(series, by, MinuteRange(start_minute, part.stop_minute), self._told_before)
+            judged = self._history.judged(
+                series, by, MinuteRange(start_minute, part.stop_minute), self._published_before
+            )
             yield from minute_figures(series, by.agreement, judged.judged, judged.counts, part, so_far)
             so_far = None
 

@@ -1,6 +1,6 @@
-"""Writes verdicts to the log: a line for each event, and one when a minute's state is another than the minute's before.
+"""`exporters.debug`: logs each event, and each minute whose state differs from that of the minute before.
 
-What stands behind `exporters.debug`, and what runs when no backend is named.
+It runs when the configuration names no backend.
 """
 
 import logging
@@ -16,7 +16,7 @@ from otel_sla.sla.uptime import MinuteFigures
 _log = logging.getLogger(__name__)
 
 _LEVELS = {Severity.INFO: logging.INFO, Severity.WARN: logging.WARNING, Severity.ERROR: logging.ERROR}
-_TAKEN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+_RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
 class DebugSender:
@@ -31,30 +31,30 @@ class DebugSender:
         self._last: dict[int, tuple[int, MinuteState]] = {}  # Series -> (epoch minute, its state).
 
     def send_events(self, events: Sequence[Event]) -> Answer:
-        """Write one line for each event."""
+        """Log one line for each event."""
         for event in events:
-            # A group's key may be any text, also the name of what a log record has already.
-            fields = {key: value for key, value in event.attributes.items() if key not in _TAKEN}
+            # A group's key may be any text, also the name of a field that every log record has.
+            fields = {key: value for key, value in event.attributes.items() if key not in _RECORD_FIELDS}
             fields["action"] = event.name.removeprefix("sla.").replace(".", "_")
             _log.log(_LEVELS[event.severity], "%s", event.body, extra=fields)
         return Answer()
 
     def send_figures(self, figures: Sequence[MinuteFigures]) -> Answer:
-        """Write one line for each minute that differs from the one before; revised ones are told by their events."""
+        """Log one line for each minute that differs from the one before; for revised minutes there are events."""
         for minute in figures:
             last_minute, last_state = self._last.get(minute.series.series_id, (-1, None))
             if minute.epoch_minute <= last_minute:
                 continue
             self._last[minute.series.series_id] = (minute.epoch_minute, minute.state)
-            # That a series begins with a minute that is up is no news.
+            # A series that begins with a minute that is up needs no line.
             if minute.state is not (last_state or MinuteState.UP):
-                self._write(minute, last_state)
+                self._log_change(minute, last_state)
         return Answer()
 
     def close(self) -> None:
         """Nothing is open."""
 
-    def _write(self, minute: MinuteFigures, last_state: MinuteState | None) -> None:
+    def _log_change(self, minute: MinuteFigures, last_state: MinuteState | None) -> None:
         group = ", ".join(f"{key}={value}" for key, value in minute.series.group_text.items())
         _log.info(
             "%s: %s%s in the minute of %s, %d of %d requests failed",

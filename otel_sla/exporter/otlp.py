@@ -5,8 +5,8 @@ variables where the configuration is silent. Its `export` is not enough, as it g
 neither whether it may be tried again, nor what was rejected of a request that was taken (OTLP's `partial_success`).
 Without the one an item that the backend will never take holds up all behind it, without the other it is lost unseen.
 Its own retries hold a thread for up to its time limit and know nothing of the ledger. So each attempt is made once
-and its answer is read: over gRPC by calling the exporter's own stub (`otlp_grpc`), over HTTP by a session that the
-exporter is given (`otlp_http`). When to try again is decided in `delivery`.
+and its answer is read: over gRPC by a call on the exporter's channel (`otlp_grpc`), over HTTP by a session that the
+exporter is given (`otlp_http`). When to try again is decided in `schedule`.
 
 Calls block; `delivery` makes them on a thread of its own.
 """
@@ -14,15 +14,18 @@ Calls block; `delivery` makes them on a thread of its own.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.resources import OTELResourceDetector
 
 from otel_sla.errors import ConfigError, ConfigProblem
 from otel_sla.exporter.otlp_data import make_log_record, make_metrics, make_resource
-from otel_sla.exporter.otlp_grpc import make_grpc_exporters
-from otel_sla.exporter.otlp_http import make_http_exporters
+from otel_sla.exporter.otlp_grpc import GrpcExporter, make_grpc_exporters
+from otel_sla.exporter.otlp_http import HttpExporter, make_http_exporters
 from otel_sla.exporter.refusal import Answer
 from otel_sla.exporter.settings import OtlpSettings, Signal
 from otel_sla.sla.events import Event
@@ -48,62 +51,48 @@ class OtlpSender:
         self._resource = make_resource(instance_id).merge(OTELResourceDetector().detect())
         self._clock = clock
         self._signals = settings.signals
+        self._logs: GrpcExporter | HttpExporter
+        self._metrics: GrpcExporter | HttpExporter
         try:
-            self._logs, self._metrics = _make_exporters(settings)
+            self._logs, self._metrics = (make_http_exporters if settings.is_http else make_grpc_exporters)(settings)
         except Exception as error:  # The library has no type for what it cannot use.
             problem = ConfigProblem("", f"cannot be used: {error}")
             raise ConfigError(f"exporters.{settings.name}", [problem]) from error
 
     def send_events(self, events: Sequence[Event]) -> Answer:
-        """Send events, in one request.
-
-        Raises:
-            Refused: None of them was taken.
-        """
+        """Send events in one request, or raise `Refused`."""
         if Signal.LOGS not in self._signals:
             return _NOT_SENT
         now = self._clock()
-        records = [make_log_record(event, self._resource, now) for event in events]
-        taken = self._logs.send(records).partial_success
+        body = self._logs.send([make_log_record(event, self._resource, now) for event in events])
+        taken = _read(ExportLogsServiceResponse, body).partial_success
         return Answer(taken.rejected_log_records, taken.error_message)
 
     def send_figures(self, figures: Sequence[MinuteFigures]) -> Answer:
-        """Send the points of some minutes, in one request.
-
-        Raises:
-            Refused: None of them was taken.
-        """
+        """Send the points of minutes in one request, or raise `Refused`."""
         if Signal.METRICS not in self._signals:
             return _NOT_SENT
-        data = make_metrics(figures, self._resource)
-        taken = self._metrics.send(data).partial_success
-        return Answer(taken.rejected_data_points, taken.error_message)
+        return self._send_metrics(make_metrics(figures, self._resource))
 
-    def send_telemetry(self, data: MetricsData) -> Answer:
-        """Send the pipeline's own metrics, under the same resource as its verdicts, in one request.
-
-        Raises:
-            Refused: None of them was taken.
-        """
-        told = [replace(of_resource, resource=self._resource) for of_resource in data.resource_metrics]
-        taken = self._metrics.send(MetricsData(told)).partial_success
-        return Answer(taken.rejected_data_points, taken.error_message)
+    def send_own_metrics(self, data: MetricsData) -> Answer:
+        """Send the pipeline's own metrics, under the same resource as its verdicts, or raise `Refused`."""
+        return self._send_metrics(
+            MetricsData([replace(each, resource=self._resource) for each in data.resource_metrics])
+        )
 
     def close(self) -> None:
         """Close the connections; a call that is under way ends."""
         self._logs.shutdown()
         self._metrics.shutdown()
 
-
-class _Exporter(Protocol):
-    """One signal's way to the backend."""
-
-    def send(self, data: Any) -> Any:  # noqa: ANN401  In: log records or metrics. Out: the signal's response message.
-        """Send once, or raise `Refused`."""
-
-    def shutdown(self) -> None:
-        """Close the connection."""
+    def _send_metrics(self, data: MetricsData) -> Answer:
+        taken = _read(ExportMetricsServiceResponse, self._metrics.send(data)).partial_success
+        return Answer(taken.rejected_data_points, taken.error_message)
 
 
-def _make_exporters(settings: OtlpSettings) -> tuple[_Exporter, _Exporter]:
-    return make_http_exporters(settings) if settings.is_http else make_grpc_exporters(settings)
+def _read(response: type[Any], body: bytes) -> Any:  # noqa: ANN401  Generated classes.
+    """Read a success; one whose body cannot be read is a success all the same."""
+    try:
+        return response.FromString(body)
+    except DecodeError:
+        return response()

@@ -1,8 +1,7 @@
 """Verdicts as OpenTelemetry data: the one place where metrics, their attributes and units are named.
 
-A point carries the time stamp of the end of the minute it speaks of, however late it is made; sums run from the start
-of the month. Everything is exact up to here; a Fraction becomes a float in this module and nowhere else. Nothing is
-sent here.
+The time stamp of a point is the end of its minute, however late the point is made; sums start with the month. All
+figures are exact up to here; only this module converts a Fraction to a float.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -110,7 +109,7 @@ SUMS = (
 
 
 def make_resource(instance_id: str) -> Resource:
-    """Describe the pipeline itself; what is judged stands in the points' attributes.
+    """Describe the pipeline itself; the attributes of the points say what is judged.
 
     Args:
         instance_id: The ledger's own. A new one at each start would begin new time series at the backend.
@@ -157,7 +156,7 @@ def make_log_record(event: Event, resource: Resource, observed_unix_nano: int) -
     Args:
         event: Its time stamp is when it happened.
         resource: As of the metrics.
-        observed_unix_nano: When it is handed on.
+        observed_unix_nano: When it is sent.
     """
     record = LogRecord(
         timestamp=event.time_unix_nano,

@@ -1,70 +1,72 @@
-"""OTLP over gRPC: one call of the library's exporter for each attempt, and what its answer says."""
+"""OTLP over gRPC: one call on the channel of the library's exporter for each attempt, and what its answer says."""
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
+from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from otel_sla.exporter.refusal import Blame, Refused, grpc_blame, one_line
 from otel_sla.exporter.settings import ClientTlsSettings, OtlpSettings
 
 _COMPRESSION = {"none": grpc.Compression.NoCompression, "gzip": grpc.Compression.Gzip}
 _CHANNEL_OPTIONS = (
-    # gRPC's own are up to two minutes: a backend that is back would be found late, whatever `delivery` tries.
+    # gRPC's own are up to two minutes: a backend that is back would be found late, whatever `schedule` tries.
     ("grpc.initial_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 10_000),
 )
 
 
-class _OneCall:
-    """For an exporter of the library: one attempt, without its retries, and the answer as it came.
+class GrpcExporter:
+    """One signal over gRPC: one attempt, without the library's retries, and the answer as it came.
 
-    These four attributes and `_translate_data` are the library's, the same from 1.40 on at least; the integration
-    tests would not pass without them. Its stub is not used: where an answer cannot be read gRPC makes an error of it,
-    as if nothing had been taken.
+    Four private attributes of its exporters are read, the same from 1.40 on at least; the integration tests would not
+    pass without them. Its stub is not used: gRPC makes an error of an answer that the stub cannot read.
+
+    Args:
+        exporter: Of the library.
+        service: The full name of the signal's service.
+        encode: Makes the service's request of log records or metrics.
     """
 
-    _service: str
-    _response: type[Message]
-    _channel: Any
-    _headers: Any
-    _timeout: float
-    _endpoint: Any
+    def __init__(self, exporter: Any, service: str, encode: Callable[[Any], Any]) -> None:  # noqa: ANN401  See above.
+        self._exporter = exporter
+        self._encode = encode
+        self._endpoint = exporter._endpoint  # noqa: SLF001
+        self._options = {"metadata": exporter._headers, "timeout": exporter._timeout}  # noqa: SLF001
+        # Without a deserializer gRPC gives the bytes.
+        self._call = exporter._channel.unary_unary(  # noqa: SLF001
+            f"/opentelemetry.proto.collector.{service}/Export",
+            request_serializer=lambda request: request.SerializeToString(),
+        )
 
-    def send(self, data: Any) -> Any:  # noqa: ANN401  In: log records or metrics. Out: the signal's response message.
-        """Send once. A success whose body cannot be read is one all the same.
+    def send(self, data: Any) -> bytes:  # noqa: ANN401  Log records or metrics.
+        """Send once, and give the response's bytes.
 
         Raises:
             Refused: It was not taken.
         """
         try:
-            request = self._translate_data(data)  # type: ignore[attr-defined]
+            request = self._encode(data)
         except Exception as error:
             raise Refused(f"cannot be encoded: {one_line(str(error))}", Blame.ITEM) from error
         try:
-            answer: bytes = self._call(request, metadata=self._headers, timeout=self._timeout)
+            answer: bytes = self._call(request, **self._options)
         except grpc.RpcError as error:
             raise self._refused(error) from None
         except ValueError as error:  # "Cannot invoke RPC on closed channel!": we are stopping.
             raise Refused(f"{self._endpoint} is not called any more: {one_line(str(error))}", Blame.BACKEND) from None
-        try:
-            return self._response.FromString(answer)
-        except DecodeError:
-            return self._response()
+        return answer
 
-    @cached_property
-    def _call(self) -> Any:  # noqa: ANN401  grpc.UnaryUnaryMultiCallable, which has no type that mypy knows.
-        path = f"/{self._service}/Export"
-        return self._channel.unary_unary(path, request_serializer=lambda request: request.SerializeToString())
+    def shutdown(self) -> None:
+        """Close the connection."""
+        self._exporter.shutdown()
 
     def _refused(self, error: Any) -> Refused:  # noqa: ANN401  An RpcError that is a Call too.
         code: grpc.StatusCode = error.code()
@@ -73,22 +75,8 @@ class _OneCall:
         return Refused(message, grpc_blame(code, retry_after_s), retry_after_s)
 
 
-class GrpcLogs(_OneCall, OTLPLogExporter):
-    """Takes a sequence of ReadableLogRecord."""
-
-    _service = "opentelemetry.proto.collector.logs.v1.LogsService"
-    _response = ExportLogsServiceResponse
-
-
-class GrpcMetrics(_OneCall, OTLPMetricExporter):
-    """Takes MetricsData."""
-
-    _service = "opentelemetry.proto.collector.metrics.v1.MetricsService"
-    _response = ExportMetricsServiceResponse
-
-
-def make_grpc_exporters(settings: OtlpSettings) -> tuple[GrpcLogs, GrpcMetrics]:
-    """Build both exporters; what is None in `settings` they take from the environment.
+def make_grpc_exporters(settings: OtlpSettings) -> tuple[GrpcExporter, GrpcExporter]:
+    """Build the exporters of logs and of metrics; what is None in `settings` they take from the environment.
 
     Raises:
         OSError: A certificate cannot be read.
@@ -102,27 +90,27 @@ def make_grpc_exporters(settings: OtlpSettings) -> tuple[GrpcLogs, GrpcMetrics]:
         "compression": _COMPRESSION[settings.compression] if settings.compression else None,
         "channel_options": _CHANNEL_OPTIONS,
     }
-    return GrpcLogs(**options), GrpcMetrics(**options)
+    return (
+        GrpcExporter(OTLPLogExporter(**options), "logs.v1.LogsService", encode_logs),
+        GrpcExporter(OTLPMetricExporter(**options), "metrics.v1.MetricsService", encode_metrics),
+    )
 
 
 def retry_delay_s(trailers: Sequence[tuple[str, str | bytes]]) -> float | None:
     """Find the delay of a RetryInfo in a call's trailers: bare, as a detail of the status, or not there (None)."""
     values = {key: value for key, value in trailers if isinstance(value, bytes)}
+    info, bare = RetryInfo(), values.get("google.rpc.retryinfo-bin")
     try:
-        if "google.rpc.retryinfo-bin" in values:
-            return _seconds(RetryInfo.FromString(values["google.rpc.retryinfo-bin"]).retry_delay)
-        for detail in Status.FromString(values.get("grpc-status-details-bin", b"")).details:
-            info = RetryInfo()
-            if detail.Unpack(info):
-                return _seconds(info.retry_delay)
+        if bare is not None:
+            info.ParseFromString(bare)
+        elif not any(
+            detail.Unpack(info) for detail in Status.FromString(values.get("grpc-status-details-bin", b"")).details
+        ):
+            return None
     except DecodeError:
-        return None  # What cannot be read asks for nothing.
-    return None
-
-
-def _seconds(delay: Duration) -> float:
-    seconds: float = delay.seconds + delay.nanos / 1e9
-    return max(0.0, seconds)
+        return None  # Trailers that cannot be read ask for nothing.
+    delay_s: float = info.retry_delay.seconds + info.retry_delay.nanos / 1e9
+    return max(0.0, delay_s)
 
 
 def _credentials(tls: ClientTlsSettings) -> grpc.ChannelCredentials | None:

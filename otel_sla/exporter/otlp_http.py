@@ -1,11 +1,10 @@
-"""OTLP over HTTP: the library's exporter on a session that keeps the answer.
+"""OTLP over HTTP: one request for each attempt of the library's exporter, and what its answer says.
 
-The exporter retries by itself and tells only that it failed. A session is a public argument of it; this one makes each
-answer that is no success, and each failure to get one, an error that no version of the library retries.
+The exporter retries by itself and reports only that it failed. A session is a public argument of it; this one keeps the
+answer and ends each attempt with an error that no version of the library retries.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -13,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from otel_sla.exporter.refusal import Blame, Refused, http_blame, one_line
 from otel_sla.exporter.settings import OtlpSettings
@@ -35,36 +32,30 @@ class HttpExporter:
     """One signal over HTTP.
 
     Args:
-        exporter: Of the library, built on `session`.
-        session: Its session.
-        response: What the answer's body is.
+        exporter_type: Of the library.
+        options: Its arguments.
     """
 
-    def __init__(
-        self, exporter: OTLPLogExporter | OTLPMetricExporter, session: "AnswerSession", response: type[Message]
-    ) -> None:
-        self._exporter = exporter
-        self._session = session
-        self._response = response
+    def __init__(self, exporter_type: type[OTLPLogExporter | OTLPMetricExporter], **options: Any) -> None:  # noqa: ANN401
+        self._session = _AnswerSession()
+        self._exporter = exporter_type(session=self._session, **options)
+        # It would log each attempt; `schedule` logs when a backend begins to refuse, and when it takes again.
+        logging.getLogger(exporter_type.__module__).disabled = True
 
-    def send(self, data: Any) -> Any:  # noqa: ANN401  In: log records or metrics. Out: the signal's response message.
-        """Send once. A success whose body cannot be read is one all the same.
+    def send(self, data: Any) -> bytes:  # noqa: ANN401  Log records or metrics.
+        """Send once, and give the response's bytes.
 
         Raises:
             Refused: It was not taken.
         """
         self._session.outcome = None
-        with _quiet:
-            try:
-                self._exporter.export(data)
-            except Exception as error:
-                raise Refused(f"cannot be encoded: {one_line(str(error))}", Blame.ITEM) from error
+        try:
+            self._exporter.export(data)
+        except Exception as error:
+            raise Refused(f"cannot be encoded: {one_line(str(error))}", Blame.ITEM) from error
         outcome = self._session.outcome
         if isinstance(outcome, bytes):
-            try:
-                return self._response.FromString(outcome)
-            except DecodeError:
-                return self._response()
+            return outcome
         raise outcome or Refused("cannot be encoded, or is larger than the library sends", Blame.ITEM)
 
     def shutdown(self) -> None:
@@ -72,15 +63,19 @@ class HttpExporter:
         self._exporter.shutdown()
 
 
-class AnswerSession(requests.Session):
-    """Keeps what came of the last request in `outcome`: the body of a success, or why it was none."""
+class _AttemptDone(requests.RequestException):
+    """Ends an attempt, whatever came of it. No ConnectionError, as the library would try those again."""
+
+
+class _AnswerSession(requests.Session):
+    """Keeps what came of the last request in `outcome`: the body of a success, or the refusal."""
 
     def __init__(self) -> None:
         super().__init__()
         self.outcome: bytes | Refused | None = None
 
     def request(self, method: Any, url: Any, **options: Any) -> requests.Response:  # type: ignore[override]  # noqa: ANN401
-        """Send one request; anything but a success is raised as `_NotTaken`."""
+        """Send one request, keep what came of it, and raise `_AttemptDone`."""
         options["allow_redirects"] = False
         options["stream"] = True  # Else all of the answer is read, however large it is and however long it takes.
         # Else a REQUESTS_CA_BUNDLE of the environment comes before the configured authority.
@@ -92,14 +87,14 @@ class AnswerSession(requests.Session):
             is_network = isinstance(error, requests.ConnectionError | requests.Timeout)
             blame = Blame.BACKEND if is_network else Blame.SENDER
             self.outcome = Refused(f"{url} cannot be reached: {one_line(str(error))}", blame)
-            raise _NotTaken from error
+            raise _AttemptDone from error
         with response:
             body = _read_body(response, stop_s)
-        if not 200 <= response.status_code < 300:
+        if 200 <= response.status_code < 300:
+            self.outcome = body if _is_protobuf(response) else b""
+        else:
             self.outcome = _refused(url, response, body)
-            raise _NotTaken
-        self.outcome = body if _is_protobuf(response) else b""
-        return _taken()
+        raise _AttemptDone
 
     def _request(self, method: Any, url: Any, options: dict[str, Any]) -> requests.Response:  # noqa: ANN401
         try:
@@ -112,7 +107,7 @@ class AnswerSession(requests.Session):
 
 
 def _read_body(response: requests.Response, stop_s: float) -> bytes:
-    """Read an answer's body, or as much of it as is worth the time: the status has been said before it."""
+    """Read an answer's body, or a part of it within the limits of size and time: the status is known already."""
     body = bytearray()
     try:
         for piece in response.iter_content(_PIECE_SIZE_BYTES):
@@ -124,20 +119,8 @@ def _read_body(response: requests.Response, stop_s: float) -> bytes:
     return bytes(body[:ANSWER_SIZE_BYTES_MAX])
 
 
-def _taken() -> requests.Response:
-    """Give the library a success to be content with; the body is ours."""
-    response = requests.Response()
-    response.status_code = 200
-    response._content = b""  # noqa: SLF001 - else it looks for a connection to read from.
-    return response
-
-
-class _NotTaken(requests.RequestException):
-    """Ends an attempt. No ConnectionError, as the library would try those again."""
-
-
 def make_http_exporters(settings: OtlpSettings) -> tuple[HttpExporter, HttpExporter]:
-    """Build the exporters of log records and of metrics; what is None they take from the environment."""
+    """Build the exporters of logs and of metrics; what is None in `settings` they take from the environment."""
     tls = settings.tls
     options: dict[str, Any] = {
         "certificate_file": _text(tls.ca_file) if tls else None,
@@ -149,12 +132,9 @@ def make_http_exporters(settings: OtlpSettings) -> tuple[HttpExporter, HttpExpor
     }
     logs_endpoint = settings.logs_endpoint or _signal_url(settings.endpoint, "logs")
     metrics_endpoint = settings.metrics_endpoint or _signal_url(settings.endpoint, "metrics")
-    logs_session, metrics_session = AnswerSession(), AnswerSession()
-    logs = OTLPLogExporter(endpoint=logs_endpoint, session=logs_session, **options)
-    metrics = OTLPMetricExporter(endpoint=metrics_endpoint, session=metrics_session, **options)
     return (
-        HttpExporter(logs, logs_session, ExportLogsServiceResponse),
-        HttpExporter(metrics, metrics_session, ExportMetricsServiceResponse),
+        HttpExporter(OTLPLogExporter, endpoint=logs_endpoint, **options),
+        HttpExporter(OTLPMetricExporter, endpoint=metrics_endpoint, **options),
     )
 
 
@@ -197,28 +177,3 @@ def _signal_url(base: str | None, signal: str) -> str | None:
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
-
-
-class _Quiet(logging.Filter):
-    """Keeps the library from logging each attempt while it is entered, on the thread that entered it.
-
-    `delivery` says once that a backend does not take anything, and once that it does again.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._local = threading.local()
-
-    def __enter__(self) -> None:
-        self._local.is_on = True
-
-    def __exit__(self, *_: object) -> None:
-        self._local.is_on = False
-
-    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  The library's one kind of record.
-        return not getattr(self._local, "is_on", False)
-
-
-_quiet = _Quiet()
-for _module in (OTLPLogExporter.__module__, OTLPMetricExporter.__module__):
-    logging.getLogger(_module).addFilter(_quiet)

@@ -1,78 +1,75 @@
-"""Delivers items in order when the backend may take only a part: what it refuses is halved until the item is found.
+"""Delivers items in order when the backend may take only a part: a refused request is bisected until the item is found.
 
-Each item ends in one of two books, delivered or set aside, in the order of the items; or delivery stops with
-everything from some item on in neither, to be tried again later. An item is set aside
+Each item is either delivered or set aside, in the order of the items; or delivery stops before some item, and it and
+all behind it are tried again later. An item is set aside
 
 - when it was refused alone, and the refusal says that the item is to blame;
-- when it was refused alone for no clear reason, again and again, while in between the backend took another one: its
-  witness. If it does not take the witness either, the backend is to blame: a day of errors must not cost a day of
-  events;
-- when it was refused alone for hours for a reason that speaks of the backend or of us, holds up others, and the backend
-  took the witness in between each time that it was asked, with a quarter of an hour between (`patience`).
+- when it was refused alone for no clear reason, again and again, while in between the backend took another one: the
+  probe. If it does not take the probe either, the backend is to blame: a day of errors must not cost a day of events;
+- when it was refused alone for hours for a reason that blames the backend or us, while it holds up others and the
+  backend took the probe each time that it was sent, a quarter of an hour apart.
 
-The witness is the last item that was taken, sent once more. So nothing overtakes an item that is still to be
-delivered, and what comes twice can be recognised. A backend that has taken nothing yet has no witness: then, at each
-attempt, another one of the items that follow is tried as one, and is sent again in its turn.
+The probe is the last item that was taken, sent once more. So nothing overtakes an item that is still to be delivered,
+and the backend can recognise what comes twice. For a backend that has taken nothing yet, each attempt tries another
+one of the items that follow as a probe, and that one is sent again in its turn.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Container, Sequence
+from typing import Generic, TypeVar
 
 from otel_sla.exporter.refusal import Answer, Blame, Refused
 
-# One of two replicas behind a balancer may fail over everything. So many refusals, each with the witness taken in
-# between, happen by chance once in 2 ** 17 times then.
+# Rounds in a row in which the item was refused, the probe taken, and the item refused again. If one of two replicas
+# behind a balancer fails over everything, the 17 refusals of one item happen by chance once in 2 ** 17 times.
 ROUNDS = 8
+WAIT_S = 2 * 3600.0  # Before the first round for a reason that blames the backend or us: most outages are over by then.
+ROUND_S = 15 * 60.0  # Between two such rounds, at least.
 
 Item = TypeVar("Item")
-_Item_contra = TypeVar("_Item_contra", contravariant=True)
 
 
-class DeliveryRecord(Protocol[_Item_contra]):
-    """Where it is kept what became of the items; each call covers the items that follow those of the call before."""
+class BisectingDelivery(ABC, Generic[Item]):
+    """Delivers one kind of item to one backend; subclasses send items and keep what became of them.
 
-    async def delivered(self, items: Sequence[_Item_contra], answer: Answer) -> None:
-        """The backend took them in one request, perhaps without some (`Answer.rejected_count`)."""
+    Args:
+        size_max: Items in one request.
+        clock: Seconds; only differences count.
+    """
 
-    async def set_aside(self, item: _Item_contra, reason: str) -> None:
-        """The backend will never take it."""
+    def __init__(self, size_max: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._size_max = size_max
+        self._size = size_max  # Smaller after a refusal: a slow backend may be in time with a smaller request.
+        self._probe: Sequence[Item] = ()  # Empty, or the last item that was taken.
+        self._n_probes = 0  # Tried as the first probe.
+        self._clock = clock
+        self._refused_since_s: float | None = None  # The first item in the queue, for a reason that does not blame it.
+        self._round_due_s = 0.0
+        self._rounds = 0  # In which it was refused and the probe was taken.
 
-    async def find_witness(self, later: Sequence[_Item_contra]) -> Sequence[Any]:
-        """Give one that the backend should take, where nothing was taken yet, and that may overtake; or none.
+    @abstractmethod
+    async def send(self, items: Sequence[Item]) -> Answer:
+        """Send items in one request, or raise `Refused`."""
+
+    @abstractmethod
+    async def keep_delivered(self, items: Sequence[Item], answer: Answer) -> None:
+        """Keep that the backend took the next items in one request, perhaps without some (`Answer.rejected_count`)."""
+
+    @abstractmethod
+    async def keep_set_aside(self, item: Item, reason: str) -> None:
+        """Keep that the backend will never take the next item."""
+
+    @abstractmethod
+    async def find_probe(self, later: Sequence[Item]) -> Sequence[Item]:
+        """Give one item that the backend should take and that may overtake, where it has taken nothing yet; or none.
 
         Args:
             later: What follows the item that it does not take.
         """
 
-
-class Parcels(Generic[Item]):
-    """The way of one kind of item to one backend; knows how the backend fared with the ones before.
-
-    Args:
-        send: Sends items in one request; raises `Refused`.
-        books: Keeps what became of them.
-        size_max: Items in one request.
-        clock: Seconds; only differences count.
-    """
-
-    def __init__(
-        self,
-        send: Callable[[Sequence[Item]], Awaitable[Answer]],
-        books: DeliveryRecord[Item],
-        size_max: int,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._send = send
-        self._books = books
-        self._size_max = size_max
-        self._size = size_max  # Less after a refusal: a slow backend may be in time with a smaller request.
-        self._witness: list[Item] = []  # None, or the last one that was taken.
-        self._n_probes = 0
-        self._patience = Patience(clock)  # With the first item that is in neither book.
-
-    async def deliver(self, items: Sequence[Item]) -> None:
-        """Deliver what can be delivered.
+    async def deliver_items(self, items: Sequence[Item]) -> None:
+        """Deliver or set aside all items.
 
         Raises:
             Refused: The rest has to wait.
@@ -97,17 +94,17 @@ class Parcels(Generic[Item]):
             is_part: Of a request that was refused while the backend took others.
         """
         try:
-            answer = await self._send(items)
+            answer = await self.send(items)
         except Refused as refused:
             if len(items) == 1:
                 await self._judge(items[0], later, refused)
                 return
             if not refused.may_be_item:
                 raise
-            if refused.blame is Blame.UNCLEAR and not is_part and self._witness:
-                await self._ask_witness(refused)
+            if refused.blame is Blame.UNCLEAR and not is_part and self._probe:
+                await self._send_probe(refused)
         else:
-            await self._deliver_done(items, answer)
+            await self._delivered(items, answer)
             return
         middle = len(items) // 2
         await self._deliver(items[:middle], [*items[middle:], *later], is_part=True)
@@ -116,136 +113,89 @@ class Parcels(Generic[Item]):
     async def _judge(self, item: Item, later: Sequence[Item], refused: Refused) -> None:
         """Decide about an item that was refused alone."""
         if not refused.may_be_item:
-            await self._bear_with(item, later, refused)
+            await self._wait_for_hours(item, later, refused)
             return
         if refused.blame is Blame.UNCLEAR:
-            if not self._witness:
-                await self._find_witness(later, refused)
+            if not self._probe:
+                await self._find_first_probe(later, refused)
             for number in range(ROUNDS):
-                await self._ask_witness(refused)
-                for _ in range(1 + number % 3):  # One by one in step with replicas that take turns would prove nothing.
-                    answer = await self._try_again(item)
-                    if answer is not None:
-                        await self._deliver_done([item], answer)
-                        return
+                await self._send_probe(refused)
+                if await self._send_again(item, number, expected=(Blame.ITEM, Blame.UNCLEAR)):
+                    return
         await self._set_aside(item, str(refused))
 
-    async def _bear_with(self, item: Item, later: Sequence[Item], refused: Refused) -> None:
-        """Raise `refused`, until it is beyond doubt that the item is to blame, whatever the backend says."""
-        patience = self._patience
-        if not later or not patience.is_round_due():  # What holds up nothing can wait for ever.
+    async def _wait_for_hours(self, item: Item, later: Sequence[Item], refused: Refused) -> None:
+        """Raise `refused`, until the item is beyond doubt to blame, whatever the backend says."""
+        if not later:  # An item that holds up nothing can wait for ever.
             raise refused
-        witness = self._witness or list(await self._books.find_witness(later))
-        if not witness or not await self._is_taken(witness):
-            patience.doubt()
+        now_s = self._clock()
+        if self._refused_since_s is None:
+            self._refused_since_s, self._round_due_s = now_s, now_s + WAIT_S
+        if now_s < self._round_due_s:
             raise refused
-        self._witness = witness
-        for _ in range(1 + patience.rounds % 3):  # As above, for replicas that take turns.
-            try:
-                answer = await self._send([item])
-            except Refused:
-                continue
-            await self._deliver_done([item], answer)
+        self._round_due_s = now_s + ROUND_S
+        probe = self._probe or await self.find_probe(later)
+        if not probe or not await self._is_taken(probe):
+            self._rounds = 0  # The backend takes nothing: the rounds before prove nothing.
+            raise refused
+        self._probe = probe
+        if await self._send_again(item, self._rounds, expected=tuple(Blame)):
             return
-        if not patience.count_round():
+        self._rounds += 1
+        if self._rounds < ROUNDS:
             raise refused
-        hours = patience.waited_s() / 3600
+        hours = (self._clock() - self._refused_since_s) / 3600
         await self._set_aside(item, f"{refused} (for {hours:.1f} hours, in which it took others)")
 
-    async def _is_taken(self, witness: Sequence[Item]) -> bool:
-        """Tell it for sure: that it is refused as invalid does not count, as what is checked first may work alone."""
-        try:
-            answer = await self._send(witness)
-        except Refused:
-            return False
-        return answer.rejected_count == 0
+    async def _send_again(self, item: Item, number: int, expected: Container[Blame]) -> bool:
+        """Send an item one to three times more, until it is taken; raise a refusal that is not expected.
 
-    async def _set_aside(self, item: Item, reason: str) -> None:
-        self._patience.forget()
-        await self._books.set_aside(item, reason)
+        The number of times changes from round to round: with one each, replicas that take turns would stay in step.
+        """
+        for _ in range(1 + number % 3):
+            try:
+                answer = await self.send([item])
+            except Refused as refused:
+                if refused.blame not in expected:
+                    raise
+            else:
+                await self._delivered([item], answer)
+                return True
+        return False
 
-    async def _try_again(self, item: Item) -> Answer | None:
-        try:
-            return await self._send([item])
-        except Refused as refused:
-            if not refused.may_be_item:
-                raise
-            return None
-
-    async def _deliver_done(self, items: Sequence[Item], answer: Answer) -> None:
-        self._patience.forget()
-        if answer.rejected_count == 0:
-            self._witness = [items[-1]]
-        await self._books.delivered(items, answer)
-
-    async def _ask_witness(self, refused: Refused) -> None:
+    async def _send_probe(self, refused: Refused) -> None:
         """Raise `refused` if the backend does not take now what it took before.
 
-        That it calls the witness invalid, as some do with what is old, is an answer too: it is well.
+        A backend that calls the probe invalid, as some do with what is old, works too.
         """
         try:
-            await self._send(self._witness)
+            await self.send(self._probe)
         except Refused as error:
             if error.blame is not Blame.ITEM:
                 raise (refused if error.may_be_item else error) from None
 
-    async def _find_witness(self, later: Sequence[Item], refused: Refused) -> None:
+    async def _find_first_probe(self, later: Sequence[Item], refused: Refused) -> None:
         if not later:
             raise refused
-        probe = later[self._n_probes % len(later)]
+        probe = [later[self._n_probes % len(later)]]
         self._n_probes += 1
-        try:
-            answer = await self._send([probe])
-        except Refused:
-            raise refused from None
-        if answer.rejected_count:
+        if not await self._is_taken(probe):
             raise refused
-        self._witness = [probe]
+        self._probe = probe
 
-
-WAIT_S = 2 * 3600.0  # An item that is refused for less is no matter: most outages are over by then.
-ROUND_S = 15 * 60.0  # Between two rounds at least.
-ROUNDS = 8  # In a row in which the item was refused, another one taken, and the item refused again.
-
-
-class Patience:
-    """With the item whose turn it is.
-
-    Args:
-        clock: Seconds; only differences count.
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._since_s: float | None = None  # It was refused alone first; None: it was not.
-        self._due_s = 0.0  # The next round.
-        self.rounds = 0  # That speak against it.
-
-    def is_round_due(self) -> bool:
-        """Take notice that the item was refused alone; tell whether it is time to look what becomes of others."""
-        now_s = self._clock()
-        if self._since_s is None:
-            self._since_s = now_s
-            self._due_s = now_s + WAIT_S
-        if now_s < self._due_s:
+    async def _is_taken(self, probe: Sequence[Item]) -> bool:
+        """Send a probe. Calling it invalid does not count here: what a backend checks first may work alone."""
+        try:
+            return (await self.send(probe)).rejected_count == 0
+        except Refused:
             return False
-        self._due_s = now_s + ROUND_S
-        return True
 
-    def count_round(self) -> bool:
-        """Count a round; tell whether it is beyond doubt that the backend will never take the item."""
-        self.rounds += 1
-        return self.rounds >= ROUNDS
+    async def _delivered(self, items: Sequence[Item], answer: Answer) -> None:
+        self._refused_since_s, self._rounds = None, 0
+        if answer.rejected_count == 0:
+            self._probe = [items[-1]]
+        await self.keep_delivered(items, answer)
 
-    def doubt(self) -> None:
-        """Others are not taken either: no round before this one proves anything."""
-        self.rounds = 0
-
-    def waited_s(self) -> float:
-        """Tell how long the item has been refused."""
-        return 0.0 if self._since_s is None else self._clock() - self._since_s
-
-    def forget(self) -> None:
-        """It is the next item's turn."""
-        self._since_s = None
-        self.rounds = 0
+    async def _set_aside(self, item: Item, reason: str) -> None:
+        self._refused_since_s, self._rounds = None, 0
+        await self.keep_set_aside(item, reason)

@@ -1,15 +1,13 @@
 """What a backend's answer means for what was sent: one table for gRPC, one for HTTP.
 
 OTLP knows answers that may be retried and answers that may not. That is too coarse for events that a contract is
-settled by: of those that may not be retried, some speak of what was sent, some only of who sent it. An event must not
-be lost because a token expired or because a backend was upgraded, so what is not the item's fault is kept and tried
-again, ever more rarely. The retryable codes are those of the OTLP specification (OTLP/gRPC response, OTLP/HTTP
-failures).
+settled by: of the answers that may not be retried, some blame what was sent, some only the sender. An event must not be
+lost because a token expired or a backend was upgraded, so what is not the item's fault is kept and tried again, ever
+more rarely. The retryable codes are those of the OTLP specification (OTLP/gRPC response, OTLP/HTTP failures).
 """
 
 from dataclasses import dataclass
 from enum import Enum
-from http import HTTPStatus
 
 import grpc
 
@@ -19,7 +17,7 @@ _TEXT_SIZE_MAX = 300  # Characters.
 
 
 class Blame(Enum):
-    """Where the reason for a refusal lies."""
+    """Who is to blame for a refusal."""
 
     BACKEND = "backend"  # It cannot take anything now.
     SENDER = "sender"  # It takes nothing from us as we are configured.
@@ -37,7 +35,8 @@ class Refused(ExportError):
     """
 
     def __init__(self, message: str, blame: Blame, retry_after_s: float | None = None) -> None:
-        super().__init__(message, is_retryable=blame is not Blame.ITEM)
+        super().__init__(message)
+        self.is_retryable = blame is not Blame.ITEM
         self.blame = blame
         self.retry_after_s = retry_after_s
 
@@ -53,47 +52,28 @@ class Answer:
 
     rejected_count: int = 0  # Log records or points.
     message: str = ""
-    is_sent: bool = True  # Else this backend is not to have them, and was not asked.
+    is_sent: bool = True  # Else the exporter does not send this signal.
 
 
-_GRPC_BLAME: dict[grpc.StatusCode, Blame] = {
-    grpc.StatusCode.CANCELLED: Blame.BACKEND,
-    grpc.StatusCode.DEADLINE_EXCEEDED: Blame.BACKEND,
-    grpc.StatusCode.ABORTED: Blame.BACKEND,
-    grpc.StatusCode.OUT_OF_RANGE: Blame.BACKEND,
-    grpc.StatusCode.UNAVAILABLE: Blame.BACKEND,
-    grpc.StatusCode.DATA_LOSS: Blame.BACKEND,
-    grpc.StatusCode.UNAUTHENTICATED: Blame.SENDER,
-    grpc.StatusCode.PERMISSION_DENIED: Blame.SENDER,
-    grpc.StatusCode.UNIMPLEMENTED: Blame.SENDER,
-    grpc.StatusCode.NOT_FOUND: Blame.SENDER,
-    grpc.StatusCode.INVALID_ARGUMENT: Blame.ITEM,
+_GRPC_BLAMES = {
+    Blame.BACKEND: ("CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"),
+    Blame.SENDER: ("UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED", "NOT_FOUND"),
+    Blame.ITEM: ("INVALID_ARGUMENT",),
 }
-
-_HTTP_BLAME: dict[int, Blame] = {
-    HTTPStatus.REQUEST_TIMEOUT: Blame.BACKEND,
-    HTTPStatus.TOO_MANY_REQUESTS: Blame.BACKEND,
-    HTTPStatus.BAD_GATEWAY: Blame.BACKEND,
-    HTTPStatus.SERVICE_UNAVAILABLE: Blame.BACKEND,
-    HTTPStatus.GATEWAY_TIMEOUT: Blame.BACKEND,
-    HTTPStatus.UNAUTHORIZED: Blame.SENDER,
-    HTTPStatus.FORBIDDEN: Blame.SENDER,
-    HTTPStatus.NOT_FOUND: Blame.SENDER,
-    HTTPStatus.METHOD_NOT_ALLOWED: Blame.SENDER,
-    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: Blame.SENDER,
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: Blame.SENDER,
-    HTTPStatus.NOT_IMPLEMENTED: Blame.SENDER,
-    HTTPStatus.BAD_REQUEST: Blame.ITEM,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Blame.ITEM,
-    HTTPStatus.UNPROCESSABLE_ENTITY: Blame.ITEM,
+_GRPC_BLAME = {grpc.StatusCode[name]: blame for blame, names in _GRPC_BLAMES.items() for name in names}
+_HTTP_BLAMES = {
+    Blame.BACKEND: (408, 429, 502, 503, 504),
+    Blame.SENDER: (401, 403, 404, 405, 407, 415, 501),
+    Blame.ITEM: (400, 413, 422),
 }
+_HTTP_BLAME = {status: blame for blame, statuses in _HTTP_BLAMES.items() for status in statuses}
 
 
 def grpc_blame(code: grpc.StatusCode, retry_after_s: float | None) -> Blame:
     """Judge a gRPC status.
 
-    Who says when to come back speaks of itself: RESOURCE_EXHAUSTED with a RetryInfo is a busy backend, without one
-    the message may be too large.
+    A backend that asks for a pause is busy: RESOURCE_EXHAUSTED with a RetryInfo; without one, the message may be too
+    large.
 
     >>> grpc_blame(grpc.StatusCode.RESOURCE_EXHAUSTED, None)
     <Blame.UNCLEAR: 'unclear'>
@@ -104,15 +84,15 @@ def grpc_blame(code: grpc.StatusCode, retry_after_s: float | None) -> Blame:
 def http_blame(status: int, retry_after_s: float | None = None, *, is_page: bool = False) -> Blame:
     """Judge an HTTP status that is not 2xx.
 
-    A redirect is none of the backend's answers, so it is our endpoint; nor is a bad request's that comes as a page for
-    people (`is_page`): so a proxy answers who does not speak TLS to it.
+    A redirect means that our endpoint is wrong. So does a bad request with an HTML page (`is_page`): a proxy answers
+    so to plain text on its TLS port.
 
     >>> [http_blame(status).value for status in (302, 400, 401, 500, 503)]
     ['sender', 'item', 'sender', 'unclear', 'backend']
     >>> http_blame(400, is_page=True).value, http_blame(500, 2.0).value
     ('sender', 'backend')
     """
-    if 300 <= status < 400 or (status == HTTPStatus.BAD_REQUEST and is_page):
+    if 300 <= status < 400 or (status == 400 and is_page):
         return Blame.SENDER
     return _unless_asked_back(_HTTP_BLAME.get(status, Blame.UNCLEAR), retry_after_s)
 
@@ -122,7 +102,7 @@ def _unless_asked_back(blame: Blame, retry_after_s: float | None) -> Blame:
 
 
 def one_line(text: str) -> str:
-    r"""Give the beginning of what a backend says, fit for a log line.
+    r"""Shorten a backend's message to one log line.
 
     >>> one_line("no such\n  tenant")
     'no such tenant'

@@ -1,30 +1,29 @@
-"""When a kind of delivery is due: at once, at its interval, or after a back-off; and what is said of its failures."""
+"""When a kind of delivery is due: at once, at its interval, or after a back-off; and logs of its failures."""
 
 import asyncio
 import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from otel_sla.errors import LedgerError, OtelSlaError
 from otel_sla.exporter.refusal import Refused
-from otel_sla.self_metrics import Attempts
+from otel_sla.self_metrics import SignalCounts
 
 _log = logging.getLogger(__name__)
 
 BACK_OFF_START_S = 1.0
 BACK_OFF_MAX_S = 60.0
-RETRY_AFTER_MAX_S = 300.0  # What a backend may ask for.
+RETRY_AFTER_MAX_S = 300.0  # Of what a backend may ask for.
 NEVER = float("inf")
 
 
 async def wait_for(event: asyncio.Event, timeout_s: float | None) -> None:
     """Return when the event is set or the time is over; None waits without an end."""
-    try:
+    with suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), timeout_s)
-    except TimeoutError:
-        return
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +34,16 @@ class Timing:
     wait: Callable[[asyncio.Event, float | None], Awaitable[None]] = wait_for
     jitter: Callable[[], float] = random.random  # In [0, 1).
 
-    def back_off_s(self, failures: int, refused: OtelSlaError | None) -> float:
+    def back_off_s(self, failures: int, error: OtelSlaError | None) -> float:
         """Give the pause after so many failures in a row: 1, 2, 4 … 60 s, each shortened by up to a half at random."""
         longest_s = min(BACK_OFF_MAX_S, BACK_OFF_START_S * 2.0 ** min(failures - 1, 10))
-        pause_s = longest_s * (1.0 - self.jitter() / 2)
-        return max(pause_s, asked_s(refused))
+        return max(longest_s * (1.0 - self.jitter() / 2), _asked_pause_s(error))
 
 
-def asked_s(error: OtelSlaError | None) -> float:
+def _asked_pause_s(error: OtelSlaError | None) -> float:
     """Give how long the backend asks to be left alone, within limits."""
-    asked = error.retry_after_s if isinstance(error, Refused) else None
-    return min(asked or 0.0, RETRY_AFTER_MAX_S)
+    asked_s = error.retry_after_s if isinstance(error, Refused) else None
+    return min(asked_s or 0.0, RETRY_AFTER_MAX_S)
 
 
 def _reason_of(error: OtelSlaError | None) -> str:
@@ -55,29 +53,29 @@ def _reason_of(error: OtelSlaError | None) -> str:
 
 
 class Schedule:
-    """One kind of delivery: when it is due, and what is said about its failures.
+    """When one kind of delivery is due.
 
     Args:
         name: Of the exporter.
-        attempts: Of its kind of data; failures are counted here.
+        counts: Of its kind of data; failures are counted here.
         deliver: Delivers some or all, and gives whether more may be left; raises OtelSlaError.
         interval_s: Shortest time between two starts.
-        pace: Time and chance.
+        timing: Time and chance.
     """
 
     def __init__(
-        self, name: str, attempts: Attempts, deliver: Callable[[], Awaitable[bool]], interval_s: float, pace: Timing
+        self, name: str, counts: SignalCounts, deliver: Callable[[], Awaitable[bool]], interval_s: float, timing: Timing
     ) -> None:
         self._name = name
-        self.attempts = attempts
+        self.counts = counts
         self._deliver = deliver
         self._interval_s = interval_s
-        self._pace = pace
+        self._timing = timing
         self._started_s = -NEVER
         self._failures = 0
         self._failing_since_s = 0.0
-        self._left_alone_until_s = -NEVER  # As the backend asked.
-        self._may_hurry = False
+        self._not_before_s = -NEVER  # As the backend asked.
+        self._may_cut_back_off = False
         self.due_s = NEVER
 
     @property
@@ -86,29 +84,29 @@ class Schedule:
         return self._failures > 0
 
     def wake(self) -> None:
-        """Something new is there; a back-off goes on all the same."""
+        """There is something to deliver; a back-off goes on all the same."""
         if not self._failures:
-            self.due_s = min(self.due_s, max(self._pace.clock(), self._started_s + self._interval_s))
+            self.due_s = min(self.due_s, max(self._timing.clock(), self._started_s + self._interval_s))
 
-    def hear(self, *, is_well: bool) -> None:
-        """Take notice of how the same backend took what another lane brought: once it is well, a back-off ends.
+    def note_backend(self, *, is_well: bool) -> None:
+        """Take into account how the backend took another kind of data: once it is well, a back-off ends.
 
-        That happens once, until it is away again: one that takes figures and refuses events for good must not be asked
-        for events with each batch of figures.
+        That happens once per outage: a backend that takes figures and refuses events for good must not be sent events
+        with each batch of figures.
         """
         if not is_well:
-            self._may_hurry = True
-        elif self.is_failing and self._may_hurry:
-            self._may_hurry = False
-            self.due_s = min(self.due_s, max(self._pace.clock(), self._left_alone_until_s))
+            self._may_cut_back_off = True
+        elif self.is_failing and self._may_cut_back_off:
+            self._may_cut_back_off = False
+            self.due_s = min(self.due_s, max(self._timing.clock(), self._not_before_s))
 
     def is_due(self) -> bool:
-        """Whether it is time to go."""
-        return self.due_s <= self._pace.clock()
+        """Whether it is time to deliver."""
+        return self.due_s <= self._timing.clock()
 
     async def go(self) -> bool:
-        """Deliver, and set the time of the next attempt; gives whether more may be left and the backend is well."""
-        self._started_s = self._pace.clock()
+        """Deliver, and set the time of the next attempt; gives whether it worked and more may be left."""
+        self._started_s = self._timing.clock()
         self.due_s = NEVER
         try:
             has_more = await self._deliver()
@@ -126,28 +124,27 @@ class Schedule:
 
     def _failed(self, message: str, error: OtelSlaError | None) -> None:
         self._failures += 1
-        self.attempts.failed[_reason_of(error)] += 1
-        now_s = self._pace.clock()
-        self.due_s = now_s + self._pace.back_off_s(self._failures, error)
-        self._left_alone_until_s = now_s + asked_s(error)
-        if self._failures > 1:
-            return
-        self._failing_since_s, self._may_hurry = now_s, True
-        _log.warning(
-            "exporter %s: %s wait, nothing is lost: %s",
-            self._name,
-            self.attempts.what,
-            message,
-            extra={"action": "ledger_failed" if isinstance(error, LedgerError) else "export_failed"},
-        )
+        self.counts.failed_attempts[_reason_of(error)] += 1
+        now_s = self._timing.clock()
+        self.due_s = now_s + self._timing.back_off_s(self._failures, error)
+        self._not_before_s = now_s + _asked_pause_s(error)
+        if self._failures == 1:
+            self._failing_since_s, self._may_cut_back_off = now_s, True
+            _log.warning(
+                "exporter %s: %s wait, nothing is lost: %s",
+                self._name,
+                self.counts.what,
+                message,
+                extra={"action": "ledger_failed" if isinstance(error, LedgerError) else "export_failed"},
+            )
 
     def _worked(self) -> None:
         if self._failures:
             _log.info(
                 "exporter %s: %s are delivered again, after %.0f s and %d attempts",
                 self._name,
-                self.attempts.what,
-                self._pace.clock() - self._failing_since_s,
+                self.counts.what,
+                self._timing.clock() - self._failing_since_s,
                 self._failures,
                 extra={"action": "export_works_again"},
             )

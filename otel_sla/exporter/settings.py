@@ -1,4 +1,4 @@
-"""What the exporters are told: plain values, built by `config.py`, checked there.
+"""The settings of the exporters: plain values, built and checked by `config`.
 
 None leaves a setting to the standard environment variables (`OTEL_EXPORTER_OTLP_*`), which the library reads.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class Signal(Enum):
-    """What an exporter may be asked for."""
+    """What an exporter may send."""
 
     METRICS = "metrics"  # Figures.
     LOGS = "logs"  # Events.
@@ -18,7 +18,7 @@ class Signal(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientTlsSettings:
-    """`tls` of an exporter: PEM files; without a CA the system's authorities hold."""
+    """`tls` of an exporter: PEM files; without a CA file, the authorities of the system are trusted."""
 
     insecure: bool = False  # Plain text.
     ca_file: Path | None = None
@@ -28,7 +28,7 @@ class ClientTlsSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DebugSettings:
-    """`exporters.debug`: the log."""
+    """`exporters.debug`."""
 
     name: str  # The component id.
     interval_s: float = 60.0

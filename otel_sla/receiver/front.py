@@ -119,7 +119,7 @@ class Front:
         self.grpc_port, self.http_port = crew.grpc_port, crew.http_port
         metrics.register(_OVERLOADED, lambda: crew.totals.overloaded)
         metrics.register(_IN_FLIGHT, crew.in_flight_bytes)
-        metrics.workers = crew
+        metrics.workers_rss_bytes, metrics.workers_cpu_s = crew.rss_bytes, crew.cpu_s
         if self.grpc_port is not None:
             metrics.register_receiver("grpc", crew.totals.grpc)
         if self.http_port is not None:

@@ -1,4 +1,4 @@
-"""A pipeline that serves until it is told to stop, or cannot go on."""
+"""Runs a pipeline until a signal ends it, or the ledger fails."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def run_until_stopped(config: Config) -> None:
     """Serve until SIGTERM or Ctrl-C; then finish and return. A second one ends the process at once.
 
-    SIGHUP has certificates and tokens read again.
+    On SIGHUP, certificates and tokens are read again.
 
     Raises:
         OtelSlaError: It cannot start, or cannot go on.
@@ -50,7 +50,7 @@ async def _run(config: Config) -> None:
     loop.add_signal_handler(signal.SIGHUP, pipeline.reload)
     try:
         await _serve(pipeline, stopped)
-    finally:  # The loop's end would leave a hangup to end the process, with an exit code that tells of a failure.
+    finally:  # After the loop's end, SIGHUP would end the process with the exit code of a failure.
         loop.remove_signal_handler(signal.SIGHUP)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 

@@ -162,7 +162,7 @@ def test_a_ledger_that_cannot_be_read_ends_the_pipeline(tmp_path: Path) -> None:
         async with running(make_config(tmp_path), Clock(NOW + MINUTE)) as (_, send):
             await send(builders.make_request(piece(1)))
         async with running(make_config(tmp_path), Clock(NOW + MINUTE)) as (pipeline, send):
-            assert pipeline._why_not_ready() == ""
+            assert pipeline.readiness().reason == ""
             assert pipeline._reader is not None
             pipeline._reader.close()
             for number in (1, 2):  # Of that minute only the ledger knows.
@@ -170,7 +170,7 @@ def test_a_ledger_that_cannot_be_read_ends_the_pipeline(tmp_path: Path) -> None:
                     await send(builders.make_request(piece(number)))
                 assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
             assert isinstance(await pipeline.failed(), LedgerError)
-            assert pipeline._why_not_ready() == "the ledger failed"
+            assert pipeline.readiness().reason == "the ledger failed"
 
     run(scenario)
 
@@ -191,14 +191,14 @@ def test_a_ledger_that_stalls_is_told_and_nothing_is_lost(tmp_path: Path, caplog
                         await send(attempt)
                     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
                     assert "the ledger took more than 0.05 s" in str(refused.value.details())
-                assert pipeline._why_not_ready() == "the ledger does not finish a write"
+                assert pipeline.readiness().reason == "the ledger does not finish a write"
                 other.execute("ROLLBACK")
             await pipeline.accountant.settle()
             assert counted(config) == 1, "what came first was taken, the new one was refused before it was counted"
             pipeline.accountant.answer_within_s = 20.0
             for attempt in (body, new, new):
                 await send(attempt)
-            assert pipeline._why_not_ready() == ""
+            assert pipeline.readiness().reason == ""
         assert counted(config) == 2
 
     run(scenario)

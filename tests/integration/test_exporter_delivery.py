@@ -16,9 +16,8 @@ from capture import BAD_ITEM, BUSY, NOT_YOU, PROTOCOLS, UNCLEAR, ExportRequest, 
 from exporter_parts import TIMEOUT_S, MemoryBacklog, Time, deliver, make_events, make_figures
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from otel_sla.exporter.deliver_events import EVENTS_MAX
-from otel_sla.exporter.deliver_figures import FIGURES_MAX
-from otel_sla.exporter.delivery import Delivery, FigureBatch
+from otel_sla.exporter.backlog import FigureBatch
+from otel_sla.exporter.delivery import EVENTS_MAX, FIGURES_MAX, Delivery
 from otel_sla.exporter.otlp import OtlpSender
 from otel_sla.exporter.refusal import Answer, Blame, Refused
 from otel_sla.exporter.schedule import RETRY_AFTER_MAX_S
@@ -143,8 +142,8 @@ def test_poisonous_events_are_set_aside(
         sender = OtlpSender(there.settings(), "id")
 
         async def scenario() -> None:
-            delivery = Delivery("otlp", sender, backlog, 60, counts, Time().pace())
-            delivery.start()
+            delivery = Delivery("otlp", sender, backlog, 60, counts, Time().timing())
+            await delivery.start()
             # An event that is refused for no clear reason needs another one that is taken.
             backlog.add(make_events(13)[12:])
             delivery.wake()
@@ -153,11 +152,11 @@ def test_poisonous_events_are_set_aside(
             await delivery.drain(TIMEOUT_S)
 
         asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_S))
-    # The witness comes again and again.
+    # The probe comes again and again.
     assert list(dict.fromkeys(there.uids())) == [f"e{n}" for n in range(13) if n not in places]
     assert list(backlog.aside) == poisonous
     assert all("said so" in reason for reason in backlog.aside.values())
-    assert (counts.sent_log_records, counts.send_failed_log_records) == (13 - len(places), len(places))
+    assert (counts.events.n_sent, counts.events.n_refused) == (13 - len(places), len(places))
     assert (counts.events.n_waiting, counts.events.oldest_unix_nano) == (0, None)
     assert [record.action for record in caplog.records if record.levelname == "ERROR"] == ["event_set_aside"] * len(
         places
@@ -230,10 +229,10 @@ def test_a_backend_that_is_away_for_a_day_costs_no_event(protocol: str, reply: R
         return backlog.cursor == 12
 
     with backend(protocol, script) as there:
-        delivery_of_all = Delivery("otlp", OtlpSender(there.settings(), "id"), backlog, 60, pace=time.pace())
+        delivery_of_all = Delivery("otlp", OtlpSender(there.settings(), "id"), backlog, 60, timing=time.timing())
 
         async def scenario() -> None:
-            delivery_of_all.start()
+            await delivery_of_all.start()
             while not is_done():  # noqa: ASYNC110 - what is waited for has no event of its own.
                 await asyncio.sleep(0)
             await delivery_of_all.drain(TIMEOUT_S)
@@ -345,8 +344,8 @@ def test_an_outage_of_errors_is_not_hammered(protocol: str) -> None:
                 is_over.set()
 
         async def scenario() -> None:
-            delivery = Delivery("otlp", sender, backlog, 60, pace=time.pace())
-            delivery.start()
+            delivery = Delivery("otlp", sender, backlog, 60, timing=time.timing())
+            await delivery.start()
             while backlog.cursor < 100:  # noqa: ASYNC110 - what is waited for has no event of its own.
                 await asyncio.sleep(0)
             script.rule = lambda _: None if is_over.is_set() else UNCLEAR
@@ -380,15 +379,15 @@ def test_partial_success_is_not_sent_again(protocol: str, caplog: pytest.LogCapt
         sender = OtlpSender(there.settings(), "id")
 
         async def scenario() -> None:
-            delivery = Delivery("otlp", sender, backlog, 60, counts, Time().pace())
-            delivery.start()
+            delivery = Delivery("otlp", sender, backlog, 60, counts, Time().timing())
+            await delivery.start()
             await delivery.drain(TIMEOUT_S)
 
         asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_S))
     assert there.uids() == ["e0", "e1", "e2"]
     assert there.script.asked == 1
     assert set(backlog.aside.values()) == {"1 of 3 events, perhaps this one, rejected by the backend: said so"}
-    assert (counts.sent_log_records, counts.send_failed_log_records) == (2, 1)
+    assert (counts.events.n_sent, counts.events.n_refused) == (2, 1)
     assert [record.action for record in caplog.records] == ["events_rejected"]
 
 
@@ -402,20 +401,20 @@ def test_only_the_signals_that_are_asked_for_are_sent(protocol: str, signal: Sig
         sender = OtlpSender(there.settings(signals=frozenset({signal})), "id")
 
         async def scenario() -> None:
-            delivery = Delivery("otlp", sender, backlog, 60, counts, Time().pace())
-            delivery.start()
+            delivery = Delivery("otlp", sender, backlog, 60, counts, Time().timing())
+            await delivery.start()
             await delivery.drain(TIMEOUT_S)
 
         asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_S))
     assert {is_logs(request) for request in there.captured.requests} == {signal is Signal.LOGS}
-    assert bool(counts.sent_log_records) == (signal is Signal.LOGS)
-    assert bool(counts.sent_metric_points) == (signal is Signal.METRICS)
+    assert bool(counts.events.n_sent) == (signal is Signal.LOGS)
+    assert bool(counts.figures.n_sent) == (signal is Signal.METRICS)
     assert (backlog.cursor, backlog.exported) == (3, 2)
 
 
 @both
 def test_rejected_points_are_counted(protocol: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Points that were rejected, or refused with a whole minute, are counted, told and kept; later minutes follow."""
+    """Points that were rejected, or refused with a whole minute, are counted, logged and kept; later minutes follow."""
     late = make_figures([(1, 0, 0)] * 4)
     refused_end = (late[2].epoch_minute + 1) * 60_000_000_000
 
@@ -429,14 +428,14 @@ def test_rejected_points_are_counted(protocol: str, caplog: pytest.LogCaptureFix
         sender = OtlpSender(there.settings(), "id")
 
         async def scenario() -> None:
-            delivery = Delivery("otlp", sender, backlog, 60, counts, Time().pace())
-            delivery.start()
+            delivery = Delivery("otlp", sender, backlog, 60, counts, Time().timing())
+            await delivery.start()
             await delivery.drain(TIMEOUT_S)
 
         asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_S))
     assert backlog.exported == 4
     assert len(there.captured.points("sla.coverage")) == 3
-    assert (counts.sent_metric_points, counts.send_failed_metric_points) == (4 * 15 - 4 - 15, 4 + 15)
+    assert (counts.figures.n_sent, counts.figures.n_refused) == (4 * 15 - 4 - 15, 4 + 15)
     assert {record.action for record in caplog.records} == {"points_refused"}
     first, third = late[0].epoch_minute, late[2].epoch_minute
     assert [astuple(refused)[:3] for refused in backlog.refused] == [(4, first, first), (15, third, third)]
@@ -484,7 +483,7 @@ def test_drain_does_not_wait_for_a_slow_backend(protocol: str, caplog: pytest.Lo
 
         async def scenario() -> None:
             delivery = Delivery("otlp", OtlpSender(there.settings(), "id"), backlog, 60)
-            delivery.start()
+            await delivery.start()
             while not there.script.asked:  # noqa: ASYNC110 - what is waited for has no event of its own.
                 await asyncio.sleep(0)
             await delivery.drain(0.05)
@@ -502,7 +501,7 @@ def test_drain_tries_at_once_what_was_backing_off() -> None:
 
         async def scenario() -> None:
             delivery = Delivery("otlp", OtlpSender(there.settings(), "id"), backlog, 60)
-            delivery.start()
+            await delivery.start()
             while not there.script.asked:  # noqa: ASYNC110 - what is waited for has no event of its own.
                 await asyncio.sleep(0)
             await delivery.drain(TIMEOUT_S)
@@ -531,7 +530,7 @@ def test_new_events_go_out_at_once() -> None:
 
         async def scenario() -> None:
             delivery = Delivery("otlp", OtlpSender(there.settings(), "id"), backlog, 3600)
-            delivery.start()
+            await delivery.start()
             for n in range(3):
                 backlog.add(make_events(n + 1)[n:])
                 delivery.wake()

@@ -93,7 +93,7 @@ def test_events_arrive_in_order_as_they_are(protocol: str) -> None:
     ("reply", "blame"),
     [(BUSY, Blame.BACKEND), (BAD_ITEM, Blame.ITEM), (UNCLEAR, Blame.UNCLEAR), (NOT_YOU, Blame.SENDER)],
 )
-def test_each_refusal_is_told_apart(protocol: str, reply: Reply, blame: Blame) -> None:
+def test_each_refusal_has_its_blame(protocol: str, reply: Reply, blame: Blame) -> None:
     """What the backend says of a request decides where the reason lies; the request is sent once, not retried here."""
     with backend(protocol, Script(reply, reply)) as there:
         sender = make_sender(there.settings())
@@ -108,7 +108,7 @@ def test_each_refusal_is_told_apart(protocol: str, reply: Reply, blame: Blame) -
 
 @both
 def test_partial_success_is_seen(protocol: str) -> None:
-    """A request that was taken in part is no failure, and what was rejected is told with the backend's reason."""
+    """A request that was taken in part is no failure; the answer has what was rejected, with the backend's reason."""
     with backend(protocol, Script(Reply(rejected=2), Reply(rejected=5))) as there:
         sender = make_sender(there.settings())
         assert sender.send_events(make_events(3)) == Answer(2, "said so")
@@ -218,7 +218,7 @@ def test_an_answer_of_grpc_that_is_not_protobuf() -> None:
 
 
 def test_a_page_of_a_proxy_is_no_answer_to_an_event() -> None:
-    """Over HTTP, a bad request told as a page for people does not blame the events."""
+    """Over HTTP, a bad request with an HTML page does not blame the events."""
     page = Reply(http_status=400, body=b"<html>", content_type="text/html")
     with backend("http", Script(page)) as there:
         sender = make_sender(there.settings())

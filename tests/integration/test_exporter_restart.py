@@ -32,8 +32,8 @@ def test_events_outlive_a_restart(protocol: str, tmp_path: Path) -> None:
             await pipeline.tick()
 
     run(outage)
-    told = events_of(config)
-    assert [event.name for event in told] == ["sla.downtime.started", "sla.downtime.ended"] * 2
+    published = events_of(config)
+    assert [event.name for event in published] == ["sla.downtime.started", "sla.downtime.ended"] * 2
 
     with backend(protocol, port=int(gone.address.rpartition(":")[2])) as there:
 
@@ -42,9 +42,9 @@ def test_events_outlive_a_restart(protocol: str, tmp_path: Path) -> None:
                 pass
 
         run(restart)
-    assert there.uids() == [event.uid for event in told]
+    assert there.uids() == [event.uid for event in published]
     assert [record.time_unix_nano for record in there.captured.log_records()] == [
-        event.time_unix_nano for event in told
+        event.time_unix_nano for event in published
     ]
     rates = {point.time_unix_nano: point.as_double for point in there.captured.points("sla.error_rate")}
     assert rates == {START + (n + 1) * MINUTE_NANOS: float(n in {1, 2, 4}) for n in range(6)}

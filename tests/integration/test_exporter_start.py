@@ -51,7 +51,7 @@ def test_a_new_exporter_begins_with_the_running_month(is_known: bool, tmp_path: 
 
 
 def test_the_first_exporter_of_a_new_ledger_gets_all(tmp_path: Path) -> None:
-    """Nothing was told yet: whatever is told later is delivered, also if months go by before the backend is there."""
+    """Nothing was published yet: all events from then on are delivered, also to a backend that is away for months."""
     url = f"sqlite:///{tmp_path}/ledger.db"
     with closing(Ledger.open(url)):
         pass

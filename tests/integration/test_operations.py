@@ -441,12 +441,12 @@ def is_ready(port: int) -> bool:
 
 
 def test_no_start_without_room_for_connections(tmp_path: Path) -> None:
-    """A limit of open files that leaves none for a connection is told at start, not by a flood that ends it."""
+    """A limit of open files that leaves none for a connection ends the start, before a flood would end the process."""
     limited = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))  # noqa: E731
     with start([*COMMAND, "run", "--config", str(write_config(tmp_path))], preexec_fn=limited) as process:
         try:
-            _, told = process.communicate(timeout=60)
-            assert (process.returncode, "may open 128 files" in told, "LimitNOFILE" in told) == (1, True, True)
+            _, printed = process.communicate(timeout=60)
+            assert (process.returncode, "may open 128 files" in printed, "LimitNOFILE" in printed) == (1, True, True)
         finally:
             process.kill()
 
@@ -556,7 +556,7 @@ def test_compacting_that_is_killed(tmp_path: Path, step: int) -> None:
 
 
 def test_compacting_without_room(tmp_path: Path) -> None:
-    """It is told before anything is written, and the ledger is as it was."""
+    """The error comes before anything is written, and the ledger is as it was."""
     with small_disk(tmp_path / "disk", "3m") as disk:
         url = f"sqlite:///{disk}/ledger.db"
         with closing(Ledger.open(url)) as ledger:
@@ -572,7 +572,7 @@ def test_compacting_without_room(tmp_path: Path) -> None:
 
 
 def test_compacting_beside_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A snapshot that stays open keeps the file long: that is told, nothing is lost, and later it works."""
+    """A snapshot that stays open keeps the file long: that is logged, nothing is lost, and later it works."""
     monkeypatch.setattr(connection, "BUSY_TIMEOUT_MS", 0)
     url = f"sqlite:///{tmp_path}/ledger.db"
     with closing(Ledger.open(url)) as ledger:
@@ -689,7 +689,7 @@ def window_of(minute: int) -> ExclusionWindow:
     return replace(window, stop=start + timedelta(minutes=1))
 
 
-def test_many_exclusions_are_told_at_once(tmp_path: Path) -> None:
+def test_many_exclusions_are_published_at_once(tmp_path: Path) -> None:
     """Sixty windows of a minute each, recorded one by one: one revision of sixty minutes, in one look."""
     config = make_config(tmp_path)
 
@@ -730,7 +730,7 @@ def test_exclusions_are_read_when_they_change(tmp_path: Path) -> None:
 
 
 def test_ten_thousand_exclusions_cost_an_idle_pipeline_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are read and worked out no more, and nothing is told, until one comes: once by judge and exporter each."""
+    """They are read again only when one comes: once by the judge and once by the exporter, and nothing is published."""
     done: Counter[str] = Counter()
 
     def count(owner: object, name: str) -> None:

@@ -54,7 +54,7 @@ def names_of(config: Config) -> list[str]:
 
 
 def test_downtime_that_is_open_at_a_restart_is_ended(tmp_path: Path) -> None:
-    """Restarted within a minute during an outage, the pipeline tells its end all the same."""
+    """Restarted within a minute during an outage, the pipeline publishes its end all the same."""
     config, clock = make_config(tmp_path), Clock(START)
 
     async def scenario() -> None:
@@ -73,7 +73,7 @@ def test_downtime_that_is_open_at_a_restart_is_ended(tmp_path: Path) -> None:
 
 
 def test_minutes_of_a_series_that_nobody_judges_any_more_do_not_stay_open(tmp_path: Path) -> None:
-    """Late spans, then a restart with another agreement: the tick ends, and nothing is left to tell."""
+    """Late spans, then a restart with another agreement: the tick ends, and nothing is left to publish."""
     config, clock = make_config(tmp_path), Clock(START)
     renamed = replace(config, agreements=(replace(config.agreements[0], name="other"),))
 
@@ -106,7 +106,7 @@ def last_of(figures: Sequence[MinuteFigures], minute: int) -> MinuteFigures:
 
 
 def test_late_spans_are_in_the_months_newest_figures(tmp_path: Path) -> None:
-    """Spans that come late and a new minute in one tick: re-told and new minute both have the whole month."""
+    """Spans that come late and a new minute in one tick: revised and new minute both have the whole month."""
     config, clock = make_config(tmp_path), Clock(START)
 
     async def scenario() -> None:
@@ -138,11 +138,11 @@ def test_late_spans_are_in_the_months_newest_figures(tmp_path: Path) -> None:
             newest = last_of(delivered, 3)
             assert newest.so_far.counts == (20, 50, 0)
             assert newest.so_far.down == 1
-            assert last_of(delivered, 2).so_far.down == 0, "as it was told then"
+            assert last_of(delivered, 2).so_far.down == 0, "as it was published then"
 
 
-def test_the_newest_minute_is_told_again_behind_a_newer_one(tmp_path: Path) -> None:
-    """Late spans for the newest told minute change no point before there is a newer one, which has the whole month."""
+def test_the_newest_minute_is_revised_behind_a_newer_one(tmp_path: Path) -> None:
+    """Late spans for the newest published minute change no point before a newer one, which has the whole month."""
     config, clock = make_config(tmp_path), Clock(START)
 
     async def scenario() -> None:
@@ -151,20 +151,22 @@ def test_the_newest_minute_is_told_again_behind_a_newer_one(tmp_path: Path) -> N
                 "otlp", config.ledger.url, config.agreements, pipeline._writer, first_minutes_max=1440
             )
             await backlog.open()
-            told: list[list[tuple[int, int, bool]]] = []
+            delivered_figures: list[list[tuple[int, int, bool]]] = []
             for failed, minute in ((0, 1), (50, 1), (0, 2)):
                 await send(body_of(minute - 1, failed=failed, succeeded=5, number=failed))
                 clock.now = at(minute)
                 await pipeline.tick()
-                told.append([])
+                delivered_figures.append([])
                 while (batch := await backlog.figures(60)) is not None:
                     first = START // MINUTE
-                    told[-1] += [(f.epoch_minute - first, f.so_far.down, f.is_month_told) for f in batch.figures]
+                    delivered_figures[-1] += [
+                        (f.epoch_minute - first, f.so_far.down, f.is_month_told) for f in batch.figures
+                    ]
                     await backlog.delivered_figures(batch, RefusedPoints(1, first, first, "no", 1))
             await backlog.close()
             with closing(LedgerReader.open(config.ledger.url)) as reader:
                 assert reader.refused_points("otlp") == RefusedPoints(3, first, first, "no", 1)
-            assert told == [[(0, 0, True)], [], [(1, 1, True), (0, 1, False)]]
+            assert delivered_figures == [[(0, 0, True)], [], [(1, 1, True), (0, 1, False)]]
 
     run(scenario)
 
@@ -184,7 +186,7 @@ def test_an_unforeseen_error_in_a_commit_ends_the_pipeline(tmp_path: Path) -> No
                 await send(body_of(0, failed=1))
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
             assert "no more" in str(await asyncio.wait_for(pipeline.failed(), 5))
-            assert pipeline._not_ready_reason
+            assert pipeline.readiness().reason
         assert pipeline.failure is not None
 
     run(scenario)
@@ -200,7 +202,7 @@ def test_a_judge_that_fails_does_not_keep_the_rest_from_stopping(tmp_path: Path)
             def broken(_: object) -> None:
                 raise ValueError("not judged")
 
-            pipeline._closer.find = broken  # type: ignore[assignment, method-assign]
+            pipeline._judge.find = broken  # type: ignore[assignment, method-assign]
         assert "not judged" in str(pipeline.failure)
 
     run(scenario)
@@ -230,7 +232,7 @@ def test_end_times_that_no_clock_ever_had(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_is_set_judges_no_minute_early_or_twice(tmp_path: Path) -> None:
-    """Set ahead by a week and back, then back by an hour and ahead: each minute is told once, none before its end."""
+    """Set ahead by a week and back, then back by an hour and ahead: each minute is published once, after its end."""
     config, clock, steady = make_config(tmp_path), Clock(START), Clock(0)
 
     async def scenario() -> None:
@@ -247,7 +249,7 @@ def test_a_clock_that_is_set_judges_no_minute_early_or_twice(tmp_path: Path) -> 
             for step in (7 * 24 * 60 * MINUTE, -7 * 24 * 60 * MINUTE, -60 * MINUTE):
                 clock.now += step
                 await pipeline.tick()
-            assert pipeline._clockwork.progress().judged_before == START // MINUTE + 3
+            assert pipeline._clock_bounds.progress().judged_before == START // MINUTE + 3
             clock.now += 60 * MINUTE
             for minute in range(4, 18):  # Long enough for the step back to the right time to be believed.
                 await pass_minute(minute)
@@ -294,16 +296,16 @@ def test_changed_terms_are_a_version_of_their_own(tmp_path: Path, caplog: pytest
     with closing(LedgerReader.open(config.ledger.url)) as reader:
         versions = reader.agreement_versions(agreement.name)
     assert [agreement_of(version.terms) for version in versions] == [agreement, stricter]
-    told = [record.getMessage() for record in caplog.records if "changed terms" in record.getMessage()]
-    assert len(told) == 1
+    logged = [record.getMessage() for record in caplog.records if "changed terms" in record.getMessage()]
+    assert len(logged) == 1
 
 
-def test_an_agreement_that_counted_nothing_is_not_told_as_removed(
+def test_an_agreement_that_counted_nothing_is_not_logged_as_removed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A start that failed has recorded terms; only an agreement that has counts is said to stay in reports."""
     config, clock = make_config(tmp_path), Clock(START)
-    caplog.set_level("INFO", logger="otel_sla.serving.pipeline")
+    caplog.set_level("INFO", logger="otel_sla")
 
     async def scenario() -> None:
         for name in ("first", "second", "third"):
@@ -313,8 +315,8 @@ def test_an_agreement_that_counted_nothing_is_not_told_as_removed(
                     await send(body_of(0, failed=1))
 
     run(scenario)
-    told = [record.getMessage() for record in caplog.records if getattr(record, "action", "") == "agreement_removed"]
-    assert told == [
+    logged = [record.getMessage() for record in caplog.records if getattr(record, "action", "") == "agreement_removed"]
+    assert logged == [
         "agreement second is no longer configured: its counts stay in the reports, judged by its last terms (version 1)"
     ]
 
@@ -322,7 +324,7 @@ def test_an_agreement_that_counted_nothing_is_not_told_as_removed(
 def test_a_ledger_of_the_version_before_says_from_when_the_new_outcome_rules_count(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Terms of the first schema in the ledger: a version of its own, told once with its moment, and no other change."""
+    """Terms of the first schema in the ledger: a version of its own, logged once with its moment, no other."""
     config, clock = make_config(tmp_path), Clock(START)
     agreement = config.agreements[0]
     later = ("covered_any", "failed", "failed_grpc_status", "counting", "outcome_rules")
@@ -341,13 +343,13 @@ def test_a_ledger_of_the_version_before_says_from_when_the_new_outcome_rules_cou
     assert [agreement_of(version.terms) for version in versions] == [replace(agreement, outcome_rules=1), agreement]
     actions = [getattr(record, "action", "") for record in caplog.records]
     assert (actions.count("outcome_rules_changed"), actions.count("agreement_changed")) == (1, 0)
-    (told,) = [record.getMessage() for record in caplog.records if "outcome rules" in record.getMessage()]
-    assert minute_text(START // MINUTE) in told
+    (logged,) = [record.getMessage() for record in caplog.records if "outcome rules" in record.getMessage()]
+    assert minute_text(START // MINUTE) in logged
 
 
-@pytest.mark.parametrize(("no_data", "n_told"), [(NoData.DOWN, 1), (NoData.UP, 0)])
+@pytest.mark.parametrize(("no_data", "n_logged"), [(NoData.DOWN, 1), (NoData.UP, 0)])
 def test_an_agreement_that_comes_back_is_warned_of_before_its_silence_is_judged(
-    no_data: NoData, n_told: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    no_data: NoData, n_logged: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Away for two days under `no_data: down`: the start says whose, since when and how many minutes."""
     config, clock = make_config(tmp_path), Clock(START)
@@ -368,18 +370,18 @@ def test_an_agreement_that_comes_back_is_warned_of_before_its_silence_is_judged(
                 await pipeline.tick()
 
     run(scenario)
-    told = [each.getMessage() for each in caplog.records if getattr(each, "action", "") == "agreement_returned"]
-    assert len(told) == n_told
-    for each in told:
+    logged = [each.getMessage() for each in caplog.records if getattr(each, "action", "") == "agreement_returned"]
+    assert len(logged) == n_logged
+    for each in logged:
         since = minute_text(START // MINUTE + 1)
         assert f"agreement {agreement.name} is counted for again as it was until {since}" in each
         assert "the silence of the 2,880 minutes since then" in each
 
 
-def test_a_configured_window_of_a_group_that_never_was_is_told_at_the_start(
+def test_a_configured_window_of_a_group_that_never_was_is_logged_at_the_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One of the grouping and one of a former grouping that the ledger has are as they should be; a third is told."""
+    """One of the grouping and one of a former grouping that the ledger has are right; a third is logged."""
     windows = tuple(replace(make_window(), group=((key, "chat-1"),)) for key in ("service.name", "host.name", "hast"))
     config = make_config(tmp_path, [make_agreement(exclusions=ExclusionTerms(3, (), windows))])
     with closing(Ledger.open(config.ledger.url)) as ledger:
@@ -391,13 +393,13 @@ def test_a_configured_window_of_a_group_that_never_was_is_told_at_the_start(
             pass
 
     run(scenario)
-    told = [record.getMessage() for record in caplog.records if record.action == "exclusion_of_no_series"]  # type: ignore[attr-defined]
-    assert len(told) == 1
-    assert "of a group (hast=chat-1)" in told[0]
+    logged = [record.getMessage() for record in caplog.records if record.action == "exclusion_of_no_series"]  # type: ignore[attr-defined]
+    assert len(logged) == 1
+    assert "of a group (hast=chat-1)" in logged[0]
 
 
 def test_stopping_does_not_wait_for_the_judge_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is not judged in time is left to the next start, which tells it; what was counted is durable."""
+    """What is not judged in time is left to the next start, which publishes it; what was counted is durable."""
     config, clock = make_config(tmp_path), Clock(START)
 
     async def scenario() -> None:
@@ -442,7 +444,7 @@ def test_stop_is_safe_before_start_and_twice(tmp_path: Path) -> None:
     run(scenario)
 
 
-def test_a_ledger_that_a_wrong_clock_has_sealed_is_told_until_it_is_restored(
+def test_a_ledger_that_a_wrong_clock_has_sealed_is_not_ready_until_it_is_restored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Started once with a clock that is ten years ahead: with the right one it warns, is not ready, and rejects; a
@@ -453,8 +455,8 @@ def test_a_ledger_that_a_wrong_clock_has_sealed_is_told_until_it_is_restored(
 
     async def start(*, why_not_ready: str, n_rejected: int) -> None:
         async with running(config, clock) as (pipeline, send):
-            assert why_not_ready in pipeline._why_not_ready()
-            assert bool(pipeline._why_not_ready()) == bool(why_not_ready)
+            assert why_not_ready in pipeline.readiness().reason
+            assert bool(pipeline.readiness().reason) == bool(why_not_ready)
             answer = ExportTraceServiceResponse.FromString(await send(body_of(1, failed=0, succeeded=5)))
             assert answer.partial_success.rejected_spans == n_rejected
             await pipeline.tick()
@@ -471,6 +473,6 @@ def test_a_ledger_that_a_wrong_clock_has_sealed_is_told_until_it_is_restored(
         await start(why_not_ready="", n_rejected=0)
 
     run(scenario)
-    (told,) = [record for record in caplog.records if getattr(record, "action", "") == "ledger_ahead"]
+    (logged,) = [record for record in caplog.records if getattr(record, "action", "") == "ledger_ahead"]
     for part in (" s ahead of the clock", str(tmp_path / "ledger.db"), "set it right", "restore a backup"):
-        assert part in told.getMessage()
+        assert part in logged.getMessage()

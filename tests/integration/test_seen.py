@@ -138,8 +138,8 @@ def test_a_clock_that_is_wrong_by_an_hour_is_seen(tmp_path: Path, off: int, lead
             assert shown(pipeline, "sla_receiver_clock_lead_seconds") is None
             await send(body_at(START + off))
             assert shown(pipeline, "sla_receiver_clock_lead_seconds") == lead_s
-            assert pipeline._readiness() == Readiness("", pipeline._times.why_clocks_differ())
-            assert pipeline._readiness().notice.startswith(says)
+            assert pipeline.readiness() == Readiness("", pipeline._times.why_clocks_differ())
+            assert pipeline.readiness().notice.startswith(says)
             wall.now += 5 * MINUTE
             steady.now += 5 * MINUTE
             assert shown(pipeline, "sla_receiver_clock_lead_seconds") == lead_s, "time alone changes nothing"
@@ -164,7 +164,7 @@ def test_a_sender_with_a_wrong_clock_is_not_ours(tmp_path: Path) -> None:
             await send(body_at(START - 9 * HOUR))
             assert shown(pipeline, "sla_receiver_clock_lead_seconds") == -60
             assert shown(pipeline, "sla_receiver_future_spans_total") == 2
-            assert pipeline._readiness() == Readiness()
+            assert pipeline.readiness() == Readiness()
 
     run(scenario)
 
@@ -181,11 +181,11 @@ def test_a_ledger_that_is_judged_ahead_of_the_clock_is_seen(tmp_path: Path) -> N
         clock.now -= 2 * HOUR
         async with running(make_config(tmp_path, exporters=QUIET), clock) as (pipeline, _):
             assert shown(pipeline, "sla_judge_lag_seconds") == -7200
-            assert pipeline._readiness() == Readiness(
+            assert pipeline.readiness() == Readiness(
                 "", "the ledger has judged minutes that are 7140 s ahead of the clock"
             )
             clock.now += 2 * HOUR
-            assert pipeline._readiness() == Readiness()
+            assert pipeline.readiness() == Readiness()
 
     run(scenario)
 

@@ -1,4 +1,4 @@
-"""A process that is told to stop before it serves."""
+"""A process that a signal stops before it serves."""
 
 import asyncio
 import os
@@ -54,8 +54,8 @@ def test_a_collection_of_garbage_does_not_look_through_the_modules(tmp_path: Pat
     """Once it serves, the objects of its start are left out: no request waits for hundreds of thousands of them."""
     environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}"}
     command = [sys.executable, "-c", TELLS_WHAT_IS_FROZEN, str(tmp_path)]
-    told = subprocess.run(command, stdout=subprocess.PIPE, env=environment, timeout=120, check=True)
-    assert int(told.stdout) > 50_000
+    completed = subprocess.run(command, stdout=subprocess.PIPE, env=environment, timeout=120, check=True)
+    assert int(completed.stdout) > 50_000
 
 
 SAYS_WHAT_IS_LOGGED = """

@@ -51,8 +51,8 @@ def test_only_changes_of_state_are_written(caplog: pytest.LogCaptureFixture) -> 
     ]
 
 
-def test_minutes_told_again_are_silent(caplog: pytest.LogCaptureFixture) -> None:
-    """A revised minute is told by its event; its figures, which come again, are no change of state."""
+def test_revised_minutes_are_silent(caplog: pytest.LogCaptureFixture) -> None:
+    """A revised minute has an event; its figures, which come again, log no change of state."""
     sender = DebugSender("debug")
     sender.send_figures(make_figures([UP, UP, UP]))
     sender.send_figures(make_figures([UP, DOWN]))

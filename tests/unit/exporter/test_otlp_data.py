@@ -113,7 +113,7 @@ def test_ratios_become_floats_once() -> None:
     assert values_of(figures, "sla.coverage") == [1.0, 0.5, 2 / 3]
 
 
-def test_a_minute_told_again_leaves_its_month_alone() -> None:
+def test_a_revised_minute_leaves_its_month_alone() -> None:
     """A minute whose month stands in a later point gives its error rate and its state, and nothing of the month."""
     (minute,) = make_figures([(9, 1, 0)])
     assert set(metrics_of([replace(minute, is_month_told=False)])) == {"sla.error_rate", "sla.minute.status"}

@@ -20,8 +20,6 @@ def all_errors() -> list[errors.OtelSlaError]:
             continue  # A backend's answer to us never becomes ours to a sender.
         if kind is errors.ConfigError:
             made.append(errors.ConfigError("f", [errors.ConfigProblem("a", "b")]))
-        elif kind is errors.ExportError:
-            made.append(errors.ExportError("x", is_retryable=True))
         elif kind is errors.DecodeError:
             made.append(errors.DecodeError("x", 1))
         elif kind.__name__ == "MethodNotAllowed":

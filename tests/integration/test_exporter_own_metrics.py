@@ -1,4 +1,4 @@
-"""The pipeline's own telemetry at a real backend."""
+"""The pipeline's own metrics at a real backend."""
 
 from dataclasses import replace
 from pathlib import Path

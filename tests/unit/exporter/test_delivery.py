@@ -6,34 +6,30 @@ import sys
 
 import pytest
 
-from otel_sla.exporter.call_thread import CallThread
+from otel_sla.exporter.delivery import call_in_daemon_thread
 
 
-def test_results_and_errors_come_back_in_order() -> None:
+def test_results_and_errors_come_back() -> None:
     """Two calls: the one gives what the function gives, the other raises what it raises."""
 
     def fail() -> None:
         raise OSError("no")
 
     async def scenario() -> None:
-        calls = CallThread("calls")
-        assert await calls.call(lambda: 7) == 7
+        assert await call_in_daemon_thread("call", lambda: 7) == 7
         with pytest.raises(OSError, match="no"):
-            await calls.call(fail)
-        calls.close()
+            await call_in_daemon_thread("call", fail)
 
     asyncio.run(scenario())
 
 
 HANGING = """
 import asyncio, threading
-from otel_sla.exporter.call_thread import CallThread
+from otel_sla.exporter.delivery import call_in_daemon_thread
 async def scenario():
-    calls = CallThread("calls")
-    call = asyncio.create_task(calls.call(threading.Event().wait))
+    call = asyncio.create_task(call_in_daemon_thread("call", threading.Event().wait))
     await asyncio.sleep(0)
     call.cancel()
-    calls.close()
 asyncio.run(scenario())
 """
 
