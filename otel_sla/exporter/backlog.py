@@ -302,7 +302,7 @@ class _Reading:
             start_minute = part.start_minute if so_far is not None else whole.start_minute
             by = self._terms_in(month, terms)
             judged = self._history.judged(series, by, MinuteRange(start_minute, part.stop_minute), self._told_before)
-            yield from minute_figures(series, by.agreement, judged.judged, judged.counts, part, so_far)
+            yield from minute_figures(series, by.agreement, judged, part, so_far)
             so_far = None
 
     def _terms_in(self, month: Month, terms: Terms) -> Terms:

@@ -18,8 +18,7 @@ from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.events import Subject
 from otel_sla.sla.figures_text import minute_text
 from otel_sla.sla.month_events import Promise, tell_month_closed
-from otel_sla.sla.months import MinuteRange, Month, month_of, month_range, months_between
-from otel_sla.sla.retention import is_kept
+from otel_sla.sla.months import MinuteRange, Month, is_kept, month_of, month_range, months_between
 from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import is_in_month, month_figures
 
@@ -138,7 +137,7 @@ class MonthCloser:
             judged = self.history.judged(series, month_terms, minutes, self.progress.judged_before)
             if not is_in_month(minutes, judged.counts, agreement.downtime.no_data):
                 continue
-            figures = month_figures(minutes, judged.judged, judged.counts, agreement.target)
+            figures = month_figures(minutes, judged, agreement.target)
             figures = with_spans(figures, self.reader, series, beside)
             earlier = closed_series.get(series.series_id, [])
             supersedes = str(earlier[-1].figures["uid"]) if earlier else None

@@ -14,8 +14,7 @@ from otel_sla.report.document import AgreementReport, SeriesReport
 from otel_sla.report.json import figures_object
 from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData
 from otel_sla.sla.exclusions import covered_minutes, is_in_scope
-from otel_sla.sla.months import MinuteRange, Month, month_of, month_range
-from otel_sla.sla.retention import is_kept
+from otel_sla.sla.months import MinuteRange, Month, is_kept, month_of, month_range
 
 # No two time zones are further apart, so a month of another version's zone is a neighbour at most.
 _ZONES_APART_MINUTES_MAX = 26 * 60

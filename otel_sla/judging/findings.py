@@ -5,8 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from otel_sla.ledger.records import ClosedMonth, Closing, Reopened, Retold
 from otel_sla.sla.counts import CountsBeside
-from otel_sla.sla.downtime import runs
-from otel_sla.sla.downtime_events import World
+from otel_sla.sla.downtime import JudgedSeries, runs
 from otel_sla.sla.events import Event
 
 _RETOLD_MINUTES_MAX = 60  # An exporter reads a few ranges at once.
@@ -33,7 +32,7 @@ class Findings:
         for start in range(minutes.start, minutes.stop, _RETOLD_MINUTES_MAX):
             self.retold.append(Retold(series_id, start, min(start + _RETOLD_MINUTES_MAX, minutes.stop)))
 
-    def retell_differences(self, series_id: int, old: World, new: World) -> None:
+    def retell_differences(self, series_id: int, old: JudgedSeries, new: JudgedSeries) -> None:
         """Note the told minutes whose state is another now, also those of a run that has only grown to a period."""
         for minutes in _differences(old, new):
             self.retell(series_id, minutes)
@@ -63,7 +62,7 @@ class Findings:
         )
 
 
-def _differences(old: World, new: World) -> Iterator[range]:
+def _differences(old: JudgedSeries, new: JudgedSeries) -> Iterator[range]:
     told = old.judged
     for start, stop in runs(told.adjusted != new.judged.adjusted[: len(told.adjusted)]).tolist():
         yield range(told.start_minute + start, told.start_minute + stop)

@@ -14,7 +14,7 @@ import numpy as np
 from otel_sla.judging.clock import MinuteMarks
 from otel_sla.judging.closed_months import MonthCloser, warn_of_edge
 from otel_sla.judging.findings import Findings
-from otel_sla.judging.series_judge import History, JudgedSeries, NewCounts, Terms, counts_as_told, is_grouped, series_of
+from otel_sla.judging.series_judge import History, NewCounts, Terms, counts_as_told, is_grouped, series_of
 from otel_sla.judging.standing import Standing, is_carried_past_exclusions
 from otel_sla.judging.stopped_series import Stopped, find_stopped
 from otel_sla.judging.terms_over_time import AsTold, TermsOverTime, judged_alike
@@ -22,15 +22,13 @@ from otel_sla.ledger.agreement_json import agreement_of
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Closing, ExclusionRecord, Reopened
 from otel_sla.sla.agreement import Agreement, NoData, Outcome
-from otel_sla.sla.basis import judged_counts, parts_of
-from otel_sla.sla.counts import N_COUNTS, CountRows
-from otel_sla.sla.downtime import JudgedMinutes, SeriesCounts
+from otel_sla.sla.counts import N_COUNTS, CountRows, judged_counts, parts_of
+from otel_sla.sla.downtime import JudgedMinutes, JudgedSeries, SeriesCounts
 from otel_sla.sla.downtime_events import Cause, tell
 from otel_sla.sla.events import Subject
 from otel_sla.sla.exclusions import covered_minutes, excluded_minutes
 from otel_sla.sla.month_events import Promise, tell_breach
-from otel_sla.sla.months import MinuteRange, month_of, month_range, months_between
-from otel_sla.sla.retention import kept_from
+from otel_sla.sla.months import MinuteRange, kept_from, month_of, month_range, months_between
 from otel_sla.sla.series import Series
 
 # Series that are looked at in one snapshot; a month of one takes some milliseconds.
@@ -456,7 +454,7 @@ class Look:
         down_before: int = 0,
     ) -> None:
         """Tell what makes the second world of the first; `down_before` are down in their first month before both."""
-        old, new = worlds[0].world, worlds[1].world
+        old, new = worlds
         agreement = eras[1].current.agreement
         subject = Subject(series, agreement)
         before = self._found.revisions.get(series.series_id, self._revisions.get(series.series_id, 0))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from otel_sla.errors import CountsExpired
 from otel_sla.judging.closed_figures import closed_section
-from otel_sla.judging.series_judge import History, JudgedSeries, Terms, is_grouped, joined, series_of, with_spans
+from otel_sla.judging.series_judge import History, Terms, is_grouped, joined, series_of, with_spans
 from otel_sla.judging.stopped_series import find_stopped
 from otel_sla.judging.terms_versions import Basis, beside, find_basis, find_counted_by
 from otel_sla.ledger.reader import LedgerReadings
@@ -27,9 +27,8 @@ from otel_sla.report.document import (
     series_report,
 )
 from otel_sla.sla.agreement import Agreement, Outcome
-from otel_sla.sla.downtime import MinuteState
-from otel_sla.sla.months import MinuteRange, Month, month_range
-from otel_sla.sla.retention import is_kept
+from otel_sla.sla.downtime import JudgedSeries, MinuteState
+from otel_sla.sla.months import MinuteRange, Month, is_kept, month_range
 from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import is_in_month, month_figures
 
@@ -284,7 +283,7 @@ def _judge_series(month: _JudgedMonth, recorded: Sequence[RecordedWindow], drawn
     for series, judged in month.each_judged:
         if not is_in_month(minutes, judged.counts, agreement.downtime.no_data):
             continue
-        figures = month_figures(minutes, judged.judged, judged.counts, agreement.target)
+        figures = month_figures(minutes, judged, agreement.target)
         figures = with_spans(figures, month.reader, series, beside)
         report = series_report(series, figures, judged.judged, decided)
         states = judged.judged if drawn_max else None

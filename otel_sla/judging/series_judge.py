@@ -18,10 +18,10 @@ from otel_sla.arrays import Int64Array
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ExclusionRecord, Reopened
 from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData, Outcome
-from otel_sla.sla.basis import columns_of, judged_counts, parts_of
-from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, CountRows, CountsBeside
+from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, CountRows, CountsBeside, columns_of, judged_counts, parts_of
 from otel_sla.sla.downtime import (
     JudgedMinutes,
+    JudgedSeries,
     MinuteState,
     SeriesCounts,
     judge_minutes,
@@ -29,32 +29,12 @@ from otel_sla.sla.downtime import (
     needs_minutes_after,
     needs_minutes_before,
 )
-from otel_sla.sla.downtime_events import World
 from otel_sla.sla.exclusions import CoveredMinutes, accepted_windows, all_covered, covered_from, excluded_minutes
 from otel_sla.sla.months import MinuteRange
 from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import MonthFigures, SpanCounts
 
 _MINUTES_PER_DAY = 1440
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedSeries:
-    """One series over a range of minutes: what was counted and how it is judged, minute for minute."""
-
-    counts: SeriesCounts
-    judged: JudgedMinutes
-
-    @property
-    def world(self) -> World:
-        """The same as the story tells it."""
-        return World(self.judged, self.counts.counts, self.counts.parts)
-
-    def part(self, start_minute: int, stop_minute: int) -> "JudgedSeries":
-        """The same in a range within this one; views, no copies."""
-        cut = slice(start_minute - self.counts.start_minute, stop_minute - self.counts.start_minute)
-        counts = replace(self.counts, start_minute=start_minute, counts=self.counts.counts[cut])
-        return JudgedSeries(counts, self.judged.part(start_minute, stop_minute))
 
 
 def joined(pieces: Sequence[JudgedSeries]) -> JudgedSeries:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from otel_sla.arrays import Int64Array
-from otel_sla.judging.series_judge import History, JudgedSeries, Terms, joined, judge
+from otel_sla.judging.series_judge import History, Terms, joined, judge
 from otel_sla.sla.agreement import Agreement
-from otel_sla.sla.basis import parts_of
-from otel_sla.sla.downtime import SeriesCounts
+from otel_sla.sla.counts import parts_of
+from otel_sla.sla.downtime import JudgedSeries, SeriesCounts
 from otel_sla.sla.months import MinuteRange
 from otel_sla.sla.series import Series
 

@@ -4,7 +4,7 @@ import time
 
 from otel_sla.judging.clock import MinuteMarks
 from otel_sla.ledger.threads import Writer
-from otel_sla.sla.retention import expire_before
+from otel_sla.sla.months import expire_before
 
 
 class Tidier:

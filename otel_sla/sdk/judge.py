@@ -73,7 +73,7 @@ class Judging:
             has_data = memory.first_data_minutes.get(series.series_id, minute + 1) <= minute
             judged = history.judged(series, terms, MinuteRange(month.start_minute, minute + 1), minute + 1)
             last = MinuteRange(minute, minute + 1)
-            for found in minute_figures(series, agreement, judged.judged, judged.counts, last):
+            for found in minute_figures(series, agreement, judged, last):
                 if any(found.so_far.counts) or (has_data and agreement.downtime.no_data is not NoData.UP):
                     yield found
 

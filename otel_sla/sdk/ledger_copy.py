@@ -18,8 +18,7 @@ from otel_sla.sdk.counts_in_memory import MinuteMemory
 from otel_sla.sdk.judge import kept_from
 from otel_sla.sla.agreement import Counting
 from otel_sla.sla.counts import NANOS_PER_MINUTE, CountRows
-from otel_sla.sla.months import month_of, month_range
-from otel_sla.sla.retention import expire_before
+from otel_sla.sla.months import expire_before, month_of, month_range
 from otel_sla.sla.series import Series
 
 _log = logging.getLogger(__name__)

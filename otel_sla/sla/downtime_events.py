@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from otel_sla.arrays import BoolArray, Int8Array, Int64Array
+from otel_sla.arrays import BoolArray, Int8Array
 from otel_sla.sla.agreement import Outcome
-from otel_sla.sla.basis import exact_sum
-from otel_sla.sla.downtime import JudgedMinutes, MinuteState, is_state, runs
+from otel_sla.sla.counts import exact_sum
+from otel_sla.sla.downtime import JudgedMinutes, JudgedSeries, MinuteState, is_state, runs
 from otel_sla.sla.events import AttributeValue, Event, Severity, Subject, make_event, make_id
 from otel_sla.sla.figures_text import minute_text
 
@@ -34,19 +34,6 @@ class Cause(Enum):
     EXCLUSION_ADDED = "exclusion_added"
     EXCLUSION_WITHDRAWN = "exclusion_withdrawn"
     CONFIGURATION = "configuration"
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """A series as it is told: judged minutes and the counts they were judged by.
-
-    The old world is judged anew from the old counts, up to where it had come then. It is no part of the new one: a run
-    that was too short then may have grown since.
-    """
-
-    judged: JudgedMinutes
-    counts: Int64Array  # int64[n_minutes, 3], parts of requests, of the same minutes. Columns as in agreement.Outcome.
-    parts: int = 1  # Parts of one request (`basis`).
 
 
 class Story(NamedTuple):
@@ -74,7 +61,7 @@ class _Stretch:
         return None if self.is_open else (self.stop_minute, self.valid, self.failed, self.peak_error_rate)
 
 
-def tell(subject: Subject, old: World, new: World, cause: Cause, revision: int) -> Story:
+def tell(subject: Subject, old: JudgedSeries, new: JudgedSeries, cause: Cause, revision: int) -> Story:
     """Tell what became of a series since it was last told of.
 
     Args:
@@ -107,7 +94,7 @@ def tell(subject: Subject, old: World, new: World, cause: Cause, revision: int) 
     return Story(tuple(events), number)
 
 
-def _is_worth_telling(old: World, new: World) -> bool:
+def _is_worth_telling(old: JudgedSeries, new: JudgedSeries) -> bool:
     """Whether anything can have happened; the common minute of a series that is up ends here."""
     n_told = len(old.judged.raw)
     return bool(
@@ -140,14 +127,15 @@ def _revised(old: JudgedMinutes, new: JudgedMinutes) -> BoolArray:
     return revised
 
 
-def _stretches(world: World) -> list[_Stretch]:
+def _stretches(world: JudgedSeries) -> list[_Stretch]:
     judged = world.judged
     n_minutes = len(judged.raw)
     states: Int8Array = np.where(is_state(judged.raw, MinuteState.DOWN), judged.adjusted, np.int8(_NOT_DOWN))
     found = []
     for state in (MinuteState.DOWN, MinuteState.EXCLUDED, MinuteState.UP):
         for start, stop in runs(is_state(states, state)).tolist():
-            succeeded, failed = (world.counts[start:stop, outcome] for outcome in (Outcome.SUCCEEDED, Outcome.FAILED))
+            rows = world.counts.counts[start:stop]
+            succeeded, failed = rows[:, Outcome.SUCCEEDED], rows[:, Outcome.FAILED]
             valid = succeeded.astype(np.float64) + failed
             has_data = valid > 0
             rates = failed[has_data] / valid[has_data]
@@ -158,8 +146,8 @@ def _stretches(world: World) -> list[_Stretch]:
                     start_minute=judged.start_minute + start,
                     stop_minute=judged.start_minute + stop,
                     is_open=stop == n_minutes,
-                    valid=(exact_sum(succeeded) + n_failed) // world.parts,
-                    failed=n_failed // world.parts,
+                    valid=(exact_sum(succeeded) + n_failed) // world.counts.parts,
+                    failed=n_failed // world.counts.parts,
                     peak_error_rate=float(rates.max(initial=-1.0)),
                 )
             )

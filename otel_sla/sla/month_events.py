@@ -6,8 +6,8 @@ from fractions import Fraction
 import numpy as np
 
 from otel_sla.sla.agreement import Agreement
-from otel_sla.sla.downtime import MinuteState, is_state
-from otel_sla.sla.downtime_events import Story, World
+from otel_sla.sla.downtime import JudgedSeries, MinuteState, is_state
+from otel_sla.sla.downtime_events import Story
 from otel_sla.sla.events import AttributeValue, Event, Severity, Subject, make_event
 from otel_sla.sla.figures_text import counted, minute_text, percent_text, ratio_text, term_percent_text, term_text
 from otel_sla.sla.months import MinuteRange, Month, month_range
@@ -36,8 +36,8 @@ class Promise:
 
 def tell_breach(
     subject: Subject,
-    old: World,
-    new: World,
+    old: JudgedSeries,
+    new: JudgedSeries,
     promise: Promise,
     revision: int,
     *,
@@ -127,7 +127,7 @@ def tell_month_closed(
     return make_event(subject, "sla.month.closed", figures.minutes.stop_minute, severity, said, attributes)
 
 
-def _breaking_minute(world: World, promise: Promise) -> int | None:
+def _breaking_minute(world: JudgedSeries, promise: Promise) -> int | None:
     """Find the epoch minute that is one more down minute of the month than allowed; one before the world's start says
     that it lies there, anywhere.
     """

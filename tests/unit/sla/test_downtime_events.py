@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sla_parts import MINUTE, judged_world, make_agreement, make_counts, make_series, told_nothing
 
 from otel_sla.sla.agreement import DowntimeTerms, NoData
-from otel_sla.sla.downtime import MinuteState, SeriesCounts
-from otel_sla.sla.downtime_events import Cause, World, tell
+from otel_sla.sla.downtime import JudgedSeries, MinuteState, SeriesCounts
+from otel_sla.sla.downtime_events import Cause, tell
 from otel_sla.sla.events import Event, Severity, Subject
 from otel_sla.sla.figures_text import minute_text
 from otel_sla.sla.month_events import Promise, tell_breach, tell_month_closed
@@ -24,7 +24,7 @@ SUBJECT = Subject(make_series(), make_agreement())
 NANOS = 60_000_000_000
 
 
-def world_of(minutes: str, *, excluded: str = "", period_minutes_min: int = 1, start: int = MINUTE) -> World:
+def world_of(minutes: str, *, excluded: str = "", period_minutes_min: int = 1, start: int = MINUTE) -> JudgedSeries:
     """A world written minute by minute: `x` fails, `.` succeeds, a space is silent; `excluded` marks with `e`."""
     rows = {"x": (10, 10, 0), "X": (10, 30, 0), ".": (20, 0, 0), " ": (0, 0, 0)}
     counts = np.array([rows[sign] for sign in minutes], dtype=np.int64).reshape(-1, 3)
@@ -75,7 +75,7 @@ def add_up(events: Iterable[Event]) -> dict[str, Told]:
     return standing
 
 
-def minutes_told(events: Iterable[Event], world: World) -> tuple[set[int], set[int], set[int]]:
+def minutes_told(events: Iterable[Event], world: JudgedSeries) -> tuple[set[int], set[int], set[int]]:
     """Down minutes that count, all raw ones, and excluded raw ones, by the events alone; an open stretch goes on."""
     texts = {minute_text(minute): minute for minute in range(world.judged.start_minute, world.judged.stop_minute + 1)}
     sets: tuple[set[int], set[int], set[int]] = (set(), set(), set())
@@ -91,7 +91,7 @@ def minutes_told(events: Iterable[Event], world: World) -> tuple[set[int], set[i
     return sets
 
 
-def assert_told(events: list[Event], world: World) -> None:
+def assert_told(events: list[Event], world: JudgedSeries) -> None:
     """The events add up to the world: minutes, and the report's periods with their requests."""
     judged = world.judged
     down, raw, excluded = minutes_told(events, world)
@@ -102,10 +102,9 @@ def assert_told(events: list[Event], world: World) -> None:
     assert down == minutes_where(judged.adjusted == MinuteState.DOWN)
     assert raw == minutes_where(judged.raw == MinuteState.DOWN)
     assert excluded == minutes_where((judged.adjusted == MinuteState.EXCLUDED) & (judged.raw == MinuteState.DOWN))
-    series_counts = SeriesCounts(judged.start_minute, world.counts, None, judged.start_minute)
     everything = MinuteRange(judged.start_minute, judged.stop_minute)
     closed = [told for told in add_up(events).values() if told.stop is not None]
-    for period in list_periods(everything, judged, series_counts):
+    for period in list_periods(everything, world):
         if period.stop_minute == judged.stop_minute:
             continue
         inside = [
@@ -116,7 +115,7 @@ def assert_told(events: list[Event], world: World) -> None:
         assert sum(told.failed for told in inside) == period.failed
 
 
-def told_through(worlds: list[World], cause: Cause = Cause.LATE_SPANS) -> list[Event]:
+def told_through(worlds: list[JudgedSeries], cause: Cause = Cause.LATE_SPANS) -> list[Event]:
     """All events of a series that went through these worlds."""
     events: list[Event] = []
     old, revision = NOTHING, 0
@@ -295,7 +294,7 @@ def test_an_agreement_without_groups_has_a_name() -> None:
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[World]:
+def histories(draw: st.DrawFn) -> list[JudgedSeries]:
     """Worlds of one series: minutes come, counts and exclusions of told ones change, the terms change too."""
     minutes: list[str] = []
     excluded: list[str] = []
@@ -317,7 +316,7 @@ def histories(draw: st.DrawFn) -> list[World]:
 
 @given(histories())
 @settings(max_examples=400, derandomize=True, deadline=None)
-def test_clause_16_events_alone_add_up_to_the_last_world(worlds: list[World]) -> None:
+def test_clause_16_events_alone_add_up_to_the_last_world(worlds: list[JudgedSeries]) -> None:
     """Whatever a series went through, its events add up to the report's minutes and periods, and all differ."""
     events = told_through(worlds)
     assert_told(events, worlds[-1])
@@ -326,7 +325,7 @@ def test_clause_16_events_alone_add_up_to_the_last_world(worlds: list[World]) ->
 
 @given(histories())
 @settings(max_examples=200, derandomize=True, deadline=None)
-def test_clause_16_every_told_minute_that_changed_is_named(worlds: list[World]) -> None:
+def test_clause_16_every_told_minute_that_changed_is_named(worlds: list[JudgedSeries]) -> None:
     """A reader that keeps states minute by minute and follows the revisions has the told states."""
     for old, new in pairwise(worlds):
         states = old.judged.adjusted.tolist()
@@ -347,7 +346,7 @@ NOVEMBER = month_range(Month(2026, 11), "UTC")
 PROMISE = Promise.of(SUBJECT.agreement, Month(2026, 11))
 
 
-def november(minutes: str, **kwargs: int) -> World:
+def november(minutes: str, **kwargs: int) -> JudgedSeries:
     """A world that starts with the month."""
     return world_of(minutes, start=NOVEMBER.start_minute, **kwargs)
 
@@ -416,8 +415,8 @@ def test_a_month_is_closed_and_closed_again() -> None:
     events = []
     for n_excluded in (0, 4):
         excluded = np.arange(NOVEMBER.n_minutes) < n_excluded
-        judged = judged_world(series_counts, terms, excluded).judged
-        figures = month_figures(NOVEMBER, judged, series_counts, SUBJECT.agreement.target)
+        judged = judged_world(series_counts, terms, excluded)
+        figures = month_figures(NOVEMBER, judged, SUBJECT.agreement.target)
         supersedes = events[0].uid if events else None
         events.append(tell_month_closed(SUBJECT, Month(2026, 11), figures, len(events), supersedes))
     first, second = events
