@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from sla_parts import MINUTE, judged_world, make_agreement, make_series, make_series_counts
+from sla_parts import MINUTE, judge_series, make_agreement, make_series, make_series_counts
 
 from otel_sla.exporter.delivery import Delivery, FigureBatch, Sender
 from otel_sla.exporter.protocols import Waiting
@@ -34,7 +34,7 @@ def make_figures(
     agreement = agreement or make_agreement()
     month = month_range(month_of(MINUTE, agreement.time_zone), agreement.time_zone)
     counts = make_series_counts(rows, start_minute=month.start_minute)
-    judged = judged_world(counts, agreement.downtime, np.zeros(len(rows), dtype=np.bool_))
+    judged = judge_series(counts, agreement.downtime, np.zeros(len(rows), dtype=np.bool_))
     minutes = MinuteRange(month.start_minute, month.start_minute + len(rows))
     return list(minute_figures(series or make_series(), agreement, judged, minutes))
 

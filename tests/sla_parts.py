@@ -19,13 +19,13 @@ from otel_sla.sla.series import Series
 MINUTE = 29_701_440  # 2026-06-22T00:00:00Z, a Monday.
 
 
-def judged_world(series_counts: SeriesCounts, terms: DowntimeTerms, excluded: BoolArray) -> JudgedSeries:
+def judge_series(series_counts: SeriesCounts, terms: DowntimeTerms, excluded: BoolArray) -> JudgedSeries:
     """Counts, judged (`downtime.judge_minutes`)."""
     return JudgedSeries(series_counts, judge_minutes(series_counts, terms, excluded))
 
 
-def told_nothing(start_minute: int) -> JudgedSeries:
-    """A series that nothing was told of."""
+def nothing_published(start_minute: int) -> JudgedSeries:
+    """A series of which nothing was published."""
     no_states = np.empty(0, dtype=np.int8)
     states = JudgedMinutes(start_minute, no_states, no_states, no_states)
     return JudgedSeries(make_series_counts((), start_minute=start_minute), states)

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from otel_sla.judging.exclusion_effect import MonthEffect
     from otel_sla.ledger.exclusion_writer import ExclusionWriter
     from otel_sla.ledger.reader import LedgerReadings
-    from otel_sla.ledger.records import ExclusionRecord
     from otel_sla.sla.agreement import Agreement
+    from otel_sla.sla.exclusions import ExclusionRecord
 
 commands = Commands("exclusion", "Record, list and withdraw times that do not count as downtime.")
 
@@ -153,8 +153,7 @@ def _agreements(settings: "Config", reader: "LedgerReadings") -> "tuple[Agreemen
 
 def _add(notebook: "ExclusionWriter", agreement: "Agreement", window: ExclusionWindow, elapsed_stop: int) -> None:
     from otel_sla.judging.exclusion_effect import effects_of, figures_before
-    from otel_sla.judging.month_report import last_change
-    from otel_sla.ledger.records import ExclusionRecord
+    from otel_sla.sla.exclusions import ExclusionRecord, last_change
 
     with notebook.snapshot():
         records = notebook.exclusions()
@@ -171,8 +170,7 @@ def _withdrawal_effects(
     from dataclasses import replace
 
     from otel_sla.judging.exclusion_effect import effects_of
-    from otel_sla.judging.month_report import last_change
-    from otel_sla.ledger.records import Withdrawal
+    from otel_sla.sla.exclusions import Withdrawal, last_change
 
     if agreement is None or record.withdrawal is not None:
         return ()
@@ -234,7 +232,7 @@ def _tell_window(
     number: int, agreement: "Agreement", window: ExclusionWindow, effects: "Sequence[MonthEffect]"
 ) -> None:
     from otel_sla.report.wording import moment_in, printable, words_of
-    from otel_sla.sla.exclusions import Refusal, covered_minutes, find_refusal, latest_announcement
+    from otel_sla.sla.exclusions import Refusal, find_refusal, latest_announcement
     from otel_sla.sla.figures_text import counted
 
     zone, terms = agreement.time_zone, agreement.exclusions
@@ -263,7 +261,7 @@ def _tell_window(
             lines.append(
                 f"  in {effect.month}, by version {effect.basis.closed_version} that closed it: {by_its_terms}"
             )
-    if covered_minutes(window).n_minutes == 0:
+    if window.minutes.n_minutes == 0:
         lines.append("  it covers no whole minute, so it excludes nothing")
     for line in lines:
         typer.echo(printable(line))

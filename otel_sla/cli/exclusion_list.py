@@ -7,10 +7,10 @@ from datetime import datetime
 
 from otel_sla.judging.terms_versions import find_basis
 from otel_sla.ledger.reader import LedgerReadings
-from otel_sla.ledger.records import Json, Withdrawal
+from otel_sla.ledger.records import Json
 from otel_sla.report.wording import moment_in, printable, words_of
 from otel_sla.sla.agreement import Agreement, ExclusionWindow
-from otel_sla.sla.exclusions import Refusal, find_refusal
+from otel_sla.sla.exclusions import Refusal, Withdrawal, find_refusal
 from otel_sla.sla.figures_text import moment_text
 from otel_sla.sla.months import Month, month_of, month_range
 

@@ -20,14 +20,14 @@ from otel_sla.judging.stopped_series import Stopped, find_stopped
 from otel_sla.judging.terms_over_time import AsTold, TermsOverTime, judged_alike
 from otel_sla.ledger.agreement_json import agreement_of
 from otel_sla.ledger.reader import LedgerReadings
-from otel_sla.ledger.records import Closing, ExclusionRecord, Reopened
+from otel_sla.ledger.records import Closing, Reopened
 from otel_sla.sla.agreement import Agreement, NoData, Outcome
 from otel_sla.sla.counts import N_COUNTS, CountRows, judged_counts, parts_of
 from otel_sla.sla.downtime import JudgedMinutes, JudgedSeries, SeriesCounts
-from otel_sla.sla.downtime_events import Cause, tell
+from otel_sla.sla.downtime_events import Cause, change_events
 from otel_sla.sla.events import Subject
-from otel_sla.sla.exclusions import covered_minutes, excluded_minutes
-from otel_sla.sla.month_events import Promise, tell_breach
+from otel_sla.sla.exclusions import ExclusionRecord, excluded_minutes
+from otel_sla.sla.month_events import Promise, breach_event
 from otel_sla.sla.months import MinuteRange, kept_from, month_of, month_range, months_between
 from otel_sla.sla.series import Series
 
@@ -192,7 +192,7 @@ class Look:
         told = self._marks.exclusion_change
         number = told + len(records)
         cause = Cause.EXCLUSION_ADDED if records[0].change == told + 1 else Cause.EXCLUSION_WITHDRAWN
-        each_covered = [covered_minutes(record.window) for record in records]
+        each_covered = [record.window.minutes for record in records]
         covered = MinuteRange(
             min(minutes.start_minute for minutes in each_covered), max(minutes.stop_minute for minutes in each_covered)
         )
@@ -458,13 +458,13 @@ class Look:
         agreement = eras[1].current.agreement
         subject = Subject(series, agreement)
         before = self._found.revisions.get(series.series_id, self._revisions.get(series.series_id, 0))
-        events, revision = tell(subject, old, new, cause, before)
+        events, revision = change_events(subject, old, new, cause, before)
         self._found.events.extend(events)
         for month in months_between(old.judged.start_minute + 1, new.judged.stop_minute, agreement.time_zone):
             was, promise = (
                 replace(self._months.promise(agreement, one, month), down_before=down_before) for one in eras
             )
-            events, revision = tell_breach(subject, old, new, promise, revision, was_promised=was)
+            events, revision = breach_event(subject, old, new, promise, revision, was_promised=was)
             self._found.events.extend(events)
             down_before = 0
         if revision != before:

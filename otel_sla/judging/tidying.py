@@ -1,4 +1,4 @@
-"""Packing what is old and forgetting what is older, beside the requests."""
+"""Packs old counts and drops those that are older than they are kept, beside the requests."""
 
 import time
 
@@ -23,7 +23,7 @@ class Tidier:
         self._expired_before = 0  # Epoch minute.
 
     async def tidy(self, progress: MinuteMarks) -> None:
-        """Go on with it.
+        """Pack what is judged and drop what is older than it is kept, as far as time allows.
 
         Raises:
             LedgerError: The ledger cannot be written.

@@ -221,8 +221,8 @@ _EXCLUSION_COLUMNS: _Columns = {
     "recorded_by": lambda exclusion, _: exclusion.window.recorded_by,
     "recorded_at": lambda exclusion, _: _optional_moment(exclusion.window.recorded_at),
     "exclusion_id": lambda exclusion, _: exclusion.exclusion_id,
-    "withdrawn_by": lambda exclusion, _: None if exclusion.withdrawn is None else exclusion.withdrawn.by,
-    "withdrawn_at": lambda exclusion, _: _optional_moment(exclusion.withdrawn and exclusion.withdrawn.at),
+    "withdrawn_by": lambda exclusion, _: None if exclusion.withdrawn is None else exclusion.withdrawn.withdrawn_by,
+    "withdrawn_at": lambda exclusion, _: _optional_moment(exclusion.withdrawn and exclusion.withdrawn.withdrawn_at),
     "withdrawn_why": lambda exclusion, _: None if exclusion.withdrawn is None else exclusion.withdrawn.why,
 }
 

@@ -13,65 +13,30 @@ from datetime import UTC, datetime
 
 from otel_sla.sla.agreement import Agreement, ExclusionWindow
 from otel_sla.sla.downtime import JudgedMinutes, SeriesCounts
-from otel_sla.sla.exclusions import Refusal, find_refusal, is_in_scope, minutes_saved
+from otel_sla.sla.exclusions import ExclusionRecord, Refusal, Withdrawal, find_refusal, is_in_scope, minutes_saved
 from otel_sla.sla.months import MinuteRange, Month, month_range
 from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import MonthFigures
 
 
 @dataclass(frozen=True, slots=True)
-class Withdrawn:
-    """Who took a recorded window back, when and why (clause 15)."""
-
-    by: str
-    at: datetime  # Aware.
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedWindow:
-    """A window that was recorded at run time."""
-
-    exclusion_id: int
-    window: ExclusionWindow
-    withdrawn: Withdrawn | None
-
-
-@dataclass(frozen=True, slots=True)
-class DecidedWindow:
-    """A window that touches the month, and whether it excludes."""
-
-    window: ExclusionWindow
-    refusal: Refusal | None
-    recorded: RecordedWindow | None  # None: from the configuration.
-
-
-@dataclass(frozen=True, slots=True)
 class ExclusionReport:
-    """What became of one window in this month for one series."""
+    """What became of one window that touches the month; for one series, or before any is looked at."""
 
-    decided: DecidedWindow
-    minutes_saved: int  # Of this month's elapsed minutes; 0 if refused.
-
-    @property
-    def window(self) -> ExclusionWindow:
-        """As it was configured or recorded."""
-        return self.decided.window
-
-    @property
-    def refusal(self) -> Refusal | None:
-        """Why it excludes nothing; None if it was accepted."""
-        return self.decided.refusal
+    window: ExclusionWindow
+    refusal: Refusal | None  # Why it excludes nothing; None if it was accepted.
+    record: ExclusionRecord | None = None  # As the ledger has it; None: from the configuration.
+    minutes_saved: int = 0  # Of this month's elapsed minutes, for one series; 0 if refused.
 
     @property
     def exclusion_id(self) -> int | None:
         """Its number in the ledger; None: from the configuration."""
-        return None if self.decided.recorded is None else self.decided.recorded.exclusion_id
+        return None if self.record is None else self.record.exclusion_id
 
     @property
-    def withdrawn(self) -> Withdrawn | None:
+    def withdrawn(self) -> Withdrawal | None:
         """Who took it back; None if nobody did."""
-        return None if self.decided.recorded is None else self.decided.recorded.withdrawn
+        return None if self.record is None else self.record.withdrawal
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,21 +114,21 @@ class Report:
 
 
 def decide_windows(
-    agreement: Agreement, minutes: MinuteRange, recorded: Iterable[RecordedWindow] = ()
-) -> tuple[DecidedWindow, ...]:
+    agreement: Agreement, minutes: MinuteRange, records: Iterable[ExclusionRecord] = ()
+) -> tuple[ExclusionReport, ...]:
     """Decide on an agreement's windows, once for all series: those that touch the month, in time order.
 
     Args:
         agreement: With the windows of the configuration.
         minutes: `months.month_range` of the month.
-        recorded: All that were recorded for the agreement besides, withdrawn or not, whatever their group and time.
+        records: All that were recorded, withdrawn or not, whatever their agreement, group and time.
     """
-    entries: list[tuple[ExclusionWindow, RecordedWindow | None]] = [
+    entries: list[tuple[ExclusionWindow, ExclusionRecord | None]] = [
         *((window, None) for window in agreement.exclusions.windows),
-        *((record.window, record) for record in recorded),
+        *((record.window, record) for record in records if record.agreement == agreement.name),
     ]
     decided = [
-        DecidedWindow(window, _refusal(window, record, agreement), record)
+        ExclusionReport(window, _refusal(window, record, agreement), record)
         for window, record in entries
         if _touches(window, minutes)
     ]
@@ -171,7 +136,7 @@ def decide_windows(
 
 
 def series_report(
-    series: Series, figures: MonthFigures, judged: JudgedMinutes, decided: Iterable[DecidedWindow]
+    series: Series, figures: MonthFigures, judged: JudgedMinutes, decided: Iterable[ExclusionReport]
 ) -> SeriesReport:
     """Put one series in order.
 
@@ -188,7 +153,9 @@ def series_report(
     return SeriesReport(
         series=series,
         figures=figures,
-        exclusions=tuple(ExclusionReport(entry, next(saved) if entry.refusal is None else 0) for entry in meant),
+        exclusions=tuple(
+            entry if entry.refusal is not None else replace(entry, minutes_saved=next(saved)) for entry in meant
+        ),
     )
 
 
@@ -216,11 +183,12 @@ def agreement_report(agreement: Agreement, month: Month, series: Iterable[Series
     )
 
 
-def exclusions_alone(decided: Iterable[DecidedWindow], reports: Iterable[SeriesReport]) -> tuple[ExclusionReport, ...]:
+def exclusions_alone(
+    decided: Iterable[ExclusionReport], reports: Iterable[SeriesReport]
+) -> tuple[ExclusionReport, ...]:
     """Give the windows that no series of the month shows: they excluded nothing, and are kept all the same."""
     groups = [report.series.group_text for report in reports]
-    alone = (entry for entry in decided if not any(is_in_scope(entry.window, group) for group in groups))
-    return tuple(ExclusionReport(entry, 0) for entry in alone)
+    return tuple(entry for entry in decided if not any(is_in_scope(entry.window, group) for group in groups))
 
 
 def build_report(month: Month, generated_at: datetime, agreements: Sequence[AgreementReport]) -> Report:
@@ -228,13 +196,13 @@ def build_report(month: Month, generated_at: datetime, agreements: Sequence[Agre
     return Report(month=month, generated_at=generated_at, agreements=tuple(agreements))
 
 
-def _refusal(window: ExclusionWindow, record: RecordedWindow | None, agreement: Agreement) -> Refusal | None:
-    if record is not None and record.withdrawn is not None:
+def _refusal(window: ExclusionWindow, record: ExclusionRecord | None, agreement: Agreement) -> Refusal | None:
+    if record is not None and record.withdrawal is not None:
         return Refusal.WITHDRAWN
     return find_refusal(window, agreement.exclusions, agreement.time_zone)
 
 
-def _window_order(decided: DecidedWindow) -> tuple[datetime, datetime, str]:
+def _window_order(decided: ExclusionReport) -> tuple[datetime, datetime, str]:
     # In UTC: two times of one zone compare by the clock on the wall, which the end of summer time sets back.
     window = decided.window
     return (window.start.astimezone(UTC), window.stop.astimezone(UTC), window.reason.value)

@@ -6,15 +6,14 @@ from dataclasses import replace
 import numpy as np
 
 from otel_sla.arrays import Int64Array
-from otel_sla.judging.month_report import last_change
 from otel_sla.judging.series_judge import History, Terms, is_grouped, series_of
-from otel_sla.ledger.records import ExclusionRecord
 from otel_sla.sdk.counts_in_memory import MINUTES_PER_DAY, MinuteMemory
 from otel_sla.sla.agreement import Agreement, Counting, NoData, Outcome
 from otel_sla.sla.counts import Count, CountRows
+from otel_sla.sla.exclusions import ExclusionRecord, last_change
 from otel_sla.sla.months import MinuteRange, month_of, month_range
 from otel_sla.sla.series import Series
-from otel_sla.sla.uptime import Counts, MinuteFigures, minute_figures
+from otel_sla.sla.uptime import Counts, MinuteFigures
 
 
 class Judging:
@@ -71,9 +70,7 @@ class Judging:
                 is_adjusted=agreement.counting is Counting.ADJUSTED,
             )
             has_data = memory.first_data_minutes.get(series.series_id, minute + 1) <= minute
-            judged = history.judged(series, terms, MinuteRange(month.start_minute, minute + 1), minute + 1)
-            last = MinuteRange(minute, minute + 1)
-            for found in minute_figures(series, agreement, judged, last):
+            for found in history.minute_figures(series, terms, MinuteRange(minute, minute + 1), minute + 1):
                 if any(found.so_far.counts) or (has_data and agreement.downtime.no_data is not NoData.UP):
                     yield found
 

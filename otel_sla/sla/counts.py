@@ -130,11 +130,9 @@ def add_capped(counts: Int64Array, more: Int64Array) -> Int64Array:
 
 
 def has_enough(counts: Int64Array, valid_requests_min: int) -> BoolArray:
-    """Mark the minutes with so many valid requests, and at least one.
+    """Mark the minutes with `valid_requests_min` valid requests, and at least one.
 
-    Args:
-        counts: int64[n_minutes, n_columns], the first columns of Count. With all of them, adjusted counts are compared.
-        valid_requests_min: Requests.
+    `counts` is int64[n_minutes, n_columns], the first columns of Count. With all of them, adjusted counts are compared.
     """
     valid = counts[:, Count.SUCCEEDED] + counts[:, Count.FAILED]
     is_enough: BoolArray = valid >= max(valid_requests_min, 1)

@@ -178,9 +178,8 @@ def unfiltered_states(series_counts: SeriesCounts, terms: DowntimeTerms) -> Int8
 
 
 def judged_state(counts: Sequence[int], terms: DowntimeTerms, parts: int = 1) -> MinuteState | None:
-    """Judge one minute by its requests alone: UP, DOWN, or None if it has too few to say.
+    """Judge one minute by its requests alone, for `SeriesCounts.carried`: UP, DOWN, or None if it has too few to say.
 
-    For `SeriesCounts.carried`: the state of the last minute before the start with `valid_requests_min` valid requests.
     Counts and parts are those of `SeriesCounts`.
     """
     valid = counts[Outcome.SUCCEEDED] + counts[Outcome.FAILED]
@@ -220,8 +219,7 @@ def runs(is_in_run: BoolArray) -> Int64Array:
 def needs_minutes_before(series_counts: SeriesCounts, terms: DowntimeTerms) -> bool:
     """Whether a run may reach across the left edge: the first minute is down and the series' data began earlier.
 
-    The caller then hands in earlier minutes too, however many at a time, and asks again. `series_counts` may hold just
-    the first minute.
+    The caller then hands in earlier minutes too and asks again. `series_counts` may hold just the first minute.
     """
     first = series_counts.first_data_minute
     if first is None or first >= series_counts.start_minute or len(series_counts.counts) == 0:

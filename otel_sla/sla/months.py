@@ -73,14 +73,7 @@ class MinuteRange(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def month_range(month: Month, time_zone: str) -> MinuteRange:
-    """Give the real minutes between the month's two local midnights (clause 8).
-
-    Args:
-        month: The calendar month.
-        time_zone: IANA name, as in `Agreement.time_zone`.
-
-    Returns:
-        Epoch minutes. The ranges of consecutive months adjoin.
+    """Give the real minutes between the month's two local midnights (clause 8); those of consecutive months adjoin.
 
     >>> month_range(Month(2026, 3), "America/New_York").n_minutes
     44580
@@ -114,7 +107,7 @@ def month_of(epoch_minute: int, time_zone: str) -> Month:
 
 
 def months_between(start_minute: int, stop_minute: int, time_zone: str) -> Iterator[Month]:
-    """Go through the local months that the epoch minutes `[start_minute, stop_minute)` touch, in the order of time."""
+    """Go through the local months that the epoch minutes `[start_minute, stop_minute)` touch, by time."""
     if start_minute >= stop_minute:
         return
     month, last = month_of(start_minute, time_zone), month_of(stop_minute - 1, time_zone)
@@ -149,10 +142,9 @@ def _first_day(month: Month) -> date:
 
 
 def _first_minute(day: date, zone: ZoneInfo) -> int:
-    """Find the first whole minute that starts at or after the day's local midnight.
+    """Find the first whole minute at or after the day's local midnight.
 
-    Of a midnight that exists twice it is the earlier one. Of one that the clock jumps over it is the first minute after
-    the jump.
+    Of a midnight that exists twice it is the earlier one, of one that the clock jumps over the first minute after it.
     """
     midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
     first = _minute_at_or_after(midnight)

@@ -31,9 +31,7 @@ class DowntimePeriod:
 def list_periods(elapsed: MinuteRange, series: JudgedSeries) -> tuple[DowntimePeriod, ...]:
     """List the raw downtime periods that touch a month's elapsed part, each with the figures of all its minutes.
 
-    Args:
-        elapsed: The elapsed part.
-        series: Its edges cut no run (`downtime.judge_minutes`).
+    The edges of `series` cut no run (`downtime.judge_minutes`).
     """
     judged = series.judged
     starts, stops = downtime_periods(judged.raw).T

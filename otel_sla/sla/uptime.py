@@ -139,7 +139,7 @@ class MinuteFigures:
     so_far: MonthSoFar
     target: Fraction
     parts: int = 1  # Parts of one request in all counts here.
-    is_month_told: bool = True  # False: only what the minute itself held; a later point has told of its month.
+    has_month: bool = True  # False: only what the minute itself held; a later point has its month.
 
     @property
     def requests_so_far(self) -> Counts:
@@ -211,7 +211,7 @@ def month_figures(
         series: Starts at or before the month and ends where no more minutes have elapsed, or behind the month; for
             periods to be whole its edges cut no run (`downtime.judge_minutes`).
         target: `Agreement.target`.
-        spans: Of the elapsed minutes; None: one for each request, with nothing to say besides.
+        spans: Of the elapsed minutes; None: one for each request.
     """
     judged, series_counts = series.judged, series.counts
     stop_minute = max(month.start_minute, min(month.stop_minute, judged.stop_minute))
@@ -242,10 +242,7 @@ def month_figures(
 def is_in_month(month: MinuteRange, series_counts: SeriesCounts, no_data: NoData) -> bool:
     """Whether a month's report names the series: it has counts in the month's elapsed part, or its silence is judged.
 
-    Args:
-        month: `months.month_range` of the month.
-        series_counts: From the month's start or before, up to where no more minutes have elapsed or behind the month.
-        no_data: The agreement's policy.
+    `series_counts` begin at the month's start or before, and stop where no more minutes have elapsed, or behind it.
     """
     stop_minute = min(month.stop_minute, series_counts.stop_minute)
     cut = slice(
@@ -292,8 +289,8 @@ def minute_figures(
         series: Whose minutes these are.
         agreement: Its target and time zone.
         judged_series: Holds `minutes`; without `so_far` also all before them of the month that they start in.
-        minutes: To go through; may cross the edges of months.
-        so_far: The first month up to `minutes.start_minute`, if the caller has it already. A run that reaches
+        minutes: May cross the edges of months.
+        so_far: The first month up to `minutes.start_minute`, where it is known. A run that reaches
             `period_minutes_min` makes minutes before it down: such a sum has to be taken anew.
     """
     judged, series_counts = judged_series.judged, judged_series.counts

@@ -19,7 +19,7 @@ from otel_sla.sla.downtime import (
     needs_minutes_after,
     needs_minutes_before,
 )
-from otel_sla.sla.exclusions import accepted_windows, all_covered, excluded_minutes
+from otel_sla.sla.exclusions import accepted_windows, excluded_minutes
 from otel_sla.sla.months import Month, month_range
 from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import is_in_month, month_figures
@@ -61,11 +61,11 @@ def judge_month(
     while needs_minutes_before(counts_between(minutes, agreement, start, start + 1), agreement.downtime):
         start, step = start - step, 2 * step
     stop = max(start, min(calendar.stop_minute, elapsed_stop))
-    covered = all_covered(accepted_windows(windows, agreement.exclusions, agreement.time_zone))
+    accepted = accepted_windows(windows, agreement.exclusions, agreement.time_zone)
     step = 3
     while True:
         counts = counts_between(minutes, agreement, start, stop)
-        excluded = excluded_minutes(covered, series.group_text, start, stop)
+        excluded = excluded_minutes(accepted, series.group_text, start, stop)
         judged = judge_minutes(counts, agreement.downtime, excluded)
         if not needs_minutes_after(judged, elapsed_stop):
             return JudgedSeries(counts, judged)

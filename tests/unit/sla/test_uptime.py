@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from sla_parts import judged_world, make_agreement, make_counts, make_series, make_terms
+from sla_parts import judge_series, make_agreement, make_counts, make_series, make_terms
 
 from otel_sla.sla import figures_text, uptime
 from otel_sla.sla.agreement import NoData
@@ -30,7 +30,7 @@ DECEMBER = month_range(Month(2026, 12), "UTC")
 def judge(counts: np.ndarray, *, start_minute: int = NOVEMBER.start_minute, n_excluded: int = 0) -> JudgedSeries:
     """Judge minutes by the contract's terms, the first of them excluded."""
     series_counts = SeriesCounts(start_minute, counts, None, start_minute)
-    return judged_world(series_counts, make_terms(), np.arange(len(counts)) < n_excluded)
+    return judge_series(series_counts, make_terms(), np.arange(len(counts)) < n_excluded)
 
 
 def some_down(n_down: int, n_minutes: int) -> np.ndarray:
