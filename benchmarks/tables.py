@@ -23,21 +23,6 @@ _TABLE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->\n)", re.DOTA
 _TIMES, _TO = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 _OTHERS = ("discard", "loop", "collector nop", "collector spanmetrics")
 
-# How many times the spans for a CPU-second were asked for, when the project began.
-ASKED: dict[tuple[str, str], float] = {
-    ("grpc identity, 512 spans", "discard"): 0.85,
-    ("grpc identity, 8192 spans", "discard"): 0.85,
-    ("http identity, 512 spans", "discard"): 0.75,
-    ("http identity, 8192 spans", "discard"): 0.75,
-    ("http gzip, 512 spans", "discard"): 0.75,
-    ("grpc identity, 512 spans", "collector spanmetrics"): 4.0,
-    ("grpc identity, 8192 spans", "collector spanmetrics"): 5.0,
-    ("http identity, 100 spans", "collector spanmetrics"): 7.0,
-    ("http identity, 512 spans", "collector spanmetrics"): 9.0,
-    ("http identity, 8192 spans", "collector spanmetrics"): 9.0,
-    ("http gzip, 512 spans", "collector spanmetrics"): 7.0,
-}
-
 Results = dict[str, Any]
 _Row = Sequence[str]
 
@@ -68,25 +53,6 @@ def short(results: Results) -> str:
             row.append(f"{1e3 / _ns_per_span(results, name, cell):.2f} ({ratio:.1f} {_TIMES})")
         rows.append(row)
     return _table(["Protocol, spans a request", "otel-sla", *names.values()], rows)
-
-
-def asked(results: Results) -> str:
-    """What was asked for, what there is, and what there can be."""
-    counting_ns = sum(_stage_ns(results, name) for name in ("decode, classify and ring", "fingerprint"))
-    rows = []
-    for (cell, other), ratio in ASKED.items():
-        found = results["ratios"][other][cell]
-        least_ns = _ns_per_span(results, "discard", cell) + counting_ns
-        most = _ns_per_span(results, other, cell) / least_ns
-        measured = f"{found['median']:.2f} ({found['min']:.2f}{_TO}{found['max']:.2f})"
-        rows.append([_cell_name(cell), other, f"{ratio:g}", measured, f"{most:.2f}"])
-    many, one = (1e3 / _stage_ns(results, f"bytes to counts, {case}") for case in ("20 agreements", "1 agreement"))
-    watching = 1e3 / _stage_ns(results, "bytes to counts, 20 watched attributes, 1,000 series")
-    rows.append(
-        ["Bytes to counts: 20 watched attributes, 1,000 series", "", "6 M spans/s", f"{watching:.1f} M spans/s", ""]
-    )
-    rows.append(["Bytes to counts: 20 agreements", "one", f"3 {_TIMES} the cost", f"{one / many:.2f} {_TIMES}", ""])
-    return _table(["Protocol, spans a request", "Beside", "Asked", "Measured", "At most"], rows)
 
 
 def stages(results: Results) -> str:
@@ -154,7 +120,6 @@ def words(results: Results) -> str:
 TABLES: dict[str, Callable[[Results], str]] = {
     "side-by-side": side_by_side,
     "short": short,
-    "asked": asked,
     "stages": stages,
     "grid": grid,
     "repeats": repeats,

@@ -20,7 +20,7 @@ from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
 from otel_sla.ledger.writer import Ledger
 from otel_sla.report.json import report_object
-from otel_sla.sla.agreement import Agreement, ExclusionReason
+from otel_sla.sla.agreement import Agreement, ExclusionReason, ExclusionWindow
 from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.months import Month, month_range
 from otel_sla.sla.series import Series
@@ -98,10 +98,14 @@ class History:
         """Close minutes as the pipeline's tick does; a small `closings_max` is a crash on the way."""
         self.ledger.close_minutes(Closing(judged_before=self.now, sealed_before=None))
         for _ in range(closings_max):
-            closing = self._closer.find(MinuteMarks(self.now, self.sealed_before))
+            closing = self.find()
             if closing is None:
                 return
             self.ledger.close_minutes(closing)
+
+    def find(self) -> Closing | None:
+        """Look for what has to be told, without writing it."""
+        return self._closer.find(MinuteMarks(self.now, self.sealed_before))
 
     def document(self, month: Month) -> dict[str, Any]:
         """Give the report."""
@@ -147,13 +151,16 @@ class History:
             if stored.event.name == "sla.month.closed" and stored.event.attributes["sla.month.name"] == str(month)
         }
 
-    def exclude(self, start_minute: int, n_minutes: int, group: tuple[tuple[str, str], ...] | None = None) -> None:
+    def exclude(
+        self, start_minute: int, n_minutes: int, group: tuple[tuple[str, str], ...] | None = None
+    ) -> ExclusionWindow:
         """Record a window of force majeure for the agreement."""
         start = EPOCH + timedelta(minutes=start_minute)
         stop = start + timedelta(minutes=n_minutes)
         window = replace(make_window(), reason=ExclusionReason.FORCE_MAJEURE, start=start, stop=stop, group=group)
         with closing(ExclusionWriter.open(self.url)) as notebook:
             notebook.record_exclusion(self.agreement.name, window, {})
+        return window
 
     def causes(self) -> list[str]:
         """The causes that were told for revised minutes, each once."""

@@ -15,7 +15,7 @@ from otel_sla.judging.clock import MinuteMarks
 from otel_sla.judging.closed_months import MonthCloser, warn_of_edge
 from otel_sla.judging.findings import Findings
 from otel_sla.judging.series_judge import History, NewCounts, Terms, counts_as_told, is_grouped, series_of
-from otel_sla.judging.standing import Standing, is_carried_past_exclusions
+from otel_sla.judging.standing import Standing
 from otel_sla.judging.stopped_series import Stopped, find_stopped
 from otel_sla.judging.terms_over_time import AsTold, TermsOverTime, judged_alike
 from otel_sla.ledger.agreement_json import agreement_of
@@ -75,7 +75,11 @@ class Look:
 
     def next_stopped(self) -> tuple[Agreement, Mapping[int, Stopped]] | None:
         """Give an agreement with series that an earlier version stopped judging and that are not retired yet."""
-        each = ((one, find_stopped(self._reader, one, self._all_series, self._retired)) for one in self._agreements)
+        told = self._reader.told_versions()
+        each = (
+            (one, find_stopped(self._reader, one, self._all_series, self._retired, told.get(one.name)))
+            for one in self._agreements
+        )
         return next((found for found in each if found[1]), None)
 
     def stopped(self, agreement: Agreement, stopped: Mapping[int, Stopped]) -> Closing:
@@ -339,8 +343,7 @@ class Look:
         standing = None if reopened else self._standing(series, eras)
         if standing is not None and self._goes_on(series, eras, standing):
             return
-        if standing is None or is_carried_past_exclusions(series, eras.current, standing):
-            standing = None
+        if standing is None:
             start_minute = min([self._told_before, *(minute.epoch_minute for minute in reopened)])
             minutes = _minutes_to_judge(eras, start_minute, self._progress.judged_before)
         else:
@@ -356,16 +359,13 @@ class Look:
                 self._found.retell(series.series_id, range(minute.epoch_minute, minute.epoch_minute + 1))
 
     def _standing(self, series: Series, eras: TermsOverTime) -> Standing | None:
-        """Give how a series stands now; None where that is not known, or not by the terms of today alone."""
+        """Give how a series stands now; None where that is not known."""
         standing = self._standings.get(series.series_id)
         if standing is None or standing.told_before > self._told_before:
             return None  # What would hold if the last closing had been written.
         if standing.told_before < self._told_before:
             standing = standing.after_no_look(self._told_before, self._promise_at(eras, self._told_before).minutes)
-        is_of_month = (
-            standing.month.start_minute <= standing.open_minute <= self._told_before < standing.month.stop_minute
-        )
-        return standing if is_of_month and standing.open_minute > eras.open_minute else None
+        return standing
 
     def _goes_on(self, series: Series, eras: TermsOverTime, standing: Standing) -> bool:
         """Whether the new minutes are as the last one was, so that there is nothing to tell."""

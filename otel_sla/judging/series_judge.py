@@ -216,14 +216,14 @@ class History:
         parts = parts_of(terms.agreement.counting)
         n_more = 64
         while True:
-            carried, is_carry_excluded = self._carried(series, terms, start_minute)
+            carried, carried_after = self._carried(series, terms, start_minute)
             counts = SeriesCounts(
                 start_minute=start_minute,
                 counts=rows,
                 carried=carried,
                 first_data_minute=self._first_data_minutes.get(series.series_id),
                 retired_minute=self._retired_minutes.get(series.series_id),
-                is_carry_excluded=is_carry_excluded,
+                carried_after=carried_after,
                 parts=parts,
             )
             known_from = self._reader.known_from(series.series_id)
@@ -243,20 +243,16 @@ class History:
             judged = judge(series, terms, replace(judged.counts, counts=rows))
         return judged
 
-    def _carried(self, series: Series, terms: Terms, start_minute: int) -> tuple[MinuteState | None, bool]:
-        """Give `SeriesCounts.carried` and `is_carry_excluded`."""
+    def _carried(
+        self, series: Series, terms: Terms, start_minute: int
+    ) -> tuple[MinuteState | None, MinuteState | None]:
+        """Give `SeriesCounts.carried` and `carried_after`."""
         if terms.agreement.downtime.no_data is not NoData.CARRY:
-            return None, False
-        found = self._last_judged(series, terms, start_minute)
-        if found is None or found[1] is not MinuteState.DOWN or terms.agreement.carries_excluded:
-            return None if found is None else found[1], False
-        group, last = series.group_text, found
-        while (covered := covered_from(terms.covered, group, last[0])) is not None:
-            earlier = self._last_judged(series, terms, covered)
-            if earlier is None:
-                return found[1], True
-            last = earlier
-        return found[1], last[1] is not MinuteState.DOWN
+            return None, None
+        found = last = self._last_judged(series, terms, start_minute)
+        while last is not None and (covered := covered_from(terms.covered, series.group_text, last[0])) is not None:
+            last = self._last_judged(series, terms, covered)
+        return None if found is None else found[1], None if last is None else last[1]
 
     def _last_judged(self, series: Series, terms: Terms, before_minute: int) -> tuple[int, MinuteState | None] | None:
         downtime, parts = terms.agreement.downtime, parts_of(terms.agreement.counting)

@@ -9,13 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from otel_sla.judging.series_judge import Terms
 from otel_sla.sla.agreement import DowntimeTerms, NoData
 from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, is_state, unfiltered_states
-from otel_sla.sla.exclusions import excluded_minutes
 from otel_sla.sla.month_events import Promise
 from otel_sla.sla.months import MinuteRange
-from otel_sla.sla.series import Series
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +83,3 @@ class Standing:
         if month != self.month or not (self.is_down and is_down.all()) or is_covered or is_breach:
             return None
         return replace(self, told_before=counts.stop_minute, down=down)
-
-
-def is_carried_past_exclusions(series: Series, terms: Terms, standing: Standing) -> bool:
-    """Whether what is carried may come from before exclusions of the month (clause 6): a late start would miss it."""
-    if terms.agreement.downtime.no_data is not NoData.CARRY:
-        return False
-    start_minute = min(standing.month.start_minute, standing.open_minute) - 1
-    return bool(excluded_minutes(terms.covered, series.group_text, start_minute, standing.told_before).any())

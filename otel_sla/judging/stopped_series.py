@@ -28,7 +28,11 @@ class Stopped:
 
 
 def find_stopped(
-    reader: LedgerReadings, agreement: Agreement, all_series: Sequence[Series], retired: Mapping[int, int]
+    reader: LedgerReadings,
+    agreement: Agreement,
+    all_series: Sequence[Series],
+    retired: Mapping[int, int],
+    told_version: int | None = None,
 ) -> dict[int, Stopped]:
     """Find the series of an agreement that 0.1.0 stopped judging and nobody retired yet, by their numbers.
 
@@ -37,17 +41,24 @@ def find_stopped(
         agreement: As it is configured; one that is configured no more, by its last terms.
         all_series: Of the ledger.
         retired: Those that are retired, by their numbers.
+        told_version: Of the agreement's terms, the one it is told by. Series that 0.1.0 stopped judging under it are
+            found although later terms group as they are; None: they are not, as their silence is judged again.
     """
-    versions = [(agreement_of(one.terms), one.since_minute) for one in reader.agreement_versions(agreement.name)]
+    versions = [
+        (agreement_of(one.terms), one.since_minute)
+        for one in reader.agreement_versions(agreement.name)
+        if told_version is None or one.version <= told_version
+    ]
     if not any(terms.outcome_rules == FIRST_RULES for terms, _ in versions):
         return {}
+    last_terms = agreement if told_version is None else versions[-1][0]
     is_removed = agreement.outcome_rules == FIRST_RULES
     found: dict[int, Stopped] = {}
     removed_minute: int | None = None
     for series in series_of(agreement, all_series):
         if series.series_id in retired:
             continue
-        regrouped_minute = None if is_grouped(series, agreement) else _regrouped_minute(series, versions)
+        regrouped_minute = None if is_grouped(series, last_terms) else _regrouped_minute(series, versions)
         if regrouped_minute is not None:
             last = reader.last_minute(series.series_id, regrouped_minute)
             retired_minute = regrouped_minute if last is None else last + 1
@@ -73,8 +84,9 @@ def _removed_minute(
 ) -> int:
     """Give the first minute of which nothing shows that the agreement was still configured in it.
 
-    It was while any of its series was counted, and until the end of each month that was closed. Later silence may have
-    been told as down, or not: the end of what was told is moved rather than downtime invented.
+    It was while any of its series was counted, in each minute that an event is of, and until the end of each month that
+    was closed. Later silence may have been told as down, or not: the end of what was told is moved rather than downtime
+    invented.
     """
     found = versions[-1][1]
     first_minutes = reader.first_minutes()
@@ -86,7 +98,8 @@ def _removed_minute(
     for series in some:
         last = reader.last_minute(series.series_id, found)
         found = found if last is None else last + 1
-    return found
+    told = reader.last_event_minute(agreement.name)
+    return found if told is None else max(found, told + 1)
 
 
 def find_returned(reader: LedgerReadings, agreements: Sequence[Agreement]) -> dict[str, int]:

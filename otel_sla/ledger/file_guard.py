@@ -62,7 +62,7 @@ class LedgerLock:
                     ),
                     "remove the other name, or copy the ledger with otel-sla ledger backup",
                 )
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
                 if os.geteuid() == 0:  # Whoever runs the pipeline has to be able to take it after root.
                     owner = (path if path.exists() else path.parent).stat()

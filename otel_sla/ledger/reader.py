@@ -24,7 +24,7 @@ from otel_sla.ledger.records import (
     Watermarks,
 )
 from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version
-from otel_sla.sla.counts import N_OUTCOMES, CountRows, CountsBeside
+from otel_sla.sla.counts import N_OUTCOMES, NANOS_PER_MINUTE, CountRows, CountsBeside
 from otel_sla.sla.exclusions import ExclusionRecord
 from otel_sla.sla.series import Series
 
@@ -224,6 +224,13 @@ class LedgerReadings:
         """The next events of the outbox, in the order of writing."""
         with self._reading() as connection:
             return small_tables.read_events(connection, event_id, limit)
+
+    def last_event_minute(self, agreement: str) -> int | None:
+        """Give the newest epoch minute that an event of the agreement is of; None: there is none. Reads them all."""
+        named = """json_extract(attributes, '$."sla.agreement.name"') = ?"""
+        with self._reading() as connection:
+            row = connection.execute(f"SELECT max(time_unix_nano) FROM events WHERE {named}", (agreement,)).fetchone()  # noqa: S608
+            return None if row[0] is None else int(row[0]) // NANOS_PER_MINUTE
 
     def events_count_after(self, event_id: int) -> int:
         """How many events wait behind a cursor."""

@@ -42,7 +42,7 @@ class SeriesCounts:
     #                              requests (`judged_state`); None if there was none. Only `no_data: carry` reads it.
     first_data_minute: int | None  # First minute ever with a valid request, wherever it lies; None if there is none.
     retired_minute: int | None = None  # First epoch minute whose silence is not judged any more; None: all is.
-    is_carry_excluded: bool = False  # `carried` is DOWN, but by excluded minutes alone: not so after exclusions.
+    carried_after: MinuteState | None = None  # The same after exclusions: of the last such minute that is not excluded.
     parts: int = 1  # Parts of one request.
     valid: Int64Array = field(init=False, repr=False, compare=False)  # int64[n_minutes], valid ones, parts of requests;
     #                                            Python's ints where samplers claim more than an int64 can hold.
@@ -124,12 +124,12 @@ def judge_minutes(
         series_counts: The minutes; counts are not negative.
         terms: Clauses 5 to 7.
         excluded: bool[n_minutes]. Covered whole by an accepted window (`exclusions.excluded_minutes`).
-        carries_excluded: `Agreement.carries_excluded`; `series_counts.is_carry_excluded` is not set then.
+        carries_excluded: `Agreement.carries_excluded`; `series_counts.carried_after` is not read then.
     """
     assert len(excluded) == len(series_counts.counts), "one exclusion flag per minute"
     unfiltered = unfiltered_states(series_counts, terms)
     raw = _drop_short_runs(unfiltered, terms.period_minutes_min)
-    if not excluded.any() and not series_counts.is_carry_excluded:
+    if not excluded.any() and series_counts.carried_after is series_counts.carried:
         return JudgedMinutes(series_counts.start_minute, raw, raw, unfiltered)
     adjusted = unfiltered.copy()
     adjusted[excluded] = MinuteState.EXCLUDED
@@ -137,7 +137,7 @@ def judge_minutes(
         # Down without a request is down by what was carried, which may be another state now.
         is_carried = is_state(adjusted, MinuteState.DOWN) & (series_counts.valid == 0)
         adjusted[is_carried] = MinuteState.NO_DATA
-        is_carried &= _follows_down(adjusted, None if series_counts.is_carry_excluded else series_counts.carried)
+        is_carried &= _follows_down(adjusted, series_counts.carried_after)
         adjusted[is_carried] = MinuteState.DOWN
     adjusted = _drop_short_runs(adjusted, terms.period_minutes_min)
     return JudgedMinutes(series_counts.start_minute, raw, adjusted, unfiltered)

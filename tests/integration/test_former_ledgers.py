@@ -17,19 +17,22 @@ from typing import Any
 
 import naive
 import pytest
+from history_parts import EDGE, NOVEMBER, OCTOBER, History
 from order_parts import fold
 from pipeline_parts import Clock, events_of, make_config, running
+from sla_parts import make_agreement, make_terms
 
 from otel_sla.config import Config
 from otel_sla.errors import LedgerUnavailable
 from otel_sla.judging.month_report import elapsed_stop_minute, load_report
+from otel_sla.judging.series_judge import is_grouped
 from otel_sla.judging.terms_versions import removed_agreements
 from otel_sla.ledger.exclusion_writer import ExclusionWriter
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.schema import SCHEMA_VERSION
 from otel_sla.ledger.writer import Ledger
 from otel_sla.report.json import report_object
-from otel_sla.sla.agreement import Agreement, Condition, ExclusionReason, ExclusionWindow, NoData, Scope
+from otel_sla.sla.agreement import FIRST_RULES, Agreement, Condition, ExclusionReason, ExclusionWindow, NoData, Scope
 from otel_sla.sla.events import Event
 from otel_sla.sla.months import Month
 
@@ -251,3 +254,56 @@ def test_a_closed_month_keeps_the_former_clause_6_and_an_open_one_is_told_the_ne
         "sla.target.breach_withdrawn",
     ]
     assert told[0].attributes["sla.revision.cause"] == "configuration"
+
+
+@pytest.mark.parametrize("n_silent", [3, 60])
+def test_silence_that_the_former_version_told_of_is_down_until_then(
+    n_silent: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under `down`, its only service went silent, then the agreement was removed: the events add up to the report."""
+    former = replace(make_agreement(downtime=make_terms(no_data=NoData.DOWN)), outcome_rules=FIRST_RULES)
+    with monkeypatch.context() as patched:
+        patched.setattr("otel_sla.judging.look.find_stopped", lambda *_: {})  # 0.1.0 judged what was configured.
+        history = History(tmp_path, former)
+        history.judge()
+        history.now += 1 + n_silent
+        history.judge()
+    history.restart(None)
+    before = history.report(OCTOBER), history.report(NOVEMBER)
+    history.judge()
+    assert (history.report(OCTOBER), history.report(NOVEMBER)) == before
+    history.now = history.sealed_before = EDGE + 100
+    history.judge()
+    history.assert_adds_up("removed")
+    assert all(one["downtime_periods"] for one in before[0].values())
+    history.stop()
+
+
+def test_a_grouping_that_comes_back_with_this_version_is_told_what_its_silence_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.1.0 had left it for another one: under `down` the events add up to the report all the same."""
+    today = make_agreement(downtime=make_terms(no_data=NoData.DOWN))
+    former = replace(today, outcome_rules=FIRST_RULES)
+    with monkeypatch.context() as patched:
+        patched.setattr("otel_sla.judging.look.find_stopped", lambda *_: {})
+        patched.setattr(
+            "otel_sla.judging.look.Look.next_change_of_counting", lambda _: ({}, [])
+        )  # It kept that nowhere.
+        history = History(tmp_path, former)
+        history.now += 1
+        history.judge()
+        for terms in (former, replace(former, group_by=("host.name",))):
+            patched.setattr(
+                "otel_sla.judging.look.series_of",
+                lambda agreement, some: tuple(one for one in some if is_grouped(one, agreement)),
+            )
+            history.restart(terms)
+            for _ in range(10):
+                history.count([(history.now, number, 9, 0, 0) for number in range(3)])
+                history.now += 1
+                history.judge()
+    history.restart(today)
+    history.judge()
+    history.assert_adds_up("back")
+    history.stop()

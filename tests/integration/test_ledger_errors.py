@@ -289,6 +289,16 @@ sys.stdin.read()
     make_ledger(path)
 
 
+def test_a_lock_file_that_is_a_link_is_not_followed(path: Path) -> None:
+    """Who may write to the folder makes no root truncate another file, or give it away."""
+    other = path.with_name("other")
+    other.write_text("theirs")
+    path.with_name("ledger.db-lock").symlink_to(other)
+    with pytest.raises(LedgerUnavailable, match=r"cannot take .*ledger\.db-lock of the ledger"):
+        Ledger.open(url_of(path))
+    assert other.read_text() == "theirs"
+
+
 def test_unwritable_lock_file(path: Path) -> None:
     """A lock file that cannot be opened is told."""
     path.with_name("ledger.db-lock").mkdir()

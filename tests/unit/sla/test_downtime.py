@@ -205,27 +205,35 @@ def test_clause_13_a_minute_that_is_down_adjusted_is_down_raw() -> None:
 
 
 @given(
-    st.lists(st.sampled_from("..x1  "), max_size=40),
-    st.integers(0, 40),
-    st.sampled_from(list(NoData)),
+    st.lists(st.tuples(st.sampled_from("..x1   "), st.booleans()), min_size=3, max_size=12),
+    st.integers(0, 12),
+    st.sampled_from([*NoData, NoData.CARRY]),
     st.integers(1, 4),
 )
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=1000, derandomize=True, deadline=None)
 def test_clause_7_a_cut_that_asks_for_no_more_changes_nothing(
-    signs: list[str], cut: int, no_data: NoData, period_minutes_min: int
+    minutes: list[tuple[str, bool]], cut: int, no_data: NoData, period_minutes_min: int
 ) -> None:
     """Judging from a later start gives the same states where `needs_minutes_before` is content with it."""
+    signs, excluded = "".join(sign for sign, _ in minutes), np.array([mark for _, mark in minutes], dtype=np.bool_)
     terms = make_terms(valid_requests_min=2, period_minutes_min=period_minutes_min, no_data=no_data)
-    whole = counts_of("".join(signs))
+    whole = counts_of(signs)
+
+    def tail(cut: int) -> SeriesCounts:
+        before = [judged_state((a, b, c), terms) for a, b, c in whole.counts[:cut].tolist()]
+        after = [None if mark else state for state, mark in zip(before, excluded, strict=False)]
+        carried, carried_after = (
+            next((one for one in reversed(each) if one is not None), None) for each in (before, after)
+        )
+        cut_off = replace(whole, start_minute=MINUTE + cut, counts=whole.counts[cut:])
+        return replace(cut_off, carried=carried, carried_after=carried_after)
+
     cut = min(cut, len(signs))
-    before = [judged_state((a, b, c), terms) for a, b, c in whole.counts[:cut].tolist()]
-    carried = next((state for state in reversed(before) if state is not None), None)
-    tail = SeriesCounts(MINUTE + cut, whole.counts[cut:], carried, whole.first_data_minute)
-    if needs_minutes_before(tail, terms):
-        return
-    no_exclusion = np.zeros(len(signs), dtype=np.bool_)
-    expected = judge_minutes(whole, terms, no_exclusion).raw[cut:]
-    assert judge_minutes(tail, terms, no_exclusion[cut:]).raw.tolist() == expected.tolist()
+    while needs_minutes_before(tail(cut), terms):
+        cut -= 1
+    expected, found = judge_minutes(whole, terms, excluded), judge_minutes(tail(cut), terms, excluded[cut:])
+    assert found.raw.tolist() == expected.raw[cut:].tolist()
+    assert found.adjusted.tolist() == expected.adjusted[cut:].tolist()
 
 
 def test_wire_names() -> None:
@@ -271,6 +279,13 @@ def test_clause_6_as_it_was_carries_an_excluded_minute() -> None:
 
 def test_clause_6_an_excluded_minute_before_the_first_is_not_carried() -> None:
     """The failures that would be carried lie before the minutes, in maintenance."""
-    counts = replace(counts_of("   "), carried=MinuteState.DOWN, first_data_minute=MINUTE - 5, is_carry_excluded=True)
+    counts = replace(counts_of("   "), carried=MinuteState.DOWN, first_data_minute=MINUTE - 5)
     found = judge_minutes(counts, make_terms(no_data=NoData.CARRY), np.zeros(3, dtype=np.bool_))
     assert (found.raw.tolist(), found.adjusted.tolist()) == ([DOWN] * 3, [SILENT] * 3)
+
+
+def test_clause_6_what_was_before_a_window_is_carried_although_it_was_up_in_it() -> None:
+    """The minutes begin within the window: down before it, up in it, down in it again, and silent behind it."""
+    counts = replace(counts_of(" x "), carried=UP, carried_after=DOWN, first_data_minute=MINUTE - 5)
+    found = judge_minutes(counts, make_terms(no_data=NoData.CARRY), np.array([True, True, False]))
+    assert (found.raw.tolist(), found.adjusted.tolist()) == ([SILENT, DOWN, DOWN], [EXCLUDED, EXCLUDED, DOWN])
