@@ -151,9 +151,9 @@ class JudgingClock:
         """Say how far the ledger is judged ahead of the clock, so that no minute is judged; empty: it is not."""
         return self._ahead("judged", self._judged_before)
 
-    def lag_s(self, told_before: int) -> int:
+    def lag_s(self, published_before: int) -> int:
         """Give how far the judge, at that minute, is behind what can be judged; negative: it is ahead."""
-        return 60 * ((self._trusted() - self._grace) // NANOS_PER_MINUTE - told_before)
+        return 60 * ((self._trusted() - self._grace) // NANOS_PER_MINUTE - published_before)
 
     def _ahead(self, what: str, marked_before: int) -> str:
         ahead_nanos = marked_before * NANOS_PER_MINUTE - self._clock()
@@ -179,16 +179,16 @@ class CatchingUp:
         self._logged_at_s = time.monotonic()
         self._has_logged = False
 
-    def is_there(self, told_before: int) -> bool:
+    def is_there(self, published_before: int) -> bool:
         """Note how far it has come, and give whether that is all."""
-        is_there = told_before >= self._judged_before
+        is_there = published_before >= self._judged_before
         now_s = time.monotonic()
         if (is_there and self._has_logged) or (not is_there and now_s - self._logged_at_s >= _LOG_EVERY_S):
             self._logged_at_s, self._has_logged = now_s, True
-            left = self._judged_before - told_before
+            left = self._judged_before - published_before
             _log.info(
-                "judging catches up: told until %s, %d minutes are left",
-                minute_text(told_before),
+                "judging catches up: published until %s, %d minutes are left",
+                minute_text(published_before),
                 left,
                 extra={"action": "judging_catches_up"},
             )

@@ -87,9 +87,9 @@ def _closed_series(
     series: Series, closed: ClosedMonth, agreement: Agreement, minutes: MinuteRange, decided: Iterable[ExclusionReport]
 ) -> SeriesReport:
     try:
-        told = cast("Mapping[str, Any]", closed.figures["attributes"])
+        published = cast("Mapping[str, Any]", closed.figures["attributes"])
         kept = cast("Mapping[str, Any] | None", closed.figures.get("kept"))
-        figures = _figures(told, kept, agreement, minutes)
+        figures = _figures(published, kept, agreement, minutes)
         former = not is_grouped(series, agreement)
         if kept is None:
             return SeriesReport(series, figures, (), former=former, is_complete=False)
@@ -102,12 +102,12 @@ def _closed_series(
 
 
 def _figures(
-    told: Mapping[str, Any], kept: Mapping[str, Any] | None, agreement: Agreement, minutes: MinuteRange
+    published: Mapping[str, Any], kept: Mapping[str, Any] | None, agreement: Agreement, minutes: MinuteRange
 ) -> MonthFigures:
     def number(name: str) -> int:
-        return int(told[f"sla.month.{name}"])
+        return int(published[f"sla.month.{name}"])
 
-    target = str(told["sla.month.target"])
+    target = str(published["sla.month.target"])
     valid, failed, invalid = (number(f"requests.{name}") for name in ("valid", "failed", "invalid"))
     # Earlier versions counted each span as one request.
     counts, parts, spans = (valid - failed, failed, invalid), 1, SpanCounts(valid + invalid)
@@ -129,7 +129,7 @@ def _figures(
         counts=counts,
         parts=parts,
         spans=spans,
-        # Told with all its places, unless it has no end.
+        # Published with all its places, unless it has no end.
         target=agreement.target if term_text(agreement.target) == target else Fraction(target),
         downtime_periods=tuple(starmap(DowntimePeriod, periods)),
     )

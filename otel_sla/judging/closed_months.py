@@ -1,4 +1,4 @@
-"""Months that are closed: telling their figures, telling them again, and by which terms they stay judged."""
+"""Closed months: their figures are published, and again where they change, and which terms they stay judged by."""
 
 import logging
 from collections import defaultdict
@@ -24,13 +24,13 @@ from otel_sla.sla.series import Series
 
 _log = logging.getLogger(__name__)
 
-# What a month that an earlier version has closed says nothing of.
+# Attributes that a month has not which an earlier version closed.
 _NOTHING_BESIDE: dict[str, object] = {"sla.month.requests.spared": 0, "sla.month.requests.sampled": 0}
 
 
 @dataclass(slots=True)
 class MonthCloser:
-    """Closes the months of one look at the ledger."""
+    """Closes the months of one pass of the judge."""
 
     reader: LedgerReadings
     history: History
@@ -50,7 +50,7 @@ class MonthCloser:
         for month in self._ended(terms.agreement, sealed_from):
             self._close_month(terms, all_series, month)
 
-    def close_forgotten(self, terms: Terms, all_series: Sequence[Series], first_data: Mapping[int, int]) -> None:
+    def close_missed(self, terms: Terms, all_series: Sequence[Series], first_data: Mapping[int, int]) -> None:
         """Close the months that ended in another time zone, or while the agreement was not configured.
 
         `first_data` is the epoch minute of each series' first data.
@@ -76,7 +76,9 @@ class MonthCloser:
             if month_range(month, basis.agreement.time_zone).stop_minute <= sealed_before:
                 self._close_month(terms, all_series, month)
 
-    def eras(self, terms: Terms, records: Sequence[ExclusionRecord], change: int, start_minute: int) -> TermsOverTime:
+    def timeline(
+        self, terms: Terms, records: Sequence[ExclusionRecord], change: int, start_minute: int
+    ) -> TermsOverTime:
         """Give the terms of all minutes from `start_minute` on: those of closed months, then the given ones.
 
         Of the recorded exclusions, those hold that are recorded up to `change`.
@@ -90,13 +92,13 @@ class MonthCloser:
                     closed.append(ClosedTerms(month_terms, month_range(month, basis.agreement.time_zone).stop_minute))
         return TermsOverTime(tuple(closed), terms)
 
-    def promise(self, agreement: Agreement, eras: TermsOverTime, month: Month) -> Promise:
+    def promise(self, agreement: Agreement, timeline: TermsOverTime, month: Month) -> Promise:
         """Give what is promised of a local month: by the terms that closed it, or by those of its last minute."""
         basis, _ = self._closed(agreement, month)
         if basis.closed_version is not None:
             return Promise.of(basis.agreement, month)
-        last_minute = month_range(month, eras.current.agreement.time_zone).stop_minute - 1
-        return Promise.of(eras.agreement_at(last_minute), month)
+        last_minute = month_range(month, timeline.current.agreement.time_zone).stop_minute - 1
+        return Promise.of(timeline.agreement_at(last_minute), month)
 
     def _close_month(self, terms: Terms, all_series: Sequence[Series], month: Month) -> None:
         # A month that is closed stays judged by the terms that closed it; the recorded windows are those of today.
@@ -116,8 +118,8 @@ class MonthCloser:
             earlier = closed_series.get(series.series_id, [])
             supersedes = str(earlier[-1].figures["uid"]) if earlier else None
             event = month_closed_event(Subject(series, agreement), month, figures, len(earlier), supersedes)
-            told = {key: value for key, value in event.attributes.items() if not key.startswith("sla.revision.")}
-            if earlier and _NOTHING_BESIDE | cast(dict[str, object], earlier[-1].figures["attributes"]) == told:
+            published = {key: value for key, value in event.attributes.items() if not key.startswith("sla.revision.")}
+            if earlier and _NOTHING_BESIDE | cast(dict[str, object], earlier[-1].figures["attributes"]) == published:
                 continue
             self.found.events.append(event)
             closed = ClosedMonth(
@@ -126,7 +128,7 @@ class MonthCloser:
                 month=str(month),
                 revision=len(earlier),
                 version=basis.closed_version or self.versions[agreement.name],
-                figures={"uid": event.uid, "attributes": told, "kept": kept_of_month(figures, judged.judged)},
+                figures={"uid": event.uid, "attributes": published, "kept": kept_of_month(figures, judged.judged)},
                 closed_unix_nano=event.time_unix_nano,
             )
             self.found.closed_months.append(closed)
@@ -149,7 +151,7 @@ def warn_of_edge(agreement: Agreement, closed: Sequence[ClosedTerms]) -> None:
     """
     if not closed:
         return
-    last = max(closed, key=lambda era: era.stop_minute)
+    last = max(closed, key=lambda each: each.stop_minute)
     month = month_of(last.stop_minute - 1, last.terms.agreement.time_zone)
     open_start = month_range(month, agreement.time_zone).stop_minute
     start, stop = sorted((last.stop_minute, open_start))

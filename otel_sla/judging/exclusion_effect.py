@@ -65,17 +65,20 @@ def effects_of(
     found: list[MonthEffect] = []
     first_minute = min(reader.first_data_minutes().values(), default=elapsed_stop)
     expired_before = reader.watermarks().expired_before
-    changed = window.minutes
-    if changed.n_minutes == 0:
+    covered = window.minutes
+    is_carried = configured.downtime.no_data is NoData.CARRY  # Silence behind excluded minutes may go on for months.
+    around = MinuteRange(
+        max(covered.start_minute - _ZONES_APART_MINUTES_MAX, first_minute),
+        elapsed_stop if is_carried else min(covered.stop_minute + _ZONES_APART_MINUTES_MAX, elapsed_stop),
+    )
+    if covered.n_minutes == 0 or around.n_minutes <= 0:
         return ()
-    if configured.downtime.no_data is NoData.CARRY:  # Silence behind excluded minutes may go on for months.
-        changed = MinuteRange(changed.start_minute, max(changed.stop_minute, elapsed_stop))
     basis_of = lambda month: find_basis(reader, configured, month)  # noqa: E731
-    for month, basis in months_touched(configured, changed, elapsed_stop + _ZONES_APART_MINUTES_MAX, basis_of):
+    for month, basis in months_touched(configured, around, elapsed_stop + _ZONES_APART_MINUTES_MAX, basis_of):
         minutes, reach = month_range(month, basis.agreement.time_zone), basis.agreement.downtime.period_minutes_min - 1
-        if max(changed.start_minute - reach, minutes.start_minute, first_minute) >= min(
-            changed.stop_minute + reach, minutes.stop_minute, elapsed_stop
-        ):
+        start_minute = max(covered.start_minute - reach, minutes.start_minute, first_minute)
+        stop_minute = elapsed_stop if is_carried else min(covered.stop_minute + reach, elapsed_stop)
+        if start_minute >= min(stop_minute, minutes.stop_minute):
             continue  # No such minute has elapsed, or has data.
         if not is_kept(minutes, expired_before):
             found.append(MonthEffect(month, basis, (), is_kept=False))

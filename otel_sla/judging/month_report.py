@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from otel_sla.errors import CountsExpired
 from otel_sla.judging.closed_month_json import closed_reports, has_later_exclusions
+from otel_sla.judging.retired_series import find_stopped
 from otel_sla.judging.series_judge import History, Terms, is_grouped, joined, judge_month, series_of
-from otel_sla.judging.stopped_series import find_stopped
 from otel_sla.judging.terms_versions import Basis, beside, find_basis, find_counted_by
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.report.document import (

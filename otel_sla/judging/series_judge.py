@@ -65,12 +65,12 @@ class Terms:
 
     agreement: Agreement
     windows: tuple[ExclusionWindow, ...]
-    covered: tuple[ExclusionWindow, ...] = field(init=False, compare=False)  # Those that exclude (clause 14).
+    excluding: tuple[ExclusionWindow, ...] = field(init=False, compare=False)  # Those that exclude (clause 14).
 
     def __post_init__(self) -> None:
         # Once for all series: a window takes 30 us to decide.
         exclusions, time_zone = self.agreement.exclusions, self.agreement.time_zone
-        object.__setattr__(self, "covered", accepted_windows(self.windows, exclusions, time_zone))
+        object.__setattr__(self, "excluding", accepted_windows(self.windows, exclusions, time_zone))
 
     @classmethod
     def of(cls, agreement: Agreement, records: Sequence[ExclusionRecord], change: int) -> "Terms":
@@ -250,7 +250,7 @@ class History:
         if terms.agreement.downtime.no_data is not NoData.CARRY:
             return None, None
         found = last = self._last_judged(series, terms, start_minute)
-        while last is not None and (covered := covered_from(terms.covered, series.group_text, last[0])) is not None:
+        while last is not None and (covered := covered_from(terms.excluding, series.group_text, last[0])) is not None:
             last = self._last_judged(series, terms, covered)
         return None if found is None else found[1], None if last is None else last[1]
 
@@ -290,23 +290,23 @@ def _elapsed_part(minutes: MinuteRange, elapsed_stop_minute: int) -> MinuteRange
 
 def judge(series: Series, terms: Terms, counts: SeriesCounts) -> JudgedSeries:
     """Judge counts that reach as far as they have to (`downtime.judge_minutes`)."""
-    excluded = excluded_minutes(terms.covered, series.group_text, counts.start_minute, counts.stop_minute)
+    excluded = excluded_minutes(terms.excluding, series.group_text, counts.start_minute, counts.stop_minute)
     carries_excluded = terms.agreement.carries_excluded
     judged = judge_minutes(counts, terms.agreement.downtime, excluded, carries_excluded=carries_excluded)
     return JudgedSeries(counts, judged)
 
 
-def counts_as_told(counts: SeriesCounts, reopened: Sequence[Reopened], told_before: int) -> SeriesCounts:
+def counts_as_published(counts: SeriesCounts, reopened: Sequence[Reopened], published_before: int) -> SeriesCounts:
     """Give the counts as they were when they were published: before the requests that came late.
 
     Args:
         counts: From before the oldest re-opened minute on.
         reopened: The series' minutes that got requests since, each with what it held.
-        told_before: Epoch minute; those from it on are left out.
+        published_before: Epoch minute; those from it on are left out.
     """
-    rows = counts.counts[: max(0, told_before - counts.start_minute)].copy()
+    rows = counts.counts[: max(0, published_before - counts.start_minute)].copy()
     for minute in reopened:
-        if counts.start_minute <= minute.epoch_minute < told_before:
+        if counts.start_minute <= minute.epoch_minute < published_before:
             before = np.array([(*minute.counts_before, *minute.beside_before)], dtype=np.int64)
             rows[minute.epoch_minute - counts.start_minute] = judged_counts(before, counts.parts)[0]
     first = counts.first_data_minute

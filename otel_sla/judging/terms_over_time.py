@@ -15,7 +15,7 @@ from otel_sla.sla.downtime import JudgedSeries, SeriesCounts
 from otel_sla.sla.months import MinuteRange
 from otel_sla.sla.series import Series
 
-AsTold = Callable[[SeriesCounts], SeriesCounts]
+AsPublished = Callable[[SeriesCounts], SeriesCounts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class ClosedTerms:
     """Closed months whose terms are not those of today."""
 
     terms: Terms
-    stop_minute: int  # Epoch minute; where the next era starts.
+    stop_minute: int  # Epoch minute; where the next ones start.
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,17 @@ class TermsOverTime:
 
     def agreement_at(self, epoch_minute: int) -> Agreement:
         """Give the agreement that judges a minute."""
-        for era in self.closed:
-            if epoch_minute < era.stop_minute:
-                return era.terms.agreement
+        for closed in self.closed:
+            if epoch_minute < closed.stop_minute:
+                return closed.terms.agreement
         return self.current.agreement
 
     def judged(
-        self, series: Series, minutes: MinuteRange, counts_of: Callable[[Terms], SeriesCounts], as_told: AsTold
+        self,
+        series: Series,
+        minutes: MinuteRange,
+        counts_of: Callable[[Terms], SeriesCounts],
+        as_published: AsPublished,
     ) -> JudgedSeries:
         """Judge minutes, each by the terms of its month, and as many before as a run at their start reaches back.
 
@@ -54,13 +58,13 @@ class TermsOverTime:
             series: Of the agreement.
             minutes: The minutes asked for.
             counts_of: Gives their counts, as terms need them (`History.counts`).
-            as_told: Gives the counts that are judged, for those that are held.
+            as_published: Gives the counts that are judged, for those that are held.
         """
-        eras = [era for era in self.closed if era.stop_minute > minutes.start_minute]
+        closed = [(each.terms, each.stop_minute) for each in self.closed if each.stop_minute > minutes.start_minute]
         pieces: list[JudgedSeries] = []
         cuts: list[int] = []
-        for terms, stop_minute in [*((era.terms, era.stop_minute) for era in eras), (self.current, None)]:
-            pieces.append(judge(series, terms, as_told(counts_of(terms))))
+        for terms, stop_minute in [*closed, (self.current, None)]:
+            pieces.append(judge(series, terms, as_published(counts_of(terms))))
             if stop_minute is None or stop_minute >= pieces[0].judged.stop_minute:
                 break
             cuts.append(stop_minute)
@@ -72,12 +76,12 @@ class TermsOverTime:
 
 
 def judged_alike(
-    history: History, series: Series, minutes: MinuteRange, sides: Sequence[tuple[TermsOverTime, AsTold]]
+    history: History, series: Series, minutes: MinuteRange, sides: Sequence[tuple[TermsOverTime, AsPublished]]
 ) -> list[JudgedSeries]:
     """Judge the same minutes by the terms of several sides, from a common start on that cuts no run of either."""
     while True:
         counts_of = _counts_of(history, series, minutes)
-        found = [eras.judged(series, minutes, counts_of, as_told) for eras, as_told in sides]
+        found = [timeline.judged(series, minutes, counts_of, as_published) for timeline, as_published in sides]
         start_minute = min(judged.judged.start_minute for judged in found)
         if all(judged.judged.start_minute == start_minute for judged in found):
             return found

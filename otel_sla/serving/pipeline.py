@@ -28,7 +28,7 @@ from otel_sla.exporter.own_metrics import TelemetryExport
 from otel_sla.exporter.settings import DebugSettings, ExporterSettings
 from otel_sla.judging.clock import AHEAD_HINT, CatchingUp, Clock, JudgingClock, TrustedClock, since_minute
 from otel_sla.judging.judge import Judge
-from otel_sla.judging.stopped_series import find_returned
+from otel_sla.judging.retired_series import find_returned
 from otel_sla.judging.terms_versions import Recorded, record_versions
 from otel_sla.judging.tidying import Tidier
 from otel_sla.ledger.connection import sqlite_warning
