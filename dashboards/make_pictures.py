@@ -26,7 +26,7 @@ from backends import BackendProcess, prometheus  # noqa: E402
 from demo_hour import MINUTES, tell_demo_hour  # noqa: E402
 from pipeline_parts import make_config  # noqa: E402
 
-from otel_sla.cli.demo.traffic import HOUR_MINUTES, START, STORY  # noqa: E402
+from otel_sla.cli.demo.traffic import HOUR_MINUTES, START, TRAFFIC  # noqa: E402
 from otel_sla.config import load_config  # noqa: E402
 from otel_sla.judging.month_report import elapsed_stop_minute, load_report  # noqa: E402
 from otel_sla.ledger.reader import LedgerReader  # noqa: E402
@@ -34,7 +34,7 @@ from otel_sla.report.html.page import SECTIONS_MAX, render_html  # noqa: E402
 from otel_sla.sla.months import Month  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"
-SERVICES = tuple(STORY)
+SERVICES = tuple(TRAFFIC)
 _GRACE = timedelta(minutes=1)
 _LINES = ("#d1603d", "#4a90c2")  # Told apart in light and dark, and by those who see no red.
 _INKS = {"light": ("#24292f", "#d8dee4"), "dark": ("#d8dee4", "#444c56")}

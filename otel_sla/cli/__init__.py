@@ -1,39 +1,56 @@
 """The commands, one module each: the only place that prints or exits.
 
 Takes the command line; gives text, files and an exit code: 0 fine, 1 failed, 2 wrong usage or configuration.
-Never loads what is slow to start before a command needs it: modules import that inside their functions.
+Never loads a command's module before that command runs.
 """
 
 import os
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from otel_sla import __version__
-from otel_sla.cli import exclusion, importing, ledger, outbox
-from otel_sla.cli.commands import Commands
-from otel_sla.cli.demo.command import demo
-from otel_sla.cli.init import init
-from otel_sla.cli.replay import replay
-from otel_sla.cli.report import report
-from otel_sla.cli.run import run
-from otel_sla.cli.validate import validate
+from otel_sla.cli.commands import Commands, Group, LazyCommand
+
+# Command -> its module and the first sentence of its help, which stands here so that `otel-sla --help` imports nothing.
+COMMANDS = {
+    "run": ("run", "Take spans, count and judge them, and export what follows, until stopped."),
+    "validate": (
+        "validate",
+        "Check a configuration and print what is in effect: defaults written out, secrets masked.",
+    ),
+    "init": ("init", "Write a first configuration with comments."),
+    "report": ("report", "Show a month as the agreement sees it."),
+    "replay": (
+        "replay",
+        "Count recorded spans of any age into the ledger, each once; the same file again counts what is new in it.",
+    ),
+    "demo": (
+        "demo.show",
+        "Show it all in half a minute: spans of an eventful hour in, events and the month's figure out.",
+    ),
+    "exclusion": ("exclusion", "Record, list and withdraw times that do not count as downtime."),
+    "ledger": ("ledger", "Look after the ledger's file."),
+    "outbox": ("outbox", "See how far the exporters have come."),
+    "import": ("openslo", "Make a configuration of what is written already."),
+}
+
+
+class _AllCommands(Group):
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - as the base has it.
+        super().__init__(**settings)
+        for name, (module, summary) in COMMANDS.items():
+            self.add_command(LazyCommand(name, f"otel_sla.cli.{module}", summary))
+
 
 app = Commands(
     "otel-sla",
     "The uptime figure that a contract is settled by, computed from OpenTelemetry traces.",
+    cls=_AllCommands,
     add_completion=True,
 )
-app.command()(run)
-app.command()(validate)
-app.command()(init)
-app.command()(report)
-app.command()(replay)
-app.command()(demo)
-for commands in (exclusion.commands, ledger.commands, outbox.commands, importing.commands):
-    app.add_typer(commands)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Typer as this project uses it: usage lines as man pages write them, and mistakes told in one form.
+"""Typer as this project uses it: lazy commands, usage lines as man pages write them, errors printed in one form.
 
 What typer and pydantic say in words of their own ("Value error, ...", "{FILE}...", "<list[Path]>") does not get out.
 """
@@ -6,6 +6,7 @@ What typer and pydantic say in words of their own ("Value error, ...", "{FILE}..
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, TypeVar
 
 import typer
@@ -39,33 +40,66 @@ class Command(TyperCommand):
         return (self.help or "").strip().split("\n\n")[0].split(". ")[0].rstrip(".").replace("\n", " ")
 
 
+class LazyCommand(Command):
+    """Stands for a command in help and completion; the command's module is imported when it runs or is asked for help.
+
+    Args:
+        name: Of the command.
+        module: Has its `commands`: one command, or several of a group.
+        summary: The first sentence of its help.
+    """
+
+    def __init__(self, name: str, module: str, summary: str) -> None:
+        super().__init__(name, help=summary)
+        self._module = module
+
+    def load(self) -> Any:  # noqa: ANN401 - typer's own or click's, by typer's version.
+        """Import the command itself."""
+        command = typer.main.get_command(import_module(self._module).commands)
+        command.help = command.help or self.help  # A group has no function whose docstring would say it.
+        return command
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:  # noqa: ANN401
+        """Give the command itself, with its arguments read."""
+        return self.load().make_context(info_name, args, parent=parent, **extra)
+
+
 class Group(TyperGroup):
-    """Commands under one name; tells what went wrong in any of them, without a traceback."""
+    """Commands under one name; prints what went wrong in any of them, without a traceback."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Read the options before the command's name."""
-        with _telling_errors():
+        with _printing_errors():
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401 - as the base has it.
         """Run a command."""
-        with _telling_errors():
+        with _printing_errors():
             return super().invoke(ctx)
 
 
 class Commands(typer.Typer):
-    """Collects commands, each of the class above."""
+    """Collects commands, each of the class above; of a group too that has but one command."""
 
-    def __init__(self, name: str, summary: str, *, add_completion: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        summary: str = "",
+        *,
+        cls: type[Group] = Group,
+        is_group: bool = False,
+        add_completion: bool = False,
+    ) -> None:
         super().__init__(
             name=name,
-            cls=Group,
+            cls=cls,
             help=summary,
             no_args_is_help=True,
             add_completion=add_completion,
             pretty_exceptions_enable=False,
             rich_markup_mode=None,
             context_settings={"help_option_names": ["-h", "--help"]},
+            callback=(lambda: None) if is_group else None,
         )
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[_Function], _Function]:  # noqa: ANN401
@@ -74,7 +108,7 @@ class Commands(typer.Typer):
 
 
 @contextmanager
-def _telling_errors() -> Iterator[None]:
+def _printing_errors() -> Iterator[None]:
     try:
         yield
     except _UsageError as error:

@@ -1,41 +1,41 @@
 """`otel-sla exclusion add`, `list` and `withdraw`: windows that people record (clauses 12 to 15).
 
-They work while the pipeline runs and while it does not. A running pipeline finds the change by itself and tells what
-follows from it.
+They work while the pipeline runs and while it does not. A running pipeline finds the change by itself and publishes
+what follows from it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from otel_sla.cli.commands import Commands
-from otel_sla.cli.options import (
-    ConfigOption,
-    find_agreement,
-    load,
-    parse_month,
-    read_group,
-    settle_moment,
-    user_name,
-)
+from otel_sla.cli.exclusion_text import each_effect_line, each_window_line, entries_of, entries_text, json_of_entries
+from otel_sla.cli.options import ConfigOption, find_agreement, load, parse_month, settle_moment, user_name
+from otel_sla.config import Config
 from otel_sla.errors import LedgerError
-from otel_sla.sla.agreement import ExclusionReason, ExclusionWindow
+from otel_sla.judging.exclusion_effect import MonthEffect, effects_of, figures_before
+from otel_sla.judging.month_report import elapsed_stop_minute
+from otel_sla.judging.series_judge import series_of
+from otel_sla.judging.terms_versions import removed_agreements
+from otel_sla.ledger.exclusion_writer import ExclusionWriter
+from otel_sla.ledger.reader import LedgerReader, LedgerReadings
+from otel_sla.report.wording import moment_in, pairs_text, printable
+from otel_sla.sla.agreement import Agreement, ExclusionReason, ExclusionWindow
+from otel_sla.sla.exclusions import ExclusionRecord, Withdrawal, last_change
+from otel_sla.sla.series import Series
 
-if TYPE_CHECKING:
-    from otel_sla.config import Config
-    from otel_sla.judging.exclusion_effect import MonthEffect
-    from otel_sla.ledger.exclusion_writer import ExclusionWriter
-    from otel_sla.ledger.reader import LedgerReadings
-    from otel_sla.sla.agreement import Agreement
-    from otel_sla.sla.exclusions import ExclusionRecord
-
-commands = Commands("exclusion", "Record, list and withdraw times that do not count as downtime.")
+commands = Commands("exclusion")
 
 ByOption = Annotated[str | None, typer.Option(metavar="WHO", help="Who decides it; the system's user by default.")]
+
+
+Records = tuple[ExclusionRecord, ...]
 
 
 class ListFormat(Enum):
@@ -55,8 +55,8 @@ def add(
         typer.Option(metavar="KEY=VALUE", help="Only this series: once for each group_by attribute."),
     ] = None,
     reason: Annotated[ExclusionReason, typer.Option(help="Why it does not count.")],
-    start: Annotated[str, typer.Option(metavar="TIME", help="First moment; without an offset local to the agreement.")],
-    stop: Annotated[str, typer.Option(metavar="TIME", help="First moment after it.")],
+    start: Annotated[str, typer.Option(metavar="TIME", help="Start; without an offset local to the agreement.")],
+    stop: Annotated[str, typer.Option(metavar="TIME", help="End (exclusive).")],
     announced_at: Annotated[
         str | None, typer.Option(metavar="TIME", help="When customers were told; scheduled_maintenance needs it.")
     ] = None,
@@ -66,23 +66,28 @@ def add(
     """Record a time that does not count as downtime, before or after the fact."""
     now = datetime.now(UTC).replace(microsecond=0)
     settings = load(config)
-    from otel_sla.ledger.exclusion_writer import ExclusionWriter
-
-    with closing(ExclusionWriter.open(settings.ledger.url)) as notebook:
-        chosen = find_agreement(agreement, _agreements(settings, notebook))
+    with closing(ExclusionWriter.open(settings.ledger.url)) as writer:
+        chosen = find_agreement(agreement, _agreements(settings, writer))
         zone = chosen.time_zone
         window = ExclusionWindow(
             reason=reason,
             start=settle_moment(start, "--start", zone),
             stop=settle_moment(stop, "--stop", zone),
-            group=read_group(group or [], chosen, notebook.series()),
+            group=_read_group(group or [], chosen, writer.series()),
             announced_at=None if announced_at is None else settle_moment(announced_at, "--announced-at", zone),
-            note=_said(note, "--note"),
+            note=_required(note, "--note"),
             recorded_by=user_name(by),
             recorded_at=now,
         )
         _check_times(window, zone)
-        _add(notebook, chosen, window, _elapsed_stop(settings, now))
+
+        def with_window(records: Records) -> Records:
+            return (*records, ExclusionRecord(0, last_change(records) + 1, chosen.name, window, None, None))
+
+        effects = _effects(writer, chosen, window, with_window, _elapsed_stop(settings, now))
+        number = writer.record_exclusion(chosen.name, window, figures_before(effects))
+    for line in (*each_window_line(number, chosen, window, effects), *each_effect_line(effects)):
+        typer.echo(printable(line))
 
 
 @commands.command(name="list")
@@ -95,9 +100,6 @@ def list_(
     with_withdrawn: Annotated[bool, typer.Option("--all", help="Withdrawn ones too.")] = False,
 ) -> None:
     """Show the exclusions, those of the configuration and those recorded."""
-    from otel_sla.cli.exclusion_list import entries_of, render_entries, render_entries_json
-    from otel_sla.ledger.reader import LedgerReader
-
     settings = load(config)
     wanted = None if month is None else parse_month(month)
     with closing(LedgerReader.open(settings.ledger.url)) as reader, reader.snapshot():
@@ -112,8 +114,7 @@ def list_(
         and (wanted is None or entry.touches(wanted))
         and (with_withdrawn or entry.withdrawal is None)
     ]
-    render = render_entries_json if list_format is ListFormat.JSON else render_entries
-    typer.echo(render(entries), nl=False)
+    typer.echo((json_of_entries if list_format is ListFormat.JSON else entries_text)(entries), nl=False)
 
 
 @commands.command()
@@ -127,69 +128,52 @@ def withdraw(
     """Take a recorded exclusion back. Its record stays and says who did so, when and why."""
     now = datetime.now(UTC).replace(microsecond=0)
     settings = load(config)
-    why, who, exclusion_id = _said(why, "--why"), user_name(by), _read_number(number)
-    from otel_sla.ledger.exclusion_writer import ExclusionWriter
+    why, who, exclusion_id = _required(why, "--why"), user_name(by), _read_number(number)
+    with closing(ExclusionWriter.open(settings.ledger.url)) as writer:
+        record = _find_record(writer, exclusion_id)
+        chosen = next((each for each in _agreements(settings, writer) if each.name == record.agreement), None)
 
-    with closing(ExclusionWriter.open(settings.ledger.url)) as notebook:
-        record = _find_record(notebook, exclusion_id)
-        agreements = _agreements(settings, notebook)
-        chosen = next((each for each in agreements if each.name == record.agreement), None)
-        effects = _withdrawal_effects(notebook, chosen, record, _elapsed_stop(settings, now))
-        from otel_sla.judging.exclusion_effect import figures_before
+        def without_it(records: Records) -> Records:
+            withdrawal = Withdrawal(last_change(records) + 1, "", now, "", None)
+            return tuple(
+                replace(each, withdrawal=withdrawal) if each.exclusion_id == exclusion_id else each for each in records
+            )
 
-        notebook.withdraw_exclusion(
+        effects: tuple[MonthEffect, ...] = ()
+        if chosen is not None and record.withdrawal is None:
+            effects = _effects(writer, chosen, record.window, without_it, _elapsed_stop(settings, now))
+        writer.withdraw_exclusion(
             exclusion_id, withdrawn_by=who, withdrawn_at=now, why=why, figures_before=figures_before(effects)
         )
     typer.echo(f"exclusion {exclusion_id} of agreement {record.agreement} is withdrawn by {who}: {why}")
-    _tell_effects(effects)
+    for line in each_effect_line(effects):
+        typer.echo(line)
 
 
-def _agreements(settings: "Config", reader: "LedgerReadings") -> "tuple[Agreement, ...]":
+def _agreements(settings: Config, reader: LedgerReadings) -> tuple[Agreement, ...]:
     """Give those that are configured, then those that were: their months are judged as well (clause 22)."""
-    from otel_sla.judging.terms_versions import removed_agreements
-
     return (*settings.agreements, *removed_agreements(reader, settings.agreements))
 
 
-def _add(notebook: "ExclusionWriter", agreement: "Agreement", window: ExclusionWindow, elapsed_stop: int) -> None:
-    from otel_sla.judging.exclusion_effect import effects_of, figures_before
-    from otel_sla.sla.exclusions import ExclusionRecord, last_change
-
-    with notebook.snapshot():
-        records = notebook.exclusions()
-        added = ExclusionRecord(0, last_change(records) + 1, agreement.name, window, None, None)
-        effects = effects_of(notebook, agreement, window, (records, (*records, added)), elapsed_stop)
-    number = notebook.record_exclusion(agreement.name, window, figures_before(effects))
-    _tell_window(number, agreement, window, effects)
-    _tell_effects(effects)
-
-
-def _withdrawal_effects(
-    notebook: "ExclusionWriter", agreement: "Agreement | None", record: "ExclusionRecord", elapsed_stop: int
-) -> "tuple[MonthEffect, ...]":
-    from dataclasses import replace
-
-    from otel_sla.judging.exclusion_effect import effects_of
-    from otel_sla.sla.exclusions import Withdrawal, last_change
-
-    if agreement is None or record.withdrawal is not None:
-        return ()
-    with notebook.snapshot():
-        records = notebook.exclusions()
-        withdrawal = Withdrawal(last_change(records) + 1, "", datetime.now(UTC), "", None)
-        after = tuple(
-            replace(each, withdrawal=withdrawal) if each.exclusion_id == record.exclusion_id else each
-            for each in records
-        )
-        return effects_of(notebook, agreement, record.window, (records, after), elapsed_stop)
+def _effects(
+    writer: ExclusionWriter,
+    agreement: Agreement,
+    window: ExclusionWindow,
+    change: Callable[[Records], Records],
+    elapsed_stop: int,
+) -> tuple[MonthEffect, ...]:
+    """Give what a change of the recorded exclusions would do to the months that the window touches."""
+    with writer.snapshot():
+        records = writer.exclusions()
+        return effects_of(writer, agreement, window, (records, change(records)), elapsed_stop)
 
 
-def _find_record(notebook: "ExclusionWriter", exclusion_id: int) -> "ExclusionRecord":
-    records = notebook.exclusions()
+def _find_record(writer: ExclusionWriter, exclusion_id: int) -> ExclusionRecord:
+    records = writer.exclusions()
     for record in records:
         if record.exclusion_id == exclusion_id:
             return record
-    error = LedgerError(f"the ledger {notebook.path} has no exclusion {exclusion_id}")
+    error = LedgerError(f"the ledger {writer.path} has no exclusion {exclusion_id}")
     error.hint = (
         f"it has {records[0].exclusion_id} to {records[-1].exclusion_id}: see otel-sla exclusion list --all"
         if records
@@ -198,13 +182,11 @@ def _find_record(notebook: "ExclusionWriter", exclusion_id: int) -> "ExclusionRe
     raise error
 
 
-def _elapsed_stop(settings: "Config", now: datetime) -> int:
-    from otel_sla.judging.month_report import elapsed_stop_minute
-
+def _elapsed_stop(settings: Config, now: datetime) -> int:
     return elapsed_stop_minute(now, timedelta(seconds=settings.processor.grace_s))
 
 
-def _said(text: str, option: str) -> str:
+def _required(text: str, option: str) -> str:
     text = text.strip()
     if not text:
         raise typer.BadParameter("must say something", param_hint=option)
@@ -218,8 +200,6 @@ def _read_number(text: str) -> int:
 
 
 def _check_times(window: ExclusionWindow, zone: str) -> None:
-    from otel_sla.report.wording import moment_in
-
     if window.start.astimezone(UTC) >= window.stop.astimezone(UTC):
         message = f"must be after start: {moment_in(window.stop, zone)} is not after {moment_in(window.start, zone)}"
         raise typer.BadParameter(message, param_hint="--stop")
@@ -228,67 +208,37 @@ def _check_times(window: ExclusionWindow, zone: str) -> None:
         raise typer.BadParameter(message, param_hint="--announced-at")
 
 
-def _tell_window(
-    number: int, agreement: "Agreement", window: ExclusionWindow, effects: "Sequence[MonthEffect]"
-) -> None:
-    from otel_sla.report.wording import moment_in, printable, words_of
-    from otel_sla.sla.exclusions import Refusal, find_refusal, latest_announcement
-    from otel_sla.sla.figures_text import counted
-
-    zone, terms = agreement.time_zone, agreement.exclusions
-    group = "all series" if window.group is None else ", ".join(f"{key}={value}" for key, value in window.group)
-    lines = [
-        f"exclusion {number} of agreement {agreement.name} is recorded by {window.recorded_by}",
-        f"  {words_of(window.reason.value)}, {group}: {window.note}",
-        f"  from {moment_in(window.start, zone)} to {moment_in(window.stop, zone)}",
-    ]
-    refusal = find_refusal(window, terms, zone)
-    if window.announced_at is not None:
-        lines.append(f"  announced at {moment_in(window.announced_at, zone)}")
-    if refusal is None:
-        lines.append("  accepted")
-    else:
-        lines.append(f"  not accepted, excludes nothing: {words_of(refusal.value)}")
-    if refusal is Refusal.NOTICE_TOO_SHORT:
-        latest = latest_announcement(window.start, terms, zone).isoformat()
-        days = terms.notice_business_days_min
-        lines.append(f"  the latest date to announce it was {latest}, {counted(days, 'business day')} before")
-    for effect in effects:  # What closed a month decides there, whatever is configured now.
-        basis = effect.basis.agreement
-        decided = find_refusal(window, basis.exclusions, basis.time_zone)
-        if effect.basis.closed_version is not None and decided is not refusal:
-            by_its_terms = "accepted" if decided is None else f"not accepted: {words_of(decided.value)}"
-            lines.append(
-                f"  in {effect.month}, by version {effect.basis.closed_version} that closed it: {by_its_terms}"
-            )
-    if window.minutes.n_minutes == 0:
-        lines.append("  it covers no whole minute, so it excludes nothing")
-    for line in lines:
-        typer.echo(printable(line))
+def _read_group(
+    pairs: Sequence[str], agreement: Agreement, all_series: Iterable[Series]
+) -> tuple[tuple[str, str], ...] | None:
+    """Read `--group key=value ...` as the group of a series that the ledger knows; None without any."""
+    if not pairs:
+        return None
+    given: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or key in given:
+            problem = "is given twice" if key in given else "must be written key=value"
+            raise typer.BadParameter(f"{pair!r} {problem}", param_hint="--group")
+        given[key] = value
+    known = [series.group_text for series in series_of(agreement, all_series)]
+    if given in known:
+        # In the order of the agreement's group_by; several series may look the same, all of them are meant.
+        return next(tuple(group.items()) for group in known if group == given)
+    raise typer.BadParameter(_unknown_group(given, known, agreement.group_by), param_hint="--group")
 
 
-def _tell_effects(effects: "Sequence[MonthEffect]") -> None:
-    from otel_sla.report.wording import group_text
-    from otel_sla.sla.figures_text import counted, percent_text
-
-    if not effects:
-        typer.echo("  no whole minute of it has elapsed in a month with data: no figure changes now")
-    for effect in effects:
-        if not effect.is_kept:
-            typer.echo(f"  month {effect.month}: its counts are kept no longer, so its figures stay what they are")
-            continue
-        version = "" if effect.basis.version is None else f", by version {effect.basis.version} of the agreement"
-        closed = ", closed" if effect.basis.closed_version is not None else ""
-        changed = [series for series in effect.series if series.is_changed]
-        kept = len(effect.series) - len(changed)
-        verbs = "gets" if len(changed) == 1 else "get", "keeps its" if kept == 1 else "keep theirs"
-        fate = f"{counted(len(changed), 'series', 'series')} {verbs[0]} another uptime, {kept:,} {verbs[1]}"
-        typer.echo(f"  month {effect.month}{closed}{version}: {fate}")
-        for series in changed:
-            before, after = series.before.figures, series.after.figures
-            typer.echo(
-                f"    {group_text(series.before)}: uptime {percent_text(before.monthly_uptime)}"
-                f" -> {percent_text(after.monthly_uptime)}, downtime {before.down} -> {after.down} min"
-                f" (raw {after.down_raw} min)"
-                f"{'' if after.coverage is None else f', coverage {percent_text(after.coverage, 2)}'}"
-            )
+def _unknown_group(given: Mapping[str, str], known: Iterable[Mapping[str, str]], keys: tuple[str, ...]) -> str:
+    if not keys:
+        return "the agreement judges all requests together, it has no groups"
+    for key in given:
+        if key not in keys:
+            near = get_close_matches(key, keys, n=1) or keys
+            return f"{key!r} is no attribute of group_by; did you mean {near[0]!r}?"
+    missing = [key for key in keys if key not in given]
+    if missing:
+        return f"needs a value for each group_by attribute; {', '.join(missing)} is missing"
+    texts = [pairs_text(group) for group in known]
+    near_texts = get_close_matches(pairs_text(given), texts, n=1)
+    hint = f"did you mean {near_texts[0]!r}?" if near_texts else f"it knows {len(texts)} of this agreement"
+    return f"the ledger knows no series {pairs_text(given)!r}; {hint}"

@@ -7,13 +7,21 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from otel_sla.cli.commands import Commands
 from otel_sla.cli.options import write_new_file
+from otel_sla.config import parse_config
+from otel_sla.config.first_draft import AgreementDraft, draft_yaml
+from otel_sla.config.load import FOLDER_FILE
+from otel_sla.config.parse import check_zone, parse_ratio
+
+commands = Commands("init")
 
 _Value = TypeVar("_Value")
 
 NAME, LIMIT, TARGET, ZONE = "default", "5%", "99.9%", "UTC"
 
 
+@commands.command()
 def init(
     *,
     output: Annotated[
@@ -36,11 +44,6 @@ def init(
     ] = None,
 ) -> None:
     """Write a first configuration with comments. On a terminal, asks for what no option gives."""
-    from otel_sla.config import parse_config
-    from otel_sla.config.first_draft import AgreementDraft, draft_yaml
-    from otel_sla.config.load import FOLDER_FILE
-    from otel_sla.config.parse import check_zone, parse_ratio
-
     asks = sys.stdin.isatty() and sys.stdout.isatty()
     name = _settle(agreement, "--agreement", NAME, "Name of the agreement", str, asks=asks)
     patterns = service or _asked_services(asks=asks)
@@ -48,12 +51,7 @@ def init(
         name=name,
         services=tuple(patterns),
         error_rate_above=_settle(
-            error_rate_above,
-            "--error-rate-above",
-            LIMIT,
-            "Limit of a minute's error rate",
-            parse_ratio,
-            asks=asks,
+            error_rate_above, "--error-rate-above", LIMIT, "Limit of a minute's error rate", parse_ratio, asks=asks
         ),
         target=_settle(target, "--target", TARGET, "Promised monthly uptime", parse_ratio, asks=asks),
         time_zone=_settle(time_zone, "--time-zone", ZONE, "Time zone of the months", check_zone, asks=asks),

@@ -9,16 +9,16 @@ import typer
 from otel_sla.cli.commands import Commands
 from otel_sla.cli.options import ConfigOption, load
 from otel_sla.errors import LedgerCorrupt
+from otel_sla.ledger.compacting import compact_ledger
+from otel_sla.ledger.faults import RESTORE, with_hint
+from otel_sla.ledger.reader import LedgerReader
 
-commands = Commands("ledger", "Look after the ledger's file.")
+commands = Commands("ledger")
 
 
 @commands.command()
 def check(config: ConfigOption = None) -> None:
-    """Read all of the ledger and tell what is damaged; exit code 1 if anything is."""
-    from otel_sla.ledger.faults import RESTORE, with_hint
-    from otel_sla.ledger.reader import LedgerReader
-
+    """Read all of the ledger and print what is damaged; exit code 1 if anything is."""
     with closing(LedgerReader.open(load(config).ledger.url)) as reader:
         found, path = reader.check(), reader.path
         log = path.with_name(f"{path.name}-wal")
@@ -33,8 +33,6 @@ def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")], config: ConfigOption = None
 ) -> None:
     """Copy the ledger, as it is now, to a new file."""
-    from otel_sla.ledger.reader import LedgerReader
-
     with closing(LedgerReader.open(load(config).ledger.url, as_it_is=True)) as reader:
         reader.backup(file)
         typer.echo(f"the ledger {reader.path} is copied to {file}, {file.stat().st_size} bytes")
@@ -43,12 +41,7 @@ def backup(
 @commands.command()
 def compact(config: ConfigOption = None) -> None:
     """Give the disk back what is free in the ledger's file; the pipeline has to be stopped."""
-    from otel_sla.ledger.compacting import compact_ledger
-
     done = compact_ledger(load(config).ledger.url)
-    if done.size_before_bytes == done.size_after_bytes:
-        typer.echo(f"the ledger {done.path} has no free pages: {done.size_after_bytes} bytes")
-    else:
-        typer.echo(
-            f"the ledger {done.path} is compacted, from {done.size_before_bytes} to {done.size_after_bytes} bytes"
-        )
+    before, after = done.size_before_bytes, done.size_after_bytes
+    fate = f"has no free pages: {after} bytes" if before == after else f"is compacted, from {before} to {after} bytes"
+    typer.echo(f"the ledger {done.path} {fate}")

@@ -1,26 +1,34 @@
-"""Reads agreements out of OpenSLO v1 documents.
+"""`otel-sla import openslo`: agreements out of OpenSLO v1 documents.
 
 An SLO with the budgeting method `Timeslices`, slices of a minute and a calendar month says what an agreement says: a
 minute is bad when too few of its requests are good, and so much of the month's minutes must not be bad. What else an
 SLO may say has no place in an agreement. Nothing is guessed and nothing dropped in silence: each field is either taken,
-or told with the reason why not.
+or listed with the reason why not.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+import typer
 import yaml
 
-from otel_sla.config.first_draft import AgreementDraft
+from otel_sla.cli.commands import Commands
+from otel_sla.cli.options import write_new_file
+from otel_sla.config import parse_config
+from otel_sla.config.first_draft import AgreementDraft, draft_yaml
 from otel_sla.config.parse import check_zone, format_ratio, parse_ratio
 from otel_sla.errors import ConfigError, ConfigProblem
+from otel_sla.sla.figures_text import counted
+
+commands = Commands("import", is_group=True)
 
 API_VERSION = "openslo/v1"
 _MINUTE = frozenset({"1", "1m", "60s"})
 _QUERIES = "counts come from spans: set covered_service, valid_requests and error_rate to what these queries select"
-_KNOWN = {  # Fields that are read, or told by name; all others are told as unknown.
+_KNOWN = {  # Fields that are read; all others are listed as unknown, but those of `_IGNORED`.
     "": {"apiVersion", "kind", "metadata", "spec"},
     "metadata": {"name", "displayName"},
     "spec": {"budgetingMethod", "timeWindow", "service", "objectives"},
@@ -55,6 +63,61 @@ class Translation:
     not_taken: list[tuple[str, str]] = field(default_factory=list)  # (path, why).
     problems: list[ConfigProblem] = field(default_factory=list)  # Why no agreement can be made of it.
     agreements: list[AgreementDraft] = field(default_factory=list)  # One for each objective.
+
+    def take(self, path: str, became: str) -> None:
+        """Note a field that was taken."""
+        self.taken.append((path, became))
+
+    def leave(self, path: str, why: str) -> None:
+        """Note a field that was not taken."""
+        self.not_taken.append((path, why))
+
+    def fail(self, path: str, why: str) -> None:
+        """Note why no agreement can be made of it."""
+        self.problems.append(ConfigProblem(path, why))
+
+
+@commands.command()
+def openslo(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="OpenSLO v1, YAML; `-` for standard input.")],
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write there, if there is no such file; else to stdout."),
+    ] = None,
+) -> None:
+    """Turn SLOs of calendar months and slices of a minute into agreements.
+
+    Says on stderr, for each field, what it became or why it was not taken.
+    """
+    source = "standard input" if str(file) == "-" else str(file)
+    readings = read_openslo(_read_text(file, source), source)
+    agreements = [agreement for reading in readings for agreement in reading.agreements]
+    text = draft_yaml(agreements, head=f"Made from {source} by `otel-sla import openslo`.")
+    parse_config(text, source, {})
+    for reading in readings:
+        _print(reading)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        write_new_file(output, text)
+        typer.echo(f"wrote {output}: {counted(len(agreements), 'agreement')}", err=True)
+
+
+def _read_text(file: Path, source: str) -> str:
+    try:
+        return typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(source, [ConfigProblem("", f"cannot be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(source, [ConfigProblem("", f"is not UTF-8 at byte {error.start}")]) from error
+
+
+def _print(reading: Translation) -> None:
+    typer.echo(f"{reading.source}:", err=True)
+    for verb, fields in (("taken", reading.taken), ("not taken", reading.not_taken)):
+        for path, text in fields:
+            typer.echo(f"  {verb:<10} {path}: {text}", err=True)
 
 
 def read_openslo(text: str, source: str) -> list[Translation]:
@@ -95,9 +158,9 @@ def _read_document(document: object, number: int) -> Translation:
     name = _text(_mapping(document.get("metadata")).get("name"))
     reading = Translation(f"document {number} ({kind or 'no kind'} {name})".replace(" )", ")"))
     if version != API_VERSION:
-        reading.problems.append(ConfigProblem("apiVersion", f"must be {API_VERSION}, not {version!r}"))
+        reading.fail("apiVersion", f"must be {API_VERSION}, not {version!r}")
     elif kind != "SLO":
-        reading.not_taken.append(("kind", f"a {kind or 'document without a kind'} says nothing that an agreement has"))
+        reading.leave("kind", f"a {kind or 'document without a kind'} says nothing that an agreement has")
     else:
         _read_slo(document, name, reading)
     return reading
@@ -106,34 +169,28 @@ def _read_document(document: object, number: int) -> Translation:
 def _read_slo(document: Mapping[str, Any], name: str, reading: Translation) -> None:
     spec = _mapping(document.get("spec"))
     if name:
-        reading.taken.append(("metadata.name", "the agreement's name"))
+        reading.take("metadata.name", "the agreement's name")
     else:
-        reading.problems.append(ConfigProblem("metadata.name", "is missing; it becomes the agreement's name"))
+        reading.fail("metadata.name", "is missing; it becomes the agreement's name")
     method = _text(spec.get("budgetingMethod"))
     if method != "Timeslices":
-        said = (
-            "counts minutes, so the method must be Timeslices"
-            if method
-            else "is missing; an agreement needs Timeslices"
-        )
-        reading.problems.append(
-            ConfigProblem("spec.budgetingMethod", f"is {method}: an agreement {said}" if method else said)
-        )
+        problem = f"is {method}: an agreement counts minutes, so the method must be Timeslices"
+        reading.fail("spec.budgetingMethod", problem if method else "is missing; an agreement needs Timeslices")
     else:
-        reading.taken.append(("spec.budgetingMethod", "minutes are judged, not requests"))
+        reading.take("spec.budgetingMethod", "minutes are judged, not requests")
     time_zone = _read_window(spec.get("timeWindow"), reading)
     service = _text(spec.get("service"))
     if service:
-        reading.taken.append(("spec.service", f"covered_service: service.name is {service}"))
+        reading.take("spec.service", f"covered_service: service.name is {service}")
     else:
-        reading.not_taken.append(("spec.service", "is missing: the agreement covers all services"))
+        reading.leave("spec.service", "is missing: the agreement covers all services")
     title = _text(_mapping(document.get("metadata")).get("displayName"))
     if title:
-        reading.taken.append(("metadata.displayName", "a comment"))
-    _tell_ignored(document, reading)
+        reading.take("metadata.displayName", "a comment")
+    _list_ignored(document, reading)
     objectives = spec.get("objectives")
     if not isinstance(objectives, list) or not objectives:
-        reading.problems.append(ConfigProblem("spec.objectives", "must be a list of at least one objective"))
+        reading.fail("spec.objectives", "must be a list of at least one objective")
         return
     for index, objective in enumerate(objectives):
         draft = _read_objective(_mapping(objective), f"spec.objectives[{index}]", reading)
@@ -149,35 +206,35 @@ def _read_window(windows: object, reading: Translation) -> str:
     """Give the time zone of the month; what is no calendar month is a problem."""
     path = "spec.timeWindow"
     if not isinstance(windows, list) or len(windows) != 1:
-        reading.problems.append(ConfigProblem(path, "must be a list of exactly one window"))
+        reading.fail(path, "must be a list of exactly one window")
         return "UTC"
     window = _mapping(windows[0])
     calendar = _mapping(window.get("calendar"))
     is_rolling = _text(window.get("isRolling")).lower()
     if is_rolling == "true" or not calendar:
-        said = "a rolling window has no month; an agreement is settled by calendar months: give `calendar`"
-        reading.problems.append(ConfigProblem(f"{path}[0]", said))
+        problem = "a rolling window has no month; an agreement is settled by calendar months: give `calendar`"
+        reading.fail(f"{path}[0]", problem)
     elif is_rolling:
-        reading.taken.append((f"{path}[0].isRolling", "calendar months"))
+        reading.take(f"{path}[0].isRolling", "calendar months")
     for place, of_place in ((f"{path}[0]", window), (f"{path}[0].calendar", calendar)):
-        _tell_unknown(of_place, place, _KNOWN[place], reading)
+        _list_unknown(of_place, place, _KNOWN[place], reading)
     if _text(window.get("duration")) != "1M":
-        said = f"is {_text(window.get('duration')) or 'missing'}: an agreement is settled by months, 1M"
-        reading.problems.append(ConfigProblem(f"{path}[0].duration", said))
+        duration = _text(window.get("duration")) or "missing"
+        reading.fail(f"{path}[0].duration", f"is {duration}: an agreement is settled by months, 1M")
     else:
-        reading.taken.append((f"{path}[0].duration", "calendar months"))
+        reading.take(f"{path}[0].duration", "calendar months")
     start = _text(calendar.get("startTime"))
     if start:
         is_first = start[7:].replace("T", " ") in ("-01", "-01 00:00", "-01 00:00:00")
-        said = "months begin at local midnight of their first day, in every year"
-        (reading.taken if is_first else reading.not_taken).append((f"{path}[0].calendar.startTime", said))
+        text = "months begin at local midnight of their first day, in every year"
+        (reading.take if is_first else reading.leave)(f"{path}[0].calendar.startTime", text)
     zone = _text(calendar.get("timeZone")) or "UTC"
     try:
         zone = check_zone(zone)
     except ValueError as error:
-        reading.problems.append(ConfigProblem(f"{path}[0].calendar.timeZone", str(error)))
+        reading.fail(f"{path}[0].calendar.timeZone", str(error))
         return "UTC"
-    reading.taken.append((f"{path}[0].calendar.timeZone", f"monthly_uptime.time_zone: {zone}"))
+    reading.take(f"{path}[0].calendar.timeZone", f"monthly_uptime.time_zone: {zone}")
     return zone
 
 
@@ -189,33 +246,30 @@ def _read_objective(
     good = _ratio(objective, "timeSliceTarget", path, reading)
     slices = _text(objective.get("timeSliceWindow"))
     if slices not in _MINUTE:
-        said = f"is {slices or 'missing'}: an agreement judges minutes, 1m"
-        reading.problems.append(ConfigProblem(f"{path}.timeSliceWindow", said))
+        reading.fail(f"{path}.timeSliceWindow", f"is {slices or 'missing'}: an agreement judges minutes, 1m")
     else:
-        reading.taken.append((f"{path}.timeSliceWindow", "minutes are judged"))
+        reading.take(f"{path}.timeSliceWindow", "minutes are judged")
     target_key = "targetPercent" if "targetPercent" in objective else "target"
     target = _ratio(objective, target_key, path, reading, is_percent=target_key == "targetPercent")
     if target == 0:
-        reading.problems.append(
-            ConfigProblem(f"{path}.{target_key}", "must be above 0: a promise of nothing cannot be broken")
-        )
+        reading.fail(f"{path}.{target_key}", "must be above 0: a promise of nothing cannot be broken")
     if target_key == "targetPercent" and "target" in objective:
         if _ratio(objective, "target", path, reading) == target:
-            reading.not_taken.append((f"{path}.target", "targetPercent says the same"))
+            reading.leave(f"{path}.target", "targetPercent says the same")
         else:
-            reading.problems.append(ConfigProblem(f"{path}.target", "and targetPercent contradict each other"))
+            reading.fail(f"{path}.target", "and targetPercent contradict each other")
     for key, why in _IGNORED_OF_OBJECTIVE.items():
         if key in objective:
-            reading.not_taken.append((f"{path}.{key}", why))
-    _tell_unknown(objective, path, _OF_OBJECTIVE | set(_IGNORED_OF_OBJECTIVE), reading)
+            reading.leave(f"{path}.{key}", why)
+    _list_unknown(objective, path, _OF_OBJECTIVE | set(_IGNORED_OF_OBJECTIVE), reading)
     if good is None or not target or len(reading.problems) > n_problems:
         return None
     limit = 1 - good
-    reading.taken.append((f"{path}.timeSliceTarget", f"downtime.error_rate_above: {format_ratio(limit)}"))
-    reading.taken.append((f"{path}.{target_key}", f"monthly_uptime.target: {format_ratio(target)}"))
+    reading.take(f"{path}.timeSliceTarget", f"downtime.error_rate_above: {format_ratio(limit)}")
+    reading.take(f"{path}.{target_key}", f"monthly_uptime.target: {format_ratio(target)}")
     label = _text(objective.get("displayName"))
     if label:
-        reading.taken.append((f"{path}.displayName", "a comment"))
+        reading.take(f"{path}.displayName", "a comment")
     return limit, target, label
 
 
@@ -226,25 +280,24 @@ def _ratio(
     try:
         return parse_ratio(f"{text}%" if is_percent else text)
     except ValueError as error:
-        said = str(error) if text else "is missing"
-        reading.problems.append(ConfigProblem(f"{path}.{key}", said))
+        reading.fail(f"{path}.{key}", str(error) if text else "is missing")
         return None
 
 
-def _tell_ignored(document: Mapping[str, Any], reading: Translation) -> None:
+def _list_ignored(document: Mapping[str, Any], reading: Translation) -> None:
     for path, why in _IGNORED.items():
         above, key = path.split(".")
         if _mapping(document.get(above)).get(key):
-            reading.not_taken.append((path, why))
+            reading.leave(path, why)
     for place, of_place in (("", document), *((key, _mapping(document.get(key))) for key in ("metadata", "spec"))):
-        told = {path.rpartition(".")[2] for path in _IGNORED if path.rpartition(".")[0] == place}
-        _tell_unknown(of_place, place, _KNOWN[place] | told, reading)
+        ignored = {path.rpartition(".")[2] for path in _IGNORED if path.rpartition(".")[0] == place}
+        _list_unknown(of_place, place, _KNOWN[place] | ignored, reading)
 
 
-def _tell_unknown(mapping: Mapping[str, Any], place: str, known: set[str], reading: Translation) -> None:
+def _list_unknown(mapping: Mapping[str, Any], place: str, known: set[str], reading: Translation) -> None:
     for key in mapping:
         if key not in known:
-            reading.not_taken.append((f"{place}.{key}".lstrip("."), "is not known here"))
+            reading.leave(f"{place}.{key}".lstrip("."), "is not known here")
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -3,23 +3,17 @@
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from otel_sla.cli.commands import Commands
-from otel_sla.cli.options import ConfigOption, load
+from otel_sla.cli.options import ConfigOption, load, unknown_name
+from otel_sla.ledger.reader import LedgerReader
+from otel_sla.report.wording import moment_in, printable, short_minute
+from otel_sla.sla.figures_text import counted
 
-if TYPE_CHECKING:
-    from otel_sla.ledger.reader import LedgerReader
-
-commands = Commands("outbox", "See how far the exporters have come.")
-
-
-@commands.callback()
-def _outbox() -> None:
-    pass  # Keeps `list` a command of its own, though it is the only one.
+commands = Commands("outbox", is_group=True)
 
 
 @commands.command(name="list")
@@ -28,27 +22,19 @@ def list_(
     exporter: Annotated[str | None, typer.Option(metavar="NAME", help="Only this exporter.")] = None,
 ) -> None:
     """Show for each exporter how many events wait, and what its backend refused for good."""
-    from otel_sla.ledger.reader import LedgerReader
-    from otel_sla.report.wording import printable
-
     settings = load(config)
     configured = [each.name for each in settings.exporters]
     with closing(LedgerReader.open(settings.ledger.url)) as reader, reader.snapshot():
         names = [*configured, *(name for name in reader.exporters() if name not in configured)]
         if exporter is not None and exporter not in names:
-            near = get_close_matches(exporter, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(repr, names))}"
-            raise typer.BadParameter(f"there is no exporter {exporter!r}; {hint}", param_hint="--exporter")
+            raise unknown_name("exporter", exporter, names)
         chosen = [name for name in names if exporter in (None, name)]
         lines = [line for name in chosen for line in _each_line(reader, name, is_configured=name in configured)]
     # Written when the snapshot has ended: whoever pages through it must not hold it.
     typer.echo("".join(f"{printable(line)}\n" for line in lines), nl=False)
 
 
-def _each_line(reader: "LedgerReader", name: str, *, is_configured: bool) -> Iterator[str]:
-    from otel_sla.report.wording import moment_in, short_minute
-    from otel_sla.sla.figures_text import counted
-
+def _each_line(reader: LedgerReader, name: str, *, is_configured: bool) -> Iterator[str]:
     cursor, aside = reader.cursor(name), reader.set_aside(name)
     waiting = reader.events_count_after(cursor.event_id)
     before = cursor.exported_before

@@ -7,38 +7,28 @@ from enum import Enum
 from io import BufferedIOBase, BufferedReader
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 import typer
 
-from otel_sla.cli.options import ConfigOption, load, parse_moment, parse_month, screen
+from otel_sla.cli.commands import EXIT_FAILED, Commands
+from otel_sla.cli.options import ConfigOption, load, parse_moment, parse_month
 from otel_sla.cli.replay_display import open_display, totals_lines
+from otel_sla.cli.report import screen
+from otel_sla.config import Config
 from otel_sla.errors import ReplayError
+from otel_sla.ledger.writer import Ledger
+from otel_sla.replay.counting import ReplayCounter
+from otel_sla.replay.records import Format
+from otel_sla.replay.replay import OnError, Replay, ReplayOptions
+from otel_sla.replay.session import each_report, private_ledger, start_counting
+from otel_sla.report.document import Report
+from otel_sla.report.json import render_json
+from otel_sla.report.table import render_table
 
-if TYPE_CHECKING:
-    from otel_sla.config import Config
-    from otel_sla.ledger.writer import Ledger
-    from otel_sla.replay.counting import ReplayCounter
-    from otel_sla.replay.replay import ReplayOptions
-    from otel_sla.report.document import Report
+commands = Commands("replay")
 
-_EXIT_FAILED = 1
 _NOTHING_TO_REPORT = "No request of an agreement was found, so there is no month to report.\n"
-
-
-class RecordFormat(Enum):
-    """How records follow each other; compression is always seen from the content."""
-
-    AUTO = "auto"
-    JSON = "json"
-    PROTO = "proto"
-
-
-class ErrorPolicy(Enum):
-    """What a broken record or file does."""
-
-    STOP = "stop"
-    SKIP = "skip"
 
 
 class DryReportFormat(Enum):
@@ -48,6 +38,7 @@ class DryReportFormat(Enum):
     JSON = "json"
 
 
+@commands.command()
 def replay(
     *,
     files: Annotated[
@@ -59,11 +50,11 @@ def replay(
     ],
     config: ConfigOption = None,
     record_format: Annotated[
-        RecordFormat, typer.Option("--format", help="JSON lines, or protobuf behind lengths.")
-    ] = RecordFormat.AUTO,
+        Format, typer.Option("--format", help="JSON lines, or protobuf behind lengths.")
+    ] = Format.AUTO,
     on_error: Annotated[
-        ErrorPolicy, typer.Option(help="End at a broken record, or tell it and count the rest.")
-    ] = ErrorPolicy.STOP,
+        OnError, typer.Option(help="End at a broken record, or print a warning and count the rest.")
+    ] = OnError.STOP,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Leave the ledger alone: print what the report would be.")
     ] = False,
@@ -86,17 +77,11 @@ def replay(
     shown_time = None if generated_at is None else parse_moment(generated_at, "--generated-at")
     for path in files:
         if not _is_standard_input(path) and (path.is_dir() or not path.exists()):
-            said = "is a directory" if path.is_dir() else "does not exist"
-            raise typer.BadParameter(f"{path} {said}", param_hint="FILE")
+            problem = "is a directory" if path.is_dir() else "does not exist"
+            raise typer.BadParameter(f"{path} {problem}", param_hint="FILE")
     wanted = None if month is None else parse_month(month)
     settings = load(config, begins_ledger=not dry_run)
-    # A wrong configuration is told before the seconds that these imports take.
-    from otel_sla.ledger.writer import Ledger
-    from otel_sla.replay.records import Format
-    from otel_sla.replay.replay import OnError, ReplayOptions
-    from otel_sla.replay.session import each_report, private_ledger
-
-    options = ReplayOptions(format=Format(record_format.value), on_error=OnError(on_error.value))
+    options = ReplayOptions(format=record_format, on_error=on_error)
     if not dry_run:
         ledger = Ledger.open(settings.ledger.url, may_create=settings.ledger.may_create)
         with closing(ledger):
@@ -114,17 +99,14 @@ def replay(
 
 
 def _count(
-    ledger: "Ledger", settings: "Config", files: Sequence[Path], options: "ReplayOptions", *, is_report_next: bool
-) -> "ReplayCounter":
-    """Count all files; the totals are told however it ends."""
-    from otel_sla.replay.replay import Replay
-    from otel_sla.replay.session import start_counting
-
+    ledger: Ledger, settings: Config, files: Sequence[Path], options: ReplayOptions, *, is_report_next: bool
+) -> ReplayCounter:
+    """Count all files; the totals are printed however it ends."""
     counting = start_counting(ledger, settings, time.time_ns)
     started_s = time.monotonic()
     try:
         with open_display(sum(path.stat().st_size for path in files if not _is_standard_input(path))) as display:
-            replay = Replay(counting, options, tell=display.tell, show=display.show)
+            replay = Replay(counting, options, tell=display.warn, show=display.show)
             for path in files:
                 display.begin_file()
                 if _is_standard_input(path):
@@ -134,7 +116,7 @@ def _count(
                         replay.count(str(path), file)
     except KeyboardInterrupt:
         typer.echo("otel-sla: interrupted; the same command goes on from where it stopped", err=True)
-        raise typer.Exit(_EXIT_FAILED) from None
+        raise typer.Exit(EXIT_FAILED) from None
     finally:
         for line in totals_lines(counting.totals, settings.agreements, time.monotonic() - started_s):
             typer.echo(line, err=is_report_next)
@@ -143,16 +125,13 @@ def _count(
     return counting
 
 
-def _print_reports(reports: "Iterator[Report]", *, is_json: bool) -> None:
-    from otel_sla.report.json import render_json
-    from otel_sla.report.table import render_table
-
+def _print_reports(reports: Iterator[Report], *, is_json: bool) -> None:
     stream = typer.get_binary_stream("stdout")
     if is_json:
         found = list(islice(reports, 2))
         if len(found) != 1:
-            said = "several months are" if found else "no month with requests of an agreement is"
-            raise typer.BadParameter(f"is needed for JSON: {said} found", param_hint="--month")
+            problem = "several months are" if found else "no month with requests of an agreement is"
+            raise typer.BadParameter(f"is needed for JSON: {problem} found", param_hint="--month")
         stream.write(render_json(found[0]).encode())
     else:
         tables = [render_table(document, screen()) for document in reports]

@@ -3,45 +3,35 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Protocol
+from contextlib import contextmanager
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
 
+from otel_sla.counting.first_requests import spared_text
+from otel_sla.replay.replay import Progress
+from otel_sla.replay.totals import Totals
+from otel_sla.sla.agreement import Agreement, Outcome
 from otel_sla.sla.figures_text import counted
 
-if TYPE_CHECKING:
-    from otel_sla.replay.replay import Progress
-    from otel_sla.replay.totals import Totals
-    from otel_sla.sla.agreement import Agreement
-
-# Thousands of broken lines say no more than some; all are counted.
-_TOLD_MAX = 20
-_REFRESH_S = 0.1
-_LINE_S = 10.0
-
-
-class _Screen(Protocol):
-    """Where a display shows itself."""
-
-    every_s: float  # No more often than that.
-
-    def print(self, line: str) -> None: ...
-
-    def move(self, name: str, size_bytes: int, spans: int) -> None: ...
+_WARNINGS_MAX = 20  # Thousands of broken lines say no more than some; the totals count all.
 
 
 class Display:
-    """Shows how far a replay is, over all its files.
+    """Shows how far a replay is, over all its files: by a line on standard error, now and then.
 
     Args:
-        screen: Where.
+        size_bytes: Of all files as they are stored; 0 if nobody knows.
+        every_s: No more often than that.
     """
 
-    def __init__(self, screen: "_Screen") -> None:
-        self._screen = screen
+    def __init__(self, size_bytes: int, every_s: float = 10.0) -> None:
+        self._every_s = every_s
+        self._size_bytes_total = size_bytes
         self._shown_s = time.monotonic()
-        self._told_count = 0
+        self._warnings_count = 0
         self._size_bytes_before = 0  # Of the files before this one.
         self._size_bytes = 0  # Of this one, so far.
 
@@ -50,45 +40,38 @@ class Display:
         self._size_bytes_before += self._size_bytes
         self._size_bytes = 0
 
-    def show(self, progress: "Progress") -> None:
-        """Take the progress within a file; shown when the last look is old enough."""
+    def show(self, progress: Progress) -> None:
+        """Take the progress within a file; it is shown when the last one was shown long enough ago."""
         self._size_bytes = progress.size_bytes_read
         now_s = time.monotonic()
-        if now_s - self._shown_s >= self._screen.every_s:
+        if now_s - self._shown_s >= self._every_s:
             self._shown_s = now_s
-            self._screen.move(progress.name, self._size_bytes_before + self._size_bytes, progress.spans)
+            self.move(progress.name, self._size_bytes_before + self._size_bytes, progress.spans)
 
-    def tell(self, line: str) -> None:
-        """Show what was left out."""
-        self._told_count += 1
-        if self._told_count <= _TOLD_MAX:
-            self._screen.print(f"otel-sla: warning: {line}")
-        elif self._told_count == _TOLD_MAX + 1:
-            self._screen.print("otel-sla: warning: there are more; the totals count them")
-
-
-class _Lines:
-    every_s = _LINE_S
-
-    def __init__(self, size_bytes: int) -> None:
-        self._size_bytes = size_bytes
+    def warn(self, line: str) -> None:
+        """Print what was left out."""
+        self._warnings_count += 1
+        if self._warnings_count <= _WARNINGS_MAX:
+            self.print(f"otel-sla: warning: {line}")
+        elif self._warnings_count == _WARNINGS_MAX + 1:
+            self.print("otel-sla: warning: there are more; the totals count them")
 
     def print(self, line: str) -> None:
+        """Write a line."""
         typer.echo(line, err=True)
 
     def move(self, name: str, size_bytes: int, spans: int) -> None:
-        share = f", {size_bytes * 100 // self._size_bytes} % of all files" if self._size_bytes else ""
-        typer.echo(f"otel-sla: {name}: {counted(spans, 'span')}{share}", err=True)
+        """Show so many bytes of all files."""
+        share = f", {size_bytes * 100 // self._size_bytes_total} % of all files" if self._size_bytes_total else ""
+        self.print(f"otel-sla: {name}: {counted(spans, 'span')}{share}")
 
 
-class _Bar:
-    every_s = _REFRESH_S
+class _BarDisplay(Display):
+    """Shows it as a bar on a terminal."""
 
     def __init__(self, size_bytes: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.progress = Progress(
+        super().__init__(size_bytes, every_s=0.1)
+        self.progress = RichProgress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             DownloadColumn(),
@@ -108,24 +91,18 @@ class _Bar:
         self.progress.refresh()
 
 
-def open_display(size_bytes: int) -> AbstractContextManager[Display]:
-    """Give a display on standard error: a bar if that is a terminal, lines if not.
-
-    Args:
-        size_bytes: Of all files as they are stored; 0 if nobody knows.
-    """
-    if not sys.stderr.isatty():
-        return nullcontext(Display(_Lines(size_bytes)))
-    return _displayed(_Bar(size_bytes))
-
-
 @contextmanager
-def _displayed(bar: _Bar) -> Iterator[Display]:
-    with bar.progress:
-        yield Display(bar)
+def open_display(size_bytes: int) -> Iterator[Display]:
+    """Give a display on standard error: a bar if that is a terminal, lines if not."""
+    if not sys.stderr.isatty():
+        yield Display(size_bytes)
+        return
+    display = _BarDisplay(size_bytes)
+    with display.progress:
+        yield display
 
 
-def totals_lines(totals: "Totals", agreements: Sequence["Agreement"], duration_s: float) -> Iterator[str]:
+def totals_lines(totals: Totals, agreements: Sequence[Agreement], duration_s: float) -> Iterator[str]:
     """Say what was counted and what was left out.
 
     Args:
@@ -133,9 +110,6 @@ def totals_lines(totals: "Totals", agreements: Sequence["Agreement"], duration_s
         agreements: As configured.
         duration_s: It took so long.
     """
-    from otel_sla.counting.first_requests import spared_text
-    from otel_sla.sla.agreement import Outcome
-
     rate = round(totals.spans / max(duration_s, 1e-9))
     spans, records = counted(totals.spans, "span"), counted(totals.records, "record")
     yield f"counted {spans} of {records} in {duration_s:.1f} s, {rate:,} spans/s"

@@ -1,25 +1,33 @@
-"""`otel-sla report`."""
+"""`otel-sla report`, and the terminal that reports are written for."""
 
 import os
+import shutil
+import sys
 from codecs import BOM_UTF8
 from collections.abc import Generator, Iterable
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import Annotated, BinaryIO
 
 import typer
 
-from otel_sla.cli.options import ConfigOption, find_agreement, load, parse_moment, parse_month, running_month, screen
+from otel_sla.cli.commands import Commands
+from otel_sla.cli.options import ConfigOption, find_agreement, load, parse_moment, parse_month, running_month
+from otel_sla.config import Config
 from otel_sla.errors import OtelSlaError
+from otel_sla.judging.month_report import each_series_minutes, elapsed_stop_minute, explain_absences, load_report
+from otel_sla.judging.terms_versions import find_basis, removed_agreements
+from otel_sla.ledger.reader import LedgerReader
+from otel_sla.report.csv import Rows, each_minute_line, render_csv
+from otel_sla.report.html.page import SECTIONS_MAX, render_html
+from otel_sla.report.json import render_json
+from otel_sla.report.table import Screen, render_table
+from otel_sla.sla.agreement import Agreement
+from otel_sla.sla.months import Month
 
-if TYPE_CHECKING:
-    from otel_sla.config import Config
-    from otel_sla.ledger.reader import LedgerReader
-    from otel_sla.sla.agreement import Agreement
-    from otel_sla.sla.months import Month
+commands = Commands("report")
 
 
 class ReportFormat(Enum):
@@ -40,19 +48,15 @@ class ReportRows(Enum):
     MINUTES = "minutes"
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What the report is to be of."""
-
-    agreements: "tuple[Agreement, ...]"
-    removed: "tuple[Agreement, ...]"  # Those that are no longer configured.
-    month: "Month"
-    elapsed_stop: int
-    grace: timedelta
-    generated_at: datetime
-    as_configured: bool
+def screen() -> Screen:
+    """What a report is written for on standard output; a file or a pipe gets the same bytes whatever stands behind."""
+    if not sys.stdout.isatty():
+        return Screen()
+    has_colours = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return Screen(shutil.get_terminal_size().columns, has_colours)
 
 
+@commands.command()
 def report(
     *,
     config: ConfigOption = None,
@@ -86,9 +90,6 @@ def report(
     wanted = None if month is None else parse_month(month)
     shown_time = now if generated_at is None else parse_moment(generated_at, "--generated-at")
     settings = load(config)
-    from otel_sla.judging.month_report import elapsed_stop_minute
-    from otel_sla.ledger.reader import LedgerReader
-
     # A report of a moment speaks of what had elapsed then; of the future nothing is known.
     moment = min(now, shown_time)
     grace = timedelta(seconds=settings.processor.grace_s)
@@ -97,21 +98,37 @@ def report(
     with closing(LedgerReader.open(settings.ledger.url)) as reader:
         agreements, removed = _choose_agreements(agreement, settings, reader)
         wanted = wanted or running_month(agreements or removed, moment)
-        asked = _Asked(agreements, removed, wanted, elapsed_stop, grace, shown_time, as_configured)
         if rows is ReportRows.MINUTES:
-            with closing(_each_minute_line(reader, asked)) as lines:
+            lines = _each_minute_line(
+                reader, (*agreements, *removed), wanted, elapsed_stop, as_configured=as_configured
+            )
+            with closing(lines):
                 _write(lines, path, bom=bom)
             return
-        text = _render(reader, asked, report_format, rows, is_for_stdout=path is None)
+        document = load_report(
+            reader,
+            agreements,
+            wanted,
+            elapsed_stop,
+            shown_time,
+            drawn_max=SECTIONS_MAX if report_format is ReportFormat.HTML else 0,
+            as_configured=as_configured,
+            removed=removed,
+        )
+        document = explain_absences(reader, document, elapsed_stop, grace)
+    if report_format is ReportFormat.TABLE:
+        text = render_table(document, screen() if path is None else Screen())
+    elif report_format is ReportFormat.CSV:
+        text = render_csv(document, Rows.SERIES if rows is None else Rows(rows.value))
+    else:
+        text = render_html(document) if report_format is ReportFormat.HTML else render_json(document)
     _write([text], path, bom=bom)
 
 
 def _choose_agreements(
-    name: str | None, settings: "Config", reader: "LedgerReader"
-) -> "tuple[tuple[Agreement, ...], tuple[Agreement, ...]]":
+    name: str | None, settings: Config, reader: LedgerReader
+) -> tuple[tuple[Agreement, ...], tuple[Agreement, ...]]:
     """Give those that are configured and those that are no more; with `--agreement` the one that it names."""
-    from otel_sla.judging.terms_versions import removed_agreements
-
     removed = removed_agreements(reader, settings.agreements)
     if name is None:
         return settings.agreements, removed
@@ -119,62 +136,16 @@ def _choose_agreements(
     return ((), (named,)) if named in removed else ((named,), ())
 
 
-def _render(
-    reader: "LedgerReader",
-    asked: _Asked,
-    report_format: ReportFormat,
-    rows: ReportRows | None,
-    *,
-    is_for_stdout: bool,
-) -> str:
-    from otel_sla.judging.month_report import explain_absences, load_report
-    from otel_sla.report.html.page import SECTIONS_MAX, render_html
-
-    document = load_report(
-        reader,
-        asked.agreements,
-        asked.month,
-        asked.elapsed_stop,
-        asked.generated_at,
-        drawn_max=SECTIONS_MAX if report_format is ReportFormat.HTML else 0,
-        as_configured=asked.as_configured,
-        removed=asked.removed,
-    )
-    document = explain_absences(reader, document, asked.elapsed_stop, asked.grace)
-    if report_format is ReportFormat.HTML:
-        return render_html(document)
-    if report_format is ReportFormat.JSON:
-        from otel_sla.report.json import render_json
-
-        return render_json(document)
-    if report_format is ReportFormat.CSV:
-        from otel_sla.report.csv import Rows, render_csv
-
-        return render_csv(document, Rows.SERIES if rows is None else Rows(rows.value))
-    from otel_sla.report.table import Screen, render_table
-
-    return render_table(document, screen() if is_for_stdout else Screen())
-
-
-def _each_minute_line(reader: "LedgerReader", asked: _Asked) -> Generator[str]:
+def _each_minute_line(
+    reader: LedgerReader, agreements: tuple[Agreement, ...], month: Month, elapsed_stop: int, *, as_configured: bool
+) -> Generator[str]:
     """A month of a thousand series has 44 million lines, so they are written as they come."""
-    from otel_sla.judging.month_report import each_series_minutes
-    from otel_sla.judging.terms_versions import find_basis
-    from otel_sla.report.csv import each_minute_line
-
     with reader.snapshot():
         judged_by = [
-            find_basis(reader, agreement, asked.month, as_configured=asked.as_configured).agreement
-            for agreement in (*asked.agreements, *asked.removed)
+            find_basis(reader, agreement, month, as_configured=as_configured).agreement for agreement in agreements
         ]
         all_series = reader.series()
-    minutes = each_series_minutes(
-        reader,
-        (*asked.agreements, *asked.removed),
-        asked.month,
-        asked.elapsed_stop,
-        as_configured=asked.as_configured,
-    )
+    minutes = each_series_minutes(reader, agreements, month, elapsed_stop, as_configured=as_configured)
     yield from each_minute_line(judged_by, minutes, all_series)
 
 

@@ -4,22 +4,25 @@ import os
 import signal
 import sys
 
+from otel_sla.cli.commands import Commands
 from otel_sla.cli.options import ConfigOption, load
+from otel_sla.config import check_own_receiver
+from otel_sla.logs import set_up_logs
+from otel_sla.process import prepare_process
+
+commands = Commands("run")
 
 
+@commands.command()
 def run(config: ConfigOption = None) -> None:
     """Take spans, count and judge them, and export what follows, until stopped."""
     # Until `serving` handles it: what it asks for is read in a moment anyway.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     settings = load(config, begins_ledger=True)
-    from otel_sla.config import check_own_receiver
-    from otel_sla.logs import set_up_logs
-    from otel_sla.process import prepare_process
-
     check_own_receiver(settings, os.environ)
     set_up_logs(settings.logs, sys.stderr)
-    prepare_process()  # Before gRPC is imported, which reads what it asks for only then.
-    # A wrong configuration is told before the seconds that this import takes.
-    from otel_sla.serving.run import run_until_stopped
+    prepare_process()
+    # gRPC reads its environment when it is imported, and `prepare_process` has just set it.
+    from otel_sla.serving.run import run_until_stopped  # noqa: PLC0415
 
     run_until_stopped(settings)

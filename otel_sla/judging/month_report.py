@@ -17,7 +17,6 @@ from otel_sla.report.document import (
     SeriesMinutes,
     SeriesReport,
     agreement_report,
-    build_report,
     decide_windows,
     draw_worst,
     exclusions_alone,
@@ -89,7 +88,7 @@ def load_report(  # noqa: PLR0913 - the last two are choices that most callers l
     if sections and all(section.is_as_closed and not section.series for section in sections):
         raise _expired(month, "it was not closed; a backup of the ledger has them")
     shown = [section for section in sections if section.configured or section.series or len(sections) == 1]
-    return build_report(month, generated_at, shown)
+    return Report(month, generated_at, tuple(shown))
 
 
 def judge_section(

@@ -9,20 +9,20 @@ behind a line break too, for a formula to run: such text gets an apostrophe befo
 read the JSON.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from fractions import Fraction
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesMinutes, SeriesReport
+from otel_sla.report.json import exclusion_object, figures_object, period_object
 from otel_sla.report.terms import each_outcome_term
+from otel_sla.report.wording import printable
 from otel_sla.sla.agreement import Agreement, Counting, Outcome
 from otel_sla.sla.downtime import MinuteState
-from otel_sla.sla.figures_text import minute_text, moment_text, ratio_text, term_text
+from otel_sla.sla.figures_text import minute_text, moment_text, term_text
 from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.series import Series
 
@@ -53,14 +53,13 @@ def render_csv(report: Report, rows: Rows = Rows.SERIES) -> str:
         for series in section.series:
             head = (str(report.month), moment, *_series_cells(series.series, keys))
             lines += [
-                _line((*head, *(cell(item, section.agreement) for cell in columns.values()), *terms, series.former))
-                for item in _items(series, rows)
+                _line((*head, *map(row.get, columns), *terms, series.former))
+                for row in _each_row(series, section.agreement, rows)
             ]
         if rows is Rows.EXCLUSIONS:  # Those of no series: no group, and so no overflow.
             head = (str(report.month), moment, section.agreement.name, *(None for _ in keys), None)
             lines += [
-                _line((*head, *(cell(item, section.agreement) for cell in columns.values()), *terms, None))
-                for item in section.exclusions
+                _line((*head, *map(_exclusion_figures(each).get, columns), *terms, None)) for each in section.exclusions
             ]
     return "".join(lines)
 
@@ -109,7 +108,7 @@ _TERMS_NAMES = (
 
 
 def _terms_cells(section: AgreementReport) -> tuple[Cell, ...]:
-    said = (words for _, _, words in each_outcome_term(section.agreement))
+    outcomes = (words for _, _, words in each_outcome_term(section.agreement))
     counted = (
         f"{each.version}: {minute_text(each.minutes.start_minute)}/{minute_text(each.minutes.stop_minute)}"
         for each in section.counted_by
@@ -117,7 +116,7 @@ def _terms_cells(section: AgreementReport) -> tuple[Cell, ...]:
     of_versions = (section.version, section.closed_version)
     of_closing = (section.is_as_closed, section.has_later_exclusions)
     counting = section.agreement.counting.value
-    return (*of_versions, counting, *said, section.configured, "; ".join(counted), *of_closing)
+    return (*of_versions, counting, *outcomes, section.configured, "; ".join(counted), *of_closing)
 
 
 _MINUTE_NAMES = (
@@ -125,120 +124,97 @@ _MINUTE_NAMES = (
     *("version", "closed_by_version", "counting"),
 )
 
-# Columns of a table: name -> what stands there, by the row's item and its agreement.
-_Columns = Mapping[str, Callable[[Any, Agreement], Cell]]
+# Columns of a table, beside those that name the series. Most are figures of the JSON report, by their names there.
+_COLUMNS = {
+    Rows.SERIES: (
+        *("time_zone", "start", "stop", "minutes_total", "minutes_elapsed", "minutes_up", "minutes_down"),
+        *("minutes_excluded", "minutes_low_traffic", "minutes_no_data", "minutes_down_raw", "minutes_with_data"),
+        *("requests_valid", "requests_failed", "requests_invalid", "requests_spared", "requests_sampled"),
+        *("requests_unthresholded", "requests_spans"),
+        *("monthly_uptime_numerator", "monthly_uptime_denominator", "monthly_uptime"),
+        *("monthly_uptime_raw_numerator", "monthly_uptime_raw_denominator", "monthly_uptime_raw"),
+        *("elapsed_uptime_numerator", "elapsed_uptime_denominator", "elapsed_uptime", "sampled_share"),
+        *("requests_valid_adjusted", "requests_failed_adjusted", "requests_invalid_adjusted"),
+        *("coverage_numerator", "coverage_denominator", "coverage", "target", "error_rate_above"),
+        *("downtime_minutes_allowed", "breached", "downtime_periods", "exclusions_accepted", "exclusions_refused"),
+        "complete",
+    ),
+    Rows.PERIODS: (
+        *("start", "stop", "start_local", "stop_local", "minutes", "minutes_in_month", "excluded_minutes"),
+        *("requests_valid", "requests_failed"),
+    ),
+    Rows.EXCLUSIONS: (
+        *("reason", "scope", "start", "stop", "announced_at", "accepted", "refusal", "minutes_saved", "note"),
+        *("recorded_by", "recorded_at", "exclusion_id", "withdrawn_by", "withdrawn_at", "withdrawn_why"),
+    ),
+}
 
 
-def _ratio_columns(name: str, ratio_of: Callable[[SeriesReport], tuple[int, int]]) -> _Columns:
-    """A ratio's numerator and denominator, not reduced, and its decimal; that is empty where the denominator is 0."""
+def _series_figures(report: SeriesReport, agreement: Agreement) -> Mapping[str, Cell]:
+    figures = report.figures
+    of_json = figures_object(figures)
+    ratios = {
+        "monthly_uptime": (figures.total - figures.down, figures.total),
+        "monthly_uptime_raw": (figures.total - figures.down_raw, figures.total),
+        "elapsed_uptime": (figures.elapsed - figures.down, figures.elapsed),
+        "coverage": (figures.with_data, figures.elapsed),
+    }
+    cells = {
+        **of_json,
+        **{f"minutes_{name}": count for name, count in of_json["minutes"].items()},
+        **{f"requests_{name}": count for name, count in of_json["requests"].items()},
+        **{f"{name}_numerator": numerator for name, (numerator, _) in ratios.items()},
+        **{f"{name}_denominator": denominator for name, (_, denominator) in ratios.items()},
+        "time_zone": agreement.time_zone,
+        "start": minute_text(figures.minutes.start_minute),
+        "stop": minute_text(figures.minutes.stop_minute),
+        "minutes_down_raw": figures.down_raw,
+        "minutes_with_data": figures.with_data,
+        "target": term_text(agreement.target),
+        "error_rate_above": term_text(agreement.downtime.error_rate_above),
+        "complete": report.is_complete,
+    }
+    if agreement.counting is Counting.ADJUSTED:  # Exactly; else they are what was received.
+        names = ("valid", "failed", "invalid")
+        adjusted = zip(names, figures.adjusted, strict=True)
+        cells |= {f"requests_{name}_adjusted": term_text(requests) for name, requests in adjusted}
+    if report.is_complete:
+        n_refused = sum(exclusion.refusal is not None for exclusion in report.exclusions)
+        cells |= {
+            "downtime_periods": len(figures.downtime_periods),
+            "exclusions_accepted": len(report.exclusions) - n_refused,
+            "exclusions_refused": n_refused,
+        }
+    return cells
 
-    def decimal(report: SeriesReport, _: Agreement) -> Cell:
-        numerator, denominator = ratio_of(report)
-        return ratio_text(Fraction(numerator, denominator)) if denominator else None
 
+def _period_figures(period: DowntimePeriod, agreement: Agreement) -> Mapping[str, Cell]:
     return {
-        f"{name}_numerator": lambda report, _: ratio_of(report)[0],
-        f"{name}_denominator": lambda report, _: ratio_of(report)[1],
-        name: decimal,
+        **period_object(period),
+        "start_local": _local_text(period.start_minute, agreement.time_zone),
+        "stop_local": _local_text(period.stop_minute, agreement.time_zone),
+        "requests_valid": period.valid,
+        "requests_failed": period.failed,
     }
 
 
-def _optional_ratio(ratio: Fraction | None) -> Cell:
-    return None if ratio is None else ratio_text(ratio)
+def _exclusion_figures(exclusion: ExclusionReport) -> Mapping[str, Cell]:
+    return {
+        # Without its time of recording a window of the configuration has nobody in the JSON report.
+        "recorded_by": exclusion.window.recorded_by,
+        **exclusion_object(exclusion),
+        "scope": "agreement" if exclusion.window.group is None else "group",
+        "exclusion_id": exclusion.exclusion_id,
+    }
 
 
-def _adjusted_cell(place: int) -> Callable[[SeriesReport, Agreement], Cell]:
-    """Valid, failed or invalid requests exactly; empty where they are what was received."""
-    return lambda report, agreement: (
-        term_text(report.figures.adjusted[place]) if agreement.counting is Counting.ADJUSTED else None
-    )
-
-
-_SERIES_COLUMNS: _Columns = {
-    "time_zone": lambda _, agreement: agreement.time_zone,
-    "start": lambda report, _: minute_text(report.figures.minutes.start_minute),
-    "stop": lambda report, _: minute_text(report.figures.minutes.stop_minute),
-    "minutes_total": lambda report, _: report.figures.total,
-    "minutes_elapsed": lambda report, _: report.figures.elapsed,
-    "minutes_up": lambda report, _: report.figures.up,
-    "minutes_down": lambda report, _: report.figures.down,
-    "minutes_excluded": lambda report, _: report.figures.excluded,
-    "minutes_low_traffic": lambda report, _: report.figures.low_traffic,
-    "minutes_no_data": lambda report, _: report.figures.no_data,
-    "minutes_down_raw": lambda report, _: report.figures.down_raw,
-    "minutes_with_data": lambda report, _: report.figures.with_data,
-    "requests_valid": lambda report, _: report.figures.valid,
-    "requests_failed": lambda report, _: report.figures.failed,
-    "requests_invalid": lambda report, _: report.figures.invalid,
-    "requests_spared": lambda report, _: report.figures.spans.spared,
-    "requests_sampled": lambda report, _: report.figures.spans.sampled,
-    "requests_unthresholded": lambda report, _: report.figures.spans.unthresholded,
-    "requests_spans": lambda report, _: report.figures.spans.total,
-    **_ratio_columns(
-        "monthly_uptime", lambda report: (report.figures.total - report.figures.down, report.figures.total)
-    ),
-    **_ratio_columns(
-        "monthly_uptime_raw", lambda report: (report.figures.total - report.figures.down_raw, report.figures.total)
-    ),
-    **_ratio_columns(
-        "elapsed_uptime", lambda report: (report.figures.elapsed - report.figures.down, report.figures.elapsed)
-    ),
-    "sampled_share": lambda report, _: _optional_ratio(report.figures.spans.sampled_share),
-    **{f"requests_{name}_adjusted": _adjusted_cell(place) for place, name in enumerate(("valid", "failed", "invalid"))},
-    **_ratio_columns("coverage", lambda report: (report.figures.with_data, report.figures.elapsed)),
-    "target": lambda _, agreement: term_text(agreement.target),
-    "error_rate_above": lambda _, agreement: term_text(agreement.downtime.error_rate_above),
-    "downtime_minutes_allowed": lambda report, _: report.figures.downtime_minutes_allowed,
-    "breached": lambda report, _: report.figures.is_breached,
-    "downtime_periods": lambda report, _: len(report.figures.downtime_periods) if report.is_complete else None,
-    "exclusions_accepted": lambda report, _: _exclusion_count(report, is_refused=False),
-    "exclusions_refused": lambda report, _: _exclusion_count(report, is_refused=True),
-    "complete": lambda report, _: report.is_complete,
-}
-
-_PERIOD_COLUMNS: _Columns = {
-    "start": lambda period, _: minute_text(period.start_minute),
-    "stop": lambda period, _: minute_text(period.stop_minute),
-    "start_local": lambda period, agreement: _local_text(period.start_minute, agreement.time_zone),
-    "stop_local": lambda period, agreement: _local_text(period.stop_minute, agreement.time_zone),
-    "minutes": lambda period, _: period.minutes,
-    "minutes_in_month": lambda period, _: period.minutes_in_month,
-    "excluded_minutes": lambda period, _: period.excluded_minutes,
-    "requests_valid": lambda period, _: period.valid,
-    "requests_failed": lambda period, _: period.failed,
-}
-
-_EXCLUSION_COLUMNS: _Columns = {
-    "reason": lambda exclusion, _: exclusion.window.reason.value,
-    "scope": lambda exclusion, _: "agreement" if exclusion.window.group is None else "group",
-    "start": lambda exclusion, _: moment_text(exclusion.window.start),
-    "stop": lambda exclusion, _: moment_text(exclusion.window.stop),
-    "announced_at": lambda exclusion, _: _optional_moment(exclusion.window.announced_at),
-    "accepted": lambda exclusion, _: exclusion.refusal is None,
-    "refusal": lambda exclusion, _: None if exclusion.refusal is None else exclusion.refusal.value,
-    "minutes_saved": lambda exclusion, _: exclusion.minutes_saved,
-    "note": lambda exclusion, _: exclusion.window.note,
-    "recorded_by": lambda exclusion, _: exclusion.window.recorded_by,
-    "recorded_at": lambda exclusion, _: _optional_moment(exclusion.window.recorded_at),
-    "exclusion_id": lambda exclusion, _: exclusion.exclusion_id,
-    "withdrawn_by": lambda exclusion, _: None if exclusion.withdrawn is None else exclusion.withdrawn.withdrawn_by,
-    "withdrawn_at": lambda exclusion, _: _optional_moment(exclusion.withdrawn and exclusion.withdrawn.withdrawn_at),
-    "withdrawn_why": lambda exclusion, _: None if exclusion.withdrawn is None else exclusion.withdrawn.why,
-}
-
-_COLUMNS = {Rows.SERIES: _SERIES_COLUMNS, Rows.PERIODS: _PERIOD_COLUMNS, Rows.EXCLUSIONS: _EXCLUSION_COLUMNS}
-
-
-def _exclusion_count(report: SeriesReport, *, is_refused: bool) -> int | None:
-    if not report.is_complete:
-        return None
-    return sum((exclusion.refusal is not None) is is_refused for exclusion in report.exclusions)
-
-
-def _items(report: SeriesReport, rows: Rows) -> Sequence[SeriesReport | DowntimePeriod | ExclusionReport]:
-    if rows is Rows.PERIODS:
-        return report.figures.downtime_periods
-    return report.exclusions if rows is Rows.EXCLUSIONS else (report,)
+def _each_row(report: SeriesReport, agreement: Agreement, rows: Rows) -> Iterator[Mapping[str, Cell]]:
+    if rows is Rows.SERIES:
+        yield _series_figures(report, agreement)
+    elif rows is Rows.PERIODS:
+        yield from (_period_figures(period, agreement) for period in report.figures.downtime_periods)
+    else:
+        yield from map(_exclusion_figures, report.exclusions)
 
 
 def _group_keys(agreements: Iterable[Agreement], all_series: Iterable[Series]) -> tuple[str, ...]:
@@ -265,10 +241,6 @@ def _local_text(epoch_minute: int, time_zone: str) -> str:
     return (_EPOCH + timedelta(minutes=epoch_minute)).astimezone(ZoneInfo(time_zone)).isoformat()
 
 
-def _optional_moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment_text(moment)
-
-
 def _line(cells: Iterable[Cell]) -> str:
     return ",".join(map(_cell_text, cells)) + "\r\n"
 
@@ -282,8 +254,7 @@ def _cell_text(cell: Cell) -> str:
     if isinstance(cell, int):
         return str(cell)
     text = f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
-    # What no line of text has (escape sequences for a terminal) does not get into one.
-    text = "".join(sign if sign.isprintable() or sign in "\t\r\n" else "\ufffd" for sign in text)
+    text = printable(text, besides="\t\r\n")
     if any(sign in text for sign in ',"\r\n'):
         return '"' + text.replace('"', '""') + '"'
     return text

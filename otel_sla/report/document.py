@@ -21,22 +21,13 @@ from otel_sla.sla.uptime import MonthFigures
 
 @dataclass(frozen=True, slots=True)
 class ExclusionReport:
-    """What became of one window that touches the month; for one series, or before any is looked at."""
+    """What became of one window in this month, for one series or for all."""
 
     window: ExclusionWindow
-    refusal: Refusal | None  # Why it excludes nothing; None if it was accepted.
-    record: ExclusionRecord | None = None  # As the ledger has it; None: from the configuration.
+    exclusion_id: int | None = None  # Its number in the ledger; None: from the configuration.
+    withdrawn: Withdrawal | None = None  # Who took it back; None if nobody did.
+    refusal: Refusal | None = None  # Why it excludes nothing, by `decide_windows`; None if it was accepted.
     minutes_saved: int = 0  # Of this month's elapsed minutes, for one series; 0 if refused.
-
-    @property
-    def exclusion_id(self) -> int | None:
-        """Its number in the ledger; None: from the configuration."""
-        return None if self.record is None else self.record.exclusion_id
-
-    @property
-    def withdrawn(self) -> Withdrawal | None:
-        """Who took it back; None if nobody did."""
-        return None if self.record is None else self.record.withdrawal
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +94,11 @@ class AgreementReport:
         """Whether any series broke the promise, those of former groupings too."""
         return any(series.figures.is_breached for series in self.series)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the figures of any series speak of a part of the month only."""
+        return any(series.figures.elapsed < series.figures.total for series in self.series)
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -123,14 +119,13 @@ def decide_windows(
         minutes: `months.month_range` of the month.
         records: All that were recorded, withdrawn or not, whatever their agreement, group and time.
     """
-    entries: list[tuple[ExclusionWindow, ExclusionRecord | None]] = [
-        *((window, None) for window in agreement.exclusions.windows),
-        *((record.window, record) for record in records if record.agreement == agreement.name),
-    ]
+    recorded = (record for record in records if record.agreement == agreement.name)
+    entries = (
+        *map(ExclusionReport, agreement.exclusions.windows),
+        *(ExclusionReport(record.window, record.exclusion_id, record.withdrawal) for record in recorded),
+    )
     decided = [
-        ExclusionReport(window, _refusal(window, record, agreement), record)
-        for window, record in entries
-        if _touches(window, minutes)
+        replace(entry, refusal=_refusal(entry, agreement)) for entry in entries if _touches(entry.window, minutes)
     ]
     return tuple(sorted(decided, key=_window_order))
 
@@ -147,16 +142,10 @@ def series_report(
         decided: `decide_windows` of its agreement; those of other groups are left out.
     """
     elapsed = MinuteRange(figures.minutes.start_minute, figures.minutes.start_minute + figures.elapsed)
-    group = series.group_text
-    meant = [entry for entry in decided if is_in_scope(entry.window, group)]
+    meant = [entry for entry in decided if is_in_scope(entry.window, series.group_text)]
     saved = iter(minutes_saved((entry.window for entry in meant if entry.refusal is None), judged, elapsed))
-    return SeriesReport(
-        series=series,
-        figures=figures,
-        exclusions=tuple(
-            entry if entry.refusal is not None else replace(entry, minutes_saved=next(saved)) for entry in meant
-        ),
-    )
+    exclusions = (replace(entry, minutes_saved=next(saved)) if entry.refusal is None else entry for entry in meant)
+    return SeriesReport(series, figures, tuple(exclusions))
 
 
 def by_badness(report: SeriesReport) -> tuple[int, int, int, tuple[tuple[str, bytes], ...]]:
@@ -191,15 +180,10 @@ def exclusions_alone(
     return tuple(entry for entry in decided if not any(is_in_scope(entry.window, group) for group in groups))
 
 
-def build_report(month: Month, generated_at: datetime, agreements: Sequence[AgreementReport]) -> Report:
-    """Put the whole report together."""
-    return Report(month=month, generated_at=generated_at, agreements=tuple(agreements))
-
-
-def _refusal(window: ExclusionWindow, record: ExclusionRecord | None, agreement: Agreement) -> Refusal | None:
-    if record is not None and record.withdrawal is not None:
+def _refusal(entry: ExclusionReport, agreement: Agreement) -> Refusal | None:
+    if entry.withdrawn is not None:
         return Refusal.WITHDRAWN
-    return find_refusal(window, agreement.exclusions, agreement.time_zone)
+    return find_refusal(entry.window, agreement.exclusions, agreement.time_zone)
 
 
 def _window_order(decided: ExclusionReport) -> tuple[datetime, datetime, str]:

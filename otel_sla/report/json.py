@@ -5,19 +5,14 @@ pass over keys that they do not know.
 """
 
 import re
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
 import orjson
 
-from otel_sla.report.document import (
-    AgreementReport,
-    CountedBy,
-    ExclusionReport,
-    Report,
-    SeriesReport,
-)
-from otel_sla.report.terms import each_counting_term, each_term
+from otel_sla.report.document import AgreementReport, CountedBy, ExclusionReport, Report, SeriesReport
+from otel_sla.report.terms import Term, each_counting_term, each_term
 from otel_sla.sla.figures_text import minute_text, moment_text, ratio_text, term_text
 from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.uptime import MonthFigures
@@ -63,19 +58,27 @@ def _agreement_object(report: AgreementReport) -> Object:
         "configured": report.configured,
         "breached": report.breached,
         "counted_by": [_counted_object(counted) for counted in report.counted_by],
-        "terms": [
-            {"clauses": clauses, "heading": heading, "text": said} for clauses, heading, said in each_term(agreement)
-        ],
+        "terms": _term_objects(each_term(agreement)),
         "series": [_series_object(series) for series in report.series],
-        "exclusions": [_exclusion_object(exclusion) for exclusion in report.exclusions],
+        "exclusions": [exclusion_object(exclusion) for exclusion in report.exclusions],
     }
 
 
 def figures_object(figures: MonthFigures) -> Object:
     """Give the figures of one series as they stand in the report."""
+    minutes = ("total", "elapsed", "up", "down", "excluded", "low_traffic", "no_data")
+    spans = figures.spans
+    requests = {"valid": figures.valid, "failed": figures.failed, "invalid": figures.invalid}
+    beside = {"spared": spans.spared, "sampled": spans.sampled, "unthresholded": spans.unthresholded}
+    adjusted = {}
+    if figures.parts > 1:
+        exact = map(term_text, figures.adjusted)
+        adjusted["requests_adjusted"] = dict(zip(requests, exact, strict=True))
     return {
-        "minutes": _minutes_object(figures),
-        **_requests_objects(figures),
+        "minutes": {name: getattr(figures, name) for name in minutes},
+        "requests": {**requests, **beside, "spans": spans.total},
+        **adjusted,
+        "sampled_share": _optional_ratio_text(spans.sampled_share),
         "monthly_uptime": ratio_text(figures.monthly_uptime),
         "monthly_uptime_raw": ratio_text(figures.monthly_uptime_raw),
         "elapsed_uptime": _optional_ratio_text(figures.elapsed_uptime),
@@ -86,33 +89,14 @@ def figures_object(figures: MonthFigures) -> Object:
     }
 
 
-def _requests_objects(figures: MonthFigures) -> Object:
-    spans = figures.spans
-    objects: Object = {
-        "requests": {
-            "valid": figures.valid,
-            "failed": figures.failed,
-            "invalid": figures.invalid,
-            "spared": spans.spared,
-            "sampled": spans.sampled,
-            "unthresholded": spans.unthresholded,
-            "spans": spans.total,
-        }
-    }
-    if figures.parts > 1:
-        exact = zip(("valid", "failed", "invalid"), figures.adjusted, strict=True)
-        objects["requests_adjusted"] = {name: term_text(requests) for name, requests in exact}
-    return objects | {"sampled_share": _optional_ratio_text(spans.sampled_share)}
-
-
 def _series_object(report: SeriesReport) -> Object:
     return {
         "group": report.series.group_text,
         "former": report.former,
         **figures_object(report.figures),
         "complete": report.is_complete,
-        "downtime_periods": [_period_object(period) for period in report.figures.downtime_periods],
-        "exclusions": [_exclusion_object(exclusion) for exclusion in report.exclusions],
+        "downtime_periods": [period_object(period) for period in report.figures.downtime_periods],
+        "exclusions": [exclusion_object(exclusion) for exclusion in report.exclusions],
     }
 
 
@@ -121,29 +105,19 @@ def _counted_object(counted: CountedBy) -> Object:
         "version": counted.version,
         "start": minute_text(counted.minutes.start_minute),
         "stop": minute_text(counted.minutes.stop_minute),
-        "terms": [
-            {"clauses": clauses, "heading": heading, "text": text}
-            for clauses, heading, text in each_counting_term(counted.agreement)
-        ],
+        "terms": _term_objects(each_counting_term(counted.agreement)),
     }
     if counted.is_derived:
         entry["derived"] = True
     return entry
 
 
-def _minutes_object(figures: MonthFigures) -> Object:
-    return {
-        "total": figures.total,
-        "elapsed": figures.elapsed,
-        "up": figures.up,
-        "down": figures.down,
-        "excluded": figures.excluded,
-        "low_traffic": figures.low_traffic,
-        "no_data": figures.no_data,
-    }
+def _term_objects(terms: Iterable[Term]) -> list[Object]:
+    return [{"clauses": clauses, "heading": heading, "text": text} for clauses, heading, text in terms]
 
 
-def _period_object(period: DowntimePeriod) -> Object:
+def period_object(period: DowntimePeriod) -> Object:
+    """Give a downtime period as it stands in the report."""
     return {
         "start": minute_text(period.start_minute),
         "stop": minute_text(period.stop_minute),
@@ -155,7 +129,8 @@ def _period_object(period: DowntimePeriod) -> Object:
     }
 
 
-def _exclusion_object(report: ExclusionReport) -> Object:
+def exclusion_object(report: ExclusionReport) -> Object:
+    """Give an exclusion as it stands in the report; what it does not have is left out."""
     window = report.window
     entry: Object = {
         "reason": window.reason.value,

@@ -48,9 +48,9 @@ def _counted_by(version: CountedBy, report: AgreementReport) -> str:
     start, stop = (short_minute(minute, zone) for minute in version.minutes)
     shared = set.intersection(*(set(each_counting_term(each.agreement)) for each in report.counted_by))
     own = [term for term in each_counting_term(version.agreement) if term not in shared]
-    said = " ".join(f"{heading}: {words}" for _, heading, words in own) or "Attributes and rules in the JSON report."
+    text = " ".join(f"{heading}: {words}" for _, heading, words in own) or "Attributes and rules in the JSON report."
     known = ", by when the terms were recorded" if version.is_derived else ""
-    return f"Version {version.version} from {start} to {stop}{known}. {said}"
+    return f"Version {version.version} from {start} to {stop}{known}. {text}"
 
 
 def _spared(report: AgreementReport) -> Iterator[str]:
@@ -60,10 +60,10 @@ def _spared(report: AgreementReport) -> Iterator[str]:
     if not spared:
         return
     by = f", as {code.attribute} says" if code is not None else " by the terms of their time"
-    said = f"{counted(spared, 'request')} with a failing HTTP status {_were(spared)} spared{by}, and succeeded."
+    text = f"{counted(spared, 'request')} with a failing HTTP status {_were(spared)} spared{by}, and succeeded."
     if not any(series.figures.failed for series in report.series):
-        said += " No request failed: most likely the rule reads an attribute that does not hold the answer's code."
-    yield said
+        text += " No request failed: most likely the rule reads an attribute that does not hold the answer's code."
+    yield text
 
 
 def _sampled(report: AgreementReport) -> Iterator[str]:
@@ -72,8 +72,8 @@ def _sampled(report: AgreementReport) -> Iterator[str]:
     total, sampled = sum(spans.total for spans in each), sum(spans.sampled for spans in each)
     is_adjusted = report.agreement.counting is Counting.ADJUSTED
     if sampled:
-        said = f"{sampled:,} of {counted(total, 'span')} ({_share(sampled, total)}) {_were(sampled)} sampled: "
-        yield said + (
+        text = f"{sampled:,} of {counted(total, 'span')} ({_share(sampled, total)}) {_were(sampled)} sampled: "
+        yield text + (
             "each counts as the requests that it stands for."
             if is_adjusted
             else "each counts as one request, though it stands for more. Samplers that keep the errors raise the error"
@@ -82,8 +82,8 @@ def _sampled(report: AgreementReport) -> Iterator[str]:
     unthresholded = sum(spans.unthresholded for spans in each)
     if is_adjusted and unthresholded:
         verb = "bears" if unthresholded == 1 else "bear"
-        said = f"{unthresholded:,} of {counted(total, 'span')} ({_share(unthresholded, total)}) {verb} no sampling"
-        yield f"{said} threshold and {'counts' if unthresholded == 1 else 'count'} as one request each."
+        text = f"{unthresholded:,} of {counted(total, 'span')} ({_share(unthresholded, total)}) {verb} no sampling"
+        yield f"{text} threshold and {'counts' if unthresholded == 1 else 'count'} as one request each."
 
 
 def _were(count: int) -> str:

@@ -1,9 +1,9 @@
 """The report for people in a terminal: as wide as it is, one line a series, in colours where it shows them.
 
-Nothing is said by colour alone, and what senders put into names cannot steer the terminal.
+Colour only repeats what words say, and what senders put into names cannot steer the terminal.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
@@ -30,7 +30,7 @@ from otel_sla.report.wording import (
 from otel_sla.sla.agreement import Agreement, NoData
 from otel_sla.sla.figures_text import counted, term_percent_text
 from otel_sla.sla.periods import DowntimePeriod
-from otel_sla.sla.uptime import MonthFigures, SpanCounts
+from otel_sla.sla.uptime import SpanCounts
 
 _PROSE_WIDTH = 80  # Where no terminal says how wide it is.
 _NAME_WIDTH_MIN, _NAME_WIDTH_ENOUGH = 8, 12
@@ -51,9 +51,9 @@ class Screen:
 def render_table(report: Report, screen: Screen = Screen()) -> str:
     """Write the report as text; ends with a line feed."""
     page = _Page(screen)
-    page.say(f"{month_name(report.month)}, {generated_text(report)}", style=_DIM)
+    page.write(f"{month_name(report.month)}, {generated_text(report)}", style=_DIM)
     for agreement in report.agreements:
-        page.say("")
+        page.write("")
         _write_agreement(page, agreement)
     return page.text
 
@@ -91,28 +91,23 @@ class _Page:
         """All that was written, without spaces at the ends of lines."""
         return "".join(f"{line.rstrip()}\n" for line in self._lines)
 
-    def say(self, words: str, indent: int = 0, style: str = "") -> None:
+    def write(self, words: str, indent: int = 0, style: str = "") -> None:
         """Write prose, broken between words, or within one that is longer than a line."""
         for line in _wrapped(printable(words), max(self._prose_width - indent, 1)):
             self._lines.append(" " * indent + self._styled(line, style))
 
     def rows(
-        self,
-        head: Sequence[str],
-        rows: Sequence[Sequence[str]],
-        left: int,
-        indent: int = 0,
-        notes: Sequence[str] = (),
+        self, columns: Iterable[tuple[str, Sequence[str]]], left: int, indent: int = 0, notes: Sequence[str] = ()
     ) -> None:
         """Write a table of single lines; its first `left` columns are words, the others numbers.
 
         Args:
-            head: The columns' names.
-            rows: Their cells.
+            columns: Their names, any of which may be there twice, and cells.
             left: So many columns are words.
             indent: Before each line.
             notes: Prose under each row, if any.
         """
+        head, *rows = zip(*((name, *cells) for name, cells in columns), strict=True)
         widths = [max(map(cell_len, column)) for column in zip(head, *rows, strict=True)]
         for number, row in enumerate((head, *rows)):
             line = " " * indent
@@ -123,7 +118,7 @@ class _Page:
                 line += "  "
             self._lines.append(line)
             if notes and number:
-                self.say(notes[number - 1], indent + 2)
+                self.write(notes[number - 1], indent + 2)
 
     def leave_out(self, columns: dict[str, list[str]], order: Sequence[str], beside_width: int) -> list[str]:
         """Take columns away, in an order, until the others fit beside what else is in a line; give their names."""
@@ -135,10 +130,10 @@ class _Page:
                 left_out.append(name)
         return left_out
 
-    def tell_left_out(self, names: Sequence[str], indent: int) -> None:
-        """Say which columns a wider terminal would have."""
+    def write_left_out(self, names: Sequence[str], indent: int) -> None:
+        """Name the columns that a wider terminal would have."""
         if names:
-            self.say(f"Too narrow for: {', '.join(names)}; in a pipe there is all.", indent, _DIM)
+            self.write(f"Too narrow for: {', '.join(names)}; in a pipe there is all.", indent, _DIM)
 
     def _styled(self, text: str, style: str) -> str:
         return f"\x1b[{style}m{text}\x1b[0m" if style and text and self.screen.has_colours else text
@@ -160,44 +155,43 @@ def _wrapped(text: str, width: int) -> Iterator[str]:
 
 
 def _write_agreement(page: _Page, report: AgreementReport) -> None:
-    page.say(report.agreement.name, style=_BOLD)
+    page.write(report.agreement.name, style=_BOLD)
     if report.series:
-        page.say(breached_text(report), style=_RED if report.breached else _GREEN)
-    page.say(f"Agreed: {terms_text(report.agreement)}.")
-    page.say(f"{range_text(report)}.")
+        page.write(breached_text(report), style=_RED if report.breached else _GREEN)
+    page.write(f"Agreed: {terms_text(report.agreement)}.")
+    page.write(f"{range_text(report)}.")
     if version_text(report):
-        page.say(f"{version_text(report)}.")
+        page.write(f"{version_text(report)}.")
     for note in each_note(report):
-        page.say(note)
-    page.say("")
+        page.write(note)
+    page.write("")
     if report.series:
         _write_figures(page, report)
     else:
-        page.say(absence_text(report), indent=2)
+        page.write(absence_text(report), indent=2)
     for series in report.series:
         if series.figures.downtime_periods or series.exclusions or _beside_text(series.figures.spans):
-            page.say("")
-            page.say(group_text(series), indent=2, style=_BOLD)
+            page.write("")
+            page.write(group_text(series), indent=2, style=_BOLD)
             _write_series(page, series, report.agreement.time_zone)
     if report.exclusions:
-        page.say("")
-        page.say("Exclusions that are meant for no series of the month", indent=2, style=_BOLD)
+        page.write("")
+        page.write("Exclusions that are meant for no series of the month", indent=2, style=_BOLD)
         _write_exclusions(page, report.exclusions, report.agreement.time_zone)
-    page.say("")
-    for _, heading, said in (*each_outcome_term(report.agreement), counting_term(report.agreement)):
-        page.say(f"{heading}: {said}", indent=2, style=_DIM)
+    page.write("")
+    for _, heading, text in (*each_outcome_term(report.agreement), counting_term(report.agreement)):
+        page.write(f"{heading}: {text}", indent=2, style=_DIM)
 
 
 def _write_figures(page: _Page, report: AgreementReport) -> None:
     """One line a series. Where the terminal is too narrow, names give way first, then columns, then names further."""
     keys = report.agreement.group_by
     figures = [series.figures for series in report.series]
-    is_running = any(each.elapsed < each.total for each in figures)
     has_raw = any(each.down_raw != each.down for each in figures)
     columns = {
         "uptime": [percent(each.monthly_uptime) for each in figures],
         "raw": [percent(each.monthly_uptime_raw) for each in figures] if has_raw else [],
-        "elapsed": [percent(each.elapsed_uptime) for each in figures] if is_running else [],
+        "elapsed": [percent(each.elapsed_uptime) for each in figures] if report.is_running else [],
         "target": [verdict_text(each) for each in figures],
         "downtime": [f"{each.down:,} of {each.downtime_minutes_allowed:,} min" for each in figures],
         "coverage": [percent(each.coverage, 2) for each in figures],
@@ -205,25 +199,16 @@ def _write_figures(page: _Page, report: AgreementReport) -> None:
     columns = {name: cells for name, cells in columns.items() if cells}
     left_out = page.leave_out(columns, ("elapsed", "raw"), 2 + _NAME_WIDTH_ENOUGH)
     left_out += page.leave_out(columns, ("coverage",), 2 + _NAME_WIDTH_MIN)
-    room = _room_for_names(page, columns)
     names = [_name_cell(series, keys) for series in report.series]
-    head = ", ".join(keys) or "series"
-    if room is not None:
-        room = max(room, _NAME_WIDTH_MIN)
+    head, shown = ", ".join(keys) or "series", names
+    if page.screen.width is not None:
+        room = max(page.screen.width - 2 - _width_of(columns), _NAME_WIDTH_MIN)
         shown = [_shortened(name, room) for name in names]
         head = _shortened(head, max(room, *map(cell_len, shown)))
-    else:
-        shown = names
-    page.rows([head, *columns], list(zip(shown, *columns.values(), strict=True)), left=1, indent=2)
+    page.rows([(head, shown), *columns.items()], left=1, indent=2)
     if shown != names:
-        page.say("Names are shortened to the terminal's width; in a pipe they are whole.", indent=2, style=_DIM)
-    page.tell_left_out(left_out, indent=2)
-
-
-def _room_for_names(page: _Page, columns: dict[str, list[str]]) -> int | None:
-    if page.screen.width is None:
-        return None
-    return page.screen.width - 2 - _width_of(columns)
+        page.write("Names are shortened to the terminal's width; in a pipe they are whole.", indent=2, style=_DIM)
+    page.write_left_out(left_out, indent=2)
 
 
 def _width_of(columns: Mapping[str, Sequence[str]]) -> int:
@@ -249,25 +234,23 @@ def _shortened(name: str, width: int) -> str:
 
 
 def _write_series(page: _Page, report: SeriesReport, zone: str) -> None:
-    if report.figures.down_raw != report.figures.down:
-        page.say(_raw_text(report.figures), indent=4)
-    if _beside_text(report.figures.spans):
-        page.say(_beside_text(report.figures.spans), indent=4)
-    if report.figures.downtime_periods:
-        _write_periods(page, report.figures.downtime_periods, zone)
+    figures = report.figures
+    if figures.down_raw != figures.down:
+        raw = f"Before exclusions {percent(figures.monthly_uptime_raw)}, {figures.down_raw:,} min of downtime."
+        page.write(raw, indent=4)
+    if _beside_text(figures.spans):
+        page.write(_beside_text(figures.spans), indent=4)
+    if figures.downtime_periods:
+        _write_periods(page, figures.downtime_periods, zone)
     if report.exclusions:
         _write_exclusions(page, report.exclusions, zone)
 
 
-def _raw_text(figures: MonthFigures) -> str:
-    return f"Before exclusions {percent(figures.monthly_uptime_raw)}, {figures.down_raw:,} min of downtime."
-
-
 def _beside_text(spans: SpanCounts) -> str:
     """What was counted besides, where there is any of it."""
-    said = [f"{spans.spared:,} spared"] if spans.spared else []
-    said += [f"{spans.sampled:,} of sampled traces"] if spans.sampled else []
-    return f"Of {counted(spans.total, 'span')} {', '.join(said)}." if said else ""
+    parts = [f"{spans.spared:,} spared"] if spans.spared else []
+    parts += [f"{spans.sampled:,} of sampled traces"] if spans.sampled else []
+    return f"Of {counted(spans.total, 'span')} {', '.join(parts)}." if parts else ""
 
 
 def _write_periods(page: _Page, periods: Sequence[DowntimePeriod], zone: str) -> None:
@@ -286,8 +269,8 @@ def _write_periods(page: _Page, periods: Sequence[DowntimePeriod], zone: str) ->
     if any(period.excluded_minutes for period in periods):
         columns["excluded"] = [f"{period.excluded_minutes:,}" for period in periods]
     left_out = page.leave_out(columns, ("failed", "excluded", "in this month"), 4 - 2)
-    page.rows(list(columns), list(zip(*columns.values(), strict=True)), left=2, indent=4)
-    page.tell_left_out(left_out, indent=4)
+    page.rows(columns.items(), left=2, indent=4)
+    page.write_left_out(left_out, indent=4)
 
 
 def _write_exclusions(page: _Page, exclusions: Sequence[ExclusionReport], zone: str) -> None:
@@ -305,7 +288,7 @@ def _write_exclusions(page: _Page, exclusions: Sequence[ExclusionReport], zone: 
     reasons = columns["reason"]
     if page.leave_out(columns, ("reason",), 4 - 2):
         fates = [f"{reason}: {fate}" for reason, fate in zip(reasons, fates, strict=True)]
-    page.rows(list(columns), list(zip(*columns.values(), strict=True)), left=len(columns), indent=4, notes=fates)
+    page.rows(columns.items(), left=len(columns), indent=4, notes=fates)
 
 
 def _times(columns: dict[str, list[str]]) -> dict[str, list[str]]:

@@ -3,7 +3,7 @@
 The numbers are those of the clauses (docs/clauses.md).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from otel_sla.sla.agreement import (
     SERVER_FAULT_GRPC_STATUS,
@@ -43,13 +43,13 @@ def each_outcome_term(agreement: Agreement) -> Iterator[Term]:
 
 def counting_term(agreement: Agreement) -> Term:
     """Give the basis of counting (clause 19)."""
-    said = {
+    text = {
         Counting.REQUESTS: "Each span that was received counts as one request; sampled traces are not extrapolated.",
         Counting.ADJUSTED: "Each span counts as the requests that the sampling threshold T in its tracestate (ot=th)"
         " says it stands for, 2^56 / (2^56 \u2212 T), and as one request without a threshold. Request counts are cut"
         " off to whole requests after summing; minutes are judged on the exact sums.",
     }[agreement.counting]
-    return "19", "Counting", said
+    return "19", "Counting", text
 
 
 def each_counting_term(agreement: Agreement) -> Iterator[Term]:
@@ -89,16 +89,16 @@ def _status(agreement: Agreement) -> str:
 
 
 def _valid_requests(agreement: Agreement) -> str:
-    said = (
+    text = (
         "All but those that the client is to blame for: HTTP 400-499, and gRPC codes other than OK,"
         f" {_grpc_codes(SERVER_FAULT_GRPC_STATUS)}."
     )
     if agreement.no_status_code is NoStatusCode.INVALID:
         which = " that bear an error" if agreement.outcome_rules == 1 else ""
-        said += f" Those without a status code{which} are not valid either."
+        text += f" Those without a status code{which} are not valid either."
     if agreement.invalid:
-        said += f" Nor are those for which {'; or '.join(map(selector_text, agreement.invalid))}."
-    return said
+        text += f" Nor are those for which {'; or '.join(map(selector_text, agreement.invalid))}."
+    return text
 
 
 def _failed_requests(agreement: Agreement) -> str:
@@ -113,14 +113,14 @@ def _failed_requests(agreement: Agreement) -> str:
     pieces.append(f"gRPC {_grpc_codes(failed_grpc)}" if failed_grpc else "no gRPC code")
     if agreement.no_status_code is NoStatusCode.SPAN_STATUS:
         pieces.append("without a status code, a span status ERROR or an error.type")
-    said = "; ".join(pieces)
-    said = f"{said[0].upper()}{said[1:]}."
+    text = "; ".join(pieces)
+    text = f"{text[0].upper()}{text[1:]}."
     if agreement.code is not None:
-        said += " A request with such an HTTP status that its code spares has succeeded, and is counted as spared."
+        text += " A request with such an HTTP status that its code spares has succeeded, and is counted as spared."
     spared = SERVER_FAULT_GRPC_STATUS - failed_grpc
     if spared:
-        said += f" gRPC {_grpc_codes(spared)} {'has' if len(spared) == 1 else 'have'} succeeded."
-    return said
+        text += f" gRPC {_grpc_codes(spared)} {'has' if len(spared) == 1 else 'have'} succeeded."
+    return text
 
 
 def _error_rate(terms: DowntimeTerms) -> str:
@@ -133,11 +133,11 @@ def _error_rate(terms: DowntimeTerms) -> str:
 
 def _silence(agreement: Agreement) -> str:
     terms = agreement.downtime
-    said = ""
+    text = ""
     if terms.valid_requests_min > 1:
-        said = f"A minute with fewer than {terms.valid_requests_min} valid requests is low traffic and no downtime. "
+        text = f"A minute with fewer than {terms.valid_requests_min} valid requests is low traffic and no downtime. "
     return (
-        said
+        text
         + {
             NoData.UP: "A minute without a valid request is no downtime.",
             NoData.DOWN: "A minute without a valid request is down, from the first one with data on.",
@@ -163,13 +163,13 @@ def _promise(agreement: Agreement) -> str:
 
 def _exclusions(agreement: Agreement) -> str:
     terms = agreement.exclusions
-    said = "Minutes that an accepted window covers whole are no downtime; the minutes of the month stay the same."
+    text = "Minutes that an accepted window covers whole are no downtime; the minutes of the month stay the same."
     days = terms.notice_business_days_min
     if days:
-        said += f" Scheduled maintenance has to be announced {days} business {'day' if days == 1 else 'days'} before."
+        text += f" Scheduled maintenance has to be announced {days} business {'day' if days == 1 else 'days'} before."
     if terms.holidays:
-        said += f" Holidays: {', '.join(day.isoformat() for day in terms.holidays)}."
-    return said
+        text += f" Holidays: {', '.join(day.isoformat() for day in terms.holidays)}."
+    return text
 
 
 def selector_text(selector: Selector) -> str:
@@ -181,14 +181,16 @@ def _condition_text(condition: Condition) -> str:
     return f"{condition.scope.value} {condition.key} is {_listed(condition.patterns, 'or')}"
 
 
-def _listed(words: tuple[str, ...], last: str) -> str:
-    quoted = [f"\u201c{word}\u201d" for word in words]
-    return f" {last} ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
+def _listed(words: Sequence[str], last: str) -> str:
+    return _joined([f"\u201c{word}\u201d" for word in words], last)
 
 
 def _grpc_codes(codes: frozenset[int]) -> str:
-    names = [SERVER_FAULT_NAMES[code] for code in sorted(codes)]
-    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return _joined([SERVER_FAULT_NAMES[code] for code in sorted(codes)], "or")
+
+
+def _joined(words: Sequence[str], last: str) -> str:
+    return f" {last} ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _status_ranges(statuses: frozenset[int]) -> str:

@@ -1,5 +1,6 @@
 """Words and numbers of the report as people read them."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from zoneinfo import ZoneInfo
@@ -11,18 +12,8 @@ from otel_sla.sla.uptime import MonthFigures
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
 )
 
 
@@ -40,8 +31,13 @@ def group_text(report: SeriesReport) -> str:
     if report.series.is_overflow:
         name = "all series beyond the limit"
     else:
-        name = ", ".join(f"{key}={value}" for key, value in report.series.group_text.items()) or "all requests"
+        name = pairs_text(report.series.group_text) or "all requests"
     return printable(f"{name} (former)" if report.former else name)
+
+
+def pairs_text(group: Mapping[str, str]) -> str:
+    """Write a group's attributes."""
+    return ", ".join(f"{key}={value}" for key, value in group.items())
 
 
 def words_of(name: str) -> str:
@@ -87,9 +83,8 @@ def breached_text(report: AgreementReport) -> str:
         return f"Nothing to judge: the {target} is neither kept nor breached."
     if n_breached:
         return f"\u2717 The {target} is BREACHED" + (f" by {n_breached} of {n_series:,} series" if n_series > 1 else "")
-    is_running = any(series.figures.elapsed < series.figures.total for series in report.series)
     whose = f" by all {n_series:,} series" if n_series > 1 else ""
-    return f"\u2713 The {target} is kept{whose}{' so far' if is_running else ''}"
+    return f"\u2713 The {target} is kept{whose}{' so far' if report.is_running else ''}"
 
 
 def absence_text(report: AgreementReport) -> str:
@@ -173,6 +168,6 @@ def moment_in(moment: datetime, time_zone: str) -> str:
     return f"{words[:at]} UTC" if time_zone == "UTC" else f"{words[:at]} {words[at:]}"
 
 
-def printable(text: str) -> str:
+def printable(text: str, besides: str = "") -> str:
     """Replace what is no visible character: escape sequences in a name are text here, and steer no terminal."""
-    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+    return "".join(sign if sign.isprintable() or sign in besides else "\ufffd" for sign in text)

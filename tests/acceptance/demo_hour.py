@@ -11,7 +11,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from pipeline_parts import Clock, make_config, running
 
 from otel_sla.cli.demo.show import AGREEMENT
-from otel_sla.cli.demo.traffic import HOUR_MINUTES, START_MINUTE, STORY, phase_at, requests_of
+from otel_sla.cli.demo.traffic import HOUR_MINUTES, START_MINUTE, TRAFFIC, phase_at, requests_of
 from otel_sla.config import load_config
 from otel_sla.exporter.settings import OtlpSettings, Signal
 
@@ -35,7 +35,7 @@ def tell_demo_hour(prometheus: BackendProcess, folder: Path) -> None:
         clock = Clock(MINUTES.start * beside.MINUTE_NANOS)
         async with running(make_config(folder, agreements, (metrics,)), clock) as (pipeline, send):
             for index, minute in enumerate(MINUTES):
-                for service in STORY:
+                for service in TRAFFIC:
                     await send(_body(service, index, minute))
                 clock.now += beside.MINUTE_NANOS
                 await pipeline.tick()
@@ -54,10 +54,10 @@ def _body(service: str, index: int, minute: int) -> bytes:
             trace_id=request.end_unix_nano.to_bytes(16),
             status_code=Status.STATUS_CODE_ERROR if request.http_status >= SERVER_ERRORS else Status.STATUS_CODE_UNSET,
         )
-        for request in requests_of(phase_at(STORY[service], index), minute)
+        for request in requests_of(phase_at(TRAFFIC[service], index), minute)
     ]
     return builders.make_request_of(*spans, resource={"service.name": service})
 
 
 def _has_all(prometheus: BackendProcess) -> Callable[[], bool]:
-    return lambda: len(prometheus.query_range("last_over_time(sla_coverage_ratio[1m])", MINUTES[-1:])) == len(STORY)
+    return lambda: len(prometheus.query_range("last_over_time(sla_coverage_ratio[1m])", MINUTES[-1:])) == len(TRAFFIC)

@@ -9,7 +9,7 @@ import pytest
 from backends import BackendProcess, prometheus, victoriametrics
 
 # (requests, failed among them) of consecutive minutes; the third is silent.
-STORY = ((20, 0), (20, 0), (0, 0), (20, 20), (20, 1))
+TRAFFIC = ((20, 0), (20, 0), (0, 0), (20, 20), (20, 1))
 OWN = '{service_name="chat-1"}'
 PROMETHEUS_NAMES = {
     "sla_error_rate_ratio",
@@ -39,7 +39,7 @@ OTLP_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A backend, otel-sla and the Collector between them; minutes are counted from the story's first."""
+    """A backend, otel-sla and the Collector between them; minutes are counted from the traffic's first."""
 
     stack: beside.Beside
     backend: BackendProcess
@@ -56,9 +56,9 @@ class Seen:
         await beside.until(lambda: self.line(query, stop) == close, f"{query} is {expected}")
 
     async def tell_story(self) -> None:
-        """Have STORY counted and judged minute by minute."""
+        """Have TRAFFIC counted and judged minute by minute."""
         counted = 0
-        for number, (requests, failed) in enumerate(STORY):
+        for number, (requests, failed) in enumerate(TRAFFIC):
             if requests:
                 await self.stack.send(beside.body_of(self.stack.first_minute + number, requests, failed))
             counted += requests

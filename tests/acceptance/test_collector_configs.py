@@ -14,7 +14,7 @@ from beside import Backend
 from pipeline_parts import make_config, report_of, running
 
 # (requests, failed among them) of consecutive minutes: an outage of two minutes, then a failure within the limit.
-STORY = ((20, 0), (20, 20), (20, 10), (20, 1), (20, 0))
+TRAFFIC = ((20, 0), (20, 20), (20, 10), (20, 1), (20, 0))
 NOT_A_COLLECTORS = {"builder", "otel-sla", "prometheus"}
 COLLECTORS = sorted(path.stem for path in beside.CONFIGS.glob("*.yaml") if path.stem not in NOT_A_COLLECTORS)
 
@@ -36,14 +36,14 @@ def test_config_is_valid_as_it_is(collector_binary: Path, tmp_path: Path, name: 
 
 
 async def tell_story(stack: beside.Beside) -> None:
-    """Send STORY through the Collector and have it judged once it is counted."""
-    await stack.send(*(beside.body_of(stack.first_minute + n, *row) for n, row in enumerate(STORY)))
-    await stack.until_counted(sum(requests for requests, _ in STORY))
-    await stack.pass_minutes(len(STORY) + beside.GRACE_MINUTES)
+    """Send TRAFFIC through the Collector and have it judged once it is counted."""
+    await stack.send(*(beside.body_of(stack.first_minute + n, *row) for n, row in enumerate(TRAFFIC)))
+    await stack.until_counted(sum(requests for requests, _ in TRAFFIC))
+    await stack.pass_minutes(len(TRAFFIC) + beside.GRACE_MINUTES)
 
 
 def assert_downtime(stack: beside.Beside) -> None:
-    """The report has the outage of STORY, and no request twice."""
+    """The report has the outage of TRAFFIC, and no request twice."""
     (series,) = stack.report()["series"]
     assert series["group"] == {"service.name": "chat-1"}
     counted = {"valid": 100, "failed": 31, "invalid": 0, "spared": 0, "sampled": 0, "unthresholded": 100, "spans": 100}
@@ -62,7 +62,7 @@ def test_traces_and_figures_reach_the_backend(
     async def scenario() -> None:
         async with beside.beside(collector_binary, name, tmp_path, environment) as stack:
             await tell_story(stack)
-            last = stack.first_minute + len(STORY) - 1
+            last = stack.first_minute + len(TRAFFIC) - 1
             await beside.until(lambda: last in backend.points("sla.monthly_uptime"), "gauges in the backend")
             await beside.until(lambda: len(backend.events()) >= 2, "events in the backend")
             await beside.until(lambda: len(backend.spans()) >= 200, "spans in the backend")
@@ -154,9 +154,9 @@ def test_recorded_spans_are_counted_by_replay(collector_binary: Path, tmp_path: 
             collector_binary, beside.CONFIGS / "spans-to-files.yaml", tmp_path, {"SPANS_FILE": str(spans)}
         )
         with stack.collector:
-            await stack.send(*(beside.body_of(stack.first_minute + n, *row) for n, row in enumerate(STORY)))
+            await stack.send(*(beside.body_of(stack.first_minute + n, *row) for n, row in enumerate(TRAFFIC)))
         await asyncio.to_thread(replay, spans, ledger)
-        stack.clock.now += (len(STORY) + beside.GRACE_MINUTES) * beside.MINUTE_NANOS
+        stack.clock.now += (len(TRAFFIC) + beside.GRACE_MINUTES) * beside.MINUTE_NANOS
         assert_downtime(stack)
 
     beside.run(scenario)

@@ -41,7 +41,7 @@ agreements:
 """
 
 # (requests, failed among them) of consecutive minutes: a whole outage, half of one, one at exactly the limit.
-STORY = ((20, 0), (20, 20), (20, 10), (20, 1), (20, 0))
+TRAFFIC = ((20, 0), (20, 20), (20, 10), (20, 1), (20, 0))
 
 
 class Stack:
@@ -111,12 +111,12 @@ def stack(collector_binary: Path, tmp_path: Path) -> Iterator[Stack]:
 
 
 def tell_story(url: str, first_minute: int) -> None:
-    """Sends STORY with the real SDK, as server spans that ended in the minutes from `first_minute` on."""
+    """Sends TRAFFIC with the real SDK, as server spans that ended in the minutes from `first_minute` on."""
     provider = TracerProvider(resource=Resource.create({"service.name": "chat-1"}))
     exporter = OTLPSpanExporter(endpoint=url, insecure=True)
     provider.add_span_processor(BatchSpanProcessor(exporter, max_export_batch_size=512))
-    tracer = provider.get_tracer("story")
-    for offset, (requests, failed) in enumerate(STORY):
+    tracer = provider.get_tracer("traffic")
+    for offset, (requests, failed) in enumerate(TRAFFIC):
         minute = (first_minute + offset) * NANOS_PER_MINUTE
         for number in range(requests):
             start = minute + number * 10**9
@@ -170,7 +170,7 @@ def test_story_comes_out_as_gauges_events_and_report(stack: Stack) -> None:
     error_rates = points_of(metrics, "sla.error_rate")
     expected = {
         (first_minute + offset + 1) * NANOS_PER_MINUTE: failed / requests
-        for offset, (requests, failed) in enumerate(STORY)
+        for offset, (requests, failed) in enumerate(TRAFFIC)
     }
     assert {moment: error_rates.get(moment) for moment in expected} == pytest.approx(expected)
     moments = {record["eventName"]: int(record["timeUnixNano"]) for record in records}
@@ -178,7 +178,7 @@ def test_story_comes_out_as_gauges_events_and_report(stack: Stack) -> None:
     assert moments["sla.downtime.ended"] == (first_minute + 3) * NANOS_PER_MINUTE
     (series,) = agreement["series"]
     assert series["group"] == {"service.name": "chat-1"}
-    assert series["requests"]["failed"] == sum(failed for _, failed in STORY)
+    assert series["requests"]["failed"] == sum(failed for _, failed in TRAFFIC)
     assert [period["minutes"] for period in series["downtime_periods"]] == [2]
 
 

@@ -82,7 +82,7 @@ def test_each_query_of_the_dashboard_returns_data(hour: BackendProcess) -> None:
 
 @pytest.mark.collector
 def test_the_dashboard_shows_the_hour_as_the_demo_does(hour: BackendProcess) -> None:
-    """The month's figures, the minutes down and the limit are those of the story."""
+    """The month's figures, the minutes down and the limit are those of the traffic."""
     assert _now(hour, queries.UPTIME_LOWEST) == {frozenset(): 99.944}
     assert _now(hour, queries.TARGET_LOWEST) == {frozenset(): 99.95}
     assert _now(hour, queries.DOWNTIME_HIGHEST) == {frozenset(): 24}
@@ -92,8 +92,8 @@ def test_the_dashboard_shows_the_hour_as_the_demo_does(hour: BackendProcess) -> 
         for labels, line in hour.query_range(_filled(queries.MINUTE_STATES), MINUTES).items()
         if ("service_name", "checkout") in labels
     )
-    story = [checkout[minute] for minute in MINUTES]
-    assert [story.count(queries.STATES[state]) for state in ("up", "down", "no_data")] == [31, 24, 5]
+    states = [checkout[minute] for minute in MINUTES]
+    assert [states.count(queries.STATES[state]) for state in ("up", "down", "no_data")] == [31, 24, 5]
     (error_rate,) = (
         line
         for labels, line in hour.query_range(_filled(queries.ERROR_RATE), MINUTES).items()

@@ -60,7 +60,7 @@ def test_the_whole_show() -> None:
     assert took_s < limit_s
 
 
-def test_spans_that_do_not_arrive_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spans_that_do_not_arrive_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment that switches the SDK off: one clear line and exit code 1, no show without spans."""
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     result = CliRunner().invoke(app, ["demo"], prog_name="otel-sla")

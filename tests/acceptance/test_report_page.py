@@ -5,14 +5,9 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
-import parts
 import pytest
-
-sys.path.append(str(parts.ROOT / "tests" / "unit" / "report"))
-
 from report_parts import eventful_month, make_report
 from sla_parts import make_agreement
 

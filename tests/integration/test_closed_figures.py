@@ -80,7 +80,7 @@ def without_notes(text: str, report: Report) -> str:
     """The text of a format without the sentence that the counts are gone."""
     note = next(each_note(report.agreements[0]))
     assert "these are the figures that it was closed with" in note
-    return text.replace(f"<p>{note}</p>", "").replace(f"{note}\n", "")
+    return text.replace(f"<p>{note}</p>\n", "").replace(f"{note}\n", "")
 
 
 @pytest.mark.parametrize("counting", Counting)

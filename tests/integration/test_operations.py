@@ -94,14 +94,15 @@ compacting.compact_ledger(sys.argv[1])
 """
 
 HANGS_UP_AT_THE_START = """
-import os, signal, sys
+import os, signal
 from otel_sla import cli
+from otel_sla.cli import run
 
 def load(_, **__):
     os.kill(os.getpid(), signal.SIGHUP)
     raise SystemExit(0)
 
-sys.modules["otel_sla.cli.run"].load = load
+run.load = load
 cli.main()
 """
 HANGS_UP_AT_THE_END = """

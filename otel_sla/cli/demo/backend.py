@@ -1,16 +1,15 @@
-"""An OTLP/gRPC backend that keeps what it gets: for the demo and the tests.
+"""An OTLP/gRPC backend that keeps the points and events that it gets.
 
 It runs on threads of its own, so that a pipeline can run on the event loop of the same process. It has no limit on
-what it keeps: it is no backend for anything that goes on.
+what it keeps: it serves an hour, not a month.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Condition
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import grpc
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
@@ -18,9 +17,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
-from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, NumberDataPoint
+from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
 METRICS_SERVICE = "opentelemetry.proto.collector.metrics.v1.MetricsService"
 LOGS_SERVICE = "opentelemetry.proto.collector.logs.v1.LogsService"
@@ -41,66 +40,18 @@ class CapturedEvent:
     """A log record."""
 
     name: str
-    uid: str  # `log.record.uid`.
     time_unix_nano: int
     severity_number: int
     body: str
-    attributes: Mapping[str, Value]  # Without the uid.
 
 
 class Capture:
-    """Listens on a free port of loopback once it is started; used as a context it is stopped at the end.
-
-    Every reading method sees only requests that were answered with OK.
-    """
+    """What the backend has received so far; any thread may read it."""
 
     def __init__(self) -> None:
-        self._server: grpc.Server | None = None
         self._changed = Condition()  # Guards all below; its lock is re-entrant, so predicates may read.
-        self._answers: deque[grpc.StatusCode] = deque()
         self._points: dict[str, list[Point]] = {}
         self._events: list[CapturedEvent] = []
-        self._metric_requests: list[ExportMetricsServiceRequest] = []
-        self._log_requests: list[ExportLogsServiceRequest] = []
-        self._n_calls = 0
-
-    def start(self) -> str:
-        """Listen and serve.
-
-        Returns:
-            The endpoint, as `127.0.0.1:port`.
-        """
-        assert self._server is None, "started once"
-        server = grpc.server(ThreadPoolExecutor(2, thread_name_prefix="capture"), options=[("grpc.so_reuseport", 0)])
-        server.add_generic_rpc_handlers(
-            (
-                grpc.method_handlers_generic_handler(METRICS_SERVICE, {"Export": self._metrics_handler()}),
-                grpc.method_handlers_generic_handler(LOGS_SERVICE, {"Export": self._logs_handler()}),
-            )
-        )
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        self._server = server
-        return f"127.0.0.1:{port}"
-
-    def stop(self) -> None:
-        """Stop serving; what was kept stays readable. Safe to call twice."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.stop(grace=None).wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def answer_with(self, *codes: grpc.StatusCode) -> None:
-        """Answer the next calls with these codes, one each; calls after them get OK. What is refused is not kept."""
-        with self._changed:
-            self._answers.extend(codes)
 
     def points(self, name: str) -> list[Point]:
         """Give the points of one metric in the order of their arrival."""
@@ -112,85 +63,57 @@ class Capture:
         with self._changed:
             return list(self._events)
 
-    @property
-    def metric_names(self) -> frozenset[str]:
-        """The metrics of which there are points."""
-        with self._changed:
-            return frozenset(self._points)
-
-    @property
-    def metric_requests(self) -> Sequence[ExportMetricsServiceRequest]:
-        """The metrics as they came, resource and scope included."""
-        with self._changed:
-            return tuple(self._metric_requests)
-
-    @property
-    def log_requests(self) -> Sequence[ExportLogsServiceRequest]:
-        """The logs as they came, resource and scope included."""
-        with self._changed:
-            return tuple(self._log_requests)
-
-    @property
-    def n_calls(self) -> int:
-        """Calls so far, refused ones included."""
-        with self._changed:
-            return self._n_calls
-
     def wait_for(self, predicate: Callable[["Capture"], bool], timeout_s: float) -> bool:
-        """Wait until the predicate holds, looking once per call that arrives.
-
-        Returns:
-            Whether it held before the time was over.
-        """
+        """Wait until the predicate holds, looking once per request that arrives; False if the time ends before."""
         with self._changed:
             return self._changed.wait_for(lambda: predicate(self), timeout_s)
 
-    def _metrics_handler(self) -> grpc.RpcMethodHandler:
-        def export(request: ExportMetricsServiceRequest, context: grpc.ServicerContext) -> ExportMetricsServiceResponse:
-            self._answer(context, lambda: self._keep_metrics(request))
-            return ExportMetricsServiceResponse()
-
-        return grpc.unary_unary_rpc_method_handler(
-            export, ExportMetricsServiceRequest.FromString, ExportMetricsServiceResponse.SerializeToString
-        )
-
-    def _logs_handler(self) -> grpc.RpcMethodHandler:
-        def export(request: ExportLogsServiceRequest, context: grpc.ServicerContext) -> ExportLogsServiceResponse:
-            self._answer(context, lambda: self._keep_logs(request))
-            return ExportLogsServiceResponse()
-
-        return grpc.unary_unary_rpc_method_handler(
-            export, ExportLogsServiceRequest.FromString, ExportLogsServiceResponse.SerializeToString
-        )
-
-    def _answer(self, context: grpc.ServicerContext, keep: Callable[[], None]) -> None:
+    def export_metrics(
+        self, request: ExportMetricsServiceRequest, _: grpc.ServicerContext
+    ) -> ExportMetricsServiceResponse:
+        """Answer a request of metrics."""
         with self._changed:
-            self._n_calls += 1
-            code = self._answers.popleft() if self._answers else grpc.StatusCode.OK
-            if code is grpc.StatusCode.OK:
-                keep()
+            for resource_metrics in request.resource_metrics:
+                for scope_metrics in resource_metrics.scope_metrics:
+                    for metric in scope_metrics.metrics:
+                        points = map(_point, (*metric.gauge.data_points, *metric.sum.data_points))
+                        self._points.setdefault(metric.name, []).extend(points)
             self._changed.notify_all()
-        if code is not grpc.StatusCode.OK:
-            context.abort(code, "as the test asked for")
+        return ExportMetricsServiceResponse()
 
-    def _keep_metrics(self, request: ExportMetricsServiceRequest) -> None:
-        self._metric_requests.append(request)
-        for resource_metrics in request.resource_metrics:
-            for scope_metrics in resource_metrics.scope_metrics:
-                for metric in scope_metrics.metrics:
-                    self._points.setdefault(metric.name, []).extend(map(_point, _number_points(metric)))
-
-    def _keep_logs(self, request: ExportLogsServiceRequest) -> None:
-        self._log_requests.append(request)
-        for resource_logs in request.resource_logs:
-            for scope_logs in resource_logs.scope_logs:
-                self._events.extend(map(_event, scope_logs.log_records))
+    def export_logs(self, request: ExportLogsServiceRequest, _: grpc.ServicerContext) -> ExportLogsServiceResponse:
+        """Answer a request of logs."""
+        with self._changed:
+            for resource_logs in request.resource_logs:
+                for scope_logs in resource_logs.scope_logs:
+                    self._events.extend(map(_event, scope_logs.log_records))
+            self._changed.notify_all()
+        return ExportLogsServiceResponse()
 
 
-def _number_points(metric: Metric) -> Iterator[NumberDataPoint]:
-    if metric.HasField("gauge"):
-        yield from metric.gauge.data_points
-    yield from metric.sum.data_points
+@contextmanager
+def serve_backend() -> Iterator[tuple[Capture, str]]:
+    """Serve on a free port of loopback; gives what is received, and the endpoint as `127.0.0.1:port`."""
+    capture = Capture()
+    handlers = {
+        METRICS_SERVICE: grpc.unary_unary_rpc_method_handler(
+            capture.export_metrics,
+            ExportMetricsServiceRequest.FromString,
+            ExportMetricsServiceResponse.SerializeToString,
+        ),
+        LOGS_SERVICE: grpc.unary_unary_rpc_method_handler(
+            capture.export_logs, ExportLogsServiceRequest.FromString, ExportLogsServiceResponse.SerializeToString
+        ),
+    }
+    server = grpc.server(ThreadPoolExecutor(2, thread_name_prefix="capture"), options=[("grpc.so_reuseport", 0)])
+    for service, handler in handlers.items():
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield capture, f"127.0.0.1:{port}"
+    finally:
+        server.stop(grace=None).wait()
 
 
 def _point(point: NumberDataPoint) -> Point:
@@ -199,24 +122,9 @@ def _point(point: NumberDataPoint) -> Point:
 
 
 def _event(record: LogRecord) -> CapturedEvent:
-    attributes = _values(record.attributes)
-    return CapturedEvent(
-        name=record.event_name,
-        uid=str(attributes.pop("log.record.uid", "")),
-        time_unix_nano=record.time_unix_nano,
-        severity_number=record.severity_number,
-        body=record.body.string_value,
-        attributes=attributes,
-    )
+    return CapturedEvent(record.event_name, record.time_unix_nano, record.severity_number, record.body.string_value)
 
 
 def _values(attributes: Iterable[KeyValue]) -> dict[str, Value]:
-    return {attribute.key: _value(attribute.value) for attribute in attributes}
-
-
-def _value(value: AnyValue) -> Value:
-    """Give a scalar; this package sends no other values."""
-    kind = value.WhichOneof("value")
-    assert kind in ("string_value", "bool_value", "int_value", "double_value"), f"no scalar: {kind}"
-    found: Value = getattr(value, kind)
-    return found
+    """Read attributes; this package sends scalars only."""
+    return {each.key: getattr(each.value, each.value.WhichOneof("value") or "string_value") for each in attributes}

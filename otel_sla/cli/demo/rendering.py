@@ -1,6 +1,6 @@
 """What the backend received, as text for a terminal of 80 columns.
 
-Colour only repeats what the characters say. What is shown was received over OTLP, with the story named beside it.
+Colour only repeats what the characters say. What is shown was received over OTLP; beside it stands what was sent.
 """
 
 import textwrap

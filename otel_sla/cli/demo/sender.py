@@ -1,4 +1,4 @@
-"""Sends the story as an instrumented service would: with the real OpenTelemetry SDK, unchanged."""
+"""Sends the demo's traffic as an instrumented service would: with the real OpenTelemetry SDK, unchanged."""
 
 from collections.abc import Iterable
 
@@ -26,7 +26,7 @@ class ServiceSender:
 
     def __init__(self, service: str, endpoint: str) -> None:
         exporter = OTLPSpanExporter(f"http://{endpoint}", insecure=True, timeout=10)
-        # Whatever the environment says about sampling and resources, this is what is told.
+        # Sampler and resource are given, so that those of the environment do not apply.
         self._provider = TracerProvider(
             sampler=ALWAYS_ON, resource=Resource({"service.name": service}), shutdown_on_exit=False
         )

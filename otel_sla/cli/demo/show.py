@@ -1,4 +1,4 @@
-"""Runs the show: a real pipeline and a backend in one process, an hour in simulated time.
+"""`otel-sla demo`: a real pipeline and a backend in one process, an hour in simulated time.
 
 Minute by minute the spans are sent, the clock is moved and the pipeline closes what has become old enough, as it would
 have done in that hour. Nothing waits for time: the next minute begins when the backend has the last one's points.
@@ -7,14 +7,16 @@ have done in that hour. Nothing waits for time: the next minute begins when the 
 import asyncio
 import textwrap
 import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack, closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from otel_sla.cli.demo.backend import Capture
+import typer
+
+from otel_sla.cli.commands import Commands
+from otel_sla.cli.demo.backend import Capture, serve_backend
 from otel_sla.cli.demo.rendering import (
     GROUP_KEY,
     MINUTE_STATUS,
@@ -25,7 +27,7 @@ from otel_sla.cli.demo.rendering import (
     states_of,
 )
 from otel_sla.cli.demo.sender import ServiceSender
-from otel_sla.cli.demo.traffic import HOUR_MINUTES, START, START_MINUTE, STORY, phase_at, requests_of
+from otel_sla.cli.demo.traffic import HOUR_MINUTES, START, START_MINUTE, TRAFFIC, phase_at, requests_of
 from otel_sla.config import Config, load_config
 from otel_sla.errors import OtelSlaError
 from otel_sla.exporter.otlp_data import GAUGES
@@ -38,7 +40,7 @@ from otel_sla.report.table import render_table
 from otel_sla.serving.pipeline import Pipeline
 from otel_sla.sla.months import Month
 
-Echo = Callable[[str], object]
+commands = Commands("demo")
 
 AGREEMENT = """\
 agreements:
@@ -55,31 +57,25 @@ _NEVER_S = 3600.0  # The pipeline's own tick would judge by a clock that stands 
 _POINT_TIMEOUT_S = 20.0
 
 
-def run_demo(echo: Echo) -> None:
-    """Show an eventful hour from spans to the month's figure.
-
-    Args:
-        echo: Takes what is to be printed, some lines at a time; with colours as ANSI escape sequences.
-
-    Raises:
-        OtelSlaError: Something did not come to pass.
-    """
+@commands.command()
+def demo() -> None:
+    """Show it all in half a minute: spans of an eventful hour in, events and the month's figure out."""
     with TemporaryDirectory(prefix="otel-sla-demo-") as folder:
-        asyncio.run(_show(Path(folder), echo))
+        asyncio.run(_show(Path(folder)))
 
 
-async def _show(folder: Path, echo: Echo) -> None:
+async def _show(folder: Path) -> None:
     started_s = time.monotonic()
-    echo("An eventful hour of two services, in simulated time, judged by this agreement:\n")
-    echo(textwrap.indent(AGREEMENT, "  "))
+    typer.echo("An eventful hour of two services, in simulated time, judged by this agreement:\n")
+    typer.echo(textwrap.indent(AGREEMENT, "  "))
     (folder / "agreement.yaml").write_text(AGREEMENT, encoding="utf-8")
-    with Capture() as backend:
-        config = _make_config(folder, backend.start())
-        hour = _Hour(config, backend, echo)
+    with serve_backend() as (backend, endpoint):
+        config = _make_config(folder, endpoint)
+        hour = _Hour(config, backend)
         await hour.run()
-    _tell_outcome(config, backend, echo)
+    _print_outcome(config, backend)
     took_s = time.monotonic() - started_s
-    echo(f"\n{hour.n_spans} spans sent by the OpenTelemetry SDK, all acknowledged; {took_s:.1f} s.")
+    typer.echo(f"\n{hour.n_spans} spans sent by the OpenTelemetry SDK, all acknowledged; {took_s:.1f} s.")
 
 
 def _make_config(folder: Path, backend_endpoint: str) -> Config:
@@ -97,57 +93,55 @@ def _make_config(folder: Path, backend_endpoint: str) -> Config:
 
 
 class _Hour:
-    """The hour as it goes on.
+    """The hour while it is sent and judged.
 
     Args:
         config: Of the pipeline.
         backend: Where its exporter sends to.
-        echo: Told of each event once it is received.
     """
 
-    def __init__(self, config: Config, backend: Capture, echo: Echo) -> None:
+    def __init__(self, config: Config, backend: Capture) -> None:
         self.n_spans = 0
         self._config = config
         self._backend = backend
-        self._echo = echo
-        self._n_events_told = 0
+        self._n_events_printed = 0
         self._now = START_MINUTE * _NANOS_PER_MINUTE
 
     async def run(self) -> None:
         pipeline = Pipeline(self._config, clock=lambda: self._now, tick_s=_NEVER_S)
         async with AsyncExitStack() as stack:
             if not is_cache_warm():
-                self._echo("Compiling kernels, once on this machine: some seconds.\n")
+                typer.echo("Compiling kernels, once on this machine: some seconds.\n")
             await pipeline.start()
             stack.push_async_callback(pipeline.stop)
-            senders = {service: ServiceSender(service, f"127.0.0.1:{pipeline.grpc_port}") for service in STORY}
+            senders = {service: ServiceSender(service, f"127.0.0.1:{pipeline.grpc_port}") for service in TRAFFIC}
             for sender in senders.values():
                 stack.push_async_callback(asyncio.to_thread, sender.close)
-            self._echo("Events, as the backend receives them:\n")
+            typer.echo("Events, as the backend receives them:\n")
             # One minute more than the hour has: a minute is judged once it has been over for `grace`, which is as long.
             for index in range(HOUR_MINUTES + 1):
                 await self._play_minute(index, pipeline, senders)
-        self._tell_events()
+        self._print_events()
 
     async def _play_minute(self, index: int, pipeline: Pipeline, senders: dict[str, ServiceSender]) -> None:
-        """Send what a minute has, let it end, and wait until the minute before it has been told."""
+        """Send a minute's requests, let it end, and wait until the backend has the points of the minute before it."""
         minute = START_MINUTE + index
         if index < HOUR_MINUTES:
             for service, sender in senders.items():
-                requests = requests_of(phase_at(STORY[service], index), minute)
+                requests = requests_of(phase_at(TRAFFIC[service], index), minute)
                 self.n_spans += await asyncio.to_thread(sender.send, requests)
             self._check_accepted(pipeline.metrics.accepted_spans)
         self._now = (minute + 1) * _NANOS_PER_MINUTE
         await pipeline.tick()
         if index > 0:
             await asyncio.to_thread(self._wait_for_points, minute * _NANOS_PER_MINUTE)
-            self._tell_events()
+            self._print_events()
 
     def _check_accepted(self, n_accepted: int) -> None:
-        """The SDK tells only its log when spans are lost; figures without them would be no show."""
+        """The SDK only logs it when spans are lost; the figures would be others then."""
         if n_accepted != self.n_spans:
             sent = f"{self.n_spans} spans were made, {n_accepted} acknowledged"
-            raise OtelSlaError(f"{sent}; does the environment (OTEL_*) tell the SDK otherwise?")
+            raise OtelSlaError(f"{sent}; does the environment (OTEL_*) change how the SDK sends?")
 
     def _wait_for_points(self, time_unix_nano: int) -> None:
         """Wait until the backend has points of this time for every service."""
@@ -155,33 +149,29 @@ class _Hour:
         def is_there(backend: Capture) -> bool:
             points = backend.points(MINUTE_STATUS)
             services = {point.attributes[GROUP_KEY] for point in points if point.time_unix_nano == time_unix_nano}
-            return services == set(STORY)
+            return services == set(TRAFFIC)
 
         if not self._backend.wait_for(is_there, _POINT_TIMEOUT_S):
             raise OtelSlaError(f"the backend did not receive a minute's points within {_POINT_TIMEOUT_S:g} s")
 
-    def _tell_events(self) -> None:
-        events = self._backend.events()[self._n_events_told :]
-        self._n_events_told += len(events)
+    def _print_events(self) -> None:
+        events = self._backend.events()[self._n_events_printed :]
+        self._n_events_printed += len(events)
         for event in events:
-            self._echo(render_event(event))
+            typer.echo(render_event(event))
 
 
-def _tell_outcome(config: Config, backend: Capture, echo: Echo) -> None:
+def _print_outcome(config: Config, backend: Capture) -> None:
     states = states_of(backend.points(MINUTE_STATUS), START_MINUTE, HOUR_MINUTES)
-    echo("\nThe hour, minute by minute, from the points that the backend received:\n")
-    echo(render_cells(states, START_MINUTE))
-    echo(f"\nWhat was sent to {_EVENTFUL}, a minute, and how it was judged:\n")
-    echo(render_phases(STORY[_EVENTFUL], states[_EVENTFUL], START_MINUTE))
-    echo("\nThe newest gauges that the backend received:\n")
-    echo(render_gauges({gauge.name: backend.points(gauge.name) for gauge in GAUGES}))
-    echo("\nThe month so far, from the ledger (otel-sla report):\n")
-    echo(_report_text(config).rstrip("\n"))
-
-
-def _report_text(config: Config) -> str:
+    typer.echo("\nThe hour, minute by minute, from the points that the backend received:\n")
+    typer.echo(render_cells(states, START_MINUTE))
+    typer.echo(f"\nWhat was sent to {_EVENTFUL}, a minute, and how it was judged:\n")
+    typer.echo(render_phases(TRAFFIC[_EVENTFUL], states[_EVENTFUL], START_MINUTE))
+    typer.echo("\nThe newest gauges that the backend received:\n")
+    typer.echo(render_gauges({gauge.name: backend.points(gauge.name) for gauge in GAUGES}))
+    typer.echo("\nThe month so far, from the ledger (otel-sla report):\n")
     now = START + timedelta(minutes=HOUR_MINUTES + 1)
     elapsed_stop = elapsed_stop_minute(now, timedelta(seconds=config.processor.grace_s))
     with closing(LedgerReader.open(config.ledger.url)) as reader:
         report = load_report(reader, config.agreements, Month(START.year, START.month), elapsed_stop, now)
-    return render_table(report)
+    typer.echo(render_table(report), nl=False)

@@ -1,4 +1,4 @@
-"""The story: which requests come in which minute of the hour. Numbers only, nothing is sent here."""
+"""The demo's traffic: which requests come in which minute of the hour. Numbers only, nothing is sent here."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class DemoRequest:
-    """One request as its server span will tell it."""
+    """One request, of which a server span is made."""
 
     start_unix_nano: int
     end_unix_nano: int
@@ -34,7 +34,7 @@ class DemoRequest:
 
 _QUIET = 40  # Valid requests a minute.
 
-STORY: Mapping[str, Sequence[Phase]] = {
+TRAFFIC: Mapping[str, Sequence[Phase]] = {
     "checkout": (
         Phase("quiet traffic", 6, _QUIET, 0),
         Phase("outage", 15, 50, 30),
@@ -55,7 +55,7 @@ STORY: Mapping[str, Sequence[Phase]] = {
 def timeline(phases: Sequence[Phase]) -> Iterator[tuple[int, Phase]]:
     """Give each phase with the index of its first minute.
 
-    >>> [index for index, _ in timeline(STORY["checkout"])][:4]
+    >>> [index for index, _ in timeline(TRAFFIC["checkout"])][:4]
     [0, 6, 21, 25]
     """
     index = 0

@@ -13,7 +13,8 @@ from ledger_parts import rows_of_outcomes
 from typer.testing import CliRunner, Result
 
 from otel_sla import __version__
-from otel_sla.cli import app
+from otel_sla.cli import COMMANDS, app
+from otel_sla.cli.commands import LazyCommand
 from otel_sla.ledger.records import Commit
 from otel_sla.ledger.writer import Ledger
 from otel_sla.sla.series import Series
@@ -70,6 +71,15 @@ def test_every_command_has_help(command: str) -> None:
 def test_the_summaries_of_commands_are_whole() -> None:
     """`otel-sla` alone: no command's sentence ends in dots."""
     assert "..." not in invoke().stdout.replace("[ARGS]...", "")
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_a_summary_is_the_first_sentence_of_a_commands_help(name: str) -> None:
+    """What `otel-sla --help` says without importing a command is what the command says itself."""
+    module, summary = COMMANDS[name]
+    command = LazyCommand(name, f"otel_sla.cli.{module}", summary).load()
+    assert command.name == name
+    assert command.help.replace("\n", " ").startswith(summary)
 
 
 def test_a_shell_completes_commands_and_values(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +215,7 @@ def test_a_report_goes_to_a_file(config: Path, tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == invoke(*arguments, "--output", "-").stdout
 
 
-def test_a_file_that_cannot_be_written_is_told(config: Path, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_an_error(config: Path, tmp_path: Path) -> None:
     """`--output` into a folder that is not there: one line, exit code 1."""
     path = tmp_path / "none" / "report.json"
     result = invoke("report", "-c", config, "--format", "json", "--output", path)
@@ -213,7 +223,7 @@ def test_a_file_that_cannot_be_written_is_told(config: Path, tmp_path: Path) -> 
     assert result.stderr == f"otel-sla: error: {path} cannot be written: No such file or directory\n"
 
 
-def test_an_unknown_agreement_is_told_with_the_nearest(config: Path) -> None:
+def test_an_error_names_the_nearest_agreement(config: Path) -> None:
     """A misspelt agreement: exit code 2 and the one that was meant; a far one: those that there are."""
     near = invoke("report", "-c", config, "--agreement", "defaultt")
     assert near.exit_code == 2
@@ -230,7 +240,7 @@ def test_one_agreement_can_be_asked_for(tmp_path: Path, config: Path) -> None:
     assert [agreement["name"] for agreement in json.loads(result.stdout)["agreements"]] == ["other"]
 
 
-def test_a_missing_ledger_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_ledger_is_an_error_with_a_hint(tmp_path: Path) -> None:
     """No ledger yet: one line and a hint, exit code 1."""
     path = tmp_path / "none.db"
     result = invoke("report", "-c", write(tmp_path / "a.yaml", f"ledger: {{url: 'sqlite:///{path}'}}"))
@@ -258,6 +268,8 @@ def test_help_and_validate_start_without_the_heavy_parts() -> None:
     """Commands that neither count nor serve: numba, grpc and OpenTelemetry are not even imported."""
     program = (
         "import sys; from typer.testing import CliRunner; from otel_sla.cli import app\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "assert 'otel_sla.config' not in sys.modules\n"
         "assert CliRunner().invoke(app, ['validate']).exit_code == 0\n"
         "print(sorted({'numba', 'grpc', 'opentelemetry', 'numpy', 'rich'} & set(sys.modules)))"
     )

@@ -111,7 +111,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
 
 def test_import_writes_an_agreement_and_says_what_it_took(tmp_path: Path) -> None:
-    """Odd names survive the way through YAML; each field is told on stderr."""
+    """Odd names survive the way through YAML; each field is listed on stderr."""
     slo, path = tmp_path / "slo.yaml", tmp_path / "otel-sla.yaml"
     slo.write_text(SLO)
     result = invoke("import", "openslo", slo, "--output", path)

@@ -131,7 +131,7 @@ def test_clause_15_a_withdrawal_gives_the_figures_back(config: Path, ledger: Led
 
 @pytest.mark.usefixtures("ledger")
 def test_clause_14_too_short_a_notice_is_told_with_the_latest_date(config: Path) -> None:
-    """Maintenance announced two business days before, a holiday between: kept, told, and it changes nothing."""
+    """Maintenance announced two business days before, a holiday between: kept, printed, and it changes nothing."""
     lines = lines_of(add(config, reason="scheduled_maintenance", announced_at="2025-10-07T12:00"))
     assert lines[3:] == [
         "  announced at 2025-10-07 12:00 +02:00",
@@ -156,7 +156,7 @@ def test_an_exclusion_of_one_group(config: Path) -> None:
 
 @pytest.mark.usefixtures("ledger")
 def test_a_time_to_come_changes_no_figure_yet(config: Path) -> None:
-    """A window in the future: recorded, and told that no figure changes yet; who is the system's user by default."""
+    """A window in the future is recorded, and no figure changes yet; who is the user of the system by default."""
     result = invoke(
         *("exclusion", "add", "-c", config, "--agreement", "chat", "--reason", "third_party"),
         *("--start", "2999-01-01T00:00Z", "--stop", "2999-01-01T01:00:00+01:00", "--note", "later"),
@@ -197,7 +197,7 @@ def test_a_time_to_come_changes_no_figure_yet(config: Path) -> None:
         ({"by": ""}, "must name somebody"),
     ],
 )
-def test_what_cannot_be_recorded_is_told(config: Path, changed: dict[str, str], said: str) -> None:
+def test_what_cannot_be_recorded_is_an_error(config: Path, changed: dict[str, str], said: str) -> None:
     """A mistake in any option: exit code 2, what is wrong and the nearest right one; nothing is recorded."""
     result = add(config, **changed)
     assert result.exit_code == 2, result.output
@@ -238,7 +238,7 @@ def test_exclusions_are_listed(config: Path) -> None:
 
 
 @pytest.mark.usefixtures("ledger")
-def test_what_cannot_be_withdrawn_is_told(config: Path) -> None:
+def test_what_cannot_be_withdrawn_is_an_error(config: Path) -> None:
     """A number that is none, and one that was withdrawn already: exit code 1 and one line each, nothing changes."""
     nothing = invoke("exclusion", "withdraw", "7", "-c", config, "--why", "x")
     assert (nothing.exit_code, nothing.stdout) == (1, "")
@@ -276,7 +276,7 @@ def test_without_a_ledger_nothing_is_recorded(config: Path) -> None:
 
 
 def test_an_exclusion_reaches_as_far_as_a_run(tmp_path: Path) -> None:
-    """A window at the month's start cuts a run short that began in the month before: that month is told of too."""
+    """A window at the month's start cuts a run short that began in the month before: that month is printed too."""
     start = month_range(Month(2025, 11), "UTC").start_minute
     rows = [(start + n, 0, 0, 9, 0) for n in range(-3, 3)]
     open_ledger(tmp_path, [b"chat-1"], rows).close()

@@ -33,13 +33,13 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
-def test_a_sound_ledger_is_told(config: Path, ledger: Ledger) -> None:
+def test_a_sound_ledger_is_named(config: Path, ledger: Ledger) -> None:
     """`ledger check` while the pipeline writes: one line, exit code 0."""
     (line,) = lines_of(invoke("ledger", "check", "-c", config))
     assert line == f"the ledger {ledger.path} is sound, read together with its log {ledger.path}-wal"
 
 
-def test_a_damaged_ledger_is_told(config: Path, ledger: Ledger) -> None:
+def test_damage_of_a_ledger_is_printed(config: Path, ledger: Ledger) -> None:
     """A row that refers to nothing: what is wrong and what to do, exit code 1."""
     ledger.close()
     with closing(sqlite3.connect(ledger.path)) as connection:
@@ -90,7 +90,7 @@ def test_the_outbox_shows_what_waits_and_what_was_set_aside(config: Path, ledger
 
 
 @pytest.mark.parametrize("command", [("ledger", "check"), ("ledger", "backup", "x.db"), ("outbox", "list")])
-def test_without_a_ledger_it_is_told(config: Path, command: tuple[str, ...]) -> None:
+def test_without_a_ledger_an_error_is_printed(config: Path, command: tuple[str, ...]) -> None:
     """No ledger yet: one line and what to do, exit code 1."""
     result = invoke(*command, "-c", config)
     assert result.exit_code == 1

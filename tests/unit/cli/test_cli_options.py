@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-_ASK = "import sys; from otel_sla.cli.options import screen; print(screen(), file=sys.stderr)"
+_ASK = "import sys; from otel_sla.cli.report import screen; print(screen(), file=sys.stderr)"
 
 
 def _screen_of(*, has_terminal: bool, **environ: str) -> str:

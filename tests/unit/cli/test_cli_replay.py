@@ -53,7 +53,7 @@ def url_of(config: Path) -> str:
     return f"sqlite:///{config.parent / 'ledger.db'}"
 
 
-def test_files_are_counted_and_totals_told(config: Path, tmp_path: Path) -> None:
+def test_files_are_counted_and_totals_printed(config: Path, tmp_path: Path) -> None:
     """Files of several formats are counted in one command; a second one counts nothing more."""
     first = write(tmp_path / "a.json", json_lines(BODIES[:4]))
     second = write(tmp_path / "b.zst", zstandard.compress(prefixed([make_metrics(), *BODIES[4:], BODIES[2]])))
@@ -179,7 +179,7 @@ def test_broken_line_is_named_and_fatal_or_skipped(config: Path, tmp_path: Path)
     assert "  1 record skipped: broken" in skipped.stdout
 
 
-def test_ledger_in_use_is_told(config: Path, tmp_path: Path) -> None:
+def test_a_ledger_in_use_is_an_error(config: Path, tmp_path: Path) -> None:
     """While another process has the ledger nothing is counted, and what to do is said."""
     file = write(tmp_path / "spans", prefixed(BODIES))
     with closing(Ledger.open(url_of(config))):
@@ -190,7 +190,7 @@ def test_ledger_in_use_is_told(config: Path, tmp_path: Path) -> None:
     assert "hint: stop that process" in result.stderr
 
 
-def test_sealed_minutes_are_told(config: Path, tmp_path: Path) -> None:
+def test_sealed_minutes_are_printed(config: Path, tmp_path: Path) -> None:
     """Requests of minutes that a pipeline has sealed are counted, and the totals warn that it may be twice."""
     with closing(Ledger.open(url_of(config))) as ledger:
         minute = START_UNIX_NANO // MINUTE_NANOS + 10_000
@@ -210,17 +210,16 @@ def test_sealed_minutes_are_told(config: Path, tmp_path: Path) -> None:
         ([], "FILE"),
     ],
 )
-def test_wrong_usage_is_told(arguments: list[str], said: str) -> None:
+def test_wrong_usage_is_an_error(arguments: list[str], said: str) -> None:
     """Wrong arguments end with code 2 before anything is counted."""
     result = invoke(*arguments)
     assert result.exit_code == 2
     assert said in result.stderr
 
 
-class _Screen:
-    every_s = 0.0
-
+class _Shown(Display):
     def __init__(self) -> None:
+        super().__init__(0, every_s=0.0)
         self.shown: list[object] = []
 
     def print(self, line: str) -> None:
@@ -232,18 +231,17 @@ class _Screen:
 
 def test_progress_goes_over_all_files() -> None:
     """Bytes add up over files, and after some broken records the others are only counted."""
-    screen = _Screen()
-    display = Display(screen)
+    display = _Shown()
     for name in ("a", "b"):
         display.begin_file()
         for size in (10, 30):
             display.show(Progress(name, size, size * 100))
-    assert screen.shown == [("a", 10, 1000), ("a", 30, 3000), ("b", 40, 1000), ("b", 60, 3000)]
-    screen.shown.clear()
+    assert display.shown == [("a", 10, 1000), ("a", 30, 3000), ("b", 40, 1000), ("b", 60, 3000)]
+    display.shown.clear()
     for number in range(50):
-        display.tell(f"line {number}")
-    assert len(screen.shown) == 21
-    assert screen.shown[19:] == [
+        display.warn(f"line {number}")
+    assert len(display.shown) == 21
+    assert display.shown[19:] == [
         "otel-sla: warning: line 19",
         "otel-sla: warning: there are more; the totals count them",
     ]
@@ -252,16 +250,15 @@ def test_progress_goes_over_all_files() -> None:
 def test_a_line_of_progress_counts_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     """Where there is no terminal a line says how far it is, one span in the singular."""
     with open_display(1000) as display:
-        screen = display._screen
-        screen.move("a", 10, 1)
-        screen.move("a", 500, 1234)
+        display.move("a", 10, 1)
+        display.move("a", 500, 1234)
     assert capsys.readouterr().err == (
         "otel-sla: a: 1 span, 1 % of all files\notel-sla: a: 1,234 spans, 50 % of all files\n"
     )
 
 
 def test_everything_left_out_has_a_line() -> None:
-    """Each total that is not zero is told, none is that is."""
+    """Each total that is not zero is printed, none is that is."""
     totals = Totals()
     assert len(list(totals_lines(totals, (), 1.0))) == 1
     counts = ("unknown_parent_spans", "sampled_spans", "unusable_threshold_spans", "spared_requests")
@@ -275,7 +272,7 @@ def test_everything_left_out_has_a_line() -> None:
 
 
 def test_what_was_seen_on_spans_has_a_line() -> None:
-    """Statuses by key with a value, parents, sampling and spared requests; a code that failed none is told apart."""
+    """Statuses by key with a value, parents, sampling and spared requests; a code that failed none is noted."""
     agreement = replace(make_agreement(), code=CodeRule("error.type", ("Internal Error",), WhenAbsent.FAILED))
     seen = Notes(Counter({"http.status_code": 1}), {"http.status_code": "99"}, 2, 3, 4, 5, {agreement.name: {"'500'"}})
     totals = Totals(notes=seen)

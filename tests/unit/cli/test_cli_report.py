@@ -111,7 +111,7 @@ def test_a_month_closed_by_no_known_version_is_judged_as_configured(config: Path
     assert figures(config) == (None, None, "0.05", "0.999", 10)
 
 
-def test_people_are_told_the_version(config: Path) -> None:
+def test_the_table_names_the_version(config: Path) -> None:
     """Table and HTML name the version that a closed month is judged by, and that it is another one if asked for."""
     close_month(config, record(config))
     said = "Judged by version 1 of the agreement, which closed the month"
@@ -214,7 +214,7 @@ def test_csv_says_by_which_version(config: Path) -> None:
     assert (row["version"], row["closed_by_version"]) == (str(version), str(version))
 
 
-def test_acceptance_is_told_by_the_terms_that_closed_the_month(tmp_path: Path) -> None:
+def test_acceptance_is_printed_by_the_terms_that_closed_the_month(tmp_path: Path) -> None:
     """A holiday that is configured later makes the notice too short: not for the closed month, and that is said."""
     open_ledger(tmp_path, [b"chat-1"], [(MINUTE + n, 0, 0, 10, 0) for n in range(60)]).close()
     agreement = "  - {{name: chat, downtime: {{no_data: up}}, exclusions: {{holidays: [{}]}}}}\n"

@@ -75,11 +75,9 @@ def test_an_event_says_when_and_what() -> None:
     """An event with a long text: its time, its name, and the text in lines of at most 80 columns."""
     event = CapturedEvent(
         name="sla.downtime.ended",
-        uid="",
         time_unix_nano=(START_MINUTE + 21) * NANOS_PER_MINUTE,
         severity_number=9,
         body="shop (service.name=checkout): " + "many words " * 10,
-        attributes={},
     )
     lines = unstyle(render_event(event)).splitlines()
     assert lines[0] == "  00:21  sla.downtime.ended"

@@ -1,4 +1,4 @@
-"""The demo's story as numbers."""
+"""The demo's traffic as numbers."""
 
 import doctest
 from collections import Counter
@@ -6,22 +6,22 @@ from collections import Counter
 import pytest
 
 from otel_sla.cli.demo import traffic
-from otel_sla.cli.demo.traffic import HOUR_MINUTES, START_MINUTE, STORY, Phase, phase_at, requests_of
+from otel_sla.cli.demo.traffic import HOUR_MINUTES, START_MINUTE, TRAFFIC, Phase, phase_at, requests_of
 
 NANOS_PER_MINUTE = 60_000_000_000
 
 
-@pytest.mark.parametrize("service", STORY)
+@pytest.mark.parametrize("service", TRAFFIC)
 def test_the_story_fills_the_hour(service: str) -> None:
     """Each service's phases: sixty minutes together, and every minute belongs to one of them."""
-    assert sum(phase.minutes for phase in STORY[service]) == HOUR_MINUTES
-    minutes = Counter(id(phase_at(STORY[service], index)) for index in range(HOUR_MINUTES))
-    assert sorted(minutes.values()) == sorted(phase.minutes for phase in STORY[service])
+    assert sum(phase.minutes for phase in TRAFFIC[service]) == HOUR_MINUTES
+    minutes = Counter(id(phase_at(TRAFFIC[service], index)) for index in range(HOUR_MINUTES))
+    assert sorted(minutes.values()) == sorted(phase.minutes for phase in TRAFFIC[service])
 
 
 def test_the_story_has_what_the_show_promises() -> None:
     """Checkout's hour: quiet, a whole outage, partial ones below, at and above 5 %, and silence."""
-    phases = STORY["checkout"]
+    phases = TRAFFIC["checkout"]
     shares = {100 * phase.failed // phase.valid for phase in phases if phase.valid}
     assert shares == {0, 4, 5, 6, 60}
     assert [phase.what for phase in phases if not phase.valid] == ["silence"]

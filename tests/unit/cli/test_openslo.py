@@ -53,7 +53,7 @@ def test_an_slo_of_the_contract_becomes_its_agreement() -> None:
     assert agreement.remarks == ("What the contract says", "SLA")
 
 
-def test_every_field_is_told() -> None:
+def test_every_field_is_listed() -> None:
     """Each field is either taken, with what it became, or not taken, with the reason."""
     (reading,) = read_openslo(SLO + "  owner: me\n", "slo.yaml")
     assert reading.source == "document 1 (SLO web-availability)"
@@ -93,7 +93,7 @@ def test_every_field_is_told() -> None:
     ],
 )
 def test_no_field_is_dropped_in_silence(beside: str, field: str) -> None:
-    """At every depth a field that has no place in an agreement, or is misspelt, is told as not taken."""
+    """At every depth a field that has no place in an agreement, or is misspelt, is listed as not taken."""
     key = field.rpartition(".")[2]
     depth = len(beside) - len(beside.lstrip(" -"))
     more = f"{beside}{key}: 1, " if beside.endswith("{") else f"{beside}\n{' ' * depth}{key}: 1"
@@ -124,7 +124,7 @@ def test_several_objectives_are_several_agreements() -> None:
     assert {"spec.objectives[1].op", "spec.objectives[1].value"} <= set(dict(reading.not_taken))
 
 
-def test_other_kinds_are_told_and_left() -> None:
+def test_other_kinds_are_listed_as_not_taken() -> None:
     """A file of several documents: the SLO is taken, a service and an alert are named as not taken."""
     readings = read_openslo(f"apiVersion: openslo/v1\nkind: Service\nmetadata: {{name: web}}\n---{SLO}", "slo.yaml")
     assert [len(reading.agreements) for reading in readings] == [0, 1]
@@ -151,11 +151,11 @@ def test_other_kinds_are_told_and_left() -> None:
 def test_what_is_no_agreement_is_refused_with_its_place(written: str, instead: str, problem: str) -> None:
     """Rolling windows, other slices, missing fields: each is named with its path and what would do."""
     assert written in SLO
-    assert any(problem in told for told in problems_of(SLO.replace(written, instead, 1)))
+    assert any(problem in each for each in problems_of(SLO.replace(written, instead, 1)))
 
 
 def test_a_start_in_the_middle_of_a_month_is_not_taken() -> None:
-    """Months of an agreement begin at local midnight of their first day: another start is told."""
+    """Months of an agreement begin at local midnight of their first day: another start is listed."""
     (reading,) = read_openslo(SLO.replace("2022-01-01 00:00:00", "2022-01-15 12:00:00"), "slo.yaml")
     assert "spec.timeWindow[0].calendar.startTime" in dict(reading.not_taken)
 
@@ -172,5 +172,5 @@ def test_a_start_in_the_middle_of_a_month_is_not_taken() -> None:
 )
 def test_files_without_one_clear_slo_are_refused(text: str, problem: str) -> None:
     """Nothing, something else, no YAML, the same name twice: one line that says so."""
-    (told,) = problems_of(text)
-    assert problem in told
+    (found,) = problems_of(text)
+    assert problem in found

@@ -1,16 +1,25 @@
 """The drawing of a month, read back from its paths."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
 
-from otel_sla.report.html.calendar import LEGEND, draw_calendar, legend, pattern_definitions
-from otel_sla.report.html.style import STYLE
+from otel_sla.report.html.calendar import LEGEND, draw_month
+from otel_sla.report.html.page import TEMPLATES
 from otel_sla.sla.downtime import JudgedMinutes, MinuteState
 from otel_sla.sla.months import Month, day_ranges, month_range
 
 Stretch = tuple[int, int, int]  # Row, minutes since midnight: start and stop.
+
+STYLE = TEMPLATES.get_template("style.css").render()
+CALENDAR: Any = TEMPLATES.get_template("calendar.html.j2").module
+
+
+def draw_calendar(states: JudgedMinutes, month: Month, time_zone: str) -> str:
+    """The table of a month."""
+    return str(CALENDAR.calendar(draw_month(states, month, time_zone), "chat", month, time_zone))
 
 
 def stretches(drawing: str, name: str) -> list[Stretch]:
@@ -45,7 +54,7 @@ def test_every_minute_is_drawn_as_it_is(time_zone: str, n_before: int) -> None:
     minutes = month_range(month, time_zone)
     n_elapsed = minutes.n_minutes - 2000
     states = random_states(3, minutes.start_minute - n_before, n_before + n_elapsed)
-    drawing = draw_calendar(states, month, time_zone, "chat")
+    drawing = draw_calendar(states, month, time_zone)
     rows = [day.start_minute for _, day in day_ranges(month, time_zone)]
     drawn = np.full(minutes.n_minutes, "nothing", dtype=object)
     for name in LEGEND:
@@ -71,7 +80,7 @@ def test_a_single_minute_of_downtime_can_be_seen() -> None:
     states = np.zeros(43_200, dtype=np.int8)
     states[1440 + 61] = MinuteState.DOWN
     start = month_range(month, "UTC").start_minute
-    drawing = draw_calendar(JudgedMinutes(start, states, states, states), month, "UTC", "chat")
+    drawing = draw_calendar(JudgedMinutes(start, states, states, states), month, "UTC")
     assert stretches(drawing, "down") == [(1, 61, 65)]
     assert [said for said in re.findall(r"</svg></td><td>([^<]*)<", drawing) if said] == ["1 down"]
     assert "<caption>chat, November 2026: 1 minute down. " in drawing
@@ -83,7 +92,7 @@ def test_clause_8_a_day_of_another_length_is_marked() -> None:
     minutes = month_range(month, "Australia/Lord_Howe")
     states = np.zeros(minutes.n_minutes, dtype=np.int8)
     judged = JudgedMinutes(minutes.start_minute, states, states, states)
-    drawing = draw_calendar(judged, month, "Australia/Lord_Howe", "chat")
+    drawing = draw_calendar(judged, month, "Australia/Lord_Howe")
     assert ">Sun 4*<" in drawing
     assert "The clock is changed on 2026-10-04: it has 23.5 h." in drawing
 
@@ -92,9 +101,7 @@ def test_a_month_to_come_is_drawn_empty() -> None:
     """Where nothing has elapsed every day is there and blank, which the caption says."""
     month = Month(2026, 11)
     none = np.empty(0, dtype=np.int8)
-    drawing = draw_calendar(
-        JudgedMinutes(month_range(month, "UTC").start_minute, none, none, none), month, "UTC", "chat"
-    )
+    drawing = draw_calendar(JudgedMinutes(month_range(month, "UTC").start_minute, none, none, none), month, "UTC")
     assert drawing.count('<th scope="row">') == 30
     assert not [name for name in LEGEND if stretches(drawing, name)]
     assert "what has not elapsed is blank" in drawing
@@ -103,13 +110,13 @@ def test_a_month_to_come_is_drawn_empty() -> None:
 @pytest.mark.parametrize("name", list(LEGEND))
 def test_every_drawing_is_explained_and_has_a_look(name: str) -> None:
     """What is drawn stands in the legend, and the style knows it in a thickness or filling of its own."""
-    assert f'class="{name}"' in legend()
+    assert f'class="{name}"' in CALENDAR.legend()
     looks = dict(re.findall(r"path\.([a-z-]+) \{ ([^}]*)", STYLE))
     shapes = {other: re.sub(r"var\([^)]*\)", "", look) for other, look in looks.items()}
     assert name in shapes
     assert list(shapes.values()).count(shapes[name]) == 1, "without colours two would look the same"
     for pattern in re.findall(r"url\(#(\w+)\)", STYLE):
-        assert f'id="{pattern}"' in pattern_definitions()
+        assert f'id="{pattern}"' in CALENDAR.definitions()
 
 
 def luminance(colour: str) -> float:

@@ -7,7 +7,6 @@ from report_parts import eventful_month, make_report
 from sla_parts import make_agreement
 
 from otel_sla.report.document import Report, draw_worst
-from otel_sla.report.html import series
 from otel_sla.report.html.page import SECTIONS_MAX, render_html
 from otel_sla.report.json import report_object
 from otel_sla.sla.figures_text import minute_text
@@ -158,13 +157,13 @@ def test_many_series_stay_readable() -> None:
     assert f"a0-s{SECTIONS_MAX + 2}" in anchors, "the series that was down is among them"
 
 
-def test_a_series_that_flaps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_series_that_flaps() -> None:
     """Of very many periods the longest are listed in the order of time, which is said."""
-    monkeypatch.setattr(series, "PERIODS_MAX", 2)
     down = {*range(10, 12), 20, *range(30, 33)}
     counts = {START + n: (0, 1, 0) if n in down else (1, 0, 0) for n in range(60)}
     counted = {("chat", (("service.name", b"a"),)): counts}
-    said = Page(render_html(make_report([make_agreement()], counted, NOVEMBER, START + 100))).text
+    report = make_report([make_agreement()], counted, NOVEMBER, START + 100)
+    said = Page(render_html(report, periods_max=2)).text
     assert "The 2 longest of 3" in said
     first, second, short = (minute_text(START + n)[11:16] for n in (10, 30, 20))
     assert 0 < said.find(f"2026-11-01 {first} UTC") < said.find(f"2026-11-01 {second} UTC")

@@ -14,7 +14,7 @@ from agreements import random_agreement
 from report_parts import GENERATED_AT, eventful_month, make_report
 from sla_parts import make_agreement
 
-from otel_sla.report.document import build_report
+from otel_sla.report.document import Report
 from otel_sla.report.json import render_json, report_object
 from otel_sla.report.terms import each_term
 from otel_sla.sla.months import Month, month_range
@@ -226,9 +226,9 @@ def test_the_same_month_gives_the_same_bytes() -> None:
 def test_agreements_keep_the_order_of_the_configuration() -> None:
     """Agreements are not sorted, and one that has no series is there too."""
     report = eventful_month()
-    doubled = build_report(report.month, GENERATED_AT, [*report.agreements, *report.agreements])
+    doubled = Report(report.month, GENERATED_AT, (*report.agreements, *report.agreements))
     assert len(report_object(doubled)["agreements"]) == 2
-    empty = build_report(report.month, GENERATED_AT, [])
+    empty = Report(report.month, GENERATED_AT, ())
     validate(json.loads(render_json(empty)))
 
 

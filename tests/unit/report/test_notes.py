@@ -53,7 +53,7 @@ def test_nothing_counted_besides_needs_no_note() -> None:
     assert notes_of(eventful_month()) == []
 
 
-def test_clause_4_spared_requests_are_told_and_a_rule_that_spares_all_is_doubted() -> None:
+def test_clause_4_spared_requests_are_noted_and_a_rule_that_spares_all_is_doubted() -> None:
     """What the code attribute spared, by its name; with no failed request beside it the attribute is doubted."""
     (note,) = notes_of(report_of(SpanCounts(1000, spared=40), counts=(1000, 0, 0)))
     assert note.startswith(

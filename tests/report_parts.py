@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 from sla_parts import make_agreement, make_series, make_terms
 
-from otel_sla.report.document import Report, agreement_report, build_report, decide_windows, series_report
+from otel_sla.report.document import Report, agreement_report, decide_windows, series_report
 from otel_sla.sla.agreement import Agreement, ExclusionReason, ExclusionTerms, ExclusionWindow, NoData
 from otel_sla.sla.counts import parts_of
 from otel_sla.sla.downtime import (
@@ -97,7 +97,7 @@ def make_report(
                 report = series_report(series, figures, judged.judged, decide_windows(agreement, calendar))
                 of_agreement.append(replace(report, states=judged.judged) if is_drawn else report)
         reports.append(agreement_report(agreement, month, of_agreement))
-    return build_report(month, generated_at, reports)
+    return Report(month, generated_at, tuple(reports))
 
 
 def eventful_month(*, is_drawn: bool = False) -> Report:
