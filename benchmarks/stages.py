@@ -201,7 +201,7 @@ def measure_judging(rounds: int) -> list[Stage]:
     terms = Terms.of(agreement, (), 0)
     judged = judge(series, terms, of_series)
     last_day = minutes._replace(start_minute=minutes.stop_minute - 1440)
-    figures = list(minute_figures(series, agreement, judged.judged, of_series, last_day))
+    figures = list(minute_figures(series, agreement, judged, last_day))
     resource = make_resource("00000000-0000-0000-0000-000000000000")
 
     def judge_month() -> int:

@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from sla_parts import MINUTE, make_agreement, make_series, make_series_counts
+from sla_parts import MINUTE, judge_series, make_agreement, make_series, make_series_counts
 
 from otel_sla.exporter.backlog import FigureBatch, Waiting
 from otel_sla.exporter.delivery import Delivery, Sender
 from otel_sla.exporter.schedule import Timing
 from otel_sla.ledger.records import RefusedPoints, StoredEvent
 from otel_sla.sla.agreement import Agreement
-from otel_sla.sla.downtime import judge_minutes
 from otel_sla.sla.events import Event, Severity
 from otel_sla.sla.months import MinuteRange, month_of, month_range
 from otel_sla.sla.series import Series
@@ -35,9 +34,9 @@ def make_figures(
     agreement = agreement or make_agreement()
     month = month_range(month_of(MINUTE, agreement.time_zone), agreement.time_zone)
     counts = make_series_counts(rows, start_minute=month.start_minute)
-    judged = judge_minutes(counts, agreement.downtime, np.zeros(len(rows), dtype=np.bool_))
+    judged = judge_series(counts, agreement.downtime, np.zeros(len(rows), dtype=np.bool_))
     minutes = MinuteRange(month.start_minute, month.start_minute + len(rows))
-    return list(minute_figures(series or make_series(), agreement, judged, counts, minutes))
+    return list(minute_figures(series or make_series(), agreement, judged, minutes))
 
 
 class MemoryBacklog:

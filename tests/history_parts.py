@@ -35,13 +35,21 @@ N_SERIES = 3
 class History:
     """A ledger that is counted into, judged, and handed from one configuration to the next."""
 
-    def __init__(self, folder: Path, agreement: Agreement, *, piece_minutes_max: int = 250_000) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        agreement: Agreement,
+        *,
+        piece_minutes_max: int = 250_000,
+        series_per_snapshot_max: int = 100,
+    ) -> None:
         self.agreement = agreement
         self.configured = (agreement,)
         self.url = f"sqlite:///{folder}/ledger.db"
         self.now = EDGE - 60
         self.sealed_before = self.now
         self._piece_minutes_max = piece_minutes_max
+        self._series_per_snapshot_max = series_per_snapshot_max
         self._ids: dict[tuple[str, tuple[str, ...], int], int] = {}
         self._start()
         self.count([(self.now, number, 1, 0, 0) for number in range(N_SERIES)])
@@ -61,6 +69,7 @@ class History:
             self.recorded.removed,
             piece_minutes_max=self._piece_minutes_max,
             late_series_max=max(1, self._piece_minutes_max // 10),
+            series_per_snapshot_max=self._series_per_snapshot_max,
         )
 
     def restart(self, agreement: Agreement | None) -> None:

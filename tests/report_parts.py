@@ -9,9 +9,9 @@ from sla_parts import make_agreement, make_series, make_terms
 
 from otel_sla.report.document import Report, agreement_report, decide_windows, series_report
 from otel_sla.sla.agreement import Agreement, ExclusionReason, ExclusionTerms, ExclusionWindow, NoData
-from otel_sla.sla.basis import parts_of
+from otel_sla.sla.counts import parts_of
 from otel_sla.sla.downtime import (
-    JudgedMinutes,
+    JudgedSeries,
     MinuteState,
     SeriesCounts,
     judge_minutes,
@@ -19,7 +19,7 @@ from otel_sla.sla.downtime import (
     needs_minutes_after,
     needs_minutes_before,
 )
-from otel_sla.sla.exclusions import accepted_windows, all_covered, excluded_minutes
+from otel_sla.sla.exclusions import accepted_windows, excluded_minutes
 from otel_sla.sla.months import Month, month_range
 from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import is_in_month, month_figures
@@ -52,7 +52,7 @@ def judge_month(
     month: Month,
     elapsed_stop: int,
     windows: Iterable[ExclusionWindow],
-) -> tuple[JudgedMinutes, SeriesCounts]:
+) -> JudgedSeries:
     """Judge a month with as many minutes around it as its runs need, each time twice as many more."""
     calendar = month_range(month, agreement.time_zone)
     start, step = calendar.start_minute, 3
@@ -61,14 +61,14 @@ def judge_month(
     while needs_minutes_before(counts_between(minutes, agreement, start, start + 1), agreement.downtime):
         start, step = start - step, 2 * step
     stop = max(start, min(calendar.stop_minute, elapsed_stop))
-    covered = all_covered(accepted_windows(windows, agreement.exclusions, agreement.time_zone))
+    accepted = accepted_windows(windows, agreement.exclusions, agreement.time_zone)
     step = 3
     while True:
         counts = counts_between(minutes, agreement, start, stop)
-        excluded = excluded_minutes(covered, series.group_text, start, stop)
+        excluded = excluded_minutes(accepted, series.group_text, start, stop)
         judged = judge_minutes(counts, agreement.downtime, excluded)
         if not needs_minutes_after(judged, elapsed_stop):
-            return judged, counts
+            return JudgedSeries(counts, judged)
         stop, step = min(elapsed_stop, stop + step), 2 * step
 
 
@@ -91,11 +91,11 @@ def make_report(
             calendar = month_range(month, agreement.time_zone)
             if name != agreement.name:
                 continue
-            judged, counts = judge_month(minutes, agreement, series, month, elapsed_stop, windows)
-            if is_in_month(calendar, counts, agreement.downtime.no_data):
-                figures = month_figures(calendar, judged, counts, agreement.target)
-                report = series_report(series, figures, judged, decide_windows(agreement, calendar))
-                of_agreement.append(replace(report, states=judged) if is_drawn else report)
+            judged = judge_month(minutes, agreement, series, month, elapsed_stop, windows)
+            if is_in_month(calendar, judged.counts, agreement.downtime.no_data):
+                figures = month_figures(calendar, judged, agreement.target)
+                report = series_report(series, figures, judged.judged, decide_windows(agreement, calendar))
+                of_agreement.append(replace(report, states=judged.judged) if is_drawn else report)
         reports.append(agreement_report(agreement, month, of_agreement))
     return Report(month, generated_at, tuple(reports))
 

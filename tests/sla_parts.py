@@ -13,22 +13,22 @@ from otel_sla.sla.agreement import (
     NoData,
     NoStatusCode,
 )
-from otel_sla.sla.downtime import JudgedMinutes, SeriesCounts, judge_minutes
-from otel_sla.sla.downtime_events import World
+from otel_sla.sla.downtime import JudgedMinutes, JudgedSeries, SeriesCounts, judge_minutes
 from otel_sla.sla.series import Series
 
 MINUTE = 29_701_440  # 2026-06-22T00:00:00Z, a Monday.
 
 
-def judged_world(series_counts: SeriesCounts, terms: DowntimeTerms, excluded: BoolArray) -> World:
+def judge_series(series_counts: SeriesCounts, terms: DowntimeTerms, excluded: BoolArray) -> JudgedSeries:
     """Counts, judged (`downtime.judge_minutes`)."""
-    return World(judge_minutes(series_counts, terms, excluded), series_counts.counts, series_counts.parts)
+    return JudgedSeries(series_counts, judge_minutes(series_counts, terms, excluded))
 
 
-def told_nothing(start_minute: int) -> World:
-    """A series that nothing was told of."""
+def nothing_published(start_minute: int) -> JudgedSeries:
+    """A series of which nothing was published."""
     no_states = np.empty(0, dtype=np.int8)
-    return World(JudgedMinutes(start_minute, no_states, no_states, no_states), np.empty((0, 3), dtype=np.int64))
+    states = JudgedMinutes(start_minute, no_states, no_states, no_states)
+    return JudgedSeries(make_series_counts((), start_minute=start_minute), states)
 
 
 def make_terms(

@@ -20,14 +20,14 @@ from otel_sla.cli.options import ConfigOption, find_agreement, load, parse_month
 from otel_sla.config import Config
 from otel_sla.errors import LedgerError
 from otel_sla.judging.exclusion_effect import MonthEffect, effects_of, figures_before
-from otel_sla.judging.month_report import elapsed_stop_minute, last_change
+from otel_sla.judging.month_report import elapsed_stop_minute
 from otel_sla.judging.series_judge import series_of
 from otel_sla.judging.terms_versions import removed_agreements
 from otel_sla.ledger.exclusion_writer import ExclusionWriter
 from otel_sla.ledger.reader import LedgerReader, LedgerReadings
-from otel_sla.ledger.records import ExclusionRecord, Withdrawal
 from otel_sla.report.wording import moment_in, pairs_text, printable
 from otel_sla.sla.agreement import Agreement, ExclusionReason, ExclusionWindow
+from otel_sla.sla.exclusions import ExclusionRecord, Withdrawal, last_change
 from otel_sla.sla.series import Series
 
 commands = Commands("exclusion")

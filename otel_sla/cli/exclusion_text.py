@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from otel_sla.judging.exclusion_effect import MonthEffect
 from otel_sla.judging.terms_versions import find_basis
 from otel_sla.ledger.reader import LedgerReadings
-from otel_sla.ledger.records import ExclusionRecord, Withdrawal
 from otel_sla.report.wording import group_text, moment_in, pairs_text, printable, words_of
 from otel_sla.sla.agreement import Agreement, ExclusionWindow
-from otel_sla.sla.exclusions import Refusal, covered_minutes, find_refusal, latest_announcement
+from otel_sla.sla.exclusions import ExclusionRecord, Refusal, Withdrawal, find_refusal, latest_announcement
 from otel_sla.sla.figures_text import counted, moment_text, percent_text
 from otel_sla.sla.months import Month, month_of, month_range
 
@@ -103,7 +102,7 @@ def each_window_line(
         if effect.basis.closed_version is not None and decided is not refusal:
             by_version = f"by version {effect.basis.closed_version} that closed it"
             yield f"  in {effect.month}, {by_version}: {_decision_text(decided)}"
-    if covered_minutes(window).n_minutes == 0:
+    if window.minutes.n_minutes == 0:
         yield "  it covers no whole minute, so it excludes nothing"
 
 

@@ -20,7 +20,7 @@ from otel_sla.sla.agreement import Agreement, NoData
 from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.months import MinuteRange, Month, month_of, month_range, months_between
 from otel_sla.sla.series import Series
-from otel_sla.sla.uptime import MinuteFigures, MonthSoFar, minute_figures
+from otel_sla.sla.uptime import MinuteFigures, MonthSoFar
 
 T = TypeVar("T")
 _ALL = 1_000_000
@@ -288,7 +288,7 @@ class _SnapshotFigures:
                 span = MinuteRange(min(minutes), max(minutes) + 1)
                 for figures in self._of_series(series, terms, span, None):
                     if figures.epoch_minute in minutes:
-                        yield replace(figures, is_month_told=figures.epoch_minute in lasts)
+                        yield replace(figures, has_month=figures.epoch_minute in lasts)
 
     def _is_shown(self, figures: MinuteFigures, terms: Terms) -> bool:
         """Whether a series has points: a silent one until it was silent for a whole month, as alerts need something.
@@ -321,12 +321,9 @@ class _SnapshotFigures:
             )
             if part.start_minute == whole.start_minute:
                 so_far = MonthSoFar()
-            start_minute = part.start_minute if so_far is not None else whole.start_minute
-            by = self._terms_in(month, terms)
-            judged = self._history.judged(
-                series, by, MinuteRange(start_minute, part.stop_minute), self._published_before
+            yield from self._history.minute_figures(
+                series, self._terms_in(month, terms), part, self._published_before, so_far
             )
-            yield from minute_figures(series, by.agreement, judged.judged, judged.counts, part, so_far)
             so_far = None
 
     def _terms_in(self, month: Month, terms: Terms) -> Terms:

@@ -147,7 +147,7 @@ def make_metrics(minutes: Sequence[MinuteFigures], resource: Resource) -> Metric
 def count_points(figures: MinuteFigures) -> int:
     """Count the points that `make_metrics` makes of one minute."""
     of_minute = int(figures.valid > 0) + len(MinuteState)
-    return of_minute + (len(GAUGES) - 1 + len(Outcome) if figures.is_month_told else 0)
+    return of_minute + (len(GAUGES) - 1 + len(Outcome) if figures.has_month else 0)
 
 
 def make_log_record(event: Event, resource: Resource, observed_unix_nano: int) -> ReadableLogRecord:
@@ -180,7 +180,7 @@ _Labelled = tuple[MinuteFigures, dict[str, str]]
 
 def _gauge_points(gauge: GaugeMetric, labelled: Iterable[_Labelled]) -> Iterable[NumberDataPoint]:
     for figures, attributes in labelled:
-        figure = gauge.figure(figures) if figures.is_month_told or not gauge.is_of_month else None
+        figure = gauge.figure(figures) if figures.has_month or not gauge.is_of_month else None
         if figure is not None:
             stop = (figures.epoch_minute + 1) * NANOS_PER_MINUTE
             yield NumberDataPoint(attributes, 0, stop, float(figure))
@@ -188,7 +188,7 @@ def _gauge_points(gauge: GaugeMetric, labelled: Iterable[_Labelled]) -> Iterable
 
 def _sum_points(total: SumMetric, labelled: Iterable[_Labelled]) -> Iterable[NumberDataPoint]:
     for figures, attributes in labelled:
-        if total.is_of_month and not figures.is_month_told:
+        if total.is_of_month and not figures.has_month:
             continue
         start = figures.month.start_minute * NANOS_PER_MINUTE
         stop = (figures.epoch_minute + 1) * NANOS_PER_MINUTE

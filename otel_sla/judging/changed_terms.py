@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from otel_sla.judging.stopped_series import find_returned
+from otel_sla.judging.retired_series import find_returned
 from otel_sla.judging.terms_versions import Recorded, record_versions
 from otel_sla.ledger.writer import Ledger
 from otel_sla.sla.agreement import Agreement

@@ -1,7 +1,7 @@
 """What the clock means to the pipeline: what is accepted, what is judged, what is sealed.
 
-What was judged and sealed stays so. A clock that stands wrong for a moment must therefore not get to do either: a step
-forward counts only once it has stood for a while (`TrustedClock`).
+What was judged and sealed stays so. So a step of the clock forward counts only once it has stood for a while
+(`TrustedClock`).
 """
 
 import logging
@@ -18,7 +18,7 @@ Clock = Callable[[], int]  # ns since the Unix epoch.
 
 _NANOS_PER_S = 1_000_000_000
 STEP_NANOS_MAX = 5 * NANOS_PER_MINUTE  # A clock that is corrected by less is just a clock.
-_TOLD_EVERY_S = 10.0  # How far a long judging has come.
+_LOG_EVERY_S = 10.0  # How far a long judging has come.
 STEP_STANDS_NANOS = 10 * NANOS_PER_MINUTE  # So long a larger step has to stand before it is believed.
 
 # For the operator, who has to look at both; takes the ledger's path.
@@ -32,17 +32,16 @@ _log = logging.getLogger(__name__)
 
 
 def steady_clock() -> int:
-    """Tell the time since some moment, ns; nobody sets it, and it goes on while the machine sleeps, where it can."""
+    """Give the time since some moment, ns; nobody sets it, and it goes on while the machine sleeps, where it can."""
     return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class TrustedClock:
     """The wall clock, but for large steps forward that have not stood for long enough yet.
 
-    Until then it goes on as the steady clock does; another step begins that time anew. A step back is believed
-    at once: the bounds that are made of it do not step back, so all it does is to let judging wait. What other machines
-    send meanwhile, whose clocks are right, is in the future of such a clock: `latest` goes on for as long as a step has
-    to stand.
+    Until a step forward has stood, time goes on as the steady clock does; another step begins the wait anew. A step
+    back is believed at once: the bounds that are made of it do not step back, so judging only waits. Other machines,
+    whose clocks are right, then send spans of its future: `latest` goes on for as long as a step has to stand.
 
     Args:
         wall: ns since the Unix epoch; anybody may set it.
@@ -59,29 +58,29 @@ class TrustedClock:
         self._set_back_at: int | None = None  # By the steady clock.
 
     def __call__(self) -> int:
-        """Tell the time, ns since the Unix epoch."""
+        """Give the time, ns since the Unix epoch."""
         wall, steady = self._wall(), self._steady()
         expected = self._now + steady - self._read_at
         step = wall - expected
         if step < -STEP_NANOS_MAX:
             self._keep_latest(expected, steady)
-            _tell("the clock was set back by %d s: no minute is judged until it is there again", -step, "clock_back")
+            _warn("the clock was set back by %d s: no minute is judged until it is there again", -step, "clock_back")
         if step <= STEP_NANOS_MAX:
             if self._stepped_at is not None:
-                _tell("the clock is back from its step, now at most %d s off", abs(step), "clock_returned")
+                _warn("the clock is back from its step, now at most %d s off", abs(step), "clock_returned")
             self._stepped_at = None
         elif self._stepped_at is None or abs(step - self._step_nanos) > STEP_NANOS_MAX:
             # Another step has to stand by itself: it is not the one that has stood.
             self._stepped_at, self._step_nanos = steady, step
-            _tell("the clock was set ahead by %d s: judging follows if that stands for 10 minutes", step, "clock_ahead")
+            _warn("the clock was set ahead by %d s: judging follows if that stands for 10 minutes", step, "clock_ahead")
         elif steady - self._stepped_at >= STEP_STANDS_NANOS:
-            _tell("the clock has stood ahead by %d s for 10 minutes: judging follows it", step, "clock_believed")
+            _warn("the clock has stood ahead by %d s for 10 minutes: judging follows it", step, "clock_believed")
             self._stepped_at = None
         self._now, self._read_at = (wall if self._stepped_at is None else expected), steady
         return self._now
 
     def latest(self) -> int:
-        """Tell the latest that it may be, ns since the Unix epoch: also by a clock that was just set back, or ahead."""
+        """Give the latest that it may be, ns since the Unix epoch: also by a clock that was just set back, or ahead."""
         now, wall, steady = self(), self._wall(), self._steady()
         if self._set_back_at is not None and steady - self._set_back_at >= STEP_STANDS_NANOS:
             self._set_back_at = None
@@ -93,7 +92,7 @@ class TrustedClock:
         self._set_back_at = steady
 
 
-def _tell(text: str, step_nanos: int, action: str) -> None:
+def _warn(text: str, step_nanos: int, action: str) -> None:
     _log.warning(text, step_nanos // _NANOS_PER_S, extra={"action": action})
 
 
@@ -101,18 +100,18 @@ def _tell(text: str, step_nanos: int, action: str) -> None:
 class MinuteMarks:
     """How far time has come; all are epoch minutes."""
 
-    judged_before: int  # Minutes before it may be told; the ledger has this mark already.
+    judged_before: int  # Minutes before it may be published; the ledger has this mark already.
     sealed_before: int  # Minutes before it cannot change any more.
 
 
 class JudgingClock:
-    """Turns the clock into the three bounds that the pipeline works by; none of them ever steps back.
+    """The three bounds that the pipeline works by; none of them ever steps back.
 
     Args:
         processor: Its durations.
         clock: ns since the Unix epoch; the latest that senders may stamp their spans by.
         trusted: What is judged and sealed by; ns since the Unix epoch.
-        marks: What the ledger was left with.
+        marks: As the ledger has them.
     """
 
     def __init__(self, processor: ProcessorSettings, clock: Clock, trusted: Clock, marks: Watermarks) -> None:
@@ -141,23 +140,20 @@ class JudgingClock:
         return (self._clock() + self._future_spans_max) // NANOS_PER_MINUTE
 
     def why_ahead(self) -> str:
-        """Say how far the ledger is sealed ahead of the clock, so that no span is accepted; empty: it is not.
-
-        A little is what a clock that was corrected leaves, and no more than what senders may be ahead by.
-        """
+        """Say how far the ledger is sealed ahead of the clock and of what senders may be ahead; empty: it is not."""
         return self._ahead("sealed", self._sealed_before)
 
     def ahead_at_start(self) -> str:
-        """Say the same, or that it is only judged ahead: spans are taken then, and judged when the clock is there."""
+        """Say the same, or how far it is only judged ahead: then spans are accepted, and judging waits."""
         return self.why_ahead() or self.why_judging_waits()
 
     def why_judging_waits(self) -> str:
         """Say how far the ledger is judged ahead of the clock, so that no minute is judged; empty: it is not."""
         return self._ahead("judged", self._judged_before)
 
-    def lag_s(self, told_before: int) -> int:
-        """Give how far the judge, who has come to that minute, is behind what can be judged; negative: it is ahead."""
-        return 60 * ((self._trusted() - self._grace) // NANOS_PER_MINUTE - told_before)
+    def lag_s(self, published_before: int) -> int:
+        """Give how far the judge, at that minute, is behind what can be judged; negative: it is ahead."""
+        return 60 * ((self._trusted() - self._grace) // NANOS_PER_MINUTE - published_before)
 
     def _ahead(self, what: str, marked_before: int) -> str:
         ahead_nanos = marked_before * NANOS_PER_MINUTE - self._clock()
@@ -167,32 +163,32 @@ class JudgingClock:
 
 
 def since_minute(marks: Watermarks, clockwork: JudgingClock) -> int:
-    """Give the epoch minute from which terms hold that are new to a ledger: the first that was not told of."""
+    """Give the epoch minute from which terms hold that are new to a ledger: the first that was not published."""
     return marks.told_before or clockwork.progress().judged_before
 
 
 class CatchingUp:
-    """Says now and then how far a long judging has come; what is told within a minute needs no word.
+    """Logs now and then how far a long judging has come; one that ends within ten seconds is not logged.
 
     Args:
-        judged_before: Epoch minute, where it ends.
+        judged_before: Epoch minute where it ends.
     """
 
     def __init__(self, judged_before: int) -> None:
         self._judged_before = judged_before
-        self._told_at_s = time.monotonic()
-        self._has_told = False
+        self._logged_at_s = time.monotonic()
+        self._has_logged = False
 
-    def is_there(self, told_before: int) -> bool:
-        """Take note of how far it has come, and give whether that is all."""
-        is_there = told_before >= self._judged_before
+    def is_there(self, published_before: int) -> bool:
+        """Note how far it has come, and give whether that is all."""
+        is_there = published_before >= self._judged_before
         now_s = time.monotonic()
-        if (is_there and self._has_told) or (not is_there and now_s - self._told_at_s >= _TOLD_EVERY_S):
-            self._told_at_s, self._has_told = now_s, True
-            left = self._judged_before - told_before
+        if (is_there and self._has_logged) or (not is_there and now_s - self._logged_at_s >= _LOG_EVERY_S):
+            self._logged_at_s, self._has_logged = now_s, True
+            left = self._judged_before - published_before
             _log.info(
-                "judging catches up: told until %s, %d minutes are left",
-                minute_text(told_before),
+                "judging catches up: published until %s, %d minutes are left",
+                minute_text(published_before),
                 left,
                 extra={"action": "judging_catches_up"},
             )

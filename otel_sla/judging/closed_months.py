@@ -1,4 +1,4 @@
-"""Months that are closed: telling their figures, telling them again, and by which terms they stay judged."""
+"""Closed months: their figures are published, and again where they change, and which terms they stay judged by."""
 
 import logging
 from collections import defaultdict
@@ -7,31 +7,30 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from otel_sla.judging.clock import MinuteMarks
-from otel_sla.judging.closed_figures import kept_of_month
+from otel_sla.judging.closed_month_json import kept_of_month
 from otel_sla.judging.findings import Findings
-from otel_sla.judging.series_judge import History, Terms, series_of, with_spans
+from otel_sla.judging.series_judge import History, Terms, judge_month, series_of
 from otel_sla.judging.terms_over_time import ClosedTerms, TermsOverTime
-from otel_sla.judging.terms_versions import Basis, find_basis
+from otel_sla.judging.terms_versions import Basis, find_basis, months_touched
 from otel_sla.ledger.reader import LedgerReadings
-from otel_sla.ledger.records import ClosedMonth, ExclusionRecord
+from otel_sla.ledger.records import ClosedMonth
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.events import Subject
+from otel_sla.sla.exclusions import ExclusionRecord
 from otel_sla.sla.figures_text import minute_text
-from otel_sla.sla.month_events import Promise, tell_month_closed
-from otel_sla.sla.months import MinuteRange, Month, month_of, month_range, months_between
-from otel_sla.sla.retention import is_kept
+from otel_sla.sla.month_events import Promise, month_closed_event
+from otel_sla.sla.months import MinuteRange, Month, is_kept, month_of, month_range, months_between
 from otel_sla.sla.series import Series
-from otel_sla.sla.uptime import is_in_month, month_figures
 
 _log = logging.getLogger(__name__)
 
-# What a month that an earlier version has closed says nothing of.
+# Attributes that a month has not which an earlier version closed.
 _NOTHING_BESIDE: dict[str, object] = {"sla.month.requests.spared": 0, "sla.month.requests.sampled": 0}
 
 
 @dataclass(slots=True)
 class MonthCloser:
-    """Closes the months of one look at the ledger."""
+    """Closes the months of one pass of the judge."""
 
     reader: LedgerReadings
     history: History
@@ -43,24 +42,18 @@ class MonthCloser:
     _known: dict[tuple[str, Month], tuple[Basis, dict[int, list[ClosedMonth]]]] = field(default_factory=dict)
 
     def close(self, terms: Terms, all_series: Sequence[Series], first_minute: int) -> None:
-        """Tell the figures of the months whose last minute is sealed now.
+        """Close the months whose last minute is sealed now, by the terms of today.
 
-        Args:
-            terms: As they are today.
-            all_series: Of the ledger.
-            first_minute: Epoch minute of the first data, from which a ledger that was never sealed is told.
+        A ledger that was never sealed begins with `first_minute`, that of the first data.
         """
         sealed_from = first_minute if self.sealed_before is None else self.sealed_before
         for month in self._ended(terms.agreement, sealed_from):
             self._close_month(terms, all_series, month)
 
-    def close_forgotten(self, terms: Terms, all_series: Sequence[Series], first_data: Mapping[int, int]) -> None:
-        """Tell the figures of months that ended in another time zone, or while the agreement was not configured.
+    def close_missed(self, terms: Terms, all_series: Sequence[Series], first_data: Mapping[int, int]) -> None:
+        """Close the months that ended in another time zone, or while the agreement was not configured.
 
-        Args:
-            terms: As they are today.
-            all_series: Of the ledger.
-            first_data: Epoch minute of a series' first data, by its number.
+        `first_data` is the epoch minute of each series' first data.
         """
         of_series = {series.series_id for series in series_of(terms.agreement, all_series)}
         firsts = [minute for series_id, minute in first_data.items() if series_id in of_series]
@@ -74,32 +67,21 @@ class MonthCloser:
                 yield month
 
     def close_again(self, terms: Terms, all_series: Sequence[Series], changed: MinuteRange) -> None:
-        """Tell the figures again of months that are closed and are others now, for something in these minutes."""
+        """Publish the figures again of closed months that differ now, for something in these minutes."""
         if changed.n_minutes <= 0:
             return
         sealed_before = self.sealed_before or 0
-        month = month_of(changed.start_minute, terms.agreement.time_zone).previous
-        last = month_of(changed.stop_minute - 1, terms.agreement.time_zone).next
-        while month <= last and month_range(month, terms.agreement.time_zone).start_minute < sealed_before:
-            agreement = self._closed(terms.agreement, month)[0].agreement
-            # A run that goes over the month's edge may become too short for a period, or long enough for one.
-            reach = agreement.downtime.period_minutes_min - 1
-            minutes = month_range(month, agreement.time_zone)
-            is_touched = changed.start_minute - reach < minutes.stop_minute and (
-                minutes.start_minute < changed.stop_minute + reach
-            )
-            if is_touched and minutes.stop_minute <= sealed_before:
+        basis_of = lambda month: self._closed(terms.agreement, month)[0]  # noqa: E731
+        for month, basis in months_touched(terms.agreement, changed, sealed_before, basis_of):
+            if month_range(month, basis.agreement.time_zone).stop_minute <= sealed_before:
                 self._close_month(terms, all_series, month)
-            month = month.next
 
-    def eras(self, terms: Terms, records: Sequence[ExclusionRecord], change: int, start_minute: int) -> TermsOverTime:
+    def timeline(
+        self, terms: Terms, records: Sequence[ExclusionRecord], change: int, start_minute: int
+    ) -> TermsOverTime:
         """Give the terms of all minutes from `start_minute` on: those of closed months, then the given ones.
 
-        Args:
-            terms: Of the months that are not closed.
-            records: Of the exclusions.
-            change: What is recorded of them up to this change holds.
-            start_minute: Epoch minute.
+        Of the recorded exclusions, those hold that are recorded up to `change`.
         """
         agreement, closed = terms.agreement, list[ClosedTerms]()
         if len(self.reader.agreement_versions(agreement.name)) > 1:
@@ -110,19 +92,13 @@ class MonthCloser:
                     closed.append(ClosedTerms(month_terms, month_range(month, basis.agreement.time_zone).stop_minute))
         return TermsOverTime(tuple(closed), terms)
 
-    def promise(self, agreement: Agreement, eras: TermsOverTime, month: Month) -> Promise:
-        """Give what is promised of a month, by the terms that closed it, or by those of its last minute.
-
-        Args:
-            agreement: As it is configured.
-            eras: Of one of two worlds.
-            month: Local.
-        """
+    def promise(self, agreement: Agreement, timeline: TermsOverTime, month: Month) -> Promise:
+        """Give what is promised of a local month: by the terms that closed it, or by those of its last minute."""
         basis, _ = self._closed(agreement, month)
         if basis.closed_version is not None:
             return Promise.of(basis.agreement, month)
-        last_minute = month_range(month, eras.current.agreement.time_zone).stop_minute - 1
-        return Promise.of(eras.agreement_at(last_minute), month)
+        last_minute = month_range(month, timeline.current.agreement.time_zone).stop_minute - 1
+        return Promise.of(timeline.agreement_at(last_minute), month)
 
     def _close_month(self, terms: Terms, all_series: Sequence[Series], month: Month) -> None:
         # A month that is closed stays judged by the terms that closed it; the recorded windows are those of today.
@@ -133,18 +109,17 @@ class MonthCloser:
         minutes = month_range(month, agreement.time_zone)
         if not is_kept(minutes, self.reader.watermarks().expired_before):
             return
+        each_judged = (
+            (series, self.history.judged(series, month_terms, minutes, self.progress.judged_before))
+            for series in self.in_turns(series_of(agreement, all_series))
+        )
         beside = self.reader.counts_beside(*minutes)
-        for series in self.in_turns(series_of(agreement, all_series)):
-            judged = self.history.judged(series, month_terms, minutes, self.progress.judged_before)
-            if not is_in_month(minutes, judged.counts, agreement.downtime.no_data):
-                continue
-            figures = month_figures(minutes, judged.judged, judged.counts, agreement.target)
-            figures = with_spans(figures, self.reader, series, beside)
+        for series, judged, figures in judge_month(self.reader, each_judged, agreement, month, beside):
             earlier = closed_series.get(series.series_id, [])
             supersedes = str(earlier[-1].figures["uid"]) if earlier else None
-            event = tell_month_closed(Subject(series, agreement), month, figures, len(earlier), supersedes)
-            told = {key: value for key, value in event.attributes.items() if not key.startswith("sla.revision.")}
-            if earlier and _NOTHING_BESIDE | cast(dict[str, object], earlier[-1].figures["attributes"]) == told:
+            event = month_closed_event(Subject(series, agreement), month, figures, len(earlier), supersedes)
+            published = {key: value for key, value in event.attributes.items() if not key.startswith("sla.revision.")}
+            if earlier and _NOTHING_BESIDE | cast(dict[str, object], earlier[-1].figures["attributes"]) == published:
                 continue
             self.found.events.append(event)
             closed = ClosedMonth(
@@ -153,7 +128,7 @@ class MonthCloser:
                 month=str(month),
                 revision=len(earlier),
                 version=basis.closed_version or self.versions[agreement.name],
-                figures={"uid": event.uid, "attributes": told, "kept": kept_of_month(figures, judged.judged)},
+                figures={"uid": event.uid, "attributes": published, "kept": kept_of_month(figures, judged.judged)},
                 closed_unix_nano=event.time_unix_nano,
             )
             self.found.closed_months.append(closed)
@@ -170,15 +145,13 @@ class MonthCloser:
 
 
 def warn_of_edge(agreement: Agreement, closed: Sequence[ClosedTerms]) -> None:
-    """Say which minutes are in no month, or in two, as the last closed month ended in another time zone.
+    """Log which minutes are in no month, or in two, as the last closed month ended in another time zone.
 
-    Args:
-        agreement: As it is from now on.
-        closed: Eras of its closed months, in any order.
+    `agreement` is as it is from now on, `closed` are its closed months in any order.
     """
     if not closed:
         return
-    last = max(closed, key=lambda era: era.stop_minute)
+    last = max(closed, key=lambda each: each.stop_minute)
     month = month_of(last.stop_minute - 1, last.terms.agreement.time_zone)
     open_start = month_range(month, agreement.time_zone).stop_minute
     start, stop = sorted((last.stop_minute, open_start))

@@ -7,17 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from otel_sla.judging.month_report import judge_section
-from otel_sla.judging.terms_versions import Basis, find_basis
+from otel_sla.judging.terms_versions import Basis, find_basis, is_touched, months_touched
 from otel_sla.ledger.reader import LedgerReadings
-from otel_sla.ledger.records import ExclusionRecord, Json
+from otel_sla.ledger.records import Json
 from otel_sla.report.document import AgreementReport, SeriesReport
 from otel_sla.report.json import figures_object
 from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData
-from otel_sla.sla.exclusions import covered_minutes, is_in_scope
-from otel_sla.sla.months import MinuteRange, Month, month_of, month_range
-from otel_sla.sla.retention import is_kept
+from otel_sla.sla.exclusions import ExclusionRecord, is_in_scope
+from otel_sla.sla.months import MinuteRange, Month, is_kept, month_range
 
-# No two time zones are further apart, so a month of another version's zone is a neighbour at most.
+# No two time zones are further apart.
 _ZONES_APART_MINUTES_MAX = 26 * 60
 
 
@@ -55,33 +54,40 @@ def effects_of(
 
     Args:
         reader: Its snapshot is the caller's.
-        configured: The window's agreement as it is configured now; closed months are judged by what closed them.
+        configured: The window's agreement; closed months are judged by the terms that closed them.
         window: That is recorded or withdrawn.
         records: All exclusions recorded before, and those afterwards.
-        elapsed_stop: `reporting.elapsed_stop_minute` of now.
+        elapsed_stop: `month_report.elapsed_stop_minute` of now.
 
     Raises:
         LedgerError: It cannot be read.
     """
-    found = []
+    found: list[MonthEffect] = []
+    first_minute = min(reader.first_data_minutes().values(), default=elapsed_stop)
     expired_before = reader.watermarks().expired_before
-    for month, basis in _months_touched(reader, configured, window, elapsed_stop):
-        if not is_kept(month_range(month, basis.agreement.time_zone), expired_before):
+    covered = window.minutes
+    is_carried = configured.downtime.no_data is NoData.CARRY  # Silence behind excluded minutes may go on for months.
+    around = MinuteRange(
+        max(covered.start_minute - _ZONES_APART_MINUTES_MAX, first_minute),
+        elapsed_stop if is_carried else min(covered.stop_minute + _ZONES_APART_MINUTES_MAX, elapsed_stop),
+    )
+    if covered.n_minutes == 0 or around.n_minutes <= 0:
+        return ()
+    basis_of = lambda month: find_basis(reader, configured, month)  # noqa: E731
+    for month, basis in months_touched(configured, around, elapsed_stop + _ZONES_APART_MINUTES_MAX, basis_of):
+        minutes, reach = month_range(month, basis.agreement.time_zone), basis.agreement.downtime.period_minutes_min - 1
+        start_minute = max(covered.start_minute - reach, minutes.start_minute, first_minute)
+        stop_minute = elapsed_stop if is_carried else min(covered.stop_minute + reach, elapsed_stop)
+        if start_minute >= min(stop_minute, minutes.stop_minute):
+            continue  # No such minute has elapsed, or has data.
+        if not is_kept(minutes, expired_before):
             found.append(MonthEffect(month, basis, (), is_kept=False))
             continue
         before, after = (judge_section(reader, basis, month, elapsed_stop, each) for each in records)
         effect = MonthEffect(month, basis, tuple(_pairs(before, after, window)))
-        # Silence behind excluded minutes may go on for months; mostly it does not, and these are as they were.
-        if reaches(window, basis, month) or any(series.is_changed for series in effect.series):
+        if is_touched(basis, month, window.minutes) or any(series.is_changed for series in effect.series):
             found.append(effect)
     return tuple(found)
-
-
-def reaches(window: ExclusionWindow, basis: Basis, month: Month) -> bool:
-    """Whether a window has minutes in a month, or so near it that a run across its edge may become too short."""
-    covered, reach = covered_minutes(window), basis.agreement.downtime.period_minutes_min - 1
-    minutes = month_range(month, basis.agreement.time_zone)
-    return covered.start_minute - reach < minutes.stop_minute and covered.stop_minute + reach > minutes.start_minute
 
 
 def figures_before(effects: Sequence[MonthEffect]) -> Json:
@@ -100,35 +106,6 @@ def figures_before(effects: Sequence[MonthEffect]) -> Json:
             if effect.is_kept
         ]
     }
-
-
-def _months_touched(
-    reader: LedgerReadings, configured: Agreement, window: ExclusionWindow, elapsed_stop: int
-) -> Iterator[tuple[Month, Basis]]:
-    """Go through the months in which the window can change a minute that has elapsed."""
-    first_minute = min(reader.first_data_minutes().values(), default=elapsed_stop)
-    covered = covered_minutes(window)
-    if covered.n_minutes == 0:
-        return
-    start_minute = max(covered.start_minute - _ZONES_APART_MINUTES_MAX, first_minute)
-    is_carried = configured.downtime.no_data is NoData.CARRY
-    stop_minute = elapsed_stop if is_carried else min(covered.stop_minute + _ZONES_APART_MINUTES_MAX, elapsed_stop)
-    if start_minute >= stop_minute:
-        return
-    month = month_of(start_minute, configured.time_zone).previous
-    last = month_of(stop_minute - 1, configured.time_zone).next
-    while month <= last:
-        basis = find_basis(reader, configured, month)
-        # What is left of a run beside the window may be too short for a period: so far its effect reaches.
-        reach = basis.agreement.downtime.period_minutes_min - 1
-        minutes = month_range(month, basis.agreement.time_zone)
-        touched = MinuteRange(
-            max(covered.start_minute - reach, minutes.start_minute, first_minute),
-            min(elapsed_stop if is_carried else covered.stop_minute + reach, minutes.stop_minute, elapsed_stop),
-        )
-        if touched.n_minutes > 0:
-            yield month, basis
-        month = month.next
 
 
 def _pairs(before: AgreementReport, after: AgreementReport, window: ExclusionWindow) -> Iterator[SeriesEffect]:

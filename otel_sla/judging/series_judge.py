@@ -1,7 +1,7 @@
-"""What was counted, with as much of its surroundings as judging needs, and judged.
+"""Counts of a series, with as much of their surroundings as judging needs, judged.
 
 Between the ledger, which keeps counts, and `sla/`, which judges arrays that are handed to it: this module knows how
-far to read so that no run is cut at an edge. It takes what it reads from a snapshot and gives values; it keeps nothing.
+far to read so that no run is cut at an edge. It reads from a snapshot, gives values, and keeps nothing.
 
 Dimensions:
     n_minutes: consecutive minutes of one series.
@@ -10,18 +10,18 @@ Dimensions:
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from otel_sla.arrays import Int64Array
 from otel_sla.ledger.reader import LedgerReadings
-from otel_sla.ledger.records import ExclusionRecord, Reopened
+from otel_sla.ledger.records import Reopened
 from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData, Outcome
-from otel_sla.sla.basis import columns_of, judged_counts, parts_of
-from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, CountRows, CountsBeside
+from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, CountRows, CountsBeside, columns_of, judged_counts, parts_of
 from otel_sla.sla.downtime import (
     JudgedMinutes,
+    JudgedSeries,
     MinuteState,
     SeriesCounts,
     judge_minutes,
@@ -29,36 +29,24 @@ from otel_sla.sla.downtime import (
     needs_minutes_after,
     needs_minutes_before,
 )
-from otel_sla.sla.downtime_events import World
-from otel_sla.sla.exclusions import CoveredMinutes, accepted_windows, all_covered, covered_from, excluded_minutes
-from otel_sla.sla.months import MinuteRange
+from otel_sla.sla.exclusions import ExclusionRecord, accepted_windows, covered_from, excluded_minutes
+from otel_sla.sla.months import MinuteRange, Month, month_of, month_range
 from otel_sla.sla.series import Series
-from otel_sla.sla.uptime import MonthFigures, SpanCounts
+from otel_sla.sla.uptime import (
+    MinuteFigures,
+    MonthFigures,
+    MonthSoFar,
+    SpanCounts,
+    is_in_month,
+    minute_figures,
+    month_figures,
+)
 
 _MINUTES_PER_DAY = 1440
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedSeries:
-    """One series over a range of minutes: what was counted and how it is judged, minute for minute."""
-
-    counts: SeriesCounts
-    judged: JudgedMinutes
-
-    @property
-    def world(self) -> World:
-        """The same as the story tells it."""
-        return World(self.judged, self.counts.counts, self.counts.parts)
-
-    def part(self, start_minute: int, stop_minute: int) -> "JudgedSeries":
-        """The same in a range within this one; views, no copies."""
-        cut = slice(start_minute - self.counts.start_minute, stop_minute - self.counts.start_minute)
-        counts = replace(self.counts, start_minute=start_minute, counts=self.counts.counts[cut])
-        return JudgedSeries(counts, self.judged.part(start_minute, stop_minute))
-
-
 def joined(pieces: Sequence[JudgedSeries]) -> JudgedSeries:
-    """Put consecutive minutes of one series together that were judged by terms of their own."""
+    """Put consecutive minutes of one series together, each piece judged by terms of its own."""
     first = pieces[0]
     states = zip(*((piece.judged.raw, piece.judged.adjusted, piece.judged.unfiltered) for piece in pieces), strict=True)
     raw, adjusted, unfiltered = (np.concatenate(each) for each in states)
@@ -77,12 +65,12 @@ class Terms:
 
     agreement: Agreement
     windows: tuple[ExclusionWindow, ...]
-    covered: tuple[CoveredMinutes, ...] = field(init=False, compare=False)  # By the windows that exclude (clause 14).
+    excluding: tuple[ExclusionWindow, ...] = field(init=False, compare=False)  # Those that exclude (clause 14).
 
     def __post_init__(self) -> None:
         # Once for all series: a window takes 30 us to decide.
         exclusions, time_zone = self.agreement.exclusions, self.agreement.time_zone
-        object.__setattr__(self, "covered", all_covered(accepted_windows(self.windows, exclusions, time_zone)))
+        object.__setattr__(self, "excluding", accepted_windows(self.windows, exclusions, time_zone))
 
     @classmethod
     def of(cls, agreement: Agreement, records: Sequence[ExclusionRecord], change: int) -> "Terms":
@@ -128,7 +116,7 @@ def is_grouped(series: Series, agreement: Agreement) -> bool:
 
 
 class CountReadings(Protocol):
-    """Where the past is read: a ledger (`ledger.reader.LedgerReadings`), or what an application keeps in memory."""
+    """The past: of a ledger (`ledger.reader.LedgerReadings`), or of what an application keeps in memory."""
 
     def month_counts(
         self, series_id: int, start_minute: int, stop_minute: int, columns: int = N_OUTCOMES
@@ -146,13 +134,13 @@ class CountReadings(Protocol):
     def last_data_minute(
         self, series_id: int, before_minute: int, valid_requests_min: int, *, is_adjusted: bool = False
     ) -> tuple[int, tuple[int, ...]] | None:
-        """Give the last minute before `before_minute` with at least so many valid requests, and its N_OUTCOMES counts;
-        if `is_adjusted`, by adjusted counts, and its N_COUNTS counts.
+        """Give the last minute before `before_minute` with so many valid requests, and its N_OUTCOMES counts; if
+        `is_adjusted`, by adjusted counts, and its N_COUNTS counts.
         """
 
 
 class History:
-    """Reads the past of one ledger; every call sees the connection's snapshot.
+    """Reads the past of one ledger.
 
     Args:
         reader: The caller holds its `snapshot()` where several calls have to agree.
@@ -175,11 +163,7 @@ class History:
     def judged(self, series: Series, terms: Terms, minutes: MinuteRange, elapsed_stop_minute: int) -> JudgedSeries:
         """Judge `minutes` of a series, and as many before and behind as the runs at their edges reach.
 
-        Args:
-            series: Of the terms' agreement.
-            terms: What to judge by.
-            minutes: The minutes asked for; those from `elapsed_stop_minute` on are left out.
-            elapsed_stop_minute: No minute from this one on has elapsed.
+        Minutes from `elapsed_stop_minute` on are left out: they have not elapsed.
         """
         asked = _elapsed_part(minutes, elapsed_stop_minute)
         rows = self.rows(series, parts_of(terms.agreement.counting), asked)
@@ -189,14 +173,7 @@ class History:
     def each_judged(
         self, all_series: Sequence[Series], terms: Terms, minutes: MinuteRange, elapsed_stop_minute: int
     ) -> Iterator[tuple[Series, JudgedSeries]]:
-        """Judge as `judged` does, one series after the other; faster than series by series.
-
-        Args:
-            all_series: Of the terms' agreement. In the order of their ids, that of the ledger, they are read fastest.
-            terms: As for `judged`.
-            minutes: As for `judged`.
-            elapsed_stop_minute: As for `judged`.
-        """
+        """Judge as `judged` does, one series after the other; fastest in the order of their ids."""
         asked = _elapsed_part(minutes, elapsed_stop_minute)
         parts = parts_of(terms.agreement.counting)
         all_ids = [series.series_id for series in all_series]
@@ -205,8 +182,26 @@ class History:
             counts = self.counts(series, terms, asked.start_minute, judged_counts(rows, parts))
             yield series, self._judged(series, terms, counts, elapsed_stop_minute)
 
+    def minute_figures(
+        self,
+        series: Series,
+        terms: Terms,
+        minutes: MinuteRange,
+        elapsed_stop_minute: int,
+        so_far: MonthSoFar | None = None,
+    ) -> Iterator[MinuteFigures]:
+        """Go through elapsed minutes of one local month, each with its month up to and including it.
+
+        `so_far` is as for `uptime.minute_figures`; without it, the month is judged from its start.
+        """
+        agreement, start_minute = terms.agreement, minutes.start_minute
+        if so_far is None:
+            start_minute = month_range(month_of(start_minute, agreement.time_zone), agreement.time_zone).start_minute
+        judged = self.judged(series, terms, MinuteRange(start_minute, minutes.stop_minute), elapsed_stop_minute)
+        return minute_figures(series, agreement, judged, minutes, so_far)
+
     def rows(self, series: Series, parts: int, minutes: MinuteRange) -> Int64Array:
-        """Give what is judged of the counts of minutes, where a request has so many parts (`judged_counts`)."""
+        """Give what is judged of the counts of minutes: int64[n_minutes, 3], `parts` to a request."""
         return judged_counts(self._reader.month_counts(series.series_id, *minutes, columns_of(parts)), parts)
 
     def counts(self, series: Series, terms: Terms, start_minute: int, rows: Int64Array) -> SeriesCounts:
@@ -240,7 +235,6 @@ class History:
             start_minute, n_more = earlier, 4 * n_more
 
     def _judged(self, series: Series, terms: Terms, counts: SeriesCounts, elapsed_stop_minute: int) -> JudgedSeries:
-        """Judge counts that reach back far enough, and as many minutes behind them as a run reaches."""
         judged = judge(series, terms, counts)
         while needs_minutes_after(judged.judged, elapsed_stop_minute):
             stop_minute = min(elapsed_stop_minute, judged.judged.stop_minute + _MINUTES_PER_DAY)
@@ -256,7 +250,7 @@ class History:
         if terms.agreement.downtime.no_data is not NoData.CARRY:
             return None, None
         found = last = self._last_judged(series, terms, start_minute)
-        while last is not None and (covered := covered_from(terms.covered, series.group_text, last[0])) is not None:
+        while last is not None and (covered := covered_from(terms.excluding, series.group_text, last[0])) is not None:
             last = self._last_judged(series, terms, covered)
         return None if found is None else found[1], None if last is None else last[1]
 
@@ -271,13 +265,7 @@ class History:
 
 
 class NewCounts:
-    """What some minutes hold, by series.
-
-    Args:
-        rows: Of all series; those of other minutes are passed over.
-        start_minute: Epoch minute, the first one.
-        stop_minute: One past the last.
-    """
+    """What the minutes from `start_minute` up to `stop_minute` hold, by series; earlier rows are left out."""
 
     def __init__(self, rows: CountRows, start_minute: int, stop_minute: int) -> None:
         order = np.argsort(rows.series_id, kind="stable")
@@ -302,23 +290,23 @@ def _elapsed_part(minutes: MinuteRange, elapsed_stop_minute: int) -> MinuteRange
 
 def judge(series: Series, terms: Terms, counts: SeriesCounts) -> JudgedSeries:
     """Judge counts that reach as far as they have to (`downtime.judge_minutes`)."""
-    excluded = excluded_minutes(terms.covered, series.group_text, counts.start_minute, counts.stop_minute)
+    excluded = excluded_minutes(terms.excluding, series.group_text, counts.start_minute, counts.stop_minute)
     carries_excluded = terms.agreement.carries_excluded
     judged = judge_minutes(counts, terms.agreement.downtime, excluded, carries_excluded=carries_excluded)
     return JudgedSeries(counts, judged)
 
 
-def counts_as_told(counts: SeriesCounts, reopened: Sequence[Reopened], told_before: int) -> SeriesCounts:
-    """Give the counts as they were when they were told of: before the requests that came late.
+def counts_as_published(counts: SeriesCounts, reopened: Sequence[Reopened], published_before: int) -> SeriesCounts:
+    """Give the counts as they were when they were published: before the requests that came late.
 
     Args:
         counts: From before the oldest re-opened minute on.
         reopened: The series' minutes that got requests since, each with what it held.
-        told_before: Epoch minute; those from it on are left out.
+        published_before: Epoch minute; those from it on are left out.
     """
-    rows = counts.counts[: max(0, told_before - counts.start_minute)].copy()
+    rows = counts.counts[: max(0, published_before - counts.start_minute)].copy()
     for minute in reopened:
-        if counts.start_minute <= minute.epoch_minute < told_before:
+        if counts.start_minute <= minute.epoch_minute < published_before:
             before = np.array([(*minute.counts_before, *minute.beside_before)], dtype=np.int64)
             rows[minute.epoch_minute - counts.start_minute] = judged_counts(before, counts.parts)[0]
     first = counts.first_data_minute
@@ -329,22 +317,40 @@ def counts_as_told(counts: SeriesCounts, reopened: Sequence[Reopened], told_befo
     return replace(counts, counts=rows, first_data_minute=first)
 
 
-def with_spans(
-    figures: MonthFigures, reader: LedgerReadings, series: Series, beside: Mapping[int, CountsBeside]
-) -> MonthFigures:
-    """Add what was counted of a month besides (clauses 4 and 19).
+class JudgedMonth(NamedTuple):
+    """One series' month."""
+
+    series: Series
+    judged: JudgedSeries  # As many minutes around the month as the runs at its edges reach are there, too.
+    figures: MonthFigures
+
+
+def judge_month(
+    reader: LedgerReadings,
+    each_judged: Iterable[tuple[Series, JudgedSeries]],
+    agreement: Agreement,
+    month: Month,
+    beside: Mapping[int, CountsBeside],
+) -> Iterator[JudgedMonth]:
+    """Judge an agreement's month, series by series; those that have nothing in it are left out.
 
     Args:
-        figures: Of the series.
         reader: Its snapshot is the caller's.
-        series: Whose month this is.
+        each_judged: The series with the month's minutes (`History.each_judged`); taken one by one.
+        agreement: By whose terms they are judged.
+        month: Local to the agreement's time zone.
         beside: `reader.counts_beside` of the month's elapsed minutes.
     """
-    held = beside.get(series.series_id)
-    if held is None:
-        return figures
-    total = figures.spans.total
-    if figures.parts > 1:  # Its counts are those of the requests that the spans stand for.
-        start_minute = figures.minutes.start_minute
-        total = int(reader.month_counts(series.series_id, start_minute, start_minute + figures.elapsed).sum())
-    return replace(figures, spans=SpanCounts(total, held.spared, held.sampled, held.thresholded))
+    minutes = month_range(month, agreement.time_zone)
+    for series, judged in each_judged:
+        if not is_in_month(minutes, judged.counts, agreement.downtime.no_data):
+            continue
+        figures = month_figures(minutes, judged, agreement.target)
+        held = beside.get(series.series_id)
+        if held is not None:
+            total = figures.spans.total
+            if figures.parts > 1:  # Its counts are those of the requests that the spans stand for.
+                elapsed = MinuteRange(minutes.start_minute, minutes.start_minute + figures.elapsed)
+                total = int(reader.month_counts(series.series_id, *elapsed).sum())
+            figures = replace(figures, spans=SpanCounts(total, held.spared, held.sampled, held.thresholded))
+        yield JudgedMonth(series, judged, figures)

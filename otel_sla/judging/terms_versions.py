@@ -1,6 +1,6 @@
 """The versions of the terms: which one judges a month, and which ones counted it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -8,14 +8,8 @@ from otel_sla.ledger.agreement_json import agreement_of, terms_of
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.writer import Ledger
 from otel_sla.report.document import CountedBy
-from otel_sla.sla.agreement import (
-    Agreement,
-    Counting,
-    DowntimeTerms,
-    ExclusionTerms,
-    NoData,
-)
-from otel_sla.sla.months import MinuteRange, Month
+from otel_sla.sla.agreement import Agreement, Counting, DowntimeTerms, ExclusionTerms, NoData
+from otel_sla.sla.months import MinuteRange, Month, month_of, month_range
 
 _NO_DOWNTIME = DowntimeTerms(Fraction(1), 1, 1, NoData.UP)
 
@@ -31,13 +25,7 @@ class Recorded:
 
 
 def record_versions(ledger: Ledger, agreements: Sequence[Agreement], since_minute: int) -> Recorded:
-    """Keep the terms of each agreement in the ledger, if they differ from the last ones.
-
-    Args:
-        ledger: The pipeline's.
-        agreements: As configured.
-        since_minute: Epoch minute from which new terms hold.
-    """
+    """Keep the terms of each configured agreement in the ledger, from `since_minute` on where they are new."""
     versions: dict[str, int] = {}
     changed: list[str] = []
     outcome_rules_changed: list[str] = []
@@ -82,13 +70,9 @@ class Basis:
 
 
 def find_basis(reader: LedgerReadings, configured: Agreement, month: Month, *, as_configured: bool = False) -> Basis:
-    """Find what a month is judged by: the version that closed it; while it is open, what is configured.
+    """Find what a local month is judged by: the version that closed it; while it is open, what is configured.
 
-    Args:
-        reader: Its snapshot is the caller's.
-        configured: The agreement as it is configured now.
-        month: Local to the agreement's time zone.
-        as_configured: Judge a closed month by what is configured, too.
+    The snapshot is the caller's. With `as_configured`, a closed month is judged by what is configured, too.
 
     Raises:
         LedgerCorrupt: A version cannot be read.
@@ -104,14 +88,32 @@ def find_basis(reader: LedgerReadings, configured: Agreement, month: Month, *, a
     return Basis(configured, version, closed_version, configured, as_configured)
 
 
-def beside(reader: LedgerReadings, basis: Basis, month: Month) -> tuple[Agreement, Agreement]:
+def beside(reader: LedgerReadings, basis: Basis, month: Month) -> list[Agreement]:
     """Give what the month before and the one behind are judged by."""
-    found = (
+    return [
         find_basis(reader, basis.configured, each, as_configured=basis.is_as_configured).agreement
         for each in (month.previous, month.next)
-    )
-    before, behind = found
-    return before, behind
+    ]
+
+
+def months_touched(
+    agreement: Agreement, changed: MinuteRange, stop_minute: int, basis_of: Callable[[Month], Basis]
+) -> Iterator[tuple[Month, Basis]]:
+    """Go through the months that begin before `stop_minute` and whose figures something in `changed` may change."""
+    # The neighbours, too: versions may have other time zones.
+    month = month_of(changed.start_minute, agreement.time_zone).previous
+    last = month_of(changed.stop_minute - 1, agreement.time_zone).next
+    while month <= last and month_range(month, agreement.time_zone).start_minute < stop_minute:
+        basis = basis_of(month)
+        if is_touched(basis, month, changed):
+            yield month, basis
+        month = month.next
+
+
+def is_touched(basis: Basis, month: Month, changed: MinuteRange) -> bool:
+    """Whether minutes lie in a month, or so near it that a run across its edge may become too short, or long enough."""
+    minutes, reach = month_range(month, basis.agreement.time_zone), basis.agreement.downtime.period_minutes_min - 1
+    return changed.start_minute - reach < minutes.stop_minute and minutes.start_minute < changed.stop_minute + reach
 
 
 def find_counted_by(reader: LedgerReadings, agreement: Agreement, minutes: MinuteRange) -> tuple[CountedBy, ...]:

@@ -1,10 +1,10 @@
-"""Packing what is old and forgetting what is older, beside the requests."""
+"""Packs old counts and drops those that are older than they are kept, beside the requests."""
 
 import time
 
 from otel_sla.judging.clock import MinuteMarks
 from otel_sla.ledger.threads import Writer
-from otel_sla.sla.retention import expire_before
+from otel_sla.sla.months import expire_before
 
 
 class Tidier:
@@ -23,7 +23,7 @@ class Tidier:
         self._expired_before = 0  # Epoch minute.
 
     async def tidy(self, progress: MinuteMarks) -> None:
-        """Go on with it.
+        """Pack what is judged and drop what is older than it is kept, as far as time allows.
 
         Raises:
             LedgerError: The ledger cannot be written.

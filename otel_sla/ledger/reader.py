@@ -16,7 +16,6 @@ from otel_sla.ledger.records import (
     ClosedMonth,
     CountedDay,
     Cursor,
-    ExclusionRecord,
     RefusedPoints,
     Reopened,
     Retold,
@@ -26,6 +25,7 @@ from otel_sla.ledger.records import (
 )
 from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version
 from otel_sla.sla.counts import N_OUTCOMES, NANOS_PER_MINUTE, CountRows, CountsBeside
+from otel_sla.sla.exclusions import ExclusionRecord
 from otel_sla.sla.series import Series
 
 

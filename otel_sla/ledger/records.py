@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 
-from otel_sla.sla.agreement import ExclusionWindow
 from otel_sla.sla.counts import NOTHING_BESIDE, CountRows, CountsBeside
 from otel_sla.sla.events import Event
 from otel_sla.sla.series import Series
@@ -138,29 +136,6 @@ class RefusedPoints:
     last_minute: int  # and the latest.
     reason: str  # Of the last refusal,
     at_unix_nano: int  # and when that was.
-
-
-@dataclass(frozen=True, slots=True)
-class Withdrawal:
-    """Who took an exclusion back, when and why."""
-
-    change: int
-    withdrawn_by: str
-    withdrawn_at: datetime  # Aware.
-    why: str
-    figures_before: Json | None
-
-
-@dataclass(frozen=True, slots=True)
-class ExclusionRecord:
-    """One exclusion recorded at run time (clauses 13 and 15); never deleted."""
-
-    exclusion_id: int
-    change: int  # Number of the change that recorded it; changes are numbered from 1 without gaps.
-    agreement: str
-    window: ExclusionWindow  # With recorded_by and recorded_at.
-    figures_before: Json | None
-    withdrawal: Withdrawal | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from otel_sla.ledger.records import (
     AgreementVersion,
     ClosedMonth,
     CountedDay,
-    ExclusionRecord,
     Json,
     Position,
     RefusedPoints,
@@ -20,11 +19,11 @@ from otel_sla.ledger.records import (
     Retold,
     SetAside,
     StoredEvent,
-    Withdrawal,
 )
 from otel_sla.sla.agreement import ExclusionReason, ExclusionWindow
 from otel_sla.sla.counts import N_OUTCOMES, Count, CountsBeside
 from otel_sla.sla.events import Event, Severity
+from otel_sla.sla.exclusions import ExclusionRecord, Withdrawal
 from otel_sla.sla.series import Series
 
 _BEFORE = [f"{count.name.lower()}_before" for count in Count]

@@ -13,19 +13,10 @@ from datetime import UTC, datetime
 
 from otel_sla.sla.agreement import Agreement, ExclusionWindow
 from otel_sla.sla.downtime import JudgedMinutes, SeriesCounts
-from otel_sla.sla.exclusions import Refusal, find_refusal, is_in_scope, minutes_saved
+from otel_sla.sla.exclusions import ExclusionRecord, Refusal, Withdrawal, find_refusal, is_in_scope, minutes_saved
 from otel_sla.sla.months import MinuteRange, Month, month_range
 from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import MonthFigures
-
-
-@dataclass(frozen=True, slots=True)
-class Withdrawn:
-    """Who took a recorded window back, when and why (clause 15)."""
-
-    by: str
-    at: datetime  # Aware.
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +25,7 @@ class ExclusionReport:
 
     window: ExclusionWindow
     exclusion_id: int | None = None  # Its number in the ledger; None: from the configuration.
-    withdrawn: Withdrawn | None = None
+    withdrawn: Withdrawal | None = None  # Who took it back; None if nobody did.
     refusal: Refusal | None = None  # Why it excludes nothing, by `decide_windows`; None if it was accepted.
     minutes_saved: int = 0  # Of this month's elapsed minutes, for one series; 0 if refused.
 
@@ -119,16 +110,20 @@ class Report:
 
 
 def decide_windows(
-    agreement: Agreement, minutes: MinuteRange, recorded: Iterable[ExclusionReport] = ()
+    agreement: Agreement, minutes: MinuteRange, records: Iterable[ExclusionRecord] = ()
 ) -> tuple[ExclusionReport, ...]:
     """Decide on an agreement's windows, once for all series: those that touch the month, in time order.
 
     Args:
         agreement: With the windows of the configuration.
         minutes: `months.month_range` of the month.
-        recorded: All that were recorded for the agreement besides, withdrawn or not, whatever their group and time.
+        records: All that were recorded, withdrawn or not, whatever their agreement, group and time.
     """
-    entries = (*map(ExclusionReport, agreement.exclusions.windows), *recorded)
+    recorded = (record for record in records if record.agreement == agreement.name)
+    entries = (
+        *map(ExclusionReport, agreement.exclusions.windows),
+        *(ExclusionReport(record.window, record.exclusion_id, record.withdrawal) for record in recorded),
+    )
     decided = [
         replace(entry, refusal=_refusal(entry, agreement)) for entry in entries if _touches(entry.window, minutes)
     ]

@@ -150,8 +150,8 @@ def exclusion_object(report: ExclusionReport) -> Object:
         entry["recorded_by"] = window.recorded_by
         entry["recorded_at"] = moment_text(window.recorded_at)
     if report.withdrawn is not None:
-        entry["withdrawn_by"] = report.withdrawn.by
-        entry["withdrawn_at"] = moment_text(report.withdrawn.at)
+        entry["withdrawn_by"] = report.withdrawn.withdrawn_by
+        entry["withdrawn_at"] = moment_text(report.withdrawn.withdrawn_at)
         entry["withdrawn_why"] = report.withdrawn.why
     return entry
 

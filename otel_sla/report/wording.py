@@ -146,7 +146,7 @@ def withdrawal_text(exclusion: ExclusionReport, time_zone: str) -> str:
     withdrawn = exclusion.withdrawn
     if withdrawn is None:
         return ""
-    return f"withdrawn by {withdrawn.by}, {moment_in(withdrawn.at, time_zone)}: {withdrawn.why}"
+    return f"withdrawn by {withdrawn.withdrawn_by}, {moment_in(withdrawn.withdrawn_at, time_zone)}: {withdrawn.why}"
 
 
 def short_minute(epoch_minute: int, time_zone: str) -> str:

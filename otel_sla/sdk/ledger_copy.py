@@ -13,12 +13,13 @@ from otel_sla.config import Config
 from otel_sla.errors import LedgerError
 from otel_sla.judging.clock import MinuteMarks
 from otel_sla.judging.terms_versions import record_versions
-from otel_sla.ledger.records import Commit, ExclusionRecord
+from otel_sla.ledger.records import Commit
 from otel_sla.ledger.writer import Ledger
 from otel_sla.sdk.month import MinuteMemory, kept_from
 from otel_sla.sla.agreement import Counting
 from otel_sla.sla.counts import NANOS_PER_MINUTE
-from otel_sla.sla.retention import expire_before
+from otel_sla.sla.exclusions import ExclusionRecord
+from otel_sla.sla.months import expire_before
 from otel_sla.sla.series import Series
 
 _log = logging.getLogger(__name__)

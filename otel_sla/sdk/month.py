@@ -12,14 +12,13 @@ from operator import add
 import numpy as np
 
 from otel_sla.arrays import Int64Array, UInt32Array
-from otel_sla.judging.month_report import last_change
 from otel_sla.judging.series_judge import History, Terms, is_grouped, series_of
-from otel_sla.ledger.records import ExclusionRecord
 from otel_sla.sla.agreement import Agreement, Counting, NoData, Outcome
 from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, Count, CountRows, add_capped, has_enough
+from otel_sla.sla.exclusions import ExclusionRecord, last_change
 from otel_sla.sla.months import MinuteRange, month_of, month_range
 from otel_sla.sla.series import Series
-from otel_sla.sla.uptime import Counts, MinuteFigures, minute_figures
+from otel_sla.sla.uptime import Counts, MinuteFigures
 
 MINUTES_PER_DAY = 1440
 _NO_COUNTS = [0] * N_COUNTS
@@ -164,7 +163,6 @@ class SdkJudge:
     def _of_agreement(self, terms: Terms, all_series: Sequence[Series], minute: int) -> Iterator[MinuteFigures]:
         agreement, memory = terms.agreement, self._memory
         history = History(memory, memory.first_data_minutes, {})
-        month = month_range(month_of(minute, agreement.time_zone), agreement.time_zone)
         for series in series_of(agreement, all_series):
             if not is_grouped(series, agreement):
                 continue
@@ -175,9 +173,7 @@ class SdkJudge:
                 is_adjusted=agreement.counting is Counting.ADJUSTED,
             )
             has_data = memory.first_data_minutes.get(series.series_id, minute + 1) <= minute
-            judged = history.judged(series, terms, MinuteRange(month.start_minute, minute + 1), minute + 1)
-            last = MinuteRange(minute, minute + 1)
-            for found in minute_figures(series, agreement, judged.judged, judged.counts, last):
+            for found in history.minute_figures(series, terms, MinuteRange(minute, minute + 1), minute + 1):
                 if any(found.so_far.counts) or (has_data and agreement.downtime.no_data is not NoData.UP):
                     yield found
 

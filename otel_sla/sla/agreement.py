@@ -1,13 +1,17 @@
 """The agreement as plain values: what is covered, what fails, what is downtime, what is promised.
 
-`config.py` builds these from text; nothing here parses or defaults. The clauses named are those of the
-specification of the arithmetic (docs/clauses.md).
+`config/` builds these from text; nothing here parses or defaults. The clauses named are those of docs/clauses.md.
 """
 
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum, IntEnum
 from fractions import Fraction
+
+from otel_sla.sla.months import MinuteRange
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MINUTE = timedelta(minutes=1)
 
 # In the order in which a usable status is looked for: HTTP, then gRPC (clause 4).
 HTTP_STATUS_KEYS = ("http.response.status_code", "http.status_code")
@@ -122,6 +126,12 @@ class ExclusionWindow:
     note: str
     recorded_by: str
     recorded_at: datetime | None  # Aware; None for a window from the configuration.
+    minutes: MinuteRange = field(init=False, repr=False, compare=False)  # That it covers whole; may be none.
+
+    def __post_init__(self) -> None:
+        start_minute = -((_EPOCH - self.start) // _MINUTE)
+        stop_minute = (self.stop - _EPOCH) // _MINUTE
+        object.__setattr__(self, "minutes", MinuteRange(start_minute, max(start_minute, stop_minute)))
 
 
 @dataclass(frozen=True, slots=True)

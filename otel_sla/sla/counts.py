@@ -1,7 +1,12 @@
 """Counts per series and minute, as they travel from the ring to the ledger and from the ledger to the judge.
 
+An agreement is judged on requests as they came, or on those that they stand for (clause 19). Such adjusted counts are
+whole numbers of *parts*, 2^-20 requests, so that their sums are the same in any order. What is judged on requests has
+one part to a request, so one arithmetic serves both.
+
 Dimensions:
     n_rows: distinct (series, minute) pairs.
+    n_minutes: minutes, consecutive or not.
 """
 
 from dataclasses import dataclass
@@ -11,13 +16,17 @@ from typing import NamedTuple
 import numpy as np
 
 from otel_sla.arrays import BoolArray, Int64Array
-from otel_sla.sla.agreement import Outcome
+from otel_sla.sla.agreement import Counting, Outcome
 
 NANOS_PER_MINUTE = 60_000_000_000
 # Adjusted counts are kept in this many parts of a request, so that sums are exact in any order (clause 19).
 PARTS_PER_REQUEST = 1 << 20
 # No count of a series' minute grows past it; only an excess ever could, of spans that stand for 10^12 requests.
 COUNT_MAX = 1 << 62
+# No minute has so many spans. With COUNT_MAX beside it, an outcome's parts have room in an int64; those of two of them
+# may not (`SeriesCounts.valid`).
+SPANS_MAX = 1 << 40
+_INT64_MAX = 2**63 - 1
 
 
 class Count(IntEnum):
@@ -121,11 +130,9 @@ def add_capped(counts: Int64Array, more: Int64Array) -> Int64Array:
 
 
 def has_enough(counts: Int64Array, valid_requests_min: int) -> BoolArray:
-    """Mark the minutes with so many valid requests, and at least one.
+    """Mark the minutes with `valid_requests_min` valid requests, and at least one.
 
-    Args:
-        counts: int64[n_minutes, n_columns], the first columns of Count. With all of them, adjusted counts are compared.
-        valid_requests_min: Requests.
+    `counts` is int64[n_minutes, n_columns], the first columns of Count. With all of them, adjusted counts are compared.
     """
     valid = counts[:, Count.SUCCEEDED] + counts[:, Count.FAILED]
     is_enough: BoolArray = valid >= max(valid_requests_min, 1)
@@ -134,3 +141,40 @@ def has_enough(counts: Int64Array, valid_requests_min: int) -> BoolArray:
         needed = (valid_requests_min - valid) * PARTS_PER_REQUEST - counts[:, Count.FAILED_EXCESS]
         is_enough |= (valid > 0) & (counts[:, Count.SUCCEEDED_EXCESS] >= needed)
     return is_enough
+
+
+def parts_of(counting: Counting) -> int:
+    """Parts of one request."""
+    return PARTS_PER_REQUEST if counting is Counting.ADJUSTED else 1
+
+
+def columns_of(parts: int) -> int:
+    """Columns of Count, from the first on, that `judged_counts` reads."""
+    return N_OUTCOMES if parts == 1 else N_COUNTS
+
+
+def judged_counts(counts: Int64Array, parts: int) -> Int64Array:
+    """Give what is judged of what was counted.
+
+    Args:
+        counts: int64[n_minutes, columns_of(parts)] or wider. Columns as in Count; each in [0, COUNT_MAX].
+        parts: `parts_of` the agreement's counting.
+
+    Returns:
+        int64[n_minutes, 3], parts of requests; a view where they are requests. Columns as in agreement.Outcome.
+
+    >>> judged_counts(np.array([[1, 2, 0, 0, 1, 3, 15 << 20, 0, 0]]), PARTS_PER_REQUEST) / PARTS_PER_REQUEST
+    array([[16.,  2.,  0.]])
+    """
+    outcomes = counts[:, :N_OUTCOMES]
+    if parts == 1:
+        return outcomes
+    judged: Int64Array = np.minimum(outcomes, SPANS_MAX) * parts + counts[:, Count.SUCCEEDED_EXCESS :]
+    return judged
+
+
+def exact_sum(values: Int64Array) -> int:
+    """Sum counts of minutes, none below 0, however large the sum is."""
+    if len(values) == 0 or int(values.max()) <= _INT64_MAX // len(values):
+        return int(values.sum())
+    return (int((values >> 32).sum()) << 32) + int((values & 0xFFFF_FFFF).sum())

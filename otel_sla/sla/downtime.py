@@ -37,7 +37,7 @@ class SeriesCounts:
     """What was counted for one series in consecutive minutes, and what of its past bears on them."""
 
     start_minute: int  # Epoch minute of the first row.
-    counts: Int64Array  # int64[n_minutes, 3], parts of requests (`basis.judged_counts`). Columns as in Outcome.
+    counts: Int64Array  # int64[n_minutes, 3], parts of requests (`counts.judged_counts`). Columns as in Outcome.
     carried: MinuteState | None  # UP or DOWN: state of the last minute before start_minute that was judged by its
     #                              requests (`judged_state`); None if there was none. Only `no_data: carry` reads it.
     first_data_minute: int | None  # First minute ever with a valid request, wherever it lies; None if there is none.
@@ -78,6 +78,24 @@ class JudgedMinutes:
         assert self.start_minute <= start_minute <= stop_minute <= self.stop_minute, "a part lies within the whole"
         cut = slice(start_minute - self.start_minute, stop_minute - self.start_minute)
         return JudgedMinutes(start_minute, self.raw[cut], self.adjusted[cut], self.unfiltered[cut])
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedSeries:
+    """One series over consecutive minutes: what was counted and how it is judged, minute for minute."""
+
+    counts: SeriesCounts
+    judged: JudgedMinutes
+
+    def __post_init__(self) -> None:
+        assert self.judged.start_minute == self.counts.start_minute, "states and counts start together"
+        assert self.judged.stop_minute == self.counts.stop_minute, "states and counts stop together"
+
+    def part(self, start_minute: int, stop_minute: int) -> "JudgedSeries":
+        """The same in a range within this one; views, no copies."""
+        cut = slice(start_minute - self.counts.start_minute, stop_minute - self.counts.start_minute)
+        counts = replace(self.counts, start_minute=start_minute, counts=self.counts.counts[cut])
+        return JudgedSeries(counts, self.judged.part(start_minute, stop_minute))
 
 
 def is_state(states: Int8Array, state: MinuteState) -> BoolArray:
@@ -160,9 +178,8 @@ def unfiltered_states(series_counts: SeriesCounts, terms: DowntimeTerms) -> Int8
 
 
 def judged_state(counts: Sequence[int], terms: DowntimeTerms, parts: int = 1) -> MinuteState | None:
-    """Judge one minute by its requests alone: UP, DOWN, or None if it has too few to say.
+    """Judge one minute by its requests alone, for `SeriesCounts.carried`: UP, DOWN, or None if it has too few to say.
 
-    For `SeriesCounts.carried`: the state of the last minute before the start with `valid_requests_min` valid requests.
     Counts and parts are those of `SeriesCounts`.
     """
     valid = counts[Outcome.SUCCEEDED] + counts[Outcome.FAILED]
@@ -202,8 +219,7 @@ def runs(is_in_run: BoolArray) -> Int64Array:
 def needs_minutes_before(series_counts: SeriesCounts, terms: DowntimeTerms) -> bool:
     """Whether a run may reach across the left edge: the first minute is down and the series' data began earlier.
 
-    The caller then hands in earlier minutes too, however many at a time, and asks again. `series_counts` may hold just
-    the first minute.
+    The caller then hands in earlier minutes too and asks again. `series_counts` may hold just the first minute.
     """
     first = series_counts.first_data_minute
     if first is None or first >= series_counts.start_minute or len(series_counts.counts) == 0:

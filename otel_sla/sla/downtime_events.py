@@ -1,13 +1,11 @@
-"""What to tell about a series: the events by which one judged world becomes the next.
+"""Events of a series: those by which what was published of it becomes what is judged now.
 
-A *world* is what a series looked like when it was last told of: its judged minutes and their counts. The events are
-the difference of two worlds, so that whoever adds them up has the last one, however often the past was revised
-(docs/events.md has the rule for adding up, and all attributes).
+They are the difference of two judgements, so that whoever adds up all events has the last one, however often the past
+was revised (docs/events.md has the rule for adding up, and all attributes).
 
-What is told of is a *stretch*: a maximal run of minutes that are down raw and have one adjusted state. A stretch that
-is down adjusted too is a downtime period that counts. The others, excluded or too short a remnant beside an
-exclusion, are told under names of their own, so that nobody is woken by them. Stretches that adjoin make one raw
-downtime period.
+What is published is a *stretch*: a maximal run of minutes that are down raw and have one adjusted state. A stretch that
+is down adjusted too is a downtime period that counts. The others, excluded or too short a remnant beside an exclusion,
+have event names of their own, so that nobody is woken by them. Stretches that adjoin make one raw downtime period.
 """
 
 from collections.abc import Iterator
@@ -17,10 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from otel_sla.arrays import BoolArray, Int8Array, Int64Array
+from otel_sla.arrays import BoolArray, Int8Array
 from otel_sla.sla.agreement import Outcome
-from otel_sla.sla.basis import exact_sum
-from otel_sla.sla.downtime import JudgedMinutes, MinuteState, is_state, runs
+from otel_sla.sla.counts import exact_sum
+from otel_sla.sla.downtime import JudgedMinutes, JudgedSeries, MinuteState, is_state, runs
 from otel_sla.sla.events import AttributeValue, Event, Severity, Subject, make_event, make_id
 from otel_sla.sla.figures_text import minute_text
 
@@ -28,7 +26,7 @@ _NOT_DOWN = -1
 
 
 class Cause(Enum):
-    """Why something that had been told is told otherwise."""
+    """Why something that was published is something else now."""
 
     LATE_SPANS = "late_spans"
     EXCLUSION_ADDED = "exclusion_added"
@@ -36,21 +34,8 @@ class Cause(Enum):
     CONFIGURATION = "configuration"
 
 
-@dataclass(frozen=True, slots=True)
-class World:
-    """A series as it is told: judged minutes and the counts they were judged by.
-
-    The old world is judged anew from the old counts, up to where it had come then. It is no part of the new one: a run
-    that was too short then may have grown since.
-    """
-
-    judged: JudgedMinutes
-    counts: Int64Array  # int64[n_minutes, 3], parts of requests, of the same minutes. Columns as in agreement.Outcome.
-    parts: int = 1  # Parts of one request (`basis`).
-
-
-class Story(NamedTuple):
-    """Events in the order of telling, and the number of revisions of the series up to now."""
+class NewEvents(NamedTuple):
+    """The events to publish, in order, and the number of revisions of the series up to now."""
 
     events: tuple[Event, ...]
     revision: int
@@ -70,84 +55,81 @@ class _Stretch:
 
     @property
     def figures(self) -> tuple[int, int, int, float] | None:
-        """What is told at its end; None as long as it has none."""
+        """What is published at its end; None as long as it has none."""
         return None if self.is_open else (self.stop_minute, self.valid, self.failed, self.peak_error_rate)
 
 
-def tell(subject: Subject, old: World, new: World, cause: Cause, revision: int) -> Story:
-    """Tell what became of a series since it was last told of.
+def change_events(subject: Subject, old: JudgedSeries, new: JudgedSeries, cause: Cause, revision: int) -> NewEvents:
+    """Give the events that follow from what a series was published as and what it is now.
 
     Args:
         subject: The series and its agreement.
-        old: What was told last; without minutes if nothing was.
-        new: What is to be told. Starts with `old` and stops with it or later; no run is cut by its start, and
-            before its start nothing differs.
+        old: As published last, judged anew from the counts of then; without minutes if nothing was published. It is no
+            part of `new`: a run that was too short then may have grown since.
+        new: Starts with `old` and stops with it or later; no run is cut by its start, and before it nothing differs.
         cause: Why minutes of `old` differ, if any does.
         revision: Number of revisions of the series so far, 0 at first; the one returned is handed in next time. By it
-            a fact that is told again after it was taken back is another event.
+            a fact that is published again after it was taken back is another event.
 
     Returns:
         Revised minutes first, then stretches in the order of time.
     """
-    assert old.judged.start_minute == new.judged.start_minute, "worlds start together"
+    assert old.judged.start_minute == new.judged.start_minute, "both start together"
     assert old.judged.stop_minute <= new.judged.stop_minute, "what was judged stays judged"
-    if not _is_worth_telling(old, new):
-        return Story((), revision)
+    if not _may_have_events(old, new):
+        return NewEvents((), revision)
     revised = _revised(old.judged, new.judged)
     changes = list(_changes(_stretches(old), _stretches(new)))
-    told_before = old.judged.stop_minute
-    is_revision = bool(revised.any()) or any(change.was_told for change in changes)
+    published_before = old.judged.stop_minute
+    is_revision = bool(revised.any()) or any(change.was_published for change in changes)
     number = revision + is_revision
     mark: dict[str, AttributeValue] = {"sla.revision.number": number}
     cause_mark: dict[str, AttributeValue] = {**mark, "sla.revision.cause": cause.value}
-    events = list(_tell_revised(subject, revised, old.judged, new.judged, cause_mark))
+    events = list(_revision_events(subject, revised, old.judged, new.judged, cause_mark))
     for change in sorted(changes, key=_Change.order):
-        is_of_the_past = is_revision and change.is_of_the_past(told_before)
-        events.extend(_tell_change(subject, change, cause_mark if is_of_the_past else mark))
-    return Story(tuple(events), number)
+        is_of_the_past = is_revision and change.is_of_the_past(published_before)
+        events.extend(_stretch_events(subject, change, cause_mark if is_of_the_past else mark))
+    return NewEvents(tuple(events), number)
 
 
-def _is_worth_telling(old: World, new: World) -> bool:
+def _may_have_events(old: JudgedSeries, new: JudgedSeries) -> bool:
     """Whether anything can have happened; the common minute of a series that is up ends here."""
-    n_told = len(old.judged.raw)
+    n_published = len(old.judged.raw)
     return bool(
         is_state(new.judged.raw, MinuteState.DOWN).any()
-        or (old.judged.raw != new.judged.raw[:n_told]).any()
-        or (old.judged.adjusted != new.judged.adjusted[:n_told]).any()
+        or (old.judged.raw != new.judged.raw[:n_published]).any()
+        or (old.judged.adjusted != new.judged.adjusted[:n_published]).any()
     )
 
 
 def _revised(old: JudgedMinutes, new: JudgedMinutes) -> BoolArray:
-    """Mark the told minutes whose state is another now, leaving out a run that has only grown (clause 7).
-
-    Returns:
-        bool[minutes of old].
-    """
-    n_told = len(old.raw)
-    revised: BoolArray = (old.raw != new.raw[:n_told]) | (old.adjusted != new.adjusted[:n_told])
-    if not revised.any() or len(new.raw) == n_told or new.unfiltered[n_told] != MinuteState.DOWN:
+    """Mark the published minutes whose state is another now, leaving out a run that has only grown (clause 7)."""
+    n_published = len(old.raw)
+    revised: BoolArray = (old.raw != new.raw[:n_published]) | (old.adjusted != new.adjusted[:n_published])
+    if not revised.any() or len(new.raw) == n_published or new.unfiltered[n_published] != MinuteState.DOWN:
         return revised
     is_as_before = (
         is_state(old.unfiltered, MinuteState.DOWN)
-        & is_state(new.unfiltered[:n_told], MinuteState.DOWN)
-        & (is_state(old.adjusted, MinuteState.EXCLUDED) == is_state(new.adjusted[:n_told], MinuteState.EXCLUDED))
+        & is_state(new.unfiltered[:n_published], MinuteState.DOWN)
+        & (is_state(old.adjusted, MinuteState.EXCLUDED) == is_state(new.adjusted[:n_published], MinuteState.EXCLUDED))
     )
     others = np.flatnonzero(~is_as_before)
-    grown = slice(int(others[-1]) + 1 if len(others) else 0, n_told)
-    is_less = is_state(old.raw, MinuteState.DOWN) & ~is_state(new.raw[:n_told], MinuteState.DOWN)
-    is_less |= is_state(old.adjusted, MinuteState.DOWN) & ~is_state(new.adjusted[:n_told], MinuteState.DOWN)
+    grown = slice(int(others[-1]) + 1 if len(others) else 0, n_published)
+    is_less = is_state(old.raw, MinuteState.DOWN) & ~is_state(new.raw[:n_published], MinuteState.DOWN)
+    is_less |= is_state(old.adjusted, MinuteState.DOWN) & ~is_state(new.adjusted[:n_published], MinuteState.DOWN)
     revised[grown] &= is_less[grown]
     return revised
 
 
-def _stretches(world: World) -> list[_Stretch]:
-    judged = world.judged
+def _stretches(series: JudgedSeries) -> list[_Stretch]:
+    judged = series.judged
     n_minutes = len(judged.raw)
     states: Int8Array = np.where(is_state(judged.raw, MinuteState.DOWN), judged.adjusted, np.int8(_NOT_DOWN))
     found = []
     for state in (MinuteState.DOWN, MinuteState.EXCLUDED, MinuteState.UP):
         for start, stop in runs(is_state(states, state)).tolist():
-            succeeded, failed = (world.counts[start:stop, outcome] for outcome in (Outcome.SUCCEEDED, Outcome.FAILED))
+            rows = series.counts.counts[start:stop]
+            succeeded, failed = rows[:, Outcome.SUCCEEDED], rows[:, Outcome.FAILED]
             valid = succeeded.astype(np.float64) + failed
             has_data = valid > 0
             rates = failed[has_data] / valid[has_data]
@@ -158,8 +140,8 @@ def _stretches(world: World) -> list[_Stretch]:
                     start_minute=judged.start_minute + start,
                     stop_minute=judged.start_minute + stop,
                     is_open=stop == n_minutes,
-                    valid=(exact_sum(succeeded) + n_failed) // world.parts,
-                    failed=n_failed // world.parts,
+                    valid=(exact_sum(succeeded) + n_failed) // series.counts.parts,
+                    failed=n_failed // series.counts.parts,
                     peak_error_rate=float(rates.max(initial=-1.0)),
                 )
             )
@@ -167,7 +149,7 @@ def _stretches(world: World) -> list[_Stretch]:
 
 
 class _Change(NamedTuple):
-    """One stretch, by its state and first minute, in the old world and in the new one; not the same in both."""
+    """One stretch, by its state and first minute, in the old series and in the new one; not the same in both."""
 
     before: _Stretch | None
     now: _Stretch | None
@@ -179,19 +161,19 @@ class _Change(NamedTuple):
         return stretch
 
     @property
-    def was_told(self) -> bool:
-        """Whether the old world had its end."""
+    def was_published(self) -> bool:
+        """Whether its end was published."""
         return self.before is not None and not self.before.is_open
 
     def order(self) -> tuple[int, bool, int]:
-        """Key of the order of telling: by time, what goes before what comes."""
+        """Sort key: by time, what goes before what comes."""
         return (self.stretch.start_minute, self.now is not None, self.stretch.state)
 
-    def is_of_the_past(self, told_before: int) -> bool:
-        """Whether it changes what had been told, rather than going on from it."""
-        if self.before is None or self.now is None or self.was_told:
-            return self.stretch.start_minute < told_before
-        return self.now.stop_minute < told_before
+    def is_of_the_past(self, published_before: int) -> bool:
+        """Whether it changes what was published, rather than going on from it."""
+        if self.before is None or self.now is None or self.was_published:
+            return self.stretch.start_minute < published_before
+        return self.now.stop_minute < published_before
 
 
 def _changes(old: list[_Stretch], new: list[_Stretch]) -> Iterator[_Change]:
@@ -204,10 +186,10 @@ def _changes(old: list[_Stretch], new: list[_Stretch]) -> Iterator[_Change]:
         yield _Change(stretch, None)
 
 
-def _tell_revised(
+def _revision_events(
     subject: Subject, revised: BoolArray, old: JudgedMinutes, new: JudgedMinutes, mark: dict[str, AttributeValue]
 ) -> Iterator[Event]:
-    """Tell of revised minutes, consecutive ones of the same change at once: a long outage taken back is one event."""
+    """Consecutive minutes of the same change are one event: so is a long outage that is taken back."""
     for start, stop in runs(revised).tolist():
         kinds = np.stack((old.adjusted[start:stop], new.adjusted[start:stop], old.raw[start:stop], new.raw[start:stop]))
         cuts = np.flatnonzero((kinds[:, 1:] != kinds[:, :-1]).any(axis=0)) + 1
@@ -224,11 +206,11 @@ def _tell_revised(
                 "sla.minute.previous_raw_state": was_raw,
                 **mark,
             }
-            said = f"{phrase} from {minute_text(minute)} revised from {was} to {is_now} ({mark['sla.revision.cause']})"
-            yield make_event(subject, "sla.verdict.revised", minute, Severity.WARN, said, attributes)
+            body = f"{phrase} from {minute_text(minute)} revised from {was} to {is_now} ({mark['sla.revision.cause']})"
+            yield make_event(subject, "sla.verdict.revised", minute, Severity.WARN, body, attributes)
 
 
-def _tell_change(subject: Subject, change: _Change, mark: dict[str, AttributeValue]) -> Iterator[Event]:
+def _stretch_events(subject: Subject, change: _Change, mark: dict[str, AttributeValue]) -> Iterator[Event]:
     stretch = change.stretch
     counts = stretch.state == MinuteState.DOWN
     name, phrase = ("sla.downtime", "downtime") if counts else ("sla.excluded_downtime", "excluded downtime")
@@ -240,13 +222,13 @@ def _tell_change(subject: Subject, change: _Change, mark: dict[str, AttributeVal
         **mark,
     }
     if change.now is None:
-        said = f"{phrase} of {start} is none any more"
-        yield make_event(subject, f"{name}.withdrawn", stretch.start_minute, Severity.WARN, said, attributes)
+        body = f"{phrase} of {start} is none any more"
+        yield make_event(subject, f"{name}.withdrawn", stretch.start_minute, Severity.WARN, body, attributes)
         return
     if change.before is None or stretch.is_open:
         severity = Severity.ERROR if counts else Severity.INFO
-        said = f"{phrase} started at {start}"
-        yield make_event(subject, f"{name}.started", stretch.start_minute, severity, said, attributes)
+        body = f"{phrase} started at {start}"
+        yield make_event(subject, f"{name}.started", stretch.start_minute, severity, body, attributes)
     if not stretch.is_open:
         minutes = stretch.stop_minute - stretch.start_minute
         attributes |= {
@@ -257,5 +239,5 @@ def _tell_change(subject: Subject, change: _Change, mark: dict[str, AttributeVal
         }
         if stretch.peak_error_rate >= 0:
             attributes["sla.downtime.peak_error_rate"] = stretch.peak_error_rate
-        said = f"{phrase} of {start} ended after {minutes} min, {stretch.failed} of {stretch.valid} requests failed"
-        yield make_event(subject, f"{name}.ended", stretch.stop_minute, Severity.INFO, said, attributes)
+        body = f"{phrase} of {start} ended after {minutes} min, {stretch.failed} of {stretch.valid} requests failed"
+        yield make_event(subject, f"{name}.ended", stretch.stop_minute, Severity.INFO, body, attributes)

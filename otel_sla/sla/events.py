@@ -1,4 +1,4 @@
-"""Events: what happened to an agreement, as it is told to the backend."""
+"""Events: what happened to an agreement, as it is published."""
 
 import json
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ _NANOS_PER_MINUTE = 60_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whom events speak of."""
+    """Whom events are of."""
 
     series: Series
     agreement: Agreement  # The series' own.
@@ -61,7 +61,7 @@ def make_event(
     name: str,
     epoch_minute: int,
     severity: Severity,
-    said: str,
+    body: str,
     attributes: Mapping[str, AttributeValue],
 ) -> Event:
     """Make one event at the start of a minute; other content gives another `uid`, the same content the same."""
@@ -71,7 +71,7 @@ def make_event(
         name=name,
         time_unix_nano=epoch_minute * _NANOS_PER_MINUTE,
         severity=severity,
-        body=f"{subject.name}: {said}",
+        body=f"{subject.name}: {body}",
         # Ours last: a group's key that is also one of ours must not hide what the event says.
         attributes={**subject.series.group_text, "sla.agreement.name": subject.agreement.name, **attributes},
     )

@@ -1,15 +1,15 @@
 """Windows of time that do not count as downtime: which are accepted, which minutes they cover (clauses 12 to 14).
 
-Exclusion by what a span shows is classification's matter; here are the windows that only people know of.
+Exclusion by what a span shows is the classifier's matter; here are the windows that only people know of.
 
 Dimensions:
     n_minutes: consecutive minutes from `start_minute` on.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import date, datetime
 from enum import Enum
-from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -20,15 +20,41 @@ from otel_sla.sla.downtime import JudgedMinutes, MinuteState, is_state
 from otel_sla.sla.months import MinuteRange
 from otel_sla.sla.series import Series
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MINUTE = timedelta(minutes=1)
-
 
 class Refusal(Enum):
     """Why a window is kept and reported, but excludes nothing."""
 
     NOTICE_TOO_SHORT = "notice_too_short"
     WITHDRAWN = "withdrawn"  # It was recorded and taken back (clause 15).
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """Who took an exclusion back, when and why (clause 15)."""
+
+    change: int
+    withdrawn_by: str
+    withdrawn_at: datetime  # Aware.
+    why: str
+    figures_before: Mapping[str, object] | None  # JSON values.
+
+
+@dataclass(frozen=True, slots=True)
+class ExclusionRecord:
+    """One exclusion recorded at run time (clauses 13 and 15); never deleted."""
+
+    exclusion_id: int
+    change: int  # Number of the change that recorded it; changes are numbered from 1 without gaps.
+    agreement: str
+    window: ExclusionWindow  # With recorded_by and recorded_at.
+    figures_before: Mapping[str, object] | None  # JSON values.
+    withdrawal: Withdrawal | None
+
+
+def last_change(records: Iterable[ExclusionRecord]) -> int:
+    """Give the number of the last recording or withdrawal; 0 if there was none."""
+    changes = (record.change if record.withdrawal is None else record.withdrawal.change for record in records)
+    return max(changes, default=0)
 
 
 def latest_announcement(start: datetime, terms: ExclusionTerms, time_zone: str) -> date:
@@ -40,10 +66,10 @@ def latest_announcement(start: datetime, terms: ExclusionTerms, time_zone: str) 
 
 
 def find_refusal(window: ExclusionWindow, terms: ExclusionTerms, time_zone: str) -> Refusal | None:
-    """Tell why a window that was not withdrawn is refused; None if it is accepted.
+    """Give why a window that was not withdrawn is refused; None if it is accepted.
 
-    Clause 14: scheduled maintenance needs `notice_business_days_min` business days between the local date of its
-    announcement and that of its start. A start on a day that is none rolls back to the business day before it.
+    Clause 14: scheduled maintenance needs `notice_business_days_min` business days between the local dates of its
+    announcement and of its start. A start on a day that is none rolls back to the business day before it.
     """
     if window.reason is not ExclusionReason.SCHEDULED_MAINTENANCE:
         return None
@@ -54,30 +80,15 @@ def find_refusal(window: ExclusionWindow, terms: ExclusionTerms, time_zone: str)
     return None if is_in_time else Refusal.NOTICE_TOO_SHORT
 
 
-def is_accepted(window: ExclusionWindow, terms: ExclusionTerms, time_zone: str) -> bool:
-    """Whether the window excludes anything at all (clause 14)."""
-    return find_refusal(window, terms, time_zone) is None
-
-
 def is_in_scope(window: ExclusionWindow, group: Mapping[str, str]) -> bool:
-    """Whether the window is meant for the series of this group: for all of the agreement, or for just this one.
-
-    Args:
-        window: Of the series' own agreement.
-        group: `Series.group_text`.
-    """
-    return window.group is None or dict(window.group) == dict(group)
+    """Whether a window of the series' agreement is meant for its group (`Series.group_text`), or for all."""
+    return window.group is None or dict(window.group) == group
 
 
 def windows_of_no_series(
     agreements: Iterable[Agreement], all_series: Iterable[Series]
 ) -> Iterator[tuple[Agreement, ExclusionWindow]]:
-    """Give configured windows of a group that neither `group_by` makes nor a former one made: they exclude nothing.
-
-    Args:
-        agreements: As configured.
-        all_series: Of the ledger.
-    """
+    """Give configured windows that exclude nothing: their group is none of `group_by`, nor of any series so far."""
     known = [(series.agreement, series.group_text) for series in all_series]
     for agreement in agreements:
         for window in agreement.exclusions.windows:
@@ -87,68 +98,40 @@ def windows_of_no_series(
                 yield agreement, window
 
 
-def covered_minutes(window: ExclusionWindow) -> MinuteRange:
-    """Give the epoch minutes that the window covers whole (clause 13); may be empty."""
-    start_minute = -((_EPOCH - window.start) // _MINUTE)
-    stop_minute = (window.stop - _EPOCH) // _MINUTE
-    return MinuteRange(start_minute, max(start_minute, stop_minute))
-
-
 def accepted_windows(
     windows: Iterable[ExclusionWindow], terms: ExclusionTerms, time_zone: str
 ) -> tuple[ExclusionWindow, ...]:
-    """Give those of the windows that exclude."""
-    return tuple(window for window in windows if is_accepted(window, terms, time_zone))
-
-
-class CoveredMinutes(NamedTuple):
-    """What one accepted window excludes, worked out once for all series."""
-
-    minutes: MinuteRange
-    group: dict[str, str] | None  # None: all series of the agreement.
-
-
-def all_covered(accepted: Iterable[ExclusionWindow]) -> tuple[CoveredMinutes, ...]:
-    """Work out what accepted windows exclude."""
-    return tuple(
-        CoveredMinutes(covered_minutes(window), None if window.group is None else dict(window.group))
-        for window in accepted
-    )
+    """Give those of the windows that exclude (clause 14)."""
+    return tuple(window for window in windows if find_refusal(window, terms, time_zone) is None)
 
 
 def excluded_minutes(
-    covered: Iterable[CoveredMinutes], group: Mapping[str, str], start_minute: int, stop_minute: int
+    accepted: Iterable[ExclusionWindow], group: Mapping[str, str], start_minute: int, stop_minute: int
 ) -> BoolArray:
-    """Mark the minutes that some window covers whole.
+    """Mark the minutes that some window covers whole (clause 13): bool[n_minutes], owned by the caller.
 
-    Args:
-        covered: By the accepted windows of the series' agreement (`all_covered`); other groups' are left out.
-        group: `Series.group_text`.
-        start_minute: Epoch minute of the first element.
-        stop_minute: One past the last.
-
-    Returns:
-        bool[n_minutes], owned by the caller.
+    `accepted` are the agreement's windows; those of other groups than `group` (`Series.group_text`) are left out.
     """
     excluded = np.zeros(stop_minute - start_minute, dtype=np.bool_)
-    for (first_minute, end_minute), of_group in covered:
-        if first_minute < stop_minute and end_minute > start_minute and of_group in (None, group):
+    for window in accepted:
+        first_minute, end_minute = window.minutes
+        if first_minute < stop_minute and end_minute > start_minute and is_in_scope(window, group):
             excluded[max(0, first_minute - start_minute) : end_minute - start_minute] = True
     return excluded
 
 
-def covered_from(covered: Iterable[CoveredMinutes], group: Mapping[str, str], epoch_minute: int) -> int | None:
+def covered_from(accepted: Iterable[ExclusionWindow], group: Mapping[str, str], epoch_minute: int) -> int | None:
     """Give the first minute of the windows that cover a minute of a series; None: none does."""
     starts = (
-        minutes.start_minute
-        for minutes, of_group in covered
-        if minutes.start_minute <= epoch_minute < minutes.stop_minute and of_group in (None, group)
+        window.minutes.start_minute
+        for window in accepted
+        if window.minutes.start_minute <= epoch_minute < window.minutes.stop_minute and is_in_scope(window, group)
     )
     return min(starts, default=None)
 
 
 def minutes_saved(accepted: Iterable[ExclusionWindow], judged: JudgedMinutes, minutes: MinuteRange) -> list[int]:
-    """Count the minutes within `minutes` that each accepted window took out of downtime (clauses 13 and 15).
+    """Count the minutes within `minutes` that each window took out of downtime (clauses 13 and 15).
 
     They are down raw and excluded after. A minute that several windows cover counts for the first of them, so that the
     windows' minutes add up to what they saved together.
@@ -166,7 +149,7 @@ def minutes_saved(accepted: Iterable[ExclusionWindow], judged: JudgedMinutes, mi
     saved = is_state(part.raw, MinuteState.DOWN) & is_state(part.adjusted, MinuteState.EXCLUDED)
     found = []
     for window in windows:
-        covered = covered_minutes(window)
+        covered = window.minutes
         of_window = saved[max(0, covered.start_minute - start_minute) : max(0, covered.stop_minute - start_minute)]
         found.append(int(np.count_nonzero(of_window)))
         of_window[:] = False

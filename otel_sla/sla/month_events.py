@@ -1,4 +1,4 @@
-"""What to tell about a month: that its promise is broken, and what it ended with."""
+"""Events of a month: its promise is broken, and the figures that it is closed with."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -6,8 +6,8 @@ from fractions import Fraction
 import numpy as np
 
 from otel_sla.sla.agreement import Agreement
-from otel_sla.sla.downtime import MinuteState, is_state
-from otel_sla.sla.downtime_events import Story, World
+from otel_sla.sla.downtime import JudgedSeries, MinuteState, is_state
+from otel_sla.sla.downtime_events import NewEvents
 from otel_sla.sla.events import AttributeValue, Event, Severity, Subject, make_event
 from otel_sla.sla.figures_text import counted, minute_text, percent_text, ratio_text, term_percent_text, term_text
 from otel_sla.sla.months import MinuteRange, Month, month_range
@@ -34,29 +34,24 @@ class Promise:
         return downtime_minutes_allowed(self.minutes.n_minutes, self.target)
 
 
-def tell_breach(
+def breach_event(
     subject: Subject,
-    old: World,
-    new: World,
+    old: JudgedSeries,
+    new: JudgedSeries,
     promise: Promise,
     revision: int,
     *,
     was_promised: Promise | None = None,
-) -> Story:
-    """Tell at which minute a month became impossible to meet, once, or that it is possible again.
+) -> NewEvents:
+    """Give the event, if any, that a month became impossible to meet at some minute, or is possible again.
 
-    Args:
-        subject: The series and its agreement.
-        old: What was told last; without minutes if nothing was.
-        new: What is to be told. Starts with `old` and stops with it or later.
-        promise: The month; it says how many of its minutes before the worlds' start are down.
-        revision: As in `story.tell`.
-        was_promised: What `old` was told by, if that was something else.
+    `old`, `new` and `revision` are as for `downtime_events.change_events`. `promise` says how many of the month's
+    minutes before their start are down; `was_promised` is what `old` was published by, if that was something else.
     """
     was = _breaking_minute(old, was_promised or promise)
     is_now = _breaking_minute(new, promise)
     if was == is_now:
-        return Story((), revision)
+        return NewEvents((), revision)
     is_revision = was is not None or (is_now is not None and is_now < old.judged.stop_minute)
     number = revision + is_revision
     attributes: dict[str, AttributeValue] = {
@@ -69,28 +64,28 @@ def tell_breach(
     target = term_percent_text(promise.target)
     if is_now is None:
         assert was is not None, "they differ"
-        said = f"{promise.month} can keep its {target} again"
-        event = make_event(subject, "sla.target.breach_withdrawn", was + 1, Severity.WARN, said, attributes)
-        return Story((event,), number)
+        body = f"{promise.month} can keep its {target} again"
+        event = make_event(subject, "sla.target.breach_withdrawn", was + 1, Severity.WARN, body, attributes)
+        return NewEvents((event,), number)
     attributes["sla.month.breached_at"] = minute_text(is_now + 1)
     allowed = counted(promise.allowed, "minute")
-    said = f"{promise.month} has more than {allowed} of downtime, its {target} cannot be kept"
-    # Only moved: no new alarm, but nothing that was told is replaced in silence.
+    body = f"{promise.month} has more than {allowed} of downtime, its {target} cannot be kept"
+    # Only moved: no new alarm, but nothing that was published is replaced in silence.
     severity = Severity.ERROR if was is None else Severity.INFO
-    return Story((make_event(subject, "sla.target.breached", is_now + 1, severity, said, attributes),), number)
+    return NewEvents((make_event(subject, "sla.target.breached", is_now + 1, severity, body, attributes),), number)
 
 
-def tell_month_closed(
+def month_closed_event(
     subject: Subject, month: Month, figures: MonthFigures, revision: int, supersedes: str | None
 ) -> Event:
-    """Tell what a month ended with, once its last minute is sealed.
+    """Give the event of a month whose last minute is sealed, with its figures.
 
     Args:
         subject: The series and its agreement, in the version that judged the month.
         month: The calendar month.
         figures: The whole month's.
-        revision: 0 the first time; one more each time that the figures differ from those told last.
-        supersedes: `uid` of the event that told them last; None the first time.
+        revision: 0 the first time; one more each time that the figures differ from those published last.
+        supersedes: `uid` of the event that published them last; None the first time.
     """
     assert figures.elapsed == figures.total, "a month that runs is not closed"
     assert (supersedes is None) == (revision == 0), "a revision names what it supersedes"
@@ -122,16 +117,16 @@ def tell_month_closed(
     if supersedes is not None:
         attributes["sla.revision.supersedes"] = supersedes
     verb = "closed" if revision == 0 else "closed again"
-    said = f"{month} {verb} with {percent_text(figures.monthly_uptime)}, {counted(figures.down, 'minute')} of downtime"
+    body = f"{month} {verb} with {percent_text(figures.monthly_uptime)}, {counted(figures.down, 'minute')} of downtime"
     severity = Severity.WARN if figures.is_breached else Severity.INFO
-    return make_event(subject, "sla.month.closed", figures.minutes.stop_minute, severity, said, attributes)
+    return make_event(subject, "sla.month.closed", figures.minutes.stop_minute, severity, body, attributes)
 
 
-def _breaking_minute(world: World, promise: Promise) -> int | None:
-    """Find the epoch minute that is one more down minute of the month than allowed; one before the world's start says
-    that it lies there, anywhere.
+def _breaking_minute(series: JudgedSeries, promise: Promise) -> int | None:
+    """Find the epoch minute that is one more down minute of the month than allowed; it is before the first one if the
+    minutes before that are too many already.
     """
-    judged, allowed = world.judged, promise.allowed - promise.down_before
+    judged, allowed = series.judged, promise.allowed - promise.down_before
     if allowed < 0:
         return judged.start_minute - 1
     start = max(0, promise.minutes.start_minute - judged.start_minute)

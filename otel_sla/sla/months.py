@@ -1,4 +1,4 @@
-"""Calendar months in an agreement's time zone, as ranges of epoch minutes (clause 8)."""
+"""Calendar months in an agreement's time zone, as ranges of epoch minutes (clause 8), and how long they are kept."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +9,12 @@ from zoneinfo import ZoneInfo
 
 YEAR_MIN = 1970
 YEAR_MAX = 9997  # Local midnights and their neighbours stay within what datetime can hold.
+
+# How long counts are kept: a run of down minutes, or a silence, may go over a month's first minute, so a week before it
+# is kept too.
+_LEAD_MINUTES = 7 * 24 * 60
+_WEST_MINUTES = 12 * 60  # No zone is further behind UTC,
+_EAST_MINUTES = 14 * 60  # and none further ahead.
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE = timedelta(minutes=1)
@@ -67,14 +73,7 @@ class MinuteRange(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def month_range(month: Month, time_zone: str) -> MinuteRange:
-    """Give the real minutes between the month's two local midnights (clause 8).
-
-    Args:
-        month: The calendar month.
-        time_zone: IANA name, as in `Agreement.time_zone`.
-
-    Returns:
-        Epoch minutes. The ranges of consecutive months adjoin.
+    """Give the real minutes between the month's two local midnights (clause 8); those of consecutive months adjoin.
 
     >>> month_range(Month(2026, 3), "America/New_York").n_minutes
     44580
@@ -108,7 +107,7 @@ def month_of(epoch_minute: int, time_zone: str) -> Month:
 
 
 def months_between(start_minute: int, stop_minute: int, time_zone: str) -> Iterator[Month]:
-    """Go through the local months that the epoch minutes `[start_minute, stop_minute)` touch, in the order of time."""
+    """Go through the local months that the epoch minutes `[start_minute, stop_minute)` touch, by time."""
     if start_minute >= stop_minute:
         return
     month, last = month_of(start_minute, time_zone), month_of(stop_minute - 1, time_zone)
@@ -118,15 +117,34 @@ def months_between(start_minute: int, stop_minute: int, time_zone: str) -> Itera
     yield last
 
 
+def expire_before(oldest_minute: int) -> int:
+    """Give the epoch minute before which counts may go, if those from `oldest_minute` on have to be kept.
+
+    Every month that this minute lies in, in whatever time zone, stays whole: one of which some days are gone would be
+    judged by what is left, as if the rest had been silent.
+    """
+    month = month_of(max(0, oldest_minute - _WEST_MINUTES), "UTC")
+    return max(0, month_range(month, "UTC").start_minute - _EAST_MINUTES - _LEAD_MINUTES)
+
+
+def kept_from(expired_before: int) -> int:
+    """Give the first epoch minute that can still be judged, by the ledger's `expired_before`."""
+    return expired_before + _LEAD_MINUTES if expired_before else 0
+
+
+def is_kept(month: MinuteRange, expired_before: int) -> bool:
+    """Whether all counts are there that a month (`month_range`) is judged by."""
+    return month.start_minute >= kept_from(expired_before)
+
+
 def _first_day(month: Month) -> date:
     return date(month.year, month.month, 1)
 
 
 def _first_minute(day: date, zone: ZoneInfo) -> int:
-    """Find the first whole minute that starts at or after the day's local midnight.
+    """Find the first whole minute at or after the day's local midnight.
 
-    Of a midnight that exists twice it is the earlier one. Of one that the clock jumps over it is the first minute after
-    the jump.
+    Of a midnight that exists twice it is the earlier one, of one that the clock jumps over the first minute after it.
     """
     midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
     first = _minute_at_or_after(midnight)

@@ -6,8 +6,8 @@ import numpy as np
 
 from otel_sla.arrays import BoolArray, Int64Array
 from otel_sla.sla.agreement import Outcome
-from otel_sla.sla.basis import exact_sum
-from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, downtime_periods, is_state
+from otel_sla.sla.counts import exact_sum
+from otel_sla.sla.downtime import JudgedSeries, MinuteState, downtime_periods, is_state
 from otel_sla.sla.months import MinuteRange
 
 
@@ -28,16 +28,12 @@ class DowntimePeriod:
         return self.stop_minute - self.start_minute
 
 
-def list_periods(
-    elapsed: MinuteRange, judged: JudgedMinutes, series_counts: SeriesCounts
-) -> tuple[DowntimePeriod, ...]:
+def list_periods(elapsed: MinuteRange, series: JudgedSeries) -> tuple[DowntimePeriod, ...]:
     """List the raw downtime periods that touch a month's elapsed part, each with the figures of all its minutes.
 
-    Args:
-        elapsed: The elapsed part.
-        judged: Its edges cut no run (`downtime.judge_minutes`).
-        series_counts: The counts that were judged, minute for minute.
+    The edges of `series` cut no run (`downtime.judge_minutes`).
     """
+    judged = series.judged
     starts, stops = downtime_periods(judged.raw).T
     n_inside = np.minimum(stops, elapsed.stop_minute - judged.start_minute) - np.maximum(
         starts, elapsed.start_minute - judged.start_minute
@@ -50,9 +46,9 @@ def list_periods(
     n_excluded = np.zeros_like(starts)
     if judged.adjusted is not judged.raw:
         n_excluded = _sums(is_state(judged.adjusted, MinuteState.EXCLUDED), starts, stops)
-    parts = series_counts.parts
+    parts = series.counts.parts
     succeeded, failed = (
-        _exact_sums(series_counts.counts[:, outcome], parts, starts, stops)
+        _exact_sums(series.counts.counts[:, outcome], parts, starts, stops)
         for outcome in (Outcome.SUCCEEDED, Outcome.FAILED)
     )
     figures = np.stack((starts, stops, n_inside[touches], n_excluded), axis=1).tolist()

@@ -32,20 +32,17 @@ GroupValues = tuple[bytes, ...]
 class SeriesTable:
     """All series by number, known ones from the ledger and new ones as they are met.
 
-    An agreement gets `series_max` series of its own and, when a further group is met, one overflow series that takes
-    all the rest. Series whose agreement is gone, or is grouped by other keys now, keep their numbers and are never
-    matched again.
+    An agreement gets `series_max` series and, when a further group is met, one overflow series that takes all the rest.
+    Series whose agreement is gone, or is grouped by other keys now, keep their numbers and are never matched again.
+
+    Args:
+        agreements: Names are distinct.
+        series_max: Series per agreement, the overflow series apart; at least 1. Known ones count, and stay even if they
+            are more.
+        known: All series of the ledger, in any order; their ids are dense from 0.
     """
 
     def __init__(self, agreements: Sequence[Agreement], *, series_max: int, known: Iterable[Series] = ()) -> None:
-        """Take up what the ledger knows.
-
-        Args:
-            agreements: Names are distinct.
-            series_max: Series per agreement, the overflow series apart; at least 1. Known ones count, and stay even
-                if they are more.
-            known: All series of the ledger, in any order; their ids are dense from 0.
-        """
         assert series_max >= 1, f"series_max is {series_max}"
         self._agreements = tuple(agreements)
         self._series_max = series_max
@@ -68,11 +65,9 @@ class SeriesTable:
         return self._series[series_id]
 
     def find_or_add(self, agreement_index: int, values: GroupValues) -> int:
-        """Give the id of a group's series; of the agreement's overflow series if it may have no more, or none of it.
+        """Give the id of a group's series, or of the agreement's overflow series if it may have no more.
 
-        Args:
-            agreement_index: Place of the agreement in those of the constructor.
-            values: The group's values in the order of its group_by.
+        `agreement_index` is the agreement's place in the constructor's, `values` are in the order of its group_by.
         """
         series_id = self._id_of.get((agreement_index, values))
         if series_id is not None:

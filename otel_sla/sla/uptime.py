@@ -11,13 +11,13 @@ import numpy as np
 
 from otel_sla.arrays import Int64Array
 from otel_sla.sla.agreement import Agreement, NoData, Outcome
-from otel_sla.sla.basis import exact_sum
-from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, is_state
+from otel_sla.sla.counts import exact_sum
+from otel_sla.sla.downtime import JudgedSeries, MinuteState, SeriesCounts, is_state
 from otel_sla.sla.months import MinuteRange, month_of, month_range
 from otel_sla.sla.periods import DowntimePeriod, list_periods
 from otel_sla.sla.series import Series
 
-Counts = tuple[int, int, int]  # Parts of requests (`basis`). Columns as in agreement.Outcome.
+Counts = tuple[int, int, int]  # Parts of requests (`counts`). Columns as in agreement.Outcome.
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class MinuteFigures:
     so_far: MonthSoFar
     target: Fraction
     parts: int = 1  # Parts of one request in all counts here.
-    is_month_told: bool = True  # False: only what the minute itself held; a later point has told of its month.
+    has_month: bool = True  # False: only what the minute itself held; a later point has its month.
 
     @property
     def requests_so_far(self) -> Counts:
@@ -202,24 +202,18 @@ def downtime_minutes_allowed(total: int, target: Fraction) -> int:
 
 
 def month_figures(
-    month: MinuteRange,
-    judged: JudgedMinutes,
-    series_counts: SeriesCounts,
-    target: Fraction,
-    spans: SpanCounts | None = None,
+    month: MinuteRange, series: JudgedSeries, target: Fraction, spans: SpanCounts | None = None
 ) -> MonthFigures:
     """Add up one month of one series.
 
     Args:
         month: `months.month_range` of the month.
-        judged: Starts at or before the month and ends where no more minutes have elapsed, or behind the month; for
+        series: Starts at or before the month and ends where no more minutes have elapsed, or behind the month; for
             periods to be whole its edges cut no run (`downtime.judge_minutes`).
-        series_counts: The counts that were judged, minute for minute.
         target: `Agreement.target`.
-        spans: Of the elapsed minutes; None: one for each request, with nothing to say besides.
+        spans: Of the elapsed minutes; None: one for each request.
     """
-    assert judged.start_minute == series_counts.start_minute, "states and counts start together"
-    assert judged.stop_minute == series_counts.stop_minute, "states and counts stop together"
+    judged, series_counts = series.judged, series.counts
     stop_minute = max(month.start_minute, min(month.stop_minute, judged.stop_minute))
     elapsed = MinuteRange(month.start_minute, stop_minute)
     assert elapsed.n_minutes == 0 or judged.start_minute <= month.start_minute, "the month is there from its start"
@@ -241,17 +235,14 @@ def month_figures(
         parts=series_counts.parts,
         spans=SpanCounts(sum(counts) // series_counts.parts) if spans is None else spans,
         target=target,
-        downtime_periods=list_periods(elapsed, judged, series_counts),
+        downtime_periods=list_periods(elapsed, series),
     )
 
 
 def is_in_month(month: MinuteRange, series_counts: SeriesCounts, no_data: NoData) -> bool:
     """Whether a month's report names the series: it has counts in the month's elapsed part, or its silence is judged.
 
-    Args:
-        month: `months.month_range` of the month.
-        series_counts: From the month's start or before, up to where no more minutes have elapsed or behind the month.
-        no_data: The agreement's policy.
+    `series_counts` begin at the month's start or before, and stop where no more minutes have elapsed, or behind it.
     """
     stop_minute = min(month.stop_minute, series_counts.stop_minute)
     cut = slice(
@@ -271,10 +262,9 @@ def is_in_month(month: MinuteRange, series_counts: SeriesCounts, no_data: NoData
     )
 
 
-def month_so_far(
-    month: MinuteRange, judged: JudgedMinutes, series_counts: SeriesCounts, stop_minute: int
-) -> MonthSoFar:
+def month_so_far(month: MinuteRange, series: JudgedSeries, stop_minute: int) -> MonthSoFar:
     """Add up the month from its start to `stop_minute`, both within what was judged."""
+    judged, series_counts = series.judged, series.counts
     part = judged.part(month.start_minute, stop_minute)
     cut = slice(month.start_minute - judged.start_minute, stop_minute - judged.start_minute)
     return MonthSoFar(
@@ -289,8 +279,7 @@ def month_so_far(
 def minute_figures(
     series: Series,
     agreement: Agreement,
-    judged: JudgedMinutes,
-    series_counts: SeriesCounts,
+    judged_series: JudgedSeries,
     minutes: MinuteRange,
     so_far: MonthSoFar | None = None,
 ) -> Iterator[MinuteFigures]:
@@ -299,12 +288,12 @@ def minute_figures(
     Args:
         series: Whose minutes these are.
         agreement: Its target and time zone.
-        judged: Holds `minutes`; without `so_far` also all before them of the month that they start in.
-        series_counts: The counts that were judged, minute for minute.
-        minutes: To go through; may cross the edges of months.
-        so_far: The first month up to `minutes.start_minute`, if the caller has it already. A run that reaches
+        judged_series: Holds `minutes`; without `so_far` also all before them of the month that they start in.
+        minutes: May cross the edges of months.
+        so_far: The first month up to `minutes.start_minute`, where it is known. A run that reaches
             `period_minutes_min` makes minutes before it down: such a sum has to be taken anew.
     """
+    judged, series_counts = judged_series.judged, judged_series.counts
     month = None
     first, stop = (minute - judged.start_minute for minute in minutes)
     # Python's own integers: an enum's member compared with one of numpy's is most of this loop, 15 us a minute to 6.
@@ -320,7 +309,7 @@ def minute_figures(
             is_first = month is None
             month = month_range(month_of(epoch_minute, agreement.time_zone), agreement.time_zone)
             if not is_first or so_far is None:
-                so_far = month_so_far(month, judged, series_counts, epoch_minute)
+                so_far = month_so_far(month, judged_series, epoch_minute)
         assert so_far is not None, "set where the month is"
         counts = (row[0], row[1], row[2])
         so_far = MonthSoFar(

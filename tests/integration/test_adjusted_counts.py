@@ -155,7 +155,7 @@ def test_gauges_are_in_the_basis(tmp_path: Path) -> None:
         asked = MinuteRange(minute, minute + 1)
         judged = history.judged(series, Terms.of(agreement, (), 0), asked, minute + 1)
         month = MinuteRange(minute, minute + 1)
-        (figures,) = minute_figures(series, agreement, judged.judged, judged.counts, month, so_far=MonthSoFar())
+        (figures,) = minute_figures(series, agreement, judged, month, so_far=MonthSoFar())
     assert figures.error_rate == Fraction(6, 1510)
     assert figures.requests_so_far == (1504, 6, 0)
 

@@ -25,8 +25,7 @@ from otel_sla.report.notes import each_note
 from otel_sla.report.table import Screen, render_table
 from otel_sla.sla.agreement import Counting, ExclusionReason, NoData
 from otel_sla.sla.exclusions import Refusal
-from otel_sla.sla.months import Month
-from otel_sla.sla.retention import expire_before
+from otel_sla.sla.months import Month, expire_before
 from otel_sla.sla.uptime import SpanCounts
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "docs" / "report.schema.json").read_text(encoding="utf-8"))

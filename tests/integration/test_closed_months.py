@@ -14,8 +14,7 @@ from sla_parts import make_agreement, make_terms
 from otel_sla.judging.exclusion_effect import effects_of, figures_before
 from otel_sla.ledger.exclusion_writer import ExclusionWriter
 from otel_sla.sla.agreement import ExclusionReason
-from otel_sla.sla.months import Month, month_range
-from otel_sla.sla.retention import expire_before
+from otel_sla.sla.months import Month, expire_before, month_range
 
 FIVE_IN_A_ROW = make_agreement(downtime=make_terms(period_minutes_min=5))
 

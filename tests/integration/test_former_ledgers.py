@@ -263,7 +263,8 @@ def test_silence_that_the_former_version_told_of_is_down_until_then(
     """Under `down`, its only service went silent, then the agreement was removed: the events add up to the report."""
     former = replace(make_agreement(downtime=make_terms(no_data=NoData.DOWN)), outcome_rules=FIRST_RULES)
     with monkeypatch.context() as patched:
-        patched.setattr("otel_sla.judging.look.find_stopped", lambda *_: {})  # 0.1.0 judged what was configured.
+        # 0.1.0 judged what was configured.
+        patched.setattr("otel_sla.judging.judging_pass.find_stopped", lambda *_: {})
         history = History(tmp_path, former)
         history.judge()
         history.now += 1 + n_silent
@@ -286,16 +287,15 @@ def test_a_grouping_that_comes_back_with_this_version_is_told_what_its_silence_i
     today = make_agreement(downtime=make_terms(no_data=NoData.DOWN))
     former = replace(today, outcome_rules=FIRST_RULES)
     with monkeypatch.context() as patched:
-        patched.setattr("otel_sla.judging.look.find_stopped", lambda *_: {})
-        patched.setattr(
-            "otel_sla.judging.look.Look.next_change_of_counting", lambda _: ({}, [])
-        )  # It kept that nowhere.
+        patched.setattr("otel_sla.judging.judging_pass.find_stopped", lambda *_: {})
+        # It kept nowhere what it counted no more.
+        patched.setattr("otel_sla.judging.judging_pass.JudgingPass._counting_changed", lambda _: None)
         history = History(tmp_path, former)
         history.now += 1
         history.judge()
         for terms in (former, replace(former, group_by=("host.name",))):
             patched.setattr(
-                "otel_sla.judging.look.series_of",
+                "otel_sla.judging.judging_pass.series_of",
                 lambda agreement, some: tuple(one for one in some if is_grouped(one, agreement)),
             )
             history.restart(terms)

@@ -13,8 +13,9 @@ from ledger_parts import listed, make_commit, make_window
 from otel_sla.errors import LedgerError, LedgerUnavailable
 from otel_sla.ledger.exclusion_writer import ExclusionWriter
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.ledger.records import Closing, Withdrawal
+from otel_sla.ledger.records import Closing
 from otel_sla.ledger.writer import Ledger
+from otel_sla.sla.exclusions import Withdrawal
 
 AT = datetime(2026, 11, 23, 8, 30, tzinfo=UTC)
 

@@ -742,7 +742,11 @@ def test_ten_thousand_exclusions_cost_an_idle_pipeline_nothing(tmp_path: Path, m
 
         monkeypatch.setattr(owner, name, counted)
 
-    for owner, name in ((small_tables, "read_exclusions"), (series_judge, "all_covered"), (Ledger, "close_minutes")):
+    for owner, name in (
+        (small_tables, "read_exclusions"),
+        (series_judge, "accepted_windows"),
+        (Ledger, "close_minutes"),
+    ):
         count(owner, name)
     config = make_config(tmp_path, exporters=(DebugSettings(name="debug", interval_s=0.001),))
     Ledger.open(config.ledger.url).close()
@@ -780,7 +784,7 @@ def test_ten_thousand_exclusions_cost_an_idle_pipeline_nothing(tmp_path: Path, m
                 due = await after(1)
                 assert reader.watermarks().exclusion_change == 10_001
                 assert due["read_exclusions"] == 2
-                assert due["all_covered"] <= 4, "without it and with it"
+                assert due["accepted_windows"] <= 4, "without it and with it"
                 assert (await after(1)).keys() == {"close_minutes"}
 
     asyncio.run(asyncio.wait_for(scenario(), 120))

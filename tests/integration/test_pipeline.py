@@ -134,7 +134,7 @@ def test_late_spans_are_in_the_months_newest_figures(tmp_path: Path) -> None:
             await deliver()
             await backlog.close()
             assert last_of(delivered, 1).counts == (5, 50, 0)
-            assert not last_of(delivered, 1).is_month_told, "its own figures only"
+            assert not last_of(delivered, 1).has_month, "its own figures only"
             newest = last_of(delivered, 3)
             assert newest.so_far.counts == (20, 50, 0)
             assert newest.so_far.down == 1
@@ -160,7 +160,7 @@ def test_the_newest_minute_is_revised_behind_a_newer_one(tmp_path: Path) -> None
                 while (batch := await backlog.figures(60)) is not None:
                     first = START // MINUTE
                     delivered_figures[-1] += [
-                        (f.epoch_minute - first, f.so_far.down, f.is_month_told) for f in batch.figures
+                        (f.epoch_minute - first, f.so_far.down, f.has_month) for f in batch.figures
                     ]
                     await backlog.delivered_figures(batch, RefusedPoints(1, first, first, "no", 1))
             await backlog.close()

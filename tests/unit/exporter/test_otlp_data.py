@@ -116,14 +116,14 @@ def test_ratios_become_floats_once() -> None:
 def test_a_revised_minute_leaves_its_month_alone() -> None:
     """A minute whose month stands in a later point gives its error rate and its state, and nothing of the month."""
     (minute,) = make_figures([(9, 1, 0)])
-    assert set(metrics_of([replace(minute, is_month_told=False)])) == {"sla.error_rate", "sla.minute.status"}
+    assert set(metrics_of([replace(minute, has_month=False)])) == {"sla.error_rate", "sla.minute.status"}
 
 
-@pytest.mark.parametrize("is_month_told", [True, False])
+@pytest.mark.parametrize("has_month", [True, False])
 @pytest.mark.parametrize("row", [(3, 0, 0), (0, 0, 2), (0, 0, 0)])
-def test_points_are_counted_as_they_are_made(row: tuple[int, int, int], is_month_told: bool) -> None:  # noqa: FBT001
+def test_points_are_counted_as_they_are_made(row: tuple[int, int, int], has_month: bool) -> None:  # noqa: FBT001
     """The number of points of a minute is the number that its metrics hold."""
-    figures = [replace(minute, is_month_told=is_month_told) for minute in make_figures([row])]
+    figures = [replace(minute, has_month=has_month) for minute in make_figures([row])]
     made = sum(len(metric.data.data_points) for metric in metrics_of(figures).values())
     assert count_points(figures[0]) == made
 

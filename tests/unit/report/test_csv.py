@@ -136,8 +136,8 @@ def test_minutes_are_the_months() -> None:
     counted = {minutes.start_minute + 1: (0, 3, 1), minutes.start_minute + 2: (4, 0, 0)}
     series = make_series(group=(("service.name", b"a,b"),))
     elapsed_stop = minutes.start_minute + 10_000
-    judged, counts = judge_month(counted, agreement, series, Month(2026, 10), elapsed_stop, ())
-    lines = list(each_minute_line([agreement], [SeriesMinutes(series, judged, counts, 7, None)]))
+    judged = judge_month(counted, agreement, series, Month(2026, 10), elapsed_stop, ())
+    lines = list(each_minute_line([agreement], [SeriesMinutes(series, judged.judged, judged.counts, 7, None)]))
     rows = table_of("".join(lines))
     assert len(rows) == 10_000
     assert rows[1] == {

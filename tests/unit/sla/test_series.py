@@ -1,12 +1,14 @@
 """Numbering of series."""
 
+from dataclasses import replace
+
 import pytest
-from column_parts import agreement_of
+from sla_parts import make_agreement
 
 from otel_sla.sla.series import OVERFLOW_GROUP, Series, SeriesTable
 
-CHAT = agreement_of(name="chat", group_by=("service.name",))
-BOT = agreement_of(name="bot", group_by=("service.name", "region"))
+CHAT = make_agreement()
+BOT = replace(CHAT, name="bot", group_by=("service.name", "region"))
 
 
 def test_each_group_of_each_agreement_is_a_series() -> None:

@@ -5,11 +5,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from sla_parts import make_agreement, make_counts, make_series, make_terms
+from sla_parts import judge_series, make_agreement, make_counts, make_series, make_terms
 
 from otel_sla.sla import figures_text, uptime
 from otel_sla.sla.agreement import NoData
-from otel_sla.sla.downtime import JudgedMinutes, MinuteState, SeriesCounts, judge_minutes
+from otel_sla.sla.downtime import JudgedSeries, MinuteState, SeriesCounts
 from otel_sla.sla.figures_text import percent_text, ratio_text, term_percent_text, term_text
 from otel_sla.sla.months import MinuteRange, Month, month_range
 from otel_sla.sla.uptime import (
@@ -27,12 +27,10 @@ NOVEMBER = month_range(Month(2026, 11), "UTC")
 DECEMBER = month_range(Month(2026, 12), "UTC")
 
 
-def judge(
-    counts: np.ndarray, *, start_minute: int = NOVEMBER.start_minute, n_excluded: int = 0
-) -> tuple[JudgedMinutes, SeriesCounts]:
+def judge(counts: np.ndarray, *, start_minute: int = NOVEMBER.start_minute, n_excluded: int = 0) -> JudgedSeries:
     """Judge minutes by the contract's terms, the first of them excluded."""
     series_counts = SeriesCounts(start_minute, counts, None, start_minute)
-    return judge_minutes(series_counts, make_terms(), np.arange(len(counts)) < n_excluded), series_counts
+    return judge_series(series_counts, make_terms(), np.arange(len(counts)) < n_excluded)
 
 
 def some_down(n_down: int, n_minutes: int) -> np.ndarray:
@@ -77,7 +75,7 @@ def test_clause_9_exactly_the_target_is_no_breach(target: Fraction, total: int, 
 )
 def test_clause_9_a_month_of_43200_minutes(n_down: int, uptime_text: str, percent: str, *, breached: bool) -> None:
     """43 minutes keep 99.9 % of a November, 44 break it."""
-    figures = month_figures(NOVEMBER, *judge(some_down(n_down, NOVEMBER.n_minutes)), TARGET)
+    figures = month_figures(NOVEMBER, judge(some_down(n_down, NOVEMBER.n_minutes)), TARGET)
     assert figures.total == figures.elapsed == 43_200
     assert ratio_text(figures.monthly_uptime) == uptime_text
     assert percent_text(figures.monthly_uptime) == percent
@@ -90,7 +88,7 @@ def test_clause_9_a_month_of_43200_minutes(n_down: int, uptime_text: str, percen
 
 def test_clause_10_a_running_month() -> None:
     """In a running month the denominator is the whole month; the elapsed part is told beside it."""
-    figures = month_figures(NOVEMBER, *judge(some_down(10, 100)), TARGET)
+    figures = month_figures(NOVEMBER, judge(some_down(10, 100)), TARGET)
     assert (figures.total, figures.elapsed, figures.up, figures.down) == (43_200, 100, 90, 10)
     assert figures.monthly_uptime == Fraction(43_190, 43_200)
     assert figures.elapsed_uptime == Fraction(90, 100)
@@ -100,7 +98,7 @@ def test_clause_10_a_running_month() -> None:
 def test_clause_10_a_future_month() -> None:
     """A month of which nothing has elapsed is up so far and says that nothing was measured."""
     for minutes in (0, 100):
-        figures = month_figures(DECEMBER, *judge(some_down(10, minutes)), TARGET)
+        figures = month_figures(DECEMBER, judge(some_down(10, minutes)), TARGET)
         assert (figures.elapsed, figures.up, figures.down) == (0, 0, 0)
         assert figures.monthly_uptime == 1
         assert figures.elapsed_uptime is None
@@ -112,14 +110,14 @@ def test_clause_10_a_future_month() -> None:
 def test_clause_6_coverage() -> None:
     """The share of minutes with a valid request is reported; invalid ones are no data."""
     counts = make_counts([(1, 0, 0), (0, 0, 9), (0, 1, 0), (0, 0, 0)])
-    figures = month_figures(NOVEMBER, *judge(counts), TARGET)
+    figures = month_figures(NOVEMBER, judge(counts), TARGET)
     assert figures.coverage == Fraction(1, 2)
     assert (figures.up, figures.down, figures.no_data, figures.low_traffic) == (1, 1, 2, 0)
 
 
 def test_clause_13_raw_and_adjusted_figures() -> None:
     """Excluded minutes count as uptime, stay in the total, and are told apart."""
-    figures = month_figures(NOVEMBER, *judge(some_down(60, NOVEMBER.n_minutes), n_excluded=50), TARGET)
+    figures = month_figures(NOVEMBER, judge(some_down(60, NOVEMBER.n_minutes), n_excluded=50), TARGET)
     assert (figures.down, figures.down_raw, figures.excluded) == (10, 60, 50)
     assert figures.monthly_uptime == Fraction(43_190, 43_200)
     assert figures.monthly_uptime_raw == Fraction(43_140, 43_200)
@@ -131,14 +129,14 @@ def test_clause_13_raw_and_adjusted_figures() -> None:
 def test_clause_7_a_period_across_the_months_edge() -> None:
     """A run across the end of a month is one period in both reports; its minutes fall to their own months."""
     start_minute = DECEMBER.start_minute - 30
-    judged, counts = judge(some_down(40, 100), start_minute=start_minute)
-    december = month_figures(DECEMBER, judged, counts, TARGET)
+    judged = judge(some_down(40, 100), start_minute=start_minute)
+    december = month_figures(DECEMBER, judged, TARGET)
     (period,) = december.downtime_periods
     assert (period.start_minute, period.stop_minute) == (start_minute, start_minute + 40)
     assert (period.minutes, period.minutes_in_month) == (40, 10)
     assert december.down == 10
-    wide = np.concatenate((np.zeros((NOVEMBER.n_minutes - 30, 3), dtype=np.int64), counts.counts))
-    november = month_figures(NOVEMBER, *judge(wide), TARGET)
+    wide = np.concatenate((np.zeros((NOVEMBER.n_minutes - 30, 3), dtype=np.int64), judged.counts.counts))
+    november = month_figures(NOVEMBER, judge(wide), TARGET)
     assert november.down == 30
     assert [period.minutes_in_month for period in november.downtime_periods] == [30]
     assert november.downtime_periods[0].minutes == 40
@@ -171,10 +169,10 @@ def test_minute_by_minute() -> None:
     """Each minute comes with its month up to and including it, and a new month starts anew."""
     start_minute = DECEMBER.start_minute - 2
     counts = make_counts([(1, 0, 0), (0, 3, 1), (0, 4, 0), (0, 0, 2)])
-    judged, series_counts = judge(counts, start_minute=start_minute, n_excluded=2)
+    judged = judge(counts, start_minute=start_minute, n_excluded=2)
     so_far = MonthSoFar(counts=(100, 5, 0), down=1, down_raw=2, elapsed=43_198, with_data=50)
     minutes = MinuteRange(start_minute, start_minute + 4)
-    found = list(minute_figures(make_series(), make_agreement(), judged, series_counts, minutes, so_far))
+    found = list(minute_figures(make_series(), make_agreement(), judged, minutes, so_far))
     assert [figures.epoch_minute for figures in found] == list(range(*minutes))
     assert [figures.state.wire_name for figures in found] == ["excluded", "excluded", "down", "no_data"]
     assert [figures.counts for figures in found] == [(1, 0, 0), (0, 3, 1), (0, 4, 0), (0, 0, 2)]
@@ -193,13 +191,13 @@ def test_minute_by_minute() -> None:
 
 def test_minute_by_minute_without_a_sum_before() -> None:
     """Without a sum handed in, the month is added up from its start."""
-    judged, counts = judge(some_down(50, 60))
+    judged = judge(some_down(50, 60))
     minutes = MinuteRange(NOVEMBER.start_minute + 45, NOVEMBER.start_minute + 47)
-    found = list(minute_figures(make_series(), make_agreement(), judged, counts, minutes))
+    found = list(minute_figures(make_series(), make_agreement(), judged, minutes))
     assert [figures.so_far.down for figures in found] == [46, 47]
     assert [figures.downtime_budget_s for figures in found] == [-180, -240]
-    assert found[-1].so_far == month_so_far(NOVEMBER, judged, counts, minutes.stop_minute)
-    assert list(minute_figures(make_series(), make_agreement(), judged, counts, MinuteRange(5, 5))) == []
+    assert found[-1].so_far == month_so_far(NOVEMBER, judged, minutes.stop_minute)
+    assert list(minute_figures(make_series(), make_agreement(), judged, MinuteRange(5, 5))) == []
 
 
 @pytest.mark.parametrize(
@@ -235,7 +233,7 @@ def test_states_have_one_column_each() -> None:
     """The states of a month are exclusive and add up to the elapsed minutes."""
     rng = np.random.default_rng(3)
     counts = rng.integers(0, 3, size=(5_000, 3), dtype=np.int64)
-    figures = month_figures(NOVEMBER, *judge(counts, n_excluded=100), TARGET)
+    figures = month_figures(NOVEMBER, judge(counts, n_excluded=100), TARGET)
     states = (figures.up, figures.down, figures.excluded, figures.low_traffic, figures.no_data)
     assert sum(states) == figures.elapsed == 5_000
     assert len(states) == len(MinuteState)

@@ -8,14 +8,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sla_parts import MINUTE, make_agreement, make_series, make_terms, told_nothing
+from sla_parts import MINUTE, judge_series, make_agreement, make_series, make_terms, nothing_published
 
 from otel_sla.arrays import Int64Array
 from otel_sla.sla.agreement import Counting, Outcome
-from otel_sla.sla.basis import SPANS_MAX, columns_of, exact_sum, judged_counts, parts_of
-from otel_sla.sla.counts import COUNT_MAX, N_COUNTS, N_OUTCOMES, PARTS_PER_REQUEST
+from otel_sla.sla.counts import (
+    COUNT_MAX,
+    N_COUNTS,
+    N_OUTCOMES,
+    PARTS_PER_REQUEST,
+    SPANS_MAX,
+    columns_of,
+    exact_sum,
+    judged_counts,
+    parts_of,
+)
 from otel_sla.sla.downtime import MinuteState, SeriesCounts, judge_minutes, judged_state
-from otel_sla.sla.downtime_events import Cause, World, tell
+from otel_sla.sla.downtime_events import Cause, change_events
 from otel_sla.sla.events import Subject
 from otel_sla.sla.months import MinuteRange
 from otel_sla.sla.periods import list_periods
@@ -57,11 +66,11 @@ def test_clause_19_tail_sampling_that_keeps_all_errors_makes_no_downtime() -> No
     """All 6 errors and 1 of 16 successes are kept, 94 of 1,504: 6 of 100 is above 5 %, 6 of 1,510 is 0.4 %."""
     counts = counts_of([(94, 6, 0, 94 * 15 * PARTS_PER_REQUEST, 0, 0)])
     excluded = np.zeros(1, dtype=np.bool_)
-    judged = judge_minutes(series_counts(counts), make_terms(), excluded)
+    judged = judge_series(series_counts(counts), make_terms(), excluded)
     as_received = SeriesCounts(MINUTE, judged_counts(counts, 1), None, MINUTE)
-    assert judged.raw.tolist() == [MinuteState.UP]
+    assert judged.judged.raw.tolist() == [MinuteState.UP]
     assert judge_minutes(as_received, make_terms(), excluded).raw.tolist() == [MinuteState.DOWN]
-    figures = month_figures(MinuteRange(MINUTE, MINUTE + 1), judged, series_counts(counts), Fraction(999, 1000))
+    figures = month_figures(MinuteRange(MINUTE, MINUTE + 1), judged, Fraction(999, 1000))
     assert (figures.valid, figures.failed) == (1510, 6)
 
 
@@ -109,27 +118,26 @@ def test_figures_periods_gauges_and_events_are_cut_off_to_whole_requests(minutes
     counts = counts_of(minutes)
     held = series_counts(counts)
     exact = [sum(column) for column in zip(*fractions_of(counts), strict=True)]
-    judged = judge_minutes(held, make_terms(Fraction(0)), np.zeros(len(counts), dtype=np.bool_))
+    judged = judge_series(held, make_terms(Fraction(0)), np.zeros(len(counts), dtype=np.bool_))
     month = MinuteRange(MINUTE, MINUTE + len(counts))
-    figures = month_figures(month, judged, held, Fraction(999, 1000))
+    figures = month_figures(month, judged, Fraction(999, 1000))
     assert figures.adjusted == (exact[0] + exact[1], exact[1], exact[2])
     assert (figures.valid, figures.failed, figures.invalid) == tuple(map(int, figures.adjusted))
 
     agreement = make_agreement()
-    *_, last = minute_figures(make_series(), agreement, judged, held, month, MonthSoFar())
+    *_, last = minute_figures(make_series(), agreement, judged, month, MonthSoFar())
     assert last.requests_so_far == tuple(map(int, exact))
 
-    for period in list_periods(month, judged, held):
+    for period in list_periods(month, judged):
         rows = fractions_of(counts[period.start_minute - MINUTE : period.stop_minute - MINUTE])
         assert period.valid == int(sum(row[0] + row[1] for row in rows))
         assert period.failed == int(sum(row[1] for row in rows))
 
-    world = World(judged, held.counts, held.parts)
-    story = tell(Subject(make_series(), agreement), told_nothing(MINUTE), world, Cause.LATE_SPANS, 0)
-    told = [event.attributes for event in story.events if event.name == "sla.downtime.ended"]
-    periods = [period for period in list_periods(month, judged, held) if period.stop_minute < held.stop_minute]
-    assert [one["sla.downtime.requests.valid"] for one in told] == [period.valid for period in periods]
-    assert [one["sla.downtime.requests.failed"] for one in told] == [period.failed for period in periods]
+    found = change_events(Subject(make_series(), agreement), nothing_published(MINUTE), judged, Cause.LATE_SPANS, 0)
+    ended = [event.attributes for event in found.events if event.name == "sla.downtime.ended"]
+    periods = [period for period in list_periods(month, judged) if period.stop_minute < held.stop_minute]
+    assert [one["sla.downtime.requests.valid"] for one in ended] == [period.valid for period in periods]
+    assert [one["sla.downtime.requests.failed"] for one in ended] == [period.failed for period in periods]
 
 
 @derandomized

@@ -23,7 +23,7 @@ _Versions = Sequence[tuple[Agreement, int]]  # Terms and the epoch minute from w
 class Stopped:
     """When a series was judged last."""
 
-    told_before: int  # Epoch minute; no minute from this one on was told of.
+    published_before: int  # Epoch minute; no minute from this one on was told of.
     retired_minute: int  # First epoch minute whose silence is not judged: behind that, and behind its last request.
 
 
@@ -32,7 +32,7 @@ def find_stopped(
     agreement: Agreement,
     all_series: Sequence[Series],
     retired: Mapping[int, int],
-    told_version: int | None = None,
+    published_version: int | None = None,
 ) -> dict[int, Stopped]:
     """Find the series of an agreement that 0.1.0 stopped judging and nobody retired yet, by their numbers.
 
@@ -41,17 +41,17 @@ def find_stopped(
         agreement: As it is configured; one that is configured no more, by its last terms.
         all_series: Of the ledger.
         retired: Those that are retired, by their numbers.
-        told_version: Of the agreement's terms, the one it is told by. Series that 0.1.0 stopped judging under it are
+        published_version: Of the terms, the one that it is published by. Series that 0.1.0 stopped judging under it are
             found although later terms group as they are; None: they are not, as their silence is judged again.
     """
     versions = [
         (agreement_of(one.terms), one.since_minute)
         for one in reader.agreement_versions(agreement.name)
-        if told_version is None or one.version <= told_version
+        if published_version is None or one.version <= published_version
     ]
     if not any(terms.outcome_rules == FIRST_RULES for terms, _ in versions):
         return {}
-    last_terms = agreement if told_version is None else versions[-1][0]
+    last_terms = agreement if published_version is None else versions[-1][0]
     is_removed = agreement.outcome_rules == FIRST_RULES
     found: dict[int, Stopped] = {}
     removed_minute: int | None = None
@@ -85,7 +85,7 @@ def _removed_minute(
     """Give the first minute of which nothing shows that the agreement was still configured in it.
 
     It was while any of its series was counted, in each minute that an event is of, and until the end of each month that
-    was closed. Later silence may have been told as down, or not: the end of what was told is moved rather than downtime
+    was closed. Later silence may have been published as down, or not: the end of what was is moved rather than downtime
     invented.
     """
     found = versions[-1][1]
@@ -98,8 +98,8 @@ def _removed_minute(
     for series in some:
         last = reader.last_minute(series.series_id, found)
         found = found if last is None else last + 1
-    told = reader.last_event_minute(agreement.name)
-    return found if told is None else max(found, told + 1)
+    last = reader.last_event_minute(agreement.name)
+    return found if last is None else max(found, last + 1)
 
 
 def find_returned(reader: LedgerReadings, agreements: Sequence[Agreement]) -> dict[str, int]:

@@ -81,13 +81,12 @@ def test_a_judge_that_remembers_tells_what_one_without_memory_tells(seed: int, t
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_what_comes_between_two_snapshots_of_a_look_is_told_once(
+def test_what_comes_between_two_snapshots_of_a_pass_is_published_once(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Requests for minutes that are not sealed, counted while the judge looks: the fold is the report all the same."""
-    monkeypatch.setattr("otel_sla.judging.look._SERIES_AT_ONCE", 1)
+    """Requests for minutes that are not sealed, counted while the judge works: the fold is the report all the same."""
     rng, states, between = random.Random(seed), dict[int, str](), list[int]()
-    history = History(tmp_path, random_terms(rng))
+    history = History(tmp_path, random_terms(rng), series_per_snapshot_max=1)
 
     def renew() -> None:
         between.append(history.now)

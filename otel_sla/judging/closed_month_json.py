@@ -1,6 +1,6 @@
-"""What a month was closed with: as the ledger keeps it beside the event's attributes, and the report that it makes.
+"""What a month was closed with, to JSON beside the event's attributes in the ledger, and back as a report.
 
-A report judges a month by its counts. Once these are dropped (`retention`), it is made of what is kept here, forever.
+A report judges a month by its counts. Once these are dropped (`ledger.retention`), it is made of this, which stays.
 
 Dimensions:
     n_minutes: minutes of the month.
@@ -22,19 +22,10 @@ from otel_sla.errors import LedgerCorrupt
 from otel_sla.judging.series_judge import is_grouped
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ClosedMonth, Json
-from otel_sla.report.document import (
-    AgreementReport,
-    ExclusionReport,
-    SeriesReport,
-    agreement_report,
-    decide_windows,
-    draw_worst,
-    exclusions_alone,
-    series_report,
-)
+from otel_sla.report.document import ExclusionReport, SeriesReport, series_report
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.downtime import JudgedMinutes, MinuteState, is_state
-from otel_sla.sla.exclusions import all_covered, excluded_minutes
+from otel_sla.sla.exclusions import excluded_minutes
 from otel_sla.sla.figures_text import term_text
 from otel_sla.sla.months import MinuteRange, Month, month_range
 from otel_sla.sla.periods import DowntimePeriod
@@ -45,12 +36,7 @@ _STATE_BITS = 4
 
 
 def kept_of_month(figures: MonthFigures, judged: JudgedMinutes) -> Json:
-    """Give what a report needs of a closed month besides the attributes of its event, as JSON values.
-
-    Args:
-        figures: The whole month's.
-        judged: What they were made from.
-    """
+    """Give what a report needs of a closed, whole month besides the attributes of its event, as JSON values."""
     part = judged.part(*figures.minutes)
     states = ((part.raw << _STATE_BITS) | part.adjusted).astype(np.uint8)
     periods = [
@@ -66,21 +52,16 @@ def kept_of_month(figures: MonthFigures, judged: JudgedMinutes) -> Json:
     }
 
 
-def closed_section(
-    reader: LedgerReadings,
-    agreement: Agreement,
-    month: Month,
-    recorded: Sequence[ExclusionReport],
-    drawn_max: int = 0,
-) -> AgreementReport:
-    """Make the report of an agreement's month of what its series were closed with last.
+def closed_reports(
+    reader: LedgerReadings, agreement: Agreement, month: Month, decided: Sequence[ExclusionReport]
+) -> Iterator[SeriesReport]:
+    """Make the reports of what the series of an agreement's month were closed with last.
 
     Args:
         reader: Its snapshot is the caller's.
         agreement: By the terms that closed the month.
         month: Local to the agreement's time zone.
-        recorded: All windows that were recorded for the agreement.
-        drawn_max: Of so many series, the worst, the report keeps every minute's state.
+        decided: `decide_windows` of the month.
 
     Raises:
         LedgerCorrupt: What was kept cannot be read.
@@ -88,31 +69,27 @@ def closed_section(
     minutes = month_range(month, agreement.time_zone)
     # In the order of revisions, so that each series' last closing holds.
     last = {closed.series_id: closed for closed in reader.closed_months(agreement.name, str(month))}
-    decided = decide_windows(agreement, minutes, recorded)
-    reports: list[SeriesReport] = []
-    has_later = False
     for series in reader.series():
-        if series.series_id not in last:
-            continue
-        reports.append(_closed_series(series, last[series.series_id], agreement, minutes, decided))
-        has_later = has_later or _has_later_exclusions(reports[-1], minutes, decided)
-        if len(reports) % max(256, drawn_max) == 0:  # Never many more states in memory than are drawn.
-            reports = draw_worst(reports, drawn_max)
-    return replace(
-        agreement_report(agreement, month, draw_worst(reports, drawn_max)),
-        is_as_closed=True,
-        has_later_exclusions=has_later,
-        exclusions=exclusions_alone(decided, reports),
-    )
+        if series.series_id in last:
+            yield _closed_series(series, last[series.series_id], agreement, minutes, decided)
+
+
+def has_later_exclusions(report: SeriesReport, minutes: MinuteRange, decided: Iterable[ExclusionReport]) -> bool:
+    """Whether other minutes were excluded when the month was closed than by what is recorded now."""
+    if report.states is None:
+        return False
+    accepted = (entry.window for entry in decided if entry.refusal is None)
+    excluded = excluded_minutes(accepted, report.series.group_text, *minutes)
+    return bool((excluded != is_state(report.states.adjusted, MinuteState.EXCLUDED)).any())
 
 
 def _closed_series(
     series: Series, closed: ClosedMonth, agreement: Agreement, minutes: MinuteRange, decided: Iterable[ExclusionReport]
 ) -> SeriesReport:
     try:
-        told = cast("Mapping[str, Any]", closed.figures["attributes"])
+        published = cast("Mapping[str, Any]", closed.figures["attributes"])
         kept = cast("Mapping[str, Any] | None", closed.figures.get("kept"))
-        figures = _figures(told, kept, agreement, minutes)
+        figures = _figures(published, kept, agreement, minutes)
         former = not is_grouped(series, agreement)
         if kept is None:
             return SeriesReport(series, figures, (), former=former, is_complete=False)
@@ -125,12 +102,12 @@ def _closed_series(
 
 
 def _figures(
-    told: Mapping[str, Any], kept: Mapping[str, Any] | None, agreement: Agreement, minutes: MinuteRange
+    published: Mapping[str, Any], kept: Mapping[str, Any] | None, agreement: Agreement, minutes: MinuteRange
 ) -> MonthFigures:
     def number(name: str) -> int:
-        return int(told[f"sla.month.{name}"])
+        return int(published[f"sla.month.{name}"])
 
-    target = str(told["sla.month.target"])
+    target = str(published["sla.month.target"])
     valid, failed, invalid = (number(f"requests.{name}") for name in ("valid", "failed", "invalid"))
     # Earlier versions counted each span as one request.
     counts, parts, spans = (valid - failed, failed, invalid), 1, SpanCounts(valid + invalid)
@@ -152,7 +129,7 @@ def _figures(
         counts=counts,
         parts=parts,
         spans=spans,
-        # Told with all its places, unless it has no end.
+        # Published with all its places, unless it has no end.
         target=agreement.target if term_text(agreement.target) == target else Fraction(target),
         downtime_periods=tuple(starmap(DowntimePeriod, periods)),
     )
@@ -174,12 +151,3 @@ def _compressed(data: bytes) -> str:
 
 def _expanded(text: str) -> bytes:
     return zlib.decompress(b64decode(text))
-
-
-def _has_later_exclusions(report: SeriesReport, minutes: MinuteRange, decided: Iterable[ExclusionReport]) -> bool:
-    """Whether other minutes were excluded when the month was closed than by what is recorded now."""
-    if report.states is None:
-        return False
-    covered = all_covered(entry.window for entry in decided if entry.refusal is None)
-    excluded = excluded_minutes(covered, report.series.group_text, *minutes)
-    return bool((excluded != is_state(report.states.adjusted, MinuteState.EXCLUDED)).any())

@@ -1,6 +1,6 @@
-"""How a series stood when it was last told of: what a look at new minutes has to know of those before them.
+"""The remembered state of a series: what judging new minutes has to know of those before them.
 
-Without it each look at a series that is down would go back to the start of its month, whose down minutes a breach
+Without it each pass over a series that is down would go back to the start of its month, whose down minutes a breach
 counts, or of its outage. It is worked out from what was judged, holds as long as nothing of the past changes, and is
 worked out anew where it is not known: it says nothing that the ledger does not.
 """
@@ -16,19 +16,19 @@ from otel_sla.sla.months import MinuteRange
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How one series stands behind the last minute that was told of it."""
+class SeriesState:
+    """The state of one series behind the last minute that was published of it."""
 
-    told_before: int  # Epoch minute: one past that minute.
-    month: MinuteRange  # That told_before lies in, by the terms that judge it.
-    open_minute: int  # Start of the run of down minutes, before clause 7, that reaches told_before; it, if none does.
+    published_before: int  # Epoch minute: one past that minute.
+    month: MinuteRange  # That published_before lies in, by the terms that judge it.
+    open_minute: int  # Start of the down minutes, before clause 7, that reach published_before; that, if none do.
     down_before: int  # Minutes of the month before open_minute that are down after exclusions.
-    down: int  # Those before told_before.
+    down: int  # Those before published_before.
     last: MinuteState  # Of the last minute, before exclusions and clause 7.
     is_down: bool  # The last minute is down after exclusions and clause 7.
 
     @classmethod
-    def of(cls, judged: JudgedMinutes, month: MinuteRange, down_before: int) -> "Standing":
+    def of(cls, judged: JudgedMinutes, month: MinuteRange, down_before: int) -> "SeriesState":
         """Give how a series stands behind judged minutes.
 
         Args:
@@ -41,7 +41,7 @@ class Standing:
         down = judged.start_minute + np.flatnonzero(is_state(judged.adjusted, MinuteState.DOWN))
         first, start_of_run = np.searchsorted(down, (month.start_minute, open_minute)).tolist()
         return cls(
-            told_before=judged.stop_minute,
+            published_before=judged.stop_minute,
             month=month,
             open_minute=open_minute,
             down_before=down_before + max(0, start_of_run - first),
@@ -50,19 +50,21 @@ class Standing:
             is_down=bool(judged.adjusted[-1] == MinuteState.DOWN),
         )
 
-    def after_no_look(self, told_before: int, month: MinuteRange) -> "Standing":
-        """Give how it stands behind minutes in which nobody had to look at it, as it was not down in any of them."""
+    def after_unseen(self, published_before: int, month: MinuteRange) -> "SeriesState":
+        """Give the state behind minutes that need not be judged, as it was down in none of them."""
         down = self.down if month == self.month else 0
         # Whether the last one was up or had too few requests was not looked at either.
-        return Standing(told_before, month, told_before, down, down, MinuteState.LOW_TRAFFIC, is_down=False)
+        return SeriesState(
+            published_before, month, published_before, down, down, MinuteState.LOW_TRAFFIC, is_down=False
+        )
 
     def after(
         self, counts: SeriesCounts, terms: DowntimeTerms, promise: Promise, *, is_covered: bool
-    ) -> "Standing | None":
-        """Give how it stands behind minutes of which there is nothing to tell; None: there may be something.
+    ) -> "SeriesState | None":
+        """Give the state behind minutes of which nothing is to be published; None: something may be.
 
         Args:
-            counts: Of the minutes from told_before on, at least one; `carried` is filled in here.
+            counts: Of the minutes from published_before on, at least one; `carried` is filled in here.
             terms: Clauses 5 to 7.
             promise: Of the month that the minute behind them lies in.
             is_covered: Exclusions cover any of them.
@@ -76,10 +78,10 @@ class Standing:
         if not was_down:
             if is_down.any():
                 return None
-            later = self.after_no_look(counts.stop_minute, month)
+            later = self.after_unseen(counts.stop_minute, month)
             return replace(later, last=MinuteState(states[-1]))
         down = self.down + len(states)
         is_breach = self.down <= promise.allowed < down
         if month != self.month or not (self.is_down and is_down.all()) or is_covered or is_breach:
             return None
-        return replace(self, told_before=counts.stop_minute, down=down)
+        return replace(self, published_before=counts.stop_minute, down=down)
