@@ -29,7 +29,10 @@ class OtelSlaError(Exception):
     """Base of all errors of this package; the message is one line for the operator."""
 
     is_retryable = False
-    hint = ""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.hint = hint
+        super().__init__(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +100,6 @@ class LedgerSchemaNewer(LedgerError):
 class CountsExpired(LedgerError):
     """The counts that were asked for, or that a month would be judged by, are dropped."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        self.hint = hint
-        super().__init__(message)
-
 
 class ListenError(OtelSlaError):
     """A configured endpoint cannot be bound."""
@@ -116,7 +115,3 @@ class ExportError(OtelSlaError):
 
 class ReplayError(OtelSlaError):
     """A recorded file, or the rest of it, cannot be counted; what was counted of it is in the ledger."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        self.hint = hint
-        super().__init__(message)

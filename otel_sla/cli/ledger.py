@@ -16,7 +16,7 @@ commands = Commands("ledger", "Look after the ledger's file.")
 @commands.command()
 def check(config: ConfigOption = None) -> None:
     """Read all of the ledger and tell what is damaged; exit code 1 if anything is."""
-    from otel_sla.ledger.faults import RESTORE, with_hint
+    from otel_sla.ledger.faults import RESTORE
     from otel_sla.ledger.reader import LedgerReader
 
     with closing(LedgerReader.open(load(config).ledger.url)) as reader:
@@ -24,7 +24,7 @@ def check(config: ConfigOption = None) -> None:
         log = path.with_name(f"{path.name}-wal")
         beside = f", read together with its log {log}" if log.exists() and log.stat().st_size else ""
     if found:
-        raise with_hint(LedgerCorrupt("\n".join(f"the ledger {path} is damaged: {line}" for line in found)), RESTORE)
+        raise LedgerCorrupt("\n".join(f"the ledger {path} is damaged: {line}" for line in found), RESTORE)
     typer.echo(f"the ledger {path} is sound{beside}")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from otel_sla.errors import LedgerCorrupt, LedgerUnavailable
 from otel_sla.ledger import counts_table, small_tables
 from otel_sla.ledger.day_blob import MINUTES_PER_DAY, unpack_days
-from otel_sla.ledger.faults import translating, with_hint
+from otel_sla.ledger.faults import translating
 from otel_sla.ledger.schema import prepare
 from otel_sla.ledger.write_ahead_log import sync_folder
 from otel_sla.sla.counts import N_COUNTS
@@ -55,7 +55,7 @@ def copy_ledger(connection: sqlite3.Connection, path: Path) -> None:
     """
     connection.execute("SELECT 1 FROM ledger").fetchone()  # A deferred BEGIN has no snapshot until something is read.
     if path.exists():
-        raise with_hint(LedgerUnavailable(f"cannot back up to {path}: it exists"), "give the name of a new file")
+        raise LedgerUnavailable(f"cannot back up to {path}: it exists", "give the name of a new file")
     partial = path.with_name(f"{path.name}.partial")
     try:
         with translating(path, "write the backup of"):
@@ -68,7 +68,7 @@ def copy_ledger(connection: sqlite3.Connection, path: Path) -> None:
             sync_folder(path)
     except LedgerUnavailable as error:
         told = str(error).replace("write the backup of the ledger", "write the backup")
-        raise with_hint(LedgerUnavailable(told), "choose a place with room that may be written") from error
+        raise LedgerUnavailable(told, "choose a place with room that may be written") from error
     finally:
         # Whatever ended it, a signal too: what is left of it would keep the disk full.
         for left in (partial, partial.with_name(f"{partial.name}-journal")):

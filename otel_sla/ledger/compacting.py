@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from otel_sla.errors import LedgerInUse, LedgerUnavailable
 from otel_sla.ledger.connection import check_magic, connect_writer, ledger_path, use_wal
-from otel_sla.ledger.faults import translating, with_hint
+from otel_sla.ledger.faults import translating
 from otel_sla.ledger.file_guard import LedgerLock
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.schema import checked_version
@@ -41,8 +41,8 @@ def compact_ledger(url: str) -> Compacted:
     try:
         lock = LedgerLock(path)
     except LedgerInUse as error:
-        hint = "stop that process while it is compacted; without that, what retention frees is used again by itself"
-        raise with_hint(error, hint) from None
+        error.hint = "stop that process while it is compacted; without that, what retention frees is used again"
+        raise
     try:
         lock.keep_file(path)
         check_magic(path)
@@ -77,11 +77,9 @@ def _check_room(path: Path, used_bytes: int) -> None:
     """The pages are written to a temporary file, then to the log, and from there into the file."""
     needed, free = 2 * used_bytes, shutil.disk_usage(path.parent).free
     if free < needed:
-        raise with_hint(
-            LedgerUnavailable(
-                f"cannot compact the ledger {path}: that takes {-(-needed >> 20)} MiB in {path.parent} for a while, and"
-                f" {free >> 20} MiB are free"
-            ),
+        raise LedgerUnavailable(
+            f"cannot compact the ledger {path}: that takes {-(-needed >> 20)} MiB in {path.parent} for a while, and"
+            f" {free >> 20} MiB are free",
             "free some space, or move the ledger to a larger disk (docs/operations.md)",
         )
 
@@ -89,7 +87,7 @@ def _check_room(path: Path, used_bytes: int) -> None:
 def _move_log(connection: sqlite3.Connection, path: Path) -> None:
     is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if is_busy:
-        raise with_hint(
-            LedgerUnavailable(f"the ledger {path} is not shorter: a reader keeps an old state of it open"),
+        raise LedgerUnavailable(
+            f"the ledger {path} is not shorter: a reader keeps an old state of it open",
             "end whatever has the file open (fuser, lsof) and compact it again; nothing is lost",
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
-from otel_sla.ledger.faults import RESTORE, translated, translating, with_hint
+from otel_sla.ledger.faults import RESTORE, translated, translating
 from otel_sla.ledger.write_ahead_log import sync_folder
 
 _log = logging.getLogger(__name__)
@@ -35,14 +35,14 @@ def ledger_path(url: str) -> Path:
     """
     name = url.removeprefix(_SCHEME)
     if not url.startswith(_SCHEME) or not name or "\x00" in name or name == ":memory:":
-        raise with_hint(
-            LedgerUnavailable(f"cannot open the ledger {url!r}: not the URL of a file"),
+        raise LedgerUnavailable(
+            f"cannot open the ledger {url!r}: not the URL of a file",
             "write sqlite:///otel-sla.db for a relative path, sqlite:////var/lib/otel-sla.db for an absolute one",
         )
     path = Path(os.path.realpath(name))
     if not path.parent.is_dir():
-        raise with_hint(
-            LedgerUnavailable(f"cannot open the ledger {path}: there is no directory {path.parent}"),
+        raise LedgerUnavailable(
+            f"cannot open the ledger {path}: there is no directory {path.parent}",
             "make the directory, or set ledger.url",
         )
     return path
@@ -64,18 +64,14 @@ def create_file(path: Path, *, may_create: bool) -> bool:
         return False
     log = path.with_name(f"{path.name}-wal")
     if log.exists() and log.stat().st_size:
-        raise with_hint(
-            LedgerUnavailable(
-                f"the ledger {path} is {'empty' if is_empty else 'gone'}, and its log {log} is there, with counts that"
-                " were acknowledged"
-            ),
+        raise LedgerUnavailable(
+            f"the ledger {path} is {'empty' if is_empty else 'gone'}, and its log {log} is there, with counts that"
+            " were acknowledged",
             "put the file back beside its log; before a backup takes its place, move the log away",
         )
     if not may_create:
-        raise with_hint(
-            LedgerUnavailable(
-                f"there is no ledger {path}{' but an empty file' if is_empty else ''}, and ledger.create is false"
-            ),
+        raise LedgerUnavailable(
+            f"there is no ledger {path}{' but an empty file' if is_empty else ''}, and ledger.create is false",
             "put the file back, set ledger.url, or start once with ledger.create: true",
         )
     with translating(path, "create"):
@@ -156,8 +152,8 @@ def use_wal(connection: sqlite3.Connection, path: Path) -> None:
     """
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
-        raise with_hint(
-            LedgerUnavailable(f"cannot open the ledger {path}: its file system allows no write-ahead log ({mode})"),
+        raise LedgerUnavailable(
+            f"cannot open the ledger {path}: its file system allows no write-ahead log ({mode})",
             "put the ledger on a local disk",
         )
 
@@ -180,7 +176,7 @@ def check_pages(connection: sqlite3.Connection, path: Path, size_bytes_max: int 
     except sqlite3.Error as error:
         raise translated(error, path, "read") from error
     if found != ["ok"]:
-        raise with_hint(LedgerCorrupt(f"the ledger {path} is damaged: {found[0].splitlines()[-1]}"), RESTORE)
+        raise LedgerCorrupt(f"the ledger {path} is damaged: {found[0].splitlines()[-1]}", RESTORE)
 
 
 def _check_readable(path: Path) -> None:
@@ -205,8 +201,8 @@ def _connect_checked(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _no_ledger(path: Path) -> LedgerError:
-    return with_hint(
-        LedgerCorrupt(f"{path} is not a ledger: it does not start as an SQLite file"),
+    return LedgerCorrupt(
+        f"{path} is not a ledger: it does not start as an SQLite file",
         "set ledger.url to another file, or move this one away to start a new ledger",
     )
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from otel_sla.errors import LedgerError, LedgerUnavailable
 from otel_sla.ledger import small_tables
 from otel_sla.ledger.connection import check_magic, connect_writer, ledger_path
-from otel_sla.ledger.faults import translated, with_hint
+from otel_sla.ledger.faults import translated
 from otel_sla.ledger.reader import LedgerReader, LedgerReadings
 from otel_sla.ledger.records import Json
 from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version
@@ -35,8 +35,8 @@ class ExclusionWriter(LedgerReadings):
         connection = connect_writer(path, checkpoints=False)
         if (version := checked_version(connection, path)) < SCHEMA_VERSION:
             connection.close()
-            raise with_hint(
-                LedgerUnavailable(f"the ledger {path} has schema {version}, this otel-sla writes {SCHEMA_VERSION}"),
+            raise LedgerUnavailable(
+                f"the ledger {path} has schema {version}, this otel-sla writes {SCHEMA_VERSION}",
                 "start otel-sla run, which brings it up to date",
             )
         return cls(path, connection)

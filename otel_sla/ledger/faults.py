@@ -50,17 +50,11 @@ _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY_CODE_MASK = 0xFF
 
 
-def with_hint(error: LedgerError, hint: str) -> LedgerError:
-    """Say what the operator does next."""
-    error.hint = hint
-    return error
-
-
 def translated(error: sqlite3.Error | OSError, path: Path, doing: str) -> LedgerError:
     """Give the error of the tree in errors.py for what went wrong while `doing` something with the ledger at `path`."""
     if isinstance(error, OSError):
-        return with_hint(
-            LedgerUnavailable(f"cannot {doing} the ledger {path}: {error.strerror or error}"),
+        return LedgerUnavailable(
+            f"cannot {doing} the ledger {path}: {error.strerror or error}",
             _ERRNO_HINTS.get(error.errno or 0, _FIX_ACCESS),
         )
     code = getattr(error, "sqlite_errorcode", None)
@@ -68,11 +62,11 @@ def translated(error: sqlite3.Error | OSError, path: Path, doing: str) -> Ledger
     name = getattr(error, "sqlite_errorname", None)
     what = f"{error} ({name})" if name else f"{error}"
     if primary in _CORRUPT:
-        return with_hint(LedgerCorrupt(f"the ledger {path} is damaged: {what}"), _CHECK_AND_RESTORE)
+        return LedgerCorrupt(f"the ledger {path} is damaged: {what}", _CHECK_AND_RESTORE)
     if primary == sqlite3.SQLITE_CONSTRAINT:
-        return with_hint(LedgerError(f"cannot {doing} the ledger {path}: {what}"), _DEFECT)
+        return LedgerError(f"cannot {doing} the ledger {path}: {what}", _DEFECT)
     hint = _EXTENDED_HINTS.get(code or 0) or _HINTS.get(primary or 0, "")
-    return with_hint(LedgerUnavailable(f"cannot {doing} the ledger {path}: {what}"), hint)
+    return LedgerUnavailable(f"cannot {doing} the ledger {path}: {what}", hint)
 
 
 def left_in_log(error: sqlite3.Error, path: Path) -> LedgerError:
@@ -80,14 +74,14 @@ def left_in_log(error: sqlite3.Error, path: Path) -> LedgerError:
     told = translated(error, path, "move the log into")
     together = "keep both files together; " if told.hint in (_FREE_SPACE, _CHECK_DISK) else ""
     where = f"the newest counts of the ledger {path} are in its log {path}-wal, not in the file: {error}"
-    return with_hint(type(told)(where), f"{together}{told.hint}")
+    return type(told)(where, f"{together}{told.hint}")
 
 
 def located(error: LedgerError, path: Path) -> LedgerError:
     """Name the file in an error of who does not know it; such a one comes from what was read."""
     if str(path) in str(error) or not isinstance(error, LedgerCorrupt):
         return error
-    return with_hint(LedgerCorrupt(f"the ledger {path} is damaged: {error}"), RESTORE)
+    return LedgerCorrupt(f"the ledger {path} is damaged: {error}", RESTORE)
 
 
 def unforeseen(error: BaseException | None) -> LedgerError:

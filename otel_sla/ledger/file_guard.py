@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from otel_sla.errors import LedgerInUse, LedgerUnavailable
-from otel_sla.ledger.faults import translating, with_hint
+from otel_sla.ledger.faults import translating
 
 
 class FileNames:
@@ -31,8 +31,8 @@ class FileNames:
         """
         for name, identity in self._identities.items():
             if _identity(name) != identity:
-                raise with_hint(
-                    LedgerUnavailable(f"the ledger's file {name} was replaced while in use"),
+                raise LedgerUnavailable(
+                    f"the ledger's file {name} was replaced while in use",
                     "put the file back or restore a backup, then start again",
                 )
 
@@ -56,10 +56,8 @@ class LedgerLock:
         self._file = ""  # The inode that the last holder had.
         with translating(path, f"take {self.path} of"):
             if path.is_file() and path.stat().st_nlink > 1:
-                raise with_hint(
-                    LedgerUnavailable(
-                        f"the ledger {path} has another name, a hard link, that a second pipeline could use"
-                    ),
+                raise LedgerUnavailable(
+                    f"the ledger {path} has another name, a hard link, that a second pipeline could use",
                     "remove the other name, or copy the ledger with otel-sla ledger backup",
                 )
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -74,8 +72,8 @@ class LedgerLock:
             except BlockingIOError:
                 holder, _ = _read(descriptor)
                 os.close(descriptor)
-                raise with_hint(
-                    LedgerInUse(f"the ledger {path} is in use by process {holder or 'of unknown number'}"),
+                raise LedgerInUse(
+                    f"the ledger {path} is in use by process {holder or 'of unknown number'}",
                     "stop that process, or give this one another ledger.url",
                 ) from None
             except OSError:
@@ -95,10 +93,8 @@ class LedgerLock:
             # The number of the device may be another one after a reboot.
             file, log = str(path.stat().st_ino), path.with_name(f"{path.name}-wal")
             if self._file not in {"", file} and log.exists() and log.stat().st_size:
-                raise with_hint(
-                    LedgerUnavailable(
-                        f"the file {path} was replaced, and a log of the former one, {log}, lies beside it"
-                    ),
+                raise LedgerUnavailable(
+                    f"the file {path} was replaced, and a log of the former one, {log}, lies beside it",
                     f"move {log} away, or remove {self.path} if you moved both the file and its log there",
                 )
             self._file = file

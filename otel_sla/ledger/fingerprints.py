@@ -17,7 +17,6 @@ import numpy as np
 
 from otel_sla.errors import LedgerError
 from otel_sla.ledger.bulk_insert import write_rows
-from otel_sla.ledger.faults import with_hint
 
 _MINUTE_BYTES, _RECORD_BYTES = 8, 24
 _DUE = 65_536  # Records; what remembers them takes 170 bytes each.
@@ -148,8 +147,8 @@ class FingerprintLog:
 
 
 def _counted_twice() -> LedgerError:
-    return with_hint(
-        LedgerError("a message was about to be counted twice: its fingerprint is in the ledger already"),
+    return LedgerError(
+        "a message was about to be counted twice: its fingerprint is in the ledger already",
         "this is a defect of otel-sla; nothing of that commit was counted, please report it",
     )
 

@@ -10,7 +10,7 @@ from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
 from otel_sla.ledger import counts_table, fingerprints, small_tables
 from otel_sla.ledger.check_and_backup import copy_ledger, find_damage, migrated_copy
 from otel_sla.ledger.connection import connect_reader, ledger_path
-from otel_sla.ledger.faults import RESTORE, located, translated, translating, with_hint
+from otel_sla.ledger.faults import RESTORE, located, translated, translating
 from otel_sla.ledger.records import (
     AgreementVersion,
     ClosedMonth,
@@ -49,7 +49,7 @@ class LedgerReadings:
         with self._reading():
             identity = connection.execute("SELECT instance_id, fingerprint_seed FROM ledger").fetchone()
         if identity is None:
-            raise with_hint(LedgerCorrupt(f"the ledger {path} has lost its identity"), RESTORE)
+            raise LedgerCorrupt(f"the ledger {path} has lost its identity", RESTORE)
         self._instance_id = str(identity[0])
         self._fingerprint_seed = int.from_bytes(identity[1], "little")
 
@@ -364,17 +364,15 @@ class LedgerReader(LedgerReadings):
         """
         path = ledger_path(url)
         if not path.exists():
-            raise with_hint(
-                LedgerUnavailable(f"there is no ledger {path}"), "start otel-sla run, which makes it, or set ledger.url"
+            raise LedgerUnavailable(
+                f"there is no ledger {path}", "start otel-sla run, which makes it, or set ledger.url"
             )
         connection = connect_reader(path)
         try:
             with translating(path, "read"):
                 version = checked_version(connection, path)
             if version == 0:
-                raise with_hint(
-                    LedgerUnavailable(f"the ledger {path} is empty"), "start otel-sla run, which makes its tables"
-                )
+                raise LedgerUnavailable(f"the ledger {path} is empty", "start otel-sla run, which makes its tables")
             if version < SCHEMA_VERSION and not as_it_is:
                 with closing(connection):
                     connection = migrated_copy(connection, path)

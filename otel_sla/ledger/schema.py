@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from otel_sla.errors import LedgerCorrupt, LedgerSchemaNewer
-from otel_sla.ledger.faults import RESTORE, with_hint
+from otel_sla.ledger.faults import RESTORE
 
 APPLICATION_ID = 0x6F534C41  # "oSLA"
 SCHEMA_VERSION = 6
@@ -268,16 +268,16 @@ def checked_version(connection: sqlite3.Connection, path: Path) -> int:
     if not tables and application_id == 0 and version == 0:
         return 0
     if application_id != APPLICATION_ID:
-        raise with_hint(
-            LedgerCorrupt(f"{path} is a database of another program (application_id {application_id:#x})"),
+        raise LedgerCorrupt(
+            f"{path} is a database of another program (application_id {application_id:#x})",
             "set ledger.url to a file of its own",
         )
     if version > SCHEMA_VERSION:
-        raise with_hint(
-            LedgerSchemaNewer(f"the ledger {path} has schema {version}, this otel-sla knows {SCHEMA_VERSION}"),
+        raise LedgerSchemaNewer(
+            f"the ledger {path} has schema {version}, this otel-sla knows {SCHEMA_VERSION}",
             "run the newer otel-sla that wrote it",
         )
     missing = TABLES - tables
     if version == SCHEMA_VERSION and missing:
-        raise with_hint(LedgerCorrupt(f"the ledger {path} lacks its table {min(missing)}"), RESTORE)
+        raise LedgerCorrupt(f"the ledger {path} lacks its table {min(missing)}", RESTORE)
     return int(version)

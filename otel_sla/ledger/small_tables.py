@@ -7,7 +7,6 @@ from dataclasses import astuple
 from datetime import datetime
 
 from otel_sla.errors import LedgerError
-from otel_sla.ledger.faults import with_hint
 from otel_sla.ledger.records import (
     AgreementVersion,
     ClosedMonth,
@@ -325,7 +324,7 @@ def move_position(connection: sqlite3.Connection, position: Position) -> None:
             (position.after, position.source, position.before),
         )
     if moved.rowcount != 1:
-        raise with_hint(
-            LedgerError(f"{position.source} is not at {position.before} in the ledger: somebody else counted it"),
+        raise LedgerError(
+            f"{position.source} is not at {position.before} in the ledger: somebody else counted it",
             "let one process at a time count it",
         )
