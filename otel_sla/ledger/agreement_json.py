@@ -4,7 +4,8 @@ A closed month stays judged by the terms that closed it, whatever is configured 
 ratios as "n/d", times with their offset.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from datetime import date
 from enum import Enum
@@ -15,6 +16,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from otel_sla.errors import LedgerCorrupt
 from otel_sla.ledger.records import Json
+from otel_sla.ledger.sql import from_json
 from otel_sla.sla.agreement import FIRST_RULES, SERVER_FAULT_GRPC_STATUS, Agreement, Counting, ExclusionWindow
 
 SCHEMA = "otel-sla.terms/v2"
@@ -50,14 +52,16 @@ def agreement_of(terms: Json) -> Agreement:
     return agreement
 
 
-def window_terms(window: ExclusionWindow) -> dict[str, Any]:
-    """Give an exclusion as plain values, by its fields."""
-    terms: dict[str, Any] = _to_plain(window)
-    return terms
+def window_row(window: ExclusionWindow) -> tuple[str | None, ...]:
+    """Give the columns of an exclusion, in the order of its fields; times keep the offset that they were given with."""
+    group = None if window.group is None else json.dumps(window.group)
+    return (*(_to_plain(window) | {"group": group}).values(),)
 
 
-def window_of(terms: Json) -> ExclusionWindow:
-    """Undo `window_terms`."""
+def window_of(row: Iterable[str | None]) -> ExclusionWindow:
+    """Undo `window_row`."""
+    terms: dict[str, Any] = dict(zip((field.name for field in fields(ExclusionWindow)), row, strict=True))
+    terms["group"] = from_json(terms["group"])
     window: ExclusionWindow = _decoder(ExclusionWindow)(terms)
     return window
 
@@ -70,11 +74,12 @@ def _to_plain(value: Any) -> Any:  # noqa: ANN401 - fields of any type
             return f"{value.numerator}/{value.denominator}"
         case date():  # A datetime too, with its offset.
             return value.isoformat()
-        case frozenset() | tuple():
-            return [_to_plain(item) for item in (sorted(value) if isinstance(value, frozenset) else value)]
-    if is_dataclass(value):
-        return {field.name: _to_plain(getattr(value, field.name)) for field in fields(value)}
-    return value
+        case frozenset():
+            return sorted(value)
+        case tuple():
+            return [_to_plain(item) for item in value]
+    is_record = is_dataclass(value)
+    return {field.name: _to_plain(getattr(value, field.name)) for field in fields(value)} if is_record else value
 
 
 @cache
@@ -92,5 +97,6 @@ def _decoder(kind: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - any annotatio
         decoders = {name: _decoder(field) for name, field in get_type_hints(kind).items()}
         return lambda plain: kind(**{name: decode(plain[name]) for name, decode in decoders.items()})  # type: ignore[operator]
     if issubclass(kind, date):
-        return lambda plain: kind.fromisoformat(plain)
+        from_text: Callable[[Any], Any] = kind.fromisoformat
+        return from_text
     return kind if issubclass(kind, Enum | Fraction) else lambda plain: plain

@@ -1,7 +1,7 @@
 """Looking after the file: what is damaged in it, and a copy of it."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from otel_sla.errors import LedgerCorrupt, LedgerUnavailable
-from otel_sla.ledger import counts_table, small_tables
+from otel_sla.ledger import counts_table
 from otel_sla.ledger.day_blob import MINUTES_PER_DAY, unpack_days
 from otel_sla.ledger.faults import translating
 from otel_sla.ledger.schema import prepare
@@ -18,24 +18,19 @@ from otel_sla.sla.counts import N_COUNTS
 
 _BACKUP_PAGES_AT_ONCE = 1024
 _DAYS_AT_ONCE = 160  # Unpacked together: 17 MB.
-_EVENTS_AT_ONCE = 1000
 
 
-def find_damage(connection: sqlite3.Connection) -> Iterator[str]:
-    """Read all of it as its readers do, after SQLite's own check of pages and indexes; one line for what is wrong."""
+def find_damage(connection: sqlite3.Connection, readings: Mapping[str, Callable[[], object]]) -> Iterator[str]:
+    """Read all of it as its readers do, after SQLite's own check of pages and indexes; one line for what is wrong.
+
+    Args:
+        connection: In a transaction.
+        readings: By table, what reads all its rows as values.
+    """
     yield from (line for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok")
     yield from (f"{table}: a row refers to nothing" for table, *_ in connection.execute("PRAGMA foreign_key_check"))
     for table in ("packing", "packed"):
         yield from _damaged_days(connection, table)
-    readings: dict[str, Callable[[], object]] = {
-        "series": lambda: small_tables.read_series(connection),
-        "reopened": lambda: small_tables.read_reopened(connection),
-        "events": lambda: _read_events(connection),
-        "retold": lambda: small_tables.read_retold(connection, 0, -1),
-        "exclusions": lambda: small_tables.read_exclusions(connection),
-        "agreement_versions": lambda: _read_versions(connection),
-        "closed_months": lambda: _read_closed_months(connection),
-    }
     for table, read in readings.items():
         try:
             read()
@@ -114,19 +109,3 @@ def _damaged_day(table: str, packed_id: int, blob: bytes) -> Iterator[str]:
     except LedgerCorrupt as error:
         day, series_id = counts_table.day_and_series(packed_id)
         yield f"{table}: {np.datetime64(day, 'D')}, series {series_id}: {error}"
-
-
-def _read_events(connection: sqlite3.Connection) -> None:
-    after = 0
-    while page := small_tables.read_events(connection, after, _EVENTS_AT_ONCE):
-        after = page[-1].event_id
-
-
-def _read_versions(connection: sqlite3.Connection) -> None:
-    for (agreement,) in connection.execute("SELECT DISTINCT agreement FROM agreement_versions").fetchall():
-        small_tables.read_agreement_versions(connection, agreement)
-
-
-def _read_closed_months(connection: sqlite3.Connection) -> None:
-    for closed in connection.execute("SELECT DISTINCT agreement, month FROM closed_months").fetchall():
-        small_tables.read_closed_months(connection, *closed)

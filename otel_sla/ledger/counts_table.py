@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from otel_sla.arrays import Int64Array
-from otel_sla.ledger.bulk_insert import write_rows
 from otel_sla.ledger.day_blob import FORMAT_OF_ALL, MINUTES_PER_DAY, unpack_days
+from otel_sla.ledger.sql import write_rows
 from otel_sla.sla.counts import (
     COUNT_MAX,
     N_COUNTS,

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from otel_sla.errors import LedgerError, LedgerUnavailable
-from otel_sla.ledger import small_tables
+from otel_sla.ledger.agreement_json import window_row
 from otel_sla.ledger.connection import check_magic, connect_writer, ledger_path
 from otel_sla.ledger.faults import translated
-from otel_sla.ledger.reader import LedgerReader, LedgerReadings
-from otel_sla.ledger.records import Json
+from otel_sla.ledger.reader import LedgerReader, LedgerReadings, last_exclusion_change
+from otel_sla.ledger.records import EXCLUSION_COLUMNS, Json, Withdrawal
 from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version
+from otel_sla.ledger.sql import columns_of, insert_into, to_json
 from otel_sla.sla.agreement import ExclusionWindow
 
 
@@ -44,11 +45,9 @@ class ExclusionWriter(LedgerReadings):
     def record_exclusion(self, agreement: str, window: ExclusionWindow, figures_before: Json | None = None) -> int:
         """Record one exclusion, durable when this returns; its id."""
         with self._writing() as connection:
-            change = small_tables.last_exclusion_change(connection) + 1
             inserted = connection.execute(
-                "INSERT INTO exclusions (change, agreement, figures_before, reason, start, stop, group_values,"
-                " announced_at, note, recorded_by, recorded_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (change, agreement, small_tables.to_json(figures_before), *small_tables.window_row(window)),
+                insert_into("exclusions", EXCLUSION_COLUMNS),
+                (last_exclusion_change(connection) + 1, agreement, to_json(figures_before), *window_row(window)),
             )
             assert inserted.lastrowid is not None, "an inserted row has an id"
             return inserted.lastrowid
@@ -68,27 +67,18 @@ class ExclusionWriter(LedgerReadings):
             LedgerError: There is none with this id, or it was withdrawn before.
         """
         with self._writing() as connection:
-            if (
-                connection.execute("SELECT 1 FROM exclusions WHERE exclusion_id = ?", (exclusion_id,)).fetchone()
-                is None
-            ):
+            found = connection.execute("SELECT 1 FROM exclusions WHERE exclusion_id = ?", (exclusion_id,)).fetchone()
+            if found is None:
                 raise LedgerError(f"the ledger {self.path} has no exclusion {exclusion_id}")
             earlier = connection.execute(
                 "SELECT withdrawn_at, withdrawn_by FROM withdrawals WHERE exclusion_id = ?", (exclusion_id,)
             ).fetchone()
             if earlier is not None:
                 raise LedgerError(f"exclusion {exclusion_id} was withdrawn at {earlier[0]} by {earlier[1]}")
+            change = last_exclusion_change(connection) + 1
             connection.execute(
-                "INSERT INTO withdrawals (exclusion_id, change, withdrawn_by, withdrawn_at, why, figures_before)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    exclusion_id,
-                    small_tables.last_exclusion_change(connection) + 1,
-                    withdrawn_by,
-                    withdrawn_at.isoformat(),
-                    why,
-                    small_tables.to_json(figures_before),
-                ),
+                insert_into("withdrawals", f"exclusion_id, {columns_of(Withdrawal)}"),
+                (exclusion_id, change, withdrawn_by, withdrawn_at.isoformat(), why, to_json(figures_before)),
             )
 
     @contextmanager

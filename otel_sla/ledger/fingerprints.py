@@ -16,7 +16,7 @@ from itertools import chain
 import numpy as np
 
 from otel_sla.errors import LedgerError
-from otel_sla.ledger.bulk_insert import write_rows
+from otel_sla.ledger.sql import write_rows
 
 _MINUTE_BYTES, _RECORD_BYTES = 8, 24
 _DUE = 65_536  # Records; what remembers them takes 170 bytes each.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from otel_sla.sla.agreement import ExclusionWindow
-from otel_sla.sla.counts import NOTHING_BESIDE, CountRows, CountsBeside
+from otel_sla.sla.counts import NOTHING_BESIDE, Count, CountRows, CountsBeside
 from otel_sla.sla.events import Event
 from otel_sla.sla.series import Series
 
@@ -50,6 +50,9 @@ class Reopened:
     epoch_minute: int
     counts_before: tuple[int, int, int]  # Requests, columns as in agreement.Outcome.
     beside_before: CountsBeside = NOTHING_BESIDE  # And what was counted beside.
+
+
+REOPENED_COLUMNS = ", ".join(["series_id", "epoch_minute", *(f"{count.name.lower()}_before" for count in Count)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,12 @@ class ExclusionRecord:
     window: ExclusionWindow  # With recorded_by and recorded_at.
     figures_before: Json | None
     withdrawal: Withdrawal | None
+
+
+# From `reason` on as the fields of an ExclusionWindow.
+EXCLUSION_COLUMNS = (
+    "change, agreement, figures_before, reason, start, stop, group_values, announced_at, note, recorded_by, recorded_at"
+)
 
 
 @dataclass(frozen=True, slots=True)

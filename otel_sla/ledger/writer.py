@@ -1,15 +1,17 @@
 """The one writer of a ledger."""
 
+import json
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 from typing import NoReturn
 
 from otel_sla.errors import LedgerError, LedgerUnavailable
-from otel_sla.ledger import counts_table, maintenance, small_tables
+from otel_sla.ledger import counts_table, maintenance
 from otel_sla.ledger.connection import (
     check_magic,
     check_pages,
@@ -18,19 +20,35 @@ from otel_sla.ledger.connection import (
     ledger_path,
     use_wal,
 )
-from otel_sla.ledger.counted_days import CountedMinutes
+from otel_sla.ledger.day_blob import MINUTES_PER_DAY
 from otel_sla.ledger.faults import left_in_log, located, translated, translating
 from otel_sla.ledger.file_guard import FileNames, LedgerLock
 from otel_sla.ledger.fingerprints import FingerprintLog
 from otel_sla.ledger.reader import LedgerReadings
-from otel_sla.ledger.records import Closing, Commit, Json, RefusedPoints, SetAside
+from otel_sla.ledger.records import (
+    REOPENED_COLUMNS,
+    AgreementVersion,
+    ClosedMonth,
+    Closing,
+    Commit,
+    Cursor,
+    Json,
+    Position,
+    RefusedPoints,
+    Reopened,
+    SetAside,
+)
 from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version, prepare
+from otel_sla.ledger.sql import columns_of, insert_into, to_json
 from otel_sla.ledger.write_ahead_log import WriteAheadLog
+from otel_sla.sla.counts import N_OUTCOMES
+from otel_sla.sla.events import Event
 
 _log = logging.getLogger(__name__)
 
 # Some 5 to 10 ms of work: an acknowledgement that comes just then waits no longer than that.
 PIECE_ROWS_MAX = 1_024
+_COUNTED_MAX = 65_536
 
 
 class Ledger(LedgerReadings):
@@ -47,7 +65,8 @@ class Ledger(LedgerReadings):
         self._first_minutes = self.first_minutes()
         self._first_data_minutes = self.first_data_minutes()
         self._judged_before = self.watermarks().judged_before
-        self._counted = CountedMinutes(self.series())
+        self._agreement_of = {series.series_id: series.agreement for series in self.series()}
+        self._counted: set[tuple[str, int, int]] = set()  # Agreement, version and minute of written `counted_days`.
         with translating(path, "open"):
             self._names = FileNames(path)
         self._log = WriteAheadLog(path, connection)
@@ -100,7 +119,18 @@ class Ledger(LedgerReadings):
         first_minutes = _earlier(table, self._first_minutes)
         first_data_minutes = _earlier([row for row in table if row[2] + row[3] > 0], self._first_data_minutes)
         with self._writing("write to") as connection:
-            small_tables.add_series(connection, commit.new_series)
+            connection.executemany(
+                insert_into("series", "series_id, agreement, is_overflow"),
+                [(series.series_id, series.agreement, series.is_overflow) for series in commit.new_series],
+            )
+            connection.executemany(
+                insert_into("series_group", "series_id, place, key, value"),
+                [
+                    (series.series_id, place, *pair)
+                    for series in commit.new_series
+                    for place, pair in enumerate(series.group)
+                ],
+            )
             self._keep_reopened(connection, table)
             counts_table.add(connection, table)
             for column, found in (("first_minute", first_minutes), ("first_data_minute", first_data_minutes)):
@@ -112,8 +142,14 @@ class Ledger(LedgerReadings):
             if self._fingerprint_log.is_due:
                 self._fingerprint_log.move_some(len(commit.fingerprints))
             for position in commit.positions:
-                small_tables.move_position(connection, position)
-            small_tables.add_counted_days(connection, self._counted.each_new(commit, table))
+                _move_position(connection, position)
+            connection.executemany(
+                insert_into("counted_days", "agreement, version, day, first_minute, last_minute")
+                + " ON CONFLICT (agreement, version, day) DO UPDATE SET"
+                " first_minute = min(first_minute, excluded.first_minute),"
+                " last_minute = max(last_minute, excluded.last_minute)",
+                self._counted_days(commit, table),
+            )
         self._first_minutes.update(first_minutes)
         self._first_data_minutes.update(first_data_minutes)
         return self._fingerprint_log.moved_commits
@@ -134,21 +170,30 @@ class Ledger(LedgerReadings):
                 " told_before = max(coalesce(told_before, ?4), coalesce(?4, told_before))",
                 (closing.judged_before, closing.sealed_before, closing.exclusion_change or 0, closing.told_before),
             )
-            held = counts_table.read_pairs(
-                connection, [(told.series_id, told.epoch_minute) for told in closing.settled]
-            )
-            small_tables.settle(connection, closing.settled, held)
+            _settle(connection, closing.settled)
             connection.executemany(
                 "UPDATE series SET revision = max(revision, ?2) WHERE series_id = ?1", closing.revisions
             )
             connection.executemany(
-                "INSERT INTO retold (series_id, start_minute, stop_minute) VALUES (?, ?, ?)",
+                insert_into("retold", "series_id, start_minute, stop_minute"),
                 [(told.series_id, told.start_minute, told.stop_minute) for told in closing.retold],
             )
             connection.executemany("UPDATE told_terms SET version = ?2 WHERE agreement = ?1", closing.told_versions)
             connection.executemany("UPDATE series SET retired_minute = ?2 WHERE series_id = ?1", closing.retired)
-            small_tables.add_events(connection, closing.events)
-            small_tables.add_closed_months(connection, closing.closed_months)
+            connection.executemany(
+                insert_into("events", columns_of(Event)) + " ON CONFLICT (uid) DO NOTHING",
+                [  # The order of attributes is the writer's.
+                    (e.uid, e.name, e.time_unix_nano, int(e.severity), e.body, json.dumps(dict(e.attributes)))
+                    for e in closing.events
+                ],
+            )
+            connection.executemany(
+                insert_into("closed_months", columns_of(ClosedMonth)),
+                [
+                    (m.agreement, m.series_id, m.month, m.revision, m.version, to_json(m.figures), m.closed_unix_nano)
+                    for m in closing.closed_months
+                ],
+            )
             (judged_before,) = connection.execute("SELECT judged_before FROM ledger").fetchone()
         self._judged_before = judged_before
 
@@ -165,8 +210,8 @@ class Ledger(LedgerReadings):
         """Keep how far an exporter has come, and what its backend will never take; a cursor never steps back."""
         with self._writing("write to") as connection:
             connection.execute(
-                "INSERT INTO cursors (exporter, event_id, exported_before, retold_id) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (exporter) DO UPDATE SET event_id = max(event_id, excluded.event_id),"
+                insert_into("cursors", f"exporter, {columns_of(Cursor)}")
+                + " ON CONFLICT (exporter) DO UPDATE SET event_id = max(event_id, excluded.event_id),"
                 " retold_id = max(retold_id, excluded.retold_id), exported_before ="
                 " max(coalesce(exported_before, excluded.exported_before),"
                 " coalesce(excluded.exported_before, exported_before))",
@@ -174,12 +219,18 @@ class Ledger(LedgerReadings):
             )
             connection.execute("DELETE FROM retold WHERE retold_id <= (SELECT min(retold_id) FROM cursors)")
             connection.executemany(
-                "INSERT INTO set_aside (exporter, event_id, reason, at_unix_nano) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (exporter, event_id) DO NOTHING",
-                [(exporter, item.event_id, item.reason, item.at_unix_nano) for item in set_aside],
+                insert_into("set_aside", f"exporter, {columns_of(SetAside)}") + " ON CONFLICT DO NOTHING",
+                [(exporter, *astuple(item)) for item in set_aside],
             )
             if refused is not None:
-                small_tables.add_refused_points(connection, exporter, refused)
+                connection.execute(
+                    insert_into("refused_points", f"exporter, {columns_of(RefusedPoints)}")
+                    + " ON CONFLICT (exporter) DO UPDATE SET count = count + excluded.count,"
+                    " first_minute = min(first_minute, excluded.first_minute),"
+                    " last_minute = max(last_minute, excluded.last_minute),"
+                    " reason = excluded.reason, at_unix_nano = excluded.at_unix_nano",
+                    (exporter, *astuple(refused)),
+                )
 
     def record_agreement(self, agreement: str, terms: Json, since_minute: int) -> int:
         """Give the version of these terms, a new one if they differ from the last recorded ones.
@@ -191,7 +242,7 @@ class Ledger(LedgerReadings):
             terms: All that decides a verdict, as JSON values.
             since_minute: Epoch minute from which they hold, kept with a new version.
         """
-        text = small_tables.to_json(terms)
+        text = to_json(terms)
         with self._writing("write to") as connection:
             version, known = connection.execute(
                 "SELECT version, terms FROM agreement_versions WHERE agreement = ? ORDER BY version DESC LIMIT 1",
@@ -200,11 +251,11 @@ class Ledger(LedgerReadings):
             if known != text:
                 version += 1
                 connection.execute(
-                    "INSERT INTO agreement_versions (agreement, version, terms, since_minute) VALUES (?, ?, ?, ?)",
+                    insert_into("agreement_versions", columns_of(AgreementVersion)),
                     (agreement, version, text, since_minute),
                 )
             connection.execute(
-                "INSERT INTO told_terms (agreement, version) VALUES (?, ?) ON CONFLICT (agreement) DO NOTHING",
+                insert_into("told_terms", "agreement, version") + " ON CONFLICT DO NOTHING",
                 (agreement, version),
             )
         return int(version)
@@ -282,7 +333,22 @@ class Ledger(LedgerReadings):
         if self._judged_before is None:
             return
         late = [(series_id, minute) for minute, series_id, *_ in table if minute < self._judged_before]
-        small_tables.keep_reopened(connection, counts_table.read_pairs(connection, late))
+        connection.executemany(
+            insert_into("reopened", REOPENED_COLUMNS) + " ON CONFLICT DO NOTHING",
+            counts_table.read_pairs(connection, late),
+        )
+
+    def _counted_days(self, commit: Commit, table: list[tuple[int, ...]]) -> Iterator[tuple[str, int, int, int, int]]:
+        """Give (agreement, version, day, first minute, last minute) that no earlier commit has written (clause 22)."""
+        self._agreement_of.update((series.series_id, series.agreement) for series in commit.new_series)
+        if len(self._counted) > _COUNTED_MAX:
+            self._counted.clear()
+        for minute, series_id, *_ in table if commit.versions else ():
+            agreement = self._agreement_of[series_id]
+            version = commit.versions.get(agreement)
+            if version is not None and (agreement, version, minute) not in self._counted:
+                self._counted.add((agreement, version, minute))
+                yield agreement, version, minute // MINUTES_PER_DAY, minute, minute
 
     @contextmanager
     def _writing(self, doing: str) -> Iterator[sqlite3.Connection]:
@@ -328,6 +394,42 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
     if is_former:
         message = "the ledger %s has schema %d now, after %.1f s; an older otel-sla cannot read it any more"
         _log.info(message, path, SCHEMA_VERSION, time.monotonic() - started_s, extra={"action": "ledger_migrated"})
+
+
+def _settle(connection: sqlite3.Connection, published: Sequence[Reopened]) -> None:
+    """End the re-opening of minutes that were published with these counts, unless they hold others by now."""
+    keys = [(minute.series_id, minute.epoch_minute) for minute in published]
+    # Whatever else is counted of it, a request is one of the outcomes.
+    now = {
+        (series_id, minute): tuple(counts[:N_OUTCOMES])
+        for series_id, minute, *counts in counts_table.read_pairs(connection, keys)
+    }
+    _, _, *before = REOPENED_COLUMNS.split(", ")
+    connection.executemany(
+        f"UPDATE reopened SET {', '.join(f'{name} = ?' for name in before)} WHERE series_id = ? AND epoch_minute = ?",  # noqa: S608
+        [(*minute.counts_before, *minute.beside_before, *key) for minute, key in zip(published, keys, strict=True)],
+    )
+    connection.executemany(
+        "DELETE FROM reopened WHERE series_id = ? AND epoch_minute = ?",
+        [key for minute, key in zip(published, keys, strict=True) if now[key] == minute.counts_before],
+    )
+
+
+def _move_position(connection: sqlite3.Connection, position: Position) -> None:
+    """Move a source's place on, if it is where the caller believes."""
+    if position.before is None:
+        sql = insert_into("positions", "position, source") + " ON CONFLICT DO NOTHING"
+        moved = connection.execute(sql, (position.after, position.source))
+    else:
+        moved = connection.execute(
+            "UPDATE positions SET position = ? WHERE source = ? AND position = ?",
+            (position.after, position.source, position.before),
+        )
+    if moved.rowcount != 1:
+        raise LedgerError(
+            f"{position.source} is not at {position.before} in the ledger: somebody else counted it",
+            "let one process at a time count it",
+        )
 
 
 def _earlier(table: list[tuple[int, ...]], known: Mapping[int, int]) -> dict[int, int]:

@@ -30,7 +30,8 @@ from receiver_parts import until
 from otel_sla.errors import LedgerUnavailable
 from otel_sla.exporter.settings import DebugSettings
 from otel_sla.judging import series_judge
-from otel_sla.ledger import connection, small_tables
+from otel_sla.ledger import connection, reader
+from otel_sla.ledger.agreement_json import window_row
 from otel_sla.ledger.compacting import compact_ledger
 from otel_sla.ledger.exclusion_writer import ExclusionWriter
 from otel_sla.ledger.reader import LedgerReader
@@ -741,7 +742,7 @@ def test_ten_thousand_exclusions_cost_an_idle_pipeline_nothing(tmp_path: Path, m
 
         monkeypatch.setattr(owner, name, counted)
 
-    for owner, name in ((small_tables, "read_exclusions"), (series_judge, "all_covered"), (Ledger, "close_minutes")):
+    for owner, name in ((reader, "read_exclusions"), (series_judge, "all_covered"), (Ledger, "close_minutes")):
         count(owner, name)
     config = make_config(tmp_path, exporters=(DebugSettings(name="debug", interval_s=0.001),))
     Ledger.open(config.ledger.url).close()
@@ -750,7 +751,7 @@ def test_ten_thousand_exclusions_cost_an_idle_pipeline_nothing(tmp_path: Path, m
         connection.executemany(
             "INSERT INTO exclusions (agreement, change, reason, start, stop, group_values, announced_at, note,"
             " recorded_by, recorded_at) VALUES ('default', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [(change, *small_tables.window_row(window)) for change, window in enumerate(windows, 1)],
+            [(change, *window_row(window)) for change, window in enumerate(windows, 1)],
         )
 
     async def scenario() -> None:

@@ -14,7 +14,7 @@ from sla_parts import make_agreement, make_terms
 
 from otel_sla.errors import LedgerCorrupt
 from otel_sla.ledger.agreement_json import agreement_of, terms_of
-from otel_sla.ledger.small_tables import to_json
+from otel_sla.ledger.sql import to_json
 from otel_sla.sla.agreement import (
     Agreement,
     Condition,
