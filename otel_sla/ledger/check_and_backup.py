@@ -10,7 +10,7 @@ import numpy as np
 
 from otel_sla.errors import LedgerCorrupt, LedgerUnavailable
 from otel_sla.ledger import counts_table
-from otel_sla.ledger.day_blob import MINUTES_PER_DAY, unpack_days
+from otel_sla.ledger.day_blob import MINUTES_PER_DAY, unpack_day, unpack_days
 from otel_sla.ledger.faults import translating
 from otel_sla.ledger.schema import prepare
 from otel_sla.ledger.write_ahead_log import sync_folder
@@ -85,7 +85,7 @@ def migrated_copy(connection: sqlite3.Connection, path: Path) -> sqlite3.Connect
             connection.backup(copy)
             # A log of its own would need a name beside the file.
             copy.execute("PRAGMA journal_mode = DELETE")
-            prepare(copy, path, fill=counts_table.fill_first_minutes)
+            prepare(copy, path)
             copy.execute("PRAGMA query_only = ON")
         except BaseException:
             copy.close()
@@ -105,7 +105,7 @@ def _damaged_days(connection: sqlite3.Connection, table: str) -> Iterator[str]:
 
 def _damaged_day(table: str, packed_id: int, blob: bytes) -> Iterator[str]:
     try:
-        unpack_days([blob], np.empty((N_COUNTS, 1, MINUTES_PER_DAY), dtype=np.int64))
+        unpack_day(blob)
     except LedgerCorrupt as error:
         day, series_id = counts_table.day_and_series(packed_id)
         yield f"{table}: {np.datetime64(day, 'D')}, series {series_id}: {error}"

@@ -6,6 +6,7 @@ Nobody needs it in order to go on: what retention frees is used again.
 import os
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,17 +44,11 @@ def compact_ledger(url: str) -> Compacted:
     except LedgerInUse as error:
         error.hint = "stop that process while it is compacted; without that, what retention frees is used again"
         raise
-    try:
+    with closing(lock):
         lock.keep_file(path)
         check_magic(path)
-        connection = connect_writer(path, checkpoints=True)
-        try:
-            with translating(path, "compact"):
-                return _compact(connection, path)
-        finally:
-            connection.close()
-    finally:
-        lock.release()
+        with closing(connect_writer(path, checkpoints=True)) as connection, translating(path, "compact"):
+            return _compact(connection, path)
 
 
 def _compact(connection: sqlite3.Connection, path: Path) -> Compacted:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
 from otel_sla.ledger.faults import RESTORE, translated, translating
-from otel_sla.ledger.write_ahead_log import sync_folder
+from otel_sla.ledger.write_ahead_log import has_log, log_path, sync_folder
 
 _log = logging.getLogger(__name__)
 
@@ -62,11 +62,10 @@ def create_file(path: Path, *, may_create: bool) -> bool:
     is_empty = path.exists()
     if is_empty and path.stat().st_size:
         return False
-    log = path.with_name(f"{path.name}-wal")
-    if log.exists() and log.stat().st_size:
+    if has_log(path):
         raise LedgerUnavailable(
-            f"the ledger {path} is {'empty' if is_empty else 'gone'}, and its log {log} is there, with counts that"
-            " were acknowledged",
+            f"the ledger {path} is {'empty' if is_empty else 'gone'}, and its log {log_path(path)} is there, with"
+            " counts that were acknowledged",
             "put the file back beside its log; before a backup takes its place, move the log away",
         )
     if not may_create:
@@ -135,8 +134,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
             connection = _connect_checked(path, "ro")
         except sqlite3.OperationalError:
             # Nobody writes it, and neither log nor shared memory can be made: a read-only place, or a full disk.
-            log = path.with_name(f"{path.name}-wal")
-            if log.exists() and log.stat().st_size:
+            if has_log(path):
                 raise
             connection = _connect_checked(path, "ro&immutable=1")
         connection.execute("PRAGMA query_only = ON")

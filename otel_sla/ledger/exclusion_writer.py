@@ -1,14 +1,10 @@
 """Exclusions written beside a running pipeline: a second, short-lived writer that adds to two small tables only."""
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 
 from otel_sla.errors import LedgerError, LedgerUnavailable
 from otel_sla.ledger.agreement_json import window_row
 from otel_sla.ledger.connection import check_magic, connect_writer, ledger_path
-from otel_sla.ledger.faults import translated
 from otel_sla.ledger.reader import LedgerReader, LedgerReadings, last_exclusion_change
 from otel_sla.ledger.records import EXCLUSION_COLUMNS, Json, Withdrawal
 from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version
@@ -44,7 +40,7 @@ class ExclusionWriter(LedgerReadings):
 
     def record_exclusion(self, agreement: str, window: ExclusionWindow, figures_before: Json | None = None) -> int:
         """Record one exclusion, durable when this returns; its id."""
-        with self._writing() as connection:
+        with self._transaction("BEGIN IMMEDIATE", "write to") as connection:
             inserted = connection.execute(
                 insert_into("exclusions", EXCLUSION_COLUMNS),
                 (last_exclusion_change(connection) + 1, agreement, to_json(figures_before), *window_row(window)),
@@ -66,7 +62,7 @@ class ExclusionWriter(LedgerReadings):
         Raises:
             LedgerError: There is none with this id, or it was withdrawn before.
         """
-        with self._writing() as connection:
+        with self._transaction("BEGIN IMMEDIATE", "write to") as connection:
             found = connection.execute("SELECT 1 FROM exclusions WHERE exclusion_id = ?", (exclusion_id,)).fetchone()
             if found is None:
                 raise LedgerError(f"the ledger {self.path} has no exclusion {exclusion_id}")
@@ -80,16 +76,3 @@ class ExclusionWriter(LedgerReadings):
                 insert_into("withdrawals", f"exclusion_id, {columns_of(Withdrawal)}"),
                 (exclusion_id, change, withdrawn_by, withdrawn_at.isoformat(), why, to_json(figures_before)),
             )
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        try:
-            self._sqlite.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._sqlite
-                self._sqlite.execute("COMMIT")
-            finally:
-                if self._sqlite.in_transaction:
-                    self._sqlite.execute("ROLLBACK")
-        except sqlite3.Error as error:
-            raise translated(error, self.path, "write to") from error

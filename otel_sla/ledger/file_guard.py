@@ -1,13 +1,15 @@
-"""One pipeline per ledger: a lock on a file beside it, which the kernel gives back when the process ends, however it
-ends.
-"""
+"""The files of a ledger: one process at a time holds them, they stay the same ones, and metrics give their sizes."""
 
 import fcntl
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from otel_sla.errors import LedgerInUse, LedgerUnavailable
 from otel_sla.ledger.faults import translating
+from otel_sla.ledger.write_ahead_log import has_log, log_path
+from otel_sla.self_metrics import SelfMetrics
 
 
 class FileNames:
@@ -43,7 +45,9 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 class LedgerLock:
-    """Held from construction until `release`.
+    """Lets one process at a time write the ledger, by a lock on a file beside it, from construction until `close`.
+
+    The kernel releases it when the process ends, however it ends.
 
     Raises:
         LedgerInUse: Another process, or another ledger of this process, holds it.
@@ -91,8 +95,8 @@ class LedgerLock:
         assert self._descriptor is not None, "it is held"
         with translating(path, "read"):
             # The number of the device may be another one after a reboot.
-            file, log = str(path.stat().st_ino), path.with_name(f"{path.name}-wal")
-            if self._file not in {"", file} and log.exists() and log.stat().st_size:
+            file, log = str(path.stat().st_ino), log_path(path)
+            if self._file not in {"", file} and has_log(path):
                 raise LedgerUnavailable(
                     f"the file {path} was replaced, and a log of the former one, {log}, lies beside it",
                     f"move {log} away, or remove {self.path} if you moved both the file and its log there",
@@ -104,7 +108,7 @@ class LedgerLock:
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} {self._file}\n".encode("ascii"), 0)
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Let the next pipeline have the ledger; again is fine."""
         if self._descriptor is not None:
             os.close(self._descriptor)
@@ -115,3 +119,26 @@ def _read(descriptor: int) -> tuple[str, str]:
     """Give the process and the inode that stand there; empty: unknown."""
     holder, _, file = os.pread(descriptor, 60, 0).decode("ascii", errors="replace").strip().partition(" ")
     return holder, file
+
+
+def register_ledger_files(metrics: SelfMetrics, path: Path) -> None:
+    """Measure how large the ledger's file and its log are, and what the disk has left, whenever metrics are read."""
+    log = log_path(path)
+    metrics.register("sla.ledger.size", partial(_found, lambda: path.stat().st_size))
+    metrics.register("sla.ledger.log_size", partial(_found, lambda: log.stat().st_size))
+    if hasattr(os, "statvfs"):  # Not on Windows.
+        metrics.register("sla.ledger.disk_free", partial(_found, lambda: _disk_bytes(path, "f_bavail")))
+        metrics.register("sla.ledger.disk_size", partial(_found, lambda: _disk_bytes(path, "f_blocks")))
+
+
+def _disk_bytes(path: Path, blocks: str) -> int:
+    disk = os.statvfs(path)
+    return int(getattr(disk, blocks)) * disk.f_frsize
+
+
+def _found(read: Callable[[], int]) -> int | None:
+    """None: the file is gone, with which the next write fails."""
+    try:
+        return read()
+    except OSError:
+        return None

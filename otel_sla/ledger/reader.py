@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -356,22 +356,26 @@ class LedgerReadings:
         with self._reading() as connection:
             return connection.execute(sql, arguments).fetchall()
 
+    def _reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        return self._transaction("BEGIN", "read")
+
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, begin: str, doing: str) -> Iterator[sqlite3.Connection]:
         if self._failure is not None:
             raise self._failure
         try:
-            if self._sqlite.in_transaction:  # A snapshot around it.
-                yield self._sqlite
-                return
-            self._sqlite.execute("BEGIN")
+            is_part = begin == "BEGIN" and self._sqlite.in_transaction  # Of a snapshot.
+            if not is_part:
+                self._sqlite.execute(begin)
             try:
                 yield self._sqlite
-            finally:
-                if self._sqlite.in_transaction:
+                if not is_part:
                     self._sqlite.execute("COMMIT")
+            finally:
+                if not is_part and self._sqlite.in_transaction:
+                    self._sqlite.execute("ROLLBACK")
         except (sqlite3.Error, OSError) as error:
-            raise self._failure or translated(error, self.path, "read") from error
+            raise self._failure or translated(error, self.path, doing) from error
         except LedgerCorrupt as error:
             raise located(error, self.path) from error
 

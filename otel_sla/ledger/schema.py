@@ -9,10 +9,10 @@ so that days are written one behind the other, and retention drops a range.
 import secrets
 import sqlite3
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 from otel_sla.errors import LedgerCorrupt, LedgerSchemaNewer
+from otel_sla.ledger.counts_table import fill_first_minutes
 from otel_sla.ledger.faults import RESTORE
 
 APPLICATION_ID = 0x6F534C41  # "oSLA"
@@ -225,13 +225,12 @@ TABLES = frozenset(
 )
 
 
-def prepare(connection: sqlite3.Connection, path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
+def prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Create the tables of a new ledger, or climb from an older version; each in one transaction.
 
     Args:
         connection: To the file.
         path: Of the file.
-        fill: Finds what a new version keeps of the counts, once its tables are there.
 
     Raises:
         LedgerCorrupt: The file belongs to another program, or tables are missing.
@@ -244,7 +243,7 @@ def prepare(connection: sqlite3.Connection, path: Path, fill: Callable[[sqlite3.
     for step in LADDER[version:]:
         for statement in step.split(";"):
             connection.execute(statement)
-    fill(connection)
+    fill_first_minutes(connection)
     if version == 0:
         connection.execute(
             "INSERT INTO ledger (only, instance_id, fingerprint_seed) VALUES (1, ?, ?)",

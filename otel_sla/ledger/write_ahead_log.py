@@ -23,6 +23,17 @@ _SALTS_OFFSET = 16
 _FRAME_SALTS_OFFSET = 8
 
 
+def log_path(path: Path) -> Path:
+    """Give where SQLite keeps the write-ahead log of the file `path`."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def has_log(path: Path) -> bool:
+    """Whether a log that is not empty lies beside the file `path`, which may be gone."""
+    log = log_path(path)
+    return log.exists() and log.stat().st_size > 0
+
+
 def sync_folder(path: Path) -> None:
     """Make the names of the files beside `path` durable.
 
@@ -46,7 +57,7 @@ class WriteAheadLog:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.pages_max = LOG_PAGES_MAX
         self.logged_pages_min = self._logged_pages = _LOGGED_PAGES_MIN
-        self._path = path.with_name(f"{path.name}-wal")
+        self._path = log_path(path)
         self._sqlite = connection
         (self._page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
         with translating(path, "open"):

@@ -5,7 +5,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import astuple
 from pathlib import Path
 from typing import NoReturn
@@ -40,7 +40,7 @@ from otel_sla.ledger.records import (
 )
 from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version, prepare
 from otel_sla.ledger.sql import columns_of, insert_into, to_json
-from otel_sla.ledger.write_ahead_log import WriteAheadLog
+from otel_sla.ledger.write_ahead_log import WriteAheadLog, log_path
 from otel_sla.sla.counts import N_OUTCOMES
 from otel_sla.sla.events import Event
 
@@ -87,20 +87,23 @@ class Ledger(LedgerReadings):
             LedgerSchemaNewer: A newer otel-sla wrote it.
         """
         path = ledger_path(url)
-        lock = LedgerLock(path)
-        try:
+        with ExitStack() as opened:
+            lock = opened.enter_context(closing(LedgerLock(path)))
             is_new = create_file(path, may_create=may_create)
             lock.keep_file(path)
             check_magic(path)
-            connection = _open_connection(path)
-            try:
-                return cls(path, connection, lock, is_new=is_new)
-            except LedgerError:
-                connection.close()
-                raise
-        except LedgerError:
-            lock.release()
-            raise
+            connection = opened.enter_context(closing(connect_writer(path, checkpoints=True)))
+            with translating(path, "open"):
+                _bring_up_to_date(connection, path)
+                use_wal(connection, path)
+                # SQLite opens what it may not write for reading, and says so only when it is to write.
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("UPDATE ledger SET only = only")
+                connection.execute("ROLLBACK")
+                check_pages(connection, path)
+            ledger = cls(path, connection, lock, is_new=is_new)
+            opened.pop_all()
+            return ledger
 
     def commit(self, commit: Commit) -> int:
         """Add to the counts, durable when this returns.
@@ -304,8 +307,8 @@ class Ledger(LedgerReadings):
         finally:
             self._sqlite.close()
             self._log.close()
-            self._lock.release()
-        log = self.path.with_name(f"{self.path.name}-wal")
+            self._lock.close()
+        log = log_path(self.path)
         if n_pages_left and log.exists():
             _log.warning(
                 "the newest counts of the ledger %s are in its log %s, not in the file, as a reader has it open; keep"
@@ -323,11 +326,11 @@ class Ledger(LedgerReadings):
         for ending in ("", "-wal", "-shm"):
             self.path.with_name(f"{self.path.name}{ending}").unlink(missing_ok=True)
         self._failure = LedgerUnavailable(f"the ledger {self.path} is removed")
-        self._lock.release()  # Last: until then nobody else can have begun to count into it.
+        self._lock.close()  # Last: until then nobody else can have begun to count into it.
 
     def leave_to_parent(self) -> None:
         """In a forked child, which may call nothing else: the lock is not held by this process as well."""
-        self._lock.release()
+        self._lock.close()
 
     def _keep_reopened(self, connection: sqlite3.Connection, table: list[tuple[int, ...]]) -> None:
         if self._judged_before is None:
@@ -390,7 +393,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
     if is_former:
         message = "the ledger %s is brought from schema %d to %d, in one transaction"
         _log.info(message, path, version, SCHEMA_VERSION, extra={"action": "ledger_migrating"})
-    prepare(connection, path, fill=counts_table.fill_first_minutes)
+    prepare(connection, path)
     if is_former:
         message = "the ledger %s has schema %d now, after %.1f s; an older otel-sla cannot read it any more"
         _log.info(message, path, SCHEMA_VERSION, time.monotonic() - started_s, extra={"action": "ledger_migrated"})
@@ -439,20 +442,3 @@ def _earlier(table: list[tuple[int, ...]], known: Mapping[int, int]) -> dict[int
         if series_id not in earlier and minute < known.get(series_id, minute + 1):
             earlier[series_id] = minute
     return earlier
-
-
-def _open_connection(path: Path) -> sqlite3.Connection:
-    connection = connect_writer(path, checkpoints=True)
-    try:
-        with translating(path, "open"):
-            _bring_up_to_date(connection, path)
-            use_wal(connection, path)
-            # SQLite opens what it may not write for reading, and says so only when it is to write.
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("UPDATE ledger SET only = only")
-            connection.execute("ROLLBACK")
-            check_pages(connection, path)
-    except LedgerError:
-        connection.close()
-        raise
-    return connection
