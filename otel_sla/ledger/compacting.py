@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from otel_sla.errors import LedgerInUse, LedgerUnavailable
-from otel_sla.ledger.connection import check_magic, connect_writer, ledger_path, use_wal
+from otel_sla.ledger.connection import BUSY_TIMEOUT_MS, check_magic, connect_writer, ledger_path, use_wal
 from otel_sla.ledger.faults import translating
 from otel_sla.ledger.file_guard import LedgerLock
 from otel_sla.ledger.reader import LedgerReader
@@ -26,11 +26,12 @@ class Compacted(NamedTuple):
     size_after_bytes: int
 
 
-def compact_ledger(url: str) -> Compacted:
+def compact_ledger(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Compacted:
     """Write the whole file anew without its free pages, in one transaction: whatever ends it, the ledger is as it was.
 
     Args:
         url: `ledger.url`. A ledger of a former schema stays one.
+        busy_timeout_ms: How long it waits for readers.
 
     Raises:
         LedgerInUse: A pipeline has it, whose requests would wait for minutes.
@@ -47,7 +48,10 @@ def compact_ledger(url: str) -> Compacted:
     with closing(lock):
         lock.keep_file(path)
         check_magic(path)
-        with closing(connect_writer(path, checkpoints=True)) as connection, translating(path, "compact"):
+        with (
+            closing(connect_writer(path, checkpoints=True, busy_timeout_ms=busy_timeout_ms)) as connection,
+            translating(path, "compact"),
+        ):
             return _compact(connection, path)
 
 

@@ -106,16 +106,17 @@ def _start_of(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
-def connect_writer(path: Path, *, checkpoints: bool) -> sqlite3.Connection:
+def connect_writer(path: Path, *, checkpoints: bool, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> sqlite3.Connection:
     """Open for writing, durable at each COMMIT.
 
     Args:
         path: The file, which exists.
-        checkpoints: Whether this connection moves the write-ahead log into the file (`write_ahead`); only the
+        checkpoints: Whether this connection moves the write-ahead log into the file (`write_ahead_log`); only the
             pipeline does.
+        busy_timeout_ms: How long a statement waits for another connection that holds the file.
     """
     with translating(path, "open"):
-        connection = _connect(path, "rw")
+        connection = _connect(path, "rw", busy_timeout_ms)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -205,12 +206,12 @@ def _no_ledger(path: Path) -> LedgerError:
     )
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> sqlite3.Connection:
     return sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}",
         uri=True,
         isolation_level=None,  # BEGIN and COMMIT are written out where they happen.
-        timeout=BUSY_TIMEOUT_MS / 1000,
+        timeout=busy_timeout_ms / 1000,
     )
 
 

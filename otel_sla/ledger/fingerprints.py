@@ -16,16 +16,12 @@ from itertools import chain
 import numpy as np
 
 from otel_sla.errors import LedgerError
+from otel_sla.ledger.records import LedgerLimits
 from otel_sla.ledger.sql import write_rows
 
 _MINUTE_BYTES, _RECORD_BYTES = 8, 24
-_DUE = 65_536  # Records; what remembers them takes 170 bytes each.
 _LOOKED_UP = 400  # In one statement; SQLite takes 999 parameters at least.
 _READ = 16_384  # At once, of many: what is done with them takes no more than a millisecond.
-# Moved with a commit, besides as many as it brings itself, or by `seal`: some 1 ms that an acknowledgement may wait.
-_PIECE = 512
-_SLICE = 4_096  # Taken apart at once, and moved at once when a ledger is opened: some 9 ms.
-
 
 Fingerprint = tuple[int, bytes]  # (newest minute, 16 bytes).
 
@@ -47,8 +43,9 @@ class FingerprintLog:
         moved_commits: How many of those that appended something, since the ledger was opened, have it in the table.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, limits: LedgerLimits) -> None:
         self._connection = connection
+        self._limits = limits
         self._known: set[Fingerprint] = set()  # In the log, of this process.
         self._moving: set[Fingerprint] = set()  # Being moved, and not in the table yet.
         self._move: _Move | None = None
@@ -58,7 +55,7 @@ class FingerprintLog:
     @property
     def is_due(self) -> bool:
         """Too long, or being moved."""
-        return self._move is not None or len(self._known) >= _DUE
+        return self._move is not None or len(self._known) >= self._limits.fingerprints_due
 
     def append(self, fingerprints: Sequence[Fingerprint]) -> None:
         """Keep what one commit has counted.
@@ -88,7 +85,7 @@ class FingerprintLog:
 
     def move_left(self) -> bool:
         """Move a piece of what an earlier process left, which may have moved some of it."""
-        has_more = self._move_some(_SLICE, "INSERT OR IGNORE")
+        has_more = self._move_some(self._limits.fingerprints_slice, "INSERT OR IGNORE")
         self.moved_commits = 0
         return has_more
 
@@ -98,7 +95,7 @@ class FingerprintLog:
         Args:
             n_new: What this commit appends; as many more move, so that the log gets shorter however large commits are.
         """
-        return self._move_some(_PIECE + n_new, "INSERT")
+        return self._move_some(self._limits.fingerprints_piece + n_new, "INSERT")
 
     def _move_some(self, n_records: int, insert: str) -> bool:
         move = self._move = self._move or self._begin()
@@ -106,7 +103,7 @@ class FingerprintLog:
             return False
         stop = min(move.done + n_records, len(move.records) // _RECORD_BYTES)
         while move.done < stop:
-            self._move_slice(move, min(move.done + _SLICE, stop), insert)
+            self._move_slice(move, min(move.done + self._limits.fingerprints_slice, stop), insert)
         if move.done * _RECORD_BYTES == len(move.records):
             self._connection.execute("DELETE FROM fingerprint_log WHERE log_id <= ?", (move.last_log_id,))
             self.moved_commits += move.n_commits

@@ -13,6 +13,17 @@ Json = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerLimits:
+    """How much work the writer puts off, and how much of it a commit does; tests make them small."""
+
+    log_pages_max: int = 1_000  # SQLite's own choice. A longer write-ahead log is moved into the file.
+    held_pages_min: int = 65_536  # Pages of the log that a reader holds back, 256 MiB, before that is logged.
+    fingerprints_due: int = 65_536  # In their log; remembering one takes 170 bytes.
+    fingerprints_piece: int = 512  # Moved with a commit: an acknowledgement waits 1 ms for it.
+    fingerprints_slice: int = 4_096  # Moved at once when a ledger is opened: 9 ms.
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """How far a source that remembers its own place (a replayed file, a topic's partition) has been counted."""
 

@@ -9,12 +9,10 @@ import sqlite3
 from pathlib import Path
 
 from otel_sla.ledger.faults import translating
+from otel_sla.ledger.records import LedgerLimits
 
 _log = logging.getLogger(__name__)
 
-# SQLite's own choice.
-LOG_PAGES_MAX = 1_000
-_LOGGED_PAGES_MIN = 65_536  # That a reader holds back: 256 MiB. Logged then, and whenever they have doubled.
 # sqlite.org/fileformat2.html, "The Write-Ahead Log": a reset changes the salts, so what it leaves behind is told apart.
 _HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
@@ -54,9 +52,9 @@ class WriteAheadLog:
     must not be trusted with the next commit, so ours is a statement of its own, which fails.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.pages_max = LOG_PAGES_MAX
-        self.logged_pages_min = self._logged_pages = _LOGGED_PAGES_MIN
+    def __init__(self, path: Path, connection: sqlite3.Connection, limits: LedgerLimits) -> None:
+        self.pages_max = limits.log_pages_max
+        self._held_pages_min = self._logged_pages = limits.held_pages_min
         self._path = log_path(path)
         self._sqlite = connection
         (self._page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
@@ -66,7 +64,7 @@ class WriteAheadLog:
             self._descriptor: int | None = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
 
     def is_long(self) -> bool:
-        """Tell whether there are `pages_max` pages in the log: 5 us."""
+        """Whether there are `pages_max` pages in the log: 5 us."""
         assert self._descriptor is not None, "the ledger is open"
         last_frame = _HEADER_BYTES + (self.pages_max - 1) * (_FRAME_HEADER_BYTES + self._page_bytes)
         salts = os.pread(self._descriptor, _SALTS_BYTES, last_frame + _FRAME_SALTS_OFFSET)
@@ -102,7 +100,7 @@ class WriteAheadLog:
                 extra={"action": "log_grows"},
             )
         elif n_pages < self.pages_max:
-            self._logged_pages = self.logged_pages_min
+            self._logged_pages = self._held_pages_min
         return int(held_back)
 
     def close(self) -> None:

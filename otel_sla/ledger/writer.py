@@ -33,6 +33,7 @@ from otel_sla.ledger.records import (
     Commit,
     Cursor,
     Json,
+    LedgerLimits,
     Position,
     RefusedPoints,
     Reopened,
@@ -49,6 +50,7 @@ _log = logging.getLogger(__name__)
 # Some 5 to 10 ms of work: an acknowledgement that comes just then waits no longer than that.
 PIECE_ROWS_MAX = 1_024
 _COUNTED_MAX = 65_536
+_LIMITS = LedgerLimits()
 
 
 class Ledger(LedgerReadings):
@@ -58,7 +60,9 @@ class Ledger(LedgerReadings):
     closed to all further calls: they raise the same error, and the pipeline ends.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: LedgerLock, *, is_new: bool = False) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, lock: LedgerLock, *, is_new: bool, limits: LedgerLimits
+    ) -> None:
         super().__init__(path, connection)
         self.is_new = is_new  # Whether `open` made the file.
         self._lock = lock
@@ -69,15 +73,15 @@ class Ledger(LedgerReadings):
         self._counted: set[tuple[str, int, int]] = set()  # Agreement, version and minute of written `counted_days`.
         with translating(path, "open"):
             self._names = FileNames(path)
-        self._log = WriteAheadLog(path, connection)
-        self._fingerprint_log = FingerprintLog(connection)
+        self._log = WriteAheadLog(path, connection, limits)
+        self._fingerprint_log = FingerprintLog(connection, limits)
         more = True
         while more:
             with self._writing("write to"):
                 more = self._fingerprint_log.move_left()
 
     @classmethod
-    def open(cls, url: str, *, may_create: bool = True) -> "Ledger":
+    def open(cls, url: str, *, may_create: bool = True, limits: LedgerLimits = _LIMITS) -> "Ledger":
         """Open a ledger for writing, or make a new one.
 
         Raises:
@@ -101,7 +105,7 @@ class Ledger(LedgerReadings):
                 connection.execute("UPDATE ledger SET only = only")
                 connection.execute("ROLLBACK")
                 check_pages(connection, path)
-            ledger = cls(path, connection, lock, is_new=is_new)
+            ledger = cls(path, connection, lock, is_new=is_new, limits=limits)
             opened.pop_all()
             return ledger
 

@@ -30,12 +30,12 @@ from receiver_parts import until
 from otel_sla.errors import LedgerUnavailable
 from otel_sla.exporter.settings import DebugSettings
 from otel_sla.judging import series_judge
-from otel_sla.ledger import connection, reader
+from otel_sla.ledger import reader
 from otel_sla.ledger.agreement_json import window_row
 from otel_sla.ledger.compacting import compact_ledger
 from otel_sla.ledger.exclusion_writer import ExclusionWriter
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.ledger.records import Closing
+from otel_sla.ledger.records import Closing, LedgerLimits
 from otel_sla.ledger.writer import Ledger
 from otel_sla.sla.agreement import ExclusionReason, ExclusionWindow
 from otel_sla.sla.events import Event
@@ -454,10 +454,9 @@ def test_no_start_without_room_for_connections(tmp_path: Path) -> None:
 def test_a_log_that_a_reader_holds_back_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A snapshot that stays open makes the log grow: the pipeline says so, and again when it has doubled."""
     url = f"sqlite:///{tmp_path}/ledger.db"
-    with closing(Ledger.open(url)) as ledger, closing(LedgerReader.open(url)) as reader:
+    limits = LedgerLimits(log_pages_max=8, held_pages_min=64)
+    with closing(Ledger.open(url, limits=limits)) as ledger, closing(LedgerReader.open(url)) as reader:
         ledger.commit(make_commit([], new_series=1))
-        ledger._log.pages_max = 8
-        ledger._log.logged_pages_min = ledger._log._logged_pages = 64
         caplog.clear()
         with reader.snapshot():
             reader.series()
@@ -571,9 +570,8 @@ def test_compacting_without_room(tmp_path: Path) -> None:
             assert len(reader.counts(0, 1 << 40)) == 15_000
 
 
-def test_compacting_beside_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compacting_beside_a_reader(tmp_path: Path) -> None:
     """A snapshot that stays open keeps the file long: that is told, nothing is lost, and later it works."""
-    monkeypatch.setattr(connection, "BUSY_TIMEOUT_MS", 0)
     url = f"sqlite:///{tmp_path}/ledger.db"
     with closing(Ledger.open(url)) as ledger:
         ledger.commit(make_commit([(minute, 0, 1, 0, 0) for minute in range(20_000)], new_series=1))
@@ -583,7 +581,7 @@ def test_compacting_beside_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             reader.series()
             ledger.close()
             with pytest.raises(LedgerUnavailable, match="a reader keeps an old state"):
-                compact_ledger(url)
+                compact_ledger(url, busy_timeout_ms=0)
     done = compact_ledger(url)
     assert done.size_after_bytes < done.size_before_bytes / 2
 
