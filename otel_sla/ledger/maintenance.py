@@ -78,34 +78,28 @@ def forget_some_fingerprints(connection: sqlite3.Connection, sealed_before: int,
 def expire_some(connection: sqlite3.Connection, before_minute: int, rows_max: int) -> bool:
     """Drop the oldest packed days, open minutes and events from before `before_minute`."""
     connection.execute("UPDATE ledger SET expired_before = max(expired_before, ?)", (before_minute,))
-    n_dropped = 0
-    for table in ("packed", "packing"):
-        n_dropped += connection.execute(
-            f"DELETE FROM {table} WHERE packed_id IN"  # noqa: S608
-            f" (SELECT packed_id FROM {table} WHERE packed_id < ? ORDER BY 1 LIMIT ?)",
-            (packed_id(before_minute // MINUTES_PER_DAY, 0), rows_max),
-        ).rowcount
-    n_dropped += connection.execute(
-        "DELETE FROM counts WHERE (epoch_minute, series_id) IN"
-        " (SELECT epoch_minute, series_id FROM counts WHERE epoch_minute < ? ORDER BY 1, 2 LIMIT ?)",
-        (before_minute, rows_max),
-    ).rowcount
-    n_dropped += connection.execute("DELETE FROM reopened WHERE epoch_minute < ?", (before_minute,)).rowcount
-    n_dropped += connection.execute("DELETE FROM retold WHERE stop_minute < ?", (before_minute,)).rowcount
+    day_id = packed_id(before_minute // MINUTES_PER_DAY, 0)
     # Events are written in about the order of their time: those behind the first that stays wait for it.
-    first_kept = connection.execute(
-        "SELECT min(event_id) FROM (SELECT event_id, time_unix_nano FROM events ORDER BY event_id LIMIT ?)"
-        " WHERE time_unix_nano >= ?",
-        (rows_max, before_minute * NANOS_PER_MINUTE),
-    ).fetchone()[0]
-    if first_kept is None:
-        first_kept = connection.execute(
-            "SELECT coalesce(max(event_id), 0) + 1 FROM (SELECT event_id FROM events ORDER BY event_id LIMIT ?)",
-            (rows_max,),
-        ).fetchone()[0]
-    connection.execute("DELETE FROM set_aside WHERE event_id < ?", (first_kept,))
-    n_dropped += connection.execute("DELETE FROM events WHERE event_id < ?", (first_kept,)).rowcount
-    return n_dropped > 0
+    (first_kept,) = connection.execute(
+        "SELECT coalesce(min(CASE WHEN time_unix_nano >= ? THEN event_id END), max(event_id) + 1, 0)"
+        " FROM (SELECT event_id, time_unix_nano FROM events ORDER BY event_id LIMIT ?)",
+        (before_minute * NANOS_PER_MINUTE, rows_max),
+    ).fetchone()
+    packed = "DELETE FROM {0} WHERE packed_id IN (SELECT packed_id FROM {0} WHERE packed_id < ? ORDER BY 1 LIMIT ?)"
+    counts = (
+        "DELETE FROM counts WHERE (epoch_minute, series_id) IN"
+        " (SELECT epoch_minute, series_id FROM counts WHERE epoch_minute < ? ORDER BY 1, 2 LIMIT ?)"
+    )
+    drops: list[tuple[str, tuple[int, ...]]] = [
+        (packed.format("packed"), (day_id, rows_max)),
+        (packed.format("packing"), (day_id, rows_max)),
+        (counts, (before_minute, rows_max)),
+        ("DELETE FROM reopened WHERE epoch_minute < ?", (before_minute,)),
+        ("DELETE FROM retold WHERE stop_minute < ?", (before_minute,)),
+        ("DELETE FROM set_aside WHERE event_id < ?", (first_kept,)),
+        ("DELETE FROM events WHERE event_id < ?", (first_kept,)),
+    ]
+    return sum(connection.execute(sql, arguments).rowcount for sql, arguments in drops) > 0
 
 
 def merge_day(connection: sqlite3.Connection, table: str, key: int, counts: Int64Array) -> None:

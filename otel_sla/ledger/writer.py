@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import astuple
 from pathlib import Path
-from typing import NoReturn
 
 from otel_sla.errors import LedgerError, LedgerUnavailable
 from otel_sla.ledger import counts_table, maintenance
@@ -47,7 +46,7 @@ from otel_sla.sla.events import Event
 
 _log = logging.getLogger(__name__)
 
-# Some 5 to 10 ms of work: an acknowledgement that comes just then waits no longer than that.
+# 5 to 10 ms of work, for which a commit may have to wait.
 PIECE_ROWS_MAX = 1_024
 _COUNTED_MAX = 65_536
 _LIMITS = LedgerLimits()
@@ -56,8 +55,8 @@ _LIMITS = LedgerLimits()
 class Ledger(LedgerReadings):
     """The pipeline's ledger. All methods are called on the thread that opened it.
 
-    What a method wrote is durable when it returns. When one fails, nothing of it is known to be, so the ledger is
-    closed to all further calls: they raise the same error, and the pipeline ends.
+    What a method wrote is durable when it returns. When one fails, what it wrote may be durable or not: every further
+    call raises the same error, and the pipeline ends.
     """
 
     def __init__(
@@ -66,8 +65,7 @@ class Ledger(LedgerReadings):
         super().__init__(path, connection)
         self.is_new = is_new  # Whether `open` made the file.
         self._lock = lock
-        self._first_minutes = self.first_minutes()
-        self._first_data_minutes = self.first_data_minutes()
+        self._firsts = {"first_minute": self.first_minutes(), "first_data_minute": self.first_data_minutes()}
         self._judged_before = self.watermarks().judged_before
         self._agreement_of = {series.series_id: series.agreement for series in self.series()}
         self._counted: set[tuple[str, int, int]] = set()  # Agreement, version and minute of written `counted_days`.
@@ -115,16 +113,19 @@ class Ledger(LedgerReadings):
         A minute that was judged before is kept in `reopened` with what it held.
 
         Returns:
-            Of how many commits with fingerprints, since this ledger was opened and from the first one on, this one
-            among them, these are where `is_counted` finds them with `in_log=False`.
+            How many of the commits with fingerprints since this ledger was opened have them in the table, where
+            `is_counted` finds them with `in_log=False`. They are the first ones; this commit may be among them.
 
         Raises:
             LedgerUnavailable: Not durable.
             LedgerError: A fingerprint was counted before, or a position is not where the caller believed.
         """
         table = counts_table.sorted_rows(commit.rows)
-        first_minutes = _earlier(table, self._first_minutes)
-        first_data_minutes = _earlier([row for row in table if row[2] + row[3] > 0], self._first_data_minutes)
+        with_data = [row for row in table if row[2] + row[3] > 0]
+        earlier = {
+            column: _earlier(rows, self._firsts[column])
+            for column, rows in (("first_minute", table), ("first_data_minute", with_data))
+        }
         with self._writing("write to") as connection:
             connection.executemany(
                 insert_into("series", "series_id, agreement, is_overflow"),
@@ -140,7 +141,7 @@ class Ledger(LedgerReadings):
             )
             self._keep_reopened(connection, table)
             counts_table.add(connection, table)
-            for column, found in (("first_minute", first_minutes), ("first_data_minute", first_data_minutes)):
+            for column, found in earlier.items():
                 connection.executemany(
                     f"UPDATE series SET {column} = ? WHERE series_id = ?",  # noqa: S608 - ours
                     [(minute, series_id) for series_id, minute in found.items()],
@@ -157,12 +158,12 @@ class Ledger(LedgerReadings):
                 " last_minute = max(last_minute, excluded.last_minute)",
                 self._counted_days(commit, table),
             )
-        self._first_minutes.update(first_minutes)
-        self._first_data_minutes.update(first_data_minutes)
+        for column, found in earlier.items():
+            self._firsts[column].update(found)
         return self._fingerprint_log.moved_commits
 
     def close_minutes(self, closing: Closing) -> None:
-        """Write what the judge decided. Watermarks never step back; an event with a known `uid` is not written again.
+        """Write what the judge decided. Watermarks never step back; an event with a known `uid` is written once.
 
         Raises:
             LedgerUnavailable: Not durable.
@@ -214,7 +215,7 @@ class Ledger(LedgerReadings):
         set_aside: tuple[SetAside, ...] = (),
         refused: RefusedPoints | None = None,
     ) -> None:
-        """Keep how far an exporter has come, and what its backend will never take; a cursor never steps back."""
+        """Write how far an exporter has come, and what its backend will never take; a cursor never steps back."""
         with self._writing("write to") as connection:
             connection.execute(
                 insert_into("cursors", f"exporter, {columns_of(Cursor)}")
@@ -242,7 +243,7 @@ class Ledger(LedgerReadings):
     def record_agreement(self, agreement: str, terms: Json, since_minute: int) -> int:
         """Give the version of these terms, a new one if they differ from the last recorded ones.
 
-        The first terms of an agreement are those that it is told by; later ones become so by a `Closing`.
+        An agreement is published by its first terms until a `Closing` names a later version.
 
         Args:
             agreement: Its name.
@@ -268,7 +269,7 @@ class Ledger(LedgerReadings):
         return int(version)
 
     def seal(self, sealed_before: int, *, pack_before: int | None = None, rows_max: int = PIECE_ROWS_MAX) -> bool:
-        """Pack older minutes and drop fingerprints that no acceptable message can have any more.
+        """Pack older minutes and drop fingerprints whose messages would be refused as late.
 
         Does a bounded piece and returns whether more is left. Once a minute is often enough.
 
@@ -294,16 +295,16 @@ class Ledger(LedgerReadings):
             return maintenance.expire_some(connection, before_minute, rows_max // 8)
 
     def close(self) -> None:
-        """Give the ledger to the next pipeline. All that was committed is durable already.
+        """Move the log into the file and release the lock. All that was committed is durable already.
 
-        What a reader holds back stays in the log beside the file, which is logged.
+        What an open reader keeps from being moved stays in the log, with a warning.
 
         Raises:
-            LedgerUnavailable: The disk is full or broken, so that a part of it stays in the log beside the file.
+            LedgerUnavailable: The disk is full or broken; the newest counts stay in the log beside the file.
         """
         n_pages_left = 0
         try:
-            # SQLite does it too when the last connection is closed, and keeps a failure to itself.
+            # SQLite does it too when the last connection is closed, but does not report a failure.
             if self._failure is None:
                 n_pages_left = self._log.move_all()
         except sqlite3.Error as error:
@@ -323,17 +324,17 @@ class Ledger(LedgerReadings):
             )
 
     def remove(self) -> None:
-        """Close a new ledger that nothing was counted into, and leave no file of it but the lock's."""
-        assert self.is_new, "what somebody may have counted into is kept"
+        """Delete a new ledger that nothing was counted into; the lock's file stays."""
+        assert self.is_new, "only a new ledger is deleted: others hold counts"
         self._sqlite.close()
         self._log.close()
         for ending in ("", "-wal", "-shm"):
             self.path.with_name(f"{self.path.name}{ending}").unlink(missing_ok=True)
         self._failure = LedgerUnavailable(f"the ledger {self.path} is removed")
-        self._lock.close()  # Last: until then nobody else can have begun to count into it.
+        self._lock.close()  # Last: until then no other process can count into it.
 
     def leave_to_parent(self) -> None:
-        """In a forked child, which may call nothing else: the lock is not held by this process as well."""
+        """Release a forked child's copy of the lock; the child may call nothing else."""
         self._lock.close()
 
     def _keep_reopened(self, connection: sqlite3.Connection, table: list[tuple[int, ...]]) -> None:
@@ -359,36 +360,31 @@ class Ledger(LedgerReadings):
 
     @contextmanager
     def _writing(self, doing: str) -> Iterator[sqlite3.Connection]:
-        """Run one durable transaction; whatever fails, ends the use of this ledger."""
+        """Run one durable transaction; any failure ends the use of this ledger."""
         if self._failure is not None:
             raise self._failure
         try:
             self._sqlite.execute("BEGIN IMMEDIATE")
             yield self._sqlite
             self._sqlite.execute("COMMIT")
-            # Looked up after the commit, so that the names were still there when the data was: 5 us.
+            # After the commit: the data was written to files that still had their names. 5 us.
             self._names.check()
             self._log.shorten()
-        except LedgerError as error:
-            self._fail(located(error, self.path), error)
-        except (sqlite3.Error, OSError) as error:
-            self._fail(translated(error, self.path, doing), error)
-        except BaseException as error:  # A mistake of ours; what was begun must not be committed with the next call.
-            self._failure = LedgerError(f"the ledger {self.path} was left by an error: {error!r}")
-            self._roll_back()
+        except BaseException as error:
+            if isinstance(error, LedgerError):
+                self._failure = located(error, self.path)
+            elif isinstance(error, sqlite3.Error | OSError):
+                self._failure = translated(error, self.path, doing)
+            else:  # A defect of ours: without a failure the next call would commit what this one began.
+                self._failure = LedgerError(f"the ledger {self.path} was left by an error: {error!r}")
+            if self._sqlite.in_transaction:
+                try:
+                    self._sqlite.execute("ROLLBACK")
+                except sqlite3.Error:
+                    self._sqlite.close()
+            if isinstance(error, LedgerError | sqlite3.Error | OSError):
+                raise self._failure from error
             raise
-
-    def _fail(self, failure: LedgerError, cause: Exception) -> NoReturn:
-        self._failure = failure
-        self._roll_back()
-        raise failure from cause
-
-    def _roll_back(self) -> None:
-        if self._sqlite.in_transaction:
-            try:
-                self._sqlite.execute("ROLLBACK")
-            except sqlite3.Error:
-                self._sqlite.close()
 
 
 def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
@@ -440,7 +436,7 @@ def _move_position(connection: sqlite3.Connection, position: Position) -> None:
 
 
 def _earlier(table: list[tuple[int, ...]], known: Mapping[int, int]) -> dict[int, int]:
-    """Give series_id -> first minute of rows that are by minute, where it is earlier than what is known."""
+    """Give series_id -> first minute of rows that are ordered by minute, where it is earlier than the known one."""
     earlier: dict[int, int] = {}
     for minute, series_id, *_ in table:
         if series_id not in earlier and minute < known.get(series_id, minute + 1):
