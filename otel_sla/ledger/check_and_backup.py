@@ -1,4 +1,4 @@
-"""Looking after the file: what is damaged in it, and a copy of it."""
+"""Finds damage in a ledger, and copies it."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +39,7 @@ def find_damage(connection: sqlite3.Connection, readings: Mapping[str, Callable[
 
 
 def copy_ledger(connection: sqlite3.Connection, path: Path) -> None:
-    """Copy the ledger as of now to a new file; it bears its name once it is whole.
+    """Copy the ledger as of now to a new file, which gets its name once it is complete.
 
     Args:
         connection: In a transaction. Without a snapshot SQLite would begin the copy anew after each commit of others.
@@ -62,10 +62,10 @@ def copy_ledger(connection: sqlite3.Connection, path: Path) -> None:
             partial.rename(path)
             sync_folder(path)
     except LedgerUnavailable as error:
-        told = str(error).replace("write the backup of the ledger", "write the backup")
-        raise LedgerUnavailable(told, "choose a place with room that may be written") from error
+        message = str(error).replace("write the backup of the ledger", "write the backup")
+        raise LedgerUnavailable(message, "choose a place with room that may be written") from error
     finally:
-        # Whatever ended it, a signal too: what is left of it would keep the disk full.
+        # After a signal too: an incomplete copy would keep the disk full.
         for left in (partial, partial.with_name(f"{partial.name}-journal")):
             with suppress(OSError):
                 left.unlink()
@@ -74,7 +74,7 @@ def copy_ledger(connection: sqlite3.Connection, path: Path) -> None:
 def migrated_copy(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
     """Copy a ledger of a former schema to a temporary file, bring that up to date, and open it for reading.
 
-    The file has no name any more when this returns, and is gone when the connection is closed.
+    The file has no name when this returns, so closing the connection deletes it.
 
     Raises:
         LedgerUnavailable: There is no room for the copy.

@@ -1,7 +1,4 @@
-"""Giving the pages that are free in a ledger's file back to the disk, while no pipeline has it.
-
-Nobody needs it in order to go on: what retention frees is used again.
-"""
+"""Returns a ledger's free pages to the disk, while no pipeline runs. A running ledger reuses them by itself."""
 
 import os
 import shutil
@@ -19,7 +16,7 @@ from otel_sla.ledger.schema import checked_version
 
 
 class Compacted(NamedTuple):
-    """What became of the file."""
+    """Sizes of the file before and after."""
 
     path: Path
     size_before_bytes: int
@@ -38,7 +35,7 @@ def compact_ledger(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Compa
         LedgerUnavailable: There is no room for it, or a reader keeps the file from getting shorter.
         LedgerError: It cannot be read or written.
     """
-    LedgerReader.open(url, as_it_is=True).close()  # Says what is wrong with it before it is opened for writing.
+    LedgerReader.open(url, as_it_is=True).close()  # Reports what is wrong with it before it is opened for writing.
     path = ledger_path(url)
     try:
         lock = LedgerLock(path)
@@ -65,7 +62,7 @@ def _compact(connection: sqlite3.Connection, path: Path) -> Compacted:
     size_before_bytes = path.stat().st_size
     if n_free:
         _check_room(path, (n_pages - n_free) * page_bytes)
-        # SQLite's temporary file beside the ledger, where room was looked for, and not in a /tmp that is memory.
+        # SQLite's temporary file goes beside the ledger, where room was checked, not to a /tmp in memory.
         os.environ["SQLITE_TMPDIR"] = str(path.parent)
         connection.execute("VACUUM")
         _move_log(connection, path)
@@ -73,7 +70,7 @@ def _compact(connection: sqlite3.Connection, path: Path) -> Compacted:
 
 
 def _check_room(path: Path, used_bytes: int) -> None:
-    """The pages are written to a temporary file, then to the log, and from there into the file."""
+    """See that there is room for the pages twice: SQLite writes them to a temporary file and then to the log."""
     needed, free = 2 * used_bytes, shutil.disk_usage(path.parent).free
     if free < needed:
         raise LedgerUnavailable(

@@ -17,11 +17,11 @@ _SCHEME = "sqlite:///"
 _MAGIC = b"SQLite format 3\x00"
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 BUSY_TIMEOUT_MS = 30_000
-# Reading every page of 64 MiB takes about 0.2 s; above that a start-up must not wait for it (`check` does it whole).
+# Reading every page of 64 MiB takes about 0.2 s. A start does not wait longer; `otel-sla ledger check` reads all.
 QUICK_CHECK_SIZE_BYTES_MAX = 64 << 20
-# A long read makes the write-ahead log grow; afterwards it is cut back to this.
+# A long read makes the write-ahead log grow; SQLite then truncates it to this size.
 _LOG_SIZE_BYTES_MAX = 64 << 20
-# A reader of one month goes through 31 places of the file for each series; this keeps their pages at hand.
+# A reader of one month visits 31 places of the file for each series; this caches their pages.
 # With 20 million fingerprints counting late single spans keeps 0.90 of its speed; 0.86 with SQLite's own 2 MiB.
 _WRITER_CACHE_KIB = 16_384
 _READER_CACHE_KIB = 8_192
@@ -49,15 +49,15 @@ def ledger_path(url: str) -> Path:
 
 
 def create_file(path: Path, *, may_create: bool) -> bool:
-    """Make an empty file that only its owner can read (it will hold the fingerprints' secret), if there is none.
+    """Make an empty file, readable by its owner only (it will hold the fingerprints' secret), if there is no ledger.
 
-    An empty file is none: SQLite would begin a new ledger in it, and delete a log that lies beside it.
+    An empty file is no ledger: SQLite would begin a new one in it, and delete a log that lies beside it.
 
     Returns:
-        Whether there was none.
+        Whether there was no ledger.
 
     Raises:
-        LedgerUnavailable: There is none, and its log lies there, or none is to be made.
+        LedgerUnavailable: There is none, and its log exists, or `may_create` is False.
     """
     is_empty = path.exists()
     if is_empty and path.stat().st_size:
@@ -81,10 +81,10 @@ def create_file(path: Path, *, may_create: bool) -> bool:
 
 
 def check_magic(path: Path) -> None:
-    """Refuse what is no SQLite file before SQLite gets to write to it.
+    """Refuse a file that is not SQLite's before SQLite writes to it.
 
-    Only while this process has no connection to the file: closing any handle on it drops every lock that the process
-    holds on it, and the next process to close a connection would believe to be the last one, and delete the log.
+    Call it only while this process has no connection to the file: closing any handle on it drops every lock that the
+    process holds on it. The next process to close a connection would then believe itself the last, and delete the log.
 
     Raises:
         LedgerCorrupt: Not empty, and not an SQLite file.
@@ -94,7 +94,7 @@ def check_magic(path: Path) -> None:
         start = _start_of(path, len(_MAGIC))
         if not start or start == _MAGIC:
             return
-        # A first start that lost power has left pages in any order, and the journal by which SQLite takes them back.
+        # After a power cut in the first start, pages may be missing; SQLite rolls them back from the journal.
         journal = path.with_name(f"{path.name}-journal")
         if journal.exists() and _start_of(journal, len(_JOURNAL_MAGIC)) == _JOURNAL_MAGIC:
             return
@@ -127,14 +127,14 @@ def connect_writer(path: Path, *, checkpoints: bool, busy_timeout_ms: int = BUSY
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
-    """Open for reading; works while a pipeline writes, in this process too."""
+    """Open for reading, also while a pipeline writes, in this process or another."""
     with translating(path, "read"):
         _check_readable(path)
     with translating(path, "open"):
         try:
             connection = _connect_checked(path, "ro")
         except sqlite3.OperationalError:
-            # Nobody writes it, and neither log nor shared memory can be made: a read-only place, or a full disk.
+            # No process writes, and SQLite can create neither log nor shared memory: read-only, or a full disk.
             if has_log(path):
                 raise
             connection = _connect_checked(path, "ro&immutable=1")
@@ -144,10 +144,10 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
 
 def use_wal(connection: sqlite3.Connection, path: Path) -> None:
-    """Switch to a write-ahead log, which lets others read while the pipeline writes.
+    """Switch to a write-ahead log, so that others can read while the pipeline writes.
 
     Raises:
-        LedgerUnavailable: The file system has no shared memory for it, as most network file systems.
+        LedgerUnavailable: The file system cannot share memory between processes, as most network file systems.
     """
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
@@ -158,7 +158,7 @@ def use_wal(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def check_pages(connection: sqlite3.Connection, path: Path, size_bytes_max: int = QUICK_CHECK_SIZE_BYTES_MAX) -> None:
-    """Look for damage, for a bounded time: in every page up to `size_bytes_max`, at the ends of the tables above it.
+    """Look for damage in bounded time: a file up to `size_bytes_max` in every page, a larger one at its tables' ends.
 
     Raises:
         LedgerCorrupt: Damage was found.
@@ -169,7 +169,7 @@ def check_pages(connection: sqlite3.Connection, path: Path, size_bytes_max: int 
         else:
             found = ["ok"]
             for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-                # The bare ends are found by key, through every level of the table's tree.
+                # The first and last row are found by key, through every level of the table's tree.
                 for order in ("ASC", "DESC"):
                     connection.execute(f'SELECT * FROM "{name}" ORDER BY 1 {order} LIMIT 1').fetchone()  # noqa: S608
     except sqlite3.Error as error:
@@ -179,7 +179,7 @@ def check_pages(connection: sqlite3.Connection, path: Path, size_bytes_max: int 
 
 
 def _check_readable(path: Path) -> None:
-    """Say plainly what SQLite only calls an error of input; without opening the file, see `check_magic`."""
+    """Raise the system's own error where SQLite only reports an I/O error; does not open the file (`check_magic`)."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
@@ -187,7 +187,7 @@ def _check_readable(path: Path) -> None:
 
 
 def _connect_checked(path: Path, mode: str) -> sqlite3.Connection:
-    """Connect, and see that there is a database; SQLite looks for itself, as `check_magic` must not."""
+    """Connect, and let SQLite read the header; `check_magic` must not, as other connections may be open."""
     connection = _connect(path, mode)
     try:
         connection.execute("PRAGMA user_version").fetchone()
@@ -220,7 +220,7 @@ SQLITE_VERSION_SOUND = (3, 51, 3)
 
 
 def sqlite_warning() -> str | None:
-    """Give a line for the log when this Python's SQLite is known to be unsound for that."""
+    """Give a warning for the log if this Python's SQLite has that defect."""
     if sqlite3.sqlite_version_info >= SQLITE_VERSION_SOUND:
         return None
     sound = ".".join(map(str, SQLITE_VERSION_SOUND))

@@ -1,6 +1,6 @@
-"""Counts in the file: open minutes as rows, older ones packed. What is read is always the sum.
+"""Counts in the file: open minutes as rows, older ones packed. Every reading function gives the sum of both.
 
-Every function runs inside the caller's transaction, so that nothing is packed between two looks of it.
+Every function runs inside the caller's transaction, so that nothing is packed between two of its queries.
 
 Dimensions:
     n_rows: (series, minute) pairs found.
@@ -191,8 +191,8 @@ def read_beside(connection: sqlite3.Connection, start_minute: int, stop_minute: 
 def read_pairs(connection: sqlite3.Connection, pairs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, ...]]:
     """Give (series, minute, *counts) for each (series, minute), N_COUNTS of them; 0 where there are none.
 
-    By day and series, whatever order they come in, so that one day of one series is in memory at a time: a day of ten
-    thousand series would be a gigabyte.
+    Ordered by day and series, so that one day of one series is in memory at a time: a day of ten thousand series would
+    take a gigabyte.
     """
     keyed = ((*divmod(minute, MINUTES_PER_DAY), series_id) for series_id, minute in pairs)
     for day, of_day in itertools.groupby(sorted(keyed, key=lambda one: (one[0], one[2], one[1])), lambda one: one[0]):
@@ -249,7 +249,7 @@ def read_last(
     """
     found = connection.execute("SELECT first_data_minute FROM series WHERE series_id = ?", (series_id,)).fetchone()
     first_minute = before_minute if found is None or found[0] is None else found[0]
-    # The last hour first, then the rest of its day, then day by day: most series had data just now.
+    # The last hour first, then the rest of its day, then day by day: most series have recent data.
     stop, span = before_minute, _MINUTES_PER_HOUR
     while stop > first_minute:
         start = max(stop - span, (stop - 1) // MINUTES_PER_DAY * MINUTES_PER_DAY)

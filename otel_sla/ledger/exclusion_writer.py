@@ -1,4 +1,4 @@
-"""Exclusions written beside a running pipeline: a second, short-lived writer that adds to two small tables only."""
+"""Writes exclusions beside a running pipeline: a second, short-lived connection that adds to two small tables only."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from otel_sla.sla.agreement import ExclusionWindow
 
 
 class ExclusionWriter(LedgerReadings):
-    """Records and withdraws exclusions, whether a pipeline runs or not; all reading methods are there too.
+    """Records and withdraws exclusions, whether a pipeline runs or not; it has all reading methods too.
 
     Open it for one change and close it: it never moves the write-ahead log into the file, and the pipeline's commits
     wait while it writes.
@@ -26,7 +26,7 @@ class ExclusionWriter(LedgerReadings):
         Raises:
             LedgerError: As LedgerReader.open.
         """
-        LedgerReader.open(url, as_it_is=True).close()  # Says what is wrong with it before it is opened for writing.
+        LedgerReader.open(url, as_it_is=True).close()  # Reports what is wrong with it before it is opened for writing.
         path = ledger_path(url)
         check_magic(path)
         connection = connect_writer(path, checkpoints=False)
@@ -39,7 +39,7 @@ class ExclusionWriter(LedgerReadings):
         return cls(path, connection)
 
     def record_exclusion(self, agreement: str, window: ExclusionWindow, figures_before: Json | None = None) -> int:
-        """Record one exclusion, durable when this returns; its id."""
+        """Record one exclusion, durable when this returns; give its id."""
         with self._transaction("BEGIN IMMEDIATE", "write to") as connection:
             inserted = connection.execute(
                 insert_into("exclusions", EXCLUSION_COLUMNS),

@@ -13,23 +13,23 @@ from otel_sla.self_metrics import SelfMetrics
 
 
 class FileNames:
-    """File, log and shared memory of one ledger that is open.
+    """Remembers which files an open ledger's names lead to: its file, log and shared memory.
 
     Raises:
-        OSError: One of them is not there.
+        OSError: One of them does not exist.
     """
 
     def __init__(self, path: Path) -> None:
-        # Whoever comes when the third is gone makes another one, and writes where this process does not look.
+        # Without the shared memory's name, another process makes a new one and does not see this one's locks.
         names = (path.with_name(f"{path.name}{suffix}") for suffix in ("", "-wal", "-shm"))
         self._identities = {name: _identity(name) for name in names}
 
     def check(self) -> None:
-        """What is written to a file that has lost its name is lost with the process.
+        """See that every name leads to the same file: what is written to a nameless one is lost with the process.
 
         Raises:
-            LedgerUnavailable: One is another file now.
-            OSError: One is gone.
+            LedgerUnavailable: A name leads to another file.
+            OSError: A name is gone.
         """
         for name, identity in self._identities.items():
             if _identity(name) != identity:
@@ -66,12 +66,12 @@ class LedgerLock:
                 )
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                if os.geteuid() == 0:  # Whoever runs the pipeline has to be able to take it after root.
+                if os.geteuid() == 0:  # The pipeline's own user must be able to lock it after root.
                     owner = (path if path.exists() else path.parent).stat()
                     os.fchown(descriptor, owner.st_uid, owner.st_gid)
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _, self._file = _read(descriptor)
-                # The file stays when the lock is released: who removed it could take it from under a third process.
+                # The file stays when the lock is released: removing it could take it away from a third process.
                 self._write(descriptor)
             except BlockingIOError:
                 holder, _ = _read(descriptor)
@@ -86,15 +86,14 @@ class LedgerLock:
         self._descriptor = descriptor
 
     def keep_file(self, path: Path) -> None:
-        """Write down which file the ledger is, now that there is one.
+        """Record the ledger's inode in the lock file, once the ledger exists.
 
         Raises:
-            LedgerUnavailable: The last holder had another one, and a log lies there, which SQLite would take for this
-                one's.
+            LedgerUnavailable: The last holder had another file, whose log SQLite would take for this one's.
         """
         assert self._descriptor is not None, "it is held"
         with translating(path, "read"):
-            # The number of the device may be another one after a reboot.
+            # Without the device's number, which a reboot may change.
             file, log = str(path.stat().st_ino), log_path(path)
             if self._file not in {"", file} and has_log(path):
                 raise LedgerUnavailable(
@@ -109,14 +108,14 @@ class LedgerLock:
         os.pwrite(descriptor, f"{os.getpid()} {self._file}\n".encode("ascii"), 0)
 
     def close(self) -> None:
-        """Let the next pipeline have the ledger; again is fine."""
+        """Release the lock; a second call does nothing."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
 def _read(descriptor: int) -> tuple[str, str]:
-    """Give the process and the inode that stand there; empty: unknown."""
+    """Read the process and the inode from a lock file; empty: unknown."""
     holder, _, file = os.pread(descriptor, 60, 0).decode("ascii", errors="replace").strip().partition(" ")
     return holder, file
 

@@ -1,4 +1,4 @@
-"""What can be read from a ledger, by the pipeline and by any other process while the pipeline runs."""
+"""Reads a ledger, in the pipeline and in any other process while the pipeline runs."""
 
 import json
 import sqlite3
@@ -43,7 +43,7 @@ _Record = TypeVar("_Record")
 
 
 class ReadingStopped(LedgerUnavailable):
-    """Whoever read has given up; nothing is wrong with the ledger."""
+    """The reader was stopped by `give_up`; nothing is wrong with the ledger."""
 
 
 class LedgerReadings:
@@ -70,18 +70,18 @@ class LedgerReadings:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Let all that is read inside be as of the same commit. Short: the log grows as long as it lasts."""
+        """Let everything read inside be as of the same commit. Keep it short: the log grows as long as it lasts."""
         with self._reading():
             yield
 
     def renew_snapshot(self) -> None:
-        """Go on in a newer snapshot inside of `snapshot()`, for who reads long."""
+        """Continue in a newer snapshot inside of a long `snapshot()`."""
         with self._reading() as connection:
             connection.execute("COMMIT")
             connection.execute("BEGIN")
 
     def data_version(self) -> int:
-        """Give a number that is another one once another connection has committed something."""
+        """Give a number that changes when another connection commits something."""
         return int(self._rows("PRAGMA data_version")[0][0])
 
     def series(self) -> tuple[Series, ...]:
@@ -104,7 +104,7 @@ class LedgerReadings:
     def is_counted(self, newest_minute: int, fingerprint: bytes, *, in_log: bool = True) -> bool:
         """Whether a message with this fingerprint (16 bytes) was counted and is not yet forgotten.
 
-        Without `in_log`, for who remembers what was counted lately, it takes 8 us instead of up to a millisecond.
+        Takes up to a millisecond; 8 us without `in_log`, for a caller that remembers the latest commits itself.
         """
         if self._failure is not None:
             raise self._failure
@@ -124,7 +124,7 @@ class LedgerReadings:
             return fingerprints.first_and_last_minute(connection)
 
     def fingerprints_of(self, start_minute: int, stop_minute: int) -> Iterator[bytes]:
-        """Give all fingerprints of some minutes but those in the log, thousands at a time, one behind the other."""
+        """Give all fingerprints of some minutes but those in the log, concatenated, thousands at a time."""
         with self._reading() as connection:
             yield from fingerprints.fingerprints_of(connection, start_minute, stop_minute)
 
@@ -335,11 +335,11 @@ class LedgerReadings:
             copy_ledger(connection, path)
 
     def close(self) -> None:
-        """Give the file back; nothing can be read afterwards."""
+        """Close the connection; nothing can be read afterwards."""
         self._sqlite.close()
 
     def give_up(self) -> None:
-        """Let all reading end in `ReadingStopped` soon; the one method that another thread may call."""
+        """Let all reading fail soon with `ReadingStopped`; the one method that another thread may call."""
         self._failure = self._failure or ReadingStopped(f"the ledger {self.path} is not read any more")
         self._sqlite.interrupt()
 
@@ -407,18 +407,18 @@ def read_exclusions(connection: sqlite3.Connection) -> tuple[ExclusionRecord, ..
 
 
 class LedgerReader(LedgerReadings):
-    """A reading connection; one thread uses it, any number may be open while the pipeline writes."""
+    """A reading connection for one thread; any number may be open while the pipeline writes."""
 
     @classmethod
     def open(cls, url: str, *, as_it_is: bool = False) -> "LedgerReader":
         """Open an existing ledger for reading.
 
-        One of a former schema is copied and the copy is brought up to date: the ledger itself stays as it is until
+        A ledger of a former schema is copied, and the copy migrated: the ledger itself stays as it is until
         `otel-sla run` opens it.
 
         Args:
             url: `ledger.url`.
-            as_it_is: Leave a former schema as it is; for a backup, nothing else can be read then.
+            as_it_is: Do not migrate a copy; of a former schema nothing can be read then, only backed up.
 
         Raises:
             LedgerUnavailable: It does not exist or cannot be read.

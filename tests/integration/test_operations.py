@@ -700,9 +700,9 @@ def test_many_exclusions_are_told_at_once(tmp_path: Path) -> None:
                 await send(builders.make_request_of(failed))
             clock.now += 10 * naive.NANOS_PER_MINUTE
             await pipeline.tick()
-            with closing(ExclusionWriter.open(config.ledger.url)) as notebook:
+            with closing(ExclusionWriter.open(config.ledger.url)) as writer:
                 for minute in range(MINUTE - 60, MINUTE):
-                    notebook.record_exclusion("default", window_of(minute))
+                    writer.record_exclusion("default", window_of(minute))
             await pipeline.tick()
         with closing(LedgerReader.open(config.ledger.url)) as reader:
             assert reader.watermarks().exclusion_change == 60
@@ -717,13 +717,13 @@ def test_exclusions_are_read_when_they_change(tmp_path: Path) -> None:
     """A reader gives the same object until one is recorded or withdrawn, so that nothing is worked out anew."""
     url = f"sqlite:///{tmp_path}/ledger.db"
     with closing(Ledger.open(url)) as ledger, closing(LedgerReader.open(url)) as reader:
-        with closing(ExclusionWriter.open(url)) as notebook:
-            number = notebook.record_exclusion("chat", make_window())
+        with closing(ExclusionWriter.open(url)) as writer:
+            number = writer.record_exclusion("chat", make_window())
             known = reader.exclusions()
             ledger.commit(make_commit([(1, 0, 1, 0, 0)], new_series=1))
             assert reader.exclusions() is known
             withdrawn_at = datetime(2026, 11, 3, tzinfo=UTC)
-            notebook.withdraw_exclusion(number, withdrawn_by="ops", withdrawn_at=withdrawn_at, why="a mistake")
+            writer.withdraw_exclusion(number, withdrawn_by="ops", withdrawn_at=withdrawn_at, why="a mistake")
         assert reader.exclusions()[0].withdrawal is not None
 
 
@@ -773,8 +773,8 @@ def test_ten_thousand_exclusions_cost_an_idle_pipeline_nothing(tmp_path: Path, m
                 assert (await after(10))["read_exclusions"] == 2
                 assert reader.watermarks().exclusion_change == 10_000
                 assert (await after(1)).keys() == {"close_minutes"}
-                with closing(ExclusionWriter.open(config.ledger.url)) as notebook:
-                    notebook.record_exclusion("default", window_of(MINUTE))
+                with closing(ExclusionWriter.open(config.ledger.url)) as writer:
+                    writer.record_exclusion("default", window_of(MINUTE))
                 due = await after(1)
                 assert reader.watermarks().exclusion_change == 10_001
                 assert due["read_exclusions"] == 2
