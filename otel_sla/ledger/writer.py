@@ -49,6 +49,11 @@ _log = logging.getLogger(__name__)
 # 5 to 10 ms of work, for which a commit may have to wait.
 PIECE_ROWS_MAX = 1_024
 _COUNTED_MAX = 65_536
+_WIDEN_COUNTED_DAY = (
+    insert_into("counted_days", "agreement, version, day, first_minute, last_minute")
+    + " ON CONFLICT (agreement, version, day) DO UPDATE SET first_minute = min(first_minute, excluded.first_minute),"
+    " last_minute = max(last_minute, excluded.last_minute)"
+)
 _LIMITS = LedgerLimits()
 
 
@@ -127,18 +132,15 @@ class Ledger(LedgerReadings):
             for column, rows in (("first_minute", table), ("first_data_minute", with_data))
         }
         with self._writing("write to") as connection:
-            connection.executemany(
-                insert_into("series", "series_id, agreement, is_overflow"),
-                [(series.series_id, series.agreement, series.is_overflow) for series in commit.new_series],
-            )
-            connection.executemany(
-                insert_into("series_group", "series_id, place, key, value"),
-                [
-                    (series.series_id, place, *pair)
-                    for series in commit.new_series
-                    for place, pair in enumerate(series.group)
-                ],
-            )
+            for series in commit.new_series:
+                connection.execute(
+                    insert_into("series", "series_id, agreement, is_overflow"),
+                    (series.series_id, series.agreement, series.is_overflow),
+                )
+                connection.executemany(
+                    insert_into("series_group", "series_id, place, key, value"),
+                    [(series.series_id, place, *pair) for place, pair in enumerate(series.group)],
+                )
             self._keep_reopened(connection, table)
             counts_table.add(connection, table)
             for column, found in earlier.items():
@@ -151,13 +153,7 @@ class Ledger(LedgerReadings):
                 self._fingerprint_log.move_some(len(commit.fingerprints))
             for position in commit.positions:
                 _move_position(connection, position)
-            connection.executemany(
-                insert_into("counted_days", "agreement, version, day, first_minute, last_minute")
-                + " ON CONFLICT (agreement, version, day) DO UPDATE SET"
-                " first_minute = min(first_minute, excluded.first_minute),"
-                " last_minute = max(last_minute, excluded.last_minute)",
-                self._counted_days(commit, table),
-            )
+            connection.executemany(_WIDEN_COUNTED_DAY, self._counted_days(commit, table))
         for column, found in earlier.items():
             self._firsts[column].update(found)
         return self._fingerprint_log.moved_commits
@@ -438,7 +434,8 @@ def _move_position(connection: sqlite3.Connection, position: Position) -> None:
 def _earlier(table: list[tuple[int, ...]], known: Mapping[int, int]) -> dict[int, int]:
     """Give series_id -> first minute of rows that are ordered by minute, where it is earlier than the known one."""
     earlier: dict[int, int] = {}
-    for minute, series_id, *_ in table:
+    for row in table:  # A star would make a list of each row's counts: 15 us for 80 rows.
+        minute, series_id = row[0], row[1]
         if series_id not in earlier and minute < known.get(series_id, minute + 1):
             earlier[series_id] = minute
     return earlier
