@@ -27,7 +27,7 @@ from otel_sla.arrays import Int64Array
 from otel_sla.config import load_config
 from otel_sla.ledger.counts_table import packed_id
 from otel_sla.ledger.day_blob import MINUTES_PER_DAY
-from otel_sla.ledger.maintenance import _merge
+from otel_sla.ledger.maintenance import merge_day
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
 from otel_sla.ledger.writer import Ledger
@@ -74,7 +74,7 @@ def fill(url: str, n_series: int, months: int, per_minute: float) -> None:
             with ledger._writing("fill") as connection:  # noqa: SLF001 - packs what sealing would pack, minute by minute.
                 for series_id in range(n_series):
                     counts = counts_of_day(rng, per_minute)
-                    _merge(connection, "packed", packed_id(day, series_id), counts)
+                    merge_day(connection, "packed", packed_id(day, series_id), counts)
         for minute in range(stop, stop + DAYS_AFTER * MINUTES_PER_DAY, 60):
             minutes = np.repeat(np.arange(minute, minute + 60), n_series)
             rows = np.stack([rng.poisson(per_minute * share, 60 * n_series) for share in (1, 0.001, 0.02)], axis=1)

@@ -13,11 +13,12 @@ from disk.record import Acknowledged, Begun, Record, Told
 from disk.sender import MINUTE_NANOS, Sender
 from otel_sla.config import Config
 from otel_sla.errors import LedgerError
-from otel_sla.ledger.records import Commit
-from otel_sla.ledger.write_ahead_log import LOG_PAGES_MAX
+from otel_sla.ledger.records import Commit, LedgerLimits
 from otel_sla.ledger.writer import Ledger
 from otel_sla.receiver.settings import ReceiverSettings
 from otel_sla.serving.pipeline import Pipeline
+
+_LOG_PAGES_MAX = LedgerLimits().log_pages_max
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Plan:
 
     waves: tuple[tuple[tuple[int, ...], ...], ...]  # Requests that are sent at once, as numbers of messages.
     tick_after: dict[int, int]  # Wave -> by how much time has gone on when the pipeline looks at it, ns.
-    log_pages_max: int = LOG_PAGES_MAX  # By default a short life never moves the log into the file.
+    log_pages_max: int = _LOG_PAGES_MAX  # By default a short life never moves the log into the file.
     pragmas: tuple[str, ...] = ()  # For the writing connection.
 
 
@@ -46,7 +47,7 @@ def make_plan(
         for wave in range(len(waves))
         if rng.random() < 0.3
     }
-    return Plan(tuple(waves), ticks, rng.choice((LOG_PAGES_MAX, 3, 10, 30)))
+    return Plan(tuple(waves), ticks, rng.choice((_LOG_PAGES_MAX, 3, 10, 30)))
 
 
 @cache

@@ -10,7 +10,7 @@ from otel_sla.cli.commands import Commands
 from otel_sla.cli.options import ConfigOption, load
 from otel_sla.errors import LedgerCorrupt
 from otel_sla.ledger.compacting import compact_ledger
-from otel_sla.ledger.faults import RESTORE, with_hint
+from otel_sla.ledger.faults import RESTORE
 from otel_sla.ledger.reader import LedgerReader
 
 commands = Commands("ledger")
@@ -24,7 +24,7 @@ def check(config: ConfigOption = None) -> None:
         log = path.with_name(f"{path.name}-wal")
         beside = f", read together with its log {log}" if log.exists() and log.stat().st_size else ""
     if found:
-        raise with_hint(LedgerCorrupt("\n".join(f"the ledger {path} is damaged: {line}" for line in found)), RESTORE)
+        raise LedgerCorrupt("\n".join(f"the ledger {path} is damaged: {line}" for line in found), RESTORE)
     typer.echo(f"the ledger {path} is sound{beside}")
 
 

@@ -1,7 +1,7 @@
-"""Looking after the file: what is damaged in it, and a copy of it."""
+"""Finds damage in a ledger, and copies it."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,33 +9,28 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from otel_sla.errors import LedgerCorrupt, LedgerUnavailable
-from otel_sla.ledger import counts_table, small_tables
-from otel_sla.ledger.day_blob import MINUTES_PER_DAY, unpack_days
-from otel_sla.ledger.faults import translating, with_hint
+from otel_sla.ledger import counts_table
+from otel_sla.ledger.day_blob import MINUTES_PER_DAY, unpack_day, unpack_days
+from otel_sla.ledger.faults import translating
 from otel_sla.ledger.schema import prepare
 from otel_sla.ledger.write_ahead_log import sync_folder
 from otel_sla.sla.counts import N_COUNTS
 
 _BACKUP_PAGES_AT_ONCE = 1024
 _DAYS_AT_ONCE = 160  # Unpacked together: 17 MB.
-_EVENTS_AT_ONCE = 1000
 
 
-def find_damage(connection: sqlite3.Connection) -> Iterator[str]:
-    """Read all of it as its readers do, after SQLite's own check of pages and indexes; one line for what is wrong."""
+def find_damage(connection: sqlite3.Connection, readings: Mapping[str, Callable[[], object]]) -> Iterator[str]:
+    """Read all of it as its readers do, after SQLite's own check of pages and indexes; one line for what is wrong.
+
+    Args:
+        connection: In a transaction.
+        readings: By table, what reads all its rows as values.
+    """
     yield from (line for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok")
     yield from (f"{table}: a row refers to nothing" for table, *_ in connection.execute("PRAGMA foreign_key_check"))
     for table in ("packing", "packed"):
         yield from _damaged_days(connection, table)
-    readings: dict[str, Callable[[], object]] = {
-        "series": lambda: small_tables.read_series(connection),
-        "reopened": lambda: small_tables.read_reopened(connection),
-        "events": lambda: _read_events(connection),
-        "retold": lambda: small_tables.read_retold(connection, 0, -1),
-        "exclusions": lambda: small_tables.read_exclusions(connection),
-        "agreement_versions": lambda: _read_versions(connection),
-        "closed_months": lambda: _read_closed_months(connection),
-    }
     for table, read in readings.items():
         try:
             read()
@@ -44,7 +39,7 @@ def find_damage(connection: sqlite3.Connection) -> Iterator[str]:
 
 
 def copy_ledger(connection: sqlite3.Connection, path: Path) -> None:
-    """Copy the ledger as of now to a new file; it bears its name once it is whole.
+    """Copy the ledger as of now to a new file, which gets its name once it is complete.
 
     Args:
         connection: In a transaction. Without a snapshot SQLite would begin the copy anew after each commit of others.
@@ -55,7 +50,7 @@ def copy_ledger(connection: sqlite3.Connection, path: Path) -> None:
     """
     connection.execute("SELECT 1 FROM ledger").fetchone()  # A deferred BEGIN has no snapshot until something is read.
     if path.exists():
-        raise with_hint(LedgerUnavailable(f"cannot back up to {path}: it exists"), "give the name of a new file")
+        raise LedgerUnavailable(f"cannot back up to {path}: it exists", "give the name of a new file")
     partial = path.with_name(f"{path.name}.partial")
     try:
         with translating(path, "write the backup of"):
@@ -67,10 +62,10 @@ def copy_ledger(connection: sqlite3.Connection, path: Path) -> None:
             partial.rename(path)
             sync_folder(path)
     except LedgerUnavailable as error:
-        told = str(error).replace("write the backup of the ledger", "write the backup")
-        raise with_hint(LedgerUnavailable(told), "choose a place with room that may be written") from error
+        message = str(error).replace("write the backup of the ledger", "write the backup")
+        raise LedgerUnavailable(message, "choose a place with room that may be written") from error
     finally:
-        # Whatever ended it, a signal too: what is left of it would keep the disk full.
+        # After a signal too: an incomplete copy would keep the disk full.
         for left in (partial, partial.with_name(f"{partial.name}-journal")):
             with suppress(OSError):
                 left.unlink()
@@ -79,7 +74,7 @@ def copy_ledger(connection: sqlite3.Connection, path: Path) -> None:
 def migrated_copy(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
     """Copy a ledger of a former schema to a temporary file, bring that up to date, and open it for reading.
 
-    The file has no name any more when this returns, and is gone when the connection is closed.
+    The file has no name when this returns, so closing the connection deletes it.
 
     Raises:
         LedgerUnavailable: There is no room for the copy.
@@ -90,7 +85,7 @@ def migrated_copy(connection: sqlite3.Connection, path: Path) -> sqlite3.Connect
             connection.backup(copy)
             # A log of its own would need a name beside the file.
             copy.execute("PRAGMA journal_mode = DELETE")
-            prepare(copy, path, fill=counts_table.fill_first_minutes)
+            prepare(copy, path)
             copy.execute("PRAGMA query_only = ON")
         except BaseException:
             copy.close()
@@ -110,23 +105,7 @@ def _damaged_days(connection: sqlite3.Connection, table: str) -> Iterator[str]:
 
 def _damaged_day(table: str, packed_id: int, blob: bytes) -> Iterator[str]:
     try:
-        unpack_days([blob], np.empty((N_COUNTS, 1, MINUTES_PER_DAY), dtype=np.int64))
+        unpack_day(blob)
     except LedgerCorrupt as error:
         day, series_id = counts_table.day_and_series(packed_id)
         yield f"{table}: {np.datetime64(day, 'D')}, series {series_id}: {error}"
-
-
-def _read_events(connection: sqlite3.Connection) -> None:
-    after = 0
-    while page := small_tables.read_events(connection, after, _EVENTS_AT_ONCE):
-        after = page[-1].event_id
-
-
-def _read_versions(connection: sqlite3.Connection) -> None:
-    for (agreement,) in connection.execute("SELECT DISTINCT agreement FROM agreement_versions").fetchall():
-        small_tables.read_agreement_versions(connection, agreement)
-
-
-def _read_closed_months(connection: sqlite3.Connection) -> None:
-    for closed in connection.execute("SELECT DISTINCT agreement, month FROM closed_months").fetchall():
-        small_tables.read_closed_months(connection, *closed)

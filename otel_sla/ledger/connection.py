@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
-from otel_sla.ledger.faults import RESTORE, translated, translating, with_hint
-from otel_sla.ledger.write_ahead_log import sync_folder
+from otel_sla.ledger.faults import RESTORE, translated, translating
+from otel_sla.ledger.write_ahead_log import has_log, log_path, sync_folder
 
 _log = logging.getLogger(__name__)
 
@@ -17,11 +17,11 @@ _SCHEME = "sqlite:///"
 _MAGIC = b"SQLite format 3\x00"
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 BUSY_TIMEOUT_MS = 30_000
-# Reading every page of 64 MiB takes about 0.2 s; above that a start-up must not wait for it (`check` does it whole).
+# Reading every page of 64 MiB takes about 0.2 s. A start does not wait longer; `otel-sla ledger check` reads all.
 QUICK_CHECK_SIZE_BYTES_MAX = 64 << 20
-# A long read makes the write-ahead log grow; afterwards it is cut back to this.
+# A long read makes the write-ahead log grow; SQLite then truncates it to this size.
 _LOG_SIZE_BYTES_MAX = 64 << 20
-# A reader of one month goes through 31 places of the file for each series; this keeps their pages at hand.
+# A reader of one month visits 31 places of the file for each series; this caches their pages.
 # With 20 million fingerprints counting late single spans keeps 0.90 of its speed; 0.86 with SQLite's own 2 MiB.
 _WRITER_CACHE_KIB = 16_384
 _READER_CACHE_KIB = 8_192
@@ -35,47 +35,42 @@ def ledger_path(url: str) -> Path:
     """
     name = url.removeprefix(_SCHEME)
     if not url.startswith(_SCHEME) or not name or "\x00" in name or name == ":memory:":
-        raise with_hint(
-            LedgerUnavailable(f"cannot open the ledger {url!r}: not the URL of a file"),
+        raise LedgerUnavailable(
+            f"cannot open the ledger {url!r}: not the URL of a file",
             "write sqlite:///otel-sla.db for a relative path, sqlite:////var/lib/otel-sla.db for an absolute one",
         )
     path = Path(os.path.realpath(name))
     if not path.parent.is_dir():
-        raise with_hint(
-            LedgerUnavailable(f"cannot open the ledger {path}: there is no directory {path.parent}"),
+        raise LedgerUnavailable(
+            f"cannot open the ledger {path}: there is no directory {path.parent}",
             "make the directory, or set ledger.url",
         )
     return path
 
 
 def create_file(path: Path, *, may_create: bool) -> bool:
-    """Make an empty file that only its owner can read (it will hold the fingerprints' secret), if there is none.
+    """Make an empty file, readable by its owner only (it will hold the fingerprints' secret), if there is no ledger.
 
-    An empty file is none: SQLite would begin a new ledger in it, and delete a log that lies beside it.
+    An empty file is no ledger: SQLite would begin a new one in it, and delete a log that lies beside it.
 
     Returns:
-        Whether there was none.
+        Whether there was no ledger.
 
     Raises:
-        LedgerUnavailable: There is none, and its log lies there, or none is to be made.
+        LedgerUnavailable: There is none, and its log exists, or `may_create` is False.
     """
     is_empty = path.exists()
     if is_empty and path.stat().st_size:
         return False
-    log = path.with_name(f"{path.name}-wal")
-    if log.exists() and log.stat().st_size:
-        raise with_hint(
-            LedgerUnavailable(
-                f"the ledger {path} is {'empty' if is_empty else 'gone'}, and its log {log} is there, with counts that"
-                " were acknowledged"
-            ),
+    if has_log(path):
+        raise LedgerUnavailable(
+            f"the ledger {path} is {'empty' if is_empty else 'gone'}, and its log {log_path(path)} is there, with"
+            " counts that were acknowledged",
             "put the file back beside its log; before a backup takes its place, move the log away",
         )
     if not may_create:
-        raise with_hint(
-            LedgerUnavailable(
-                f"there is no ledger {path}{' but an empty file' if is_empty else ''}, and ledger.create is false"
-            ),
+        raise LedgerUnavailable(
+            f"there is no ledger {path}{' but an empty file' if is_empty else ''}, and ledger.create is false",
             "put the file back, set ledger.url, or start once with ledger.create: true",
         )
     with translating(path, "create"):
@@ -86,10 +81,10 @@ def create_file(path: Path, *, may_create: bool) -> bool:
 
 
 def check_magic(path: Path) -> None:
-    """Refuse what is no SQLite file before SQLite gets to write to it.
+    """Refuse a file that is not SQLite's before SQLite writes to it.
 
-    Only while this process has no connection to the file: closing any handle on it drops every lock that the process
-    holds on it, and the next process to close a connection would believe to be the last one, and delete the log.
+    Call it only while this process has no connection to the file: closing any handle on it drops every lock that the
+    process holds on it. The next process to close a connection would then believe itself the last, and delete the log.
 
     Raises:
         LedgerCorrupt: Not empty, and not an SQLite file.
@@ -99,7 +94,7 @@ def check_magic(path: Path) -> None:
         start = _start_of(path, len(_MAGIC))
         if not start or start == _MAGIC:
             return
-        # A first start that lost power has left pages in any order, and the journal by which SQLite takes them back.
+        # After a power cut in the first start, pages may be missing; SQLite rolls them back from the journal.
         journal = path.with_name(f"{path.name}-journal")
         if journal.exists() and _start_of(journal, len(_JOURNAL_MAGIC)) == _JOURNAL_MAGIC:
             return
@@ -111,16 +106,17 @@ def _start_of(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
-def connect_writer(path: Path, *, checkpoints: bool) -> sqlite3.Connection:
+def connect_writer(path: Path, *, checkpoints: bool, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> sqlite3.Connection:
     """Open for writing, durable at each COMMIT.
 
     Args:
         path: The file, which exists.
-        checkpoints: Whether this connection moves the write-ahead log into the file (`write_ahead`); only the
+        checkpoints: Whether this connection moves the write-ahead log into the file (`write_ahead_log`); only the
             pipeline does.
+        busy_timeout_ms: How long a statement waits for another connection that holds the file.
     """
     with translating(path, "open"):
-        connection = _connect(path, "rw")
+        connection = _connect(path, "rw", busy_timeout_ms)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -131,16 +127,15 @@ def connect_writer(path: Path, *, checkpoints: bool) -> sqlite3.Connection:
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
-    """Open for reading; works while a pipeline writes, in this process too."""
+    """Open for reading, also while a pipeline writes, in this process or another."""
     with translating(path, "read"):
         _check_readable(path)
     with translating(path, "open"):
         try:
             connection = _connect_checked(path, "ro")
         except sqlite3.OperationalError:
-            # Nobody writes it, and neither log nor shared memory can be made: a read-only place, or a full disk.
-            log = path.with_name(f"{path.name}-wal")
-            if log.exists() and log.stat().st_size:
+            # No process writes, and SQLite can create neither log nor shared memory: read-only, or a full disk.
+            if has_log(path):
                 raise
             connection = _connect_checked(path, "ro&immutable=1")
         connection.execute("PRAGMA query_only = ON")
@@ -149,21 +144,21 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
 
 def use_wal(connection: sqlite3.Connection, path: Path) -> None:
-    """Switch to a write-ahead log, which lets others read while the pipeline writes.
+    """Switch to a write-ahead log, so that others can read while the pipeline writes.
 
     Raises:
-        LedgerUnavailable: The file system has no shared memory for it, as most network file systems.
+        LedgerUnavailable: The file system cannot share memory between processes, as most network file systems.
     """
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
-        raise with_hint(
-            LedgerUnavailable(f"cannot open the ledger {path}: its file system allows no write-ahead log ({mode})"),
+        raise LedgerUnavailable(
+            f"cannot open the ledger {path}: its file system allows no write-ahead log ({mode})",
             "put the ledger on a local disk",
         )
 
 
 def check_pages(connection: sqlite3.Connection, path: Path, size_bytes_max: int = QUICK_CHECK_SIZE_BYTES_MAX) -> None:
-    """Look for damage, for a bounded time: in every page up to `size_bytes_max`, at the ends of the tables above it.
+    """Look for damage in bounded time: a file up to `size_bytes_max` in every page, a larger one at its tables' ends.
 
     Raises:
         LedgerCorrupt: Damage was found.
@@ -174,17 +169,17 @@ def check_pages(connection: sqlite3.Connection, path: Path, size_bytes_max: int 
         else:
             found = ["ok"]
             for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-                # The bare ends are found by key, through every level of the table's tree.
+                # The first and last row are found by key, through every level of the table's tree.
                 for order in ("ASC", "DESC"):
                     connection.execute(f'SELECT * FROM "{name}" ORDER BY 1 {order} LIMIT 1').fetchone()  # noqa: S608
     except sqlite3.Error as error:
         raise translated(error, path, "read") from error
     if found != ["ok"]:
-        raise with_hint(LedgerCorrupt(f"the ledger {path} is damaged: {found[0].splitlines()[-1]}"), RESTORE)
+        raise LedgerCorrupt(f"the ledger {path} is damaged: {found[0].splitlines()[-1]}", RESTORE)
 
 
 def _check_readable(path: Path) -> None:
-    """Say plainly what SQLite only calls an error of input; without opening the file, see `check_magic`."""
+    """Raise the system's own error where SQLite only reports an I/O error; does not open the file (`check_magic`)."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
@@ -192,7 +187,7 @@ def _check_readable(path: Path) -> None:
 
 
 def _connect_checked(path: Path, mode: str) -> sqlite3.Connection:
-    """Connect, and see that there is a database; SQLite looks for itself, as `check_magic` must not."""
+    """Connect, and let SQLite read the header; `check_magic` must not, as other connections may be open."""
     connection = _connect(path, mode)
     try:
         connection.execute("PRAGMA user_version").fetchone()
@@ -205,18 +200,18 @@ def _connect_checked(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _no_ledger(path: Path) -> LedgerError:
-    return with_hint(
-        LedgerCorrupt(f"{path} is not a ledger: it does not start as an SQLite file"),
+    return LedgerCorrupt(
+        f"{path} is not a ledger: it does not start as an SQLite file",
         "set ledger.url to another file, or move this one away to start a new ledger",
     )
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> sqlite3.Connection:
     return sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}",
         uri=True,
         isolation_level=None,  # BEGIN and COMMIT are written out where they happen.
-        timeout=BUSY_TIMEOUT_MS / 1000,
+        timeout=busy_timeout_ms / 1000,
     )
 
 
@@ -225,7 +220,7 @@ SQLITE_VERSION_SOUND = (3, 51, 3)
 
 
 def sqlite_warning() -> str | None:
-    """Give a line for the log when this Python's SQLite is known to be unsound for that."""
+    """Give a warning for the log if this Python's SQLite has that defect."""
     if sqlite3.sqlite_version_info >= SQLITE_VERSION_SOUND:
         return None
     sound = ".".join(map(str, SQLITE_VERSION_SOUND))

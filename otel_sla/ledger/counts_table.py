@@ -1,6 +1,6 @@
-"""Counts in the file: open minutes as rows, older ones packed. What is read is always the sum.
+"""Counts in the file: open minutes as rows, older ones packed. Every reading function gives the sum of both.
 
-Every function runs inside the caller's transaction, so that nothing is packed between two looks of it.
+Every function runs inside the caller's transaction, so that nothing is packed between two of its queries.
 
 Dimensions:
     n_rows: (series, minute) pairs found.
@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from otel_sla.arrays import Int64Array
-from otel_sla.ledger.bulk_insert import write_rows
-from otel_sla.ledger.day_blob import FORMAT_OF_ALL, MINUTES_PER_DAY, unpack_days
+from otel_sla.ledger.day_blob import FORMAT_OF_ALL, MINUTES_PER_DAY, unpack_day, unpack_days
+from otel_sla.ledger.sql import write_rows
 from otel_sla.sla.counts import (
     COUNT_MAX,
     N_COUNTS,
@@ -37,31 +37,28 @@ _SERIES_MASK = (1 << _SERIES_BITS) - 1
 
 _Blob = tuple[int, bytes]  # `packed_id` and a packed day.
 
-COLUMNS = ", ".join(count.name.lower() for count in Count)
-_OUTCOMES = ", ".join(count.name.lower() for count in list(Count)[:N_OUTCOMES])
-_SUMS_OF_OUTCOMES = ", ".join(f"{column} = {column} + excluded.{column}" for column in _OUTCOMES.split(", "))
-# SQLite turns an overflow into a float: two counts of COUNT_MAX are one, of which the lesser is taken.
-_SUMS = ", ".join(f"{column} = min({column} + excluded.{column}, {COUNT_MAX})" for column in COLUMNS.split(", "))
-_INSERT_OUTCOMES = f"INSERT INTO counts (epoch_minute, series_id, {_OUTCOMES})"
-_ADD_OUTCOMES = f"ON CONFLICT (epoch_minute, series_id) DO UPDATE SET {_SUMS_OF_OUTCOMES}"
-_INSERT = f"INSERT INTO counts (epoch_minute, series_id, {COLUMNS})"
-_ADD = f"ON CONFLICT (epoch_minute, series_id) DO UPDATE SET {_SUMS}"
-_SELECTED = {N_OUTCOMES: _OUTCOMES, N_COUNTS: COLUMNS}  # By n_columns.
-_ALL_SERIES = {
-    n_columns: f"SELECT epoch_minute, series_id, {columns} FROM counts WHERE epoch_minute >= ? AND epoch_minute < ?"  # noqa: S608 - ours
-    for n_columns, columns in _SELECTED.items()
+# By n_columns.
+COLUMNS = {n: ", ".join(count.name.lower() for count in list(Count)[:n]) for n in (N_OUTCOMES, N_COUNTS)}
+_INSERT = {n: f"INSERT INTO counts (epoch_minute, series_id, {columns})" for n, columns in COLUMNS.items()}
+# No outcome comes near COUNT_MAX. SQLite turns an overflow into a float: two counts of COUNT_MAX are one.
+_SUM = {N_OUTCOMES: "{0} = {0} + excluded.{0}", N_COUNTS: f"{{0}} = min({{0}} + excluded.{{0}}, {COUNT_MAX})"}
+_ADD = {
+    n: f"ON CONFLICT (epoch_minute, series_id) DO UPDATE SET {', '.join(map(_SUM[n].format, columns.split(', ')))}"
+    for n, columns in COLUMNS.items()
 }
-_ONE_MINUTE = f"SELECT {COLUMNS} FROM counts WHERE epoch_minute = ? AND series_id = ?"  # noqa: S608 - ours
+_ALL_SERIES = {
+    n: f"SELECT epoch_minute, series_id, {columns} FROM counts WHERE epoch_minute >= ? AND epoch_minute < ?"  # noqa: S608 - ours
+    for n, columns in COLUMNS.items()
+}
+_ONE_MINUTE = f"SELECT {COLUMNS[N_COUNTS]} FROM counts WHERE epoch_minute = ? AND series_id = ?"  # noqa: S608 - ours
 # One look-up for each minute instead of a walk through all series of all minutes.
+EACH_MINUTE = (
+    "WITH RECURSIVE minute (number) AS (SELECT ? UNION ALL SELECT number + 1 FROM minute WHERE number + 1 < ?)"
+)
 _ONE_SERIES = {
-    n_columns: f"""
-    WITH RECURSIVE minute (number) AS (
-        SELECT ? UNION ALL SELECT number + 1 FROM minute WHERE number + 1 < ?
-    )
-    SELECT epoch_minute, {columns}
-    FROM minute CROSS JOIN counts ON epoch_minute = number AND series_id = ?
-"""  # noqa: S608 - ours
-    for n_columns, columns in _SELECTED.items()
+    n: f"{EACH_MINUTE} SELECT epoch_minute, {columns}"  # noqa: S608 - ours
+    " FROM minute CROSS JOIN counts ON epoch_minute = number AND series_id = ?"
+    for n, columns in COLUMNS.items()
 }
 # Sums in halves: SQLite's own fail past 2^63.
 _BESIDE = list(CountsBeside._fields)
@@ -70,21 +67,18 @@ _SUMS_BESIDE = f"""
     FROM counts WHERE epoch_minute >= ? AND epoch_minute < ? AND ({" OR ".join(f"{name} > 0" for name in _BESIDE)})
     GROUP BY series_id
 """  # noqa: S608 - ours
-_PACKED_RANGE = """
-    SELECT packed_id, counts FROM packed WHERE packed_id >= ?1 AND packed_id < ?2 UNION ALL
-    SELECT packed_id, counts FROM packing WHERE packed_id >= ?1 AND packed_id < ?2
-"""
+_PACKED_RANGE, _PACKED_BESIDE = (
+    " UNION ALL ".join(
+        f"SELECT packed_id, counts FROM {table} WHERE packed_id >= ?1 AND packed_id < ?2{condition}"  # noqa: S608 - ours
+        for table in ("packed", "packing")
+    )
+    for condition in ("", f" AND substr(counts, 1, 1) = x'{FORMAT_OF_ALL:02x}'")
+)
+_PACKED_OF_DAY = "SELECT packed_id, counts FROM packed WHERE packed_id >= ? AND packed_id <= ?"
 # Packed days looked up in one statement; SQLite takes 999 at least.
 _DAYS_AT_ONCE = 500
 # Series whose packed days are in memory at once: 64 x 31 blobs of 2 KB are 4 MB.
 _SERIES_AT_ONCE = 64
-_PACKED_BESIDE = f"""
-    SELECT packed_id, counts FROM packed
-    WHERE packed_id >= ?1 AND packed_id < ?2 AND substr(counts, 1, 1) = x'{FORMAT_OF_ALL:02x}' UNION ALL
-    SELECT packed_id, counts FROM packing
-    WHERE packed_id >= ?1 AND packed_id < ?2 AND substr(counts, 1, 1) = x'{FORMAT_OF_ALL:02x}'
-"""  # noqa: S608 - ours
-_PACKED_OF_DAY = "SELECT packed_id, counts FROM packed WHERE packed_id >= ? AND packed_id <= ?"
 
 
 def packed_id(day: int, series_id: int) -> int:
@@ -109,10 +103,9 @@ def sorted_rows(rows: CountRows) -> list[tuple[int, ...]]:
 
 def add(connection: sqlite3.Connection, rows: Sequence[tuple[int, ...]]) -> None:
     """Add to what the minutes hold; `rows` are those of `sorted_rows`."""
-    if rows and len(rows[0]) == 2 + N_OUTCOMES:
-        write_rows(connection, _INSERT_OUTCOMES, rows, _ADD_OUTCOMES)
-    else:
-        write_rows(connection, _INSERT, rows, _ADD)
+    if rows:
+        n_columns = len(rows[0]) - 2
+        write_rows(connection, _INSERT[n_columns], rows, _ADD[n_columns])
 
 
 def read(
@@ -187,12 +180,10 @@ def read_beside(connection: sqlite3.Connection, start_minute: int, stop_minute: 
     for series_id, *halves in connection.execute(_SUMS_BESIDE, (start_minute, stop_minute)):
         add_halves(series_id, halves[::2], halves[1::2])
     first_day, stop_day = _days(start_minute, stop_minute)
-    dense = np.empty((N_COUNTS, 1, MINUTES_PER_DAY), dtype=np.int64)
     for key, blob in connection.execute(_PACKED_BESIDE, (packed_id(first_day, 0), packed_id(stop_day, 0))):
         day, series_id = day_and_series(key)
-        unpack_days([blob], dense)
         midnight = day * MINUTES_PER_DAY
-        part = dense[N_OUTCOMES:, 0, max(start_minute - midnight, 0) : stop_minute - midnight]
+        part = unpack_day(blob)[N_OUTCOMES:, max(start_minute - midnight, 0) : stop_minute - midnight]
         add_halves(series_id, (part >> 32).sum(axis=1).tolist(), (part & 0xFFFF_FFFF).sum(axis=1).tolist())
     return {series_id: CountsBeside(*held) for series_id, held in sums.items() if any(held)}
 
@@ -200,8 +191,8 @@ def read_beside(connection: sqlite3.Connection, start_minute: int, stop_minute: 
 def read_pairs(connection: sqlite3.Connection, pairs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, ...]]:
     """Give (series, minute, *counts) for each (series, minute), N_COUNTS of them; 0 where there are none.
 
-    By day and series, whatever order they come in, so that one day of one series is in memory at a time: a day of ten
-    thousand series would be a gigabyte.
+    Ordered by day and series, so that one day of one series is in memory at a time: a day of ten thousand series would
+    take a gigabyte.
     """
     keyed = ((*divmod(minute, MINUTES_PER_DAY), series_id) for series_id, minute in pairs)
     for day, of_day in itertools.groupby(sorted(keyed, key=lambda one: (one[0], one[2], one[1])), lambda one: one[0]):
@@ -258,7 +249,7 @@ def read_last(
     """
     found = connection.execute("SELECT first_data_minute FROM series WHERE series_id = ?", (series_id,)).fetchone()
     first_minute = before_minute if found is None or found[0] is None else found[0]
-    # The last hour first, then the rest of its day, then day by day: most series had data just now.
+    # The last hour first, then the rest of its day, then day by day: most series have recent data.
     stop, span = before_minute, _MINUTES_PER_HOUR
     while stop > first_minute:
         start = max(stop - span, (stop - 1) // MINUTES_PER_DAY * MINUTES_PER_DAY)
@@ -380,9 +371,7 @@ def _fetch_rows(cursor: sqlite3.Cursor, n_columns: int) -> Int64Array:
 
 
 def _day_rows(day: int, series_id: int, blob: bytes, start_minute: int, stop_minute: int) -> Int64Array:
-    dense = np.empty((N_COUNTS, 1, MINUTES_PER_DAY), dtype=np.int64)
-    unpack_days([blob], dense)
-    counts = dense[:, 0].T
+    counts = unpack_day(blob).T
     minutes = np.arange(MINUTES_PER_DAY) + day * MINUTES_PER_DAY
     is_wanted = counts.any(axis=1) & (minutes >= start_minute) & (minutes < stop_minute)
     n_wanted = int(is_wanted.sum())

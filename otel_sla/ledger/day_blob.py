@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otel_sla.arrays import BoolArray, Int64Array
+from otel_sla.arrays import Int64Array
 from otel_sla.errors import LedgerCorrupt
 from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES
 
@@ -100,6 +100,13 @@ def unpack_days(blobs: Sequence[bytes], out: Int64Array) -> None:
             raise LedgerCorrupt(f"a packed day cannot be read: {error}") from error
 
 
+def unpack_day(blob: bytes) -> Int64Array:
+    """Unpack one day: int64[N_COUNTS, 1440]; otherwise as `unpack_days`."""
+    out = np.empty((N_COUNTS, 1, MINUTES_PER_DAY), dtype=np.int64)
+    unpack_days([blob], out)
+    return out[:, 0]
+
+
 def _unpack_alike(blobs: Sequence[bytes], number: int, out: Int64Array) -> None:
     """Unpack days of one format."""
     header = _HEADERS[number]
@@ -164,7 +171,7 @@ def _unpack_column(stored: list[bytes], headers: NDArray[np.void], index: int, o
         form, width = divmod(form_and_width, 1 << 8)
         is_chosen = forms == form_and_width
         is_all = bool(is_chosen.all())
-        chosen = stored if is_all else _chosen(stored, is_chosen)
+        chosen = stored if is_all else [stored[place] for place in np.flatnonzero(is_chosen).tolist()]
         first, step = (headers[name][is_chosen, index, None] for name in ("first", "step"))
         if form == _EXCEPTIONS:
             target = out if is_all else np.empty((len(chosen), MINUTES_PER_DAY), dtype=np.int64)
@@ -201,10 +208,6 @@ def _steps_taken(numbers: NDArray[Any], width: int, first: Int64Array, step: Int
 def _narrow(count_max: int) -> type[np.signedinteger[Any]]:
     """Sums of half the width take half the time, and are widened when they are done."""
     return np.int32 if count_max <= _INT32_MAX else np.int64
-
-
-def _chosen(stored: list[bytes], is_chosen: BoolArray) -> list[bytes]:
-    return [stored[place] for place in np.flatnonzero(is_chosen).tolist()]
 
 
 def _put_exceptions(stored: list[bytes], width: int, first: Int64Array, out: Int64Array) -> None:

@@ -1,22 +1,20 @@
-"""Exclusions written beside a running pipeline: a second, short-lived writer that adds to two small tables only."""
+"""Writes exclusions beside a running pipeline: a second, short-lived connection that adds to two small tables only."""
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 
 from otel_sla.errors import LedgerError, LedgerUnavailable
-from otel_sla.ledger import small_tables
+from otel_sla.ledger.agreement_json import window_row
 from otel_sla.ledger.connection import check_magic, connect_writer, ledger_path
-from otel_sla.ledger.faults import translated, with_hint
-from otel_sla.ledger.reader import LedgerReader, LedgerReadings
-from otel_sla.ledger.records import Json
+from otel_sla.ledger.reader import LedgerReader, LedgerReadings, last_exclusion_change
+from otel_sla.ledger.records import EXCLUSION_COLUMNS, Json
 from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version
+from otel_sla.ledger.sql import columns_of, insert_into, to_json
 from otel_sla.sla.agreement import ExclusionWindow
+from otel_sla.sla.exclusions import Withdrawal
 
 
 class ExclusionWriter(LedgerReadings):
-    """Records and withdraws exclusions, whether a pipeline runs or not; all reading methods are there too.
+    """Records and withdraws exclusions, whether a pipeline runs or not; it has all reading methods too.
 
     Open it for one change and close it: it never moves the write-ahead log into the file, and the pipeline's commits
     wait while it writes.
@@ -29,26 +27,24 @@ class ExclusionWriter(LedgerReadings):
         Raises:
             LedgerError: As LedgerReader.open.
         """
-        LedgerReader.open(url, as_it_is=True).close()  # Says what is wrong with it before it is opened for writing.
+        LedgerReader.open(url, as_it_is=True).close()  # Reports what is wrong with it before it is opened for writing.
         path = ledger_path(url)
         check_magic(path)
         connection = connect_writer(path, checkpoints=False)
         if (version := checked_version(connection, path)) < SCHEMA_VERSION:
             connection.close()
-            raise with_hint(
-                LedgerUnavailable(f"the ledger {path} has schema {version}, this otel-sla writes {SCHEMA_VERSION}"),
+            raise LedgerUnavailable(
+                f"the ledger {path} has schema {version}, this otel-sla writes {SCHEMA_VERSION}",
                 "start otel-sla run, which brings it up to date",
             )
         return cls(path, connection)
 
     def record_exclusion(self, agreement: str, window: ExclusionWindow, figures_before: Json | None = None) -> int:
-        """Record one exclusion, durable when this returns; its id."""
-        with self._writing() as connection:
-            change = small_tables.last_exclusion_change(connection) + 1
+        """Record one exclusion, durable when this returns; give its id."""
+        with self._transaction("BEGIN IMMEDIATE", "write to") as connection:
             inserted = connection.execute(
-                "INSERT INTO exclusions (change, agreement, figures_before, reason, start, stop, group_values,"
-                " announced_at, note, recorded_by, recorded_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (change, agreement, small_tables.to_json(figures_before), *small_tables.window_row(window)),
+                insert_into("exclusions", EXCLUSION_COLUMNS),
+                (last_exclusion_change(connection) + 1, agreement, to_json(figures_before), *window_row(window)),
             )
             assert inserted.lastrowid is not None, "an inserted row has an id"
             return inserted.lastrowid
@@ -67,39 +63,17 @@ class ExclusionWriter(LedgerReadings):
         Raises:
             LedgerError: There is none with this id, or it was withdrawn before.
         """
-        with self._writing() as connection:
-            if (
-                connection.execute("SELECT 1 FROM exclusions WHERE exclusion_id = ?", (exclusion_id,)).fetchone()
-                is None
-            ):
+        with self._transaction("BEGIN IMMEDIATE", "write to") as connection:
+            found = connection.execute("SELECT 1 FROM exclusions WHERE exclusion_id = ?", (exclusion_id,)).fetchone()
+            if found is None:
                 raise LedgerError(f"the ledger {self.path} has no exclusion {exclusion_id}")
             earlier = connection.execute(
                 "SELECT withdrawn_at, withdrawn_by FROM withdrawals WHERE exclusion_id = ?", (exclusion_id,)
             ).fetchone()
             if earlier is not None:
                 raise LedgerError(f"exclusion {exclusion_id} was withdrawn at {earlier[0]} by {earlier[1]}")
+            change = last_exclusion_change(connection) + 1
             connection.execute(
-                "INSERT INTO withdrawals (exclusion_id, change, withdrawn_by, withdrawn_at, why, figures_before)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    exclusion_id,
-                    small_tables.last_exclusion_change(connection) + 1,
-                    withdrawn_by,
-                    withdrawn_at.isoformat(),
-                    why,
-                    small_tables.to_json(figures_before),
-                ),
+                insert_into("withdrawals", f"exclusion_id, {columns_of(Withdrawal)}"),
+                (exclusion_id, change, withdrawn_by, withdrawn_at.isoformat(), why, to_json(figures_before)),
             )
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        try:
-            self._sqlite.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._sqlite
-                self._sqlite.execute("COMMIT")
-            finally:
-                if self._sqlite.in_transaction:
-                    self._sqlite.execute("ROLLBACK")
-        except sqlite3.Error as error:
-            raise translated(error, self.path, "write to") from error

@@ -1,4 +1,4 @@
-"""The one place where SQLite's and the system's errors become the ledger's own, with what the operator does next."""
+"""Turns errors of SQLite and of the system into the ledger's own, with a hint of what the operator does next."""
 
 import errno
 import logging
@@ -32,9 +32,9 @@ _HINTS = {
     sqlite3.SQLITE_FULL: _FREE_SPACE,
     sqlite3.SQLITE_IOERR: _CHECK_DISK,
 }
-# A reader makes a small file beside the ledger (`-shm`), also where nobody writes.
+# A reader makes a small file beside the ledger (`-shm`), even if no process writes.
 _EXTENDED_HINTS = {sqlite3.SQLITE_IOERR_SHMSIZE: _FREE_SPACE, sqlite3.SQLITE_IOERR_SHMOPEN: _FIX_ACCESS}
-# SQLite calls a page that the disk did not give it damaged, too.
+# SQLite also reports damage for a page that the disk failed to read.
 _CHECK_AND_RESTORE = f"check the disk and the kernel's log, then start again; if that says the same, {RESTORE}"
 _RAISE_LIMIT = "let the process open more files (systemd: LimitNOFILE, shells: ulimit -n), then start again"
 _ERRNO_HINTS = {
@@ -50,17 +50,11 @@ _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY_CODE_MASK = 0xFF
 
 
-def with_hint(error: LedgerError, hint: str) -> LedgerError:
-    """Say what the operator does next."""
-    error.hint = hint
-    return error
-
-
 def translated(error: sqlite3.Error | OSError, path: Path, doing: str) -> LedgerError:
     """Give the error of the tree in errors.py for what went wrong while `doing` something with the ledger at `path`."""
     if isinstance(error, OSError):
-        return with_hint(
-            LedgerUnavailable(f"cannot {doing} the ledger {path}: {error.strerror or error}"),
+        return LedgerUnavailable(
+            f"cannot {doing} the ledger {path}: {error.strerror or error}",
             _ERRNO_HINTS.get(error.errno or 0, _FIX_ACCESS),
         )
     code = getattr(error, "sqlite_errorcode", None)
@@ -68,30 +62,30 @@ def translated(error: sqlite3.Error | OSError, path: Path, doing: str) -> Ledger
     name = getattr(error, "sqlite_errorname", None)
     what = f"{error} ({name})" if name else f"{error}"
     if primary in _CORRUPT:
-        return with_hint(LedgerCorrupt(f"the ledger {path} is damaged: {what}"), _CHECK_AND_RESTORE)
+        return LedgerCorrupt(f"the ledger {path} is damaged: {what}", _CHECK_AND_RESTORE)
     if primary == sqlite3.SQLITE_CONSTRAINT:
-        return with_hint(LedgerError(f"cannot {doing} the ledger {path}: {what}"), _DEFECT)
+        return LedgerError(f"cannot {doing} the ledger {path}: {what}", _DEFECT)
     hint = _EXTENDED_HINTS.get(code or 0) or _HINTS.get(primary or 0, "")
-    return with_hint(LedgerUnavailable(f"cannot {doing} the ledger {path}: {what}"), hint)
+    return LedgerUnavailable(f"cannot {doing} the ledger {path}: {what}", hint)
 
 
 def left_in_log(error: sqlite3.Error, path: Path) -> LedgerError:
-    """Give the error of who closes a ledger whose log could not be moved into its file."""
-    told = translated(error, path, "move the log into")
-    together = "keep both files together; " if told.hint in (_FREE_SPACE, _CHECK_DISK) else ""
+    """Give the error of closing a ledger whose log could not be moved into its file."""
+    cause = translated(error, path, "move the log into")
+    together = "keep both files together; " if cause.hint in (_FREE_SPACE, _CHECK_DISK) else ""
     where = f"the newest counts of the ledger {path} are in its log {path}-wal, not in the file: {error}"
-    return with_hint(type(told)(where), f"{together}{told.hint}")
+    return type(cause)(where, f"{together}{cause.hint}")
 
 
 def located(error: LedgerError, path: Path) -> LedgerError:
-    """Name the file in an error of who does not know it; such a one comes from what was read."""
+    """Name the file in an error about data that was read from it."""
     if str(path) in str(error) or not isinstance(error, LedgerCorrupt):
         return error
-    return with_hint(LedgerCorrupt(f"the ledger {path} is damaged: {error}"), RESTORE)
+    return LedgerCorrupt(f"the ledger {path} is damaged: {error}", RESTORE)
 
 
 def unforeseen(error: BaseException | None) -> LedgerError:
-    """Give what ends the pipeline as the ledger's error; what is none goes to the log, with its traceback."""
+    """Give the error that ends the pipeline as a LedgerError; log any other one with its traceback."""
     if isinstance(error, LedgerError):
         return error
     _log.error("the judge failed", exc_info=error, extra={"action": "judge_failed"})
@@ -100,7 +94,7 @@ def unforeseen(error: BaseException | None) -> LedgerError:
 
 @contextmanager
 def translating(path: Path, doing: str) -> Iterator[None]:
-    """Translate what is raised inside."""
+    """Translate errors that are raised inside."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:

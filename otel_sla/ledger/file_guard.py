@@ -1,38 +1,40 @@
-"""One pipeline per ledger: a lock on a file beside it, which the kernel gives back when the process ends, however it
-ends.
-"""
+"""The files of a ledger: one process at a time holds them, they stay the same ones, and metrics give their sizes."""
 
 import fcntl
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from otel_sla.errors import LedgerInUse, LedgerUnavailable
-from otel_sla.ledger.faults import translating, with_hint
+from otel_sla.ledger.faults import translating
+from otel_sla.ledger.write_ahead_log import has_log, log_path
+from otel_sla.self_metrics import SelfMetrics
 
 
 class FileNames:
-    """File, log and shared memory of one ledger that is open.
+    """Remembers which files an open ledger's names lead to: its file, log and shared memory.
 
     Raises:
-        OSError: One of them is not there.
+        OSError: One of them does not exist.
     """
 
     def __init__(self, path: Path) -> None:
-        # Whoever comes when the third is gone makes another one, and writes where this process does not look.
+        # Without the shared memory's name, another process makes a new one and does not see this one's locks.
         names = (path.with_name(f"{path.name}{suffix}") for suffix in ("", "-wal", "-shm"))
         self._identities = {name: _identity(name) for name in names}
 
     def check(self) -> None:
-        """What is written to a file that has lost its name is lost with the process.
+        """See that every name leads to the same file: what is written to a nameless one is lost with the process.
 
         Raises:
-            LedgerUnavailable: One is another file now.
-            OSError: One is gone.
+            LedgerUnavailable: A name leads to another file.
+            OSError: A name is gone.
         """
         for name, identity in self._identities.items():
             if _identity(name) != identity:
-                raise with_hint(
-                    LedgerUnavailable(f"the ledger's file {name} was replaced while in use"),
+                raise LedgerUnavailable(
+                    f"the ledger's file {name} was replaced while in use",
                     "put the file back or restore a backup, then start again",
                 )
 
@@ -43,7 +45,9 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 class LedgerLock:
-    """Held from construction until `release`.
+    """Lets one process at a time write the ledger, by a lock on a file beside it, from construction until `close`.
+
+    The kernel releases it when the process ends, however it ends.
 
     Raises:
         LedgerInUse: Another process, or another ledger of this process, holds it.
@@ -56,26 +60,24 @@ class LedgerLock:
         self._file = ""  # The inode that the last holder had.
         with translating(path, f"take {self.path} of"):
             if path.is_file() and path.stat().st_nlink > 1:
-                raise with_hint(
-                    LedgerUnavailable(
-                        f"the ledger {path} has another name, a hard link, that a second pipeline could use"
-                    ),
+                raise LedgerUnavailable(
+                    f"the ledger {path} has another name, a hard link, that a second pipeline could use",
                     "remove the other name, or copy the ledger with otel-sla ledger backup",
                 )
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
-                if os.geteuid() == 0:  # Whoever runs the pipeline has to be able to take it after root.
+                if os.geteuid() == 0:  # The pipeline's own user must be able to lock it after root.
                     owner = (path if path.exists() else path.parent).stat()
                     os.fchown(descriptor, owner.st_uid, owner.st_gid)
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _, self._file = _read(descriptor)
-                # The file stays when the lock is released: who removed it could take it from under a third process.
+                # The file stays when the lock is released: removing it could take it away from a third process.
                 self._write(descriptor)
             except BlockingIOError:
                 holder, _ = _read(descriptor)
                 os.close(descriptor)
-                raise with_hint(
-                    LedgerInUse(f"the ledger {path} is in use by process {holder or 'of unknown number'}"),
+                raise LedgerInUse(
+                    f"the ledger {path} is in use by process {holder or 'of unknown number'}",
                     "stop that process, or give this one another ledger.url",
                 ) from None
             except OSError:
@@ -84,21 +86,18 @@ class LedgerLock:
         self._descriptor = descriptor
 
     def keep_file(self, path: Path) -> None:
-        """Write down which file the ledger is, now that there is one.
+        """Record the ledger's inode in the lock file, once the ledger exists.
 
         Raises:
-            LedgerUnavailable: The last holder had another one, and a log lies there, which SQLite would take for this
-                one's.
+            LedgerUnavailable: The last holder had another file, whose log SQLite would take for this one's.
         """
         assert self._descriptor is not None, "it is held"
         with translating(path, "read"):
-            # The number of the device may be another one after a reboot.
-            file, log = str(path.stat().st_ino), path.with_name(f"{path.name}-wal")
-            if self._file not in {"", file} and log.exists() and log.stat().st_size:
-                raise with_hint(
-                    LedgerUnavailable(
-                        f"the file {path} was replaced, and a log of the former one, {log}, lies beside it"
-                    ),
+            # Without the device's number, which a reboot may change.
+            file, log = str(path.stat().st_ino), log_path(path)
+            if self._file not in {"", file} and has_log(path):
+                raise LedgerUnavailable(
+                    f"the file {path} was replaced, and a log of the former one, {log}, lies beside it",
                     f"move {log} away, or remove {self.path} if you moved both the file and its log there",
                 )
             self._file = file
@@ -108,14 +107,37 @@ class LedgerLock:
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} {self._file}\n".encode("ascii"), 0)
 
-    def release(self) -> None:
-        """Let the next pipeline have the ledger; again is fine."""
+    def close(self) -> None:
+        """Release the lock; a second call does nothing."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
 def _read(descriptor: int) -> tuple[str, str]:
-    """Give the process and the inode that stand there; empty: unknown."""
+    """Read the process and the inode from a lock file; empty: unknown."""
     holder, _, file = os.pread(descriptor, 60, 0).decode("ascii", errors="replace").strip().partition(" ")
     return holder, file
+
+
+def register_ledger_files(metrics: SelfMetrics, path: Path) -> None:
+    """Measure how large the ledger's file and its log are, and what the disk has left, whenever metrics are read."""
+    log = log_path(path)
+    metrics.register("sla.ledger.size", partial(_found, lambda: path.stat().st_size))
+    metrics.register("sla.ledger.log_size", partial(_found, lambda: log.stat().st_size))
+    if hasattr(os, "statvfs"):  # Not on Windows.
+        metrics.register("sla.ledger.disk_free", partial(_found, lambda: _disk_bytes(path, "f_bavail")))
+        metrics.register("sla.ledger.disk_size", partial(_found, lambda: _disk_bytes(path, "f_blocks")))
+
+
+def _disk_bytes(path: Path, blocks: str) -> int:
+    disk = os.statvfs(path)
+    return int(getattr(disk, blocks)) * disk.f_frsize
+
+
+def _found(read: Callable[[], int]) -> int | None:
+    """None: the file is gone, with which the next write fails."""
+    try:
+        return read()
+    except OSError:
+        return None

@@ -1,11 +1,11 @@
-"""Fingerprints that were counted lately: each commit appends its own; in their order they go to the table, by and by.
+"""Fingerprints of counted messages: each commit appends its own to a log, which moves to a sorted table in pieces.
 
-A table that is ordered by fingerprints takes each at a place of its own: a commit of 64 wrote as many pages, and took
-0.8 to 1.4 ms of CPU time. Appended they take one page; sorted, hundreds of neighbours go to the table at once, and few
-pages are written twice. Until then whoever needs to know what is in the log remembers it (`Accountant`), or looks
-through it.
+The table is ordered by fingerprints, which are random: inserting the 64 of a commit wrote 64 pages and took 0.8 to
+1.4 ms of CPU time. Appended to the log they take one page. Sorted, hundreds of neighbours move to the table at once,
+and few pages are written twice. The accountant remembers what is in the log; other readers search it.
 
-A record is the newest minute, 8 bytes, and the fingerprint, 16: in the order of their bytes as the table has them.
+A record of the log is the newest minute, 8 bytes, and the fingerprint, 16 bytes. Records sort by their bytes as the
+table's rows do.
 """
 
 import sqlite3
@@ -16,17 +16,12 @@ from itertools import chain
 import numpy as np
 
 from otel_sla.errors import LedgerError
-from otel_sla.ledger.bulk_insert import write_rows
-from otel_sla.ledger.faults import with_hint
+from otel_sla.ledger.records import LedgerLimits
+from otel_sla.ledger.sql import write_rows
 
 _MINUTE_BYTES, _RECORD_BYTES = 8, 24
-_DUE = 65_536  # Records; what remembers them takes 170 bytes each.
 _LOOKED_UP = 400  # In one statement; SQLite takes 999 parameters at least.
-_READ = 16_384  # At once, of many: what is done with them takes no more than a millisecond.
-# Moved with a commit, besides as many as it brings itself, or by `seal`: some 1 ms that an acknowledgement may wait.
-_PIECE = 512
-_SLICE = 4_096  # Taken apart at once, and moved at once when a ledger is opened: some 9 ms.
-
+_READ = 16_384  # At once: the reader's work on them takes at most a millisecond.
 
 Fingerprint = tuple[int, bytes]  # (newest minute, 16 bytes).
 
@@ -45,11 +40,12 @@ class FingerprintLog:
     """The log, by the connection that writes; every method runs inside the caller's transaction.
 
     Attributes:
-        moved_commits: How many of those that appended something, since the ledger was opened, have it in the table.
+        moved_commits: How many of the commits that appended something since the ledger was opened are in the table.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, limits: LedgerLimits) -> None:
         self._connection = connection
+        self._limits = limits
         self._known: set[Fingerprint] = set()  # In the log, of this process.
         self._moving: set[Fingerprint] = set()  # Being moved, and not in the table yet.
         self._move: _Move | None = None
@@ -58,14 +54,14 @@ class FingerprintLog:
 
     @property
     def is_due(self) -> bool:
-        """Too long, or being moved."""
-        return self._move is not None or len(self._known) >= _DUE
+        """Whether the log is too long, or a part of it has moved."""
+        return self._move is not None or len(self._known) >= self._limits.fingerprints_due
 
     def append(self, fingerprints: Sequence[Fingerprint]) -> None:
-        """Keep what one commit has counted.
+        """Append what one commit counts.
 
         Raises:
-            LedgerError: One was counted before: our own broken promise.
+            LedgerError: One was counted before: a defect of the caller.
         """
         if not fingerprints:
             return
@@ -80,7 +76,7 @@ class FingerprintLog:
         self._connection.execute("INSERT INTO fingerprint_log (fingerprints) VALUES (?)", (records,))
 
     def move_once(self, minute: int) -> bool:
-        """Move a piece if the log was not moved since this minute came; returns whether there was any."""
+        """Move a piece, unless the whole log has moved in this minute; return whether there was any."""
         if self._move is None:
             if minute <= self._moved_at_minute:
                 return False
@@ -88,18 +84,17 @@ class FingerprintLog:
         return self.move_some()
 
     def move_left(self) -> bool:
-        """Move a piece of what an earlier process left, which may have moved some of it."""
-        has_more = self._move_some(_SLICE, "INSERT OR IGNORE")
+        """Move a piece of the log of an earlier process, some of which may be in the table already."""
+        has_more = self._move_some(self._limits.fingerprints_slice, "INSERT OR IGNORE")
         self.moved_commits = 0
         return has_more
 
     def move_some(self, n_new: int = 0) -> bool:
-        """Move a piece of the log to the table; returns whether there was any.
+        """Move a piece of the log to the table, and as many more as this commit appends; return whether there was any.
 
-        Args:
-            n_new: What this commit appends; as many more move, so that the log gets shorter however large commits are.
+        So the log gets shorter however large the commits are.
         """
-        return self._move_some(_PIECE + n_new, "INSERT")
+        return self._move_some(self._limits.fingerprints_piece + n_new, "INSERT")
 
     def _move_some(self, n_records: int, insert: str) -> bool:
         move = self._move = self._move or self._begin()
@@ -107,7 +102,7 @@ class FingerprintLog:
             return False
         stop = min(move.done + n_records, len(move.records) // _RECORD_BYTES)
         while move.done < stop:
-            self._move_slice(move, min(move.done + _SLICE, stop), insert)
+            self._move_slice(move, min(move.done + self._limits.fingerprints_slice, stop), insert)
         if move.done * _RECORD_BYTES == len(move.records):
             self._connection.execute("DELETE FROM fingerprint_log WHERE log_id <= ?", (move.last_log_id,))
             self.moved_commits += move.n_commits
@@ -121,7 +116,7 @@ class FingerprintLog:
             for at in range(0, len(piece), _RECORD_BYTES)
         ]
         write_rows(self._connection, f"{insert} INTO fingerprints (newest_minute, fingerprint)", table)
-        self._moving.difference_update(table)  # Bit by bit: all at once would hold the interpreter's lock for 10 ms.
+        self._moving.difference_update(table)  # In slices: the whole set would hold the interpreter's lock for 10 ms.
         move.done = stop
 
     def _begin(self) -> _Move | None:
@@ -138,7 +133,7 @@ class FingerprintLog:
         for start in range(0, len(fingerprints), _LOOKED_UP):
             values = list(chain.from_iterable(fingerprints[start : start + _LOOKED_UP]))
             marks = ", ".join(["(?, ?)"] * (len(values) // 2))
-            sql = (  # A cross join is done in this order: by IN the whole table would be looked through.
+            sql = (  # SQLite keeps the order of a cross join; for IN it would scan the whole table.
                 f"SELECT 1 FROM (VALUES {marks}) AS wanted CROSS JOIN fingerprints"  # noqa: S608
                 " ON newest_minute = wanted.column1 AND fingerprint = wanted.column2 LIMIT 1"
             )
@@ -148,8 +143,8 @@ class FingerprintLog:
 
 
 def _counted_twice() -> LedgerError:
-    return with_hint(
-        LedgerError("a message was about to be counted twice: its fingerprint is in the ledger already"),
+    return LedgerError(
+        "a message was about to be counted twice: its fingerprint is in the ledger already",
         "this is a defect of otel-sla; nothing of that commit was counted, please report it",
     )
 
@@ -163,7 +158,7 @@ def is_counted(connection: sqlite3.Connection, newest_minute: int, fingerprint: 
     record = newest_minute.to_bytes(_MINUTE_BYTES, "big") + fingerprint
     sql = f"SELECT 1 FROM fingerprint_log WHERE (instr(fingerprints, ?) - 1) % {_RECORD_BYTES} = 0"  # noqa: S608
     is_in_log = connection.execute(sql, (record,)).fetchone() is not None
-    # It may have gone from the log to the table in between.
+    # A move may have taken it from the log to the table between the two queries.
     return is_in_log or _is_in_table(connection, newest_minute, fingerprint)
 
 
@@ -173,12 +168,12 @@ def _is_in_table(connection: sqlite3.Connection, newest_minute: int, fingerprint
 
 
 def fingerprints_of(connection: sqlite3.Connection, start_minute: int, stop_minute: int) -> Iterator[bytes]:
-    """Give the table's fingerprints of some minutes, thousands of one minute at a time, one behind the other.
+    """Give the table's fingerprints of some minutes, concatenated, thousands of one minute at a time.
 
-    Minutes that have none cost nothing.
+    Minutes without any cost nothing.
     """
     some = "SELECT fingerprint FROM fingerprints WHERE newest_minute = ? AND fingerprint > ? ORDER BY 1 LIMIT ?"
-    # As one text, as rows of Python would take ten times as long, and the interpreter's lock.
+    # One text instead of rows: rows would take ten times as long and hold the interpreter's lock.
     sql = f"SELECT max(fingerprint), group_concat(hex(fingerprint), '') FROM ({some})"  # noqa: S608
     next_minute = "SELECT min(newest_minute) FROM fingerprints WHERE newest_minute >= ?"
     minute = start_minute - 1
@@ -195,7 +190,7 @@ def fingerprints_of(connection: sqlite3.Connection, start_minute: int, stop_minu
 
 
 def has_log(connection: sqlite3.Connection) -> bool:
-    """Tell whether there is anything in the log."""
+    """Whether there is anything in the log."""
     return connection.execute("SELECT 1 FROM fingerprint_log LIMIT 1").fetchone() is not None
 
 

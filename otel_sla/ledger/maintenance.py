@@ -8,21 +8,18 @@ import sqlite3
 import numpy as np
 
 from otel_sla.arrays import Int64Array
-from otel_sla.ledger.counts_table import COLUMNS, packed_id
-from otel_sla.ledger.day_blob import MINUTES_PER_DAY, pack_day, unpack_days
+from otel_sla.ledger.counts_table import COLUMNS, EACH_MINUTE, packed_id
+from otel_sla.ledger.day_blob import MINUTES_PER_DAY, pack_day, unpack_day
 from otel_sla.sla.counts import N_COUNTS, NANOS_PER_MINUTE, add_capped
 
 _MINUTES_PER_HOUR = 60
 # Finishing a day's blob takes about as long as moving this many rows.
 _ROWS_PER_DAY_BLOB = 64
 
-_BLOCK = f"""
-    WITH RECURSIVE minute (number) AS (
-        SELECT ? UNION ALL SELECT number + 1 FROM minute WHERE number + 1 < ?
-    )
-    SELECT epoch_minute, series_id, {COLUMNS}
-    FROM minute CROSS JOIN counts ON epoch_minute = number AND series_id >= ? AND series_id < ?
-"""  # noqa: S608 - ours
+_BLOCK = (
+    f"{EACH_MINUTE} SELECT epoch_minute, series_id, {COLUMNS[N_COUNTS]}"  # noqa: S608 - ours
+    " FROM minute CROSS JOIN counts ON epoch_minute = number AND series_id >= ? AND series_id < ?"
+)
 
 
 def pack_some(connection: sqlite3.Connection, pack_before: int, rows_max: int) -> bool:
@@ -43,7 +40,7 @@ def pack_some(connection: sqlite3.Connection, pack_before: int, rows_max: int) -
             day_counts[series_id] = np.zeros((N_COUNTS, MINUTES_PER_DAY), dtype=np.int64)
         day_counts[series_id][:, minute % MINUTES_PER_DAY] = counts
     for series_id, counts_of_day in sorted(day_counts.items()):
-        _merge(connection, "packing", packed_id(day, series_id), counts_of_day)
+        merge_day(connection, "packing", packed_id(day, series_id), counts_of_day)
     connection.executemany(
         "DELETE FROM counts WHERE epoch_minute = ? AND series_id >= ? AND series_id < ?",
         [(minute, first_series, stop_series) for minute in range(first_minute, stop_minute)],
@@ -59,9 +56,7 @@ def finish_some_days(connection: sqlite3.Connection, sealed_before: int, rows_ma
         (packed_id(sealed_before // MINUTES_PER_DAY, 0), n_blobs),
     ).fetchall()
     for key, blob in found:
-        dense = np.empty((N_COUNTS, 1, MINUTES_PER_DAY), dtype=np.int64)
-        unpack_days([blob], dense)
-        _merge(connection, "packed", key, dense[:, 0])
+        merge_day(connection, "packed", key, unpack_day(blob))
     if found:
         connection.execute("DELETE FROM packing WHERE packed_id <= ?", (found[-1][0],))
     return bool(found)
@@ -83,41 +78,34 @@ def forget_some_fingerprints(connection: sqlite3.Connection, sealed_before: int,
 def expire_some(connection: sqlite3.Connection, before_minute: int, rows_max: int) -> bool:
     """Drop the oldest packed days, open minutes and events from before `before_minute`."""
     connection.execute("UPDATE ledger SET expired_before = max(expired_before, ?)", (before_minute,))
-    n_dropped = 0
-    for table in ("packed", "packing"):
-        n_dropped += connection.execute(
-            f"DELETE FROM {table} WHERE packed_id IN"  # noqa: S608
-            f" (SELECT packed_id FROM {table} WHERE packed_id < ? ORDER BY 1 LIMIT ?)",
-            (packed_id(before_minute // MINUTES_PER_DAY, 0), rows_max),
-        ).rowcount
-    n_dropped += connection.execute(
-        "DELETE FROM counts WHERE (epoch_minute, series_id) IN"
-        " (SELECT epoch_minute, series_id FROM counts WHERE epoch_minute < ? ORDER BY 1, 2 LIMIT ?)",
-        (before_minute, rows_max),
-    ).rowcount
-    n_dropped += connection.execute("DELETE FROM reopened WHERE epoch_minute < ?", (before_minute,)).rowcount
-    n_dropped += connection.execute("DELETE FROM retold WHERE stop_minute < ?", (before_minute,)).rowcount
+    day_id = packed_id(before_minute // MINUTES_PER_DAY, 0)
     # Events are written in about the order of their time: those behind the first that stays wait for it.
-    first_kept = connection.execute(
-        "SELECT min(event_id) FROM (SELECT event_id, time_unix_nano FROM events ORDER BY event_id LIMIT ?)"
-        " WHERE time_unix_nano >= ?",
-        (rows_max, before_minute * NANOS_PER_MINUTE),
-    ).fetchone()[0]
-    if first_kept is None:
-        first_kept = connection.execute(
-            "SELECT coalesce(max(event_id), 0) + 1 FROM (SELECT event_id FROM events ORDER BY event_id LIMIT ?)",
-            (rows_max,),
-        ).fetchone()[0]
-    connection.execute("DELETE FROM set_aside WHERE event_id < ?", (first_kept,))
-    n_dropped += connection.execute("DELETE FROM events WHERE event_id < ?", (first_kept,)).rowcount
-    return n_dropped > 0
+    (first_kept,) = connection.execute(
+        "SELECT coalesce(min(CASE WHEN time_unix_nano >= ? THEN event_id END), max(event_id) + 1, 0)"
+        " FROM (SELECT event_id, time_unix_nano FROM events ORDER BY event_id LIMIT ?)",
+        (before_minute * NANOS_PER_MINUTE, rows_max),
+    ).fetchone()
+    packed = "DELETE FROM {0} WHERE packed_id IN (SELECT packed_id FROM {0} WHERE packed_id < ? ORDER BY 1 LIMIT ?)"
+    counts = (
+        "DELETE FROM counts WHERE (epoch_minute, series_id) IN"
+        " (SELECT epoch_minute, series_id FROM counts WHERE epoch_minute < ? ORDER BY 1, 2 LIMIT ?)"
+    )
+    drops: list[tuple[str, tuple[int, ...]]] = [
+        (packed.format("packed"), (day_id, rows_max)),
+        (packed.format("packing"), (day_id, rows_max)),
+        (counts, (before_minute, rows_max)),
+        ("DELETE FROM reopened WHERE epoch_minute < ?", (before_minute,)),
+        ("DELETE FROM retold WHERE stop_minute < ?", (before_minute,)),
+        ("DELETE FROM set_aside WHERE event_id < ?", (first_kept,)),
+        ("DELETE FROM events WHERE event_id < ?", (first_kept,)),
+    ]
+    return sum(connection.execute(sql, arguments).rowcount for sql, arguments in drops) > 0
 
 
-def _merge(connection: sqlite3.Connection, table: str, key: int, counts: Int64Array) -> None:
+def merge_day(connection: sqlite3.Connection, table: str, key: int, counts: Int64Array) -> None:
+    """Add a day's counts, int64[N_COUNTS, 1440], to what `table` (`packing` or `packed`) holds of it."""
     packed = connection.execute(f"SELECT counts FROM {table} WHERE packed_id = ?", (key,)).fetchone()  # noqa: S608
     if packed is not None:
-        dense = np.empty((N_COUNTS, 1, MINUTES_PER_DAY), dtype=np.int64)
-        unpack_days([packed[0]], dense)
-        counts = add_capped(counts, dense[:, 0])
+        counts = add_capped(counts, unpack_day(packed[0]))
     blob = pack_day(counts)
     connection.execute(f"INSERT OR REPLACE INTO {table} (packed_id, counts) VALUES (?, ?)", (key, blob))  # noqa: S608

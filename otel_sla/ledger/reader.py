@@ -1,17 +1,23 @@
-"""What can be read from a ledger, by the pipeline and by any other process while the pipeline runs."""
+"""Reads a ledger, in the pipeline and in any other process while the pipeline runs."""
 
+import json
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 from otel_sla.arrays import Int64Array
 from otel_sla.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
-from otel_sla.ledger import counts_table, fingerprints, small_tables
+from otel_sla.ledger import counts_table, fingerprints
+from otel_sla.ledger.agreement_json import window_of
 from otel_sla.ledger.check_and_backup import copy_ledger, find_damage, migrated_copy
 from otel_sla.ledger.connection import connect_reader, ledger_path
-from otel_sla.ledger.faults import RESTORE, located, translated, translating, with_hint
+from otel_sla.ledger.faults import RESTORE, located, translated, translating
 from otel_sla.ledger.records import (
+    EXCLUSION_COLUMNS,
+    REOPENED_COLUMNS,
     AgreementVersion,
     ClosedMonth,
     CountedDay,
@@ -24,77 +30,80 @@ from otel_sla.ledger.records import (
     Watermarks,
 )
 from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version
+from otel_sla.ledger.sql import columns_of, from_json
 from otel_sla.sla.counts import N_OUTCOMES, NANOS_PER_MINUTE, CountRows, CountsBeside
-from otel_sla.sla.exclusions import ExclusionRecord
+from otel_sla.sla.events import Event, Severity
+from otel_sla.sla.exclusions import ExclusionRecord, Withdrawal
 from otel_sla.sla.series import Series
+
+_EVENTS_AT_ONCE = 1000
+
+_Record = TypeVar("_Record")
 
 
 class ReadingStopped(LedgerUnavailable):
-    """Whoever read has given up; nothing is wrong with the ledger."""
+    """The reader was stopped by `give_up`; nothing is wrong with the ledger."""
 
 
 class LedgerReadings:
     """The reading methods, over a connection that a subclass opened; one thread uses it.
 
     Each method sees the ledger as of one commit; `snapshot` makes several see the same one.
+
+    Attributes:
+        path: Of the file.
+        instance_id: A UUID, made once; `service.instance.id` of the pipeline that owns the ledger.
+        fingerprint_seed: The ledger's secret, in [0, 2^64).
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._sqlite = connection
         self._failure: LedgerError | None = None
-        self._instance_id = ""
-        self._fingerprint_seed = 0
         self._exclusions: tuple[int, tuple[ExclusionRecord, ...]] | None = None  # As of so many changes.
-        with self._reading():
-            identity = connection.execute("SELECT instance_id, fingerprint_seed FROM ledger").fetchone()
-        if identity is None:
-            raise with_hint(LedgerCorrupt(f"the ledger {path} has lost its identity"), RESTORE)
-        self._instance_id = str(identity[0])
-        self._fingerprint_seed = int.from_bytes(identity[1], "little")
-
-    @property
-    def fingerprint_seed(self) -> int:
-        """The ledger's secret, in [0, 2^64)."""
-        return self._fingerprint_seed
-
-    @property
-    def instance_id(self) -> str:
-        """A UUID, made once; `service.instance.id` of the pipeline that owns the ledger."""
-        return self._instance_id
+        identities = self._rows("SELECT instance_id, fingerprint_seed FROM ledger")
+        if not identities:
+            raise LedgerCorrupt(f"the ledger {path} has lost its identity", RESTORE)
+        self.instance_id = str(identities[0][0])
+        self.fingerprint_seed = int.from_bytes(identities[0][1], "little")
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Let all that is read inside be as of the same commit. Short: the log grows as long as it lasts."""
+        """Let everything read inside be as of the same commit. Keep it short: the log grows as long as it lasts."""
         with self._reading():
             yield
 
     def renew_snapshot(self) -> None:
-        """Go on in a newer snapshot inside of `snapshot()`, for who reads long."""
+        """Continue in a newer snapshot inside of a long `snapshot()`."""
         with self._reading() as connection:
             connection.execute("COMMIT")
             connection.execute("BEGIN")
 
     def data_version(self) -> int:
-        """Give a number that is another one once another connection has committed something."""
-        with self._reading() as connection:
-            return int(connection.execute("PRAGMA data_version").fetchone()[0])
+        """Give a number that changes when another connection commits something."""
+        return int(self._rows("PRAGMA data_version")[0][0])
 
     def series(self) -> tuple[Series, ...]:
         """All series ever seen, in the order of their ids."""
-        with self._reading() as connection:
-            return small_tables.read_series(connection)
+        with self._reading():
+            groups: dict[int, list[tuple[str, bytes]]] = {}
+            for series_id, *pair in self._rows("SELECT series_id, key, value FROM series_group ORDER BY 1, place"):
+                groups.setdefault(series_id, []).append((*pair,))
+            return tuple(
+                Series(series_id, agreement, tuple(groups.get(series_id, ())), bool(is_overflow))
+                for series_id, agreement, is_overflow in self._rows(
+                    "SELECT series_id, agreement, is_overflow FROM series ORDER BY series_id"
+                )
+            )
 
     def watermarks(self) -> Watermarks:
         """How far the judge has come."""
-        with self._reading() as connection:
-            marks = "SELECT judged_before, sealed_before, exclusion_change, told_before, expired_before FROM ledger"
-            return Watermarks(*connection.execute(marks).fetchone())
+        return self._records(Watermarks, "FROM ledger")[0]
 
     def is_counted(self, newest_minute: int, fingerprint: bytes, *, in_log: bool = True) -> bool:
         """Whether a message with this fingerprint (16 bytes) was counted and is not yet forgotten.
 
-        Without `in_log`, for who remembers what was counted lately, it takes 8 us instead of up to a millisecond.
+        Takes up to a millisecond; 8 us without `in_log`, for a caller that remembers the latest commits itself.
         """
         if self._failure is not None:
             raise self._failure
@@ -114,7 +123,7 @@ class LedgerReadings:
             return fingerprints.first_and_last_minute(connection)
 
     def fingerprints_of(self, start_minute: int, stop_minute: int) -> Iterator[bytes]:
-        """Give all fingerprints of some minutes but those in the log, thousands at a time, one behind the other."""
+        """Give all fingerprints of some minutes but those in the log, concatenated, thousands at a time."""
         with self._reading() as connection:
             yield from fingerprints.fingerprints_of(connection, start_minute, stop_minute)
 
@@ -163,32 +172,23 @@ class LedgerReadings:
 
     def first_minutes(self) -> dict[int, int]:
         """Give series_id -> first epoch minute with a request, an invalid one too."""
-        with self._reading() as connection:
-            return dict(connection.execute("SELECT series_id, first_minute FROM series WHERE first_minute IS NOT NULL"))
+        return dict(self._rows("SELECT series_id, first_minute FROM series WHERE first_minute IS NOT NULL"))
 
     def first_data_minutes(self) -> dict[int, int]:
         """Give series_id -> first epoch minute with a valid request, for those that had one."""
-        with self._reading() as connection:
-            return dict(
-                connection.execute(
-                    "SELECT series_id, first_data_minute FROM series WHERE first_data_minute IS NOT NULL"
-                )
-            )
+        return dict(self._rows("SELECT series_id, first_data_minute FROM series WHERE first_data_minute IS NOT NULL"))
 
     def retired_minutes(self) -> dict[int, int]:
         """Give series_id -> first epoch minute whose silence is not judged, for those that nothing is counted for."""
-        with self._reading() as connection:
-            return dict(
-                connection.execute("SELECT series_id, retired_minute FROM series WHERE retired_minute IS NOT NULL")
-            )
+        return dict(self._rows("SELECT series_id, retired_minute FROM series WHERE retired_minute IS NOT NULL"))
 
     def last_minute(self, series_id: int, from_minute: int) -> int | None:
         """Give the last minute from `from_minute` on that has any request of a series; None: none has."""
         with self._reading() as connection:
             return counts_table.read_last_any(connection, series_id, from_minute)
 
-    def known_from(self, series_id: int) -> int:  # noqa: ARG002 - of every series, as `history.CountReadings`.
-        """Give the first minute whose counts can be read: what is expired is asked for by nobody."""
+    def known_from(self, series_id: int) -> int:  # noqa: ARG002 - of every series, as `series_judge.CountReadings`.
+        """Give the first minute whose counts can be read: nobody asks for expired ones."""
         return 0
 
     def last_data_minute(
@@ -205,112 +205,130 @@ class LedgerReadings:
             )
 
     def revisions(self) -> dict[int, int]:
-        """Give series_id -> how often what was told of it was revised, for those that were."""
-        with self._reading() as connection:
-            return dict(connection.execute("SELECT series_id, revision FROM series WHERE revision > 0"))
+        """Give series_id -> how often its published figures were revised, for those that were."""
+        return dict(self._rows("SELECT series_id, revision FROM series WHERE revision > 0"))
 
     def reopened(self) -> tuple[Reopened, ...]:
-        """The minutes that got requests after they were judged and are not settled, by series and minute."""
-        with self._reading() as connection:
-            return small_tables.read_reopened(connection)
+        """Give the minutes that got requests after they were judged and are not settled, by series and minute."""
+        rows = self._rows(f"SELECT {REOPENED_COLUMNS} FROM reopened ORDER BY series_id, epoch_minute")  # noqa: S608
+        return tuple(
+            Reopened(series_id, minute, (succeeded, failed, invalid), CountsBeside(*beside))
+            for series_id, minute, succeeded, failed, invalid, *beside in rows
+        )
 
     def position(self, source: str) -> int | None:
-        """How far a source has been counted; None: never seen."""
-        with self._reading() as connection:
-            row = connection.execute("SELECT position FROM positions WHERE source = ?", (source,)).fetchone()
-            return None if row is None else int(row[0])
+        """Give how far a source has been counted; None: never seen."""
+        found = self._rows("SELECT position FROM positions WHERE source = ?", source)
+        return found[0][0] if found else None
 
     def events_after(self, event_id: int, limit: int) -> tuple[StoredEvent, ...]:
-        """The next events of the outbox, in the order of writing."""
-        with self._reading() as connection:
-            return small_tables.read_events(connection, event_id, limit)
+        """Give the next events of the outbox, in the order of writing."""
+        sql = f"SELECT event_id, {columns_of(Event)} FROM events WHERE event_id > ? ORDER BY event_id LIMIT ?"  # noqa: S608
+        return tuple(
+            StoredEvent(number, Event(uid, name, time_unix_nano, Severity(severity), body, json.loads(attributes)))
+            for number, uid, name, time_unix_nano, severity, body, attributes in self._rows(sql, event_id, limit)
+        )
 
     def last_event_minute(self, agreement: str) -> int | None:
         """Give the newest epoch minute that an event of the agreement is of; None: there is none. Reads them all."""
         named = """json_extract(attributes, '$."sla.agreement.name"') = ?"""
-        with self._reading() as connection:
-            row = connection.execute(f"SELECT max(time_unix_nano) FROM events WHERE {named}", (agreement,)).fetchone()  # noqa: S608
-            return None if row[0] is None else int(row[0]) // NANOS_PER_MINUTE
+        newest = self._rows(f"SELECT max(time_unix_nano) FROM events WHERE {named}", agreement)[0][0]  # noqa: S608
+        return None if newest is None else int(newest) // NANOS_PER_MINUTE
 
     def events_count_after(self, event_id: int) -> int:
-        """How many events wait behind a cursor."""
-        with self._reading() as connection:
-            return int(connection.execute("SELECT count(*) FROM events WHERE event_id > ?", (event_id,)).fetchone()[0])
+        """Give how many events wait behind a cursor."""
+        return int(self._rows("SELECT count(*) FROM events WHERE event_id > ?", event_id)[0][0])
 
     def exporters(self) -> tuple[str, ...]:
-        """Those that have a cursor, by name."""
-        with self._reading() as connection:
-            return tuple(name for (name,) in connection.execute("SELECT exporter FROM cursors ORDER BY exporter"))
+        """Give those that have a cursor, by name."""
+        return tuple(name for (name,) in self._rows("SELECT exporter FROM cursors ORDER BY exporter"))
 
     def cursor(self, exporter: str) -> Cursor:
-        """How far an exporter has come; a new one stands at the beginning."""
-        with self._reading() as connection:
-            row = connection.execute(
-                "SELECT event_id, exported_before, retold_id FROM cursors WHERE exporter = ?", (exporter,)
-            ).fetchone()
-            return Cursor(*row) if row else Cursor(0, None)
+        """Give how far an exporter has come; a new one stands at the beginning."""
+        found = self._records(Cursor, "FROM cursors WHERE exporter = ?", exporter)
+        return found[0] if found else Cursor(0, None)
 
     def retold_after(self, retold_id: int, limit: int) -> tuple[Retold, ...]:
         """Give the next ranges of minutes whose gauges are due once more, in the order of writing."""
-        with self._reading() as connection:
-            return small_tables.read_retold(connection, retold_id, limit)
+        return self._records(Retold, "FROM retold WHERE retold_id > ? ORDER BY retold_id LIMIT ?", retold_id, limit)
 
     def set_aside(self, exporter: str) -> tuple[SetAside, ...]:
-        """The events that this exporter's backend will never take."""
-        with self._reading() as connection:
-            return small_tables.read_set_aside(connection, exporter)
+        """Give the events that this exporter's backend will never take."""
+        return self._records(SetAside, "FROM set_aside WHERE exporter = ? ORDER BY event_id", exporter)
 
     def refused_points(self, exporter: str) -> RefusedPoints | None:
-        """What of the figures this exporter's backend will never take; None: nothing."""
-        with self._reading() as connection:
-            return small_tables.read_refused_points(connection, exporter)
+        """Give what of the figures this exporter's backend will never take; None: nothing."""
+        found = self._records(RefusedPoints, "FROM refused_points WHERE exporter = ?", exporter)
+        return found[0] if found else None
 
     def exclusions(self) -> tuple[ExclusionRecord, ...]:
-        """All exclusions recorded at run time, withdrawn ones too, in the order of recording.
+        """Give all exclusions recorded at run time, withdrawn ones too, in the order of recording.
 
         The same object as long as none is recorded or withdrawn.
         """
         with self._reading() as connection:
-            change = small_tables.last_exclusion_change(connection)
+            change = last_exclusion_change(connection)
             if self._exclusions is None or self._exclusions[0] != change:
-                self._exclusions = change, small_tables.read_exclusions(connection)
+                self._exclusions = change, read_exclusions(connection)
             return self._exclusions[1]
 
     def agreement_versions(self, agreement: str) -> tuple[AgreementVersion, ...]:
-        """The versions of an agreement's terms, oldest first."""
-        with self._reading() as connection:
-            return small_tables.read_agreement_versions(connection, agreement)
+        """Give the versions of an agreement's terms, oldest first."""
+        sql = "SELECT version, terms, since_minute FROM agreement_versions WHERE agreement = ? ORDER BY version"
+        rows = self._rows(sql, agreement)
+        return tuple(AgreementVersion(agreement, version, json.loads(terms), since) for version, terms, since in rows)
 
     def agreements(self) -> tuple[str, ...]:
-        """The names of all agreements whose terms were ever recorded."""
-        with self._reading() as connection:
-            sql = "SELECT DISTINCT agreement FROM agreement_versions ORDER BY agreement"
-            return tuple(name for (name,) in connection.execute(sql))
+        """Give the names of all agreements whose terms were ever recorded."""
+        sql = "SELECT DISTINCT agreement FROM agreement_versions ORDER BY agreement"
+        return tuple(name for (name,) in self._rows(sql))
 
     def counted_days(self, agreement: str) -> tuple[CountedDay, ...]:
-        """Which version of an agreement's terms counted which minutes, in the order of time."""
-        with self._reading() as connection:
-            return small_tables.read_counted_days(connection, agreement)
+        """Give which version of an agreement's terms counted which minutes, in the order of time."""
+        sql = (
+            "SELECT version, first_minute, last_minute, day < 0 FROM counted_days WHERE agreement = ?"
+            " ORDER BY first_minute, last_minute, version"
+        )
+        rows = self._rows(sql, agreement)
+        return tuple(CountedDay(version, first, last, bool(is_derived)) for version, first, last, is_derived in rows)
 
     def told_versions(self) -> dict[str, int]:
-        """By which version of its terms each agreement's open months were told, by name."""
-        with self._reading() as connection:
-            return small_tables.read_told_versions(connection)
+        """Give by which version of its terms each agreement's open months were published, by name."""
+        return dict(self._rows("SELECT agreement, version FROM told_terms"))
 
     def closed_months(self, agreement: str, month: str) -> tuple[ClosedMonth, ...]:
-        """What a month (`YYYY-MM`) was closed with, by series and revision."""
-        with self._reading() as connection:
-            return small_tables.read_closed_months(connection, agreement, month)
+        """Give what a month (`YYYY-MM`) was closed with, by series and revision."""
+        sql = (
+            f"SELECT {columns_of(ClosedMonth)} FROM closed_months"  # noqa: S608 - ours
+            " WHERE agreement = ? AND month = ? ORDER BY series_id, revision"
+        )
+        return tuple(
+            ClosedMonth(agreement, series_id, month, revision, version, json.loads(figures), closed_unix_nano)
+            for _, series_id, _, revision, version, figures, closed_unix_nano in self._rows(sql, agreement, month)
+        )
 
     def closed_versions(self, agreement: str, month: str) -> dict[int, int]:
         """Give series_id -> version of the agreement that closed its month (`YYYY-MM`) last."""
-        with self._reading() as connection:
-            return small_tables.read_closed_versions(connection, agreement, month)
+        # In the order of revisions, so that the last one holds; without the figures, which may be long.
+        sql = "SELECT series_id, version FROM closed_months WHERE agreement = ? AND month = ? ORDER BY 1, revision"
+        return dict(self._rows(sql, agreement, month))
 
     def check(self) -> tuple[str, ...]:
         """Read every page and every row; what is wrong, one line each; () when sound."""
         with self._reading() as connection:
-            return tuple(find_damage(connection))
+            readings: dict[str, Callable[[], object]] = {
+                "series": self.series,
+                "reopened": self.reopened,
+                "events": self._read_all_events,
+                "retold": lambda: self.retold_after(0, -1),
+                "exclusions": lambda: read_exclusions(connection),
+                "agreement_versions": lambda: [self.agreement_versions(name) for name in self.agreements()],
+                "closed_months": lambda: [
+                    self.closed_months(*closed)
+                    for closed in self._rows("SELECT DISTINCT agreement, month FROM closed_months")
+                ],
+            }
+            return tuple(find_damage(connection, readings))
 
     def backup(self, path: Path) -> None:
         """Copy the ledger as of now to a new file, while the pipeline runs.
@@ -322,47 +340,90 @@ class LedgerReadings:
             copy_ledger(connection, path)
 
     def close(self) -> None:
-        """Give the file back; nothing can be read afterwards."""
+        """Close the connection; nothing can be read afterwards."""
         self._sqlite.close()
 
     def give_up(self) -> None:
-        """Let all reading end in `ReadingStopped` soon; the one method that another thread may call."""
+        """Let all reading fail soon with `ReadingStopped`; the one method that another thread may call."""
         self._failure = self._failure or ReadingStopped(f"the ledger {self.path} is not read any more")
         self._sqlite.interrupt()
 
+    def _read_all_events(self) -> None:
+        after = 0
+        while page := self.events_after(after, _EVENTS_AT_ONCE):
+            after = page[-1].event_id
+
+    def _records(self, kind: Callable[..., _Record], rest: str, *arguments: object) -> tuple[_Record, ...]:
+        """Read rows of a table whose columns bear the names of the record's fields."""
+        return tuple(kind(*row) for row in self._rows(f"SELECT {columns_of(kind)} {rest}", *arguments))
+
+    def _rows(self, sql: str, *arguments: object) -> list[Any]:
+        with self._reading() as connection:
+            return connection.execute(sql, arguments).fetchall()
+
+    def _reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        return self._transaction("BEGIN", "read")
+
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, begin: str, doing: str) -> Iterator[sqlite3.Connection]:
         if self._failure is not None:
             raise self._failure
         try:
-            if self._sqlite.in_transaction:  # A snapshot around it.
-                yield self._sqlite
-                return
-            self._sqlite.execute("BEGIN")
+            is_part = begin == "BEGIN" and self._sqlite.in_transaction  # Of a snapshot.
+            if not is_part:
+                self._sqlite.execute(begin)
             try:
                 yield self._sqlite
-            finally:
-                if self._sqlite.in_transaction:
+                if not is_part:
                     self._sqlite.execute("COMMIT")
+            finally:
+                if not is_part and self._sqlite.in_transaction:
+                    self._sqlite.execute("ROLLBACK")
         except (sqlite3.Error, OSError) as error:
-            raise self._failure or translated(error, self.path, "read") from error
+            raise self._failure or translated(error, self.path, doing) from error
         except LedgerCorrupt as error:
             raise located(error, self.path) from error
 
 
+def last_exclusion_change(connection: sqlite3.Connection) -> int:
+    """Give the number of the last recording or withdrawal of an exclusion; 0: there was none."""
+    (last,) = connection.execute(
+        "SELECT max(coalesce((SELECT max(change) FROM exclusions), 0),"
+        " coalesce((SELECT max(change) FROM withdrawals), 0))"
+    ).fetchone()
+    return int(last)
+
+
+def read_exclusions(connection: sqlite3.Connection) -> tuple[ExclusionRecord, ...]:
+    """Give all exclusions recorded at run time, withdrawn ones too, in the order of recording."""
+    withdrawals = {
+        exclusion_id: Withdrawal(change, by, datetime.fromisoformat(at), why, from_json(figures))
+        for exclusion_id, change, by, at, why, figures in connection.execute(
+            f"SELECT exclusion_id, {columns_of(Withdrawal)} FROM withdrawals"  # noqa: S608 - ours
+        )
+    }
+    rows = connection.execute(f"SELECT exclusion_id, {EXCLUSION_COLUMNS} FROM exclusions ORDER BY 1")  # noqa: S608
+    return tuple(
+        ExclusionRecord(
+            exclusion_id, change, agreement, window_of(window), from_json(figures), withdrawals.get(exclusion_id)
+        )
+        for exclusion_id, change, agreement, figures, *window in rows
+    )
+
+
 class LedgerReader(LedgerReadings):
-    """A reading connection; one thread uses it, any number may be open while the pipeline writes."""
+    """A reading connection for one thread; any number may be open while the pipeline writes."""
 
     @classmethod
     def open(cls, url: str, *, as_it_is: bool = False) -> "LedgerReader":
         """Open an existing ledger for reading.
 
-        One of a former schema is copied and the copy is brought up to date: the ledger itself stays as it is until
+        A ledger of a former schema is copied, and the copy migrated: the ledger itself stays as it is until
         `otel-sla run` opens it.
 
         Args:
             url: `ledger.url`.
-            as_it_is: Leave a former schema as it is; for a backup, nothing else can be read then.
+            as_it_is: Do not migrate a copy; of a former schema nothing can be read then, only backed up.
 
         Raises:
             LedgerUnavailable: It does not exist or cannot be read.
@@ -371,17 +432,15 @@ class LedgerReader(LedgerReadings):
         """
         path = ledger_path(url)
         if not path.exists():
-            raise with_hint(
-                LedgerUnavailable(f"there is no ledger {path}"), "start otel-sla run, which makes it, or set ledger.url"
+            raise LedgerUnavailable(
+                f"there is no ledger {path}", "start otel-sla run, which makes it, or set ledger.url"
             )
         connection = connect_reader(path)
         try:
             with translating(path, "read"):
                 version = checked_version(connection, path)
             if version == 0:
-                raise with_hint(
-                    LedgerUnavailable(f"the ledger {path} is empty"), "start otel-sla run, which makes its tables"
-                )
+                raise LedgerUnavailable(f"the ledger {path} is empty", "start otel-sla run, which makes its tables")
             if version < SCHEMA_VERSION and not as_it_is:
                 with closing(connection):
                     connection = migrated_copy(connection, path)

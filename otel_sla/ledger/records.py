@@ -1,9 +1,9 @@
-"""What is written to the ledger and read back from it, as plain values."""
+"""The values that are written to the ledger and read back from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from otel_sla.sla.counts import NOTHING_BESIDE, CountRows, CountsBeside
+from otel_sla.sla.counts import NOTHING_BESIDE, Count, CountRows, CountsBeside
 from otel_sla.sla.events import Event
 from otel_sla.sla.series import Series
 
@@ -11,8 +11,19 @@ Json = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerLimits:
+    """How much work the writer puts off, and how much of it a commit does; tests make them small."""
+
+    log_pages_max: int = 1_000  # SQLite's own choice. A longer write-ahead log is moved into the file.
+    held_pages_min: int = 65_536  # Pages of the log that a reader holds back, 256 MiB, before that is logged.
+    fingerprints_due: int = 65_536  # In their log; remembering one takes 170 bytes.
+    fingerprints_piece: int = 512  # Moved with a commit: an acknowledgement waits 1 ms for it.
+    fingerprints_slice: int = 4_096  # Moved at once when a ledger is opened: 9 ms.
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
-    """How far a source that remembers its own place (a replayed file, a topic's partition) has been counted."""
+    """How far a source with positions of its own (a replayed file, a topic's partition) has been counted."""
 
     source: str  # Identity of the source, such as a digest of the file.
     before: int | None  # What the writer believes the ledger holds; None: nothing yet.
@@ -35,9 +46,9 @@ class CountedDay:
     """Minutes of an agreement in one UTC day that were counted by one version of its terms."""
 
     version: int
-    first_minute: int  # Epoch minute of the earliest,
-    last_minute: int  # and of the latest.
-    is_derived: bool = False  # From when versions were recorded, as an earlier otel-sla counted; of many days then.
+    first_minute: int  # Epoch minute of the earliest one.
+    last_minute: int  # Epoch minute of the latest one.
+    is_derived: bool = False  # Of counts of an earlier otel-sla: derived from its versions, and of many days.
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +58,15 @@ class Reopened:
     series_id: int
     epoch_minute: int
     counts_before: tuple[int, int, int]  # Requests, columns as in agreement.Outcome.
-    beside_before: CountsBeside = NOTHING_BESIDE  # And what was counted beside.
+    beside_before: CountsBeside = NOTHING_BESIDE
+
+
+REOPENED_COLUMNS = ", ".join(["series_id", "epoch_minute", *(f"{count.name.lower()}_before" for count in Count)])
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedMonth:
-    """The figures that one series' month was closed with; a later revision names the earlier ones by its number."""
+    """The figures that one series' month was closed with; a later revision does not replace them."""
 
     agreement: str
     series_id: int
@@ -65,7 +79,7 @@ class ClosedMonth:
 
 @dataclass(frozen=True, slots=True)
 class Retold:
-    """Minutes of one series that were told of before and read otherwise now; their gauges are due once more."""
+    """Minutes of one series that were published and are judged otherwise now; their gauges are due once more."""
 
     series_id: int
     start_minute: int  # Epoch minute.
@@ -75,18 +89,18 @@ class Retold:
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """What the judge decided in one go; all of it becomes durable or nothing."""
+    """What the judge decided in one pass; it becomes durable as a whole."""
 
-    judged_before: int | None  # Epoch minute: from now on a change of an earlier one re-opens it; None: unchanged.
+    judged_before: int | None  # Epoch minute: later changes of an earlier one re-open it; None: unchanged.
     sealed_before: int | None  # Epoch minute; None: unchanged.
     events: tuple[Event, ...] = ()
-    settled: tuple[Reopened, ...] = ()  # What was told now: a minute that holds more by now stays re-opened.
+    settled: tuple[Reopened, ...] = ()  # As published now: a minute that holds more by then stays re-opened.
     closed_months: tuple[ClosedMonth, ...] = ()
     exclusion_change: int | None = None  # Exclusion changes up to this one are in the verdicts.
-    told_before: int | None = None  # Epoch minute: earlier ones are told of; None: unchanged.
+    told_before: int | None = None  # Epoch minute: earlier ones are published; None: unchanged.
     retold: tuple[Retold, ...] = ()
     revisions: tuple[tuple[int, int], ...] = ()  # (series_id, number of revisions) where it grew.
-    told_versions: tuple[tuple[str, int], ...] = ()  # (agreement, AgreementVersion) that is told by from now on.
+    told_versions: tuple[tuple[str, int], ...] = ()  # (agreement, AgreementVersion) that is published by from now on.
     retired: tuple[tuple[int, int | None], ...] = ()  # (series_id, epoch minute from which silence is not judged).
 
 
@@ -94,10 +108,10 @@ class Closing:
 class Watermarks:
     """How far the judge has come."""
 
-    judged_before: int | None  # Epoch minute. Earlier ones may have been told of.
+    judged_before: int | None  # Epoch minute. Earlier ones may have been published.
     sealed_before: int | None  # Epoch minute.
     exclusion_change: int  # Exclusion changes up to this one are in the verdicts; 0: none.
-    told_before: int | None  # Epoch minute. Earlier ones were told of; at most judged_before.
+    told_before: int | None  # Epoch minute. Earlier ones were published; at most judged_before.
     expired_before: int = 0  # Epoch minute. Counts of earlier ones are dropped.
 
 
@@ -129,13 +143,19 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True)
 class RefusedPoints:
-    """Points of figures that the backend will never take. Their minutes stay in the ledger and in every report."""
+    """Points of figures that the backend will never take; the ledger and the reports still hold their minutes."""
 
     count: int
-    first_minute: int  # Epoch minutes that they are of: the earliest,
-    last_minute: int  # and the latest.
-    reason: str  # Of the last refusal,
-    at_unix_nano: int  # and when that was.
+    first_minute: int  # Epoch minute of the earliest point.
+    last_minute: int  # Epoch minute of the latest point.
+    reason: str  # Of the last refusal.
+    at_unix_nano: int  # Of the last refusal.
+
+
+# From `reason` on as the fields of an ExclusionWindow.
+EXCLUSION_COLUMNS = (
+    "change, agreement, figures_before, reason, start, stop, group_values, announced_at, note, recorded_by, recorded_at"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,19 @@
-"""The tables, and the ladder of versions that leads to them.
+"""The tables, and the migrations that lead to them.
 
-Counts live in three places. `counts` takes the minutes as they come in; `seal` moves whole hours on to `packing`, one
-blob for each series and day, and whole days from there to `packed`, where no blob grows any more and pages are filled
-to the brim. All three may hold the same series' minute, its total is their sum. `packed_id` is day << 32 | series_id,
-so that days are written one behind the other, and retention drops a range.
+Counts live in three tables. Commits add rows to `counts`; `seal` moves whole hours on to `packing`, one blob for each
+series and day, and whole days from there to `packed`, where blobs no longer grow and fill their pages. All three may
+hold the same minute of a series; its total is their sum. `packed_id` is day << 32 | series_id, so that a new day is
+appended and retention drops a range.
 """
 
 import secrets
 import sqlite3
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 from otel_sla.errors import LedgerCorrupt, LedgerSchemaNewer
-from otel_sla.ledger.faults import RESTORE, with_hint
+from otel_sla.ledger.counts_table import fill_first_minutes
+from otel_sla.ledger.faults import RESTORE
 
 APPLICATION_ID = 0x6F534C41  # "oSLA"
 SCHEMA_VERSION = 6
@@ -144,7 +144,7 @@ CREATE TABLE closed_months (
 ) WITHOUT ROWID;
 """
 
-# By which terms the told minutes of open months were told.
+# The terms by which the minutes of open months were published.
 _V2 = """
 CREATE TABLE told_terms (
     agreement TEXT PRIMARY KEY,
@@ -153,12 +153,12 @@ CREATE TABLE told_terms (
 INSERT INTO told_terms SELECT agreement, max(version) FROM agreement_versions GROUP BY agreement;
 """
 
-# From when on counts are kept.
+# Counts of earlier minutes are dropped.
 _V3 = """
 ALTER TABLE ledger ADD COLUMN expired_before INTEGER NOT NULL DEFAULT 0;
 """
 
-# Fingerprints on their way to their table, many in a row.
+# Fingerprints before they are sorted into their table, many in one row (`fingerprints.py`).
 _V4 = """
 CREATE TABLE fingerprint_log (
     log_id INTEGER PRIMARY KEY,
@@ -166,7 +166,7 @@ CREATE TABLE fingerprint_log (
 );
 """
 
-# What backends will never take of the figures, which are kept nowhere themselves; one row for each exporter.
+# Refused figures, which are stored nowhere themselves; one row for each exporter.
 _V5 = """
 CREATE TABLE refused_points (
     exporter TEXT PRIMARY KEY,
@@ -178,8 +178,8 @@ CREATE TABLE refused_points (
 ) WITHOUT ROWID;
 """
 
-# What else is counted of a minute (`counts.Count`), which series nothing is counted for any more, and which version of
-# an agreement's terms counted which minutes.
+# The other columns of `counts.Count`, the first minute of each series, retired series, and which version of an
+# agreement's terms counted which minutes.
 _V6 = """
 ALTER TABLE counts ADD COLUMN spared INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE counts ADD COLUMN sampled INTEGER NOT NULL DEFAULT 0;
@@ -214,24 +214,23 @@ INSERT INTO counted_days SELECT agreement, version, -1,
     FROM agreement_versions AS this;
 """
 
-# Step n leads from version n to n + 1. A step that was released is never changed.
-LADDER = (_V1, _V2, _V3, _V4, _V5, _V6)
+# Each leads from the version of its index to the next one. A released one is never changed.
+MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6)
 
 TABLES = frozenset(
     statement.split()[2]
-    for step in LADDER
+    for step in MIGRATIONS
     for statement in step.split(";")
     if statement.strip().startswith("CREATE TABLE")
 )
 
 
-def prepare(connection: sqlite3.Connection, path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
-    """Create the tables of a new ledger, or climb from an older version; each in one transaction.
+def prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Create the tables of a new ledger, or migrate an older one, in one transaction.
 
     Args:
         connection: To the file.
         path: Of the file.
-        fill: Finds what a new version keeps of the counts, once its tables are there.
 
     Raises:
         LedgerCorrupt: The file belongs to another program, or tables are missing.
@@ -241,10 +240,10 @@ def prepare(connection: sqlite3.Connection, path: Path, fill: Callable[[sqlite3.
     if version == SCHEMA_VERSION:
         return
     connection.execute("BEGIN EXCLUSIVE")
-    for step in LADDER[version:]:
+    for step in MIGRATIONS[version:]:
         for statement in step.split(";"):
             connection.execute(statement)
-    fill(connection)
+    fill_first_minutes(connection)
     if version == 0:
         connection.execute(
             "INSERT INTO ledger (only, instance_id, fingerprint_seed) VALUES (1, ?, ?)",
@@ -268,16 +267,16 @@ def checked_version(connection: sqlite3.Connection, path: Path) -> int:
     if not tables and application_id == 0 and version == 0:
         return 0
     if application_id != APPLICATION_ID:
-        raise with_hint(
-            LedgerCorrupt(f"{path} is a database of another program (application_id {application_id:#x})"),
+        raise LedgerCorrupt(
+            f"{path} is a database of another program (application_id {application_id:#x})",
             "set ledger.url to a file of its own",
         )
     if version > SCHEMA_VERSION:
-        raise with_hint(
-            LedgerSchemaNewer(f"the ledger {path} has schema {version}, this otel-sla knows {SCHEMA_VERSION}"),
+        raise LedgerSchemaNewer(
+            f"the ledger {path} has schema {version}, this otel-sla knows {SCHEMA_VERSION}",
             "run the newer otel-sla that wrote it",
         )
     missing = TABLES - tables
     if version == SCHEMA_VERSION and missing:
-        raise with_hint(LedgerCorrupt(f"the ledger {path} lacks its table {min(missing)}"), RESTORE)
+        raise LedgerCorrupt(f"the ledger {path} lacks its table {min(missing)}", RESTORE)
     return int(version)

@@ -1,4 +1,4 @@
-"""Threads that own a ledger connection: each call goes to the one thread that opened it."""
+"""A thread that owns a ledger connection and runs every call on it."""
 
 import asyncio
 from collections.abc import Callable
@@ -39,7 +39,7 @@ class LedgerThread(Generic[_Connection]):
         return await self._run(lambda: function(connection))
 
     def give_up(self) -> None:
-        """Let what is being read, and whatever is read later, end in LedgerUnavailable soon."""
+        """Let the current read and all later ones fail soon with LedgerUnavailable."""
         if self._connection is not None:
             self._connection.give_up()
 

@@ -1,6 +1,6 @@
-"""The write-ahead log beside the file: its name made durable, and when it is long enough to be moved into the file.
+"""The write-ahead log beside the file: makes its name durable, and moves it into the file when it is long.
 
-SQLite would do both by itself, and would keep it to itself when the disk refuses.
+SQLite does both by itself, but does not report when the disk refuses.
 """
 
 import logging
@@ -9,18 +9,27 @@ import sqlite3
 from pathlib import Path
 
 from otel_sla.ledger.faults import translating
+from otel_sla.ledger.records import LedgerLimits
 
 _log = logging.getLogger(__name__)
 
-# SQLite's own choice.
-LOG_PAGES_MAX = 1_000
-_LOGGED_PAGES_MIN = 65_536  # That a reader holds back: 256 MiB. Logged then, and whenever they have doubled.
-# sqlite.org/fileformat2.html, "The Write-Ahead Log": a reset changes the salts, so what it leaves behind is told apart.
+# sqlite.org/fileformat2.html, "The Write-Ahead Log": a reset changes the salts, so older frames do not match.
 _HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
 _SALTS_BYTES = 8
 _SALTS_OFFSET = 16
 _FRAME_SALTS_OFFSET = 8
+
+
+def log_path(path: Path) -> Path:
+    """Give where SQLite keeps the write-ahead log of the file `path`."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def has_log(path: Path) -> bool:
+    """Whether a log that is not empty lies beside the file `path`, which may be gone."""
+    log = log_path(path)
+    return log.exists() and log.stat().st_size > 0
 
 
 def sync_folder(path: Path) -> None:
@@ -39,23 +48,23 @@ def sync_folder(path: Path) -> None:
 class WriteAheadLog:
     """Moves the log of a ledger into its file, by the connection that writes.
 
-    SQLite's automatic checkpoint is part of a commit that says nothing of its failure. A disk that has failed to sync
-    must not be trusted with the next commit, so ours is a statement of its own, which fails.
+    SQLite's automatic checkpoint runs inside a commit, which succeeds even if the checkpoint fails. No commit may
+    follow on a disk that has failed to sync, so this checkpoint is a statement of its own, whose failure is raised.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.pages_max = LOG_PAGES_MAX
-        self.logged_pages_min = self._logged_pages = _LOGGED_PAGES_MIN
-        self._path = path.with_name(f"{path.name}-wal")
+    def __init__(self, path: Path, connection: sqlite3.Connection, limits: LedgerLimits) -> None:
+        self.pages_max = limits.log_pages_max
+        self._held_pages_min = self._logged_pages = limits.held_pages_min
+        self._path = log_path(path)
         self._sqlite = connection
         (self._page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
         with translating(path, "open"):
-            # SQLite has made the name durable and has not looked whether that went well.
+            # SQLite has synced the folder, but ignores a failure.
             sync_folder(path)
             self._descriptor: int | None = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
 
     def is_long(self) -> bool:
-        """Tell whether there are `pages_max` pages in the log: 5 us."""
+        """Whether there are `pages_max` pages in the log: 5 us."""
         assert self._descriptor is not None, "the ledger is open"
         last_frame = _HEADER_BYTES + (self.pages_max - 1) * (_FRAME_HEADER_BYTES + self._page_bytes)
         salts = os.pread(self._descriptor, _SALTS_BYTES, last_frame + _FRAME_SALTS_OFFSET)
@@ -72,7 +81,7 @@ class WriteAheadLog:
             self.move_all()
 
     def move_all(self) -> int:
-        """Move what no reader holds back; nothing once it is closed. Gives how many pages are held back.
+        """Move what no reader holds back, unless closed; return how many pages are held back.
 
         Raises:
             sqlite3.Error: The disk has refused; what was committed is in the log as before.
@@ -91,11 +100,11 @@ class WriteAheadLog:
                 extra={"action": "log_grows"},
             )
         elif n_pages < self.pages_max:
-            self._logged_pages = self.logged_pages_min
+            self._logged_pages = self._held_pages_min
         return int(held_back)
 
     def close(self) -> None:
-        """Give the log's descriptor back; SQLite holds no lock on that file. Again is fine."""
+        """Close the log's descriptor, on which SQLite holds no lock; a second call does nothing."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -31,7 +31,7 @@ from otel_sla.judging.judge import Judge
 from otel_sla.judging.tidying import Tidier
 from otel_sla.ledger.connection import sqlite_warning
 from otel_sla.ledger.faults import unforeseen
-from otel_sla.ledger.ledger_files import register_ledger_files
+from otel_sla.ledger.file_guard import register_ledger_files
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
 from otel_sla.ledger.threads import LedgerThread, Writer

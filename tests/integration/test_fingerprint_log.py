@@ -10,9 +10,8 @@ from ledger_parts import fingerprint, make_commit
 
 from otel_sla.counting.repeats.fingerprint import RecentFingerprints
 from otel_sla.errors import LedgerError
-from otel_sla.ledger import fingerprints
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.ledger.records import Position
+from otel_sla.ledger.records import LedgerLimits, Position
 from otel_sla.ledger.writer import Ledger
 
 MINUTE = 100
@@ -34,19 +33,14 @@ def found(reader: LedgerReader | Ledger, numbers: list[tuple[int, int]], *, in_l
     return sum(reader.is_counted(minute, fingerprint(number), in_log=in_log) for minute, number in numbers)
 
 
-@pytest.fixture
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten at once, and a log that is long with forty."""
-    monkeypatch.setattr(fingerprints, "_PIECE", 10)
-    monkeypatch.setattr(fingerprints, "_SLICE", 16)
-    monkeypatch.setattr(fingerprints, "_DUE", 40)
+# Ten at once, and a log that is long with forty.
+SMALL_PIECES = LedgerLimits(fingerprints_due=40, fingerprints_piece=10, fingerprints_slice=16)
 
 
-@pytest.mark.usefixtures("small_pieces")
 def test_a_commit_is_found_at_once_and_moves_when_the_log_is_long(tmp_path: Path) -> None:
     """Appended to the log, then in the table piece by piece; found all the time, and told when the table has it."""
     url = f"sqlite:///{tmp_path}/ledger.db"
-    with closing(Ledger.open(url)) as ledger, closing(LedgerReader.open(url)) as reader:
+    with closing(Ledger.open(url, limits=SMALL_PIECES)) as ledger, closing(LedgerReader.open(url)) as reader:
         moved = []
         for start in range(0, 100, 10):
             moved.append(ledger.commit(make_commit([], all_of(start, start + 10))))
@@ -62,31 +56,29 @@ def test_a_commit_is_found_at_once_and_moves_when_the_log_is_long(tmp_path: Path
         assert reader.fingerprint_minutes() == (MINUTE, MINUTE + 2)
 
 
-@pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("pieces", range(7))
 def test_a_move_that_was_cut_off_is_done_again(tmp_path: Path, pieces: int) -> None:
     """A process that ended after some pieces: the next one finds everything in the table, each once."""
     url = f"sqlite:///{tmp_path}/ledger.db"
-    with closing(Ledger.open(url)) as ledger:
+    with closing(Ledger.open(url, limits=SMALL_PIECES)) as ledger:
         for start in range(0, 60, 15):
             ledger.commit(make_commit([], all_of(start, start + 15)))
         for _ in range(pieces):
             with ledger._writing("move"):
                 ledger._fingerprint_log.move_some()
-    with closing(Ledger.open(url)) as again:
+    with closing(Ledger.open(url, limits=SMALL_PIECES)) as again:
         assert rows_in(again.path, "fingerprint_log") == 0
         assert rows_in(again.path, "fingerprints") == 60
         assert found(again, all_of(0, 60), in_log=False) == 60
         assert again.commit(make_commit([], all_of(60, 70))) == 0, "told are commits of this process"
 
 
-@pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("pieces", range(5))
 def test_a_message_is_never_counted_twice(tmp_path: Path, pieces: int) -> None:
     """A known fingerprint refuses the commit wherever it is: in the log, on its way, in the table, beside itself."""
     url = f"sqlite:///{tmp_path}/ledger.db"
     for number, repeated in enumerate(([(MINUTE, 0)], [(MINUTE + 1, 31)], [(MINUTE + 2, 98), (MINUTE + 2, 98)])):
-        with closing(Ledger.open(url)) as ledger:
+        with closing(Ledger.open(url, limits=SMALL_PIECES)) as ledger:
             if number == 0:
                 ledger.commit(make_commit([], all_of(0, 32)))
                 for _ in range(pieces):
@@ -136,11 +128,10 @@ def test_what_is_remembered_goes_bit_by_bit_and_stays_bounded() -> None:
     assert sizes[-1] <= 2_000
 
 
-@pytest.mark.usefixtures("small_pieces")
 def test_a_commit_may_move_its_own(tmp_path: Path) -> None:
     """One that is larger than the log may get is in the table when it returns, and says that it is."""
     url = f"sqlite:///{tmp_path}/ledger.db"
-    with closing(Ledger.open(url)) as ledger:
+    with closing(Ledger.open(url, limits=SMALL_PIECES)) as ledger:
         assert ledger.commit(make_commit([], all_of(0, 50))) == 1
         assert rows_in(ledger.path, "fingerprint_log") == 0
         assert found(ledger, all_of(0, 50), in_log=False) == 50
@@ -149,26 +140,24 @@ def test_a_commit_may_move_its_own(tmp_path: Path) -> None:
     assert (MINUTE, b"1") not in recent
 
 
-@pytest.mark.usefixtures("small_pieces")
 def test_the_log_stays_short_however_large_the_commits_are(tmp_path: Path) -> None:
     """Each moves more than it brings, in slices if need be."""
     url = f"sqlite:///{tmp_path}/ledger.db"
-    with closing(Ledger.open(url)) as ledger:
+    with closing(Ledger.open(url, limits=SMALL_PIECES)) as ledger:
         for start in range(0, 900, 30):
             ledger.commit(make_commit([], all_of(start, start + 30)))
             assert rows_in(ledger.path, "fingerprint_log") <= 5
         assert found(ledger, all_of(0, 900)) == 900
 
 
-@pytest.mark.usefixtures("small_pieces")
 def test_a_commit_that_fails_after_the_move_leaves_nothing(tmp_path: Path) -> None:
     """A position that is not where it should be: nothing counted or moved, the earlier ones there once."""
     url = f"sqlite:///{tmp_path}/ledger.db"
     wrong = Position("file", before=7, after=8)
-    with closing(Ledger.open(url)) as ledger:
+    with closing(Ledger.open(url, limits=SMALL_PIECES)) as ledger:
         ledger.commit(make_commit([], all_of(0, 30)))
         with pytest.raises(LedgerError, match="file"):
             ledger.commit(replace(make_commit([], all_of(30, 60)), positions=(wrong,)))
-    with closing(Ledger.open(url)) as again:
+    with closing(Ledger.open(url, limits=SMALL_PIECES)) as again:
         assert rows_in(again.path, "fingerprints") == 30
         assert found(again, all_of(0, 60)) == 30

@@ -14,6 +14,7 @@ from io_faults import io_faults
 from ledger_parts import make_commit
 
 from otel_sla.errors import LedgerUnavailable
+from otel_sla.ledger.records import LedgerLimits
 from otel_sla.ledger.writer import Ledger
 
 pytestmark = pytest.mark.skipif(bool(why_unreachable()), reason=why_unreachable() or "reachable")
@@ -49,11 +50,15 @@ class Refusing(Record):
         return Refusal(errno.EIO)
 
 
+def open_ledger(folder: Path, log_pages_max: int) -> Ledger:
+    """A new ledger whose log is long with so many pages."""
+    return Ledger.open(f"sqlite:///{folder}/ledger.db", limits=LedgerLimits(log_pages_max=log_pages_max))
+
+
 def test_a_failed_sync_of_the_file_ends_the_ledger(tmp_path: Path) -> None:
     """The log cannot be moved into the file, which SQLite by itself keeps quiet about: nothing is written after it."""
-    with watching(tmp_path, disk := Refusing()), closing(Ledger.open(f"sqlite:///{tmp_path}/ledger.db")) as ledger:
+    with watching(tmp_path, disk := Refusing()), closing(open_ledger(tmp_path, log_pages_max=1)) as ledger:
         ledger.commit(make_commit([], new_series=1))
-        ledger._log.pages_max = 1
         disk.refused = ("fsync", "ledger.db")
         with pytest.raises(LedgerUnavailable, match="disk I/O error") as caught:
             ledger.commit(make_commit([(1, 0, 1, 0, 0)], [(1, 1)]))
@@ -78,8 +83,7 @@ def test_a_folder_that_cannot_be_synced_holds_no_ledger(tmp_path: Path) -> None:
 
 def test_the_log_is_moved_when_it_is_long(tmp_path: Path) -> None:
     """The file takes over what the log holds, again and again, and the log starts anew: it stays short."""
-    with closing(Ledger.open(f"sqlite:///{tmp_path}/ledger.db")) as ledger:
-        ledger._log.pages_max = 20
+    with closing(open_ledger(tmp_path, log_pages_max=20)) as ledger:
         ledger.commit(make_commit([], new_series=1))
         sizes = []
         for number in range(200):

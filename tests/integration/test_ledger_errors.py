@@ -67,7 +67,7 @@ def assert_one_line(error: LedgerError, *parts: str) -> None:
 
 
 def assert_refused(path: Path, kind: type[LedgerError], *parts: str) -> None:
-    """Neither pipeline nor reader nor notebook opens it, and each says why; the pipeline leaves no lock."""
+    """Neither pipeline nor reader nor exclusion writer opens it, and each says why; the pipeline leaves no lock."""
     for opening in (Ledger, LedgerReader, ExclusionWriter):
         with pytest.raises(kind) as caught:
             opening.open(url_of(path))
@@ -245,7 +245,7 @@ def test_large_file_is_checked_at_its_ends(path: Path) -> None:
 
 
 def test_damage_found_while_running(path: Path) -> None:
-    """A packed day that cannot be read is told with the file's name, by reading and by sealing."""
+    """A packed day that cannot be read raises an error with the file's name, by reading and by sealing."""
     with closing(Ledger.open(url_of(path))) as ledger:
         ledger.commit(make_commit([(5, 0, 1, 0, 0)], new_series=1))
         while ledger.seal(0, pack_before=1440):
@@ -300,14 +300,14 @@ def test_a_lock_file_that_is_a_link_is_not_followed(path: Path) -> None:
 
 
 def test_unwritable_lock_file(path: Path) -> None:
-    """A lock file that cannot be opened is told."""
+    """A lock file that cannot be opened raises an error."""
     path.with_name("ledger.db-lock").mkdir()
     with pytest.raises(LedgerUnavailable, match=r"cannot take .*ledger\.db-lock of the ledger") as caught:
         Ledger.open(url_of(path))
     assert_one_line(caught.value, str(path))
 
 
-def assert_closed_for_good(ledger: Ledger, told: str) -> None:
+def assert_closed_for_good(ledger: Ledger, message: str) -> None:
     """After a failed commit every call fails, with the reason of the first."""
     for call in (
         lambda: ledger.commit(make_commit([])),
@@ -319,7 +319,7 @@ def assert_closed_for_good(ledger: Ledger, told: str) -> None:
         lambda: ledger.counts(0, 1),
         lambda: ledger.is_counted(0, b""),
     ):
-        with pytest.raises(LedgerUnavailable, match=told):
+        with pytest.raises(LedgerUnavailable, match=message):
             call()
 
 
@@ -379,13 +379,13 @@ def test_rollback_that_fails_too(path: Path) -> None:
     """When not even taking back works, the ledger is closed to all all the same."""
     ledger = Ledger.open(url_of(path))
     # Beginning is all that is allowed: BEGIN and ROLLBACK are the same action to an authorizer.
-    told: list[str | None] = []
+    actions: list[str | None] = []
     ledger._sqlite.set_authorizer(
-        lambda _, what, *__: (told.append(what), sqlite3.SQLITE_OK if what == "BEGIN" else sqlite3.SQLITE_DENY)[1]
+        lambda _, what, *__: (actions.append(what), sqlite3.SQLITE_OK if what == "BEGIN" else sqlite3.SQLITE_DENY)[1]
     )
     with pytest.raises(LedgerUnavailable, match=r"not authorized|prohibited"):
         ledger.close_minutes(Closing(1, 1))
-    assert "ROLLBACK" in told
+    assert "ROLLBACK" in actions
     with pytest.raises(LedgerUnavailable, match=r"not authorized|prohibited"):
         ledger.series()
     ledger.close()
@@ -423,7 +423,7 @@ def test_backup_and_check(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         ("INSERT INTO packed VALUES (7, x'0001')", "packed: 1970-01-01, series 7: a packed day"),
         ("UPDATE packing SET counts = substr(counts, 1, 90)", "packing: 1970-01-01, series 0: a packed day"),
@@ -431,7 +431,7 @@ def test_backup_and_check(path: Path) -> None:
         ("UPDATE agreement_versions SET terms = 'x'", "agreement_versions: "),
     ],
 )
-def test_check_reads_what_reports_read(path: Path, damage: str, told: str) -> None:
+def test_check_reads_what_reports_read(path: Path, damage: str, message: str) -> None:
     """What SQLite finds sound and no report can read is damage as well, and is named by table, day and series."""
     with closing(Ledger.open(url_of(path))) as ledger:
         ledger.commit(make_commit([(minute, 0, minute % 7, 1, 0) for minute in range(90)], new_series=1))
@@ -442,7 +442,7 @@ def test_check_reads_what_reports_read(path: Path, damage: str, told: str) -> No
         assert ledger.check() == ()
         assert ledger._sqlite.execute(damage).rowcount > 0
         (line,) = ledger.check()
-    assert line.startswith(told)
+    assert line.startswith(message)
 
 
 def test_a_failed_backup_leaves_nothing(path: Path) -> None:

@@ -6,15 +6,13 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from ledger_parts import Row, fingerprint, listed, make_commit, make_event
 
-from otel_sla.ledger import fingerprints
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.ledger.records import Closing, Reopened
+from otel_sla.ledger.records import Closing, LedgerLimits, Reopened
 from otel_sla.ledger.writer import Ledger
 from otel_sla.sla.counts import COUNT_MAX, N_COUNTS, CountsBeside
 
@@ -38,11 +36,8 @@ ROWS = st.lists(
 )
 
 
-@pytest.fixture(autouse=True)
-def short_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fingerprints move with the commits: from two on, two at once."""
-    monkeypatch.setattr(fingerprints, "_DUE", 2)
-    monkeypatch.setattr(fingerprints, "_PIECE", 1)
+# Fingerprints move with the commits: from two on, two at once.
+SHORT_LOG = LedgerLimits(fingerprints_due=2, fingerprints_piece=1)
 
 
 def reopened_of(key: tuple[int, int], counts: tuple[int, ...]) -> Reopened:
@@ -57,7 +52,7 @@ class LedgerMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.path = self.folder / "ledger.db"
-        self.ledger = Ledger.open(f"sqlite:///{self.path}")
+        self.ledger = Ledger.open(f"sqlite:///{self.path}", limits=SHORT_LOG)
         self.totals: dict[tuple[int, int], tuple[int, ...]] = defaultdict(lambda: (0,) * N_COUNTS)
         self.first: dict[int, int] = {}
         self.first_data: dict[int, int] = {}
@@ -136,13 +131,13 @@ class LedgerMachine(RuleBasedStateMachine):
             shutil.copy(f"{self.path}{suffix}", f"{survived}{suffix}")
         self.ledger.close()
         self.path = survived
-        self.ledger = Ledger.open(f"sqlite:///{survived}")
+        self.ledger = Ledger.open(f"sqlite:///{survived}", limits=SHORT_LOG)
 
     @rule()
     def reopen(self) -> None:
         """An orderly end and a new start."""
         self.ledger.close()
-        self.ledger = Ledger.open(f"sqlite:///{self.path}")
+        self.ledger = Ledger.open(f"sqlite:///{self.path}", limits=SHORT_LOG)
 
     @invariant()
     def pipeline_and_reader_see_the_model(self) -> None:

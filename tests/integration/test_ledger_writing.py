@@ -24,7 +24,7 @@ from otel_sla.ledger.records import (
     SetAside,
     Watermarks,
 )
-from otel_sla.ledger.schema import APPLICATION_ID, LADDER
+from otel_sla.ledger.schema import APPLICATION_ID, MIGRATIONS
 from otel_sla.ledger.writer import Ledger
 from otel_sla.sla.counts import CountsBeside
 from otel_sla.sla.series import OVERFLOW_GROUP, Series
@@ -160,7 +160,7 @@ def test_reopened_keeps_what_was_judged(ledger: Ledger, reader: LedgerReader) ->
     assert reader.reopened()[0] == Reopened(0, 10, (3, 2, 3))
 
 
-def test_a_minute_that_grew_while_it_was_told_stays_reopened(ledger: Ledger, reader: LedgerReader) -> None:
+def test_a_minute_that_grew_while_it_was_published_stays_reopened(ledger: Ledger, reader: LedgerReader) -> None:
     """Requests come between the look at a re-opened minute and its settling: it is re-opened with what was told."""
     ledger.commit(make_commit([(10, 0, 1, 0, 0)], new_series=1))
     ledger.close_minutes(Closing(judged_before=11, sealed_before=None, told_before=11, revisions=((0, 2),)))
@@ -407,7 +407,7 @@ def test_month_of_no_counts(ledger: Ledger, reader: LedgerReader) -> None:
     assert [series_id for series_id, _ in reader.each_month_counts([], 0, 10)] == []
 
 
-def test_told_versions(ledger: Ledger, reader: LedgerReader) -> None:
+def test_published_versions(ledger: Ledger, reader: LedgerReader) -> None:
     """The first terms are those that minutes are told by; later ones become so when the judge says so."""
     assert reader.told_versions() == {}
     assert [ledger.record_agreement("chat", {"target": target}, 10) for target in ("0.9", "0.99")] == [1, 2]
@@ -420,7 +420,7 @@ def test_a_ledger_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> N
     """What the older version wrote is there, and counts as told by the last terms that it knew."""
     path = tmp_path / "old.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as old:
-        old.executescript(LADDER[0])
+        old.executescript(MIGRATIONS[0])
         old.execute("INSERT INTO ledger (only, instance_id, fingerprint_seed) VALUES (1, 'i', x'0102030405060708')")
         old.executemany("INSERT INTO agreement_versions VALUES ('chat', ?, '{}', 7)", [(1,), (2,)])
         old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -437,7 +437,7 @@ def test_a_ledger_of_the_version_before_keeps_its_counts(tmp_path: Path) -> None
     day = np.zeros((3, DAY), dtype=np.int64)
     day[2, 700], day[0, 701] = 4, 9
     with closing(sqlite3.connect(path, isolation_level=None)) as old:
-        for step in LADDER[:5]:
+        for step in MIGRATIONS[:5]:
             old.executescript(step)
         old.execute("INSERT INTO ledger (only, instance_id, fingerprint_seed) VALUES (1, 'i', x'0102030405060708')")
         firsts = [(0, DAY + 701), (1, None), (2, 3 * DAY), (3, 5)]

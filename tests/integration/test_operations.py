@@ -30,11 +30,12 @@ from receiver_parts import until
 from otel_sla.errors import LedgerUnavailable
 from otel_sla.exporter.settings import DebugSettings
 from otel_sla.judging import series_judge
-from otel_sla.ledger import connection, small_tables
+from otel_sla.ledger import reader
+from otel_sla.ledger.agreement_json import window_row
 from otel_sla.ledger.compacting import compact_ledger
 from otel_sla.ledger.exclusion_writer import ExclusionWriter
 from otel_sla.ledger.reader import LedgerReader
-from otel_sla.ledger.records import Closing
+from otel_sla.ledger.records import Closing, LedgerLimits
 from otel_sla.ledger.writer import Ledger
 from otel_sla.sla.agreement import ExclusionReason, ExclusionWindow
 from otel_sla.sla.events import Event
@@ -454,10 +455,9 @@ def test_no_start_without_room_for_connections(tmp_path: Path) -> None:
 def test_a_log_that_a_reader_holds_back_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A snapshot that stays open makes the log grow: the pipeline says so, and again when it has doubled."""
     url = f"sqlite:///{tmp_path}/ledger.db"
-    with closing(Ledger.open(url)) as ledger, closing(LedgerReader.open(url)) as reader:
+    limits = LedgerLimits(log_pages_max=8, held_pages_min=64)
+    with closing(Ledger.open(url, limits=limits)) as ledger, closing(LedgerReader.open(url)) as reader:
         ledger.commit(make_commit([], new_series=1))
-        ledger._log.pages_max = 8
-        ledger._log.logged_pages_min = ledger._log._logged_pages = 64
         caplog.clear()
         with reader.snapshot():
             reader.series()
@@ -571,9 +571,8 @@ def test_compacting_without_room(tmp_path: Path) -> None:
             assert len(reader.counts(0, 1 << 40)) == 15_000
 
 
-def test_compacting_beside_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compacting_beside_a_reader(tmp_path: Path) -> None:
     """A snapshot that stays open keeps the file long: that is logged, nothing is lost, and later it works."""
-    monkeypatch.setattr(connection, "BUSY_TIMEOUT_MS", 0)
     url = f"sqlite:///{tmp_path}/ledger.db"
     with closing(Ledger.open(url)) as ledger:
         ledger.commit(make_commit([(minute, 0, 1, 0, 0) for minute in range(20_000)], new_series=1))
@@ -583,7 +582,7 @@ def test_compacting_beside_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             reader.series()
             ledger.close()
             with pytest.raises(LedgerUnavailable, match="a reader keeps an old state"):
-                compact_ledger(url)
+                compact_ledger(url, busy_timeout_ms=0)
     done = compact_ledger(url)
     assert done.size_after_bytes < done.size_before_bytes / 2
 
@@ -702,9 +701,9 @@ def test_many_exclusions_are_published_at_once(tmp_path: Path) -> None:
                 await send(builders.make_request_of(failed))
             clock.now += 10 * naive.NANOS_PER_MINUTE
             await pipeline.tick()
-            with closing(ExclusionWriter.open(config.ledger.url)) as notebook:
+            with closing(ExclusionWriter.open(config.ledger.url)) as writer:
                 for minute in range(MINUTE - 60, MINUTE):
-                    notebook.record_exclusion("default", window_of(minute))
+                    writer.record_exclusion("default", window_of(minute))
             await pipeline.tick()
         with closing(LedgerReader.open(config.ledger.url)) as reader:
             assert reader.watermarks().exclusion_change == 60
@@ -719,13 +718,13 @@ def test_exclusions_are_read_when_they_change(tmp_path: Path) -> None:
     """A reader gives the same object until one is recorded or withdrawn, so that nothing is worked out anew."""
     url = f"sqlite:///{tmp_path}/ledger.db"
     with closing(Ledger.open(url)) as ledger, closing(LedgerReader.open(url)) as reader:
-        with closing(ExclusionWriter.open(url)) as notebook:
-            number = notebook.record_exclusion("chat", make_window())
+        with closing(ExclusionWriter.open(url)) as writer:
+            number = writer.record_exclusion("chat", make_window())
             known = reader.exclusions()
             ledger.commit(make_commit([(1, 0, 1, 0, 0)], new_series=1))
             assert reader.exclusions() is known
             withdrawn_at = datetime(2026, 11, 3, tzinfo=UTC)
-            notebook.withdraw_exclusion(number, withdrawn_by="ops", withdrawn_at=withdrawn_at, why="a mistake")
+            writer.withdraw_exclusion(number, withdrawn_by="ops", withdrawn_at=withdrawn_at, why="a mistake")
         assert reader.exclusions()[0].withdrawal is not None
 
 
@@ -742,11 +741,7 @@ def test_ten_thousand_exclusions_cost_an_idle_pipeline_nothing(tmp_path: Path, m
 
         monkeypatch.setattr(owner, name, counted)
 
-    for owner, name in (
-        (small_tables, "read_exclusions"),
-        (series_judge, "accepted_windows"),
-        (Ledger, "close_minutes"),
-    ):
+    for owner, name in ((reader, "read_exclusions"), (series_judge, "accepted_windows"), (Ledger, "close_minutes")):
         count(owner, name)
     config = make_config(tmp_path, exporters=(DebugSettings(name="debug", interval_s=0.001),))
     Ledger.open(config.ledger.url).close()
@@ -755,7 +750,7 @@ def test_ten_thousand_exclusions_cost_an_idle_pipeline_nothing(tmp_path: Path, m
         connection.executemany(
             "INSERT INTO exclusions (agreement, change, reason, start, stop, group_values, announced_at, note,"
             " recorded_by, recorded_at) VALUES ('default', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [(change, *small_tables.window_row(window)) for change, window in enumerate(windows, 1)],
+            [(change, *window_row(window)) for change, window in enumerate(windows, 1)],
         )
 
     async def scenario() -> None:
@@ -779,8 +774,8 @@ def test_ten_thousand_exclusions_cost_an_idle_pipeline_nothing(tmp_path: Path, m
                 assert (await after(10))["read_exclusions"] == 2
                 assert reader.watermarks().exclusion_change == 10_000
                 assert (await after(1)).keys() == {"close_minutes"}
-                with closing(ExclusionWriter.open(config.ledger.url)) as notebook:
-                    notebook.record_exclusion("default", window_of(MINUTE))
+                with closing(ExclusionWriter.open(config.ledger.url)) as writer:
+                    writer.record_exclusion("default", window_of(MINUTE))
                 due = await after(1)
                 assert reader.watermarks().exclusion_change == 10_001
                 assert due["read_exclusions"] == 2

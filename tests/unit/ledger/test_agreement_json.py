@@ -14,7 +14,7 @@ from sla_parts import make_agreement, make_terms
 
 from otel_sla.errors import LedgerCorrupt
 from otel_sla.ledger.agreement_json import agreement_of, terms_of
-from otel_sla.ledger.small_tables import to_json
+from otel_sla.ledger.sql import to_json
 from otel_sla.sla.agreement import (
     Agreement,
     Condition,
@@ -116,7 +116,7 @@ def test_terms_of_the_first_schema_say_the_rules_of_their_time() -> None:
     "broken",
     [{}, {"schema": "otel-sla.terms/v9"}, {"schema": "otel-sla.terms/v2"}, {"target": "a"}, {"target": "1/0"}],
 )
-def test_terms_that_cannot_be_read_are_told(broken: dict[str, object]) -> None:
+def test_terms_that_cannot_be_read_raise_an_error(broken: dict[str, object]) -> None:
     """Another schema, missing or senseless terms: the ledger's own error."""
     terms = {**terms_of(make_agreement()), **broken} if "target" in broken else broken
     with pytest.raises(LedgerCorrupt, match="the terms of an agreement"):

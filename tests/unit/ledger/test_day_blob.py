@@ -104,7 +104,7 @@ def test_size(requests_per_minute: int, bytes_per_minute_max: float) -> None:
         pytest.param(lambda blob: blob.replace(b"\xbc\x02\xbd\x02", b"\xff\xff\xff\xff"), id="no minute of the day"),
     ],
 )
-def test_damage_is_told(damaged: Callable[[bytes], bytes]) -> None:
+def test_damage_raises_an_error(damaged: Callable[[bytes], bytes]) -> None:
     """A blob that was cut or changed is an error, never other counts."""
     day = np.zeros(SHAPE, dtype=np.int64)
     day[0] = np.arange(MINUTES_PER_DAY) % 1000

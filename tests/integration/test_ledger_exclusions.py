@@ -37,10 +37,10 @@ def ledger(url: str) -> Iterator[Ledger]:
 
 def test_an_exclusion_is_recorded_while_the_pipeline_runs(ledger: Ledger, url: str) -> None:
     """What another process records is read by the pipeline, as it was given, and its commits go on."""
-    with closing(ExclusionWriter.open(url)) as notebook:
-        number = notebook.record_exclusion("chat", make_window(), {"monthly_uptime": "0.99"})
+    with closing(ExclusionWriter.open(url)) as writer:
+        number = writer.record_exclusion("chat", make_window(), {"monthly_uptime": "0.99"})
         ledger.commit(make_commit([(1, 0, 1, 0, 0)]))
-        assert listed(notebook.counts(0, 9)) == [(1, 0, 1, 0, 0)]
+        assert listed(writer.counts(0, 9)) == [(1, 0, 1, 0, 0)]
     (record,) = ledger.exclusions()
     assert (record.exclusion_id, record.change, record.agreement) == (number, 1, "chat")
     assert record.window == make_window()
@@ -51,66 +51,68 @@ def test_an_exclusion_is_recorded_while_the_pipeline_runs(ledger: Ledger, url: s
 
 def test_a_withdrawal_deletes_nothing(ledger: Ledger, url: str) -> None:
     """The record stays and says who withdrew it, when and why; changes are numbered through."""
-    with closing(ExclusionWriter.open(url)) as notebook:
-        first = notebook.record_exclusion("chat", make_window("one"))
-        notebook.withdraw_exclusion(
+    with closing(ExclusionWriter.open(url)) as writer:
+        first = writer.record_exclusion("chat", make_window("one"))
+        writer.withdraw_exclusion(
             first, withdrawn_by="legal", withdrawn_at=AT, why="no notice", figures_before={"a": 1}
         )
-        notebook.record_exclusion("chat", make_window("two"))
+        writer.record_exclusion("chat", make_window("two"))
     one, two = ledger.exclusions()
     assert one.withdrawal == Withdrawal(2, "legal", AT, "no notice", {"a": 1})
     assert (one.change, two.change, two.withdrawal) == (1, 3, None)
 
 
-@pytest.mark.parametrize(("exclusion_id", "told"), [(1, "was withdrawn at 2026-11-23T08:30:00"), (2, "no exclusion 2")])
-def test_what_cannot_be_withdrawn(ledger: Ledger, url: str, exclusion_id: int, told: str) -> None:
-    """A second withdrawal and one of nothing are refused; nothing changes, and the notebook can go on."""
-    with closing(ExclusionWriter.open(url)) as notebook:
-        notebook.withdraw_exclusion(
-            notebook.record_exclusion("chat", make_window()), withdrawn_by="a", withdrawn_at=AT, why=""
+@pytest.mark.parametrize(
+    ("exclusion_id", "message"), [(1, "was withdrawn at 2026-11-23T08:30:00"), (2, "no exclusion 2")]
+)
+def test_what_cannot_be_withdrawn(ledger: Ledger, url: str, exclusion_id: int, message: str) -> None:
+    """A second withdrawal and one of nothing are refused; nothing changes, and the writer can go on."""
+    with closing(ExclusionWriter.open(url)) as writer:
+        writer.withdraw_exclusion(
+            writer.record_exclusion("chat", make_window()), withdrawn_by="a", withdrawn_at=AT, why=""
         )
         before = ledger.exclusions()
-        with pytest.raises(LedgerError, match=told):
-            notebook.withdraw_exclusion(exclusion_id, withdrawn_by="b", withdrawn_at=AT, why="")
-        assert notebook.exclusions() == before
+        with pytest.raises(LedgerError, match=message):
+            writer.withdraw_exclusion(exclusion_id, withdrawn_by="b", withdrawn_at=AT, why="")
+        assert writer.exclusions() == before
 
 
 def test_commits_and_exclusions_wait_for_each_other(ledger: Ledger, url: str) -> None:
     """Where commits meet another process's exclusions, each waits for the other, and nothing is lost."""
-    told: list[int] = []
+    ids: list[int] = []
 
     def record_many() -> None:
-        with closing(ExclusionWriter.open(url)) as notebook:
-            told.extend(notebook.record_exclusion("chat", make_window(f"{number}")) for number in range(40))
+        with closing(ExclusionWriter.open(url)) as writer:
+            ids.extend(writer.record_exclusion("chat", make_window(f"{number}")) for number in range(40))
 
     recording = threading.Thread(target=record_many)
     recording.start()
     for minute in range(40):
         ledger.commit(make_commit([(minute, 0, 1, 0, 0)], [(minute, minute)]))
     recording.join(60)
-    assert [record.exclusion_id for record in ledger.exclusions()] == told == list(range(1, 41))
+    assert [record.exclusion_id for record in ledger.exclusions()] == ids == list(range(1, 41))
     assert len(ledger.counts(0, 99)) == 40
 
 
-def test_a_writer_that_never_ends_is_told(ledger: Ledger, url: str) -> None:
+def test_a_writer_that_never_ends_raises_an_error(ledger: Ledger, url: str) -> None:
     """After the time to wait is over, the commit fails with one line that names the file."""
     ledger._sqlite.execute("PRAGMA busy_timeout = 1")
-    with closing(ExclusionWriter.open(url)) as notebook:
-        notebook._sqlite.execute("PRAGMA busy_timeout = 1")
+    with closing(ExclusionWriter.open(url)) as writer:
+        writer._sqlite.execute("PRAGMA busy_timeout = 1")
         with closing(sqlite3.connect(ledger.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(LedgerUnavailable, match="database is locked"):
-                notebook.record_exclusion("chat", make_window())
+                writer.record_exclusion("chat", make_window())
             with pytest.raises(LedgerUnavailable, match="database is locked") as caught:
                 ledger.commit(make_commit([(1, 0, 1, 0, 0)]))
     assert "another program" in caught.value.hint
 
 
-def test_the_notebook_leaves_the_log_to_the_pipeline(ledger: Ledger, url: str) -> None:
+def test_the_exclusion_writer_leaves_the_log_to_the_pipeline(ledger: Ledger, url: str) -> None:
     """The second writer never moves the write-ahead log into the file."""
-    with closing(ExclusionWriter.open(url)) as notebook:
-        assert notebook._sqlite.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
-        assert notebook._sqlite.execute("PRAGMA synchronous").fetchone() == (2,)
+    with closing(ExclusionWriter.open(url)) as writer:
+        assert writer._sqlite.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
+        assert writer._sqlite.execute("PRAGMA synchronous").fetchone() == (2,)
     assert ledger._sqlite.execute("PRAGMA synchronous").fetchone() == (2,)
     assert ledger._sqlite.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
