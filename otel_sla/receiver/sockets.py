@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from otel_sla.errors import ListenError
+from otel_sla.receiver.settings import GrpcServerSettings, HttpServerSettings
 
 _log = logging.getLogger(__name__)
 
@@ -95,9 +96,9 @@ async def open_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
 
 
 async def reserve_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
-    """Bind every address of `endpoint` for processes of ours that will share it; nobody listens yet.
+    """Bind every address of `endpoint` for the workers that will share it, without listening.
 
-    As long as they are open nobody else gets the port, whichever of those processes runs.
+    As long as these sockets are open no other program gets the port, whichever worker runs.
 
     Raises:
         ListenError: As `open_sockets`; a port that others share is in use too.
@@ -111,7 +112,7 @@ async def reserve_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
 
 
 def listen_shared(addresses: Sequence[Address]) -> list[socket.socket]:
-    """Listen where others of ours listen too; the system spreads the connections.
+    """Listen where other workers listen too; the system spreads the connections.
 
     Raises:
         OSError: One of them cannot be bound.
@@ -129,17 +130,17 @@ def close_sockets(sockets: list[socket.socket]) -> None:
 
 
 def addresses_of(sockets: list[socket.socket]) -> list[Address]:
-    """Tell where they listen."""
+    """Where they listen."""
     return [Address(opened.family, *opened.getsockname()[:2]) for opened in sockets]
 
 
-def warn_if_open(addresses: list[Address], source: str, *, is_guarded: bool) -> None:
-    """Write one warning if others than this machine can send here and nothing stops them."""
+def warn_if_open(addresses: list[Address], settings: GrpcServerSettings | HttpServerSettings) -> None:
+    """Warn once if other machines can send here and need no credentials."""
     beyond = [str(address) for address in addresses if not ipaddress.ip_address(address.host).is_loopback]
-    if beyond and not is_guarded:
+    if beyond and not (settings.tls or settings.auth):
         _log.warning(
             "%s: anybody who reaches %s can send spans; set tls.client_ca_file or auth, or listen on localhost",
-            source,
+            settings.source,
             ", ".join(beyond),
             extra={"action": "endpoint_open"},
         )

@@ -15,8 +15,8 @@ from otel_sla.receiver.grpc.server import GrpcServer
 from otel_sla.receiver.http.app import Probes
 from otel_sla.receiver.http.server import HttpServer
 from otel_sla.receiver.limits.memory import InFlight
-from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.refusals import Refusals
+from otel_sla.receiver.responses import Readiness
 from otel_sla.receiver.settings import GrpcServerSettings, HttpServerSettings
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "collector.md"

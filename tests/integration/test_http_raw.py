@@ -17,14 +17,13 @@ from receiver_parts import LOOPS, FakeAccountant, run_on, until
 from otel_sla.counting.receipt import Receipt
 from otel_sla.errors import DecodeError
 from otel_sla.receiver.http.app import JSON, PROTOBUF, Probes
-from otel_sla.receiver.http.connection import SizedBody
+from otel_sla.receiver.http.body import Body
 from otel_sla.receiver.http.request import HeadParser, Request
 from otel_sla.receiver.http.server import HttpServer
 from otel_sla.receiver.limits.memory import InFlight
-from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.refusals import Refusals
+from otel_sla.receiver.responses import MalformedRequest, Readiness
 from otel_sla.receiver.settings import BearerSettings, HttpServerSettings, TlsSettings
-from otel_sla.receiver.status import MalformedRequest
 
 BODY = b"\x0a\x00"  # One empty ResourceSpans; the fake accountant does not mind.
 MIB = 1 << 20
@@ -325,7 +324,7 @@ def test_a_head_of_many_headers_is_refused_before_its_end(run: Run) -> None:
                 head, _, body = (await it.talk(b"POST /v1/traces HTTP/1.1\r\n" + fields)).partition(b"\r\n\r\n")
                 assert head.startswith(b"HTTP/1.1 400 ")
                 assert json.loads(body)["message"] == "the request has more than 128 headers"
-        request = Request(None, SizedBody(None, 0))  # type: ignore[arg-type] - of which nothing is read.
+        request = Request(None, Body(None))  # type: ignore[arg-type] - of which nothing is read.
         with pytest.raises(MalformedRequest):
             HeadParser(request).feed(bytearray(b"POST /v1/traces HTTP/1.1\r\n" + fields))
         assert len(request.headers) == 128
@@ -386,7 +385,7 @@ def test_queued_requests_are_left_with_their_sender(
         async with served(accountant, certificate if is_tls else None) as it, it.connected() as (reader, writer):
             writer.write(GOOD + request_text * count)
             await accountant.arrived.wait()
-            (connection,) = it.server._state.connections
+            (connection,) = it.server.connections.open
             await until(lambda: len(connection.data) >= min(MIB // 20, len(request_text) * count))
             for _ in range(100):
                 await asyncio.sleep(0)

@@ -23,8 +23,8 @@ from otel_sla.receiver.grpc.server import TRACE_SERVICE, GrpcServer
 from otel_sla.receiver.http.app import PROTOBUF, Probes
 from otel_sla.receiver.http.server import HttpServer
 from otel_sla.receiver.limits.memory import InFlight
-from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.refusals import Refusals
+from otel_sla.receiver.responses import Readiness
 from otel_sla.receiver.security.tls import ServerTls
 from otel_sla.receiver.settings import BearerSettings, GrpcServerSettings, HttpServerSettings, TlsSettings
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from otel_sla.errors import ConfigError
+from otel_sla.receiver.responses import Unauthenticated
 from otel_sla.receiver.security.bearer import BearerAuth
 from otel_sla.receiver.settings import BearerSettings
-from otel_sla.receiver.status import Unauthenticated
 
 
 class Clock:

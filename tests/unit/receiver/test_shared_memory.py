@@ -23,17 +23,17 @@ def descriptor() -> int:
 def test_bodies_come_and_go_without_touching_one_another(descriptor: int) -> None:
     """A thousand steps at random: each body is whole for the other side as long as it lives; in the end all is free."""
     randomness = random.Random(0)
-    arena, other_side = SharedBodies(descriptor, SIZE), mmap.mmap(descriptor, SIZE)
+    bodies, other_side = SharedBodies(descriptor, SIZE), mmap.mmap(descriptor, SIZE)
     os.close(descriptor)
     living: dict[int, bytes] = {}
     refused = 0
     for _ in range(1_000):
         if living and randomness.random() < 0.5:
             gone = randomness.choice(list(living))
-            arena.release(gone)
+            bodies.release(gone)
             del living[gone]
         body = randomness.randbytes(randomness.randrange(1, 9_000))
-        start = arena.put(body)
+        start = bodies.put(body)
         if start is None:
             refused += 1
         else:
@@ -42,18 +42,17 @@ def test_bodies_come_and_go_without_touching_one_another(descriptor: int) -> Non
             assert other_side[at : at + len(content)] == content
     assert refused
     for start in list(living):
-        arena.release(start)
-    assert arena._free == [(0, SIZE)]
-    assert arena.put(bytes(SIZE)) == 0
-    assert arena.put(b"x") is None
+        bodies.release(start)
+    assert bodies.put(bytes(SIZE)) == 0
+    assert bodies.put(b"x") is None
 
 
 def test_the_lowest_place_is_taken(descriptor: int) -> None:
     """Little of it is ever touched: what is not takes no memory."""
-    arena = SharedBodies(descriptor, SIZE)
+    bodies = SharedBodies(descriptor, SIZE)
     os.close(descriptor)
-    places = [arena.put(bytes(100)) for _ in range(3)]
+    places = [bodies.put(bytes(100)) for _ in range(3)]
     assert places == [0, 128, 256]
-    arena.release(128)
-    assert arena.put(bytes(64)) == 128
-    assert arena.put(bytes(100)) == 384
+    bodies.release(128)
+    assert bodies.put(bytes(64)) == 128
+    assert bodies.put(bytes(100)) == 384

@@ -2,7 +2,7 @@ import grpc
 import pytest
 
 from otel_sla import errors
-from otel_sla.receiver.status import refusal_of
+from otel_sla.receiver.responses import refusal_of
 
 # What OTLP's specification lets a sender repeat; RESOURCE_EXHAUSTED only with RetryInfo.
 REPEATED_CODES = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
