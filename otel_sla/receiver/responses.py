@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import grpc
 import orjson
+from google.protobuf.json_format import MessageToDict
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -152,11 +153,7 @@ class ErrorResponse:
 
     def status_json(self) -> bytes:
         """Encode the same `google.rpc.Status` as JSON."""
-        status: dict[str, object] = {"code": self.code.value[0], "message": self.message}
-        if self.retry_delay_s is not None:
-            kind = "type.googleapis.com/google.rpc.RetryInfo"
-            status["details"] = [{"@type": kind, "retryDelay": f"{self.retry_delay_s:g}s"}]
-        return orjson.dumps(status)
+        return orjson.dumps(MessageToDict(self.status()))
 
     def trailers(self) -> tuple[tuple[str, bytes], ...]:
         """Build the gRPC trailers: most senders read the first, the Python SDK only the second."""

@@ -76,12 +76,11 @@ async def open_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
     try:
         for family, _, _, _, address in dict.fromkeys(found):
             try:
-                sockets.append(_bind(family, str(address[0]), port, is_shared=False))
+                sockets.append(_bind(family, str(address[0]), port))
             except OSError as error:
                 if error.errno in _NO_SUCH_ADDRESS and len(found) > 1:
                     continue
                 raise
-            _listen(sockets[-1])
             port = sockets[-1].getsockname()[1]
     except OSError as error:
         close_sockets(sockets)
@@ -108,7 +107,7 @@ async def reserve_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
     sockets = await open_sockets(endpoint, protocol)
     addresses = addresses_of(sockets)
     close_sockets(sockets)
-    return _bind_shared(addresses)
+    return [_bind(each.family, each.host, each.port, is_shared=True, is_listening=False) for each in addresses]
 
 
 def listen_shared(addresses: Sequence[Address]) -> list[socket.socket]:
@@ -117,10 +116,7 @@ def listen_shared(addresses: Sequence[Address]) -> list[socket.socket]:
     Raises:
         OSError: One of them cannot be bound.
     """
-    sockets = _bind_shared(addresses)
-    for opened in sockets:
-        _listen(opened)
-    return sockets
+    return [_bind(address.family, address.host, address.port, is_shared=True) for address in addresses]
 
 
 def close_sockets(sockets: list[socket.socket]) -> None:
@@ -146,11 +142,9 @@ def warn_if_open(addresses: list[Address], settings: GrpcServerSettings | HttpSe
         )
 
 
-def _bind_shared(addresses: Sequence[Address]) -> list[socket.socket]:
-    return [_bind(address.family, address.host, address.port, is_shared=True) for address in addresses]
-
-
-def _bind(family: socket.AddressFamily, host: str, port: int, *, is_shared: bool) -> socket.socket:
+def _bind(
+    family: socket.AddressFamily, host: str, port: int, *, is_shared: bool = False, is_listening: bool = True
+) -> socket.socket:
     # Named TCP, or asyncio leaves Nagle's delay on: answers of two writes took 40 ms.
     opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -160,12 +154,10 @@ def _bind(family: socket.AddressFamily, host: str, port: int, *, is_shared: bool
         if family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # The IPv4 address has its own socket.
         opened.bind((host, port))
+        if is_listening:
+            opened.listen(_BACKLOG)
+            opened.setblocking(False)  # noqa: FBT003 - the standard library's signature.
     except OSError:
         opened.close()
         raise
     return opened
-
-
-def _listen(opened: socket.socket) -> None:
-    opened.listen(_BACKLOG)
-    opened.setblocking(False)  # noqa: FBT003 - the standard library's signature.

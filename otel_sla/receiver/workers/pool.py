@@ -287,7 +287,10 @@ class WorkerPool:
         """Start a worker; returns why it does not serve, or nothing."""
         worker = self.workers[number] = WorkerHandle(self)
         assert self._worker_settings is not None, "set at the start"
-        await worker.start(self._worker_settings)
+        try:
+            await worker.start(self._worker_settings)
+        except OSError as error:
+            return f"it cannot be started: {error}"
         try:
             reason = await asyncio.wait_for(asyncio.shield(worker.ready), self.start_s_max)
         except TimeoutError:
@@ -308,7 +311,9 @@ class WorkerPool:
                 extra={"action": "worker_ended"},
             )
             await asyncio.sleep(self.restart_delay_s)
-            while reason := await self._restart(number):
+            while reason := await self._start_one(number):
+                self.workers[number].connection.close()
+                await self.workers[number].end()
                 _log.error(
                     "worker process %d: %s; it is tried again, and until then the others serve alone",
                     number,
@@ -316,17 +321,6 @@ class WorkerPool:
                     extra={"action": "worker_failed"},
                 )
                 await asyncio.sleep(self.restart_delay_s)
-
-    async def _restart(self, number: int) -> str:
-        """Start a worker in the place of one that ended; returns why it does not serve, or nothing. Then it is gone."""
-        try:
-            reason = await self._start_one(number)
-        except OSError as error:
-            reason = f"it cannot be started: {error}"
-        if reason:
-            self.workers[number].connection.close()
-            await self.workers[number].end()
-        return reason
 
 
 def share_mib(settings: ReceiverSettings) -> int:

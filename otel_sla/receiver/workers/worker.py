@@ -44,7 +44,6 @@ class RemoteAccountant:
         self._connection = connection
         self.shared_bodies: SharedBodies | None = None
         self._waiting: dict[int, asyncio.Future[Receipt]] = {}
-        self._places: dict[int, int] = {}  # Of shared bodies, by the request's number.
         self._numbers = itertools.cycle(range(1 << 32))
         connection.lost.add_done_callback(lambda _: self._give_up())
 
@@ -53,14 +52,13 @@ class RemoteAccountant:
         number = next(self._numbers)
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        place = None
+        start = None
         if self.shared_bodies is not None and len(body) >= SHARED_SIZE_BYTES_MIN:
-            place = self.shared_bodies.put(body)
-        if place is None:
+            start = self.shared_bodies.put(number, body)
+        if start is None:
             self._connection.send(FrameKind.BODY, number, body)
         else:
-            self._places[number] = place
-            self._connection.send(FrameKind.SHARED_BODY, number, PLACE.pack(place, len(body)))
+            self._connection.send(FrameKind.SHARED_BODY, number, PLACE.pack(start, len(body)))
         if self._connection.lost.done():
             self._give_up()
         return await answer
@@ -79,8 +77,8 @@ class RemoteAccountant:
 
     def _answer(self, number: int) -> asyncio.Future[Receipt]:
         answer = self._waiting.pop(number)
-        if self.shared_bodies is not None and (place := self._places.pop(number, None)) is not None:
-            self.shared_bodies.release(place)
+        if self.shared_bodies is not None:
+            self.shared_bodies.release(number)
         # A result for a cancelled task is dropped.
         return asyncio.get_running_loop().create_future() if answer.done() else answer
 

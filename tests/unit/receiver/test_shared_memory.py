@@ -25,34 +25,35 @@ def test_bodies_come_and_go_without_touching_one_another(descriptor: int) -> Non
     randomness = random.Random(0)
     bodies, other_side = SharedBodies(descriptor, SIZE), mmap.mmap(descriptor, SIZE)
     os.close(descriptor)
-    living: dict[int, bytes] = {}
+    living: dict[int, tuple[int, bytes]] = {}
     refused = 0
-    for _ in range(1_000):
+    for number in range(1_000):
         if living and randomness.random() < 0.5:
             gone = randomness.choice(list(living))
             bodies.release(gone)
             del living[gone]
         body = randomness.randbytes(randomness.randrange(1, 9_000))
-        start = bodies.put(body)
+        start = bodies.put(number, body)
         if start is None:
             refused += 1
+            bodies.release(number)  # Changes nothing.
         else:
-            living[start] = body
-        for at, content in living.items():
+            living[number] = start, body
+        for at, content in living.values():
             assert other_side[at : at + len(content)] == content
     assert refused
-    for start in list(living):
-        bodies.release(start)
-    assert bodies.put(bytes(SIZE)) == 0
-    assert bodies.put(b"x") is None
+    for number in living:
+        bodies.release(number)
+    assert bodies.put(0, bytes(SIZE)) == 0
+    assert bodies.put(1, b"x") is None
 
 
 def test_the_lowest_place_is_taken(descriptor: int) -> None:
     """Little of it is ever touched: what is not takes no memory."""
     bodies = SharedBodies(descriptor, SIZE)
     os.close(descriptor)
-    places = [bodies.put(bytes(100)) for _ in range(3)]
-    assert places == [0, 128, 256]
-    bodies.release(128)
-    assert bodies.put(bytes(64)) == 128
-    assert bodies.put(bytes(100)) == 384
+    starts = [bodies.put(number, bytes(100)) for number in range(3)]
+    assert starts == [0, 128, 256]
+    bodies.release(1)
+    assert bodies.put(3, bytes(64)) == 128
+    assert bodies.put(4, bytes(100)) == 384
