@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from otel_sla.counting.receipt import TracesConsumer
 from otel_sla.receiver.grpc.server import GrpcServer
-from otel_sla.receiver.http.app import Probes
+from otel_sla.receiver.http.app import HttpApp, Probes
 from otel_sla.receiver.http.server import HttpServer
 from otel_sla.receiver.limits.memory import InFlight
 from otel_sla.receiver.refusals import Refusals
@@ -31,7 +31,7 @@ class Servers:
         self.in_flight = in_flight = InFlight(settings.memory_limit_mib * BYTES_PER_MIB)
         grpc, http = settings.grpc, settings.http
         self._grpc = None if grpc is None else GrpcServer(grpc, accountant, in_flight, refusals)
-        self._http = None if http is None else HttpServer(http, accountant, in_flight, probes, refusals)
+        self._http = None if http is None else HttpServer(HttpApp(http, accountant, in_flight, probes, refusals))
         self._servers = [server for server in (self._grpc, self._http) if server is not None]
         self.grpc_port: int | None = None
         self.http_port: int | None = None

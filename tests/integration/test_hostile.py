@@ -26,7 +26,7 @@ from receiver_parts import FakeAccountant, run_on, until
 from otel_sla.counting.receipt import Receipt, TracesConsumer
 from otel_sla.errors import DecodeError, Overloaded, RequestTooLarge
 from otel_sla.receiver.grpc.server import GrpcServer
-from otel_sla.receiver.http.app import Probes
+from otel_sla.receiver.http.app import HttpApp, Probes
 from otel_sla.receiver.http.server import HttpServer
 from otel_sla.receiver.limits.memory import Held, InFlight
 from otel_sla.receiver.refusals import Refusals
@@ -54,9 +54,8 @@ class RefusingAccountant:
 @asynccontextmanager
 async def both_servers(accountant: TracesConsumer, in_flight: InFlight) -> AsyncIterator[dict[str, Callable[..., str]]]:
     """Serve both protocols for the time of a test; gives what sends one request by each."""
-    http_server = HttpServer(
-        HttpServerSettings(endpoint="127.0.0.1:0"), accountant, in_flight, Probes(readiness=Readiness), Refusals()
-    )
+    settings, probes = HttpServerSettings(endpoint="127.0.0.1:0"), Probes(readiness=Readiness)
+    http_server = HttpServer(HttpApp(settings, accountant, in_flight, probes, Refusals()))
     grpc_server = GrpcServer(GrpcServerSettings(endpoint="127.0.0.1:0"), accountant, in_flight, Refusals())
     http_port, grpc_port = await http_server.start(), await grpc_server.start()
     try:

@@ -96,8 +96,8 @@ def can_connect(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_refused_calls_are_told(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever's spans are refused for good is in the log: one warning for each reason, none for who may come back."""
+def test_refused_calls_are_logged(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever's spans are refused for good is in the log: one warning for each reason, none for a retryable answer."""
 
     async def main() -> None:
         wrong = DecodeError("a tag that is none", 0)
@@ -127,8 +127,8 @@ def test_full_success_is_an_empty_response(run: Run) -> None:
     run(main())
 
 
-def test_partial_success_tells_how_many_and_why(run: Run) -> None:
-    """Rejected spans are told in partial_success, under OK."""
+def test_partial_success_says_how_many_and_why(run: Run) -> None:
+    """Rejected spans are in partial_success, under OK."""
 
     async def main() -> None:
         async with served(FakeAccountant(Receipt(3, "3 ended too long ago"))) as it:
@@ -231,7 +231,7 @@ def test_a_second_message_is_refused(run: Run) -> None:
 
 
 def test_a_body_that_does_not_come_is_given_up(run: Run) -> None:
-    """A sender that opens a call and sends nothing is told DEADLINE_EXCEEDED and holds no bytes afterwards."""
+    """A sender that opens a call and sends nothing gets DEADLINE_EXCEEDED and holds no bytes afterwards."""
 
     async def main() -> None:
         async with served(FakeAccountant(), body_timeout_s=0.05) as it:
@@ -243,7 +243,7 @@ def test_a_body_that_does_not_come_is_given_up(run: Run) -> None:
 
 
 def test_a_slow_body_yields_to_others_under_memory_pressure(run: Run) -> None:
-    """A body that keeps coming must hold the largest size; without room it is told to try again later."""
+    """A body that keeps coming must hold the largest size; without room the answer is retryable."""
 
     async def main() -> None:
         async with served(
@@ -258,7 +258,7 @@ def test_a_slow_body_yields_to_others_under_memory_pressure(run: Run) -> None:
 
 
 def test_a_slow_body_is_read_where_there_is_room(run: Run) -> None:
-    """A body slower than our patience is still counted if its largest size fits in memory."""
+    """A slow body is still counted if its largest size fits in memory."""
 
     async def main() -> None:
         accountant = FakeAccountant()
@@ -328,7 +328,7 @@ def test_late_bodies_of_many_connections_are_bounded(is_known: bool, run: Run) -
 
 
 def test_calls_that_wait_to_be_read_are_bounded(run: Run) -> None:
-    """Of a hundred calls of one connection that stall a few wait, for a while; the others are told to come again."""
+    """Of a hundred calls of one connection that stall a few wait for a while; the answer to the others is retryable."""
 
     async def main() -> None:
         async with served(FakeAccountant(), in_flight=InFlight(2 * MIB), body_timeout_s=0.2) as it, asyncio.timeout(60):
@@ -424,8 +424,8 @@ def test_health_follows_the_pipeline(run: Run) -> None:
     run(main())
 
 
-def test_health_is_told_without_waiting_for_the_question(run: Run) -> None:
-    """Questions that do not come, are too long or are none are answered for the server; unknown services are told."""
+def test_health_is_answered_without_waiting_for_the_question(run: Run) -> None:
+    """Questions that are late, too long or none are answered for the server; an unknown service is NOT_FOUND."""
 
     async def main() -> None:
         async with served(FakeAccountant()) as it:
@@ -479,7 +479,7 @@ async def _first_of(call: grpc.aio.UnaryStreamCall[Any, Any]) -> Any:  # noqa: A
         return None
 
 
-def test_those_who_watch_the_health_are_bounded(run: Run) -> None:
+def test_watchers_of_the_health_are_bounded(run: Run) -> None:
     """One more than may watch is RESOURCE_EXHAUSTED; when one of them ends another may, and `Check` always may."""
 
     async def main() -> None:
@@ -512,8 +512,8 @@ def test_questions_that_wait_to_be_read_are_bounded(run: Run) -> None:
     run(main())
 
 
-def test_those_who_watch_the_health_do_not_hold_up_a_stop(run: Run) -> None:
-    """Each stream of `Watch` is told NOT_SERVING, then ends, long before the grace does; unknown services likewise."""
+def test_watchers_of_the_health_do_not_delay_a_stop(run: Run) -> None:
+    """Each stream of `Watch` gets NOT_SERVING, then ends, long before the grace does; unknown services likewise."""
 
     async def main() -> None:
         async with served(FakeAccountant()) as it:
@@ -539,8 +539,8 @@ def test_those_who_watch_the_health_do_not_hold_up_a_stop(run: Run) -> None:
     run(main())
 
 
-def test_one_who_watches_and_does_not_read_holds_up_nothing(run: Run) -> None:
-    """A client of `Watch` without room for an answer: others are told each state, and the stop ends with its grace."""
+def test_a_watcher_that_does_not_read_delays_nothing(run: Run) -> None:
+    """A client of `Watch` without room for an answer: others get each state, and the stop ends with its grace."""
 
     async def main() -> None:
         async with served(FakeAccountant()) as it:

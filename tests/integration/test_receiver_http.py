@@ -36,7 +36,7 @@ from otel_sla.errors import (
     Overloaded,
     RequestTooLarge,
 )
-from otel_sla.receiver.http.app import JSON, PROTOBUF, Probes
+from otel_sla.receiver.http.app import JSON, PROTOBUF, HttpApp, Probes
 from otel_sla.receiver.http.connection import RefusedLimits
 from otel_sla.receiver.http.server import HttpServer
 from otel_sla.receiver.limits.large_requests import LargeRequests
@@ -120,14 +120,8 @@ async def served(
     """Serve for the time of a test."""
     in_flight = in_flight or InFlight(512 * MIB)
     wanted = HttpServerSettings(**{"endpoint": "127.0.0.1:0", **settings})
-    server = HttpServer(
-        wanted,
-        accountant,
-        in_flight,
-        probes or Probes(readiness=Readiness),
-        Refusals(),
-        limits or RefusedLimits(),
-    )
+    app = HttpApp(wanted, accountant, in_flight, probes or Probes(readiness=Readiness), Refusals())
+    server = HttpServer(app, limits or RefusedLimits())
     port = await server.start()
     try:
         yield Served(server, port, in_flight)
@@ -155,8 +149,8 @@ def test_full_success_is_an_empty_response(run: Run) -> None:
     run(main())
 
 
-def test_partial_success_tells_how_many_and_why(run: Run) -> None:
-    """Rejected spans are told in partial_success under 200, in both encodings."""
+def test_partial_success_says_how_many_and_why(run: Run) -> None:
+    """Rejected spans are in partial_success under 200, in both encodings."""
 
     async def main() -> None:
         receipt = Receipt(3, "3 ended too long ago")
@@ -292,8 +286,8 @@ def test_compressed_bodies_are_expanded_whole(run: Run, encoding: str, size_byte
     run(main())
 
 
-def test_refused_requests_are_told(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever's spans are refused for good is in the log: one warning for each reason, none for who may come back."""
+def test_refused_requests_are_logged(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever's spans are refused for good is in the log: one warning for each reason, none for a retryable answer."""
 
     async def main() -> None:
         accountant = FakeAccountant(DecodeError("a tag that is none", 0), Overloaded("full"))
@@ -337,7 +331,7 @@ def test_a_snappy_stream_may_be_called_snappy(run: Run) -> None:
 
 @pytest.mark.parametrize("encoding", COMPRESS)
 def test_what_expands_beyond_the_room_in_flight_is_refused_before(run: Run, encoding: str) -> None:
-    """A body that fits by its own limit but not by the memory's is told to come back, and holds nothing afterwards."""
+    """A body that fits by its own limit but not by the memory's is answered 503, and holds nothing afterwards."""
     body = COMPRESS[encoding](bytes(8 * MIB))
 
     async def main() -> None:
@@ -440,10 +434,9 @@ def request_head(**headers: str) -> bytes:
         ("POST", "/v1/metrics", {}, 404),
         ("POST", "/healthz", {}, 405),
         ("GET", "/", {}, 404),
-        ("GET", "/metrics", {}, 404),
     ],
 )
-def test_what_is_not_served_is_told(
+def test_what_is_not_served_is_refused(
     run: Run, method: str, path: str, headers: dict[str, str], http_status: int
 ) -> None:
     """Wrong media types, encodings, methods and paths have their own status; 405 names what is allowed."""
@@ -460,7 +453,7 @@ def test_what_is_not_served_is_told(
     run(main())
 
 
-def test_a_transfer_coding_that_is_not_read_is_told(run: Run) -> None:
+def test_an_unknown_transfer_coding_is_refused(run: Run) -> None:
     """A body in chunks is read; one that is compressed for the transfer, or twice, is not taken for what it is not."""
 
     async def main() -> None:
@@ -525,7 +518,7 @@ def test_without_a_valid_token_nothing_is_read(run: Run) -> None:
 
 
 def test_a_body_that_does_not_come_is_504_and_the_connection_ends(run: Run) -> None:
-    """A sender that stalls in its body is told so, in time, and holds neither bytes nor the connection."""
+    """A sender that stalls in its body is answered in time, and holds neither bytes nor the connection."""
 
     async def main() -> None:
         async with served(FakeAccountant(), body_timeout_s=0.05) as it:
@@ -597,8 +590,8 @@ def test_little_is_taken_of_a_body_that_nobody_wants(run: Run, path: str) -> Non
     run(main())
 
 
-def test_a_large_refused_body_of_somebody_who_may_send_is_awaited(run: Run) -> None:
-    """Who may send is told what is wrong with a large body, and goes on with the same connection."""
+def test_a_large_refused_body_of_an_authenticated_sender_is_awaited(run: Run) -> None:
+    """An authenticated sender gets what is wrong with its large body, and goes on with the same connection."""
 
     async def main() -> None:
         async with served(FakeAccountant()) as it, it.connected() as (reader, writer):
@@ -640,7 +633,7 @@ def test_many_slow_senders_do_not_keep_a_good_one_out(run: Run) -> None:
     run(main())
 
 
-def test_who_announces_much_and_sends_little_takes_no_turn(run: Run) -> None:
+def test_a_sender_that_announces_much_and_sends_little_takes_no_turn(run: Run) -> None:
     """Twenty senders stall at the beginning of large bodies; another's large body does not wait for any of them."""
 
     async def main() -> None:
@@ -690,7 +683,7 @@ def test_endless_headers_are_cut_off(run: Run) -> None:
     run(main())
 
 
-def test_more_connections_than_the_limit_are_told_to_come_back(run: Run) -> None:
+def test_more_connections_than_the_limit_are_answered_503(run: Run) -> None:
     """A connection over the limit is answered 503 with Retry-After, and when one ends there is room again."""
 
     async def main() -> None:
@@ -704,7 +697,7 @@ def test_more_connections_than_the_limit_are_told_to_come_back(run: Run) -> None
     run(main())
 
 
-def test_those_who_are_told_to_come_back_are_limited_too(run: Run) -> None:
+def test_refused_connections_are_limited_too(run: Run) -> None:
     """While a refused connection is there for its answer, one more is closed without any; both are counted."""
 
     async def main() -> None:
@@ -718,7 +711,7 @@ def test_those_who_are_told_to_come_back_are_limited_too(run: Run) -> None:
             assert (await told.read()).startswith(b"HTTP/1.1 503 ")
             with suppress(ConnectionError):
                 assert await closed.read() == b""
-            assert it.server.connections.refusals.connections == 2
+            assert it.server.app.refusals.connections == 2
 
     run(main())
 
@@ -871,7 +864,7 @@ def test_stop_lets_what_is_under_way_finish(run: Run) -> None:
     run(main())
 
 
-def test_when_the_grace_is_over_senders_are_told_to_repeat(run: Run) -> None:
+def test_when_the_grace_is_over_the_answer_is_retryable(run: Run) -> None:
     """A request that the end of the grace cuts off is answered 503, not with silence."""
 
     async def main() -> None:

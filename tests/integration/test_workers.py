@@ -91,7 +91,7 @@ async def post(port: int | None, content: bytes) -> int:
 
 
 async def ready_says(port: int | None, reason: str) -> None:
-    """Ask until the worker that answers has been told."""
+    """Ask until the worker that answers knows."""
     async with asyncio.timeout(20):
         while await get(port, "/readyz") != f"{reason}\n":
             pass
@@ -105,7 +105,7 @@ def test_what_comes_to_either_worker_is_counted_once(tmp_path: Path) -> None:
             async with channels(pipeline.grpc_port, 16) as opened:
                 calls = [channel.unary_unary(EXPORT) for channel in opened]
                 await asyncio.gather(*(call(body(number), timeout=20) for call in calls for number in range(20)))
-                # A rejected span and a broken request: answered by the one that counts, told by the one that received.
+                # A rejected span and a broken request: judged by the process that counts, answered by the worker.
                 answer = ExportTraceServiceResponse.FromString(
                     await calls[0](body(1, end_time_unix_nano=0), timeout=20)
                 )
@@ -167,7 +167,7 @@ def test_a_worker_that_is_killed_is_started_anew(tmp_path: Path) -> None:
                     await channel.unary_unary(EXPORT)(body(sent), timeout=20)
                     sent += 1
             assert counted(config) == sent == 24
-            # What the killed ones had told stays told.
+            # What the killed ones had published stays.
             assert pool.grpc_answers["OK"] <= 24
 
     run(scenario)
@@ -176,7 +176,7 @@ def test_a_worker_that_is_killed_is_started_anew(tmp_path: Path) -> None:
 def test_a_worker_that_cannot_be_started_anew_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One that does not serve in time, then no memory for one: both are told and gone, and the next serves."""
+    """One that does not serve in time, then no memory for one: both are logged and gone, and the next serves."""
     make = pool_module.make_shared_memory
     started: list[int] = []
     pools: list[WorkerPool] = []
@@ -208,8 +208,8 @@ def test_a_worker_that_cannot_be_started_anew_is_tried_again(
             assert counted(config) == 8
 
     run(scenario)
-    told = [record.getMessage() for record in caplog.records if record.action == "worker_failed"]
-    assert [text.partition(";")[0] for text in told] == [
+    logged = [record.getMessage() for record in caplog.records if record.action == "worker_failed"]
+    assert [text.partition(";")[0] for text in logged] == [
         "worker process 0: it does not serve after 0 s",
         "worker process 0: it cannot be started: [Errno 12] no memory",
     ]
@@ -266,7 +266,7 @@ def test_a_failed_ledger_refuses_and_a_stop_answers(tmp_path: Path) -> None:
     run(scenario)
 
 
-def test_what_workers_refuse_is_told_once_for_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_workers_refuse_is_logged_once_for_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Requests that either worker refuses: one warning for each reason by the process that counts, one at the end."""
 
     async def scenario() -> None:
@@ -280,15 +280,15 @@ def test_what_workers_refuse_is_told_once_for_all(tmp_path: Path, caplog: pytest
 
     caplog.clear()
     run(scenario)
-    told = [vars(record) for record in caplog.records if vars(record).get("action") == "requests_refused"]
-    numbers = [(each["protocol"], each["reason"], each["requests"]) for each in told]
+    logged = [vars(record) for record in caplog.records if vars(record).get("action") == "requests_refused"]
+    numbers = [(each["protocol"], each["reason"], each["requests"]) for each in logged]
     assert numbers[:2] == [("grpc", "UNAUTHENTICATED", 1), ("http", "400", 1)]
     assert sorted(numbers[2:]) == [("grpc", "UNAUTHENTICATED", 7), ("http", "400", 7)]
-    assert all(each["user_agent"] for each in told)
+    assert all(each["user_agent"] for each in logged)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_connections_that_are_refused_are_told_and_counted(
+def test_connections_that_are_refused_are_logged_and_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, processes: int
 ) -> None:
     """Each process has room for one connection: of all others one warning at once, one at the end, and a metric."""
@@ -309,8 +309,8 @@ def test_connections_that_are_refused_are_told_and_counted(
     caplog.clear()
     refused, counted = asyncio.run(scenario())
     assert 16 - processes <= refused == counted
-    told = [vars(record) for record in caplog.records if vars(record).get("action") == "connections_refused"]
-    assert [each["connections"] for each in told] == [1, refused - 1]
+    logged = [vars(record) for record in caplog.records if vars(record).get("action") == "connections_refused"]
+    assert [each["connections"] for each in logged] == [1, refused - 1]
 
 
 def test_workers_check_credentials(tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_a_port_in_use_ends_the_start(tmp_path: Path) -> None:
     run(scenario)
 
 
-def test_errors_pass_the_connection_as_they_are() -> None:
+def test_errors_pass_between_processes_as_they_are() -> None:
     """Each error that has an answer of its own arrives as itself; all others as one of ours."""
     for error in (Overloaded("a"), RequestTooLarge("b"), LedgerUnavailable("c"), DecodeError("cut off", 7)):
         passed = decode_error(encode_error(error))

@@ -53,11 +53,11 @@ class Probes:
 
     Attributes:
         readiness: Says whether the pipeline takes requests now.
-        metrics: Gives the self-metrics as Prometheus' text, now or later; None if they are not served.
+        metrics: Gives the self-metrics as Prometheus' text, now or later.
     """
 
     readiness: Callable[[], Readiness]
-    metrics: Callable[[], str | Awaitable[str]] | None = None
+    metrics: Callable[[], str | Awaitable[str]] = str
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class HttpResponse:
     is_last: bool = False  # Where the next request would begin is not known.
 
     def all_headers(self) -> Headers:
-        """Those that say what the body is, too."""
+        """With those that describe the body."""
         if self.http_status == 204:
             return [*self.headers]
         return [
@@ -100,13 +100,13 @@ class HttpApp:
         probes: Probes,
         refusals: Refusals,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._size_bytes_max = settings.max_request_body_size_mib * BYTES_PER_MIB
         self._in_flight = in_flight
         self._accountant = accountant
         self._traces_path = quote(settings.traces_url_path, safe=_IN_PATHS)
         self._probes = probes
-        self._refusals = refusals
+        self.refusals = refusals
         self.auth = None if settings.auth is None else BearerAuth(settings.auth, settings.source)
         self._cors = None if settings.cors is None else Cors(settings.cors)
         self.answers: Counter[int] = Counter()  # To requests on the traces' path, or with a bad head, by HTTP status.
@@ -135,7 +135,7 @@ class HttpApp:
             headers = request.headers
             encoding = f"{headers.get('content-type', '')} {headers.get('content-encoding', '')}".strip()
             status, user_agent = str(refusal.http_status), headers.get("user-agent", "")
-            self._refusals.add(RefusedRequest("http", status, refusal.message, encoding, user_agent))
+            self.refusals.add(RefusedRequest("http", status, refusal.message, encoding, user_agent))
         return self._finish(request, _answer_refused(request, error, refusal))
 
     def _finish(self, request: Request, answer: HttpResponse) -> HttpResponse:
@@ -156,7 +156,7 @@ class HttpApp:
             raise UnsupportedMediaType(f"Content-Type {request.media_type!r} is not {PROTOBUF} or {JSON}")
         _check_what_is_asked(request.headers)
         with Held(self._in_flight, owner=request.owner) as held:
-            body = await request.body.read(held, self._size_bytes_max, self._settings.body_timeout_s)
+            body = await request.body.read(held, self._size_bytes_max, self.settings.body_timeout_s)
             encoding = request.headers.get("content-encoding", "").strip().lower()
             body = await expand_body(body, encoding, held, size_bytes_max=self._size_bytes_max)
             if request.media_type == JSON:
@@ -176,8 +176,6 @@ class HttpApp:
             reason, notice = self._probes.readiness()
             ready = f"ready, but {notice}" if notice else "ready"
             return HttpResponse(503 if reason else 200, _TEXT, f"{reason or ready}\n".encode())
-        if self._probes.metrics is None:
-            raise PathUnknown("the self-metrics are not served")
         self._authenticate(request)
         text = self._probes.metrics()
         return HttpResponse(200, _METRICS, (text if isinstance(text, str) else await text).encode())

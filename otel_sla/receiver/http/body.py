@@ -19,7 +19,7 @@ _EXCESS_SIZE_BYTES_MAX = 16 * 1024
 
 
 class SenderGone(Exception):
-    """The connection ended before the body did; nobody is left to be answered."""
+    """The connection ended before the body did: there is nobody to answer."""
 
 
 class Arriving(Protocol):

@@ -13,16 +13,15 @@ from otel_sla.errors import OtelSlaError, Overloaded
 from otel_sla.receiver.http.app import HttpApp, HttpResponse
 from otel_sla.receiver.http.body import Body, ChunkedBody, SenderGone, take
 from otel_sla.receiver.http.request import HeadParser, Request
-from otel_sla.receiver.refusals import REFUSED_CONNECTION, Refusals
+from otel_sla.receiver.refusals import REFUSED_CONNECTION
 from otel_sla.receiver.responses import MalformedRequest
-from otel_sla.receiver.settings import HttpServerSettings
 
 _READ_SIZE_BYTES = 64 * 1024  # At once. A connection that has so much unparsed is not read.
 _READ_SIZE_BYTES_MAX = 256 * 1024  # Within a body that has so much left.
-# Of a body that nobody wants, taken and dropped: many clients read no answer before they have sent all of it.
+# Of a refused body, read and dropped: many clients read no answer before they have sent all of it.
 _UNWANTED_SIZE_BYTES_MAX = 1024 * 1024
-# Between requests of which one was sent before its answer. No sender of OTLP does so, and at full speed one that reads
-# no answers leaves others 0.6 of their rate: `make hostile ARGS="--floods --only pipelined"`.
+# Pause before a pipelined request. No sender of OTLP pipelines, and at full speed one that reads no answers leaves
+# others 0.6 of their rate: `make hostile ARGS="--floods --only pipelined"`.
 _QUEUED_S = 0.001
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -39,16 +38,12 @@ class ConnectionSet:
     """The connections of one server, and what they share.
 
     Args:
-        app: Answers the requests.
-        settings: The limits on time and number.
-        refusals: Publishes how many connections were over the limit.
+        app: Answers the requests; its settings hold.
         limits: On refused connections.
     """
 
-    def __init__(self, app: HttpApp, settings: HttpServerSettings, refusals: Refusals, limits: RefusedLimits) -> None:
+    def __init__(self, app: HttpApp, limits: RefusedLimits) -> None:
         self.app = app
-        self.settings = settings
-        self.refusals = refusals
         self.limits = limits
         self.open: set[Connection] = set()
         self.handshakes: set[Connection] = set()  # Accepted, and in their TLS handshake.
@@ -63,7 +58,7 @@ class ConnectionSet:
     @property
     def is_full(self) -> bool:
         """Whether one more is over the limit."""
-        return len(self.open) + len(self.handshakes) >= self.settings.connections_max
+        return len(self.open) + len(self.handshakes) >= self.app.settings.connections_max
 
     def admit(self, connection: "Connection") -> bool:
         """Add a connection that was made; False: even a refusal would be one too many."""
@@ -72,7 +67,7 @@ class ConnectionSet:
         if not self.is_full:
             self.open.add(connection)
             return True
-        self.refusals.add(REFUSED_CONNECTION)
+        self.app.refusals.add(REFUSED_CONNECTION)
         if len(self.refused) >= self.limits.refused_max:
             return False
         self.refused.add(connection)
@@ -96,7 +91,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def __init__(self, connections: ConnectionSet) -> None:
         self._all = connections
-        self._settings = connections.settings
+        self._settings = connections.app.settings
         self._loop = asyncio.get_running_loop()
         self._transport = cast("asyncio.Transport", None)  # Until the connection is made.
         self._owner: object = None

@@ -7,13 +7,10 @@ import ssl
 from collections.abc import Sequence
 from email.utils import formatdate
 
-from otel_sla.counting.receipt import TracesConsumer
-from otel_sla.receiver.http.app import HttpApp, Probes
+from otel_sla.receiver.http.app import HttpApp
 from otel_sla.receiver.http.connection import Connection, ConnectionSet, RefusedLimits
-from otel_sla.receiver.limits.memory import InFlight
-from otel_sla.receiver.refusals import REFUSED_CONNECTION, Refusals
+from otel_sla.receiver.refusals import REFUSED_CONNECTION
 from otel_sla.receiver.security.tls import ServerTls
-from otel_sla.receiver.settings import HttpServerSettings
 from otel_sla.receiver.sockets import (
     Address,
     addresses_of,
@@ -26,7 +23,7 @@ from otel_sla.receiver.sockets import (
 _log = logging.getLogger(__name__)
 
 _AGAIN_S = 1.0  # Where the system has no room for a connection; asyncio's own server waits as long.
-_CANCEL_S = 1.0  # For the answers of those that the end of the grace cut off.
+_CANCEL_S = 1.0  # For the answers to requests that the end of the grace cut off.
 _REFUSED_LIMITS = RefusedLimits()
 
 
@@ -64,20 +61,20 @@ class TlsListener:
                     continue
                 is_failing = False
                 self._begin_handshake(accepted)
-                await asyncio.sleep(0)  # Many new connections must not hold up those that send.
+                await asyncio.sleep(0)  # Many new connections must not delay open ones.
 
     def _begin_handshake(self, accepted: socket.socket) -> None:
         """A connection over the limit is closed: without a handshake it cannot be answered."""
         if self._connections.is_full:
             accepted.close()
-            self._connections.refusals.add(REFUSED_CONNECTION)
+            self._connections.app.refusals.add(REFUSED_CONNECTION)
             return
         handshake = asyncio.create_task(self._shake_hands(accepted))
         self._handshakes.add(handshake)
         handshake.add_done_callback(self._handshakes.discard)
 
     async def _shake_hands(self, accepted: socket.socket) -> None:
-        connections, settings = self._connections, self._connections.settings
+        connections, settings = self._connections, self._connections.app.settings
         connection = Connection(connections)
         connections.handshakes.add(connection)
         connections.is_empty.clear()
@@ -99,30 +96,18 @@ class HttpServer:
     """Serves one endpoint.
 
     Args:
-        settings: What the configuration says.
-        accountant: Counts the requests.
-        in_flight: The limit on bytes, shared with the gRPC server.
-        probes: Readiness and self-metrics.
-        refusals: Publishes which requests and connections were refused for good.
+        app: Answers the requests; its settings are the server's.
         limits: On refused connections.
 
     Raises:
-        ConfigError: The tokens or the certificates cannot be read.
+        ConfigError: The certificates cannot be read.
     """
 
-    def __init__(
-        self,
-        settings: HttpServerSettings,
-        accountant: TracesConsumer,
-        in_flight: InFlight,
-        probes: Probes,
-        refusals: Refusals,
-        limits: RefusedLimits = _REFUSED_LIMITS,
-    ) -> None:
-        self.app = HttpApp(settings, accountant, in_flight, probes, refusals)
-        self._settings = settings
+    def __init__(self, app: HttpApp, limits: RefusedLimits = _REFUSED_LIMITS) -> None:
+        self.app = app
+        self._settings = settings = app.settings
         self._tls = None if settings.tls is None else ServerTls(settings.tls, settings.source)
-        self.connections = ConnectionSet(self.app, settings, refusals, limits)
+        self.connections = ConnectionSet(app, limits)
         self._servers: list[asyncio.Server] = []
         self._listeners: list[TlsListener] = []  # Instead of them, with TLS.
         self._date_timer: asyncio.TimerHandle | None = None

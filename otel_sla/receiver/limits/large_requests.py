@@ -94,6 +94,6 @@ class LargeRequests:
             await asyncio.sleep(min(_POLL_S, self._next_s - now_s))
             if self._small_under_way or self._small_count > count:
                 idle_polls = 0
-            elif loop.time() - now_s < 2 * _POLL_S:  # On a busy loop nobody had the time to arrive.
+            elif loop.time() - now_s < 2 * _POLL_S:  # Else the loop was too busy for small ones.
                 idle_polls += 1
         self._is_shared = idle_polls < _IDLE_POLLS and self._is_shared

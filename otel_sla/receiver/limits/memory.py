@@ -182,7 +182,7 @@ class Held:
         return None
 
     def move(self) -> "Held":
-        """Hand all of it to somebody who ends later; nothing is held here afterwards."""
+        """Hand all of it over to a longer-lived owner; nothing is held here afterwards."""
         moved = Held(self.in_flight, self._connection, self.owner)
         moved._state, moved._started, moved.size_bytes = self._state, self._started, self.size_bytes
         self._connection = self._state = self._started = None

@@ -17,7 +17,7 @@ class BodyDeadline:
     """Ends the reading of a body that takes too long; a context manager around it.
 
     Slow bodies share a part of the limit (`InFlight.slow`), and one that finds no room there fails as `Overloaded`.
-    So senders who stall, however many, cannot keep the quick ones out.
+    So senders that stall, however many, cannot keep the quick ones out.
 
     Args:
         held: What the request holds.

@@ -62,7 +62,7 @@ class BearerAuth:
         tokens = [token.strip() for token in self._settings.tokens]
         if (path := self._settings.tokens_file) is not None:
             found = _tokens_in(path)
-            if self._has_started and not found:  # Most likely in the midst of a rotation: must lock nobody out.
+            if self._has_started and not found:  # Most likely in the midst of a rotation.
                 raise OSError(errno.ENODATA, "it holds no token", str(path))
             tokens += found
         return tuple(_digest(token) for token in tokens if token)

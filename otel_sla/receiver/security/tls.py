@@ -121,7 +121,7 @@ def _why_not_valid(settings: TlsSettings) -> str:
     server.load_cert_chain(settings.cert_file, settings.key_file)
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # Who signed it does not matter.
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # Its issuer does not matter.
     client.load_verify_locations(settings.cert_file)
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     sender, receiver = client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)

@@ -30,8 +30,8 @@ class FrameKind(IntEnum):
     FAILED = 3  # From the worker: it cannot; why.
     BODY = 4  # From the worker: a request to count.
     COUNTED = 5  # To the worker: the numbers of requests that are durable.
-    RECEIPT = 6  # To the worker: one that is, and what was rejected of it.
-    REFUSED = 7  # To the worker: one that is not, and why.
+    RECEIPT = 6  # To the worker: a request is durable, and what was rejected of it.
+    REFUSED = 7  # To the worker: a request is not durable, and why.
     STATE = 8  # To the worker: the two lines of `Readiness`.
     TALLY = 9  # From the worker: the sums of its own work.
     ASK_METRICS = 10  # From the worker: it needs the self-metrics.

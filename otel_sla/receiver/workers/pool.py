@@ -194,7 +194,7 @@ class WorkerPool:
         self._published: Readiness | None = None
         self.grpc_port: int | None = None
         self.http_port: int | None = None
-        # Of all workers, those that have ended too; they never go down.
+        # Of all workers, also of ended ones; they never go down.
         self.grpc_answers: Counter[str] = Counter()
         self.http_answers: Counter[int] = Counter()
         self._overloaded_count = 0
@@ -247,7 +247,6 @@ class WorkerPool:
 
     def metrics_text(self) -> str:
         """The pipeline's self-metrics, for `GET /metrics` of a worker."""
-        assert self._probes.metrics is not None, "a pipeline serves them"
         return str(self._probes.metrics())
 
     def add_tally(self, before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -148,7 +148,7 @@ class Worker:
         elif kind is FrameKind.STOP:
             self._stop.set_result(float(bytes(payload)))
         elif kind is FrameKind.SETTINGS:
-            # From our own parent, over a socket that nobody else has.
+            # From our own parent, over a private socket.
             self._settings.set_result(pickle.loads(payload))  # noqa: S301
 
     def _publish_refused(self, request: RefusedRequest, count: int) -> None:

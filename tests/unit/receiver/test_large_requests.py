@@ -147,7 +147,7 @@ def test_first_bodies_take_turns_where_they_may_become_more_than_they_hold() -> 
 
 
 def test_waiting_has_an_end_and_a_limit() -> None:
-    """Calls in line hold 64 KiB each of an eighth of the limit; who waits too long is refused, as others are."""
+    """Calls in the queue hold 64 KiB each of an eighth of the limit; one that waits too long is refused."""
 
     async def main() -> None:
         in_flight = InFlight(MIB)
@@ -192,7 +192,7 @@ def test_waiting_for_room_is_counted_and_has_an_end() -> None:
     run_on("asyncio", main())
 
 
-def test_who_gives_up_waiting_does_not_keep_the_place() -> None:
+def test_a_call_that_gives_up_waiting_leaves_its_place() -> None:
     """A call that is cancelled while it waits to be read, or just as its turn comes, leaves it to the next."""
 
     async def main() -> None:

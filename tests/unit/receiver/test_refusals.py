@@ -12,7 +12,7 @@ def refused(status: str = "400", protocol: str = "http", user_agent: str = "expo
     return RefusedRequest(protocol, status, "not an OTLP trace request", "application/json gzip", user_agent)
 
 
-def test_each_reason_is_told_once_a_minute_with_how_many_there_were() -> None:
+def test_each_reason_is_published_once_a_minute_with_its_count() -> None:
     """The first of a reason at once, the others of its minute as a number behind it."""
     now_s = 0.0
     published: list[tuple[float, str, str, int]] = []
@@ -61,7 +61,7 @@ def test_a_warning_says_who_sent_what(caplog: pytest.LogCaptureFixture) -> None:
     )
 
 
-def test_connections_are_told_as_such_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+def test_refused_connections_are_logged_as_such_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     """A connection over the limit: a warning of its own that blames no sender, and a number of all that were."""
     refusals = Refusals(clock_s=lambda: 0.0)
     refusals.add(refused())
@@ -79,8 +79,8 @@ def test_connections_are_told_as_such_and_counted(caplog: pytest.LogCaptureFixtu
     assert caplog.messages[-1].startswith("HTTP refused 3 connections since")
 
 
-def test_the_last_number_is_told_when_its_minute_is_over_or_at_the_end() -> None:
-    """A sender that stops leaves no number untold: a look after the minute tells it, and the close what is left."""
+def test_the_last_count_is_published_after_its_minute_or_at_the_end() -> None:
+    """A sender that stops leaves no count unpublished: it goes out after the minute, or at the close."""
     now_s = 0.0
     published: list[tuple[float, str, int]] = []
     refusals = Refusals(

@@ -49,7 +49,7 @@ def test_what_is_not_the_senders_fault_may_be_repeated(error: errors.OtelSlaErro
 
 
 def test_an_unforeseen_error_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """A mistake of ours is written with its traceback once, and the sender is told no detail."""
+    """A bug of ours is logged with its traceback once, and the sender gets no detail."""
 
     class Unforeseen(Exception):
         pass

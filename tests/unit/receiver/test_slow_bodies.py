@@ -33,7 +33,7 @@ def test_a_body_that_does_not_come_ends_in_time(loop: str) -> None:
 
 
 @pytest.mark.parametrize("loop", list(LOOPS))
-def test_who_waited_for_us_is_not_slow(loop: str) -> None:
+def test_a_body_that_waited_for_us_is_not_slow(loop: str) -> None:
     """While the event loop itself is held up, a body does not become slow."""
 
     async def main() -> None:
