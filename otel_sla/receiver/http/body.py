@@ -71,10 +71,13 @@ class Body:
         """
         announced_bytes = self.left_bytes
         check_size(announced_bytes, size_bytes_max)
-        if self._has_arrived():  # Fast path: a deadline would cost a twentieth of a request of 100 spans.
-            held.resize(announced_bytes)
-            return await self.receive()
-        parts: list[bytes] = []
+        part = self._take() or b""
+        check_size(len(part) + self.left_bytes, size_bytes_max)
+        held.resize(len(part))
+        if not self.has_more:  # Fast path: a deadline would cost a twentieth of a request of 100 spans.
+            return part
+        self.is_kept_back = self.is_kept_back and not part
+        parts = [part] if part else []
         stop_bytes = _BEGINNING_SIZE_BYTES if announced_bytes >= LARGE_SIZE_BYTES else size_bytes_max
         while True:
             async with BodyDeadline(held, timeout_s):
@@ -104,9 +107,6 @@ class Body:
         self.is_kept_back = False
         return part
 
-    def _has_arrived(self) -> bool:
-        return len(self._connection.data) >= self.left_bytes
-
     def _take(self) -> bytes | None:
         """Take what has arrived; None: nothing has, and more follows."""
         data = self._connection.data
@@ -128,9 +128,6 @@ class ChunkedBody(Body):
         self.has_more = True
         self._line = _FIRST_CHUNK  # What comes next, or behind the rest of a chunk.
         self._excess_bytes = 0  # Of lines, beyond what content may have of them.
-
-    def _has_arrived(self) -> bool:
-        return False  # As far as is known.
 
     def _take(self) -> bytes | None:
         data, parts, start = self._connection.data, list[bytes](), 0
