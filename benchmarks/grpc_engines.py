@@ -27,7 +27,7 @@ from otel_sla.counting.receipt import Receipt, TracesConsumer
 from otel_sla.judging.clock import steady_clock
 from otel_sla.receiver.grpc.server import TRACE_SERVICE, GrpcServer
 from otel_sla.receiver.limits.memory import InFlight
-from otel_sla.receiver.response import encode_protobuf
+from otel_sla.receiver.responses import encode_protobuf
 from otel_sla.receiver.settings import GrpcServerSettings, ReceiverSettings
 from otel_sla.serving.pipeline import Pipeline
 

@@ -35,7 +35,7 @@ class FakeAccountant:
         self.gate.set()
 
     async def account(self, body: bytes) -> Receipt:
-        """Implement `otel_sla.counting.receipt.Accountant`."""
+        """Implement `otel_sla.counting.receipt.TracesConsumer`."""
         self.bodies.append(body)
         self.arrived.set()
         await self.gate.wait()

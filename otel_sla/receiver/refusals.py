@@ -1,7 +1,7 @@
 """Warns of requests that are refused for good: their senders drop the spans, and often nobody looks at their logs.
 
-Who is told to come back (503, UNAVAILABLE) is not meant: nothing is lost by that, and it is counted. Connections over
-`connections_max` are: who holds them keeps others out for as long.
+A retryable refusal (503, UNAVAILABLE) loses nothing, and is only counted. Connections over `connections_max` are warned
+of: those that hold the places keep others out for as long.
 """
 
 import logging
@@ -16,64 +16,16 @@ _TEXT_SIZE_MAX = 200  # Characters of what a sender chooses.
 
 @dataclass(frozen=True, slots=True)
 class RefusedRequest:
-    """One that was refused."""
+    """One request that was refused."""
 
     protocol: str  # `grpc` or `http`.
     status: str  # HTTP's number, or gRPC's name.
-    message: str  # What the sender was told.
+    message: str  # What the sender was answered.
     encoding: str  # Content type and compression, as far as they are known.
     user_agent: str
 
 
 REFUSED_CONNECTION = RefusedRequest("http", "connections_max", "", "", "")  # Stands for one over that limit.
-
-
-class Refusals:
-    """Tells of the first request that is refused for a reason, then at most once an interval how many there were.
-
-    Args:
-        tell: Gets the last request and how many of its kind there were since the one before, itself included.
-        interval_s: Between two of a reason.
-        clock_s: Monotonic seconds.
-    """
-
-    def __init__(
-        self,
-        tell: Callable[[RefusedRequest, int], None] | None = None,
-        interval_s: float = 60.0,
-        clock_s: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._tell = tell or log_refused
-        self._interval_s = interval_s
-        self._clock_s = clock_s
-        # By protocol and status, of which there are some twenty.
-        self._untold: dict[tuple[str, str], tuple[RefusedRequest, int]] = {}
-        self._told_s: dict[tuple[str, str], float] = {}
-        self.connections = 0  # That were refused.
-
-    def add(self, request: RefusedRequest, count: int = 1) -> None:
-        """Take a request, for `count` of its kind."""
-        if request == REFUSED_CONNECTION:
-            self.connections += count
-        reason = request.protocol, request.status
-        if reason in self._untold:
-            count += self._untold[reason][1]
-        self._untold[reason] = request, count
-        self.tell_due()
-
-    def tell_due(self) -> None:
-        """Tell of what is not told yet and whose interval is over; to be called from time to time."""
-        if not self._untold:
-            return
-        due_s = self._clock_s() - self._interval_s
-        for reason in [reason for reason in self._untold if self._told_s.get(reason, due_s) <= due_s]:
-            self._told_s[reason] = due_s + self._interval_s
-            self._tell(*self._untold.pop(reason))
-
-    def close(self) -> None:
-        """Tell of all that is not told yet."""
-        self._told_s.clear()
-        self.tell_due()
 
 
 def log_refused(request: RefusedRequest, count: int) -> None:
@@ -101,3 +53,51 @@ def log_refused(request: RefusedRequest, count: int) -> None:
             "requests": count,
         },
     )
+
+
+class Refusals:
+    """Publishes the first refusal for a reason at once, then at most once an interval how many there were.
+
+    Args:
+        publish: Gets the last request and how many of its kind there were since the one before, itself included.
+        interval_s: Between two of a reason.
+        clock_s: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        publish: Callable[[RefusedRequest, int], None] = log_refused,
+        interval_s: float = 60.0,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._publish = publish
+        self._interval_s = interval_s
+        self._clock_s = clock_s
+        # By protocol and status, of which there are some twenty.
+        self._pending: dict[tuple[str, str], tuple[RefusedRequest, int]] = {}
+        self._published_s: dict[tuple[str, str], float] = {}
+        self.connections = 0  # That were refused.
+
+    def add(self, request: RefusedRequest, count: int = 1) -> None:
+        """Take a request, for `count` of its kind."""
+        if request == REFUSED_CONNECTION:
+            self.connections += count
+        reason = request.protocol, request.status
+        if reason in self._pending:
+            count += self._pending[reason][1]
+        self._pending[reason] = request, count
+        self.publish_due()
+
+    def publish_due(self) -> None:
+        """Publish what is pending and whose interval is over; to be called from time to time."""
+        if not self._pending:
+            return
+        due_s = self._clock_s() - self._interval_s
+        for reason in [reason for reason in self._pending if self._published_s.get(reason, due_s) <= due_s]:
+            self._published_s[reason] = due_s + self._interval_s
+            self._publish(*self._pending.pop(reason))
+
+    def close(self) -> None:
+        """Publish all that is pending."""
+        self._published_s.clear()
+        self.publish_due()

@@ -1,4 +1,4 @@
-"""What the receiving servers are told: plain values, built by `config.py`, checked there.
+"""The settings of the receiving servers: plain values, built and checked by `config`.
 
 The names are the Collector's (`receivers.otlp.protocols.grpc` and `.http`) where it has the same setting; the
 defaults here are the defaults of the configuration. Durations are seconds, sizes are mebibytes.
@@ -6,10 +6,9 @@ defaults here are the defaults of the configuration. Durations are seconds, size
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 BYTES_PER_MIB = 1024 * 1024
-GRPC_SOURCE = "receivers.otlp.protocols.grpc"  # Where the configuration says so, for errors.
-HTTP_SOURCE = "receivers.otlp.protocols.http"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +18,7 @@ class TlsSettings:
     cert_file: Path
     key_file: Path
     client_ca_file: Path | None = None  # Given: every sender must present a certificate that it signed.
-    reload_interval_s: float = 10.0  # How often, at most, the files are looked at.
+    reload_interval_s: float = 10.0  # Between two looks at the files.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +30,7 @@ class BearerSettings:
 
     tokens: tuple[str, ...] = field(default=(), repr=False)
     tokens_file: Path | None = None  # One token per line; blank lines and lines with `#` are skipped.
-    reload_interval_s: float = 10.0  # How often, at most, the file is looked at.
+    reload_interval_s: float = 10.0  # Between two looks at the file.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,17 +46,19 @@ class CorsSettings:
 class GrpcServerSettings:
     """`receivers.otlp.protocols.grpc`."""
 
+    protocol: ClassVar = "gRPC"
+    source: ClassVar = "receivers.otlp.protocols.grpc"  # Its part of the configuration, for errors.
     endpoint: str = "localhost:4317"  # `host:port`, `[ipv6]:port`; port 0 takes a free one.
     max_recv_msg_size_mib: int = 64  # Of one request, after decompression.
     max_concurrent_streams: int = 256  # Per connection; more wait on the sender's side.
-    connections_max: int = 1024  # More are closed by gRPC, which tells nobody.
+    connections_max: int = 1024  # gRPC closes more, silently.
     body_timeout_s: float = 10.0  # From the headers to the end of the body.
     handshake_timeout_s: float = 10.0  # From the connection to the end of TLS and HTTP/2 settings.
-    keepalive_time_s: float = 60.0  # A silent connection is asked whether it lives after this long,
-    keepalive_timeout_s: float = 20.0  # and closed if it does not say so in this time.
+    keepalive_time_s: float = 60.0  # A silent connection is pinged after this long,
+    keepalive_timeout_s: float = 20.0  # and closed if it does not answer in this time.
     keepalive_min_time_s: float = 10.0  # A sender that pings more often without data is disconnected.
-    max_connection_age_s: float | None = None  # Given: senders must reconnect, so that a balancer can spread them.
-    max_connection_age_grace_s: float = 30.0  # What is under way then may take this long.
+    max_connection_age_s: float | None = None  # Given: senders must reconnect, so that a balancer spreads them.
+    max_connection_age_grace_s: float = 30.0  # For the requests that are under way then.
     tls: TlsSettings | None = None
     auth: BearerSettings | None = None
 
@@ -66,6 +67,8 @@ class GrpcServerSettings:
 class HttpServerSettings:
     """`receivers.otlp.protocols.http`."""
 
+    protocol: ClassVar = "HTTP"
+    source: ClassVar = "receivers.otlp.protocols.http"
     endpoint: str = "localhost:4318"  # `host:port`, `[ipv6]:port`; port 0 takes a free one.
     traces_url_path: str = "/v1/traces"
     max_request_body_size_mib: int = 64  # Of one request, both as sent and expanded.

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from otel_sla.errors import ListenError
+from otel_sla.receiver.settings import GrpcServerSettings, HttpServerSettings
 
 _log = logging.getLogger(__name__)
 
@@ -75,12 +76,11 @@ async def open_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
     try:
         for family, _, _, _, address in dict.fromkeys(found):
             try:
-                sockets.append(_bind(family, str(address[0]), port, is_shared=False))
+                sockets.append(_bind(family, str(address[0]), port))
             except OSError as error:
                 if error.errno in _NO_SUCH_ADDRESS and len(found) > 1:
                     continue
                 raise
-            _listen(sockets[-1])
             port = sockets[-1].getsockname()[1]
     except OSError as error:
         close_sockets(sockets)
@@ -95,9 +95,9 @@ async def open_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
 
 
 async def reserve_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
-    """Bind every address of `endpoint` for processes of ours that will share it; nobody listens yet.
+    """Bind every address of `endpoint` for the workers that will share it, without listening.
 
-    As long as they are open nobody else gets the port, whichever of those processes runs.
+    As long as these sockets are open no other program gets the port, whichever worker runs.
 
     Raises:
         ListenError: As `open_sockets`; a port that others share is in use too.
@@ -107,19 +107,16 @@ async def reserve_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
     sockets = await open_sockets(endpoint, protocol)
     addresses = addresses_of(sockets)
     close_sockets(sockets)
-    return _bind_shared(addresses)
+    return [_bind(each.family, each.host, each.port, is_shared=True, is_listening=False) for each in addresses]
 
 
 def listen_shared(addresses: Sequence[Address]) -> list[socket.socket]:
-    """Listen where others of ours listen too; the system spreads the connections.
+    """Listen where other workers listen too; the system spreads the connections.
 
     Raises:
         OSError: One of them cannot be bound.
     """
-    sockets = _bind_shared(addresses)
-    for opened in sockets:
-        _listen(opened)
-    return sockets
+    return [_bind(address.family, address.host, address.port, is_shared=True) for address in addresses]
 
 
 def close_sockets(sockets: list[socket.socket]) -> None:
@@ -129,27 +126,25 @@ def close_sockets(sockets: list[socket.socket]) -> None:
 
 
 def addresses_of(sockets: list[socket.socket]) -> list[Address]:
-    """Tell where they listen."""
+    """Where they listen."""
     return [Address(opened.family, *opened.getsockname()[:2]) for opened in sockets]
 
 
-def warn_if_open(addresses: list[Address], source: str, *, is_guarded: bool) -> None:
-    """Write one warning if others than this machine can send here and nothing stops them."""
+def warn_if_open(addresses: list[Address], settings: GrpcServerSettings | HttpServerSettings) -> None:
+    """Warn once if other machines can send here and need no credentials."""
     beyond = [str(address) for address in addresses if not ipaddress.ip_address(address.host).is_loopback]
-    if beyond and not is_guarded:
+    if beyond and not (settings.tls or settings.auth):
         _log.warning(
             "%s: anybody who reaches %s can send spans; set tls.client_ca_file or auth, or listen on localhost",
-            source,
+            settings.source,
             ", ".join(beyond),
             extra={"action": "endpoint_open"},
         )
 
 
-def _bind_shared(addresses: Sequence[Address]) -> list[socket.socket]:
-    return [_bind(address.family, address.host, address.port, is_shared=True) for address in addresses]
-
-
-def _bind(family: socket.AddressFamily, host: str, port: int, *, is_shared: bool) -> socket.socket:
+def _bind(
+    family: socket.AddressFamily, host: str, port: int, *, is_shared: bool = False, is_listening: bool = True
+) -> socket.socket:
     # Named TCP, or asyncio leaves Nagle's delay on: answers of two writes took 40 ms.
     opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -159,12 +154,10 @@ def _bind(family: socket.AddressFamily, host: str, port: int, *, is_shared: bool
         if family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # The IPv4 address has its own socket.
         opened.bind((host, port))
+        if is_listening:
+            opened.listen(_BACKLOG)
+            opened.setblocking(False)  # noqa: FBT003 - the standard library's signature.
     except OSError:
         opened.close()
         raise
     return opened
-
-
-def _listen(opened: socket.socket) -> None:
-    opened.listen(_BACKLOG)
-    opened.setblocking(False)  # noqa: FBT003 - the standard library's signature.

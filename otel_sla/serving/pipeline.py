@@ -37,7 +37,7 @@ from otel_sla.ledger.records import Closing, Commit
 from otel_sla.ledger.threads import LedgerThread, Writer
 from otel_sla.ledger.writer import Ledger
 from otel_sla.receiver.front import Front
-from otel_sla.receiver.readiness import Readiness
+from otel_sla.receiver.responses import Readiness
 from otel_sla.self_metrics import ExporterCounts, SelfMetrics
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.counts import NANOS_PER_MINUTE
@@ -132,7 +132,7 @@ class Pipeline:
             raise
         self._ticking = asyncio.create_task(self._tick_for_ever())
         self._not_ready_reason = ""
-        self._front.tell_state()
+        self._front.publish_state()
         self._was_serving = True
         _log.info(
             "serving: gRPC %s, HTTP %s, ledger %s, %s, exporters %s",

@@ -12,11 +12,11 @@ from beside import EXPORT
 from receiver_parts import FakeAccountant
 
 from otel_sla.receiver.grpc.server import GrpcServer
-from otel_sla.receiver.http.app import Probes
+from otel_sla.receiver.http.app import HttpApp, Probes
 from otel_sla.receiver.http.server import HttpServer
 from otel_sla.receiver.limits.memory import InFlight
-from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.refusals import Refusals
+from otel_sla.receiver.responses import Readiness
 from otel_sla.receiver.settings import GrpcServerSettings, HttpServerSettings
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "collector.md"
@@ -63,7 +63,9 @@ def test_each_compression_does_what_the_page_says(
         accountant, in_flight = FakeAccountant(), InFlight(2**28)
         grpc_server = GrpcServer(GrpcServerSettings(endpoint="127.0.0.1:0"), accountant, in_flight, Refusals())
         probes = Probes(readiness=Readiness)
-        http_server = HttpServer(HttpServerSettings(endpoint="127.0.0.1:0"), accountant, in_flight, probes, Refusals())
+        http_server = HttpServer(
+            HttpApp(HttpServerSettings(endpoint="127.0.0.1:0"), accountant, in_flight, probes, Refusals())
+        )
         ports = {"GRPC": await grpc_server.start(), "HTTP": await http_server.start()}
         variables = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
         collector = parts.CollectorProcess(collector_binary, config, ("OTLP_ENDPOINT",), variables)

@@ -70,14 +70,14 @@ def check_sent_again(folder: Path, command: tuple[str, ...], language: str, prot
 
     async def scenario() -> None:
         async with running(config, time.time_ns) as (pipeline, _):
-            grpc_server, http_server = pipeline._front._servers
-            in_flight = http_server.app._in_flight
+            servers = pipeline._front.servers
+            in_flight = servers.in_flight
             full = in_flight.hold(in_flight.size_bytes_max)
             sender = asyncio.create_task(run_sender(command, protocols, pipeline))
 
             def has_refused_each() -> bool:
-                is_grpc_refused = grpc_server.answers["UNAVAILABLE"] >= n_grpc
-                return is_grpc_refused and http_server.app.answers[503] >= len(protocols) - n_grpc
+                is_grpc_refused = servers.grpc_answers["UNAVAILABLE"] >= n_grpc
+                return is_grpc_refused and servers.http_answers[503] >= len(protocols) - n_grpc
 
             while not has_refused_each() and not sender.done():
                 await asyncio.wait((sender,), timeout=0.01)

@@ -26,13 +26,11 @@ from receiver_parts import FakeAccountant, run_on, until
 from otel_sla.counting.receipt import Receipt, TracesConsumer
 from otel_sla.errors import DecodeError, Overloaded, RequestTooLarge
 from otel_sla.receiver.grpc.server import GrpcServer
-from otel_sla.receiver.http.app import Probes
+from otel_sla.receiver.http.app import HttpApp, Probes
 from otel_sla.receiver.http.server import HttpServer
-from otel_sla.receiver.limits import memory as in_flight_module
-from otel_sla.receiver.limits import slow_bodies
 from otel_sla.receiver.limits.memory import Held, InFlight
-from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.refusals import Refusals
+from otel_sla.receiver.responses import Readiness
 from otel_sla.receiver.settings import GrpcServerSettings, HttpServerSettings
 
 MIB = 1 << 20
@@ -48,7 +46,7 @@ class RefusingAccountant:
         self._make_error = make_error
 
     async def account(self, body: bytes) -> Receipt:
-        """Implement `otel_sla.counting.receipt.Accountant`."""
+        """Implement `otel_sla.counting.receipt.TracesConsumer`."""
         assert body
         raise self._make_error()
 
@@ -56,9 +54,8 @@ class RefusingAccountant:
 @asynccontextmanager
 async def both_servers(accountant: TracesConsumer, in_flight: InFlight) -> AsyncIterator[dict[str, Callable[..., str]]]:
     """Serve both protocols for the time of a test; gives what sends one request by each."""
-    http_server = HttpServer(
-        HttpServerSettings(endpoint="127.0.0.1:0"), accountant, in_flight, Probes(readiness=Readiness), Refusals()
-    )
+    settings, probes = HttpServerSettings(endpoint="127.0.0.1:0"), Probes(readiness=Readiness)
+    http_server = HttpServer(HttpApp(settings, accountant, in_flight, probes, Refusals()))
     grpc_server = GrpcServer(GrpcServerSettings(endpoint="127.0.0.1:0"), accountant, in_flight, Refusals())
     http_port, grpc_port = await http_server.start(), await grpc_server.start()
     try:
@@ -129,12 +126,11 @@ def test_a_refused_body_is_freed_at_once(protocol: str, make_error: Callable[[],
     run_on("asyncio", main())
 
 
-def test_slow_bodies_leave_room_for_quick_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_bodies_leave_room_for_quick_ones() -> None:
     """Stalling bodies hold no more than half of the limit; the others are served meanwhile, by either protocol."""
-    monkeypatch.setattr(slow_bodies, "PATIENCE_S", 0.05)
 
     async def main() -> None:
-        in_flight = InFlight(8 * MIB)
+        in_flight = InFlight(8 * MIB, slow_after_s=0.05)
         accountant = FakeAccountant()
         async with both_servers(accountant, in_flight) as send, stalling(send, 6, MIB) as answers:
             await until(lambda: in_flight.slow.size_bytes >= 3 * MIB and len(answers) >= 2)
@@ -146,13 +142,12 @@ def test_slow_bodies_leave_room_for_quick_ones(monkeypatch: pytest.MonkeyPatch) 
     run_on("asyncio", main())
 
 
-def test_compressed_calls_are_expanded_within_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compressed_calls_are_expanded_within_the_limit() -> None:
     """Many calls that expand to megabytes each, at once: no more than fit are expanded, the others come again."""
-    monkeypatch.setattr(in_flight_module, "ROOM_WAIT_S", 0.05)
     n_calls = 12
 
     async def main() -> None:
-        in_flight = InFlight(2 * MIB)
+        in_flight = InFlight(2 * MIB, room_wait_s=0.05)
         accountant = FakeAccountant()
         accountant.gate.clear()
         body = grpc_wire.message(bodies.gzip(bytes(MIB // 2)), is_compressed=True)
@@ -171,12 +166,11 @@ def test_compressed_calls_are_expanded_within_the_limit(monkeypatch: pytest.Monk
     run_on("asyncio", main())
 
 
-def test_one_connection_leaves_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_connection_leaves_room_for_others() -> None:
     """One connection with many requests under way holds half of the limit; another is served meanwhile."""
-    monkeypatch.setattr(in_flight_module, "ROOM_WAIT_S", 0.05)
 
     async def main() -> None:
-        in_flight = InFlight(4 * MIB)
+        in_flight = InFlight(4 * MIB, room_wait_s=0.05)
         accountant = FakeAccountant()
         accountant.gate.clear()
         async with (

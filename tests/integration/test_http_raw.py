@@ -16,15 +16,14 @@ from receiver_parts import LOOPS, FakeAccountant, run_on, until
 
 from otel_sla.counting.receipt import Receipt
 from otel_sla.errors import DecodeError
-from otel_sla.receiver.http.app import JSON, PROTOBUF, Probes
-from otel_sla.receiver.http.connection import SizedBody
+from otel_sla.receiver.http.app import JSON, PROTOBUF, HttpApp, Probes
+from otel_sla.receiver.http.body import Body
 from otel_sla.receiver.http.request import HeadParser, Request
 from otel_sla.receiver.http.server import HttpServer
 from otel_sla.receiver.limits.memory import InFlight
-from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.refusals import Refusals
+from otel_sla.receiver.responses import MalformedRequest, Readiness
 from otel_sla.receiver.settings import BearerSettings, HttpServerSettings, TlsSettings
-from otel_sla.receiver.status import MalformedRequest
 
 BODY = b"\x0a\x00"  # One empty ResourceSpans; the fake accountant does not mind.
 MIB = 1 << 20
@@ -72,7 +71,7 @@ RAW: dict[str, tuple[bytes, str, int]] = {
         2,
     ),
     "a chunk that is none": (post(CHUNKED, body=b"many\r\nxy\r\n0\r\n\r\n") + GOOD, "400", 0),
-    "a chunk longer than told": (post(CHUNKED, body=b"1\r\nxy\r\n0\r\n\r\n") + GOOD, "400", 0),
+    "a chunk longer than announced": (post(CHUNKED, body=b"1\r\nxy\r\n0\r\n\r\n") + GOOD, "400", 0),
     "a chunk of 2^64 bytes": (post(CHUNKED, body=b"10000000000000000\r\nxy\r\n") + GOOD, "400", 0),
     "a chunk of 2^64 - 1 bytes that do not come": (post(CHUNKED, body=b"ffffffffffffffff\r\n") + GOOD, "413", 0),
     "a chunk larger than a body": (post(CHUNKED, body=b"1\r\nx\r\n4000000\r\n"), "413", 0),
@@ -235,7 +234,7 @@ async def served(
     tls, trust = certificate or (None, None)
     short = {"keep_alive_timeout_s": 3.0, "body_timeout_s": 3.0, "header_timeout_s": 3.0, "endpoint": "127.0.0.1:0"}
     wanted = HttpServerSettings(**{**short, "tls": tls, **settings})  # type: ignore[arg-type]
-    server = HttpServer(wanted, accountant, InFlight(64 * MIB), Probes(readiness=Readiness), Refusals())
+    server = HttpServer(HttpApp(wanted, accountant, InFlight(64 * MIB), Probes(readiness=Readiness), Refusals()))
     port = await server.start()
     try:
         yield Served(server, port, trust)
@@ -273,8 +272,8 @@ def test_raw_requests_are_answered_rightly(
     run(main())
 
 
-def test_errors_of_the_parser_are_told_as_otlp_asks(run: Run) -> None:
-    """A malformed head is answered with a Status that names the mistake, in the media type as far as that was told."""
+def test_errors_of_the_parser_are_answered_as_otlp_asks(run: Run) -> None:
+    """A malformed head is answered with a Status that names the mistake, in the media type as far as that is known."""
 
     async def main() -> None:
         async with served(FakeAccountant()) as it:
@@ -325,7 +324,7 @@ def test_a_head_of_many_headers_is_refused_before_its_end(run: Run) -> None:
                 head, _, body = (await it.talk(b"POST /v1/traces HTTP/1.1\r\n" + fields)).partition(b"\r\n\r\n")
                 assert head.startswith(b"HTTP/1.1 400 ")
                 assert json.loads(body)["message"] == "the request has more than 128 headers"
-        request = Request(None, SizedBody(None, 0))  # type: ignore[arg-type] - of which nothing is read.
+        request = Request(None, Body(None))  # type: ignore[arg-type] - of which nothing is read.
         with pytest.raises(MalformedRequest):
             HeadParser(request).feed(bytearray(b"POST /v1/traces HTTP/1.1\r\n" + fields))
         assert len(request.headers) == 128
@@ -386,7 +385,7 @@ def test_queued_requests_are_left_with_their_sender(
         async with served(accountant, certificate if is_tls else None) as it, it.connected() as (reader, writer):
             writer.write(GOOD + request_text * count)
             await accountant.arrived.wait()
-            (connection,) = it.server._state.connections
+            (connection,) = it.server.connections.open
             await until(lambda: len(connection.data) >= min(MIB // 20, len(request_text) * count))
             for _ in range(100):
                 await asyncio.sleep(0)

@@ -34,10 +34,8 @@ from otel_sla.errors import (
     Overloaded,
     RequestTooLarge,
 )
-from otel_sla.receiver.grpc import health
+from otel_sla.receiver.grpc.health import Health
 from otel_sla.receiver.grpc.server import TRACE_SERVICE, GrpcServer
-from otel_sla.receiver.limits import memory as in_flight_module
-from otel_sla.receiver.limits import slow_bodies
 from otel_sla.receiver.limits.memory import InFlight
 from otel_sla.receiver.refusals import Refusals
 from otel_sla.receiver.settings import GrpcServerSettings
@@ -77,12 +75,12 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    accountant: FakeAccountant, *, in_flight_bytes_max: int = 256 * MIB, **settings: object
+    accountant: FakeAccountant, *, in_flight: InFlight | None = None, health: Health | None = None, **settings: object
 ) -> AsyncIterator[Served]:
     """Serve for the time of a test."""
-    in_flight = InFlight(in_flight_bytes_max)
+    in_flight = in_flight or InFlight(256 * MIB)
     server = GrpcServer(
-        GrpcServerSettings(**{"endpoint": "127.0.0.1:0", **settings}), accountant, in_flight, Refusals()
+        GrpcServerSettings(**{"endpoint": "127.0.0.1:0", **settings}), accountant, in_flight, Refusals(), health
     )
     port = await server.start()
     try:
@@ -98,8 +96,8 @@ def can_connect(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_refused_calls_are_told(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever's spans are refused for good is in the log: one warning for each reason, none for who may come back."""
+def test_refused_calls_are_logged(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever's spans are refused for good is in the log: one warning for each reason, none for a retryable answer."""
 
     async def main() -> None:
         wrong = DecodeError("a tag that is none", 0)
@@ -129,8 +127,8 @@ def test_full_success_is_an_empty_response(run: Run) -> None:
     run(main())
 
 
-def test_partial_success_tells_how_many_and_why(run: Run) -> None:
-    """Rejected spans are told in partial_success, under OK."""
+def test_partial_success_says_how_many_and_why(run: Run) -> None:
+    """Rejected spans are in partial_success, under OK."""
 
     async def main() -> None:
         async with served(FakeAccountant(Receipt(3, "3 ended too long ago"))) as it:
@@ -233,7 +231,7 @@ def test_a_second_message_is_refused(run: Run) -> None:
 
 
 def test_a_body_that_does_not_come_is_given_up(run: Run) -> None:
-    """A sender that opens a call and sends nothing is told DEADLINE_EXCEEDED and holds no bytes afterwards."""
+    """A sender that opens a call and sends nothing gets DEADLINE_EXCEEDED and holds no bytes afterwards."""
 
     async def main() -> None:
         async with served(FakeAccountant(), body_timeout_s=0.05) as it:
@@ -244,12 +242,13 @@ def test_a_body_that_does_not_come_is_given_up(run: Run) -> None:
     run(main())
 
 
-def test_a_slow_body_yields_to_others_under_memory_pressure(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body that keeps coming must hold the largest size; without room it is told to try again later."""
-    monkeypatch.setattr(slow_bodies, "PATIENCE_S", 0.05)
+def test_a_slow_body_yields_to_others_under_memory_pressure(run: Run) -> None:
+    """A body that keeps coming must hold the largest size; without room the answer is retryable."""
 
     async def main() -> None:
-        async with served(FakeAccountant(), max_recv_msg_size_mib=2, in_flight_bytes_max=2 * MIB) as it:
+        async with served(
+            FakeAccountant(), max_recv_msg_size_mib=2, in_flight=InFlight(2 * MIB, slow_after_s=0.05)
+        ) as it:
             with it.in_flight.hold(MIB + 1):
                 call = it.channel.stream_unary(EXPORT)()
                 assert await call.code() is grpc.StatusCode.UNAVAILABLE
@@ -258,13 +257,12 @@ def test_a_slow_body_yields_to_others_under_memory_pressure(run: Run, monkeypatc
     run(main())
 
 
-def test_a_slow_body_is_read_where_there_is_room(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body slower than our patience is still counted if its largest size fits in memory."""
-    monkeypatch.setattr(slow_bodies, "PATIENCE_S", 0.01)
+def test_a_slow_body_is_read_where_there_is_room(run: Run) -> None:
+    """A slow body is still counted if its largest size fits in memory."""
 
     async def main() -> None:
         accountant = FakeAccountant()
-        async with served(accountant, max_recv_msg_size_mib=2, in_flight_bytes_max=4 * MIB) as it:
+        async with served(accountant, max_recv_msg_size_mib=2, in_flight=InFlight(4 * MIB, slow_after_s=0.01)) as it:
             call = it.channel.stream_unary(EXPORT)()
             await until(lambda: it.in_flight.size_bytes == 2 * MIB)
             await call.write(BODY)
@@ -296,15 +294,17 @@ def test_many_slow_senders_do_not_keep_a_good_one_out(run: Run) -> None:
 
 
 @pytest.mark.parametrize("is_known", [False, True])
-def test_late_bodies_of_many_connections_are_bounded(is_known: bool, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+def test_late_bodies_of_many_connections_are_bounded(is_known: bool, run: Run) -> None:  # noqa: FBT001
     """Of twelve that may become 2 MiB each only those are read on that have room for it; the others come again."""
-    monkeypatch.setattr(slow_bodies, "PATIENCE_S", 1e6)
-    monkeypatch.setattr(in_flight_module, "ROOM_WAIT_S", 0.3)
     kept_max = 3 if is_known else 1  # An eighth of 2 MiB is late, half of it slow: one alone may hold more.
 
     async def main() -> None:
         async with (
-            served(FakeAccountant(), max_recv_msg_size_mib=2, in_flight_bytes_max=2 * MIB) as it,
+            served(
+                FakeAccountant(),
+                max_recv_msg_size_mib=2,
+                in_flight=InFlight(2 * MIB, slow_after_s=1e6, room_wait_s=0.3),
+            ) as it,
             AsyncExitStack() as stack,
             asyncio.timeout(60),
         ):
@@ -328,10 +328,10 @@ def test_late_bodies_of_many_connections_are_bounded(is_known: bool, run: Run, m
 
 
 def test_calls_that_wait_to_be_read_are_bounded(run: Run) -> None:
-    """Of a hundred calls of one connection that stall a few wait, for a while; the others are told to come again."""
+    """Of a hundred calls of one connection that stall a few wait for a while; the answer to the others is retryable."""
 
     async def main() -> None:
-        async with served(FakeAccountant(), in_flight_bytes_max=2 * MIB, body_timeout_s=0.2) as it, asyncio.timeout(60):
+        async with served(FakeAccountant(), in_flight=InFlight(2 * MIB), body_timeout_s=0.2) as it, asyncio.timeout(60):
             calls = [it.channel.stream_unary(EXPORT)() for _ in range(100)]
             codes = Counter([await call.code() for call in calls])
             assert set(codes) <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
@@ -345,14 +345,13 @@ def test_calls_that_wait_to_be_read_are_bounded(run: Run) -> None:
     run(main())
 
 
-def test_bytes_in_flight_are_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_in_flight_are_bounded(run: Run) -> None:
     """While requests wait for their commit up to the limit, a further one is UNAVAILABLE; afterwards it is taken."""
-    monkeypatch.setattr(in_flight_module, "ROOM_WAIT_S", 0.05)
 
     async def main() -> None:
         accountant = FakeAccountant()
         accountant.gate.clear()
-        async with served(accountant, in_flight_bytes_max=MIB) as it:
+        async with served(accountant, in_flight=InFlight(MIB, room_wait_s=0.05)) as it:
             waiting = asyncio.ensure_future(it.export(bytes(MIB - 1024)))
             await accountant.arrived.wait()
             assert it.in_flight.size_bytes == MIB - 1024
@@ -425,8 +424,8 @@ def test_health_follows_the_pipeline(run: Run) -> None:
     run(main())
 
 
-def test_health_is_told_without_waiting_for_the_question(run: Run) -> None:
-    """Questions that do not come, are too long or are none are answered for the server; unknown services are told."""
+def test_health_is_answered_without_waiting_for_the_question(run: Run) -> None:
+    """Questions that are late, too long or none are answered for the server; an unknown service is NOT_FOUND."""
 
     async def main() -> None:
         async with served(FakeAccountant()) as it:
@@ -480,12 +479,11 @@ async def _first_of(call: grpc.aio.UnaryStreamCall[Any, Any]) -> Any:  # noqa: A
         return None
 
 
-def test_those_who_watch_the_health_are_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watchers_of_the_health_are_bounded(run: Run) -> None:
     """One more than may watch is RESOURCE_EXHAUSTED; when one of them ends another may, and `Check` always may."""
-    monkeypatch.setattr(health, "_WATCHING_MAX", 2)
 
     async def main() -> None:
-        async with served(FakeAccountant()) as it:
+        async with served(FakeAccountant(), health=Health(TRACE_SERVICE, watching_max=2)) as it:
             stub = health_pb2_grpc.HealthStub(it.channel)
             question = health_pb2.HealthCheckRequest()
             watching = [stub.Watch(question) for _ in range(2)]
@@ -501,12 +499,11 @@ def test_those_who_watch_the_health_are_bounded(run: Run, monkeypatch: pytest.Mo
     run(main())
 
 
-def test_questions_that_wait_to_be_read_are_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_questions_that_wait_to_be_read_are_bounded(run: Run) -> None:
     """Beyond as many as may wait, `Check` is answered for the server and `Watch` is ended, without their question."""
-    monkeypatch.setattr(health, "_ASKING_MAX", 0)
 
     async def main() -> None:
-        async with served(FakeAccountant()) as it:
+        async with served(FakeAccountant(), health=Health(TRACE_SERVICE, asking_max=0)) as it:
             stub = health_pb2_grpc.HealthStub(it.channel)
             question = health_pb2.HealthCheckRequest(service="another")
             assert (await stub.Check(question)).status == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -515,8 +512,8 @@ def test_questions_that_wait_to_be_read_are_bounded(run: Run, monkeypatch: pytes
     run(main())
 
 
-def test_those_who_watch_the_health_do_not_hold_up_a_stop(run: Run) -> None:
-    """Each stream of `Watch` is told NOT_SERVING, then ends, long before the grace does; unknown services likewise."""
+def test_watchers_of_the_health_do_not_delay_a_stop(run: Run) -> None:
+    """Each stream of `Watch` gets NOT_SERVING, then ends, long before the grace does; unknown services likewise."""
 
     async def main() -> None:
         async with served(FakeAccountant()) as it:
@@ -542,8 +539,8 @@ def test_those_who_watch_the_health_do_not_hold_up_a_stop(run: Run) -> None:
     run(main())
 
 
-def test_one_who_watches_and_does_not_read_holds_up_nothing(run: Run) -> None:
-    """A client of `Watch` without room for an answer: others are told each state, and the stop ends with its grace."""
+def test_a_watcher_that_does_not_read_delays_nothing(run: Run) -> None:
+    """A client of `Watch` without room for an answer: others get each state, and the stop ends with its grace."""
 
     async def main() -> None:
         async with served(FakeAccountant()) as it:

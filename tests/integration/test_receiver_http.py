@@ -36,13 +36,13 @@ from otel_sla.errors import (
     Overloaded,
     RequestTooLarge,
 )
-from otel_sla.receiver.http import connection
-from otel_sla.receiver.http.app import JSON, PROTOBUF, Probes
+from otel_sla.receiver.http.app import JSON, PROTOBUF, HttpApp, Probes
+from otel_sla.receiver.http.connection import RefusedLimits
 from otel_sla.receiver.http.server import HttpServer
-from otel_sla.receiver.limits import large_requests
+from otel_sla.receiver.limits.large_requests import LargeRequests
 from otel_sla.receiver.limits.memory import InFlight
-from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.refusals import Refusals
+from otel_sla.receiver.responses import Readiness
 from otel_sla.receiver.settings import BearerSettings, CorsSettings, HttpServerSettings
 
 MIB = 1024 * 1024
@@ -112,14 +112,16 @@ class Served:
 async def served(
     accountant: FakeAccountant,
     *,
-    in_flight_bytes_max: int = 512 * MIB,
+    in_flight: InFlight | None = None,
     probes: Probes | None = None,
+    limits: RefusedLimits | None = None,
     **settings: object,
 ) -> AsyncIterator[Served]:
     """Serve for the time of a test."""
-    in_flight = InFlight(in_flight_bytes_max)
+    in_flight = in_flight or InFlight(512 * MIB)
     wanted = HttpServerSettings(**{"endpoint": "127.0.0.1:0", **settings})
-    server = HttpServer(wanted, accountant, in_flight, probes or Probes(readiness=Readiness), Refusals())
+    app = HttpApp(wanted, accountant, in_flight, probes or Probes(readiness=Readiness), Refusals())
+    server = HttpServer(app, limits or RefusedLimits())
     port = await server.start()
     try:
         yield Served(server, port, in_flight)
@@ -147,8 +149,8 @@ def test_full_success_is_an_empty_response(run: Run) -> None:
     run(main())
 
 
-def test_partial_success_tells_how_many_and_why(run: Run) -> None:
-    """Rejected spans are told in partial_success under 200, in both encodings."""
+def test_partial_success_says_how_many_and_why(run: Run) -> None:
+    """Rejected spans are in partial_success under 200, in both encodings."""
 
     async def main() -> None:
         receipt = Receipt(3, "3 ended too long ago")
@@ -284,8 +286,8 @@ def test_compressed_bodies_are_expanded_whole(run: Run, encoding: str, size_byte
     run(main())
 
 
-def test_refused_requests_are_told(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever's spans are refused for good is in the log: one warning for each reason, none for who may come back."""
+def test_refused_requests_are_logged(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever's spans are refused for good is in the log: one warning for each reason, none for a retryable answer."""
 
     async def main() -> None:
         accountant = FakeAccountant(DecodeError("a tag that is none", 0), Overloaded("full"))
@@ -329,11 +331,11 @@ def test_a_snappy_stream_may_be_called_snappy(run: Run) -> None:
 
 @pytest.mark.parametrize("encoding", COMPRESS)
 def test_what_expands_beyond_the_room_in_flight_is_refused_before(run: Run, encoding: str) -> None:
-    """A body that fits by its own limit but not by the memory's is told to come back, and holds nothing afterwards."""
+    """A body that fits by its own limit but not by the memory's is answered 503, and holds nothing afterwards."""
     body = COMPRESS[encoding](bytes(8 * MIB))
 
     async def main() -> None:
-        async with served(FakeAccountant(), in_flight_bytes_max=9 * MIB) as it:
+        async with served(FakeAccountant(), in_flight=InFlight(9 * MIB)) as it:
             with it.in_flight.hold(6 * MIB):
                 assert (await it.send(body, content_encoding=encoding)).status == 503
             assert (await it.send(body, content_encoding=encoding)).status == 200
@@ -351,7 +353,7 @@ def test_a_compressed_body_holds_what_it_expands_to(run: Run, encoding: str) -> 
 
     async def main() -> None:
         accountant = FakeAccountant()
-        async with served(accountant, in_flight_bytes_max=64 * MIB) as it:
+        async with served(accountant, in_flight=InFlight(64 * MIB)) as it:
             assert (await it.send(body, content_encoding=encoding)).status == 200
         async with served(accountant) as it:
             text = request_head(content_encoding=encoding, content_length=str(len(body)), connection="close") + body
@@ -370,7 +372,7 @@ def test_a_compressed_body_may_take_all_of_the_memory(run: Run, encoding: str) -
     bodies = [COMPRESS[encoding](bytes(size_mib * MIB)) for size_mib in (15, 16)]
 
     async def main() -> None:
-        async with served(FakeAccountant(), in_flight_bytes_max=16 * MIB) as it:
+        async with served(FakeAccountant(), in_flight=InFlight(16 * MIB)) as it:
             statuses = [(await it.send(body, content_encoding=encoding)).status for body in bodies]
             assert statuses == [200, 413]
             assert it.in_flight.size_bytes == 0
@@ -432,10 +434,9 @@ def request_head(**headers: str) -> bytes:
         ("POST", "/v1/metrics", {}, 404),
         ("POST", "/healthz", {}, 405),
         ("GET", "/", {}, 404),
-        ("GET", "/metrics", {}, 404),
     ],
 )
-def test_what_is_not_served_is_told(
+def test_what_is_not_served_is_refused(
     run: Run, method: str, path: str, headers: dict[str, str], http_status: int
 ) -> None:
     """Wrong media types, encodings, methods and paths have their own status; 405 names what is allowed."""
@@ -452,7 +453,7 @@ def test_what_is_not_served_is_told(
     run(main())
 
 
-def test_a_transfer_coding_that_is_not_read_is_told(run: Run) -> None:
+def test_an_unknown_transfer_coding_is_refused(run: Run) -> None:
     """A body in chunks is read; one that is compressed for the transfer, or twice, is not taken for what it is not."""
 
     async def main() -> None:
@@ -517,7 +518,7 @@ def test_without_a_valid_token_nothing_is_read(run: Run) -> None:
 
 
 def test_a_body_that_does_not_come_is_504_and_the_connection_ends(run: Run) -> None:
-    """A sender that stalls in its body is told so, in time, and holds neither bytes nor the connection."""
+    """A sender that stalls in its body is answered in time, and holds neither bytes nor the connection."""
 
     async def main() -> None:
         async with served(FakeAccountant(), body_timeout_s=0.05) as it:
@@ -565,13 +566,13 @@ def test_the_rest_of_a_refused_body_is_not_awaited_for_ever(run: Run) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/traces", "/elsewhere"])
-def test_little_is_taken_of_a_body_that_nobody_wants(run: Run, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_little_is_taken_of_a_body_that_nobody_wants(run: Run, path: str) -> None:
     """Who may not send gets an answer at once; a large body is left with its sender, and the connection ends."""
-    monkeypatch.setattr(connection, "_LINGER_S", 0.05)
 
     async def main() -> None:
         accountant = FakeAccountant()
-        async with served(accountant, auth=BearerSettings(tokens=("a",)), body_timeout_s=60) as it:
+        auth, limits = BearerSettings(tokens=("a",)), RefusedLimits(linger_s=0.05)
+        async with served(accountant, limits=limits, auth=auth, body_timeout_s=60) as it:
             async with it.connected() as (reader, writer):
                 small = request_head(path=path, content_length=str(MIB // 2)) + bytes(MIB // 2)
                 writer.write(small + request_head(path=path, content_length=str(60 * MIB)))
@@ -589,8 +590,8 @@ def test_little_is_taken_of_a_body_that_nobody_wants(run: Run, monkeypatch: pyte
     run(main())
 
 
-def test_a_large_refused_body_of_somebody_who_may_send_is_awaited(run: Run) -> None:
-    """Who may send is told what is wrong with a large body, and goes on with the same connection."""
+def test_a_large_refused_body_of_an_authenticated_sender_is_awaited(run: Run) -> None:
+    """An authenticated sender gets what is wrong with its large body, and goes on with the same connection."""
 
     async def main() -> None:
         async with served(FakeAccountant()) as it, it.connected() as (reader, writer):
@@ -632,14 +633,13 @@ def test_many_slow_senders_do_not_keep_a_good_one_out(run: Run) -> None:
     run(main())
 
 
-def test_who_announces_much_and_sends_little_takes_no_turn(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sender_that_announces_much_and_sends_little_takes_no_turn(run: Run) -> None:
     """Twenty senders stall at the beginning of large bodies; another's large body does not wait for any of them."""
-    monkeypatch.setattr(large_requests, "_QUICK_S", 1e6)
-    monkeypatch.setattr(large_requests, "_WAIT_S_MAX", 1e6)
 
     async def main() -> None:
         accountant = FakeAccountant()
-        async with served(accountant) as it, AsyncExitStack() as stalled:
+        in_flight = InFlight(512 * MIB, large_requests=LargeRequests(quick_s=1e6, wait_s_max=1e6))
+        async with served(accountant, in_flight=in_flight) as it, AsyncExitStack() as stalled:
             for _ in range(20):
                 _, writer = await stalled.enter_async_context(it.connected())
                 writer.write(request_head(content_length=str(60 * MIB)) + b"x")
@@ -661,8 +661,8 @@ def test_a_client_that_reads_no_answer_is_disconnected(run: Run, connection: str
             with socket.socket() as client:
                 client.connect(("127.0.0.1", it.port))
                 client.sendall(f"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: {connection}\r\n\r\n".encode())
-                await until(lambda: it.server._state.connections)
-                await until(lambda: not it.server._state.connections)
+                await until(lambda: it.server.connections.open)
+                await until(lambda: not it.server.connections.open)
 
     run(main())
 
@@ -683,7 +683,7 @@ def test_endless_headers_are_cut_off(run: Run) -> None:
     run(main())
 
 
-def test_more_connections_than_the_limit_are_told_to_come_back(run: Run) -> None:
+def test_more_connections_than_the_limit_are_answered_503(run: Run) -> None:
     """A connection over the limit is answered 503 with Retry-After, and when one ends there is room again."""
 
     async def main() -> None:
@@ -697,14 +697,12 @@ def test_more_connections_than_the_limit_are_told_to_come_back(run: Run) -> None
     run(main())
 
 
-def test_those_who_are_told_to_come_back_are_limited_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_connections_are_limited_too(run: Run) -> None:
     """While a refused connection is there for its answer, one more is closed without any; both are counted."""
-    monkeypatch.setattr("otel_sla.receiver.http.connection._REFUSED_MAX", 1)
-    monkeypatch.setattr("otel_sla.receiver.http.connection._LINGER_S", 3600.0)
 
     async def main() -> None:
         async with (
-            served(FakeAccountant(), connections_max=1) as it,
+            served(FakeAccountant(), limits=RefusedLimits(linger_s=3600.0, refused_max=1), connections_max=1) as it,
             it.connected(),
             it.connected() as (told, writer),
             it.connected() as (closed, _),
@@ -713,7 +711,7 @@ def test_those_who_are_told_to_come_back_are_limited_too(run: Run, monkeypatch: 
             assert (await told.read()).startswith(b"HTTP/1.1 503 ")
             with suppress(ConnectionError):
                 assert await closed.read() == b""
-            assert it.server._state.refusals.connections == 2
+            assert it.server.app.refusals.connections == 2
 
     run(main())
 
@@ -774,7 +772,7 @@ def test_bytes_in_flight_are_bounded(run: Run) -> None:
     async def main() -> None:
         accountant = FakeAccountant()
         accountant.gate.clear()
-        async with served(accountant, in_flight_bytes_max=MIB) as it:
+        async with served(accountant, in_flight=InFlight(MIB)) as it:
             waiting = asyncio.ensure_future(it.send(bytes(MIB - 1)))
             await accountant.arrived.wait()
             assert it.in_flight.size_bytes == MIB - 1
@@ -805,7 +803,7 @@ def test_json_that_would_not_fit_in_memory_is_413(run: Run) -> None:
     """JSON is weighed by what it takes as objects, before that is taken."""
 
     async def main() -> None:
-        async with served(FakeAccountant(), in_flight_bytes_max=MIB) as it:
+        async with served(FakeAccountant(), in_flight=InFlight(MIB)) as it:
             reply = await it.send(b'{"x":[' + b"[]," * 30_000 + b"[]]}", content_type=JSON)
             assert reply.status == 413
             assert it.in_flight.size_bytes == 0
@@ -866,7 +864,7 @@ def test_stop_lets_what_is_under_way_finish(run: Run) -> None:
     run(main())
 
 
-def test_when_the_grace_is_over_senders_are_told_to_repeat(run: Run) -> None:
+def test_when_the_grace_is_over_the_answer_is_retryable(run: Run) -> None:
     """A request that the end of the grace cuts off is answered 503, not with silence."""
 
     async def main() -> None:

@@ -20,11 +20,11 @@ from receiver_parts import LOOPS, FakeAccountant, run_on
 
 from otel_sla.errors import ConfigError
 from otel_sla.receiver.grpc.server import TRACE_SERVICE, GrpcServer
-from otel_sla.receiver.http.app import PROTOBUF, Probes
+from otel_sla.receiver.http.app import PROTOBUF, HttpApp, Probes
 from otel_sla.receiver.http.server import HttpServer
 from otel_sla.receiver.limits.memory import InFlight
-from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.refusals import Refusals
+from otel_sla.receiver.responses import Readiness
 from otel_sla.receiver.security.tls import ServerTls
 from otel_sla.receiver.settings import BearerSettings, GrpcServerSettings, HttpServerSettings, TlsSettings
 
@@ -90,7 +90,7 @@ async def serve_grpc(accountant: FakeAccountant, **settings: object) -> AsyncIte
 async def serve_http(accountant: FakeAccountant, **settings: object) -> AsyncIterator[int]:
     """Serve HTTP for the time of a test."""
     wanted = HttpServerSettings(**{"endpoint": "127.0.0.1:0", **settings})
-    server = HttpServer(wanted, accountant, InFlight(IN_FLIGHT_BYTES_MAX), PROBES, Refusals())
+    server = HttpServer(HttpApp(wanted, accountant, InFlight(IN_FLIGHT_BYTES_MAX), PROBES, Refusals()))
     port = await server.start()
     try:
         yield port
@@ -111,7 +111,7 @@ async def silent(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio
 
 
 async def send_grpc(port: int, server_ca: trustme.CA, client: trustme.LeafCert | None = None) -> bool:
-    """Send one request on a new connection; tell whether it was answered."""
+    """Send one request on a new connection; whether it was answered."""
     key = None if client is None else client.private_key_pem.bytes()
     chain = None if client is None else b"".join(blob.bytes() for blob in client.cert_chain_pems)
     credentials = grpc.ssl_channel_credentials(server_ca.cert_pem.bytes(), key, chain)
@@ -125,7 +125,7 @@ async def send_grpc(port: int, server_ca: trustme.CA, client: trustme.LeafCert |
 
 
 async def send_http(port: int, server_ca: trustme.CA, client: trustme.LeafCert | None = None) -> bool:
-    """Send one request on a new connection; tell whether it was answered."""
+    """Send one request on a new connection; whether it was answered."""
     context = ssl.create_default_context()
     server_ca.configure_trust(context)
     if client is not None:
@@ -148,7 +148,7 @@ KINDS = [pytest.param((serve_grpc, send_grpc), id="gRPC"), pytest.param((serve_h
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_tls_serves_those_who_trust_it(run: Run, kind: Kind, tmp_path: Path, authorities: list[trustme.CA]) -> None:
+def test_tls_serves_senders_that_trust_it(run: Run, kind: Kind, tmp_path: Path, authorities: list[trustme.CA]) -> None:
     """A sender that trusts the server's CA is counted; one that trusts another is not; nor is one without TLS."""
     serve, send = kind
     ca, other_ca = authorities
@@ -316,8 +316,8 @@ def test_connections_in_their_handshake_are_in_the_limit(
                 pass
 
     run(main())
-    told = [vars(record) for record in caplog.records if vars(record).get("action") == "connections_refused"]
-    assert [each["connections"] for each in told] == [1]
+    logged = [vars(record) for record in caplog.records if vars(record).get("action") == "connections_refused"]
+    assert [each["connections"] for each in logged] == [1]
 
 
 def test_a_stop_closes_connections_in_their_handshake(run: Run, tmp_path: Path, authorities: list[trustme.CA]) -> None:
@@ -359,7 +359,7 @@ def test_one_connection_serves_many_requests_over_tls(run: Run, tmp_path: Path, 
 
 
 def test_unusable_files_are_a_config_error(tmp_path: Path, authorities: list[trustme.CA]) -> None:
-    """A missing file, and a key that is not the certificate's, are told at the start, in one line that names them."""
+    """A missing file, or a key that is not the certificate's, is an error at the start, in one line that names it."""
     settings = Files(tmp_path, authorities[0]).settings
     settings.key_file.write_bytes(authorities[0].issue_cert("x").private_key_pem.bytes())
     with pytest.raises(ConfigError, match="here: tls: certificate and key cannot be used: KEY_VALUES_MISMATCH"):
@@ -378,7 +378,7 @@ def test_unusable_files_are_a_config_error(tmp_path: Path, authorities: list[tru
     ],
     ids=["expired", "not yet", "now"],
 )
-def test_a_certificate_whose_time_is_not_now_is_told(
+def test_a_certificate_whose_time_is_not_now_is_logged(
     tmp_path: Path,
     authorities: list[trustme.CA],
     caplog: pytest.LogCaptureFixture,
@@ -406,7 +406,7 @@ def test_a_certificate_whose_time_is_not_now_is_told(
         ({}, False),
     ],
 )
-def test_an_open_endpoint_is_told_once(
+def test_an_open_endpoint_is_logged_once(
     run: Run,
     serve: Serve,
     settings: dict[str, object],

@@ -15,7 +15,7 @@ from sla_parts import make_agreement
 
 from otel_sla.exporter.backlog import LedgerBacklog
 from otel_sla.exporter.settings import DebugSettings, ExporterSettings
-from otel_sla.receiver.readiness import Readiness
+from otel_sla.receiver.responses import Readiness
 from otel_sla.serving.pipeline import Pipeline
 from otel_sla.sla.uptime import MinuteFigures
 

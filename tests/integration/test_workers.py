@@ -23,16 +23,14 @@ from otel_sla.errors import DecodeError, LedgerUnavailable, ListenError, Overloa
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.receiver.settings import BearerSettings, GrpcServerSettings, HttpServerSettings, ReceiverSettings
 from otel_sla.receiver.sockets import reserve_sockets
-from otel_sla.receiver.workers import handle
-from otel_sla.receiver.workers import pool as crew_module
-from otel_sla.receiver.workers.frames import FramedSocket, FrameKind
-from otel_sla.receiver.workers.messages import CountingFailed, decode_error, encode_error
+from otel_sla.receiver.workers import pool as pool_module
+from otel_sla.receiver.workers.messages import CountingFailed, FramedSocket, FrameKind, decode_error, encode_error
 from otel_sla.receiver.workers.pool import WorkerPool, share_mib
 from otel_sla.serving.pipeline import Pipeline
 
 MINUTE = 60 * 10**9
 NOW = builders.START_UNIX_NANO
-TOKEN = "open sesame"  # noqa: S105 - of no door.
+TOKEN = "open sesame"  # noqa: S105 - of nothing.
 
 
 def body(number: int, end_time_unix_nano: int = NOW) -> bytes:
@@ -59,10 +57,10 @@ async def two_workers(folder: Path, **grpc_settings: object) -> AsyncIterator[tu
     pipeline = Pipeline(config, clock=Clock(NOW), tick_s=3600)
     await pipeline.start()
     assert pipeline._front is not None
-    (crew,) = pipeline._front._servers
-    assert isinstance(crew, WorkerPool)
+    pool = pipeline._front.servers
+    assert isinstance(pool, WorkerPool)
     try:
-        yield pipeline, crew, config
+        yield pipeline, pool, config
     finally:
         await pipeline.stop()
 
@@ -93,7 +91,7 @@ async def post(port: int | None, content: bytes) -> int:
 
 
 async def ready_says(port: int | None, reason: str) -> None:
-    """Ask until the worker that answers has been told."""
+    """Ask until the worker that answers knows."""
     async with asyncio.timeout(20):
         while await get(port, "/readyz") != f"{reason}\n":
             pass
@@ -103,11 +101,11 @@ def test_what_comes_to_either_worker_is_counted_once(tmp_path: Path) -> None:
     """Sixteen connections send the same twenty requests over gRPC, and HTTP sends some of them again: twenty count."""
 
     async def scenario() -> None:
-        async with two_workers(tmp_path) as (pipeline, crew, config):
+        async with two_workers(tmp_path) as (pipeline, pool, config):
             async with channels(pipeline.grpc_port, 16) as opened:
                 calls = [channel.unary_unary(EXPORT) for channel in opened]
                 await asyncio.gather(*(call(body(number), timeout=20) for call in calls for number in range(20)))
-                # A rejected span and a broken request: answered by the one that counts, told by the one that received.
+                # A rejected span and a broken request: judged by the process that counts, answered by the worker.
                 answer = ExportTraceServiceResponse.FromString(
                     await calls[0](body(1, end_time_unix_nano=0), timeout=20)
                 )
@@ -120,7 +118,7 @@ def test_what_comes_to_either_worker_is_counted_once(tmp_path: Path) -> None:
             assert counted(config) == 20
             assert pipeline.metrics.duplicate_spans == 15 * 20 + 3
             # Both were there: the system spreads sixteen connections over two with all but one in 32,768.
-            assert len(crew._members) == 2
+            assert len(pool.workers) == 2
             metrics = await get(pipeline.http_port, "/metrics")
             assert 'otelcol_receiver_accepted_spans_total{receiver="otlp"} 323' in metrics
 
@@ -152,25 +150,25 @@ def test_a_worker_that_is_killed_is_started_anew(tmp_path: Path) -> None:
     """SIGKILL of either worker: what was acknowledged is counted, the port stays, the next request is served."""
 
     async def scenario() -> None:
-        async with two_workers(tmp_path) as (pipeline, crew, config):
+        async with two_workers(tmp_path) as (pipeline, pool, config):
             sent = 0
             for number in (0, 1):
                 async with channels(pipeline.grpc_port, 8) as opened:
                     for channel in opened:
                         await channel.unary_unary(EXPORT)(body(sent), timeout=20)
                         sent += 1
-                killed = crew._members[number]
-                assert killed._process is not None
-                os.kill(killed._process.pid, signal.SIGKILL)
-                await killed.link.lost
-                await _anew(crew, number, killed)
+                killed = pool.workers[number]
+                assert killed.process is not None
+                os.kill(killed.process.pid, signal.SIGKILL)
+                await killed.connection.lost
+                await _anew(pool, number, killed)
             async with channels(pipeline.grpc_port, 8) as opened:
                 for channel in opened:
                     await channel.unary_unary(EXPORT)(body(sent), timeout=20)
                     sent += 1
             assert counted(config) == sent == 24
-            # What the killed ones had told stays told.
-            assert crew.totals.grpc["OK"] <= 24
+            # What the killed ones had published stays.
+            assert pool.grpc_answers["OK"] <= 24
 
     run(scenario)
 
@@ -178,15 +176,15 @@ def test_a_worker_that_is_killed_is_started_anew(tmp_path: Path) -> None:
 def test_a_worker_that_cannot_be_started_anew_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One that does not serve in time, then no memory for one: both are told and gone, and the next serves."""
-    make = handle.make_shared_memory
+    """One that does not serve in time, then no memory for one: both are logged and gone, and the next serves."""
+    make = pool_module.make_shared_memory
     started: list[int] = []
+    pools: list[WorkerPool] = []
     third = asyncio.Event()
-    monkeypatch.setattr(crew_module, "_AGAIN_S", 0)
 
     def make_shared_memory(size_bytes: int) -> int | None:
         started.append(size_bytes)
-        monkeypatch.setattr(crew_module, "_START_S", 0 if len(started) == 1 else 30)
+        pools[0].start_s_max = 0 if len(started) == 1 else 30
         if len(started) == 2:
             raise OSError(errno.ENOMEM, "no memory")
         if len(started) == 3:
@@ -194,41 +192,43 @@ def test_a_worker_that_cannot_be_started_anew_is_tried_again(
         return make(size_bytes)
 
     async def scenario() -> None:
-        async with two_workers(tmp_path) as (pipeline, crew, config):
-            monkeypatch.setattr(handle, "make_shared_memory", make_shared_memory)
-            first = crew._members[0]
-            assert first._process is not None
-            os.kill(first._process.pid, signal.SIGKILL)
+        async with two_workers(tmp_path) as (pipeline, pool, config):
+            pool.restart_delay_s = 0
+            pools.append(pool)
+            monkeypatch.setattr(pool_module, "make_shared_memory", make_shared_memory)
+            first = pool.workers[0]
+            assert first.process is not None
+            os.kill(first.process.pid, signal.SIGKILL)
             async with asyncio.timeout(30):
                 await third.wait()
-                assert await crew._members[0].ready == ""
+                assert await pool.workers[0].ready == ""
             async with channels(pipeline.grpc_port, 8) as opened:
                 for number, channel in enumerate(opened):
                     await channel.unary_unary(EXPORT)(body(number), timeout=20)
             assert counted(config) == 8
 
     run(scenario)
-    told = [record.getMessage() for record in caplog.records if record.action == "worker_failed"]
-    assert [text.partition(";")[0] for text in told] == [
+    logged = [record.getMessage() for record in caplog.records if record.action == "worker_failed"]
+    assert [text.partition(";")[0] for text in logged] == [
         "worker process 0: it does not serve after 0 s",
         "worker process 0: it cannot be started: [Errno 12] no memory",
     ]
 
 
-async def _anew(crew: WorkerPool, number: int, killed: object) -> None:
+async def _anew(pool: WorkerPool, number: int, killed: object) -> None:
     """Wait until another serves in its place."""
     changed = asyncio.Event()
-    start = crew._start_one
+    start = pool._start_one
 
     async def started(of: int) -> str:
         reason = await start(of)
         changed.set()
         return reason
 
-    crew._start_one = started  # type: ignore[method-assign]
-    if crew._members[number] is killed or not crew._members[number].ready.done():
+    pool._start_one = started  # type: ignore[method-assign]
+    if pool.workers[number] is killed or not pool.workers[number].ready.done():
         await asyncio.wait_for(changed.wait(), 30)
-    crew._start_one = start  # type: ignore[method-assign]
+    pool._start_one = start  # type: ignore[method-assign]
 
 
 def test_readiness_and_health_are_the_pipelines(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_a_failed_ledger_refuses_and_a_stop_answers(tmp_path: Path) -> None:
     run(scenario)
 
 
-def test_what_workers_refuse_is_told_once_for_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_workers_refuse_is_logged_once_for_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Requests that either worker refuses: one warning for each reason by the process that counts, one at the end."""
 
     async def scenario() -> None:
@@ -280,15 +280,15 @@ def test_what_workers_refuse_is_told_once_for_all(tmp_path: Path, caplog: pytest
 
     caplog.clear()
     run(scenario)
-    told = [vars(record) for record in caplog.records if vars(record).get("action") == "requests_refused"]
-    numbers = [(each["protocol"], each["reason"], each["requests"]) for each in told]
+    logged = [vars(record) for record in caplog.records if vars(record).get("action") == "requests_refused"]
+    numbers = [(each["protocol"], each["reason"], each["requests"]) for each in logged]
     assert numbers[:2] == [("grpc", "UNAUTHENTICATED", 1), ("http", "400", 1)]
     assert sorted(numbers[2:]) == [("grpc", "UNAUTHENTICATED", 7), ("http", "400", 7)]
-    assert all(each["user_agent"] for each in told)
+    assert all(each["user_agent"] for each in logged)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_connections_that_are_refused_are_told_and_counted(
+def test_connections_that_are_refused_are_logged_and_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, processes: int
 ) -> None:
     """Each process has room for one connection: of all others one warning at once, one at the end, and a metric."""
@@ -309,8 +309,8 @@ def test_connections_that_are_refused_are_told_and_counted(
     caplog.clear()
     refused, counted = asyncio.run(scenario())
     assert 16 - processes <= refused == counted
-    told = [vars(record) for record in caplog.records if vars(record).get("action") == "connections_refused"]
-    assert [each["connections"] for each in told] == [1, refused - 1]
+    logged = [vars(record) for record in caplog.records if vars(record).get("action") == "connections_refused"]
+    assert [each["connections"] for each in logged] == [1, refused - 1]
 
 
 def test_workers_check_credentials(tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_a_port_in_use_ends_the_start(tmp_path: Path) -> None:
     run(scenario)
 
 
-def test_errors_pass_the_link_as_they_are() -> None:
+def test_errors_pass_between_processes_as_they_are() -> None:
     """Each error that has an answer of its own arrives as itself; all others as one of ours."""
     for error in (Overloaded("a"), RequestTooLarge("b"), LedgerUnavailable("c"), DecodeError("cut off", 7)):
         passed = decode_error(encode_error(error))
@@ -367,9 +367,11 @@ def test_frames_are_whole_however_they_are_cut() -> None:
         )
         for cut in range(len(wire) + 1):
             found: list[tuple[FrameKind, int, bytes]] = []
-            link = FramedSocket(lambda kind, number, payload, found=found: found.append((kind, number, bytes(payload))))  # type: ignore[misc]
-            link.data_received(wire[:cut])
-            link.data_received(wire[cut:])
+            connection = FramedSocket(
+                lambda kind, number, payload, found=found: found.append((kind, number, bytes(payload)))
+            )  # type: ignore[misc]
+            connection.data_received(wire[:cut])
+            connection.data_received(wire[cut:])
             assert found == frames, cut
 
     run(scenario)

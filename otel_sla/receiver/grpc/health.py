@@ -1,11 +1,11 @@
 """`grpc.health.v1`: says whether requests are welcome; its streams end when the server stops.
 
 Anybody may ask, without a token: so a question costs next to nothing, whatever its size. The library's servicer takes
-whole messages, of all calls at once; and it writes to those who watch under the lock that a change of state needs, so
-that one of them who does not read held up the stop for ever.
+whole messages, of all calls at once; and it writes to its watchers under the lock that a change of state needs, so
+that one watcher who does not read held up the stop for ever.
 
-From the moment that gRPC is asked for a message it takes all of it, up to the limit of a request, and goes on when the
-one who asked has given up: until the call ends. So a call whose question was not read to its end must not go on.
+Once gRPC is asked for a message it takes all of it, up to the limit of a request, also when the reader has given up:
+until the call ends. So a call whose question was not read to its end must end.
 """
 
 import asyncio
@@ -17,22 +17,24 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 _SERVICE = "grpc.health.v1.Health"
 _READ_S = 0.1  # Of the turn and the reading: a question comes with its call.
 _SIZE_BYTES_MAX = 1024
-_ASKING_MAX = 100  # Calls that wait to be read: each may have 64 KiB here, which come unasked.
-_WATCHING_MAX = 100  # Calls; each costs 22 KiB for as long as it likes.
 
 
 class Health:
     """Answers for the server and for its services, which all have one state; not serving until `set_serving`.
 
     Questions are read one at a time. `Check` is answered for the server where its question cannot be read or
-    understood: of this it depends only whether an unknown service is told so. `Watch` goes on, so it ends instead.
+    understood, as only an unknown service has another answer. `Watch` lasts, so it ends instead.
 
     Args:
         services: Their names, besides the empty one of the server.
+        asking_max: Calls that wait to be read: each may have 64 KiB here, which arrive unasked.
+        watching_max: Calls of `Watch`; each costs 22 KiB for as long as it likes.
     """
 
-    def __init__(self, *services: str) -> None:
+    def __init__(self, *services: str, asking_max: int = 100, watching_max: int = 100) -> None:
         self._services = frozenset(("", *services))
+        self._asking_max = asking_max
+        self._watching_max = watching_max
         self._is_serving = False
         self._has_ended = False
         self._changed = asyncio.Event()  # Another one for each state.
@@ -41,7 +43,7 @@ class Health:
         self._watching = 0
 
     def set_serving(self, *, is_serving: bool) -> None:
-        """Tell another state to those who watch; not after the end."""
+        """Set the state and publish it to the watchers; not after the end."""
         is_serving = is_serving and not self._has_ended
         if is_serving == self._is_serving and not self._has_ended:
             return
@@ -50,12 +52,12 @@ class Health:
         changed.set()
 
     def end(self) -> None:
-        """Say for good that requests are not welcome; whoever watches is told so, and is then at the end."""
+        """Say for good that requests are not welcome; each watcher gets that, then its stream ends."""
         self._has_ended = True
         self.set_serving(is_serving=False)
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """Give what the server needs to answer."""
+        """What the server needs to answer."""
         serializer = HealthCheckResponse.SerializeToString
         methods = {  # As if they took streams: else gRPC reads all of a message before it shows us the call.
             "Check": grpc.stream_unary_rpc_method_handler(self._check, response_serializer=serializer),
@@ -70,34 +72,35 @@ class Health:
         return HealthCheckResponse(status=self._status_of(service))
 
     async def _watch(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
-        if self._watching >= _WATCHING_MAX:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{_WATCHING_MAX} calls watch the health already")
+        if self._watching >= self._watching_max:
+            reason = f"{self._watching_max} calls watch the health already"
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, reason)
         self._watching += 1
         try:
             service = await self._read_service(context)
             if service is None:
-                why = f"no whole question of at most {_SIZE_BYTES_MAX} bytes came within {_READ_S} s"
-                await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, why)
+                reason = f"no whole question of at most {_SIZE_BYTES_MAX} bytes came within {_READ_S} s"
+                await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, reason)
             else:
-                await self._tell_changes(service, context)
+                await self._publish_changes(service, context)
         finally:
             self._watching -= 1
 
-    async def _tell_changes(self, service: str, context: grpc.aio.ServicerContext) -> None:
-        told = None
+    async def _publish_changes(self, service: str, context: grpc.aio.ServicerContext) -> None:
+        published = None
         while True:
             has_ended, changed = self._has_ended, self._changed
             status = self._status_of(service)
-            if status != told:
-                await context.write(HealthCheckResponse(status=status))  # Waits for those who do not read.
-                told = status
+            if status != published:
+                await context.write(HealthCheckResponse(status=status))  # Waits for a watcher that does not read.
+                published = status
             if has_ended:
                 return
             await changed.wait()
 
     async def _read_service(self, context: grpc.aio.ServicerContext) -> str | None:
-        """Give the service that is asked for; None: it did not come in time, or not by a whole short question."""
-        if self._asking >= _ASKING_MAX:
+        """The service that is asked for; None: it did not come in time, or not in a whole short question."""
+        if self._asking >= self._asking_max:
             return None
         self._asking += 1
         try:

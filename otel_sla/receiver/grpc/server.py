@@ -1,7 +1,7 @@
 """OTLP over gRPC: `opentelemetry.proto.collector.trace.v1.TraceService/Export`, and `grpc.health.v1`.
 
-The request's bytes are not parsed here. Export is registered as stream_unary although it is unary: on the wire that is
-the same, and it lets us check credentials before the body is read and give up on a body that does not come.
+The request's bytes are not parsed here. Export is registered as stream_unary although it is unary: the wire is the
+same, and credentials can be checked before the body is read, and the reading of a slow body ended.
 """
 
 import logging
@@ -12,20 +12,19 @@ import grpc
 
 from otel_sla.counting.receipt import Receipt, TracesConsumer
 from otel_sla.errors import DecodeError, ListenError
+from otel_sla.receiver.decompress import expand_body
 from otel_sla.receiver.grpc.connections import READ_SIZE_BYTES_MIN, GrpcConnections
 from otel_sla.receiver.grpc.health import Health
-from otel_sla.receiver.http.body import expand_body
 from otel_sla.receiver.limits.memory import InFlight, Intake
 from otel_sla.receiver.limits.slow_bodies import BodyDeadline
 from otel_sla.receiver.refusals import Refusals, RefusedRequest
-from otel_sla.receiver.response import encode_protobuf
+from otel_sla.receiver.responses import encode_protobuf, refusal_of
 from otel_sla.receiver.security.bearer import BearerAuth
 from otel_sla.receiver.security.tls import ServerTls
-from otel_sla.receiver.settings import BYTES_PER_MIB, GRPC_SOURCE, GrpcServerSettings
+from otel_sla.receiver.settings import BYTES_PER_MIB, GrpcServerSettings
 from otel_sla.receiver.sockets import Address, addresses_of, close_sockets, open_sockets, warn_if_open
-from otel_sla.receiver.status import refusal_of
 
-# gRPC writes a traceback where a sender is gone before its answer; anybody could fill a disk with them.
+# gRPC logs a traceback where a sender is gone before its answer; anybody could fill a disk with them.
 logging.getLogger("grpc").setLevel(logging.CRITICAL + 1)
 
 TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
@@ -41,7 +40,8 @@ class GrpcServer:
         settings: What the configuration says.
         accountant: Counts the requests.
         in_flight: The limit on bytes, shared with the HTTP server.
-        refusals: Told of requests that are refused for good.
+        refusals: Publishes which requests were refused for good.
+        health: Answers `grpc.health.v1`.
 
     Raises:
         ConfigError: The tokens or the certificates cannot be read.
@@ -53,30 +53,28 @@ class GrpcServer:
         accountant: TracesConsumer,
         in_flight: InFlight,
         refusals: Refusals,
+        health: Health | None = None,
     ) -> None:
         self._settings = settings
         self._intake = Intake(accountant)
         self._refusals = refusals
         self._size_bytes_max = settings.max_recv_msg_size_mib * BYTES_PER_MIB
-        self._lanes = GrpcConnections(
+        self._connections = GrpcConnections(
             in_flight, self._size_bytes_max, settings.connections_max, settings.body_timeout_s
         )
-        # How large a message is becomes known when it is there: one that is slow has to hold the largest size.
+        # A message's size is known once it has arrived: a slow one has to hold the largest size.
         self._slow_size_bytes = min(self._size_bytes_max, in_flight.slow.size_bytes_max)
-        self._auth = None if settings.auth is None else BearerAuth(settings.auth, GRPC_SOURCE)
-        self._tls = None if settings.tls is None else ServerTls(settings.tls, GRPC_SOURCE)
-        self._health = Health(TRACE_SERVICE)
+        self._auth = None if settings.auth is None else BearerAuth(settings.auth, settings.source)
+        self._tls = None if settings.tls is None else ServerTls(settings.tls, settings.source)
+        self._health = health or Health(TRACE_SERVICE)
         self._server: grpc.aio.Server | None = None
         self.answers: Counter[str] = Counter()  # By the name of the gRPC status code.
 
     async def start(self, shared: Sequence[Address] = ()) -> int:
-        """Listen and serve; health says NOT_SERVING until `set_serving`.
+        """Listen and serve, health says NOT_SERVING until `set_serving`; returns the port.
 
         Args:
-            shared: Addresses that other processes of ours listen at too, instead of the endpoint.
-
-        Returns:
-            The port.
+            shared: Addresses that other workers listen at too, instead of the endpoint.
 
         Raises:
             ListenError: The endpoint cannot be bound.
@@ -113,12 +111,12 @@ class GrpcServer:
         await self._intake.close()
 
     async def _own_addresses(self) -> Sequence[Address]:
-        # gRPC is content with any one of a name's addresses, and tells the reason for a failure to its own log only:
-        # so each address is bound by us first, then by gRPC.
+        # gRPC is content with any one of a name's addresses, and writes why it failed to its own log only: so we bind
+        # each address first, then gRPC does.
         sockets = await open_sockets(self._settings.endpoint, "gRPC")
         addresses = addresses_of(sockets)
         close_sockets(sockets)
-        warn_if_open(addresses, GRPC_SOURCE, is_guarded=bool(self._settings.tls or self._settings.auth))
+        warn_if_open(addresses, self._settings)
         return addresses
 
     def _bind(self, server: grpc.aio.Server, addresses: Sequence[Address]) -> None:
@@ -152,13 +150,9 @@ class GrpcServer:
     async def _receive(self, context: grpc.aio.ServicerContext) -> Receipt:
         if self._auth is not None:
             self._auth.check(str(dict(context.invocation_metadata() or ()).get("authorization", "")))
-        lane = self._lanes.of(context.peer())
-        with await lane.begin() as reading:
+        with await self._connections.of(context.peer()).begin() as reading:
             held = reading.held
-            async with BodyDeadline(
-                held, self._settings.body_timeout_s, self._slow_size_bytes, reading.be_late
-            ) as deadline:
-                deadline.start_patience()
+            async with BodyDeadline(held, self._settings.body_timeout_s, self._slow_size_bytes, reading.be_late):
                 body = await _read(context)
             reading.end(len(body))
             if body.startswith(_GZIP_MAGIC):

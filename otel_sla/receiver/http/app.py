@@ -12,70 +12,66 @@ from urllib.parse import quote
 
 from otel_sla.counting.receipt import TracesConsumer
 from otel_sla.errors import Overloaded
-from otel_sla.receiver.http.body import (
-    ENCODINGS,
-    SenderGone,
-    check_content_length,
-    expand_body,
-    read_body,
-)
+from otel_sla.receiver.decompress import ENCODINGS, expand_body
+from otel_sla.receiver.http.body import SenderGone
 from otel_sla.receiver.http.cors import Cors, Headers
 from otel_sla.receiver.http.request import Request
 from otel_sla.receiver.limits.memory import Held, InFlight, account
-from otel_sla.receiver.readiness import Readiness
 from otel_sla.receiver.refusals import Refusals, RefusedRequest
-from otel_sla.receiver.response import encode_json, encode_protobuf
-from otel_sla.receiver.security.bearer import BearerAuth
-from otel_sla.receiver.settings import BYTES_PER_MIB, HTTP_SOURCE, HttpServerSettings
-from otel_sla.receiver.status import (
+from otel_sla.receiver.responses import (
     BodyTimeout,
     ErrorResponse,
     MalformedRequest,
     MethodNotAllowed,
     PathUnknown,
+    Readiness,
     UnknownCoding,
     UnknownExpectation,
     UnknownVersion,
     UnsupportedMediaType,
+    encode_json,
+    encode_protobuf,
     refusal_of,
 )
+from otel_sla.receiver.security.bearer import BearerAuth
+from otel_sla.receiver.settings import BYTES_PER_MIB, HttpServerSettings
 from otel_sla.spans.otlp_json import convert_json, estimate_size_bytes
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
-# The server's grace is over. What was taken may be counted yet, but not in time to say so.
+# The server's grace is over. What was taken may still be counted, but too late for the answer.
 _STOPPING = "the pipeline is stopping"
 _IN_PATHS = "/%:@!$&'()*+,;=~"  # RFC 3986, 3.3: stands in a path as it is.
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' text format.
-_JSON_SIZE_BYTES_ON_LOOP_MAX = 128 * 1024  # About 10 ms to convert; more of it must not delay the others.
+_JSON_SIZE_BYTES_ON_LOOP_MAX = 128 * 1024  # About 10 ms to convert; more would delay the others.
 
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """What operators and their tools ask over HTTP.
+    """What probes answer.
 
     Attributes:
         readiness: Says whether the pipeline takes requests now.
-        metrics: Gives the self-metrics as Prometheus' text, now or later; None if they are not served.
+        metrics: Gives the self-metrics as Prometheus' text, now or later.
     """
 
     readiness: Callable[[], Readiness]
-    metrics: Callable[[], str | Awaitable[str]] | None = None
+    metrics: Callable[[], str | Awaitable[str]] = str
 
 
 @dataclass(slots=True)
 class HttpResponse:
-    """What is answered, but for what the connection adds."""
+    """An answer, but for what the connection adds."""
 
     http_status: int
     content_type: str
     body: bytes
     headers: Headers = field(default_factory=list)
-    is_last: bool = False  # What the sender sends next would be misunderstood.
+    is_last: bool = False  # Where the next request would begin is not known.
 
     def all_headers(self) -> Headers:
-        """Those that say what the body is, too."""
+        """With those that describe the body."""
         if self.http_status == 204:
             return [*self.headers]
         return [
@@ -93,7 +89,7 @@ class HttpApp:
         accountant: Counts the requests.
         in_flight: The limit on bytes, shared with the gRPC server.
         probes: Readiness and self-metrics.
-        refusals: Told of requests that are refused for good.
+        refusals: Publishes which requests were refused for good.
     """
 
     def __init__(
@@ -104,14 +100,14 @@ class HttpApp:
         probes: Probes,
         refusals: Refusals,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._size_bytes_max = settings.max_request_body_size_mib * BYTES_PER_MIB
         self._in_flight = in_flight
         self._accountant = accountant
         self._traces_path = quote(settings.traces_url_path, safe=_IN_PATHS)
         self._probes = probes
-        self._refusals = refusals
-        self.auth = None if settings.auth is None else BearerAuth(settings.auth, HTTP_SOURCE)
+        self.refusals = refusals
+        self.auth = None if settings.auth is None else BearerAuth(settings.auth, settings.source)
         self._cors = None if settings.cors is None else Cors(settings.cors)
         self.answers: Counter[int] = Counter()  # To requests on the traces' path, or with a bad head, by HTTP status.
 
@@ -139,7 +135,7 @@ class HttpApp:
             headers = request.headers
             encoding = f"{headers.get('content-type', '')} {headers.get('content-encoding', '')}".strip()
             status, user_agent = str(refusal.http_status), headers.get("user-agent", "")
-            self._refusals.add(RefusedRequest("http", status, refusal.message, encoding, user_agent))
+            self.refusals.add(RefusedRequest("http", status, refusal.message, encoding, user_agent))
         return self._finish(request, _answer_refused(request, error, refusal))
 
     def _finish(self, request: Request, answer: HttpResponse) -> HttpResponse:
@@ -159,26 +155,15 @@ class HttpApp:
         if request.media_type not in (PROTOBUF, JSON):
             raise UnsupportedMediaType(f"Content-Type {request.media_type!r} is not {PROTOBUF} or {JSON}")
         _check_what_is_asked(request.headers)
-        announced_bytes = check_content_length(request.headers.get("content-length", ""), self._size_bytes_max)
-        with self._in_flight.hold(0) as held:
-            held.owner = request.owner
-            body = await self._read(request, held, announced_bytes)
+        with Held(self._in_flight, owner=request.owner) as held:
+            body = await request.body.read(held, self._size_bytes_max, self.settings.body_timeout_s)
+            encoding = request.headers.get("content-encoding", "").strip().lower()
+            body = await expand_body(body, encoding, held, size_bytes_max=self._size_bytes_max)
             if request.media_type == JSON:
                 body = await _convert_json(body, held)
             receipt = await account(self._accountant, body, held)
         encode = encode_json if request.media_type == JSON else encode_protobuf
         return HttpResponse(200, request.media_type, encode(receipt))
-
-    async def _read(self, request: Request, held: Held, announced_bytes: int) -> bytes:
-        body = await read_body(
-            request.body,
-            held,
-            size_bytes_max=self._size_bytes_max,
-            timeout_s=self._settings.body_timeout_s,
-            announced_bytes=announced_bytes,
-        )
-        encoding = request.headers.get("content-encoding", "").strip().lower()
-        return await expand_body(body, encoding, held, size_bytes_max=self._size_bytes_max)
 
     async def _answer_probe(self, request: Request) -> HttpResponse:
         if request.path not in ("/healthz", "/readyz", "/metrics"):
@@ -191,8 +176,6 @@ class HttpApp:
             reason, notice = self._probes.readiness()
             ready = f"ready, but {notice}" if notice else "ready"
             return HttpResponse(503 if reason else 200, _TEXT, f"{reason or ready}\n".encode())
-        if self._probes.metrics is None:
-            raise PathUnknown("the self-metrics are not served")
         self._authenticate(request)
         text = self._probes.metrics()
         return HttpResponse(200, _METRICS, (text if isinstance(text, str) else await text).encode())

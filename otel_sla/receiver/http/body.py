@@ -1,284 +1,169 @@
-"""Reads an HTTP request's body, as sent and expanded, within its limits."""
+"""A request's body as it arrives: of a size that its head says, or in chunks (RFC 9112, 7.1)."""
 
-import asyncio
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any, Protocol
-
-import cramjam
-import numpy as np
-import zstandard
-from isal import isal_zlib
+import re
+from typing import Protocol
 
 from otel_sla.counting.receipt import LARGE_SIZE_BYTES
-from otel_sla.errors import DecodeError, RequestTooLarge
+from otel_sla.receiver.decompress import check_size
 from otel_sla.receiver.limits.memory import Held
 from otel_sla.receiver.limits.slow_bodies import BodyDeadline
-from otel_sla.receiver.status import UnsupportedMediaType
+from otel_sla.receiver.responses import MalformedRequest
 
-_GZIP_WBITS, _ZLIB_WBITS = 31, 15
-_STEP_SIZE_BYTES = 1024 * 1024  # What is expanded before other requests get their turn,
-_STEPS_PER_TURN = 1024  # in at most so many steps.
-_GZIP_SLICE_SIZE_BYTES = 64 * 1024  # What isal is given at once; it copies what it has not consumed at each step.
-_ZSTD_SLICE_SIZE_BYTES = 256
-_MEMBERS_MAX = 4096  # Each costs a decoder; 64 MiB could be millions of empty ones.
 _BEGINNING_SIZE_BYTES = 32 * 1024  # Of a large body, before it waits for its turn.
-_ZSTD_WINDOW_SIZE_BYTES_MAX = 8 * 1024 * 1024  # RFC 9659: HTTP's zstd needs no more.
-_SNAPPY_STREAM = b"\xff\x06\x00\x00sNaPpY"  # How a framed stream begins.
-# Room for what expands at once, without steps: requests seldom expand to more than eight times their size.
-_ROOM_RATIO, _ROOM_SIZE_BYTES_MIN, _ROOM_GROWTH = 8, 64 * 1024, 4
-_AT_ONCE_SIZE_BYTES_MAX = 32 * 1024  # Expand to 8 MiB at most, in 4 ms; a thread takes what is larger.
+# A line with the size of a chunk, or a trailer's, or the empty one at the end.
+_CHUNK = rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t -~\x80-\xff]*)?\r\n"
+_FIRST_CHUNK, _NEXT_CHUNK = re.compile(_CHUNK), re.compile(rb"\r\n" + _CHUNK)
+_TRAILER = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*)?\r\n")
+_LINE_SIZE_BYTES = 16  # Of a chunk; what is more, and more than twice the content, is excess.
+_EXCESS_SIZE_BYTES_MAX = 16 * 1024
 
 
 class SenderGone(Exception):
-    """The connection ended before the body did; nobody is left to be answered."""
+    """The connection ended before the body did: there is nobody to answer."""
 
 
-class Body(Protocol):
-    """What arrives of a request's body."""
+class Arriving(Protocol):
+    """The connection, as its request's body sees it."""
 
-    is_kept_back: bool  # Until the sender is told to continue (RFC 9110, 10.1.1).
-    left_bytes: int  # What is known to follow.
+    data: bytearray  # Arrived, and not taken yet.
 
-    @property
-    def has_more(self) -> bool:
-        """Not all of it was given."""
-        ...
+    async def more(self, wanted_bytes: int) -> None:
+        """Wait until more has arrived; raises `SenderGone` if nothing more will."""
 
-    @property
-    def is_here(self) -> bool:
-        """What was not given has arrived, and is small."""
-        ...
+    def send_continue(self) -> None:
+        """Ask for the body."""
+
+
+class Body:
+    """A body of known size.
+
+    Attributes:
+        left_bytes: How many are known to follow.
+        has_more: Not all of it was received.
+        is_kept_back: The sender waits for `100 Continue` (RFC 9110, 10.1.1).
+    """
+
+    __slots__ = ("_connection", "has_more", "is_kept_back", "left_bytes")
+
+    def __init__(self, connection: Arriving, size_bytes: int = 0, *, is_kept_back: bool = False) -> None:
+        self._connection = connection
+        self.left_bytes = size_bytes
+        self.has_more = size_bytes > 0
+        self.is_kept_back = is_kept_back
+
+    async def read(self, held: Held, size_bytes_max: int, timeout_s: float) -> bytes:
+        """Read the body as sent.
+
+        A large one waits for its turn once its beginning has arrived: a sender that announces much and sends nothing
+        takes no turn from others.
+
+        Args:
+            held: What the request holds, nothing yet; follows the size.
+            size_bytes_max: Of the body.
+            timeout_s: For the body, and once more for what follows the beginning of a large one.
+
+        Raises:
+            RequestTooLarge: More than `size_bytes_max`.
+            Overloaded: More than there is room for now.
+            BodyTimeout: It did not arrive in time.
+            SenderGone: The connection ended.
+            MalformedRequest: It is not framed as the head says.
+        """
+        announced_bytes = self.left_bytes
+        check_size(announced_bytes, size_bytes_max)
+        part = self._take() or b""
+        check_size(len(part) + self.left_bytes, size_bytes_max)
+        held.resize(len(part))
+        if not self.has_more:  # Fast path: a deadline would cost a twentieth of a request of 100 spans.
+            return part
+        self.is_kept_back = self.is_kept_back and not part
+        parts = [part] if part else []
+        stop_bytes = _BEGINNING_SIZE_BYTES if announced_bytes >= LARGE_SIZE_BYTES else size_bytes_max
+        while True:
+            async with BodyDeadline(held, timeout_s):
+                while self.has_more and held.size_bytes <= stop_bytes:
+                    part = await self.receive()
+                    check_size(held.size_bytes + len(part) + self.left_bytes, size_bytes_max)
+                    if part:
+                        parts.append(part)
+                        held.resize(held.size_bytes + len(part))
+            if not self.has_more:
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+            await held.wait_for_turn(announced_bytes)
+            stop_bytes = size_bytes_max
 
     async def receive(self) -> bytes:
-        """Give what has arrived, or arrives next; nothing where that is about framing.
+        """Give what has arrived, or arrives next; nothing where that is a chunk's size, or the end.
 
         Raises:
             SenderGone: The connection ended.
             MalformedRequest: It is not framed as the head says.
         """
-        ...
+        while (part := self._take()) is None:
+            if self.is_kept_back:
+                self._connection.send_continue()
+            self.is_kept_back = False
+            await self._connection.more(self.left_bytes)
+        self.is_kept_back = False
+        return part
+
+    def _take(self) -> bytes | None:
+        """Take what has arrived; None: nothing has, and more follows."""
+        data = self._connection.data
+        if self.has_more and not data:
+            return None
+        part = take(data, self.left_bytes)
+        self.left_bytes -= len(part)
+        self.has_more = self.left_bytes > 0
+        return part
 
 
-async def read_body(
-    body: Body, held: Held, *, size_bytes_max: int, timeout_s: float, announced_bytes: int = 0
-) -> bytes:
-    """Read the body as sent; `held` follows its size.
+class ChunkedBody(Body):
+    """A body in chunks. Extensions and trailers are dropped."""
 
-    Args:
-        body: Where it comes from.
-        held: What the request holds.
-        size_bytes_max: Of the body.
-        timeout_s: For the body, and once more for what follows the beginning of a large one.
-        announced_bytes: Its size, if that was told. A large one waits for its turn once its beginning is there: who
-            announces much and sends nothing takes no turn from others.
+    __slots__ = ("_excess_bytes", "_line")
 
-    Raises:
-        RequestTooLarge: More than `size_bytes_max`.
-        Overloaded: More than there is room for now.
-        BodyTimeout: It did not arrive in time.
-        SenderGone: The connection ended.
-        MalformedRequest: It is not framed as the head says.
-    """
-    if body.is_here:  # Nothing is waited for: a deadline would cost a twentieth of a request of 100 spans.
-        whole = await body.receive()
-        _check_size(len(whole), size_bytes_max)
-        held.resize(len(whole))
-        return whole
-    pieces = _Pieces(body, held, size_bytes_max)
-    async with BodyDeadline(held, timeout_s) as deadline:
-        await pieces.read(deadline, _BEGINNING_SIZE_BYTES if announced_bytes >= LARGE_SIZE_BYTES else size_bytes_max)
-    if body.has_more:
-        await held.pace(announced_bytes)
-        async with BodyDeadline(held, timeout_s) as deadline:
-            await pieces.read(deadline, size_bytes_max)
-    return pieces.parts[0] if len(pieces.parts) == 1 else b"".join(pieces.parts)
+    def __init__(self, connection: Arriving, *, is_kept_back: bool = False) -> None:
+        super().__init__(connection, is_kept_back=is_kept_back)
+        self.has_more = True
+        self._line = _FIRST_CHUNK  # What comes next, or behind the rest of a chunk.
+        self._excess_bytes = 0  # Of lines, beyond what content may have of them.
 
+    def _take(self) -> bytes | None:
+        data, parts, start = self._connection.data, list[bytes](), 0
+        with memoryview(data) as view:
+            while self.has_more and start < len(data):
+                if self.left_bytes:
+                    parts.append(bytes(view[start : start + self.left_bytes]))
+                    start += len(parts[-1])
+                    self.left_bytes -= len(parts[-1])
+                    continue
+                line = self._line.match(data, start)
+                if line is None:
+                    break
+                start = line.end()
+                self._take_line(line)
+            # A chunk's last bytes are the CRLF that its successor's line begins with here.
+            is_malformed = self.has_more and not self.left_bytes and data.find(b"\n", start + 2) >= 0
+        pending_bytes = len(data) - start if self.has_more and not self.left_bytes else 0
+        if is_malformed or self._excess_bytes + pending_bytes > _EXCESS_SIZE_BYTES_MAX:
+            raise MalformedRequest("the body's chunks are malformed, or have too much beside their content")
+        del data[:start]
+        return b"".join(parts) if start else None
 
-class _Pieces:
-    """What has arrived of a body."""
-
-    def __init__(self, body: Body, held: Held, size_bytes_max: int) -> None:
-        self._body = body
-        self._held = held
-        self._size_bytes_max = size_bytes_max
-        self._size_bytes = 0
-        self.parts: list[bytes] = []
-
-    async def read(self, deadline: BodyDeadline, size_bytes: int) -> None:
-        """Read on to the end, or until there are more than `size_bytes`."""
-        while self._body.has_more and self._size_bytes <= size_bytes:
-            part = await self._body.receive()
-            _check_size(self._size_bytes + len(part) + self._body.left_bytes, self._size_bytes_max)
-            if part:
-                self.parts.append(part)
-                self._size_bytes += len(part)
-                self._held.resize(self._size_bytes)
-            if self._body.has_more:
-                deadline.start_patience()
+    def _take_line(self, line: re.Match[bytes]) -> None:
+        self._excess_bytes += len(line[0])
+        if self._line is _TRAILER:
+            self.has_more = len(line[0]) > len(b"\r\n")
+            return
+        self.left_bytes = int(line[1], 16)
+        self._line = _NEXT_CHUNK if self.left_bytes else _TRAILER
+        self._excess_bytes = max(0, self._excess_bytes - _LINE_SIZE_BYTES - 2 * self.left_bytes)
 
 
-async def expand_body(body: bytes, encoding: str, held: Held, *, size_bytes_max: int) -> bytes:
-    """Undo the Content-Encoding; `held` follows the size, other requests run in between.
-
-    The encodings are those that the Collector's exporter offers, in the formats that it writes them in: `deflate` is
-    zlib's as RFC 9110 says, `snappy` a block, or from older Collectors the stream that is `x-snappy-framed` today.
-
-    Raises:
-        UnsupportedMediaType: None of `ENCODINGS`.
-        DecodeError: The body is not what the encoding says.
-        RequestTooLarge: It expands to more than `size_bytes_max`.
-        Overloaded: It expands to more than there is room for now.
-    """
-    if encoding in ("", "identity"):
-        return body
-    try:
-        if encoding in _EXPANDERS:
-            expanded = await _expand_in_steps(body, _EXPANDERS[encoding], held, size_bytes_max)
-        elif encoding in _EXPANDERS_AT_ONCE:
-            expanded = await _expand_at_once(body, _EXPANDERS_AT_ONCE[encoding], held, size_bytes_max)
-        else:
-            raise UnsupportedMediaType(f"Content-Encoding {encoding!r} is none of {', '.join(ENCODINGS)}")
-    except _NOT_AS_ENCODED as error:
-        raise DecodeError(f"the body is not {encoding}: {error}", len(body)) from None
-    held.resize(len(expanded))
-    return expanded
-
-
-async def _expand_in_steps(
-    body: bytes, expand: Callable[[bytes], Iterator[bytes]], held: Held, size_bytes_max: int
-) -> bytes:
-    parts: list[bytes] = []
-    size_bytes = 0
-    turn_ends_at = _STEP_SIZE_BYTES
-    for index, part in enumerate(expand(body), start=1):
-        parts.append(part)
-        size_bytes += len(part)
-        _check_size(size_bytes, size_bytes_max)
-        held.resize(len(body) + size_bytes)
-        if size_bytes >= turn_ends_at or index % _STEPS_PER_TURN == 0:
-            turn_ends_at = size_bytes + _STEP_SIZE_BYTES
-            await asyncio.sleep(0)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-async def _expand_at_once(
-    body: bytes, expand_into: Callable[[bytes, Any], int], held: Held, size_bytes_max: int
-) -> bytes:
-    """Expand as a whole; with each time that the room is too small it is four times as large, up to the limit."""
-    room_size_bytes = min(_ROOM_RATIO * len(body) + _ROOM_SIZE_BYTES_MIN, size_bytes_max)
-    if expand_into is _expand_snappy and not body.startswith(_SNAPPY_STREAM):
-        room_size_bytes = cramjam.snappy.decompress_raw_len(body)  # A block begins with its size.
-        _check_size(room_size_bytes, size_bytes_max)
-    while True:
-        held.resize(len(body) + room_size_bytes)
-        try:
-            if len(body) <= _AT_ONCE_SIZE_BYTES_MAX:
-                return _expand_into_room(body, expand_into, room_size_bytes)
-            return await asyncio.to_thread(_expand_into_room, body, expand_into, room_size_bytes)
-        except cramjam.DecompressionError as error:
-            if "write whole buffer" not in str(error):
-                raise
-        _check_size(room_size_bytes + 1, size_bytes_max)
-        # What would not fit into memory by itself is tried in all that would, before it is refused.
-        rest_bytes = held.in_flight.size_bytes_max - len(body)
-        room_size_bytes = min(_ROOM_GROWTH * room_size_bytes, size_bytes_max, max(rest_bytes, room_size_bytes + 1))
-
-
-def _expand_into_room(body: bytes, expand_into: Callable[[bytes, Any], int], room_size_bytes: int) -> bytes:
-    room = np.empty(room_size_bytes, dtype=np.uint8)
-    return room[: expand_into(body, room)].tobytes()
-
-
-def _expand_snappy(body: bytes, room: Any) -> int:  # noqa: ANN401 - cramjam's buffers have no type.
-    is_stream = body.startswith(_SNAPPY_STREAM)
-    return (cramjam.snappy.decompress_into if is_stream else cramjam.snappy.decompress_raw_into)(body, room)
-
-
-def check_content_length(content_length: str, size_bytes_max: int) -> int:
-    """Refuse a body by its announced size, before any of it is read; gives that size, 0 if there is none.
-
-    Raises:
-        RequestTooLarge: It is announced to be larger than `size_bytes_max`.
-    """
-    size_bytes = int(content_length) if content_length.isdecimal() else 0
-    _check_size(size_bytes, size_bytes_max)
-    return size_bytes
-
-
-def _check_size(size_bytes: int, size_bytes_max: int) -> None:
-    if size_bytes > size_bytes_max:
-        raise RequestTooLarge(f"the request's body is larger than {size_bytes_max} bytes")
-
-
-def _expand_deflate(wbits: int, body: bytes) -> Iterator[bytes]:
-    """Expand all members, at most `_STEP_SIZE_BYTES` at a time."""
-    member = isal_zlib.decompressobj(wbits)
-    members_left = _MEMBERS_MAX
-    for piece in _slices(body, _GZIP_SLICE_SIZE_BYTES):
-        rest: bytes | memoryview = piece
-        while rest:
-            if member.eof:  # Gzip may be several members in a row.
-                members_left = _count_down(members_left)
-                member = isal_zlib.decompressobj(wbits)
-            yield member.decompress(rest, _STEP_SIZE_BYTES)
-            rest = member.unused_data if member.eof else member.unconsumed_tail
-    while not member.eof:
-        more = member.decompress(b"", _STEP_SIZE_BYTES)
-        if not more and not member.eof:
-            raise EOFError("it is cut off")
-        yield more
-
-
-def _expand_zstd(body: bytes) -> Iterator[bytes]:
-    """Expand all frames, at most 8 MiB at a time.
-
-    `decompressobj` cannot be told how much to expand at once, `stream_reader` does not notice a frame that is cut off:
-    so it is the former, given so little that even blocks of one repeated byte (4 bytes for 128 KiB) stay small.
-    """
-    expander = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_SIZE_BYTES_MAX)
-    frame = expander.decompressobj()
-    frames_left = _MEMBERS_MAX
-    for piece in _slices(body, _ZSTD_SLICE_SIZE_BYTES):
-        rest: bytes | memoryview = piece
-        while rest:
-            if frame.eof:
-                frames_left = _count_down(frames_left)
-                frame = expander.decompressobj()
-            yield frame.decompress(rest)
-            rest = frame.unused_data if frame.eof else b""
-    if not frame.eof:
-        raise EOFError("it is cut off")
-
-
-def _slices(body: bytes, size_bytes: int) -> Iterator[memoryview]:
-    view = memoryview(body)
-    return (view[start : start + size_bytes] for start in range(0, len(body), size_bytes))
-
-
-def _count_down(members_left: int) -> int:
-    if members_left == 0:
-        raise EOFError(f"it is more than {_MEMBERS_MAX} members in a row")
-    return members_left - 1
-
-
-_NOT_AS_ENCODED: tuple[type[Exception], ...] = (
-    isal_zlib.error,  # type: ignore[assignment]  # isal's stub gives the class as an instance.
-    zstandard.ZstdError,
-    cramjam.DecompressionError,
-    EOFError,
-)
-_EXPANDERS: dict[str, Callable[[bytes], Iterator[bytes]]] = {
-    "gzip": partial(_expand_deflate, _GZIP_WBITS),
-    "x-gzip": partial(_expand_deflate, _GZIP_WBITS),
-    "zlib": partial(_expand_deflate, _ZLIB_WBITS),
-    "deflate": partial(_expand_deflate, _ZLIB_WBITS),
-    "zstd": _expand_zstd,
-}
-# cramjam has no steps, but says how much it may write, and lets other threads run meanwhile.
-_EXPANDERS_AT_ONCE: dict[str, Callable[[bytes, Any], int]] = {
-    "snappy": _expand_snappy,
-    "x-snappy-framed": cramjam.snappy.decompress_into,
-    "lz4": cramjam.lz4.decompress_into,
-}
-ENCODINGS = ("gzip", "zstd", "zlib", "deflate", "snappy", "x-snappy-framed", "lz4", "identity")
+def take(data: bytearray, size_bytes: int) -> bytes:
+    """Take this much off `data`, or all if that is less."""
+    with memoryview(data) as arrived, arrived[:size_bytes] as wanted:
+        taken = bytes(wanted)
+    del data[:size_bytes]
+    return taken

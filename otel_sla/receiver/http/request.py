@@ -1,11 +1,11 @@
-"""One request of HTTP/1.1: what its head says, read by httptools, and whether that is enough to answer it."""
+"""One request of HTTP/1.1: its head, parsed by httptools, and what httptools does not check."""
 
 import re
 
 import httptools
 
 from otel_sla.receiver.http.body import Body
-from otel_sla.receiver.status import MalformedRequest, UnknownVersion
+from otel_sla.receiver.responses import MalformedRequest, UnknownVersion
 
 _HEAD_SIZE_BYTES_MAX = 64 * 1024
 _FIELDS_MAX = 128  # Of a head: each costs much more than its bytes.
@@ -18,7 +18,7 @@ _HOST = re.compile(r"(?:\[[0-9A-Za-z.:~_-]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(?::[
 
 
 class Request:
-    """One request; filled in by the parser, so that of a malformed one is known what came before the mistake.
+    """One request; the parser fills it in, so that a malformed one has what came before the mistake.
 
     Attributes:
         method: `POST`.
@@ -28,7 +28,7 @@ class Request:
         field_count: How many there were.
         body: What follows the head.
         owner: Who sends, as far as that is known.
-        is_welcome: May send, as far as credentials say.
+        is_welcome: The sender's credentials are valid.
     """
 
     __slots__ = ("body", "field_count", "headers", "is_welcome", "method", "owner", "path", "version")
@@ -50,18 +50,18 @@ class Request:
 
     @property
     def is_last(self) -> bool:
-        """The connection ends with the answer: asked for, in HTTP/1.0, or as what follows CONNECT is no request."""
+        """The connection ends with the answer: asked for, HTTP/1.0, or CONNECT, behind which no request follows."""
         if self.version == "1.0" or self.method == "CONNECT":
             return True
         options = self.headers.get("connection")
         return options is not None and "close" in (option.strip() for option in options.lower().split(","))
 
     def on_url(self, url: bytes) -> None:
-        """Called by the parser, with parts of it."""
+        """Httptools calls this with parts of it."""
         self.path += url.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the parser."""
+        """Httptools calls this for each."""
         self.field_count += 1
         if self.field_count > _FIELDS_MAX:
             return
@@ -78,17 +78,11 @@ class HeadParser:
         self._parsed_bytes = 0
 
     def feed(self, data: bytearray) -> bool:
-        """Read on; when the head is there as a whole, it is taken off `data`.
-
-        Args:
-            data: All that has arrived and was not taken off.
-
-        Returns:
-            Whether it is.
+        """Parse what is new in `data`; take the head off it once it has arrived as a whole, and return whether it has.
 
         Raises:
             MalformedRequest: It is no head, or one of more than 64 KiB or 128 fields.
-            UnknownVersion: Of a protocol that is not spoken here.
+            UnknownVersion: Another protocol.
         """
         if not self._parsed_bytes and data.startswith(_TLS_HANDSHAKE):
             raise MalformedRequest("the request is TLS, which this port is not configured for")
@@ -123,8 +117,8 @@ class HeadParser:
         known = _VERSIONS.get(version)
         if known is None:
             hint = " (HTTP/2 is for gRPC, which has a port of its own)" if version == b" HTTP/2.0" else ""
-            told = version.decode("latin-1")
-            raise UnknownVersion(f"the request line ends in {told!r}, not in HTTP/1.1 or HTTP/1.0{hint}")
+            found = version.decode("latin-1")
+            raise UnknownVersion(f"the request line ends in {found!r}, not in HTTP/1.1 or HTTP/1.0{hint}")
         self._request.version = known
 
     def _finish(self) -> None:

@@ -5,7 +5,6 @@ A rotated certificate serves the next connection; connections that are open keep
 
 import logging
 import ssl
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 import grpc
 
 from otel_sla.errors import ConfigError, ConfigProblem
-from otel_sla.receiver.security.watched_files import WatchedFiles
+from otel_sla.receiver.security.watched_files import WatchedFiles, describe
 from otel_sla.receiver.settings import TlsSettings
 
 _log = logging.getLogger(__name__)
@@ -48,20 +47,20 @@ class ServerTls:
         self._paths = [settings.cert_file, settings.key_file]
         if settings.client_ca_file is not None:
             self._paths.append(settings.client_ca_file)
-        self._files = WatchedFiles(self._paths, settings.reload_interval_s, clock_s)
-        self._lock = threading.Lock()  # gRPC asks on threads of its own.
+        names = (f"{source}.tls", "certificates", "tls")
         try:
-            self._loaded = self._load()
+            self._files = WatchedFiles(self._paths, settings.reload_interval_s, clock_s, self._load, names)
         except OSError as error:
-            raise ConfigError(source, [ConfigProblem("tls", _reason(error))]) from error
+            raise ConfigError(source, [ConfigProblem("tls", describe(error))]) from error
+        self.reload = self._files.reload
 
     def grpc_credentials(self) -> grpc.ServerCredentials:
         """Build what a gRPC server is given; it asks again for each connection."""
-        given = self._current()
+        given = self._files.current()
 
         def ask() -> grpc.ServerCertificateConfiguration | None:
             nonlocal given
-            current = self._current()
+            current = self._files.current()
             if current is given:
                 return None
             given = current
@@ -79,34 +78,7 @@ class ServerTls:
     def _on_client_hello(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
         # OpenSSL asks here for every handshake, whether the client names the server or not. The connection takes the
         # certificate and the CA of the context that it is moved to.
-        connection.context = self._current().context
-
-    def reload(self) -> None:
-        """Read the files again now."""
-        with self._lock:
-            self._files.look_now()
-            self._load_again()
-
-    def _current(self) -> _Loaded:
-        with self._lock:
-            if self._files.have_changed():
-                self._load_again()
-            return self._loaded
-
-    def _load_again(self) -> None:
-        try:
-            self._loaded = self._load()
-        except OSError as error:
-            # In the midst of a rotation, most likely: the next look sees its end.
-            self._files.look_again()
-            _log.warning(
-                "%s.tls: %s; the former certificates stay in use",
-                self._source,
-                _reason(error),
-                extra={"action": "tls_not_reloaded"},
-            )
-        else:
-            _log.info("%s.tls: certificates read again", self._source, extra={"action": "tls_reloaded"})
+        connection.context = self._files.current().context
 
     def _load(self) -> _Loaded:
         pems = _read_all(self._paths)
@@ -149,7 +121,7 @@ def _why_not_valid(settings: TlsSettings) -> str:
     server.load_cert_chain(settings.cert_file, settings.key_file)
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # Who signed it does not matter.
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # Its issuer does not matter.
     client.load_verify_locations(settings.cert_file)
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     sender, receiver = client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)
@@ -165,10 +137,3 @@ def _why_not_valid(settings: TlsSettings) -> str:
 
 def _read_all(paths: list[Path]) -> tuple[bytes, ...]:
     return tuple(path.read_bytes() for path in paths)
-
-
-def _reason(error: OSError) -> str:
-    """Say what is wrong with which file, in one line."""
-    if isinstance(error, ssl.SSLError):
-        return f"certificate and key cannot be used: {error.reason or error}"
-    return f"cannot read {error.filename}: {error.strerror}" if error.filename else str(error)

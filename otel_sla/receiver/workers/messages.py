@@ -1,9 +1,14 @@
-"""What workers tell of their own work, added up."""
+"""Messages between the process that counts and a worker, over a socket pair.
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+A frame is its length, its kind, a number that an answer repeats, and the payload.
+"""
+
+import asyncio
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, cast
 
 import orjson
 
@@ -12,23 +17,103 @@ from otel_sla.logs import LogSettings
 from otel_sla.receiver.settings import ReceiverSettings
 from otel_sla.receiver.sockets import Address
 
-
-@dataclass
-class WorkerTotals:
-    """What all workers together have done; the counters never go down."""
-
-    grpc: Counter[str] = field(default_factory=Counter)
-    http: Counter[int] = field(default_factory=Counter)
-    overloaded: int = 0
-
-    def add(self, before: dict[str, Any], now: dict[str, Any]) -> None:
-        """Take up what one worker has done since it told the last time."""
-        self.grpc.update({code: count - before["grpc"].get(code, 0) for code, count in now["grpc"].items()})
-        self.http.update({int(code): count - before["http"].get(code, 0) for code, count in now["http"].items()})
-        self.overloaded += now["overloaded"] - before["overloaded"]
+_HEADER = struct.Struct("<IBI")  # Bytes of the payload, kind, number.
+PLACE = struct.Struct("<QQ")  # Of a body in the shared memory: where, and how many bytes.
+SOCKET_BUFFER_BYTES = 4 * 1024 * 1024  # Or as much as the system allows.
 
 
-NOTHING: dict[str, Any] = {
+class FrameKind(IntEnum):
+    """What a frame is."""
+
+    SETTINGS = 1  # To the worker, first: what it serves.
+    READY = 2  # From the worker: it serves.
+    FAILED = 3  # From the worker: it cannot; why.
+    BODY = 4  # From the worker: a request to count.
+    COUNTED = 5  # To the worker: the numbers of requests that are durable.
+    RECEIPT = 6  # To the worker: a request is durable, and what was rejected of it.
+    REFUSED = 7  # To the worker: a request is not durable, and why.
+    STATE = 8  # To the worker: the two lines of `Readiness`.
+    TALLY = 9  # From the worker: the sums of its own work.
+    ASK_METRICS = 10  # From the worker: it needs the self-metrics.
+    METRICS = 11  # To the worker: these.
+    STOP = 12  # To the worker: seconds of grace.
+    SHARED_BODY = 13  # From the worker: as BODY, where it lies in the shared memory.
+    REFUSALS = 14  # From the worker: a request or connection that was refused for good, and how many.
+    RELOAD = 15  # To the worker: read certificates and tokens again.
+
+
+Take = Callable[[FrameKind, int, memoryview], None]
+
+
+class FramedSocket(asyncio.Protocol):
+    """One end.
+
+    Args:
+        take: Gets each frame; its payload keeps all that arrived with it in memory.
+    """
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._needed = _HEADER.size
+        self._transport: asyncio.WriteTransport | None = None
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def send(self, kind: FrameKind, number: int = 0, payload: bytes | memoryview = b"") -> None:
+        """Send a frame; after the end it is dropped, and `lost` is done."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.writelines((_HEADER.pack(len(payload), kind, number), payload))
+
+    def close(self) -> None:
+        """End it, after all that was sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Asyncio's: begin."""
+        self._transport = cast("asyncio.WriteTransport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature.
+        """Asyncio's: the other side has ended."""
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        """Asyncio's: take frames off what has arrived."""
+        self._chunks.append(data)
+        self._size += len(data)
+        if self._size < self._needed:
+            return
+        view = memoryview(data if len(self._chunks) == 1 else b"".join(self._chunks))
+        at = 0
+        while True:
+            left = len(view) - at
+            self._needed = _HEADER.size
+            if left >= _HEADER.size:
+                length, kind, number = _HEADER.unpack_from(view, at)
+                self._needed = _HEADER.size + length
+            if left < self._needed:
+                break
+            self._take(FrameKind(kind), number, view[at + _HEADER.size : at + self._needed])
+            at += self._needed
+        self._chunks = [bytes(view[at:])] if left else []
+        self._size = left
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a worker gets first."""
+
+    receiver: ReceiverSettings  # `memory_limit_mib` is this worker's share.
+    grpc_addresses: Sequence[Address]
+    http_addresses: Sequence[Address]
+    logs: LogSettings
+    shared_memory: tuple[int, int] | None  # Its descriptor and its size in bytes, if there is any.
+
+
+# What a worker sends of its own work, summed since it started; these are the sums of one that has not begun.
+NO_TALLY: dict[str, Any] = {
     "grpc": {},
     "http": {},
     "overloaded": 0,
@@ -37,18 +122,17 @@ NOTHING: dict[str, Any] = {
     "cpu_s": 0.0,
 }
 
-
 _BY_NAME: dict[str, type[Exception]] = {
     error.__name__: error for error in (RequestTooLarge, Overloaded, LedgerError, LedgerUnavailable)
 }
 
 
 class CountingFailed(Exception):
-    """A mistake of ours in the process that counts; its log has it."""
+    """A bug of ours in the process that counts; its log has it."""
 
 
 def encode_error(error: Exception) -> bytes:
-    """Write down what the sender is to be told."""
+    """Write an error for `decode_error`."""
     if isinstance(error, DecodeError):
         return orjson.dumps(["DecodeError", error.reason, error.offset])
     name = next(
@@ -58,19 +142,8 @@ def encode_error(error: Exception) -> bytes:
 
 
 def decode_error(payload: bytes | memoryview) -> Exception:
-    """Undo `encode_error`."""
+    """Read what `encode_error` wrote."""
     name, *arguments = orjson.loads(payload)
     if name == "DecodeError":
         return DecodeError(*arguments)
     return _BY_NAME.get(name, CountingFailed)(*arguments)
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
-    """What a worker is told first."""
-
-    receiver: ReceiverSettings  # `memory_limit_mib` is this worker's share.
-    grpc_addresses: Sequence[Address]
-    http_addresses: Sequence[Address]
-    logs: LogSettings
-    shared_memory: tuple[int, int] | None  # Its descriptor and its size in bytes, if there is any.

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from otel_sla.errors import ConfigError
+from otel_sla.receiver.responses import Unauthenticated
 from otel_sla.receiver.security.bearer import BearerAuth
 from otel_sla.receiver.settings import BearerSettings
-from otel_sla.receiver.status import Unauthenticated
 
 
 class Clock:
@@ -53,7 +53,7 @@ def test_any_of_the_tokens_lets_in(authorization: str, *, is_valid: bool) -> Non
 
 
 def test_a_rotated_file_is_read_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Tokens of the file change without a restart, not before the interval; without any token the former stay."""
+    """Tokens of the file change without a restart, not before the interval; without any token the previous stay."""
     caplog.set_level(logging.INFO)
     path = tmp_path / "tokens"
     path.write_text("# rotated weekly\n\nold\nnew  \n")
@@ -93,7 +93,7 @@ def test_tokens_are_read_again_when_it_is_asked_for(tmp_path: Path, caplog: pyte
 
 
 def test_an_emptied_file_locks_nobody_out(tmp_path: Path) -> None:
-    """A file that lost all its tokens is taken for a mistake: the former stay valid."""
+    """A file that lost all its tokens is taken for a mistake: the previous ones stay valid."""
     path = tmp_path / "tokens"
     path.write_text("old")
     clock = Clock()
@@ -104,7 +104,7 @@ def test_an_emptied_file_locks_nobody_out(tmp_path: Path) -> None:
 
 
 def test_an_emptied_file_beside_fixed_tokens_locks_nobody_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Beside `tokens` too, an emptied file's former tokens stay valid, with a warning, until there is a list again."""
+    """Beside `tokens` too, an emptied file's previous tokens stay valid, with a warning, until it has some again."""
     path = tmp_path / "tokens"
     path.write_text("old")
     clock = Clock()
@@ -150,7 +150,7 @@ def test_tokens_are_read_as_they_are_sent(tmp_path: Path) -> None:
 
 
 def test_no_token_at_all_is_a_config_error(tmp_path: Path) -> None:
-    """A missing file, or no token anywhere, is told at the start."""
+    """A missing file, or no token anywhere, is an error at the start."""
     with pytest.raises(ConfigError, match=r"here: auth.tokens_file: cannot read .*missing: No such file"):
         BearerAuth(BearerSettings(tokens_file=tmp_path / "missing"), "here")
     with pytest.raises(ConfigError, match="there is no token"):

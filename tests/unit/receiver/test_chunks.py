@@ -1,15 +1,13 @@
 """Bodies in chunks, beside another reader of them."""
 
 import asyncio
-from typing import cast
 
 import httptools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_sla.receiver.http.body import SenderGone
-from otel_sla.receiver.http.connection import ChunkedBody, Connection
-from otel_sla.receiver.status import MalformedRequest
+from otel_sla.receiver.http.body import ChunkedBody, SenderGone
+from otel_sla.receiver.responses import MalformedRequest
 
 # The letters of chunks, so that many texts are almost right, and some right.
 PIECES = (
@@ -42,11 +40,14 @@ class Arriving:
         self.data = bytearray()
         self.pieces = pieces
 
-    async def more(self, _wanted_bytes: int) -> None:
+    async def more(self, wanted_bytes: int) -> None:  # noqa: ARG002 - of the protocol.
         """Let the next piece arrive."""
         if not self.pieces:
             raise SenderGone
         self.data += self.pieces.pop(0)
+
+    def send_continue(self) -> None:
+        """Nobody keeps a body back here."""
 
 
 def read(*pieces: bytes) -> tuple[bytes, bytes] | None:
@@ -54,7 +55,7 @@ def read(*pieces: bytes) -> tuple[bytes, bytes] | None:
 
     async def main() -> tuple[bytes, bytes] | None:
         connection = Arriving(list(pieces))
-        body, content = ChunkedBody(cast("Connection", connection)), b""
+        body, content = ChunkedBody(connection), b""
         try:
             while body.has_more:
                 content += await body.receive()

@@ -7,7 +7,6 @@ from receiver_parts import run_on, until
 
 from otel_sla.errors import Overloaded
 from otel_sla.receiver.grpc.connections import READ_SIZE_BYTES_MIN, GrpcConnections
-from otel_sla.receiver.limits import large_requests as pace_module
 from otel_sla.receiver.limits.large_requests import LargeRequests
 from otel_sla.receiver.limits.memory import InFlight
 
@@ -16,10 +15,10 @@ QUICK_S = 0.02  # Nothing was waited for.
 WAIT_S = 60.0  # More than any test takes.
 
 
-async def _time_of_next(pace: LargeRequests, owner: str) -> float:
+async def _time_of_next(large_requests: LargeRequests, owner: str) -> float:
     """How long a second large request has to wait after one of "large", in seconds."""
     started_s = asyncio.get_running_loop().time()
-    (await pace.wait(owner, 4 * MIB)).end()
+    (await large_requests.wait(owner, 4 * MIB)).end()
     return asyncio.get_running_loop().time() - started_s
 
 
@@ -27,15 +26,15 @@ def test_a_large_request_leaves_time_to_small_ones_of_others() -> None:
     """While another's small request is under way the next large one waits a multiple of its cost; alone it does not."""
 
     async def main() -> None:
-        pace = LargeRequests()
-        (await pace.wait("large", 4 * MIB)).end()
-        assert await _time_of_next(pace, "large") < QUICK_S
-        pace.begin_small("large")
-        assert await _time_of_next(pace, "large") < QUICK_S
-        pace.begin_small("small")
-        assert await _time_of_next(pace, "large") > 2 * QUICK_S
-        pace.end_small()
-        pace.end_small()
+        large_requests = LargeRequests()
+        (await large_requests.wait("large", 4 * MIB)).end()
+        assert await _time_of_next(large_requests, "large") < QUICK_S
+        large_requests.begin_small("large")
+        assert await _time_of_next(large_requests, "large") < QUICK_S
+        large_requests.begin_small("small")
+        assert await _time_of_next(large_requests, "large") > 2 * QUICK_S
+        large_requests.end_small()
+        large_requests.end_small()
 
     run_on("asyncio", main())
 
@@ -44,39 +43,35 @@ def test_some_large_requests_are_under_way_at_once() -> None:
     """One more begins when one of them has ended, or is held up by its sender."""
 
     async def main() -> None:
-        pace = LargeRequests()
-        first, *others = [await pace.wait("a", MIB) for _ in range(pace_module._UNDER_WAY_MAX)]
-        one_more = asyncio.create_task(pace.wait("b", MIB))
+        large_requests = LargeRequests(started_max=4)
+        first, *others = [await large_requests.wait("a", MIB) for _ in range(4)]
+        one_more = asyncio.create_task(large_requests.wait("b", MIB))
         await asyncio.sleep(0)
         assert not one_more.done()
         first.end()
         (await one_more).end()
         others[0].end()
-        one_more = asyncio.create_task(pace.wait("b", MIB))
+        one_more = asyncio.create_task(large_requests.wait("b", MIB))
         (await one_more).end()
 
     run_on("asyncio", main())
 
 
-def test_no_large_request_waits_for_its_turn_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_large_request_waits_for_its_turn_for_ever() -> None:
     """Behind those that never end another begins all the same; afterwards there are as many turns as before."""
-    monkeypatch.setattr(pace_module, "_QUICK_S", 1e6)
-    monkeypatch.setattr(pace_module, "_WAIT_S_MAX", 0.01)
 
     async def main() -> None:
-        pace = LargeRequests()
-        under_way = [await pace.wait("stalled", MIB) for _ in range(pace_module._UNDER_WAY_MAX)]
-        late = await pace.wait("good", MIB)
-        late.end()
-        for begun in under_way:
-            begun.end()
-            begun.end()
-        monkeypatch.setattr(pace_module, "_WAIT_S_MAX", 1e6)
-        under_way = [await pace.wait("good", MIB) for _ in range(pace_module._UNDER_WAY_MAX)]
-        one_more = asyncio.create_task(pace.wait("good", MIB))
+        large_requests = LargeRequests(started_max=2, quick_s=1e6, wait_s_max=0.05)
+        started = [await large_requests.wait("stalled", MIB) for _ in range(2)]
+        (await large_requests.wait("good", MIB)).end()
+        for one in started:
+            one.end()
+            one.end()
+        started = [await large_requests.wait("good", MIB) for _ in range(2)]
+        one_more = asyncio.create_task(large_requests.wait("good", MIB))
         await asyncio.sleep(0)
         assert not one_more.done()
-        under_way[0].end()
+        started[0].end()
         (await one_more).end()
 
     run_on("asyncio", main())
@@ -87,10 +82,10 @@ def test_a_connection_shows_first_how_large_its_bodies_are() -> None:
 
     async def main() -> None:
         in_flight = InFlight(128 * MIB)
-        lane = GrpcConnections(in_flight, 128 * MIB, 4, WAIT_S).of("peer")
-        first = await lane.begin()
+        connection = GrpcConnections(in_flight, 128 * MIB, 4, WAIT_S).of("peer")
+        first = await connection.begin()
         assert in_flight.size_bytes == 24 * MIB
-        others = [asyncio.create_task(lane.begin()) for _ in range(3)]
+        others = [asyncio.create_task(connection.begin()) for _ in range(3)]
         await asyncio.sleep(0)
         assert in_flight.size_bytes == 24 * MIB + 3 * READ_SIZE_BYTES_MIN
         with first:
@@ -107,7 +102,7 @@ def test_a_connection_shows_first_how_large_its_bodies_are() -> None:
             with await other:
                 pass
         assert in_flight.size_bytes == 0
-        assert lane.is_idle
+        assert connection.is_idle
 
     run_on("asyncio", main())
 
@@ -117,12 +112,12 @@ def test_a_late_body_holds_what_it_may_become() -> None:
 
     async def main() -> None:
         in_flight = InFlight(64 * MIB)
-        lanes = GrpcConnections(in_flight, 64 * MIB, 4, WAIT_S)
-        with await lanes.of("new").begin() as new:
+        connections = GrpcConnections(in_flight, 64 * MIB, 4, WAIT_S)
+        with await connections.of("new").begin() as new:
             assert not new.be_late()
-        with await lanes.of("known").begin() as first:
+        with await connections.of("known").begin() as first:
             first.end(100)
-        readings = [await lanes.of("known").begin() for _ in range(3)]
+        readings = [await connections.of("known").begin() for _ in range(3)]
         assert in_flight.size_bytes == 3 * READ_SIZE_BYTES_MIN
         assert [reading.be_late() for reading in readings] == [True, True, False]
         assert in_flight.late.size_bytes == 8 * MIB
@@ -139,8 +134,8 @@ def test_first_bodies_take_turns_where_they_may_become_more_than_they_hold() -> 
 
     async def main() -> None:
         for limit_mib, count in ((64, 1), (512, 4)):
-            lanes = GrpcConnections(InFlight(limit_mib * MIB), 64 * MIB, 9, WAIT_S)
-            beginning = [asyncio.create_task(lanes.of(f"{number}").begin()) for number in range(6)]
+            connections = GrpcConnections(InFlight(limit_mib * MIB), 64 * MIB, 9, WAIT_S)
+            beginning = [asyncio.create_task(connections.of(f"{number}").begin()) for number in range(6)]
             for _ in range(9):
                 await asyncio.sleep(0)
             assert sum(task.done() for task in beginning) == count
@@ -152,17 +147,17 @@ def test_first_bodies_take_turns_where_they_may_become_more_than_they_hold() -> 
 
 
 def test_waiting_has_an_end_and_a_limit() -> None:
-    """Calls in line hold 64 KiB each of an eighth of the limit; who waits too long is refused, as others are."""
+    """Calls in the queue hold 64 KiB each of an eighth of the limit; one that waits too long is refused."""
 
     async def main() -> None:
         in_flight = InFlight(MIB)
-        lane = GrpcConnections(in_flight, MIB, 4, 0.02).of("peer")
-        first = await lane.begin()
-        waiting = [asyncio.create_task(lane.begin()) for _ in range(2)]
+        connection = GrpcConnections(in_flight, MIB, 4, 0.02).of("peer")
+        first = await connection.begin()
+        waiting = [asyncio.create_task(connection.begin()) for _ in range(2)]
         await asyncio.sleep(0)
         assert in_flight.waiting.size_bytes == MIB // 8
         with pytest.raises(Overloaded, match="requests that wait to be read"):
-            await lane.begin()
+            await connection.begin()
         for task in waiting:
             with pytest.raises(Overloaded, match=r"waited 0\.02 s for others"):
                 await task
@@ -170,8 +165,8 @@ def test_waiting_has_an_end_and_a_limit() -> None:
         assert in_flight.refused_count == 3
         with first:
             pass
-        assert lane.is_idle
-        with await lane.begin():  # And others are read as before.
+        assert connection.is_idle
+        with await connection.begin():  # And others are read as before.
             pass
 
     run_on("asyncio", main())
@@ -182,28 +177,28 @@ def test_waiting_for_room_is_counted_and_has_an_end() -> None:
 
     async def main() -> None:
         in_flight = InFlight(16 * MIB)
-        lane = GrpcConnections(in_flight, 16 * MIB, 4, 0.02).of("peer")
-        with await lane.begin() as first:
+        connection = GrpcConnections(in_flight, 16 * MIB, 4, 0.02).of("peer")
+        with await connection.begin() as first:
             first.end(2 * MIB)
         with in_flight.hold(15 * MIB):
-            waiting = [asyncio.create_task(lane.begin()) for _ in range(2)]
+            waiting = [asyncio.create_task(connection.begin()) for _ in range(2)]
             await until(lambda: in_flight.waiting.size_bytes == 2 * READ_SIZE_BYTES_MIN)
             for task in waiting:
                 with pytest.raises(Overloaded, match="waited"):
                     await task
         assert in_flight.size_bytes == 0
-        assert lane.is_idle
+        assert connection.is_idle
 
     run_on("asyncio", main())
 
 
-def test_who_gives_up_waiting_does_not_keep_the_place() -> None:
+def test_a_call_that_gives_up_waiting_leaves_its_place() -> None:
     """A call that is cancelled while it waits to be read, or just as its turn comes, leaves it to the next."""
 
     async def main() -> None:
-        lane = GrpcConnections(InFlight(16 * MIB), MIB, 4, WAIT_S).of("peer")
-        first = await lane.begin()
-        waiting = [asyncio.create_task(lane.begin()) for _ in range(3)]
+        connection = GrpcConnections(InFlight(16 * MIB), MIB, 4, WAIT_S).of("peer")
+        first = await connection.begin()
+        waiting = [asyncio.create_task(connection.begin()) for _ in range(3)]
         await asyncio.sleep(0)
         waiting[0].cancel()
         with first:
@@ -211,7 +206,7 @@ def test_who_gives_up_waiting_does_not_keep_the_place() -> None:
             waiting[1].cancel()
         with await waiting[2]:
             pass
-        assert lane.is_idle
+        assert connection.is_idle
 
     run_on("asyncio", main())
 
@@ -220,15 +215,15 @@ def test_idle_connections_are_forgotten() -> None:
     """No more are kept than connections may be; one with something under way is not forgotten."""
 
     async def main() -> None:
-        lanes = GrpcConnections(InFlight(16 * MIB), MIB, 2, WAIT_S)
-        busy = lanes.of("a")
+        connections = GrpcConnections(InFlight(16 * MIB), MIB, 2, WAIT_S)
+        busy = connections.of("a")
         with await busy.begin():
             for peer in "bcd":
-                lanes.of(peer)
-            assert lanes.of("a") is busy
-            idle = lanes.of("b")
+                connections.of(peer)
+            assert connections.of("a") is busy
+            idle = connections.of("b")
             for peer in "cd":
-                lanes.of(peer)
-            assert lanes.of("b") is not idle
+                connections.of(peer)
+            assert connections.of("b") is not idle
 
     run_on("asyncio", main())

@@ -91,7 +91,7 @@ def test_a_request_is_in_one_state_at_a_time() -> None:
     assert in_flight.size_bytes == 0
 
 
-def test_who_leaves_a_share_lets_others_in() -> None:
+def test_leaving_a_share_makes_room_for_others() -> None:
     """One waits for room in a share; it has it as soon as another one leaves the share, though that holds more then."""
 
     async def main() -> None:

@@ -12,24 +12,24 @@ def refused(status: str = "400", protocol: str = "http", user_agent: str = "expo
     return RefusedRequest(protocol, status, "not an OTLP trace request", "application/json gzip", user_agent)
 
 
-def test_each_reason_is_told_once_a_minute_with_how_many_there_were() -> None:
+def test_each_reason_is_published_once_a_minute_with_its_count() -> None:
     """The first of a reason at once, the others of its minute as a number behind it."""
     now_s = 0.0
-    told: list[tuple[float, str, str, int]] = []
+    published: list[tuple[float, str, str, int]] = []
     refusals = Refusals(
-        lambda request, count: told.append((now_s, request.protocol, request.status, count)), clock_s=lambda: now_s
+        lambda request, count: published.append((now_s, request.protocol, request.status, count)), clock_s=lambda: now_s
     )
     for now_s in range(0, 200, 10):
         refusals.add(refused())
         if now_s >= 20:
             refusals.add(refused("INVALID_ARGUMENT", "grpc"), 3)
-    assert [each for each in told if each[1] == "http"] == [
+    assert [each for each in published if each[1] == "http"] == [
         (0, "http", "400", 1),
         (60, "http", "400", 6),
         (120, "http", "400", 6),
         (180, "http", "400", 6),
     ]
-    assert [each for each in told if each[1] == "grpc"] == [
+    assert [each for each in published if each[1] == "grpc"] == [
         (20, "grpc", "INVALID_ARGUMENT", 3),
         (80, "grpc", "INVALID_ARGUMENT", 15),
         (140, "grpc", "INVALID_ARGUMENT", 18),
@@ -61,7 +61,7 @@ def test_a_warning_says_who_sent_what(caplog: pytest.LogCaptureFixture) -> None:
     )
 
 
-def test_connections_are_told_as_such_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+def test_refused_connections_are_logged_as_such_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     """A connection over the limit: a warning of its own that blames no sender, and a number of all that were."""
     refusals = Refusals(clock_s=lambda: 0.0)
     refusals.add(refused())
@@ -79,17 +79,19 @@ def test_connections_are_told_as_such_and_counted(caplog: pytest.LogCaptureFixtu
     assert caplog.messages[-1].startswith("HTTP refused 3 connections since")
 
 
-def test_the_last_number_is_told_when_its_minute_is_over_or_at_the_end() -> None:
-    """A sender that stops leaves no number untold: a look after the minute tells it, and the close what is left."""
+def test_the_last_count_is_published_after_its_minute_or_at_the_end() -> None:
+    """A sender that stops leaves no count unpublished: it goes out after the minute, or at the close."""
     now_s = 0.0
-    told: list[tuple[float, str, int]] = []
-    refusals = Refusals(lambda request, count: told.append((now_s, request.user_agent, count)), clock_s=lambda: now_s)
+    published: list[tuple[float, str, int]] = []
+    refusals = Refusals(
+        lambda request, count: published.append((now_s, request.user_agent, count)), clock_s=lambda: now_s
+    )
     for now_s in (0.0, 10.0, 20.0):
         refusals.add(refused(user_agent=f"at {now_s:g}"))
     for now_s in (30.0, 59.9, 60.0, 61.0):  # noqa: B007 - the clock reads it.
-        refusals.tell_due()
+        refusals.publish_due()
     refusals.add(refused(user_agent="late"), 5)
     now_s = 70.0
     refusals.close()
     refusals.close()
-    assert told == [(0.0, "at 0", 1), (60.0, "at 20", 2), (70.0, "late", 5)]
+    assert published == [(0.0, "at 0", 1), (60.0, "at 20", 2), (70.0, "late", 5)]

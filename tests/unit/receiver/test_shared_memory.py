@@ -23,37 +23,37 @@ def descriptor() -> int:
 def test_bodies_come_and_go_without_touching_one_another(descriptor: int) -> None:
     """A thousand steps at random: each body is whole for the other side as long as it lives; in the end all is free."""
     randomness = random.Random(0)
-    arena, other_side = SharedBodies(descriptor, SIZE), mmap.mmap(descriptor, SIZE)
+    bodies, other_side = SharedBodies(descriptor, SIZE), mmap.mmap(descriptor, SIZE)
     os.close(descriptor)
-    living: dict[int, bytes] = {}
+    living: dict[int, tuple[int, bytes]] = {}
     refused = 0
-    for _ in range(1_000):
+    for number in range(1_000):
         if living and randomness.random() < 0.5:
             gone = randomness.choice(list(living))
-            arena.release(gone)
+            bodies.release(gone)
             del living[gone]
         body = randomness.randbytes(randomness.randrange(1, 9_000))
-        start = arena.put(body)
+        start = bodies.put(number, body)
         if start is None:
             refused += 1
+            bodies.release(number)  # Changes nothing.
         else:
-            living[start] = body
-        for at, content in living.items():
+            living[number] = start, body
+        for at, content in living.values():
             assert other_side[at : at + len(content)] == content
     assert refused
-    for start in list(living):
-        arena.release(start)
-    assert arena._free == [(0, SIZE)]
-    assert arena.put(bytes(SIZE)) == 0
-    assert arena.put(b"x") is None
+    for number in living:
+        bodies.release(number)
+    assert bodies.put(0, bytes(SIZE)) == 0
+    assert bodies.put(1, b"x") is None
 
 
 def test_the_lowest_place_is_taken(descriptor: int) -> None:
     """Little of it is ever touched: what is not takes no memory."""
-    arena = SharedBodies(descriptor, SIZE)
+    bodies = SharedBodies(descriptor, SIZE)
     os.close(descriptor)
-    places = [arena.put(bytes(100)) for _ in range(3)]
-    assert places == [0, 128, 256]
-    arena.release(128)
-    assert arena.put(bytes(64)) == 128
-    assert arena.put(bytes(100)) == 384
+    starts = [bodies.put(number, bytes(100)) for number in range(3)]
+    assert starts == [0, 128, 256]
+    bodies.release(1)
+    assert bodies.put(3, bytes(64)) == 128
+    assert bodies.put(4, bytes(100)) == 384

@@ -5,26 +5,23 @@ import pytest
 from receiver_parts import LOOPS, run_on
 
 from otel_sla.errors import Overloaded
-from otel_sla.receiver.limits import slow_bodies
 from otel_sla.receiver.limits.memory import InFlight
 from otel_sla.receiver.limits.slow_bodies import BodyDeadline
-from otel_sla.receiver.status import BodyTimeout
+from otel_sla.receiver.responses import BodyTimeout
 
 
 async def stall(deadline: BodyDeadline) -> None:
     """Wait for a body that does not come."""
     async with deadline:
-        deadline.start_patience()
         await asyncio.get_running_loop().create_future()
 
 
 @pytest.mark.parametrize("loop", list(LOOPS))
-def test_a_body_that_does_not_come_ends_in_time(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is room for a slow body it has until the time limit; where there is none, until patience ends."""
-    monkeypatch.setattr(slow_bodies, "PATIENCE_S", 0.05)
+def test_a_body_that_does_not_come_ends_in_time(loop: str) -> None:
+    """Where there is room for a slow body it has until the time limit; where there is none, until it is slow."""
 
     async def main() -> None:
-        in_flight = InFlight(10)
+        in_flight = InFlight(10, slow_after_s=0.05)
         with in_flight.hold(1) as held:
             with pytest.raises(BodyTimeout):
                 await stall(BodyDeadline(held, 0.01))
@@ -36,15 +33,13 @@ def test_a_body_that_does_not_come_ends_in_time(loop: str, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("loop", list(LOOPS))
-def test_who_waited_for_us_is_not_slow(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the event loop itself is held up, patience does not run out."""
-    monkeypatch.setattr(slow_bodies, "PATIENCE_S", 0.2)
+def test_a_body_that_waited_for_us_is_not_slow(loop: str) -> None:
+    """While the event loop itself is held up, a body does not become slow."""
 
     async def main() -> None:
-        in_flight = InFlight(10)
+        in_flight = InFlight(10, slow_after_s=0.2)
         with in_flight.hold(1) as held:
-            async with BodyDeadline(held, 30) as deadline:
-                deadline.start_patience()
+            async with BodyDeadline(held, 30):
                 started_s = time.monotonic()
                 while time.monotonic() - started_s < 0.4:  # Nobody else runs.
                     pass

@@ -22,14 +22,14 @@ def test_endpoints_are_host_and_port(endpoint: str, parts: tuple[str, int]) -> N
 
 
 @pytest.mark.parametrize("endpoint", ["", "localhost", "localhost:", "localhost:x", "::1:4317", "a:65536", "a:-1"])
-def test_what_is_no_endpoint_is_told(endpoint: str) -> None:
+def test_what_is_no_endpoint_is_an_error(endpoint: str) -> None:
     """Anything else is an error that shows the text."""
     with pytest.raises(ListenError, match="is not host:port"):
         split_endpoint(endpoint)
 
 
 @pytest.mark.parametrize("endpoint", ["192.0.2.1:0", "no.such.name.invalid:0"])
-def test_an_address_of_others_is_told_in_one_line(endpoint: str) -> None:
+def test_an_address_of_others_is_an_error_in_one_line(endpoint: str) -> None:
     """An address that is not ours, or no address, is a ListenError naming endpoint and protocol."""
     with pytest.raises(ListenError) as caught:
         asyncio.run(open_sockets(endpoint, "HTTP"))
@@ -38,7 +38,7 @@ def test_an_address_of_others_is_told_in_one_line(endpoint: str) -> None:
 
 
 @pytest.mark.parametrize(("protocol", "other"), [("gRPC", "localhost:14417 "), ("HTTP", "localhost:14418 ")])
-def test_a_port_in_use_is_told_with_another(protocol: str, other: str) -> None:
+def test_a_port_in_use_is_an_error_that_names_another(protocol: str, other: str) -> None:
     """The hint names the setting of the protocol, and the port that the documents give it beside a Collector."""
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ListenError) as caught:
         asyncio.run(open_sockets(f"127.0.0.1:{taken.getsockname()[1]}", protocol))

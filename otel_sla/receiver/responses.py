@@ -1,22 +1,60 @@
-"""What a sender is told about an error: the one place where errors become gRPC and HTTP status.
+"""What senders and operators are answered: success bodies, errors as gRPC and HTTP status, readiness.
 
 OTLP (docs/specification.md, "Failures") lets a sender repeat a request on UNAVAILABLE and DEADLINE_EXCEEDED, on 503
-and 504, and makes it drop the request on the others. So nothing that could go well the next time may be answered with
-one of the others: that would lose the sender's spans. RESOURCE_EXHAUSTED without RetryInfo means "never".
+and 504, and makes it drop the request on the others. So no error that a repeat may not meet again has one of the
+others: that would lose the sender's spans. RESOURCE_EXHAUSTED without RetryInfo means "never".
 """
 
 import logging
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import grpc
 import orjson
+from google.protobuf.json_format import MessageToDict
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from otel_sla.counting.receipt import Receipt
 from otel_sla.errors import DecodeError, LedgerError, OtelSlaError, Overloaded, RequestTooLarge
 
 _log = logging.getLogger(__name__)
+
+
+class Readiness(NamedTuple):
+    """What `/readyz` answers: whether requests are taken. Each text is one line."""
+
+    reason: str = ""  # Why none are; empty if they are.
+    notice: str = ""  # What is wrong all the same.
+
+
+def encode_protobuf(receipt: Receipt) -> bytes:
+    """Encode `ExportTraceServiceResponse`; `partial_success` stays unset if there is nothing to say.
+
+    >>> encode_protobuf(Receipt())
+    b''
+    """
+    if not receipt.rejected_spans and not receipt.error_message:
+        return b""
+    response = ExportTraceServiceResponse()
+    response.partial_success.rejected_spans = receipt.rejected_spans
+    response.partial_success.error_message = receipt.error_message
+    encoded: bytes = response.SerializeToString()
+    return encoded
+
+
+def encode_json(receipt: Receipt) -> bytes:
+    """Encode the same as OTLP's JSON: 64-bit integers are text there.
+
+    >>> encode_json(Receipt(3, "too late"))
+    b'{"partialSuccess":{"rejectedSpans":"3","errorMessage":"too late"}}'
+    """
+    if not receipt.rejected_spans and not receipt.error_message:
+        return b"{}"
+    partial = {"rejectedSpans": str(receipt.rejected_spans), "errorMessage": receipt.error_message}
+    return orjson.dumps({"partialSuccess": partial})
 
 
 class Unauthenticated(OtelSlaError):
@@ -66,7 +104,7 @@ class _Rule:
     code: grpc.StatusCode
     http_status: int
     retry_delay_s: float | None = None  # At most 2: senders such as the Python SDK give up after 10 s in all.
-    message: str | None = None  # Told instead of the error's own text, which is for our operator only.
+    message: str | None = None  # For the sender; the error's own text is for our operator only.
 
 
 _RULES: dict[type[BaseException], _Rule] = {
@@ -84,7 +122,7 @@ _RULES: dict[type[BaseException], _Rule] = {
     UnsupportedMediaType: _Rule(grpc.StatusCode.INVALID_ARGUMENT, 415),
     UnknownCoding: _Rule(grpc.StatusCode.UNIMPLEMENTED, 501),
     UnknownExpectation: _Rule(grpc.StatusCode.INVALID_ARGUMENT, 417),
-    # A mistake of ours; the same request would meet it again.
+    # A bug of ours: the same request would meet it again.
     Exception: _Rule(grpc.StatusCode.INTERNAL, 500, message="internal error"),
 }
 _logged: set[type[BaseException]] = set()
@@ -115,11 +153,7 @@ class ErrorResponse:
 
     def status_json(self) -> bytes:
         """Encode the same `google.rpc.Status` as JSON."""
-        status: dict[str, object] = {"code": self.code.value[0], "message": self.message}
-        if self.retry_delay_s is not None:
-            kind = "type.googleapis.com/google.rpc.RetryInfo"
-            status["details"] = [{"@type": kind, "retryDelay": f"{self.retry_delay_s:g}s"}]
-        return orjson.dumps(status)
+        return orjson.dumps(MessageToDict(self.status()))
 
     def trailers(self) -> tuple[tuple[str, bytes], ...]:
         """Build the gRPC trailers: most senders read the first, the Python SDK only the second."""
@@ -132,10 +166,7 @@ class ErrorResponse:
 
 
 def refusal_of(error: Exception) -> ErrorResponse:
-    """Decide what a sender is told about `error`.
-
-    An error that nobody foresaw is written to the log, with its traceback, the first time that its type is met.
-    """
+    """The answer to a request that failed with `error`; each unforeseen type is logged once, with its traceback."""
     rule = next(rule for base in type(error).__mro__ if (rule := _RULES.get(base)) is not None)
     if rule.code is grpc.StatusCode.INTERNAL and type(error) not in _logged:
         _logged.add(type(error))

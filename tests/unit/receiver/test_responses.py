@@ -2,7 +2,7 @@ import grpc
 import pytest
 
 from otel_sla import errors
-from otel_sla.receiver.status import refusal_of
+from otel_sla.receiver.responses import refusal_of
 
 # What OTLP's specification lets a sender repeat; RESOURCE_EXHAUSTED only with RetryInfo.
 REPEATED_CODES = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
@@ -47,7 +47,7 @@ def test_what_is_not_the_senders_fault_may_be_repeated(error: errors.OtelSlaErro
 
 
 def test_an_unforeseen_error_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """A mistake of ours is written with its traceback once, and the sender is told no detail."""
+    """A bug of ours is logged with its traceback once, and the sender gets no detail."""
 
     class Unforeseen(Exception):
         pass
