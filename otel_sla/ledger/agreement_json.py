@@ -5,7 +5,7 @@ ratios as "n/d", times with their offset.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from datetime import date
 from enum import Enum
@@ -60,7 +60,7 @@ def window_row(window: ExclusionWindow) -> tuple[str | None, ...]:
 
 def window_of(row: Iterable[str | None]) -> ExclusionWindow:
     """Undo `window_row`."""
-    terms: dict[str, Any] = dict(zip((field.name for field in fields(ExclusionWindow)), row, strict=True))
+    terms: dict[str, Any] = dict(zip(_names(ExclusionWindow), row, strict=True))
     terms["group"] = from_json(terms["group"])
     window: ExclusionWindow = _decoder(ExclusionWindow)(terms)
     return window
@@ -78,8 +78,12 @@ def _to_plain(value: Any) -> Any:  # noqa: ANN401 - fields of any type
             return sorted(value)
         case tuple():
             return [_to_plain(item) for item in value]
-    is_record = is_dataclass(value)
-    return {field.name: _to_plain(getattr(value, field.name)) for field in fields(value)} if is_record else value
+    return {name: _to_plain(getattr(value, name)) for name in _names(value)} if is_dataclass(value) else value
+
+
+def _names(record: Any) -> Iterator[str]:  # noqa: ANN401 - a dataclass or a value of one
+    """Give the names of the fields that a record is made of; the others follow from them."""
+    return (field.name for field in fields(record) if field.init)
 
 
 @cache
@@ -94,7 +98,8 @@ def _decoder(kind: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - any annotatio
     if origin is not None:
         return lambda plain: origin(map(items[0], plain))
     if is_dataclass(kind):
-        decoders = {name: _decoder(field) for name, field in get_type_hints(kind).items()}
+        hints = get_type_hints(kind)
+        decoders = {name: _decoder(hints[name]) for name in _names(kind)}
         return lambda plain: kind(**{name: decode(plain[name]) for name, decode in decoders.items()})  # type: ignore[operator]
     if issubclass(kind, date):
         from_text: Callable[[Any], Any] = kind.fromisoformat
