@@ -9,6 +9,7 @@
      x Overloaded               a limit of ours is reached; the sender may try again
      x LedgerError
         + LedgerUnavailable     cannot be opened, read or written now
+           + ReadingStopped     its reader was stopped; nothing is wrong
         + LedgerInUse           another pipeline holds it
         + LedgerCorrupt         the file is not a sound ledger
         + LedgerSchemaNewer     a newer otel-sla wrote it
@@ -18,7 +19,7 @@
      x ReplayError              a recorded file cannot be counted, or not from here on
 
 `is_retryable` says whether the sender may try again, `hint` what the operator can do. Bad input never stops the
-process. `receiver/status.py` alone decides how each is answered.
+process. `receiver/responses.py` alone decides how each is answered, and has those that only a server meets.
 """
 
 from collections.abc import Sequence

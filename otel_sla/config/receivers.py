@@ -122,7 +122,7 @@ class Grpc(_Guarded):
     connections_max: PositiveInt = _GRPC.connections_max
     """Connections of a process; gRPC closes more without a log line."""
     body_timeout: PositiveDuration = _GRPC.body_timeout_s
-    """From a request's headers to the end of its body."""
+    """For a request's body to arrive; a large one has it once more after its turn."""
     handshake_timeout: PositiveDuration = _GRPC.handshake_timeout_s
     """From the connection to the end of TLS and HTTP/2 set-up."""
     keepalive: Keepalive = Keepalive()
@@ -172,7 +172,7 @@ class Http(_Guarded):
     header_timeout: PositiveDuration = _HTTP.header_timeout_s
     """From a request's first byte to the end of its headers; of a TLS handshake, too."""
     body_timeout: PositiveDuration = _HTTP.body_timeout_s
-    """From a request's headers to the end of its body."""
+    """For a request's body to arrive; a large one has it once more after its turn."""
     keep_alive_timeout: PositiveDuration = _HTTP.keep_alive_timeout_s
     """A connection without a request is closed after this."""
     cors: CorsSection | None = None

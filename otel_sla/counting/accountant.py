@@ -32,8 +32,8 @@ ANSWER_WITHIN_S = 4.0
 PAUSE_S = 0.003
 JOINED_SIZE_BYTES_MAX = 512 * 1024  # Of one request; a larger one gains little.
 _WAITING_SIZE_BYTES_MAX = 2 * 1024 * 1024  # Together they are counted at once: 1 ms of the event loop.
-_JOINED_RESOURCES_MAX = 64
-_ALONE_S = 1.0
+_JOINED_RESOURCES_MAX = 64  # Of one request: each is looked up by itself.
+_ALONE_S = 1.0  # After a join had to be undone, requests go alone for so long.
 
 
 class _Waiting(NamedTuple):

@@ -18,10 +18,10 @@ Clock = Callable[[], int]  # ns since the Unix epoch.
 
 _NANOS_PER_S = 1_000_000_000
 STEP_NANOS_MAX = 5 * NANOS_PER_MINUTE  # A clock that is corrected by less is just a clock.
-_LOG_EVERY_S = 10.0  # How far a long judging has come.
-STEP_STANDS_NANOS = 10 * NANOS_PER_MINUTE  # So long a larger step has to stand before it is believed.
+_LOG_EVERY_S = 10.0  # Between two lines of `CatchingUp`.
+STEP_STANDS_NANOS = 10 * NANOS_PER_MINUTE  # A larger step is believed after it has stood so long.
 
-# For the operator, who has to look at both; takes the ledger's path.
+# Hint of the warning `ledger_ahead`; % the ledger's path.
 AHEAD_HINT = (
     "spans of sealed minutes are rejected, and no other minute is judged until then. If this machine's clock is behind,"
     " set it right; if it is right, it was far ahead when %s was written: stop, and restore a backup"

@@ -17,7 +17,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from otel_sla.errors import LedgerCorrupt
 from otel_sla.ledger.records import Json
 from otel_sla.ledger.sql import from_json
-from otel_sla.sla.agreement import FIRST_RULES, SERVER_FAULT_GRPC_STATUS, Agreement, Counting, ExclusionWindow
+from otel_sla.sla.agreement import FIRST_RULES, Agreement, Counting, ExclusionWindow
 
 SCHEMA = "otel-sla.terms/v2"
 # What the first schema does not say: the outcome rules of its time had nothing of it.
@@ -25,7 +25,7 @@ _SCHEMA_V1 = "otel-sla.terms/v1"
 _V1_DEFAULTS: Json = {
     "covered_any": [],
     "failed": [],
-    "failed_grpc_status": sorted(SERVER_FAULT_GRPC_STATUS),
+    "failed_grpc_status": [2, 4, 12, 13, 14, 15],  # Those of 0.1.0, whatever the default is since.
     "counting": Counting.REQUESTS.value,
     "outcome_rules": FIRST_RULES,
 }

@@ -37,7 +37,7 @@ _SERIES_MASK = (1 << _SERIES_BITS) - 1
 
 _Blob = tuple[int, bytes]  # `packed_id` and a packed day.
 
-# By n_columns.
+# Number of count columns -> their SQL names.
 COLUMNS = {n: ", ".join(count.name.lower() for count in list(Count)[:n]) for n in (N_OUTCOMES, N_COUNTS)}
 _INSERT = {n: f"INSERT INTO counts (epoch_minute, series_id, {columns})" for n, columns in COLUMNS.items()}
 # No outcome comes near COUNT_MAX. SQLite turns an overflow into a float: two counts of COUNT_MAX are one.

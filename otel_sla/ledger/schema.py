@@ -203,7 +203,7 @@ CREATE TABLE counted_days (
     last_minute INTEGER NOT NULL,
     PRIMARY KEY (agreement, version, day)
 ) WITHOUT ROWID;
--- Of what was counted before it is only known when versions were recorded: such rows have no day.
+-- For earlier counts only the time of recording each version is known: one row for each version, of day -1.
 INSERT INTO counted_days SELECT agreement, version, -1,
     CASE version WHEN 1 THEN 0 ELSE since_minute END,
     coalesce(
@@ -243,7 +243,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     for step in MIGRATIONS[version:]:
         for statement in step.split(";"):
             connection.execute(statement)
-    fill_first_minutes(connection)
+    fill_first_minutes(connection)  # Part of step 6 that SQL cannot say; finds nothing to do later.
     if version == 0:
         connection.execute(
             "INSERT INTO ledger (only, instance_id, fingerprint_seed) VALUES (1, ?, ?)",

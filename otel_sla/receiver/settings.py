@@ -52,7 +52,7 @@ class GrpcServerSettings:
     max_recv_msg_size_mib: int = 64  # Of one request, after decompression.
     max_concurrent_streams: int = 256  # Per connection; more wait on the sender's side.
     connections_max: int = 1024  # gRPC closes more, silently.
-    body_timeout_s: float = 10.0  # From the headers to the end of the body.
+    body_timeout_s: float = 10.0  # For the body to arrive; a large one has it once more after its turn.
     handshake_timeout_s: float = 10.0  # From the connection to the end of TLS and HTTP/2 settings.
     keepalive_time_s: float = 60.0  # A silent connection is pinged after this long,
     keepalive_timeout_s: float = 20.0  # and closed if it does not answer in this time.
@@ -74,7 +74,7 @@ class HttpServerSettings:
     max_request_body_size_mib: int = 64  # Of one request, both as sent and expanded.
     connections_max: int = 1024  # More are answered 503, or closed where there is TLS.
     header_timeout_s: float = 10.0  # From the connection, or a request's first byte, to the end of its headers.
-    body_timeout_s: float = 10.0  # From the headers to the end of the body.
+    body_timeout_s: float = 10.0  # For the body to arrive; a large one has it once more after its turn.
     keep_alive_timeout_s: float = 60.0  # A connection without a request is closed after this long.
     cors: CorsSettings | None = None
     tls: TlsSettings | None = None

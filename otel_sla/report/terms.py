@@ -6,6 +6,7 @@ The numbers are those of the clauses (docs/clauses.md).
 from collections.abc import Iterator, Sequence
 
 from otel_sla.sla.agreement import (
+    FIRST_RULES,
     SERVER_FAULT_GRPC_STATUS,
     SERVER_FAULT_NAMES,
     Agreement,
@@ -77,7 +78,7 @@ def _grouping(agreement: Agreement) -> str:
 
 
 def _status(agreement: Agreement) -> str:
-    if agreement.outcome_rules == 1:
+    if agreement.outcome_rules == FIRST_RULES:
         return (
             "An HTTP status decides alone where there is one, whatever gRPC status stands beside it (the outcome rules"
             " of otel-sla 0.1.0, version 1)."
@@ -94,7 +95,7 @@ def _valid_requests(agreement: Agreement) -> str:
         f" {_grpc_codes(SERVER_FAULT_GRPC_STATUS)}."
     )
     if agreement.no_status_code is NoStatusCode.INVALID:
-        which = " that bear an error" if agreement.outcome_rules == 1 else ""
+        which = " that bear an error" if agreement.outcome_rules == FIRST_RULES else ""
         text += f" Those without a status code{which} are not valid either."
     if agreement.invalid:
         text += f" Nor are those for which {'; or '.join(map(selector_text, agreement.invalid))}."

@@ -1,5 +1,5 @@
 """What the agreement says.
 
-Takes columns, counts and a time handed in; gives outcomes, states, periods, months and verdicts.
+Takes counts, terms and a time handed in; gives states, periods, months, verdicts and events.
 Never does I/O, never reads a clock, never logs, never starts a thread.
 """
