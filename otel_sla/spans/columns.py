@@ -36,7 +36,7 @@ class ValueType(IntEnum):
     BOOL = 2  # bits = 0 or 1.
     INT = 3  # bits = the two's complement of the int64.
     DOUBLE = 4  # bits = the IEEE 754 binary64.
-    OTHER = 5  # An array, a map, bytes or an unset value: counts as absent (docs/clauses.md, clause 3). bits say nothing.
+    OTHER = 5  # An array, a map, bytes or unset: counts as absent (docs/clauses.md, clause 3). bits say nothing.
 
 
 @dataclass(frozen=True, slots=True)
