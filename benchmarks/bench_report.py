@@ -26,11 +26,11 @@ from ledger_parts import rows_of_outcomes
 from otel_sla.arrays import Int64Array
 from otel_sla.config import load_config
 from otel_sla.ledger.counts_table import packed_id
-from otel_sla.ledger.day_blob import MINUTES_PER_DAY
 from otel_sla.ledger.maintenance import merge_day
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
 from otel_sla.ledger.writer import Ledger
+from otel_sla.sla.counts import MINUTES_PER_DAY
 from otel_sla.sla.months import Month, month_range
 from otel_sla.sla.series import Series
 

@@ -15,11 +15,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from ledger_parts import rows_of_outcomes
 
 from otel_sla.arrays import Int64Array
-from otel_sla.ledger.day_blob import MINUTES_PER_DAY, pack_day, unpack_days
+from otel_sla.ledger.day_blob import pack_day, unpack_days
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit
 from otel_sla.ledger.writer import Ledger
-from otel_sla.sla.counts import CountRows
+from otel_sla.sla.counts import MINUTES_PER_DAY, CountRows
 from otel_sla.sla.series import Series
 
 

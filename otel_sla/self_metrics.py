@@ -114,7 +114,7 @@ INSTRUMENTS = (
 
 _KINDS = {instrument.name: instrument.kind for instrument in INSTRUMENTS}
 _RECEIVER = {"receiver": "otlp"}  # The component id, as the Collector has it.
-_OUTCOMES = {"OK": "success", 200: "success", 204: "success", "INTERNAL": "failure", 500: "failure"}  # Of answers.
+_ANSWER_OUTCOMES = {"OK": "success", 200: "success", 204: "success", "INTERNAL": "failure", 500: "failure"}
 _ACK_LATENCY = "sla.receiver.ack_latency"
 _COMMIT_DURATION = "sla.ledger.commit_duration"
 # A commit takes 0.2 to 0.5 ms on a local disk, seconds on a bad network drive.
@@ -316,7 +316,7 @@ class SelfMetrics:
 
 
 def _count_of(answers: Mapping[Any, int], outcome: str) -> int:
-    return sum(count for status, count in answers.items() if _OUTCOMES.get(status, "refused") == outcome)
+    return sum(count for status, count in answers.items() if _ANSWER_OUTCOMES.get(status, "refused") == outcome)
 
 
 def memory_rss_bytes() -> int | None:

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from otel_sla.counting.receipt import Receipt
-from otel_sla.counting.received import Answer, Counted, ReceivedCounts
+from otel_sla.counting.received import Counted, Durable, ReceivedCounts
 from otel_sla.errors import LedgerError, LedgerUnavailable, Overloaded
 from otel_sla.self_metrics import SelfMetrics
 from otel_sla.spans.request import is_joinable
@@ -59,8 +59,8 @@ class _Batch:
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
-        self.durable: Answer = loop.create_future()
-        self.answer: Answer = loop.create_future()  # As `durable`, or that it takes too long.
+        self.durable: Durable = loop.create_future()
+        self.answer: Durable = loop.create_future()  # As `durable`, or that it takes too long.
 
     def set_durable(self) -> None:
         self.durable.set_result(None)
@@ -231,7 +231,7 @@ class Accountant:
             raise
         self._metrics.accepted_spans += counted.n_spans - counted.receipt.rejected_spans
 
-    def join(self) -> Answer:
+    def join(self) -> Durable:
         """Join the batch that gathers; the result comes when it is durable, or Overloaded before. To be shielded.
 
         Raises:

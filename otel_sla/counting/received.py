@@ -28,7 +28,7 @@ from otel_sla.sla.counts import AcceptWindow
 from otel_sla.spans.columns import SpanColumns
 from otel_sla.spans.request import is_within
 
-Answer = asyncio.Future[None]  # Resolves when a commit is durable, or fails.
+Durable = asyncio.Future[None]  # Resolves when a commit is durable, or fails.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class CountingLimits:
 class Counted(NamedTuple):
     """A request that is counted, and what its answer waits for."""
 
-    commits: set[Answer]  # That hold it, and what it repeats.
+    commits: set[Durable]  # That hold it, and what it repeats.
     n_spans: int
     receipt: Receipt
 
@@ -83,7 +83,7 @@ class ReceivedCounts:
         self.write = write
         self.filter = new_filter(reader, window())
         self.hints = SpanHints(counter.classifier.agreements, counter.table)
-        self.uncommitted: dict[Fingerprint, Answer] = {}
+        self.uncommitted: dict[Fingerprint, Durable] = {}
         self._window = window
         self._metrics = metrics
         self._times = times
@@ -103,7 +103,7 @@ class ReceivedCounts:
             or self.counter.ring.n_gathered >= limits.uncommitted_rows_max
         )
 
-    def count_joined(self, body: bytes, join: Callable[[], Answer]) -> Counted | None:
+    def count_joined(self, body: bytes, join: Callable[[], Durable]) -> Counted | None:
         """Count several small requests as one.
 
         Args:
@@ -134,7 +134,7 @@ class ReceivedCounts:
             except LedgerError:
                 return None
 
-    async def count(self, body: bytes | memoryview, join: Callable[[], Answer]) -> Counted:
+    async def count(self, body: bytes | memoryview, join: Callable[[], Durable]) -> Counted:
         """Count one request.
 
         Args:
@@ -205,7 +205,7 @@ class ReceivedCounts:
         return window, fresh, self.counter.classifier.classify(columns, window, fresh.is_fresh)
 
     async def _count_in_turns(
-        self, columns: SpanColumns, body: bytes | memoryview, join: Callable[[], Answer], counted: set[Fingerprint]
+        self, columns: SpanColumns, body: bytes | memoryview, join: Callable[[], Durable], counted: set[Fingerprint]
     ) -> Counted:
         """Look up what was counted before, a piece at a time; then classify, and count in one go."""
         limits = self.limits
@@ -251,7 +251,7 @@ class ReceivedCounts:
         window: AcceptWindow,
         fresh: FreshResources,
         requests: Requests,
-        join: Callable[[], Answer],
+        join: Callable[[], Durable],
     ) -> Counted:
         """Count what is new, in one go with `fresh`. When `join` fails, nothing was counted."""
         commits = {self.uncommitted[each] for each in fresh.repeats if each in self.uncommitted}

@@ -85,7 +85,7 @@ class _AnswerSession(requests.Session):
             response = self._request(method, url, options)
         except requests.RequestException as error:
             is_network = isinstance(error, requests.ConnectionError | requests.Timeout)
-            blame = Blame.BACKEND if is_network else Blame.SENDER
+            blame = Blame.BACKEND if is_network else Blame.US
             self.outcome = Refused(f"{url} cannot be reached: {one_line(str(error))}", blame)
             raise _AttemptDone from error
         with response:

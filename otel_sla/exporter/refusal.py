@@ -20,7 +20,7 @@ class Blame(Enum):
     """Who is to blame for a refusal."""
 
     BACKEND = "backend"  # It cannot take anything now.
-    SENDER = "sender"  # It takes nothing from us as we are configured.
+    US = "sender"  # It takes nothing from us as we are configured; the label is public.
     ITEM = "item"  # It will never take what was sent.
     UNCLEAR = "unclear"  # Either it fails over what was sent, or it fails.
 
@@ -57,13 +57,13 @@ class Answer:
 
 _GRPC_BLAMES = {
     Blame.BACKEND: ("CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"),
-    Blame.SENDER: ("UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED", "NOT_FOUND"),
+    Blame.US: ("UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED", "NOT_FOUND"),
     Blame.ITEM: ("INVALID_ARGUMENT",),
 }
 _GRPC_BLAME = {grpc.StatusCode[name]: blame for blame, names in _GRPC_BLAMES.items() for name in names}
 _HTTP_BLAMES = {
     Blame.BACKEND: (408, 429, 502, 503, 504),
-    Blame.SENDER: (401, 403, 404, 405, 407, 415, 501),
+    Blame.US: (401, 403, 404, 405, 407, 415, 501),
     Blame.ITEM: (400, 413, 422),
 }
 _HTTP_BLAME = {status: blame for blame, statuses in _HTTP_BLAMES.items() for status in statuses}
@@ -93,7 +93,7 @@ def http_blame(status: int, retry_after_s: float | None = None, *, is_page: bool
     ('sender', 'backend')
     """
     if 300 <= status < 400 or (status == 400 and is_page):
-        return Blame.SENDER
+        return Blame.US
     return _unless_asked_back(_HTTP_BLAME.get(status, Blame.UNCLEAR), retry_after_s)
 
 

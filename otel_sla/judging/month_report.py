@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from otel_sla.errors import CountsExpired
 from otel_sla.judging.closed_month_json import closed_reports, has_later_exclusions
@@ -25,16 +25,15 @@ from otel_sla.report.document import (
 from otel_sla.sla.agreement import Agreement, Outcome
 from otel_sla.sla.downtime import JudgedSeries, MinuteState
 from otel_sla.sla.exclusions import ExclusionRecord, last_change
-from otel_sla.sla.months import MinuteRange, Month, is_kept, month_range
+from otel_sla.sla.months import EPOCH, MinuteRange, Month, is_kept, month_range
 from otel_sla.sla.series import Series
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SERIES_AT_ONCE = 16  # Whose single minutes are in memory: 20 MB of a month.
 
 
 def elapsed_stop_minute(now: datetime, grace: timedelta) -> int:
     """Give the first minute that has not elapsed: whose end is not yet `grace` ago (clause 17)."""
-    return (now - grace - _EPOCH) // timedelta(minutes=1)
+    return (now - grace - EPOCH) // timedelta(minutes=1)
 
 
 def load_report(  # noqa: PLR0913 - the last two are choices that most callers leave alone.
@@ -213,7 +212,7 @@ def explain_absences(reader: LedgerReadings, report: Report, elapsed_stop: int, 
             if not len(rows):
                 return replace(section, absence=Absence(0, report.generated_at, others)) if others else section
             first_minute = int(rows.epoch_minute.min())
-            judged_at = _EPOCH + timedelta(minutes=first_minute + 1) + grace
+            judged_at = EPOCH + timedelta(minutes=first_minute + 1) + grace
             return replace(section, absence=Absence(int(rows.counts[:, : len(Outcome)].sum()), judged_at, ()))
 
         return replace(report, agreements=tuple(map(explained, report.agreements)))

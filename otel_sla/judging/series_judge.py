@@ -18,7 +18,16 @@ from otel_sla.arrays import Int64Array
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Reopened
 from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData, Outcome
-from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, CountRows, CountsBeside, columns_of, judged_counts, parts_of
+from otel_sla.sla.counts import (
+    MINUTES_PER_DAY,
+    N_COUNTS,
+    N_OUTCOMES,
+    CountRows,
+    CountsBeside,
+    columns_of,
+    judged_counts,
+    parts_of,
+)
 from otel_sla.sla.downtime import (
     JudgedMinutes,
     JudgedSeries,
@@ -41,8 +50,6 @@ from otel_sla.sla.uptime import (
     minute_figures,
     month_figures,
 )
-
-_MINUTES_PER_DAY = 1440
 
 
 def joined(pieces: Sequence[JudgedSeries]) -> JudgedSeries:
@@ -237,7 +244,7 @@ class History:
     def _judged(self, series: Series, terms: Terms, counts: SeriesCounts, elapsed_stop_minute: int) -> JudgedSeries:
         judged = judge(series, terms, counts)
         while needs_minutes_after(judged.judged, elapsed_stop_minute):
-            stop_minute = min(elapsed_stop_minute, judged.judged.stop_minute + _MINUTES_PER_DAY)
+            stop_minute = min(elapsed_stop_minute, judged.judged.stop_minute + MINUTES_PER_DAY)
             more = self.rows(series, judged.counts.parts, MinuteRange(judged.counts.stop_minute, stop_minute))
             rows = np.concatenate((judged.counts.counts, more))
             judged = judge(series, terms, replace(judged.counts, counts=rows))

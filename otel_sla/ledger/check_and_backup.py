@@ -10,11 +10,11 @@ import numpy as np
 
 from otel_sla.errors import LedgerCorrupt, LedgerUnavailable
 from otel_sla.ledger import counts_table
-from otel_sla.ledger.day_blob import MINUTES_PER_DAY, unpack_day, unpack_days
+from otel_sla.ledger.day_blob import unpack_day, unpack_days
 from otel_sla.ledger.faults import translating
 from otel_sla.ledger.schema import prepare
 from otel_sla.ledger.write_ahead_log import sync_folder
-from otel_sla.sla.counts import N_COUNTS
+from otel_sla.sla.counts import MINUTES_PER_DAY, N_COUNTS
 
 _BACKUP_PAGES_AT_ONCE = 1024
 _DAYS_AT_ONCE = 160  # Unpacked together: 17 MB.

@@ -16,10 +16,11 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from otel_sla.arrays import Int64Array
-from otel_sla.ledger.day_blob import FORMAT_OF_ALL, MINUTES_PER_DAY, unpack_day, unpack_days
+from otel_sla.ledger.day_blob import FORMAT_OF_ALL, unpack_day, unpack_days
 from otel_sla.ledger.sql import write_rows
 from otel_sla.sla.counts import (
     COUNT_MAX,
+    MINUTES_PER_DAY,
     N_COUNTS,
     N_OUTCOMES,
     Count,

@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 
 from otel_sla.arrays import Int64Array
 from otel_sla.errors import LedgerCorrupt
-from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES
+from otel_sla.sla.counts import MINUTES_PER_DAY, N_COUNTS, N_OUTCOMES
 
-MINUTES_PER_DAY = 1440
 _HALF_DAY = MINUTES_PER_DAY // 2
 _FORMATS = {1: N_OUTCOMES, 2: N_COUNTS}  # Format -> columns that the day holds.
 FORMAT_OF_ALL = 2

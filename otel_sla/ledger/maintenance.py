@@ -9,8 +9,8 @@ import numpy as np
 
 from otel_sla.arrays import Int64Array
 from otel_sla.ledger.counts_table import COLUMNS, EACH_MINUTE, packed_id
-from otel_sla.ledger.day_blob import MINUTES_PER_DAY, pack_day, unpack_day
-from otel_sla.sla.counts import N_COUNTS, NANOS_PER_MINUTE, add_capped
+from otel_sla.ledger.day_blob import pack_day, unpack_day
+from otel_sla.sla.counts import MINUTES_PER_DAY, N_COUNTS, NANOS_PER_MINUTE, add_capped
 
 _MINUTES_PER_HOUR = 60
 # Finishing a day's blob takes about as long as moving this many rows.

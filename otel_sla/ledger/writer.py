@@ -19,7 +19,6 @@ from otel_sla.ledger.connection import (
     ledger_path,
     use_wal,
 )
-from otel_sla.ledger.day_blob import MINUTES_PER_DAY
 from otel_sla.ledger.faults import left_in_log, located, translated, translating
 from otel_sla.ledger.file_guard import FileNames, LedgerLock
 from otel_sla.ledger.fingerprints import FingerprintLog
@@ -41,7 +40,7 @@ from otel_sla.ledger.records import (
 from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version, prepare
 from otel_sla.ledger.sql import columns_of, insert_into, to_json
 from otel_sla.ledger.write_ahead_log import WriteAheadLog, log_path
-from otel_sla.sla.counts import N_OUTCOMES
+from otel_sla.sla.counts import MINUTES_PER_DAY, N_OUTCOMES
 from otel_sla.sla.events import Event
 
 _log = logging.getLogger(__name__)

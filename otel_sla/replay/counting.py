@@ -16,14 +16,13 @@ from otel_sla.ledger.records import Position
 from otel_sla.ledger.writer import Ledger
 from otel_sla.replay.payloads import Body, OtherSignal
 from otel_sla.sla.agreement import Agreement, Outcome
-from otel_sla.sla.counts import AcceptWindow, CountRows
+from otel_sla.sla.counts import MINUTES_PER_DAY, AcceptWindow, CountRows
 from otel_sla.sla.series import SeriesTable
 from otel_sla.spans.columns import SpanColumns
 
 REMEMBERED_MAX = 2_000_000
 _LAST_MINUTE = (1 << 63) - 1
 _RING_MINUTES = 64
-_MINUTES_PER_DAY = 1440
 _FINGERPRINTS_MAX = 100_000  # Per commit; far fewer than are remembered.
 
 
@@ -210,5 +209,5 @@ class ReplayCounter:
             for outcome in Outcome:
                 self.pending.requests[agreement, outcome] += int(counts_of_series[series_id, outcome])
         for minute in np.unique(rows.epoch_minute).tolist():
-            first, last = self.days.get(minute // _MINUTES_PER_DAY, (minute, minute))
-            self.days[minute // _MINUTES_PER_DAY] = min(first, minute), max(last, minute)
+            first, last = self.days.get(minute // MINUTES_PER_DAY, (minute, minute))
+            self.days[minute // MINUTES_PER_DAY] = min(first, minute), max(last, minute)

@@ -10,7 +10,7 @@ read the JSON.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import Enum
 from zoneinfo import ZoneInfo
 
@@ -23,12 +23,12 @@ from otel_sla.report.wording import printable
 from otel_sla.sla.agreement import Agreement, Counting, Outcome
 from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.figures_text import minute_text, moment_text, term_text
+from otel_sla.sla.months import EPOCH
 from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.series import Series
 
 Cell = str | int | bool | None
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n")
 _STATE_NAMES = [state.wire_name for state in sorted(MinuteState)]
 
@@ -238,7 +238,7 @@ def _minute_times(epoch_minute: int, time_zone: str) -> str:
 
 
 def _local_text(epoch_minute: int, time_zone: str) -> str:
-    return (_EPOCH + timedelta(minutes=epoch_minute)).astimezone(ZoneInfo(time_zone)).isoformat()
+    return (EPOCH + timedelta(minutes=epoch_minute)).astimezone(ZoneInfo(time_zone)).isoformat()
 
 
 def _line(cells: Iterable[Cell]) -> str:

@@ -1,16 +1,15 @@
 """Words and numbers of the report as people read them."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesReport
 from otel_sla.sla.figures_text import counted, percent_text, term_percent_text, term_text
-from otel_sla.sla.months import Month
+from otel_sla.sla.months import EPOCH, Month
 from otel_sla.sla.uptime import MonthFigures
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
@@ -155,7 +154,7 @@ def short_minute(epoch_minute: int, time_zone: str) -> str:
     >>> short_minute(29_701_440, "Asia/Kolkata")
     '2026-06-22 05:30 +05:30'
     """
-    return moment_in(_EPOCH + timedelta(minutes=epoch_minute), time_zone)
+    return moment_in(EPOCH + timedelta(minutes=epoch_minute), time_zone)
 
 
 def moment_in(moment: datetime, time_zone: str) -> str:

@@ -14,13 +14,12 @@ import numpy as np
 from otel_sla.arrays import Int64Array, UInt32Array
 from otel_sla.judging.series_judge import History, Terms, is_grouped, series_of
 from otel_sla.sla.agreement import Agreement, Counting, NoData, Outcome
-from otel_sla.sla.counts import N_COUNTS, N_OUTCOMES, Count, CountRows, add_capped, has_enough
+from otel_sla.sla.counts import MINUTES_PER_DAY, N_COUNTS, N_OUTCOMES, Count, CountRows, add_capped, has_enough
 from otel_sla.sla.exclusions import ExclusionRecord, last_change
 from otel_sla.sla.months import MinuteRange, month_of, month_range
 from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import Counts, MinuteFigures
 
-MINUTES_PER_DAY = 1440
 _NO_COUNTS = [0] * N_COUNTS
 
 LastMinute = tuple[int, tuple[int, ...]]  # Epoch minute and its counts, as of `MinuteMemory.last_data_minute`.

@@ -19,6 +19,7 @@ from otel_sla.arrays import BoolArray, Int64Array
 from otel_sla.sla.agreement import Counting, Outcome
 
 NANOS_PER_MINUTE = 60_000_000_000
+MINUTES_PER_DAY = 1440
 # Adjusted counts are kept in this many parts of a request, so that sums are exact in any order (clause 19).
 PARTS_PER_REQUEST = 1 << 20
 # No count of a series' minute grows past it; only an excess ever could, of spans that stand for 10^12 requests.

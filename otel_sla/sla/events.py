@@ -7,6 +7,7 @@ from enum import IntEnum
 from uuid import UUID, uuid5
 
 from otel_sla.sla.agreement import Agreement
+from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.series import Series
 
 
@@ -33,7 +34,6 @@ class Event:
 AttributeValue = str | int | float | bool
 
 _NAMESPACE = UUID("5c9c5b3e-2f0e-5f0c-9a43-6d1d6b7f3a10")
-_NANOS_PER_MINUTE = 60_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def make_event(
     return Event(
         uid=make_id(subject, name, epoch_minute, *content),
         name=name,
-        time_unix_nano=epoch_minute * _NANOS_PER_MINUTE,
+        time_unix_nano=epoch_minute * NANOS_PER_MINUTE,
         severity=severity,
         body=f"{subject.name}: {body}",
         # Ours last: a group's key that is also one of ours must not hide what the event says.

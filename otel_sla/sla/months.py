@@ -16,7 +16,7 @@ _LEAD_MINUTES = 7 * 24 * 60
 _WEST_MINUTES = 12 * 60  # No zone is further behind UTC,
 _EAST_MINUTES = 14 * 60  # and none further ahead.
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE = timedelta(minutes=1)
 
 
@@ -164,8 +164,8 @@ def _first_minute(day: date, zone: ZoneInfo) -> int:
 
 def _minute_at_or_after(moment: datetime) -> int:
     """Epoch minute that starts at the moment, or the next one; some old offsets have seconds."""
-    return -((_EPOCH - moment) // _MINUTE)
+    return -((EPOCH - moment) // _MINUTE)
 
 
 def _local(epoch_minute: int, zone: ZoneInfo) -> datetime:
-    return (_EPOCH + epoch_minute * _MINUTE).astimezone(zone)
+    return (EPOCH + epoch_minute * _MINUTE).astimezone(zone)

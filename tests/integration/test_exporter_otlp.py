@@ -91,7 +91,7 @@ def test_events_arrive_in_order_as_they_are(protocol: str) -> None:
 @both
 @pytest.mark.parametrize(
     ("reply", "blame"),
-    [(BUSY, Blame.BACKEND), (BAD_ITEM, Blame.ITEM), (UNCLEAR, Blame.UNCLEAR), (NOT_YOU, Blame.SENDER)],
+    [(BUSY, Blame.BACKEND), (BAD_ITEM, Blame.ITEM), (UNCLEAR, Blame.UNCLEAR), (NOT_YOU, Blame.US)],
 )
 def test_each_refusal_has_its_blame(protocol: str, reply: Reply, blame: Blame) -> None:
     """What the backend says of a request decides where the reason lies; the request is sent once, not retried here."""
@@ -225,7 +225,7 @@ def test_a_page_of_a_proxy_is_no_answer_to_an_event() -> None:
         with pytest.raises(Refused) as caught:
             sender.send_events(make_events(1))
         sender.close()
-    assert caught.value.blame is Blame.SENDER
+    assert caught.value.blame is Blame.US
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_an_endpoint_that_is_no_url_is_our_fault() -> None:
     with pytest.raises(Refused, match="cannot be reached") as caught:
         sender.send_events(make_events(1))
     sender.close()
-    assert caught.value.blame is Blame.SENDER
+    assert caught.value.blame is Blame.US
 
 
 @both

@@ -38,6 +38,7 @@ from otel_sla.ledger.reader import LedgerReader
 from otel_sla.receiver.settings import GrpcServerSettings, ReceiverSettings
 from otel_sla.report.table import render_table
 from otel_sla.serving.pipeline import Pipeline
+from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.months import Month
 
 commands = Commands("demo")
@@ -52,7 +53,6 @@ agreements:
 """
 
 _EVENTFUL = "checkout"
-_NANOS_PER_MINUTE = 60_000_000_000
 _NEVER_S = 3600.0  # The pipeline's own tick would judge by a clock that stands still.
 _POINT_TIMEOUT_S = 20.0
 
@@ -105,7 +105,7 @@ class _Hour:
         self._config = config
         self._backend = backend
         self._n_events_printed = 0
-        self._now = START_MINUTE * _NANOS_PER_MINUTE
+        self._now = START_MINUTE * NANOS_PER_MINUTE
 
     async def run(self) -> None:
         pipeline = Pipeline(self._config, clock=lambda: self._now, tick_s=_NEVER_S)
@@ -131,10 +131,10 @@ class _Hour:
                 requests = requests_of(phase_at(TRAFFIC[service], index), minute)
                 self.n_spans += await asyncio.to_thread(sender.send, requests)
             self._check_accepted(pipeline.metrics.accepted_spans)
-        self._now = (minute + 1) * _NANOS_PER_MINUTE
+        self._now = (minute + 1) * NANOS_PER_MINUTE
         await pipeline.tick()
         if index > 0:
-            await asyncio.to_thread(self._wait_for_points, minute * _NANOS_PER_MINUTE)
+            await asyncio.to_thread(self._wait_for_points, minute * NANOS_PER_MINUTE)
             self._print_events()
 
     def _check_accepted(self, n_accepted: int) -> None:

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from otel_sla.sla.counts import NANOS_PER_MINUTE
+
 HOUR_MINUTES = 60
 START = datetime(2026, 11, 1, tzinfo=UTC)  # A month's first hour: its figures are about nothing else.
 START_MINUTE = int(START.timestamp()) // 60
 
-_NANOS_PER_MINUTE = 60_000_000_000
 _NANOS_PER_MS = 1_000_000
 _NOT_FOUND = 4  # Requests of each minute with traffic that get a 404: the caller's mistake, so no valid requests.
 
@@ -80,7 +81,7 @@ def requests_of(phase: Phase, epoch_minute: int) -> Iterator[DemoRequest]:
     if phase.valid:
         statuses += [404] * _NOT_FOUND
     for index, http_status in enumerate(statuses):
-        end = epoch_minute * _NANOS_PER_MINUTE + (2 * index + 1) * _NANOS_PER_MINUTE // (2 * len(statuses))
+        end = epoch_minute * NANOS_PER_MINUTE + (2 * index + 1) * NANOS_PER_MINUTE // (2 * len(statuses))
         duration = (20 + 37 * index % 180) * _NANOS_PER_MS
         yield DemoRequest(end - duration, end, http_status)
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import date
 
 from otel_sla.arrays import BoolArray, Int64Array
+from otel_sla.sla.counts import MINUTES_PER_DAY
 from otel_sla.sla.downtime import JudgedMinutes, MinuteState, is_state, runs
 from otel_sla.sla.months import MinuteRange, Month, day_ranges
 
-_MINUTES_PER_DAY = 1440
 _DOWN_WIDTH_MIN = 4  # A minute of downtime has to be seen on paper.
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
@@ -40,7 +40,7 @@ class DrawnDay:
     @property
     def name(self) -> str:
         """Weekday and number; a star where the clock is changed."""
-        star = "" if self.minutes.n_minutes == _MINUTES_PER_DAY else "*"
+        star = "" if self.minutes.n_minutes == MINUTES_PER_DAY else "*"
         return f"{_WEEKDAYS[self.date.weekday()]} {self.date.day}{star}"
 
 

@@ -26,7 +26,7 @@ def test_resource_exhausted_is_busy_only_with_a_delay() -> None:
     ("statuses", "blame"),
     [
         ((408, 429, 502, 503, 504), Blame.BACKEND),
-        ((301, 302, 307, 401, 403, 404, 405, 407, 415, 501), Blame.SENDER),
+        ((301, 302, 307, 401, 403, 404, 405, 407, 415, 501), Blame.US),
         ((400, 413, 422), Blame.ITEM),
         ((402, 418, 500, 505, 599), Blame.UNCLEAR),
     ],

@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as hnp
 
 from otel_sla.arrays import Int64Array
 from otel_sla.errors import LedgerCorrupt
-from otel_sla.ledger.day_blob import MINUTES_PER_DAY, pack_day, unpack_days
+from otel_sla.ledger.day_blob import pack_day, unpack_days
+from otel_sla.sla.counts import MINUTES_PER_DAY
 
 SHAPE = (3, MINUTES_PER_DAY)
 
