@@ -8,7 +8,7 @@ import pytest
 
 from otel_sla.counting.accountant import Accountant
 from otel_sla.counting.receipt import Receipt
-from otel_sla.counting.received import Answer, Counted
+from otel_sla.counting.received import Counted, Durable
 from otel_sla.errors import LedgerUnavailable, Overloaded
 from otel_sla.self_metrics import SelfMetrics
 
@@ -35,11 +35,11 @@ class FakeCounts:
         self.is_full = False
         self.commit = write
 
-    def count_joined(self, _body: bytes, _join: Callable[[], Answer]) -> Counted | None:
+    def count_joined(self, _body: bytes, _join: Callable[[], Durable]) -> Counted | None:
         """Refuse to count as one."""
         return None
 
-    async def count(self, _body: bytes | memoryview, join: Callable[[], Answer]) -> Counted:
+    async def count(self, _body: bytes | memoryview, join: Callable[[], Durable]) -> Counted:
         """Count one."""
         return Counted({join()}, 1, Receipt())
 
