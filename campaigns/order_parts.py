@@ -79,6 +79,13 @@ class TwinCounts:
             naive._add(self.counted, naive._covering(span, message.resource, terms), span)
 
 
+def counts(spans: Iterable[OneSpan], terms: Sequence[Agreement]) -> bool:
+    """Whether any of the spans is a request of an agreement."""
+    alone = TwinCounts()
+    alone.add(spans, terms)
+    return bool(alone.counted.series)
+
+
 def fold(events: Iterable[Event]) -> dict[tuple[object, ...], dict[str, object]]:
     """What stands after all events (docs/events.md): periods by id, each month's last breach and last closing.
 
