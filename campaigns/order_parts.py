@@ -79,7 +79,7 @@ class TwinCounts:
             naive._add(self.counted, naive._covering(span, message.resource, terms), span)
 
 
-def counts(spans: Iterable[OneSpan], terms: Sequence[Agreement]) -> bool:
+def counts_any(spans: Iterable[OneSpan], terms: Sequence[Agreement]) -> bool:
     """Whether any of the spans is a request of an agreement."""
     alone = TwinCounts()
     alone.add(spans, terms)
