@@ -145,9 +145,9 @@ def withdraw(
         writer.withdraw_exclusion(
             exclusion_id, withdrawn_by=who, withdrawn_at=now, why=why, figures_before=figures_before(effects)
         )
-    typer.echo(f"exclusion {exclusion_id} of agreement {record.agreement} is withdrawn by {who}: {why}")
+    typer.echo(printable(f"exclusion {exclusion_id} of agreement {record.agreement} is withdrawn by {who}: {why}"))
     for line in each_effect_line(effects):
-        typer.echo(line)
+        typer.echo(printable(line))
 
 
 def _agreements(settings: Config, reader: LedgerReadings) -> tuple[Agreement, ...]:

@@ -1,4 +1,4 @@
-"""What several commands take: the configuration, an agreement, a month, a time, a name; imports nothing heavy."""
+"""What several commands take: the configuration, an agreement, a month, a time, a name."""
 
 import getpass
 import os
@@ -87,7 +87,7 @@ def user_name(given: str | None) -> str:
 
 
 def find_agreement(name: str, agreements: Sequence[Agreement]) -> Agreement:
-    """Find an agreement by its name, among those configured and those that were (`versions.removed_agreements`)."""
+    """Find an agreement by its name, among those configured and those that were (`terms_versions.removed_agreements`)."""
     for agreement in agreements:
         if agreement.name == name:
             return agreement
