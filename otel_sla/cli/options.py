@@ -87,7 +87,7 @@ def user_name(given: str | None) -> str:
 
 
 def find_agreement(name: str, agreements: Sequence[Agreement]) -> Agreement:
-    """Find an agreement by its name, among those configured and those that were (`terms_versions.removed_agreements`)."""
+    """Find an agreement by its name, among those configured and those that were once."""
     for agreement in agreements:
         if agreement.name == name:
             return agreement
