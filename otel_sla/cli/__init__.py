@@ -56,7 +56,10 @@ app = Commands(
 def main() -> None:
     """Run the command line; never returns."""
     _open_standard_files()
-    # As Ctrl-C does: what a command has begun is cleaned up. `run` has handlers of its own.
+    # As Ctrl-C does: what a command has begun is cleaned up. `run` has handlers of its own; until it sets them it
+    # ignores a hangup: what that asks for is read in a moment anyway.
+    if sys.argv[1:2] == ["run"] and hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for name in ("SIGTERM", "SIGHUP"):  # Windows has the first one only.
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores a hangup.

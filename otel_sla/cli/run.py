@@ -1,7 +1,6 @@
 """`otel-sla run`."""
 
 import os
-import signal
 import sys
 
 from otel_sla.cli.commands import Commands
@@ -16,8 +15,6 @@ commands = Commands("run")
 @commands.command()
 def run(config: ConfigOption = None) -> None:
     """Take spans, count and judge them, and export what follows, until stopped."""
-    # Until `serving` handles it: what it asks for is read in a moment anyway.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     settings = load(config, begins_ledger=True)
     check_own_receiver(settings, os.environ)
     set_up_logs(settings.logs, sys.stderr)

@@ -97,13 +97,13 @@ compacting.compact_ledger(sys.argv[1])
 HANGS_UP_AT_THE_START = """
 import os, signal
 from otel_sla import cli
-from otel_sla.cli import run
+from otel_sla.cli import commands
 
-def load(_, **__):
+def import_module(_):
     os.kill(os.getpid(), signal.SIGHUP)
     raise SystemExit(0)
 
-run.load = load
+commands.import_module = import_module
 cli.main()
 """
 HANGS_UP_AT_THE_END = """
@@ -666,7 +666,7 @@ def run_script(script: str, *arguments: str) -> int:
 
 
 def test_a_hangup_before_and_after_serving_ends_nothing(tmp_path: Path) -> None:
-    """SIGHUP while the configuration is read, and when the pipeline has stopped: the exit code is that of the run."""
+    """SIGHUP while the command is imported, and when the pipeline has stopped: the exit code is that of the run."""
     assert run_script(HANGS_UP_AT_THE_START, "run") == 0
     assert run_script(HANGS_UP_AT_THE_END, str(tmp_path)) == 0
 

@@ -146,7 +146,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
             for grouping in range(n_groupings):
                 groups_of_resource[grouping] = 0
 
-        # The mask, and its class. The first word, mostly the only _ONE, stays in a register.
+        # The mask, and its class. The first word, mostly the only one, stays in a register.
         mask = resource_mask
         if entry_span_bit != 0 and (not has_parent[span] or (flags[span] & _REMOTENESS) != _HAS_IS_REMOTE):
             mask |= entry_span_bit

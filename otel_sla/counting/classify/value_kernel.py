@@ -126,7 +126,7 @@ def number_values_kernel(  # noqa: C901, PLR0912, PLR0915 - a kernel
             column_and_type = column << 3 | np.int64(cell_type)
             offset = np.int64(cell_bits >> _HALF_BITS)
             size = np.int64(cell_bits & _LOW_HALF)
-            # The first and the last 16 bytes of a string; of _ONE that is shorter, what there is.
+            # The first and the last 16 bytes of a string; of one that is shorter, what there is.
             first, last, second, third = cell_bits, _ZERO, _ZERO, _ZERO
             if cell_type == _STRING:
                 if size >= 8:

@@ -152,7 +152,9 @@ class GrpcServer:
             self._auth.check(str(dict(context.invocation_metadata() or ()).get("authorization", "")))
         with await self._connections.of(context.peer()).begin() as reading:
             held = reading.held
-            async with BodyDeadline(held, self._settings.body_timeout_s, self._slow_size_bytes, reading.be_late):
+            timeout_s = self._settings.body_timeout_s
+            async with BodyDeadline(held, timeout_s, self._slow_size_bytes, reading.be_late) as deadline:
+                deadline.start_patience()
                 body = await _read(context)
             reading.end(len(body))
             if body.startswith(_GZIP_MAGIC):

@@ -80,8 +80,10 @@ class Body:
         parts = [part] if part else []
         stop_bytes = _BEGINNING_SIZE_BYTES if announced_bytes >= LARGE_SIZE_BYTES else size_bytes_max
         while True:
-            async with BodyDeadline(held, timeout_s):
+            async with BodyDeadline(held, timeout_s) as deadline:
                 while self.has_more and held.size_bytes <= stop_bytes:
+                    if parts:  # A pause before the body is not the body's.
+                        deadline.start_patience()
                     part = await self.receive()
                     check_size(held.size_bytes + len(part) + self.left_bytes, size_bytes_max)
                     if part:

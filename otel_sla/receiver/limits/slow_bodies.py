@@ -39,7 +39,6 @@ class BodyDeadline:
 
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
-        self._start_timer()
         return self
 
     async def __aexit__(
@@ -53,6 +52,11 @@ class BodyDeadline:
             if self._refused_because:
                 raise Overloaded(self._refused_because) from None
             raise BodyTimeout(f"the request's body did not arrive within {self._timeout_s} s") from None
+
+    def start_patience(self) -> None:
+        """The body becomes slow, counted from the first call; until then only the time for the whole body runs."""
+        if self._timer is None:
+            self._start_timer()
 
     def _start_timer(self) -> None:
         loop = asyncio.get_running_loop()

@@ -33,7 +33,14 @@ class BearerAuth:
         paths = () if settings.tokens_file is None else (settings.tokens_file,)
         names = (f"{source}.auth", "tokens", "tokens")
         try:
-            self._digests = WatchedFiles(paths, settings.reload_interval_s, clock_s, self._read, names)
+            self._digests = WatchedFiles(
+                paths,
+                settings.reload_interval_s,
+                clock_s,
+                self._read,
+                names,
+                lambda digests: f": {len(digests)} are valid",
+            )
         except OSError as error:
             raise ConfigError(source, [ConfigProblem("auth.tokens_file", describe(error))]) from error
         if not self._digests.current():

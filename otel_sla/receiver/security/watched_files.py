@@ -24,6 +24,7 @@ class WatchedFiles(Generic[_Value]):
         clock_s: Monotonic seconds.
         read: Reads them; raises OSError.
         names: The part of the configuration, what is read, and the `action=` of its log lines.
+        summarize: Says more of what was read again, for the log.
 
     Raises:
         OSError: They cannot be read the first time.
@@ -36,12 +37,14 @@ class WatchedFiles(Generic[_Value]):
         clock_s: Callable[[], float],
         read: Callable[[], _Value],
         names: tuple[str, str, str],
+        summarize: Callable[[_Value], str] = lambda _: "",
     ) -> None:
         self._paths = tuple(paths)
         self._interval_s = interval_s
         self._clock_s = clock_s
         self._read = read
         self._names = names
+        self._summarize = summarize
         self._lock = threading.Lock()  # gRPC asks on threads of its own.
         self._looked_at_s = clock_s()
         self._stamps: tuple[_Stamp, ...] | None = self._look()
@@ -81,7 +84,8 @@ class WatchedFiles(Generic[_Value]):
                 extra={"action": f"{action}_not_reloaded"},
             )
         else:
-            _log.info("%s: %s read again", source, noun, extra={"action": f"{action}_reloaded"})
+            more = self._summarize(self._value)
+            _log.info("%s: %s read again%s", source, noun, more, extra={"action": f"{action}_reloaded"})
 
     def _look(self) -> tuple[_Stamp, ...]:
         return tuple(_stamp(path) for path in self._paths)

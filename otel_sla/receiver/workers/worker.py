@@ -8,7 +8,6 @@ import itertools
 import logging
 import os
 import pickle
-import signal
 import socket
 import sys
 import time
@@ -184,10 +183,6 @@ class Worker:
 
 def main() -> None:
     """Serve with the connection's socket as the first argument."""
-    # Ctrl-C and a service manager reach all processes at once; this one has to answer what the pipeline still counts.
-    # A hangup comes through the pipeline.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.setblocking(False)  # noqa: FBT003 - the standard library's signature.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop is not None else None) as runner:

@@ -71,6 +71,7 @@ def test_a_rotated_file_is_read_again(tmp_path: Path, caplog: pytest.LogCaptureF
     assert is_let_in(auth, "Bearer newer token file")
     assert is_let_in(auth, "Bearer fixed")
     assert [record.action for record in caplog.records] == ["tokens_reloaded", "tokens_not_reloaded"]
+    assert "tokens read again: 2 are valid" in caplog.text
     assert "newer token file" not in caplog.text
 
 
