@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -203,7 +204,7 @@ class Campaign:
             {
                 "day": number,
                 "rss": self._service.rss_bytes(),
-                "ledger": self._ledger.stat().st_size,
+                "ledger": self._ledger.stat().st_size - self._bytes_kept_for_ever(),
                 "log": self._ledger.with_name("ledger.db-wal").stat().st_size,
             }
         )
@@ -211,6 +212,19 @@ class Campaign:
             self._compare_closed(f"{day - timedelta(days=3):%Y-%m}")
         if day.day == 28 and self._plan.has_figures:
             self._compare_running(f"{day:%Y-%m}")
+
+    def _bytes_kept_for_ever(self) -> int:
+        """What no retention takes: events, and what closed months were closed with."""
+        with closing(sqlite3.connect(f"file:{self._ledger}?mode=ro", uri=True)) as connection:
+            columns = {
+                table: [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+                for table in ("events", "closed_months")
+            }
+            return sum(
+                connection.execute(f"SELECT coalesce(sum(length({column})), 0) FROM {table}").fetchone()[0]  # noqa: S608
+                for table, names in columns.items()
+                for column in names
+            )
 
     # What happens
 
