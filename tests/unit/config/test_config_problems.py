@@ -314,6 +314,26 @@ def test_all_problems_are_listed_at_once_in_the_files_order(tmp_path: Path) -> N
     assert str(raised.value).splitlines() == [f"{path}: {problem}" for problem in raised.value.problems]
 
 
+def test_rules_of_the_whole_file_are_said_beside_a_wrong_exporter(tmp_path: Path) -> None:
+    """A wrong endpoint and a wrong type beside a short retention, then beside an exporter of metrics that is not there.
+
+    That `otlp` is wrong does not make it absent.
+    """
+    exporters = "exporters: {otlp: {endpoint: foo}, oltp: }\n"
+    wrong = [
+        ("exporters.oltp", f"{NO_EXPORTER}; did you mean 'otlp'?"),
+        ("exporters.otlp.endpoint", f"{NO_ADDRESS}'foo'"),
+    ]
+    retention = "must be at least 33d (32d and processor.late_spans_max), not 3d"
+    text = f"{exporters}ledger: {{retention: 3d}}\ntelemetry: {{metrics: {{exporter: otlp}}}}"
+    assert problems_of(tmp_path, text) == [*wrong, ("ledger.retention", retention)]
+    absent = "must be one of the OTLP exporters of metrics (otlp), not 'gone'"
+    text = f"{exporters}telemetry: {{metrics: {{exporter: gone}}}}"
+    assert problems_of(tmp_path, text) == [*wrong, ("telemetry.metrics.exporter", absent)]
+    text = "ledger: {retention: 3d}\ntelemetry: {metrics: {exporter: gone}}"
+    assert [path for path, _ in problems_of(tmp_path, text)] == ["ledger.retention", "telemetry.metrics.exporter"]
+
+
 def test_messages_do_not_show_secrets(tmp_path: Path) -> None:
     """Tokens and headers of the wrong shape: described without their text."""
     text = "receivers: {otlp: {protocols: {grpc: {auth: {tokens: [[s3cret], {a: s3cret}], zzz: s3cret}}}}}\n"
