@@ -36,8 +36,8 @@ class Command(TyperCommand):
         return [piece.strip("{}").replace("}...", "...") for piece in super().collect_usage_pieces(ctx)]
 
     def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002 - as the base has it.
-        """Give the first sentence, whole."""
-        return (self.help or "").strip().split("\n\n")[0].split(". ")[0].rstrip(".").replace("\n", " ")
+        """Give the first sentence, whole, with its full stop."""
+        return (self.help or "").strip().split("\n\n")[0].split(". ")[0].rstrip(".").replace("\n", " ") + "."
 
 
 class LazyCommand(Command):

@@ -1,15 +1,17 @@
 """The whole file: one section per stage, and the rules between them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from otel_sla.config.agreements import AgreementSection
-from otel_sla.config.exporters import INTERVAL_S, DebugExporter, Exporters
+from otel_sla.config.exporters import INTERVAL_S, DebugExporter, Exporter
 from otel_sla.config.parse import format_duration
 from otel_sla.config.receivers import Receivers
 from otel_sla.config.section import NOT_EMPTY, Duration, PositiveDuration, PositiveInt, Section, rule_problems
+from otel_sla.config.yaml_file import Problem
 from otel_sla.exporter.settings import Signal
 from otel_sla.logs import LogFormat, LogLevel
 from otel_sla.receiver.settings import ReceiverSettings
@@ -119,7 +121,7 @@ class ConfigDocument(Section):
     """Where counts are kept."""
     processor: Processor = Processor()
     """When minutes are judged, and what bounds the work."""
-    exporters: Exporters = Field(default={})
+    exporters: dict[str, Exporter] = Field(default={})
     """Where verdicts and events go, by component id: `type` or `type/name`."""
     agreements: Annotated[tuple[AgreementSection, ...], NOT_EMPTY] = (AgreementSection(name="default"),)
     """What is promised; by default one agreement `default` that covers all."""
@@ -127,17 +129,21 @@ class ConfigDocument(Section):
     """What otel-sla says of itself."""
 
     @model_validator(mode="after")
-    def retention_covers_a_month(self) -> Self:
+    def sections_fit_together(self) -> Self:
+        """One rule for all, as pydantic leaves out what comes after a broken one."""
+        if problems := [*self._short_retention(), *self._absent_metrics_exporter()]:
+            raise rule_problems(problems)
+        return self
+
+    def _short_retention(self) -> Iterator[Problem]:
         """What is dropped before the month is sealed would be missing from its figure."""
         needed = _MONTH_S + self.processor.late_spans_max
         if self.ledger.retention < needed:
             retention, least = format_duration(self.ledger.retention), format_duration(needed)
             message = f"must be at least {least} (32d and processor.late_spans_max), not {retention}"
-            raise rule_problems([(("ledger", "retention"), message)])
-        return self
+            yield ("ledger", "retention"), message
 
-    @model_validator(mode="after")
-    def metrics_exporter_is_there(self) -> Self:
+    def _absent_metrics_exporter(self) -> Iterator[Problem]:
         """Our own metrics go to a backend that is named, that speaks OTLP, and that is to have metrics."""
         name = self.telemetry.metrics.exporter
         known = [
@@ -149,5 +155,4 @@ class ConfigDocument(Section):
             message = (
                 f"must be one of the OTLP exporters of metrics ({', '.join(known) or 'there is none'}), not {name!r}"
             )
-            raise rule_problems([(("telemetry", "metrics", "exporter"), message)])
-        return self
+            yield ("telemetry", "metrics", "exporter"), message

@@ -7,7 +7,6 @@ from typing import Annotated, Self
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
@@ -28,7 +27,7 @@ from otel_sla.config.section import (
     host_port,
     rule_problems,
 )
-from otel_sla.config.yaml_file import Problem
+from otel_sla.config.yaml_file import Problem, Tree
 from otel_sla.exporter.settings import DebugSettings, ExporterSettings, OtlpSettings, Signal
 
 INTERVAL_S = DebugSettings(name="").interval_s
@@ -187,25 +186,24 @@ def _type_of(component_id: str) -> type[Exporter]:
     raise ValueError(f"is no exporter that is known; {hint}")
 
 
-def _check_by_type(given: object) -> object:
-    if not isinstance(given, dict):
-        return given
+def check_exporters(given: dict[str, Tree]) -> tuple[dict[str, Exporter], list[Problem]]:
+    """Check each exporter by the type that its id, `type` or `type/name`, names; give those, and what is wrong.
+
+    The field's own validator cannot: after an error in it pydantic leaves out the document's rules.
+    """
     exporters: dict[str, Exporter] = {}
     problems: list[Problem] = []
     for component_id, keys in given.items():
+        place = ("exporters", component_id)
         try:
             section = _type_of(component_id)
             exporters[component_id] = section.model_validate(keys)
         except ValidationError as error:
-            problems += [((component_id, *loc), message) for loc, message in find_problems(error, section)]
+            exporters[component_id] = section.model_construct()  # `telemetry.metrics.exporter` may name it.
+            problems += [((*place, *loc), message) for loc, message in find_problems(error, section)]
         except ValueError as error:
-            problems.append(((component_id,), str(error)))
-    if problems:
-        raise rule_problems(problems)
-    return exporters
-
-
-Exporters = Annotated[dict[str, Exporter], BeforeValidator(_check_by_type)]  # By component id, `type` or `type/name`.
+            problems.append((place, str(error)))
+    return exporters, problems
 
 
 def build_exporter(component_id: str, exporter: Exporter) -> ExporterSettings:

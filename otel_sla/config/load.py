@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from otel_sla.config.document import ConfigDocument, sqlite_path_in, sqlite_url_in
 from otel_sla.config.environment import exporters_of, find_mistakes
-from otel_sla.config.exporters import build_exporter
+from otel_sla.config.exporters import build_exporter, check_exporters
 from otel_sla.config.problems import find_problems, locate
 from otel_sla.config.section import build
 from otel_sla.config.settings import Config, LedgerSettings, MetricsSettings
@@ -132,15 +132,17 @@ def _misplaced_ledger(url: str, folder: Path) -> list[Problem]:
 
 def _check(tree: Tree, environ: Mapping[str, str]) -> tuple[ConfigDocument | None, list[Problem]]:
     found = _repeated_names(tree)
-    given = {} if tree is None else tree
+    given: object = {} if tree is None else tree
     if isinstance(given, dict):
-        if given.get("exporters") in (None, {}):
+        exporters = given.get("exporters")
+        if exporters in (None, {}):
             exporters, mistakes = exporters_of(environ)
-            given = {**given, "exporters": exporters}
             found += [((), message) for message in mistakes]
-        names = given["exporters"] if isinstance(given["exporters"], dict) else {}
-        if any(name.partition("/")[0] != "debug" for name in names):
-            found += [((), message) for message in find_mistakes(environ)]
+        if isinstance(exporters, dict):
+            if any(name.partition("/")[0] != "debug" for name in exporters):
+                found += [((), message) for message in find_mistakes(environ)]
+            sections, problems = check_exporters(exporters)
+            given, found = {**given, "exporters": sections}, found + problems
     try:
         return ConfigDocument.model_validate(given), found
     except ValidationError as error:

@@ -58,8 +58,8 @@ def _message(details: ErrorDetails, loc: Loc, section: type[Section]) -> str:
         case "enum":
             return _not_a_choice(given, context["expected"])
         case kind:
-            text = _MESSAGES.get(kind)
-            return text.format(given=given, kind=kind_of(given), **context) if text else details["msg"]
+            text = _MESSAGES.get(kind, "{said}, not {kind}")
+            return text.format(given=given, kind=kind_of(given), said=details["msg"], **context)
 
 
 def _not_a_choice(given: object, expected: str) -> str:

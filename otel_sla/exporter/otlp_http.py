@@ -1,13 +1,15 @@
 """OTLP over HTTP: one request for each attempt of the library's exporter, and what its answer says.
 
 The exporter retries by itself and reports only that it failed. A session is a public argument of it; this one keeps the
-answer and ends each attempt with an error that no version of the library retries.
+answer and makes each that is no success, and each failure to get one, an error that no version of the library retries.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +41,6 @@ class HttpExporter:
     def __init__(self, exporter_type: type[OTLPLogExporter | OTLPMetricExporter], **options: Any) -> None:  # noqa: ANN401
         self._session = _AnswerSession()
         self._exporter = exporter_type(session=self._session, **options)
-        # It would log each attempt; `schedule` logs when a backend begins to refuse, and when it takes again.
-        logging.getLogger(exporter_type.__module__).disabled = True
 
     def send(self, data: Any) -> bytes:  # noqa: ANN401  Log records or metrics.
         """Send once, and give the response's bytes.
@@ -49,10 +49,11 @@ class HttpExporter:
             Refused: It was not taken.
         """
         self._session.outcome = None
-        try:
-            self._exporter.export(data)
-        except Exception as error:
-            raise Refused(f"cannot be encoded: {one_line(str(error))}", Blame.ITEM) from error
+        with _quiet:
+            try:
+                self._exporter.export(data)
+            except Exception as error:
+                raise Refused(f"cannot be encoded: {one_line(str(error))}", Blame.ITEM) from error
         outcome = self._session.outcome
         if isinstance(outcome, bytes):
             return outcome
@@ -63,8 +64,34 @@ class HttpExporter:
         self._exporter.shutdown()
 
 
-class _AttemptDone(requests.RequestException):
-    """Ends an attempt, whatever came of it. No ConnectionError, as the library would try those again."""
+class _Quiet(logging.Filter):
+    """Keeps the library from logging each attempt while it is entered, on the thread that entered it.
+
+    `schedule` logs when a backend begins to refuse, and when it takes again. An application's own exporters share the
+    loggers.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._local = threading.local()
+
+    def __enter__(self) -> None:
+        self._local.is_on = True
+
+    def __exit__(self, *_: object) -> None:
+        self._local.is_on = False
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  The library's one kind of record.
+        return not getattr(self._local, "is_on", False)
+
+
+_quiet = _Quiet()
+for _module in (OTLPLogExporter.__module__, OTLPMetricExporter.__module__):
+    logging.getLogger(_module).addFilter(_quiet)
+
+
+class _NotTaken(requests.RequestException):
+    """Ends an attempt that was no success. No ConnectionError, as the library would try those again."""
 
 
 class _AnswerSession(requests.Session):
@@ -75,7 +102,7 @@ class _AnswerSession(requests.Session):
         self.outcome: bytes | Refused | None = None
 
     def request(self, method: Any, url: Any, **options: Any) -> requests.Response:  # type: ignore[override]  # noqa: ANN401
-        """Send one request, keep what came of it, and raise `_AttemptDone`."""
+        """Send one request, keep what came of it, and raise `_NotTaken` unless it is a success."""
         options["allow_redirects"] = False
         options["stream"] = True  # Else all of the answer is read, however large it is and however long it takes.
         # Else a REQUESTS_CA_BUNDLE of the environment comes before the configured authority.
@@ -87,14 +114,16 @@ class _AnswerSession(requests.Session):
             is_network = isinstance(error, requests.ConnectionError | requests.Timeout)
             blame = Blame.BACKEND if is_network else Blame.US
             self.outcome = Refused(f"{url} cannot be reached: {one_line(str(error))}", blame)
-            raise _AttemptDone from error
+            raise _NotTaken from error
         with response:
             body = _read_body(response, stop_s)
-        if 200 <= response.status_code < 300:
-            self.outcome = body if _is_protobuf(response) else b""
-        else:
+        if not 200 <= response.status_code < 300:
             self.outcome = _refused(url, response, body)
-        raise _AttemptDone
+            raise _NotTaken
+        self.outcome = body if _is_protobuf(response) else b""
+        taken = requests.Response()  # The body of the other one has been read, or broken off.
+        taken.status_code, taken.raw = 200, BytesIO()
+        return taken
 
     def _request(self, method: Any, url: Any, options: dict[str, Any]) -> requests.Response:  # noqa: ANN401
         try:

@@ -135,7 +135,7 @@ class SpanCounter:
                 for span in batch:
                     self._count_alone(span)
         commit = self._counter.take()
-        if len(commit.rows) == 0:
+        if not (len(commit.rows) or commit.new_series):
             return
         self._hints.add_rows(commit.rows)
         self._memory.add(commit.rows)

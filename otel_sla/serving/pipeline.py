@@ -315,8 +315,8 @@ class Pipeline:
             counts = ExporterCounts()
             self.metrics.register_exporter(settings.name, counts)
             delivery = Delivery(settings.name, sender, backlog, settings.interval_s, counts)
+            self._deliveries.append(delivery)  # Before its start: a start that fails has begun something to close.
             await delivery.start()
-            self._deliveries.append(delivery)
         if self._config.metrics is not None:
             exporter, interval_s = self._config.metrics.exporter, self._config.metrics.interval_s
             own_sender = OtlpSender(exporter, instance_id)

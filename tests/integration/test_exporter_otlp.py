@@ -3,7 +3,7 @@
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -15,12 +15,15 @@ import requests
 import trustme
 from capture import BAD_ITEM, BUSY, NOT_YOU, PROTOCOLS, UNCLEAR, Reply, Script, backend
 from exporter_parts import make_events, make_figures
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk._logs.export import LogRecordExportResult
 
 from otel_sla.cli.demo.backend import LOGS_SERVICE
 from otel_sla.errors import ConfigError
 from otel_sla.exporter.otlp import OtlpSender
 from otel_sla.exporter.otlp_grpc import retry_delay_s
-from otel_sla.exporter.otlp_http import ANSWER_SIZE_BYTES_MAX
+from otel_sla.exporter.otlp_http import ANSWER_SIZE_BYTES_MAX, HttpExporter
 from otel_sla.exporter.refusal import Answer, Blame, Refused
 from otel_sla.exporter.settings import ClientTlsSettings, OtlpSettings
 
@@ -177,6 +180,35 @@ def test_what_cannot_be_encoded_is_the_items_fault(protocol: str, caplog: pytest
     assert caught.value.blame is Blame.ITEM
     assert there.script.asked == 0
     assert caplog.records == []
+
+
+def test_the_library_sees_a_success() -> None:
+    """Over HTTP, what the backend took is no failure to the library, whatever kinds of those it tries again."""
+    results = []
+
+    class Watched(OTLPLogExporter):
+        def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
+            result = super().export(batch)
+            results.append(result)
+            return result
+
+    with backend("http") as there:
+        exporter = HttpExporter(Watched, endpoint=f"http://{there.address}/v1/logs")
+        assert exporter.send([]) == b""
+        exporter.shutdown()
+    assert results == [LogRecordExportResult.SUCCESS]
+
+
+def test_the_librarys_log_is_quiet_for_our_calls_only(caplog: pytest.LogCaptureFixture) -> None:
+    """Over HTTP, what an application's own exporter logs beside ours, after a refusal, is seen."""
+    with backend("http", Script(NOT_YOU)) as there:
+        sender = make_sender(there.settings())
+        with pytest.raises(Refused):
+            sender.send_events(make_events(1))
+        sender.close()
+    assert caplog.records == []
+    logging.getLogger(OTLPLogExporter.__module__).warning("of an application")
+    assert caplog.messages == ["of an application"]
 
 
 def test_a_connection_that_was_closed_is_opened_again() -> None:

@@ -15,6 +15,7 @@ from pipeline_parts import Clock, events_of, make_config, run, running
 from sla_parts import make_agreement
 
 from otel_sla.config import Config
+from otel_sla.errors import LedgerError
 from otel_sla.exporter.backlog import LedgerBacklog
 from otel_sla.ledger.agreement_json import agreement_of, terms_of
 from otel_sla.ledger.reader import LedgerReader
@@ -207,6 +208,25 @@ def test_a_judge_that_fails_does_not_keep_the_rest_from_stopping(tmp_path: Path)
 
     run(scenario)
     Ledger.open(config.ledger.url).close()
+
+
+def test_an_exporter_whose_start_fails_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its backlog is open when something of it fails: the start fails with that, and what was open is closed."""
+    closed = []
+
+    class Watched(LedgerBacklog):
+        async def open(self) -> None:
+            await super().open()
+            raise LedgerError("no cursor")
+
+        async def close(self) -> None:
+            await super().close()
+            closed.append(self)
+
+    monkeypatch.setattr("otel_sla.serving.pipeline.LedgerBacklog", Watched)
+    with pytest.raises(LedgerError, match="no cursor"):
+        run(Pipeline(make_config(tmp_path)).start)
+    assert len(closed) == 1
 
 
 def test_end_times_that_no_clock_ever_had(tmp_path: Path) -> None:

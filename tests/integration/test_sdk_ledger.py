@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -69,6 +70,27 @@ def test_a_ledger_has_one_process(tmp_path: Path) -> None:
             SlaSpanProcessor(ledger=path)
     with pytest.raises(LedgerUnavailable):
         SlaSpanProcessor(ledger=tmp_path / "nowhere" / "app.db")
+
+
+def test_a_series_whose_first_span_fails_reaches_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its span is met and then not counted: the ledger has the series all the same, before counts need it."""
+    path = tmp_path / "app.db"
+
+    def failing(*_: object) -> None:
+        raise MemoryError
+
+    with running(ledger=path) as app:
+        assert app.processor.force_flush()
+        with monkeypatch.context() as patch:
+            patch.setattr("otel_sla.counting.minute_ring.MinuteRing.add", failing)
+            app.request()
+            assert app.processor.force_flush()
+        app.request()
+        app.pass_minutes(2)
+        assert app.requests()["succeeded"] == 1
+    with closing(LedgerReader.open(f"sqlite:///{path}")) as reader:
+        assert len(reader.series()) == 1
+        assert len(reader.counts(0, 1 << 40)) == 1
 
 
 def test_counting_goes_on_when_the_ledger_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -69,8 +69,12 @@ def test_every_command_has_help(command: str) -> None:
 
 
 def test_the_summaries_of_commands_are_whole() -> None:
-    """`otel-sla` alone: no command's sentence ends in dots."""
-    assert "..." not in invoke().stdout.replace("[ARGS]...", "")
+    """`otel-sla --help`: no command's sentence ends in dots, and each, of a group too, in a full stop."""
+    _, _, listed = invoke("--help").stdout.partition("Commands:\n")
+    assert "..." not in listed
+    summaries = re.split(r"\n(?=  \w)", listed.rstrip())
+    assert len(summaries) == len(COMMANDS)
+    assert all(summary.endswith(".") for summary in summaries)
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

@@ -7,11 +7,13 @@ from typing import get_origin
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from otel_sla.config import load_config, parse_config
 from otel_sla.config.agreements import AgreementSection
 from otel_sla.config.document import ConfigDocument
 from otel_sla.config.exporters import DebugExporter, OtlpGrpcExporter, OtlpHttpExporter
+from otel_sla.config.problems import find_problems
 from otel_sla.config.section import Section, section_in
 from otel_sla.errors import ConfigError
 from otel_sla.sla.agreement import ExclusionReason
@@ -312,6 +314,37 @@ def test_all_problems_are_listed_at_once_in_the_files_order(tmp_path: Path) -> N
         "agreements[1].downtime.no_data: must be one of up, down, carry; not 'upp'; did you mean 'up'? (line 9)",
     ]
     assert str(raised.value).splitlines() == [f"{path}: {problem}" for problem in raised.value.problems]
+
+
+def test_rules_of_the_whole_file_are_said_beside_a_wrong_exporter(tmp_path: Path) -> None:
+    """A wrong endpoint and a wrong type beside a short retention, then beside an exporter of metrics that is not there.
+
+    That `otlp` is wrong does not make it absent.
+    """
+    exporters = "exporters: {otlp: {endpoint: foo}, oltp: }\n"
+    wrong = [
+        ("exporters.oltp", f"{NO_EXPORTER}; did you mean 'otlp'?"),
+        ("exporters.otlp.endpoint", f"{NO_ADDRESS}'foo'"),
+    ]
+    retention = "must be at least 33d (32d and processor.late_spans_max), not 3d"
+    text = f"{exporters}ledger: {{retention: 3d}}\ntelemetry: {{metrics: {{exporter: otlp}}}}"
+    assert problems_of(tmp_path, text) == [*wrong, ("ledger.retention", retention)]
+    absent = "must be one of the OTLP exporters of metrics (otlp), not 'gone'"
+    text = f"{exporters}telemetry: {{metrics: {{exporter: gone}}}}"
+    assert problems_of(tmp_path, text) == [*wrong, ("telemetry.metrics.exporter", absent)]
+    text = "ledger: {retention: 3d}\ntelemetry: {metrics: {exporter: gone}}"
+    assert [path for path, _ in problems_of(tmp_path, text)] == ["ledger.retention", "telemetry.metrics.exporter"]
+
+
+def test_what_pydantic_says_names_what_is_given() -> None:
+    """An error without a text of ours: pydantic's, and what stands there."""
+
+    class Number(Section):
+        value: float
+
+    with pytest.raises(ValidationError) as caught:
+        Number.model_validate({"value": [1]})
+    assert find_problems(caught.value, Number) == [(("value",), "Input should be a valid number, not a list")]
 
 
 def test_messages_do_not_show_secrets(tmp_path: Path) -> None:
