@@ -162,9 +162,9 @@ class JudgingClock:
         return f"the ledger has {what} minutes that are {ahead_nanos // _NANOS_PER_S} s ahead of the clock"
 
 
-def since_minute(marks: Watermarks, clockwork: JudgingClock) -> int:
+def since_minute(marks: Watermarks, judging_clock: JudgingClock) -> int:
     """Give the epoch minute from which terms hold that are new to a ledger: the first that was not published."""
-    return marks.told_before or clockwork.progress().judged_before
+    return marks.told_before or judging_clock.progress().judged_before
 
 
 class CatchingUp:

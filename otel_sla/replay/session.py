@@ -32,18 +32,18 @@ def start_counting(ledger: Ledger, config: Config, clock: Clock) -> ReplayCounte
         clock: ns since the Unix epoch.
     """
     watermarks = ledger.watermarks()
-    clockwork = JudgingClock(config.processor, clock, clock, watermarks)
+    judging_clock = JudgingClock(config.processor, clock, clock, watermarks)
 
     def window() -> AcceptWindow:
         # By the ledger's watermark, not the clock's: minutes that no pipeline has sealed still have fingerprints.
-        return replace(clockwork.window(), sealed_before_minute=watermarks.sealed_before or 0)
+        return replace(judging_clock.window(), sealed_before_minute=watermarks.sealed_before or 0)
 
     return ReplayCounter(
         ledger,
         config.agreements,
         series_max=config.processor.series_max,
         window=window,
-        since_minute=since_minute(watermarks, clockwork),
+        since_minute=since_minute(watermarks, judging_clock),
     )
 
 

@@ -114,7 +114,7 @@ class SpanCounter:
         known = self._copy.load(config, clock(), self._memory) if self._copy else ()
         self._table = SeriesTable(config.agreements, series_max=config.processor.series_max, known=known)
         trusted = TrustedClock(clock, steady)
-        self._clockwork = JudgingClock(config.processor, trusted.latest, trusted, Watermarks(None, None, 0, None))
+        self._judging_clock = JudgingClock(config.processor, trusted.latest, trusted, Watermarks(None, None, 0, None))
         self._counter = RequestCounter(config.agreements, self._table)
         self._encoder = SpanEncoder(self._counter.classifier.watch)
         self._hints = SpanHints(config.agreements, self._table)
@@ -145,7 +145,7 @@ class SpanCounter:
 
     def judge(self) -> tuple[Labelled, ...] | None:
         """Give the figures of the newest minute that has elapsed; None if none has since the last call."""
-        progress = self._clockwork.progress()
+        progress = self._judging_clock.progress()
         if progress.judged_before <= self._judged_before:
             return None
         self._judged_before = progress.judged_before
@@ -177,7 +177,7 @@ class SpanCounter:
 
     def _count(self, spans: Sequence[ReadableSpan]) -> None:
         columns = self._counter.decode(self._encoder.encode(spans))
-        requests = self._counter.classifier.classify(columns, self._clockwork.window(), columns.resource_start >= 0)
+        requests = self._counter.classifier.classify(columns, self._judging_clock.window(), columns.resource_start >= 0)
         self._counter.add(requests)
         self._uncounted["late"] += requests.late_count
         self._uncounted["future"] += requests.future_count

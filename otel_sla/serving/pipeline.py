@@ -67,7 +67,7 @@ class Pipeline:
 
     accountant: Accountant  # From `start` on, as the next six.
     counts: ReceivedCounts
-    _clock_bounds: JudgingClock
+    _judging_clock: JudgingClock
     _judge: Judge
     _marked_before: int  # Epoch minute: the ledger's judged_before.
     _published_before: int | None  # Epoch minute, as in the ledger.
@@ -168,9 +168,9 @@ class Pipeline:
         reason = self._not_ready_reason
         if not reason and self.accountant.is_stalled:
             reason = "the ledger does not finish a write"
-        if reason := reason or self._clock_bounds.why_ahead():
+        if reason := reason or self._judging_clock.why_ahead():
             return Readiness(reason)
-        return Readiness(notice=self._clock_bounds.why_judging_waits() or self._times.why_clocks_differ())
+        return Readiness(notice=self._judging_clock.why_judging_waits() or self._times.why_clocks_differ())
 
     async def tick(self) -> None:
         """Judge and close the minutes that are old enough, and wake the exporters.
@@ -179,7 +179,7 @@ class Pipeline:
             LedgerError: The ledger cannot be written or read.
         """
         async with self._tick_lock:
-            progress = self._clock_bounds.progress()
+            progress = self._judging_clock.progress()
             # All that was accepted by an earlier bound is durable before the minute counts as sealed.
             await self.accountant.settle()
             if progress.judged_before > self._marked_before:
@@ -240,14 +240,14 @@ class Pipeline:
         reader = self._reader = LedgerReader.open(self._config.ledger.url)
         marks = reader.watermarks()
         self._marked_before, self._published_before = marks.judged_before or 0, marks.told_before
-        self._clock_bounds = JudgingClock(self._config.processor, self._trusted.latest, self._trusted, marks)
-        if reason := self._clock_bounds.ahead_at_start():
+        self._judging_clock = JudgingClock(self._config.processor, self._trusted.latest, self._trusted, marks)
+        if reason := self._judging_clock.ahead_at_start():
             _log.warning("%s: %s", reason, AHEAD_HINT % reader.path, extra={"action": "ledger_ahead"})
         table = SeriesTable(agreements, series_max=self._config.processor.series_max, known=reader.series())
         counter = RequestCounter(
             agreements, table, minutes_kept=_RING_MINUTES, fingerprint_seed=reader.fingerprint_seed
         )
-        newest = self._clock_bounds.newest_minute()
+        newest = self._judging_clock.newest_minute()
         newest_rows = reader.counts(newest - _RING_MINUTES + 1, newest + 1)
         counter.ring.load(newest_rows, start_minute=newest - _RING_MINUTES + 1)
         self._times = SpanTimes(
@@ -262,7 +262,7 @@ class Pipeline:
         self._register_metrics(table, reader.path)
         await warm_up(counter.classifier)
         judge_reader = await self._judge_thread.call(lambda connection: connection)
-        since, now_minute = since_minute(marks, self._clock_bounds), self._trusted() // NANOS_PER_MINUTE
+        since, now_minute = since_minute(marks, self._judging_clock), self._trusted() // NANOS_PER_MINUTE
         recorded = await self._writer.call(lambda ledger: record_terms(ledger, agreements, since, now_minute))
         self._versions, self._judged = recorded.versions, (*agreements, *recorded.removed)
         self._judge = Judge(judge_reader, agreements, recorded.versions, recorded.removed)
@@ -270,12 +270,12 @@ class Pipeline:
             counter,
             reader=reader,
             write=self._commit,
-            window=self._clock_bounds.window,
+            window=self._judging_clock.window,
             metrics=self.metrics,
             times=self._times,
         )
         self.accountant = Accountant(self.counts, self.metrics)
-        sealed_before = self._clock_bounds.window().sealed_before_minute
+        sealed_before = self._judging_clock.window().sealed_before_minute
         self.filter_loading = FilterLoading(self._config.ledger.url, reader.path, self.counts.filter, sealed_before)
         self.filter_loading.start()
 
@@ -294,7 +294,7 @@ class Pipeline:
         come_to = self._published_before
         if come_to is None and self._reader is not None:  # Nothing was ever judged: all that is counted waits.
             come_to = min(self._reader.first_minutes().values(), default=None)
-        return None if come_to is None else self._clock_bounds.lag_s(come_to)
+        return None if come_to is None else self._judging_clock.lag_s(come_to)
 
     async def _start_exporters(self) -> None:
         instance_id = await self._writer.call(lambda ledger: ledger.instance_id)

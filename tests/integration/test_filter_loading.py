@@ -154,7 +154,7 @@ def test_what_a_former_process_counted_far_ahead_is_known(
             await send(mixed)
         clock.now += 20 * MINUTE
         async with running(config, clock) as (pipeline, send):
-            counts, window = pipeline.counts, pipeline._clock_bounds.window()
+            counts, window = pipeline.counts, pipeline._judging_clock.window()
             counts.filter = new_filter(counts.reader, window, ahead_fingerprints_max=10 * is_read)
             await send(mixed)
             assert pipeline.metrics.duplicate_spans == 4

@@ -269,7 +269,7 @@ def test_a_clock_that_is_set_judges_no_minute_early_or_twice(tmp_path: Path) -> 
             for step in (7 * 24 * 60 * MINUTE, -7 * 24 * 60 * MINUTE, -60 * MINUTE):
                 clock.now += step
                 await pipeline.tick()
-            assert pipeline._clock_bounds.progress().judged_before == START // MINUTE + 3
+            assert pipeline._judging_clock.progress().judged_before == START // MINUTE + 3
             clock.now += 60 * MINUTE
             for minute in range(4, 18):  # Long enough for the step back to the right time to be believed.
                 await pass_minute(minute)

@@ -58,16 +58,16 @@ def actions(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_clause_16_and_17_bounds_follow_the_clock() -> None:
     """A minute is judged a grace after its end, and sealed after the latest that a span may come."""
     clock = Hand(NOON)
-    clockwork = JudgingClock(processor(), clock, clock, NO_MARKS)
+    judging_clock = JudgingClock(processor(), clock, clock, NO_MARKS)
     minute = NOON // NANOS_PER_MINUTE
-    assert clockwork.progress() == (progress := clockwork.progress())
+    assert judging_clock.progress() == (progress := judging_clock.progress())
     assert (progress.judged_before, progress.sealed_before) == (minute - 1, minute - 1440)
-    assert clockwork.window().future_after_unix_nano == NOON + 5 * NANOS_PER_MINUTE
-    assert clockwork.newest_minute() == minute + 5
+    assert judging_clock.window().future_after_unix_nano == NOON + 5 * NANOS_PER_MINUTE
+    assert judging_clock.newest_minute() == minute + 5
     clock.now += NANOS_PER_MINUTE - 1
-    assert clockwork.progress() == progress
+    assert judging_clock.progress() == progress
     clock.now += 1
-    assert clockwork.progress().judged_before == minute
+    assert judging_clock.progress().judged_before == minute
 
 
 def test_bounds_never_step_back() -> None:
@@ -75,14 +75,14 @@ def test_bounds_never_step_back() -> None:
     rng = random.Random(1)
     clock = Hand(NOON)
     marks = Watermarks(judged_before=NOON // NANOS_PER_MINUTE + 90, sealed_before=5, exclusion_change=0, told_before=5)
-    clockwork = JudgingClock(processor(), clock, clock, marks)
+    judging_clock = JudgingClock(processor(), clock, clock, marks)
     judged, sealed = marks.judged_before or 0, 5
     for _ in range(200):
         clock.now = max(0, clock.now + rng.randint(-3, 3) * HOUR)
-        progress = clockwork.progress()
+        progress = judging_clock.progress()
         assert progress.judged_before >= judged
         assert progress.sealed_before >= sealed
-        assert clockwork.window().sealed_before_minute >= progress.sealed_before
+        assert judging_clock.window().sealed_before_minute >= progress.sealed_before
         judged, sealed = progress.judged_before, progress.sealed_before
 
 
@@ -136,38 +136,38 @@ def test_a_ledger_that_is_ahead_of_the_clock_is_told(judged: int, sealed: int, t
     noon = NOON // NANOS_PER_MINUTE
     clock = Hand(NOON)
     marks = Watermarks(judged_before=noon + judged, sealed_before=noon + sealed, exclusion_change=0, told_before=5)
-    clockwork = JudgingClock(processor(), clock, clock, marks)
-    at_start = clockwork.ahead_at_start()
+    judging_clock = JudgingClock(processor(), clock, clock, marks)
+    at_start = judging_clock.ahead_at_start()
     assert (f"the ledger has {told} minutes" in at_start) == bool(told) == bool(at_start)
-    assert clockwork.why_ahead() == (at_start if told == "sealed" else "")
+    assert judging_clock.why_ahead() == (at_start if told == "sealed" else "")
     clock.now += (judged - 5) * NANOS_PER_MINUTE
-    assert clockwork.ahead_at_start() == ""
+    assert judging_clock.ahead_at_start() == ""
     clock.now += 365 * 24 * HOUR
-    clockwork.progress()
-    assert clockwork.why_ahead() == ""
+    judging_clock.progress()
+    assert judging_clock.why_ahead() == ""
     clock.now = NOON
-    assert "the ledger has sealed minutes" in clockwork.why_ahead()
+    assert "the ledger has sealed minutes" in judging_clock.why_ahead()
 
 
 def test_a_step_back_lets_judging_wait(caplog: pytest.LogCaptureFixture) -> None:
     """Set back by two hours: it is said once, and no bound moves until the clock is there again."""
     machine = Machine()
-    clockwork = JudgingClock(processor(), machine.wall, machine.trusted, NO_MARKS)
-    before = clockwork.progress()
+    judging_clock = JudgingClock(processor(), machine.wall, machine.trusted, NO_MARKS)
+    before = judging_clock.progress()
     machine.set_clock(-2 * HOUR)
     machine.pass_time(HOUR)
-    assert clockwork.progress() == before
+    assert judging_clock.progress() == before
     machine.pass_time(HOUR + NANOS_PER_MINUTE)
-    assert clockwork.progress().judged_before == before.judged_before + 1
+    assert judging_clock.progress().judged_before == before.judged_before + 1
     assert actions(caplog) == ["clock_back"]
 
 
 def test_spans_are_taken_by_the_clock_that_stamps_them() -> None:
     """While a step ahead is not believed yet, spans of before and after it are both accepted."""
     machine = Machine()
-    clockwork = JudgingClock(processor(), machine.trusted.latest, machine.trusted, NO_MARKS)
+    judging_clock = JudgingClock(processor(), machine.trusted.latest, machine.trusted, NO_MARKS)
     machine.set_clock(48 * HOUR)
-    window = clockwork.window()
+    window = judging_clock.window()
     assert window.sealed_before_minute == NOON // NANOS_PER_MINUTE - 1440
     assert window.future_after_unix_nano == NOON + 48 * HOUR + 5 * NANOS_PER_MINUTE
 
@@ -175,17 +175,17 @@ def test_spans_are_taken_by_the_clock_that_stamps_them() -> None:
 def test_spans_of_others_are_taken_while_the_clock_stands_back() -> None:
     """Set back by hours, twice: what others stamp with the right time is accepted for ten minutes, then no more."""
     machine = Machine()
-    clockwork = JudgingClock(processor(), machine.trusted.latest, machine.trusted, NO_MARKS)
+    judging_clock = JudgingClock(processor(), machine.trusted.latest, machine.trusted, NO_MARKS)
     future = 5 * NANOS_PER_MINUTE
     machine.set_clock(-2 * HOUR)
-    assert clockwork.window().future_after_unix_nano == NOON + future
+    assert judging_clock.window().future_after_unix_nano == NOON + future
     machine.pass_time(NANOS_PER_MINUTE)
     machine.set_clock(-2 * HOUR)
-    assert clockwork.window().future_after_unix_nano == NOON + NANOS_PER_MINUTE + future
+    assert judging_clock.window().future_after_unix_nano == NOON + NANOS_PER_MINUTE + future
     machine.pass_time(STEP_STANDS_NANOS - 1)
-    assert clockwork.window().future_after_unix_nano == NOON + NANOS_PER_MINUTE + STEP_STANDS_NANOS - 1 + future
+    assert judging_clock.window().future_after_unix_nano == NOON + NANOS_PER_MINUTE + STEP_STANDS_NANOS - 1 + future
     machine.pass_time(1)
-    assert clockwork.window().future_after_unix_nano == machine.wall.now + future
+    assert judging_clock.window().future_after_unix_nano == machine.wall.now + future
 
 
 def test_a_step_back_that_is_taken_back_is_forgotten() -> None:
