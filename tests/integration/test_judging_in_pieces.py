@@ -75,4 +75,4 @@ def test_the_first_judging_of_a_long_past_takes_the_memory_of_a_piece(tmp_path: 
         _, peak_bytes = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert told == [EDGE + PIECE // N_SERIES * piece for piece in range(1, N_MINUTES * N_SERIES // PIECE + 1)]
-        assert peak_bytes < 15e6
+        assert peak_bytes < 25e6  # 11 to 17 MB, by what else is loaded meanwhile.

@@ -84,8 +84,11 @@ def test_a_failed_replay_leaves_no_new_ledger(config: Path, content: bytes) -> N
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])
-def test_a_replay_that_covered_nothing_says_so(tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_a_replay_that_covered_nothing_says_so(
+    tmp_path: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No span of an agreement: the totals say it, name the services that were seen, and what decides it."""
+    monkeypatch.chdir(tmp_path)  # `make run` may have left a ledger in the folder of the tests.
     text = "agreements: [{name: a, covered_service: {resource: {service.name: none-such}}}]\n"
     config = write(tmp_path / "otel-sla.yaml", text.encode())
     result = invoke("-c", config, "-", *options, stdin=json_lines(BODIES))
