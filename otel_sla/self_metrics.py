@@ -269,6 +269,15 @@ class SelfMetrics:
         """Give all of it as the SDK's data; sums run from the start of the pipeline."""
         return self._reader.get_metrics_data()
 
+    def points(self) -> tuple[tuple[str, Mapping[str, str], float], ...]:
+        """Give each counter's and gauge's value now: name, attributes, value."""
+        return tuple(
+            (name, attributes, value)
+            for name, reads in self._reads.items()
+            for read, attributes in reads
+            if (value := read()) is not None
+        )
+
     def close(self) -> None:
         """Shut the SDK's instruments down; safe to call twice. `totals` goes on working."""
         if not self._is_closed:

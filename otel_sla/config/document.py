@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from otel_sla.config.agreements import AgreementSection
 from otel_sla.config.exporters import INTERVAL_S, DebugExporter, Exporter
+from otel_sla.config.page import PageSection
 from otel_sla.config.parse import format_duration
 from otel_sla.config.receivers import Receivers
 from otel_sla.config.section import NOT_EMPTY, Duration, PositiveDuration, PositiveInt, Section, rule_problems
@@ -125,13 +126,25 @@ class ConfigDocument(Section):
     """Where verdicts and events go, by component id: `type` or `type/name`."""
     agreements: Annotated[tuple[AgreementSection, ...], NOT_EMPTY] = (AgreementSection(name="default"),)
     """What is promised; by default one agreement `default` that covers all."""
+    page: Annotated[PageSection | None, BeforeValidator(lambda value: None if value is False else value)] = (
+        PageSection()
+    )
+    """The status page; `null` leaves it out."""
     telemetry: Telemetry = Telemetry()
     """What otel-sla says of itself."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _page_may_be_left_out(cls, value: object) -> object:
+        """Of other keys an empty value means the default; `page: null` means that there is none."""
+        if isinstance(value, dict) and "page" in value and value["page"] is None:
+            return {**value, "page": False}
+        return value
 
     @model_validator(mode="after")
     def sections_fit_together(self) -> Self:
         """One rule for all, as pydantic leaves out what comes after a broken one."""
-        if problems := [*self._short_retention(), *self._absent_metrics_exporter()]:
+        if problems := [*self._short_retention(), *self._absent_metrics_exporter(), *self._absent_public()]:
             raise rule_problems(problems)
         return self
 
@@ -156,3 +169,10 @@ class ConfigDocument(Section):
                 f"must be one of the OTLP exporters of metrics ({', '.join(known) or 'there is none'}), not {name!r}"
             )
             yield ("telemetry", "metrics", "exporter"), message
+
+    def _absent_public(self) -> Iterator[Problem]:
+        """What is shown to everybody is an agreement that there is."""
+        names = [agreement.name for agreement in self.agreements]
+        for index, name in enumerate(self.page.public if self.page else ()):
+            if name not in names:
+                yield ("page", "public", index), f"must be the name of an agreement ({', '.join(names)}), not {name!r}"

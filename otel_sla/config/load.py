@@ -18,6 +18,7 @@ from otel_sla.config.yaml_file import Problem, Tree, read_yaml
 from otel_sla.errors import ConfigError, ConfigProblem
 from otel_sla.judging.settings import ProcessorSettings
 from otel_sla.logs import LogSettings
+from otel_sla.page.settings import PageSettings
 from otel_sla.receiver.settings import HttpServerSettings, ReceiverSettings
 
 CONFIG_VARIABLE = "OTEL_SLA_CONFIG"
@@ -184,5 +185,6 @@ def _build(document: ConfigDocument, source: str, folder: Path) -> Config:
         agreements=tuple(agreement.build() for agreement in document.agreements),
         logs=build(LogSettings, document.telemetry.logs),
         metrics=build(MetricsSettings, metrics, exporter=of_metrics) if of_metrics else None,
+        page=build(PageSettings, document.page) if document.page else None,
         effective=effective.replace("$", "$$"),  # So that it reads as the same configuration.
     )

@@ -29,7 +29,7 @@ _CORS = CorsSettings()
 _RELOAD_INTERVAL_S = BearerSettings().reload_interval_s
 
 
-class _Guarded(Section):
+class Guarded(Section):
     """A section with settings that keep strangers out."""
 
     @model_validator(mode="before")
@@ -43,7 +43,7 @@ class _Guarded(Section):
         return value
 
 
-class TlsSection(_Guarded):
+class TlsSection(Guarded):
     """TLS of a server, from PEM files. They are read again when they change."""
 
     cert_file: FilePath = Field(examples=["/etc/otel-sla/tls.crt"])
@@ -110,7 +110,7 @@ class Keepalive(Section):
     """Senders that ping too often."""
 
 
-class Grpc(_Guarded):
+class Grpc(Guarded):
     """OTLP over gRPC."""
 
     endpoint: Endpoint = _GRPC.endpoint
@@ -156,7 +156,7 @@ class CorsSection(Section):
     """Seconds for which a browser may keep the preflight's answer."""
 
 
-class Http(_Guarded):
+class Http(Guarded):
     """OTLP over HTTP, protobuf and JSON; also serves `/healthz` and `/readyz`."""
 
     endpoint: Endpoint = _HTTP.endpoint

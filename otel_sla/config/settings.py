@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from otel_sla.exporter.settings import ExporterSettings, OtlpSettings
 from otel_sla.judging.settings import ProcessorSettings
 from otel_sla.logs import LogSettings
+from otel_sla.page.settings import PageSettings
 from otel_sla.receiver.settings import ReceiverSettings
 from otel_sla.sla.agreement import Agreement
 
@@ -38,4 +39,5 @@ class Config:
     agreements: tuple[Agreement, ...]  # At least one; names are unique.
     logs: LogSettings
     metrics: MetricsSettings | None  # None: only at `GET /metrics`.
+    page: PageSettings | None  # None: it is not served.
     effective: str  # All of it as YAML, defaults written out and secrets masked.

@@ -1,8 +1,9 @@
 """Reads a month from the ledger, judges it and puts it in order as a report."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import starmap
 
 from otel_sla.errors import CountsExpired
 from otel_sla.judging.closed_month_json import closed_reports, has_later_exclusions
@@ -27,6 +28,7 @@ from otel_sla.sla.downtime import JudgedSeries, MinuteState
 from otel_sla.sla.exclusions import ExclusionRecord, last_change
 from otel_sla.sla.months import EPOCH, MinuteRange, Month, is_kept, month_range
 from otel_sla.sla.series import Series
+from otel_sla.sla.uptime import MonthFigures
 
 _SERIES_AT_ONCE = 16  # Whose single minutes are in memory: 20 MB of a month.
 
@@ -90,18 +92,20 @@ def load_report(  # noqa: PLR0913 - the last two are choices that most callers l
     return Report(month, generated_at, tuple(shown))
 
 
-def judge_section(
+def judge_section(  # noqa: PLR0913 - the last two are choices that most callers leave alone.
     reader: LedgerReadings,
     basis: Basis,
     month: Month,
     elapsed_stop: int,
     records: Sequence[ExclusionRecord],
     drawn_max: int = 0,
+    *,
+    on_series: Callable[[SeriesReport, JudgedSeries], None] = lambda _report, _judged: None,
 ) -> AgreementReport:
     """Judge one agreement's month by the exclusions that `records` have recorded and not withdrawn.
 
     `records` are the ledger's or what they would be, of any agreements. The snapshot is the caller's; the rest is as
-    for `load_report`.
+    for `load_report`. `on_series` gets each series and its single minutes as they pass by, where counts are kept.
     """
     agreement, minutes = basis.agreement, month_range(month, basis.agreement.time_zone)
     decided = decide_windows(agreement, minutes, records)
@@ -112,14 +116,14 @@ def judge_section(
         all_series = series_of(agreement, reader.series())
         each_judged = _each_judged(reader, basis, all_series, month, elapsed_stop, records)
         counts_beside = reader.counts_beside(minutes.start_minute, min(minutes.stop_minute, elapsed_stop))
-        each_report = (
-            replace(
-                series_report(series, figures, judged.judged, decided),
-                former=not is_grouped(series, agreement),
-                states=judged.judged,
-            )
-            for series, judged, figures in judge_month(reader, each_judged, agreement, month, counts_beside)
-        )
+
+        def judged_report(series: Series, judged: JudgedSeries, figures: MonthFigures) -> SeriesReport:
+            report = series_report(series, figures, judged.judged, decided)
+            report = replace(report, former=not is_grouped(series, agreement), states=judged.judged)
+            on_series(report, judged)
+            return report
+
+        each_report = starmap(judged_report, judge_month(reader, each_judged, agreement, month, counts_beside))
     reports: list[SeriesReport] = []
     has_later = False
     for report in each_report:

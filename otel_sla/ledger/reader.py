@@ -96,6 +96,10 @@ class LedgerReadings:
                 )
             )
 
+    def n_series(self) -> int:
+        """How many series were ever seen."""
+        return int(self._rows("SELECT count(*) FROM series")[0][0])
+
     def watermarks(self) -> Watermarks:
         """How far the judge has come."""
         return self._records(Watermarks, "FROM ledger")[0]
@@ -251,6 +255,12 @@ class LedgerReadings:
     def retold_after(self, retold_id: int, limit: int) -> tuple[Retold, ...]:
         """Give the next ranges of minutes whose gauges are due once more, in the order of writing."""
         return self._records(Retold, "FROM retold WHERE retold_id > ? ORDER BY retold_id LIMIT ?", retold_id, limit)
+
+    def last_ids(self) -> tuple[int, int]:
+        """Give the ids of the last `Retold` and of the last event; 0: there is none."""
+        sql = "SELECT (SELECT coalesce(max(retold_id), 0) FROM retold), (SELECT coalesce(max(event_id), 0) FROM events)"
+        last_retold, last_event = self._rows(sql)[0]
+        return int(last_retold), int(last_event)
 
     def set_aside(self, exporter: str) -> tuple[SetAside, ...]:
         """Give the events that this exporter's backend will never take."""

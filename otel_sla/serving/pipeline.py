@@ -36,6 +36,9 @@ from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
 from otel_sla.ledger.threads import LedgerThread, Writer
 from otel_sla.ledger.writer import Ledger
+from otel_sla.page.live import LiveState
+from otel_sla.page.process import PageProcess, read_live_minutes
+from otel_sla.page.settings import PageTask
 from otel_sla.receiver.front import Front
 from otel_sla.receiver.responses import Readiness
 from otel_sla.self_metrics import ExporterCounts, SelfMetrics
@@ -96,6 +99,7 @@ class Pipeline:
         self._not_ready_reason = "starting"
         self._deliveries: list[Delivery] = []
         self._front: Front | None = None
+        self.page: PageProcess | None = None
         self._ticking: asyncio.Task[None] | None = None
         self.metrics = SelfMetrics(clock)
         self._own_metrics: OwnMetricsExport | None = None
@@ -127,6 +131,9 @@ class Pipeline:
             await self._start_exporters()
             self._front = Front(self._config.receiver, self._config.logs, self.accountant, self.metrics, self.readiness)
             await self._front.start()
+            if self._config.page is not None:
+                self.page = PageProcess(self._config.page, self._page_task, self._live_state)
+                await self.page.start()
         except BaseException:
             await self.stop()
             raise
@@ -135,9 +142,10 @@ class Pipeline:
         self._front.publish_state()
         self._was_serving = True
         _log.info(
-            "serving: gRPC %s, HTTP %s, ledger %s, %s, exporters %s",
+            "serving: gRPC %s, HTTP %s, page %s, ledger %s, %s, exporters %s",
             self.grpc_port or "off",
             self.http_port or "off",
+            (self.page and self.page.url) or "off",
             self._config.ledger.url,
             counted(len(self._config.agreements), "agreement"),
             ", ".join(exporter.name for exporter in self._config.exporters),
@@ -151,6 +159,8 @@ class Pipeline:
         _log.info("certificates and tokens are read again", extra={"action": "reloading"})
         if self._front is not None:
             self._front.reload()
+        if self.page is not None:
+            self.page.reload()
 
     async def failed(self) -> LedgerError:
         """Wait until the ledger cannot be written or read, and give the error."""
@@ -204,6 +214,8 @@ class Pipeline:
         giving_up = asyncio.get_running_loop().call_later(JUDGE_S, self._judge_thread.give_up)
         if self._front is not None:
             await self._front.stop(STOP_GRACE_S)
+        if self.page is not None:
+            await self.page.stop()
         if self._ticking is not None:
             ticking, self._ticking = self._ticking, None
             ticking.cancel()
@@ -324,6 +336,29 @@ class Pipeline:
             attributes = {"exporter": exporter.name, "data_type": "own_metrics"}
             self.metrics.register_attempts(self._own_metrics.counts, attributes)
             self._own_metrics.start()
+
+    def _page_task(self, listening: tuple[int, ...]) -> PageTask:
+        config = self._config
+        assert config.page is not None, "it is served"
+        return PageTask(
+            settings=config.page,
+            listening=listening,
+            ledger_url=config.ledger.url,
+            agreements=config.agreements,
+            grace_s=config.processor.grace_s,
+            logs=config.logs,
+        )
+
+    def _live_state(self) -> LiveState:
+        now = self._trusted()
+        names = [agreement.name for agreement in self._config.agreements]
+        return LiveState(
+            minutes=read_live_minutes(self.counts.counter.ring, now // NANOS_PER_MINUTE),
+            now_unix_nano=now,
+            readiness=self.readiness(),
+            newest_span_unix_s={name: self._times.newest_unix_s(name) for name in names},
+            points=self.metrics.points(),
+        )
 
     async def _commit(self, commit: Commit) -> int:
         counted = replace(commit, versions=self._versions)

@@ -39,7 +39,9 @@ class FrameKind(IntEnum):
     STOP = 12  # To the worker: seconds of grace.
     SHARED_BODY = 13  # From the worker: as BODY, where it lies in the shared memory.
     REFUSALS = 14  # From the worker: a request or connection that was refused for good, and how many.
-    RELOAD = 15  # To the worker: read certificates and tokens again.
+    RELOAD = 15  # To the worker, or the page: read certificates and tokens again.
+    ASK_STATE = 16  # From the page: it needs the live state.
+    LIVE_STATE = 17  # To the page: this.
 
 
 Take = Callable[[FrameKind, int, memoryview], None]

@@ -1,0 +1,11 @@
+import os
+import signal
+
+# As a receiving worker: the pipeline ends this process, by closing their connection.
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+os.nice(10)  # Counting goes first.
+
+from otel_sla.page.server import main  # noqa: E402
+
+main()

@@ -1,0 +1,190 @@
+"""Routes of the page, who may see what, caching, and the headers that every answer bears."""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from otel_sla.errors import OtelSlaError
+from otel_sla.page.figures import AgreementMonths, Figures
+from otel_sla.page.live import LiveState
+from otel_sla.page.settings import PageSettings, PageTask
+from otel_sla.receiver.responses import Unauthenticated
+from otel_sla.receiver.security.bearer import BearerAuth
+
+# No foreign resource, no inline script or style: what senders put into names can at most be text.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_CACHED_MAX = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a handler gives."""
+
+    body: bytes
+    media_type: str
+    max_age_s: int = 0  # For which it may be used without asking again.
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one request may see, as of one moment."""
+
+    page: "Page"
+    request: Request
+    figures: Figures
+    live: LiveState | None  # None: the pipeline does not answer.
+    is_public: bool  # Without a token: display names only, and of the public agreements only.
+
+    @property
+    def settings(self) -> PageSettings:
+        """What the configuration says."""
+        return self.page.task.settings
+
+    @property
+    def agreements(self) -> tuple[AgreementMonths, ...]:
+        """The agreements that may be seen."""
+        public = self.settings.public
+        return tuple(each for each in self.figures.agreements if not self.is_public or each.agreement.name in public)
+
+    def agreement(self, name: str) -> AgreementMonths:
+        """Find an agreement that may be seen.
+
+        Raises:
+            HTTPException: There is none of this name.
+        """
+        found = next((each for each in self.agreements if each.agreement.name == name), None)
+        if found is None:
+            raise HTTPException(404, "there is no such agreement")
+        return found
+
+
+Handler = Callable[[View], Awaitable[Content]]
+
+
+@dataclass(frozen=True, slots=True)
+class PageRoute:
+    """One address.
+
+    Attributes:
+        is_live: Its content changes with the live state, not only with what is judged.
+        is_for_all: It has a public view; others need a token where tokens are configured.
+    """
+
+    path: str
+    handler: Handler
+    is_live: bool = False
+    is_for_all: bool = True
+
+
+class Page:
+    """The application.
+
+    Args:
+        task: What it serves.
+        ask_live: Asks the pipeline; None: it does not answer.
+        routes: All addresses.
+
+    Attributes:
+        figures: What is judged; whoever reads the ledger sets it.
+    """
+
+    def __init__(
+        self, task: PageTask, ask_live: Callable[[], Awaitable[LiveState | None]], routes: Sequence[PageRoute]
+    ) -> None:
+        self.task = task
+        self.figures = Figures()
+        self.auth = None if task.settings.auth is None else BearerAuth(task.settings.auth, "page")
+        self._ask_live = ask_live
+        self._rendering = asyncio.Lock()  # Whoever asks for the same gets the same, rendered once.
+        self._cached: OrderedDict[tuple[str, str, bool], tuple[object, Content, str]] = OrderedDict()
+        self.app = Starlette(
+            routes=[
+                *(Route(each.path, self._endpoint(each), methods=["GET"]) for each in routes),
+                Route("/static/{name}", _static, methods=["GET"]),
+            ],
+            exception_handlers={HTTPException: _refused},
+        )
+
+    def _endpoint(self, route: PageRoute) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            is_public = not self._is_known(request)
+            if is_public and not (route.is_for_all and self.task.settings.public):
+                raise HTTPException(401, "a token is needed", {"WWW-Authenticate": 'Basic realm="otel-sla"'})
+            live = await self._ask_live() if route.is_live else None
+            view = View(self, request, self.figures, live, is_public)
+            content, tag = await self._render(route, view)
+            headers = {**_HEADERS, **content.headers, "ETag": tag, "Vary": "Authorization"}
+            scope = "public" if self.auth is None or is_public else "private"
+            headers["Cache-Control"] = f"{scope}, max-age={content.max_age_s}" if content.max_age_s else "no-cache"
+            if tag in request.headers.get("if-none-match", ""):
+                return Response(status_code=304, headers=headers)
+            return Response(content.body, media_type=content.media_type, headers=headers)
+
+        return answer
+
+    async def _render(self, route: PageRoute, view: View) -> tuple[Content, str]:
+        key = (view.request.url.path, view.request.url.query, view.is_public)
+        state = (view.figures.generation, id(view.live) if route.is_live else 0)
+        async with self._rendering:
+            cached = self._cached.get(key)
+            if cached is None or cached[0] != state:
+                content = await route.handler(view)
+                cached = state, content, f'"{hashlib.sha256(content.body).hexdigest()[:20]}"'
+                self._cached[key] = cached
+                if len(self._cached) > _CACHED_MAX:
+                    self._cached.popitem(last=False)
+            self._cached.move_to_end(key)
+            return cached[1], cached[2]
+
+    def _is_known(self, request: Request) -> bool:
+        """Whether the request may see everything. A browser sends the token as the password of Basic credentials."""
+        if self.auth is None:
+            return True
+        scheme, _, said = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "basic":
+            try:
+                said = base64.b64decode(said, validate=True).decode().partition(":")[2]
+            except (binascii.Error, UnicodeDecodeError):
+                return False
+        try:
+            self.auth.check(f"Bearer {said}")
+        except Unauthenticated:
+            return False
+        return True
+
+
+async def _static(request: Request) -> Response:
+    name = request.path_params["name"]
+    media_type = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}.get(name.rpartition(".")[2])
+    file = resources.files("otel_sla.page") / "static" / name
+    if media_type is None or not file.is_file():
+        raise HTTPException(404)
+    return Response(file.read_bytes(), media_type=media_type, headers={**_HEADERS, "Cache-Control": "no-cache"})
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "registered for it"
+    headers = {**_HEADERS, **(error.headers or {})}
+    return Response(f"{error.status_code}: {error.detail}\n", error.status_code, headers, "text/plain")
+
+
+def refuse_ledger_error(error: OtelSlaError) -> HTTPException:
+    """Answer what the ledger cannot give."""
+    return HTTPException(503, f"{error}; {error.hint}")
