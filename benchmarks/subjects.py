@@ -83,6 +83,7 @@ def otel_sla(
         settings: More of the configuration, by its top-level keys.
     """
     config = {
+        "page": None,
         "receivers": {
             "otlp": {"protocols": {"grpc": {"endpoint": "127.0.0.1:0"}, "http": {"endpoint": "127.0.0.1:0"}}}
         },

@@ -32,6 +32,7 @@ REQUESTS_PER_S = 10
 PAIRS = 25  # Of a server and a client span, in each request.
 FAILED_EVERY = 7  # Requests with failures, so that some minutes are down and others are not.
 CONFIG = """\
+page: null
 receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "{listen}"}}}}}}}}
 exporters: {{debug: {{}}}}
 ledger: {{url: "sqlite:///{ledger}"}}

@@ -48,6 +48,7 @@ def make_config(
         processor=replace(config.processor, **processor),  # type: ignore[arg-type]
         exporters=exporters or config.exporters,
         agreements=tuple(agreements) or config.agreements,
+        page=None,
     )
 
 

@@ -31,6 +31,7 @@ STOP_S_MIN, STOP_S_MAX = 0.001, 1.0  # From SIGTERM to the kill; short ones are 
 START_TIMEOUT_S = 120.0
 
 CONFIG = """
+page: null
 receivers:
   otlp:
     protocols: {{grpc: {{endpoint: "127.0.0.1:{grpc_port}"}}, http: {{endpoint: "127.0.0.1:{http_port}"}}}}

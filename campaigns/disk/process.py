@@ -16,6 +16,7 @@ from disk.sender import Sender
 
 _WAVES = 12
 _CONFIG = """
+page: null
 receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:{port}"}}}}}}}}
 ledger: {{url: "sqlite:///{folder}/ledger.db"}}
 processor: {{grace: 1s}}

@@ -53,6 +53,7 @@ class Target:
             "http": {"endpoint": "127.0.0.1:0", "max_request_body_size_mib": LIMIT_MIB, **guarded, **(http or {})},
         }
         settings = {
+            "page": None,
             "receivers": {"otlp": {"protocols": protocols}},
             "ledger": {"url": f"sqlite:///{self.ledger}"},
             "processor": {"memory_limit_mib": LIMIT_MIB, **(processor or {})},

@@ -105,6 +105,7 @@ class Campaign:
         here = {"endpoint": "127.0.0.1:0"}
         return {
             "agreements": [{**each, "downtime": dict(each.get("downtime", {}))} for each in AGREEMENTS],
+            "page": None,
             "receivers": {"otlp": {"protocols": {"grpc": here, "http": here}}},
             "exporters": self._backend.settings(["metrics", "logs"] if self._plan.has_figures else ["logs"]),
             "ledger": {"url": self._url, "retention": "100d", "create": False},

@@ -31,8 +31,8 @@ _REFRESH_S = 0.5  # Between two looks at the ledger.
 _REFRESH_SHARE = 0.1  # Of one core, at most, for judging what has changed.
 
 
-class Pipeline:
-    """The pipeline as the page sees it."""
+class PipelineLink:
+    """The connection to the pipeline."""
 
     def __init__(self) -> None:
         self.connection = FramedSocket(self._take)
@@ -95,7 +95,7 @@ def _next(changes: Iterator[Figures], _reader: LedgerReader) -> Figures | None:
 
 async def _serve(socket_: socket.socket) -> None:
     loop = asyncio.get_running_loop()
-    pipeline = Pipeline()
+    pipeline = PipelineLink()
     await loop.create_unix_connection(lambda: pipeline.connection, sock=socket_)
     task = await pipeline.task
     set_up_logs(task.logs, sys.stderr)

@@ -155,7 +155,7 @@ class Beside:
         config = load_config(CONFIGS / "otel-sla.yaml", variables)
         (exporter,) = config.exporters
         assert isinstance(exporter, OtlpSettings)
-        return replace(config, exporters=(replace(exporter, interval_s=0.01),))
+        return replace(config, exporters=(replace(exporter, interval_s=0.01),), page=None)
 
     async def start(self) -> None:
         """Start otel-sla."""

@@ -24,6 +24,7 @@ CONFIG = parts.ROOT / "collector-config" / "beside-otel-sla.yaml"
 NANOS_PER_MINUTE = 60 * 10**9
 
 OTEL_SLA_CONFIG = """
+page: null
 receivers:
   otlp:
     protocols:

@@ -20,6 +20,7 @@ from pipeline_parts import EXPORT
 from otel_sla.ledger.writer import Ledger
 
 CONFIG = """
+page: null
 receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:{port}"}}}}}}}}
 ledger: {{url: "sqlite:///{ledger}"}}
 """

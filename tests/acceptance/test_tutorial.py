@@ -21,7 +21,7 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     assert len(commands) == 9
     # The page's ports may be in use here.
     protocols = f'{{grpc: {{endpoint: "localhost:{grpc_port}"}}, http: {{endpoint: "localhost:{http_port}"}}}}'
-    receivers = f"receivers: {{otlp: {{protocols: {protocols}}}}}\n"
+    receivers = f"receivers: {{otlp: {{protocols: {protocols}}}}}\npage: null\n"
     (tmp_path / "receivers.yaml").write_text(receivers)
     # Half an hour of one month, whenever this runs.
     now = datetime.now(tz=UTC)

@@ -44,11 +44,13 @@ ROOT = Path(__file__).resolve().parents[2]
 MINUTE = 29_701_440
 COMMAND = [sys.executable, "-m", "otel_sla"]
 CONFIG = """
+page: null
 agreements: [{{name: chat, group_by: [service.name]}}]
 receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:0"{grpc}}}, http: {{endpoint: "127.0.0.1:0"}}}}}}}}
 ledger: {{url: "sqlite:///{folder}/ledger.db"}}
 """
 GUARDED = """
+page: null
 receivers:
   otlp:
     protocols:

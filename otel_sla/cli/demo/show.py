@@ -89,6 +89,7 @@ def _make_config(folder: Path, backend_endpoint: str) -> Config:
         receiver=ReceiverSettings(grpc=GrpcServerSettings(endpoint="127.0.0.1:0"), http=None),
         ledger=replace(config.ledger, url=f"sqlite:///{folder / 'ledger.db'}"),
         exporters=(exporter,),
+        page=None,
     )
 
 
