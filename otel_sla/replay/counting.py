@@ -14,7 +14,7 @@ from otel_sla.judging.terms_versions import record_versions
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Position
 from otel_sla.ledger.writer import Ledger
-from otel_sla.replay.payloads import Body, OtherSignal
+from otel_sla.replay.payloads import OtherSignal
 from otel_sla.sla.agreement import Agreement, Outcome
 from otel_sla.sla.counts import MINUTES_PER_DAY, AcceptWindow, CountRows
 from otel_sla.sla.series import SeriesTable
@@ -145,11 +145,11 @@ class ReplayCounter:
         """Whether a commit is due, however little was counted."""
         return len(self._counter.fingerprints) >= _FINGERPRINTS_MAX
 
-    def add(self, body: Body, *, is_traces: bool = False) -> None:
+    def add(self, body: bytes, *, is_traces: bool = False) -> None:
         """Count one request.
 
         Args:
-            body: Protobuf; does not change meanwhile.
+            body: Protobuf.
             is_traces: It is known to be of traces; else it is refused when it need not be.
 
         Raises:
@@ -168,7 +168,7 @@ class ReplayCounter:
             self.uncovered.add(columns, fresh.is_fresh)
         self._record(columns, requests, fresh)
 
-    def pass_by(self, body: Body) -> None:
+    def pass_by(self, body: bytes) -> None:
         """Remember the messages of a request that an earlier run counted.
 
         Raises:
