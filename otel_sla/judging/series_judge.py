@@ -10,7 +10,7 @@ Dimensions:
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData, Outcome
 from otel_sla.sla.counts import (
     MINUTES_PER_DAY,
     N_COUNTS,
-    N_OUTCOMES,
     CountRows,
     CountsBeside,
     columns_of,
@@ -122,30 +121,6 @@ def is_grouped(series: Series, agreement: Agreement) -> bool:
     return series.is_overflow or tuple(key for key, _ in series.group) == agreement.group_by
 
 
-class CountReadings(Protocol):
-    """The past: of a ledger (`ledger.reader.LedgerReadings`), or of what an application keeps in memory."""
-
-    def month_counts(
-        self, series_id: int, start_minute: int, stop_minute: int, columns: int = N_OUTCOMES
-    ) -> Int64Array:
-        """Totals of one series: int64[n_minutes, columns], the first columns of `counts.Count`, 0 where are none."""
-
-    def each_month_counts(
-        self, series_ids: Sequence[int], start_minute: int, stop_minute: int, columns: int = N_OUTCOMES
-    ) -> Iterator[tuple[int, Int64Array]]:
-        """`month_counts` of many series, one after the other."""
-
-    def known_from(self, series_id: int) -> int:
-        """Give the first minute whose counts can be read; of those before it only `last_data_minute` is known."""
-
-    def last_data_minute(
-        self, series_id: int, before_minute: int, valid_requests_min: int, *, is_adjusted: bool = False
-    ) -> tuple[int, tuple[int, ...]] | None:
-        """Give the last minute before `before_minute` with so many valid requests, and its N_OUTCOMES counts; if
-        `is_adjusted`, by adjusted counts, and its N_COUNTS counts.
-        """
-
-
 class History:
     """Reads the past of one ledger.
 
@@ -156,7 +131,7 @@ class History:
     """
 
     def __init__(
-        self, reader: CountReadings, first_data_minutes: Mapping[int, int], retired_minutes: Mapping[int, int]
+        self, reader: LedgerReadings, first_data_minutes: Mapping[int, int], retired_minutes: Mapping[int, int]
     ) -> None:
         self._reader = reader
         self._first_data_minutes = first_data_minutes
@@ -233,7 +208,7 @@ class History:
                 carried_after=carried_after,
                 parts=parts,
             )
-            known_from = self._reader.known_from(series.series_id)
+            known_from = self._reader.known_from
             if start_minute <= known_from or not needs_minutes_before(counts, terms.agreement.downtime):
                 return counts
             assert counts.first_data_minute is not None, "what had no data cannot be down"

@@ -75,9 +75,8 @@ _PACKED_RANGE, _PACKED_BESIDE = (
     )
     for condition in ("", f" AND substr(counts, 1, 1) = x'{FORMAT_OF_ALL:02x}'")
 )
+_LISTED = "SELECT value FROM json_each(?)"  # Looked up one by one, in their order.
 _PACKED_OF_DAY = "SELECT packed_id, counts FROM packed WHERE packed_id >= ? AND packed_id <= ?"
-# Packed days looked up in one statement; SQLite takes 999 at least.
-_DAYS_AT_ONCE = 500
 # Series whose packed days are in memory at once: 64 x 31 blobs of 2 KB are 4 MB.
 _SERIES_AT_ONCE = 64
 
@@ -117,7 +116,7 @@ def read(
         return CountRows.empty()
     sql, arguments = _ALL_SERIES[N_COUNTS], [start_minute, stop_minute]
     if series_ids is not None:
-        sql += " AND series_id IN (SELECT value FROM json_each(?))"
+        sql += f" AND series_id IN ({_LISTED})"
         arguments.append(json.dumps(list(series_ids)))  # type: ignore[arg-type]
     tables = [_fetch_rows(connection.execute(sql, arguments), N_COUNTS)]
     wanted = None if series_ids is None else set(series_ids)
@@ -214,31 +213,23 @@ def read_pairs(connection: sqlite3.Connection, pairs: Iterable[tuple[int, int]])
 
 def fill_first_minutes(connection: sqlite3.Connection) -> None:
     """Find the first minute with a request of series of which only the first with a valid one is known."""
-    series = dict(
+    unknown = dict(
         connection.execute("SELECT series_id, first_data_minute FROM series WHERE first_minute IS NULL").fetchall()
     )
     # A series that has data has its first request in that minute or before.
-    stop_minute = max((_MINUTE_MAX if minute is None else minute + 1 for minute in series.values()), default=0)
-    firsts = connection.execute("SELECT series_id, min(epoch_minute) FROM counts GROUP BY series_id").fetchall()
-    days = packed_id(0, 0), packed_id(-(-stop_minute // MINUTES_PER_DAY), 0)
-    for table in ("packing", "packed"):
-        waiting = set(series)
-        for key, blob in connection.execute(
-            f"SELECT packed_id, counts FROM {table} WHERE packed_id >= ? AND packed_id < ? ORDER BY packed_id",  # noqa: S608 - ours
-            days,
-        ):
-            day, series_id = day_and_series(key)
-            if series_id in waiting:
-                found = _day_rows(day, series_id, blob, 0, stop_minute)[:1, 0].tolist()
-                firsts += [(series_id, minute) for minute in found]
-                waiting.difference_update([series_id] * len(found))
-            if not waiting:
-                break
-    for series_id, minute in firsts:
-        known = series.get(series_id)
-        series[series_id] = minute if known is None else min(minute, known)
+    firsts = {series_id: _MINUTE_MAX if minute is None else minute for series_id, minute in unknown.items()}
+    for series_id, minute in connection.execute("SELECT series_id, min(epoch_minute) FROM counts GROUP BY series_id"):
+        if series_id in unknown:
+            firsts[series_id] = min(firsts[series_id], minute)
+    bounds = packed_id(0, 0), packed_id(max(firsts.values(), default=0) // MINUTES_PER_DAY + 1, 0)
+    for key, blob in connection.execute(f"{_PACKED_RANGE} ORDER BY 1", bounds):
+        day, series_id = day_and_series(key)
+        if series_id in unknown and day * MINUTES_PER_DAY < firsts[series_id]:
+            found = _day_rows(day, series_id, blob, 0, firsts[series_id])[:1, 0]
+            firsts[series_id] = min([firsts[series_id], *found.tolist()])
     connection.executemany(
-        "UPDATE series SET first_minute = ?2 WHERE series_id = ?1 AND first_minute IS NULL", [*series.items()]
+        "UPDATE series SET first_minute = ?2 WHERE series_id = ?1 AND first_minute IS NULL",
+        [(series_id, firsts[series_id]) for series_id in unknown if firsts[series_id] < _MINUTE_MAX],
     )
 
 
@@ -327,14 +318,9 @@ def _blobs_each(
 
 
 def _blobs(connection: sqlite3.Connection, table: str, series_id: int, first_day: int, stop_day: int) -> list[_Blob]:
-    found: list[_Blob] = []
-    for chunk_start in range(first_day, stop_day, _DAYS_AT_ONCE):
-        keys = [packed_id(day, series_id) for day in range(chunk_start, min(chunk_start + _DAYS_AT_ONCE, stop_day))]
-        marks = ",".join("?" * len(keys))
-        # The list is looked up in the order of its keys.
-        sql = f"SELECT packed_id, counts FROM {table} WHERE packed_id IN ({marks}) ORDER BY packed_id"  # noqa: S608
-        found += connection.execute(sql, keys).fetchall()
-    return found
+    keys = json.dumps([packed_id(day, series_id) for day in range(first_day, stop_day)])
+    sql = f"SELECT packed_id, counts FROM {table} WHERE packed_id IN ({_LISTED}) ORDER BY packed_id"  # noqa: S608
+    return connection.execute(sql, (keys,)).fetchall()
 
 
 def _add_days(out: Int64Array, found: list[_Blob], first_day: int) -> None:

@@ -30,7 +30,7 @@ class ExclusionWriter(LedgerReadings):
         LedgerReader.open(url, as_it_is=True).close()  # Reports what is wrong with it before it is opened for writing.
         path = ledger_path(url)
         check_magic(path)
-        connection = connect_writer(path, checkpoints=False)
+        connection = connect_writer(path)
         if (version := checked_version(connection, path)) < SCHEMA_VERSION:
             connection.close()
             raise LedgerUnavailable(

@@ -54,10 +54,12 @@ class LedgerReadings:
         path: Of the file.
         instance_id: A UUID, made once; `service.instance.id` of the pipeline that owns the ledger.
         fingerprint_seed: The ledger's secret, in [0, 2^64).
+        known_from: Epoch minute; of the minutes before it only `last_data_minute` is known.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
+        self.known_from = 0  # Nobody asks for expired minutes.
         self._sqlite = connection
         self._failure: LedgerError | None = None
         self._exclusions: tuple[int, tuple[ExclusionRecord, ...]] | None = None  # As of so many changes.
@@ -186,10 +188,6 @@ class LedgerReadings:
         """Give the last minute from `from_minute` on that has any request of a series; None: none has."""
         with self._reading() as connection:
             return counts_table.read_last_any(connection, series_id, from_minute)
-
-    def known_from(self, series_id: int) -> int:  # noqa: ARG002 - of every series, as `series_judge.CountReadings`.
-        """Give the first minute whose counts can be read: nobody asks for expired ones."""
-        return 0
 
     def last_data_minute(
         self, series_id: int, before_minute: int, valid_requests_min: int, *, is_adjusted: bool = False

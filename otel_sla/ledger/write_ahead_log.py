@@ -53,7 +53,7 @@ class WriteAheadLog:
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, limits: LedgerLimits) -> None:
-        self.pages_max = limits.log_pages_max
+        self._pages_max = limits.log_pages_max
         self._held_pages_min = self._logged_pages = limits.held_pages_min
         self._path = log_path(path)
         self._sqlite = connection
@@ -63,21 +63,17 @@ class WriteAheadLog:
             sync_folder(path)
             self._descriptor: int | None = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
 
-    def is_long(self) -> bool:
-        """Whether there are `pages_max` pages in the log: 5 us."""
-        assert self._descriptor is not None, "the ledger is open"
-        last_frame = _HEADER_BYTES + (self.pages_max - 1) * (_FRAME_HEADER_BYTES + self._page_bytes)
-        salts = os.pread(self._descriptor, _SALTS_BYTES, last_frame + _FRAME_SALTS_OFFSET)
-        return len(salts) == _SALTS_BYTES and salts == os.pread(self._descriptor, _SALTS_BYTES, _SALTS_OFFSET)
-
     def shorten(self) -> None:
-        """Move what no reader holds back, if the log is long.
+        """Move what no reader holds back, if the log has `log_pages_max` pages; to see whether it has takes 5 us.
 
         Raises:
             OSError: The log cannot be read.
             sqlite3.Error: The disk has refused; what was committed is in the log as before.
         """
-        if self.is_long():
+        assert self._descriptor is not None, "the ledger is open"
+        last_frame = _HEADER_BYTES + (self._pages_max - 1) * (_FRAME_HEADER_BYTES + self._page_bytes)
+        salts = os.pread(self._descriptor, _SALTS_BYTES, last_frame + _FRAME_SALTS_OFFSET)
+        if len(salts) == _SALTS_BYTES and salts == os.pread(self._descriptor, _SALTS_BYTES, _SALTS_OFFSET):
             self.move_all()
 
     def move_all(self) -> int:
@@ -99,7 +95,7 @@ class WriteAheadLog:
                 held_back * self._page_bytes >> 20,
                 extra={"action": "log_grows"},
             )
-        elif n_pages < self.pages_max:
+        elif n_pages < self._pages_max:
             self._logged_pages = self._held_pages_min
         return int(held_back)
 

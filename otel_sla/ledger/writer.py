@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import astuple
 from pathlib import Path
+from typing import Self
 
 from otel_sla.errors import LedgerError, LedgerUnavailable
 from otel_sla.ledger import counts_table, maintenance
@@ -64,18 +65,25 @@ class Ledger(LedgerReadings):
     """
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, lock: LedgerLock, *, is_new: bool, limits: LedgerLimits
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        lock: LedgerLock | None,
+        *,
+        is_new: bool = True,
+        limits: LedgerLimits = _LIMITS,
     ) -> None:
         super().__init__(path, connection)
         self.is_new = is_new  # Whether `open` made the file.
-        self._lock = lock
+        self._lock = lock  # None: it is in memory, and there are no files.
         self._firsts = {"first_minute": self.first_minutes(), "first_data_minute": self.first_data_minutes()}
         self._judged_before = self.watermarks().judged_before
         self._agreement_of = {series.series_id: series.agreement for series in self.series()}
         self._counted: set[tuple[str, int, int]] = set()  # Agreement, version and minute of written `counted_days`.
-        with translating(path, "open"):
-            self._names = FileNames(path)
-        self._log = WriteAheadLog(path, connection, limits)
+        if lock is not None:
+            with translating(path, "open"):
+                self._names = FileNames(path)
+            self._log = WriteAheadLog(path, connection, limits)
         self._fingerprint_log = FingerprintLog(connection, limits)
         more = True
         while more:
@@ -98,7 +106,7 @@ class Ledger(LedgerReadings):
             is_new = create_file(path, may_create=may_create)
             lock.keep_file(path)
             check_magic(path)
-            connection = opened.enter_context(closing(connect_writer(path, checkpoints=True)))
+            connection = opened.enter_context(closing(connect_writer(path)))
             with translating(path, "open"):
                 _bring_up_to_date(connection, path)
                 use_wal(connection, path)
@@ -110,6 +118,14 @@ class Ledger(LedgerReadings):
             ledger = cls(path, connection, lock, is_new=is_new, limits=limits)
             opened.pop_all()
             return ledger
+
+    @classmethod
+    def in_memory(cls) -> Self:
+        """Make a new ledger in memory, which is gone when it is closed."""
+        path = Path(":memory:")
+        connection = sqlite3.connect(path, isolation_level=None)
+        prepare(connection, path)
+        return cls(path, connection, None)
 
     def commit(self, commit: Commit) -> int:
         """Add to the counts, durable when this returns.
@@ -297,6 +313,9 @@ class Ledger(LedgerReadings):
         Raises:
             LedgerUnavailable: The disk is full or broken; the newest counts stay in the log beside the file.
         """
+        if self._lock is None:
+            self._sqlite.close()
+            return
         n_pages_left = 0
         try:
             # SQLite does it too when the last connection is closed, but does not report a failure.
@@ -320,6 +339,7 @@ class Ledger(LedgerReadings):
 
     def remove(self) -> None:
         """Delete a new ledger that nothing was counted into; the lock's file stays."""
+        assert self._lock is not None, "it has a file"
         assert self.is_new, "only a new ledger is deleted: others hold counts"
         self._sqlite.close()
         self._log.close()
@@ -330,7 +350,8 @@ class Ledger(LedgerReadings):
 
     def leave_to_parent(self) -> None:
         """Release a forked child's copy of the lock; the child may call nothing else."""
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def _keep_reopened(self, connection: sqlite3.Connection, table: list[tuple[int, ...]]) -> None:
         if self._judged_before is None:
@@ -362,9 +383,10 @@ class Ledger(LedgerReadings):
             self._sqlite.execute("BEGIN IMMEDIATE")
             yield self._sqlite
             self._sqlite.execute("COMMIT")
-            # After the commit: the data was written to files that still had their names. 5 us.
-            self._names.check()
-            self._log.shorten()
+            if self._lock is not None:
+                # After the commit: the data was written to files that still had their names. 5 us.
+                self._names.check()
+                self._log.shorten()
         except BaseException as error:
             if isinstance(error, LedgerError):
                 self._failure = located(error, self.path)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 QUEUE_SIZE_MAX = 16_384  # Spans; some 3 KB each, and 16 s of 1,000 requests a second while kernels are compiled.
-SERIES_MAX = 200  # Each takes up to 0.5 MB in a month.
+SERIES_MAX = 200  # Each takes some 0.1 MB in a month.
 _DRAIN_SIZE = 2_048  # Spans at which the thread is called before its second is over.
 _DRAIN_INTERVAL_S = 1.0
 _STOP_S_MAX = 30.0  # As the SDK's own batch processor waits.

@@ -6,9 +6,11 @@ It decides only the order: the ledger is open before a port is, the ports are cl
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from shutil import disk_usage
 
 from otel_sla.config import Config
 from otel_sla.counting.accountant import Accountant
@@ -31,10 +33,10 @@ from otel_sla.judging.judge import Judge
 from otel_sla.judging.tidying import Tidier
 from otel_sla.ledger.connection import sqlite_warning
 from otel_sla.ledger.faults import unforeseen
-from otel_sla.ledger.file_guard import register_ledger_files
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
 from otel_sla.ledger.threads import LedgerThread, Writer
+from otel_sla.ledger.write_ahead_log import log_path
 from otel_sla.ledger.writer import Ledger
 from otel_sla.receiver.front import Front
 from otel_sla.receiver.responses import Readiness
@@ -282,7 +284,14 @@ class Pipeline:
     def _register_metrics(self, table: SeriesTable, path: Path) -> None:
         register, times = self.metrics.register, self._times
         register("sla.ledger.series", lambda: len(table))
-        register_ledger_files(self.metrics, path)
+        files: dict[str, Callable[[], int]] = {
+            "sla.ledger.size": lambda: path.stat().st_size,
+            "sla.ledger.log_size": lambda: log_path(path).stat().st_size,
+            "sla.ledger.disk_free": lambda: disk_usage(path).free,
+            "sla.ledger.disk_size": lambda: disk_usage(path).total,
+        }
+        for name, read in files.items():
+            register(name, partial(_unless_gone, read))
         register("sla.pipeline.ready", lambda: int(not self.readiness().reason))
         register("sla.judge.lag", self._judging_lag_s)
         register("sla.receiver.clock_lead", times.lead_s)
@@ -336,3 +345,10 @@ class Pipeline:
         while True:
             await self.tick()
             await asyncio.sleep(self._tick_s)
+
+
+def _unless_gone(read: Callable[[], int]) -> int | None:
+    try:
+        return read()
+    except OSError:  # The file is gone, with which the next write fails.
+        return None
