@@ -154,4 +154,4 @@ def _prepare(ledger: Ledger, plan: Plan) -> None:
 
 
 def _told(ledger: Ledger) -> Told:
-    return Told(ledger.watermarks().told_before or 0, ledger.events_count_after(0))
+    return Told(ledger.watermarks().published_before or 0, ledger.events_count_after(0))

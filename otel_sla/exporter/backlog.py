@@ -34,7 +34,7 @@ class FigureBatch:
 
     figures: tuple[MinuteFigures, ...]
     exported_before: int | None  # Epoch minute; None: these are revised minutes.
-    retold_id: int | None  # The last `ledger.records.Retold` in them; None: these are new minutes.
+    replacement_id: int | None  # The last `ledger.records.Replacement` in them; None: these are new minutes.
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class LedgerBacklog:
         """Move the cursor behind a batch, and keep what of it the backend will never take."""
         await self._writer.call(
             lambda ledger: ledger.advance_cursor(
-                self._name, exported_before=batch.exported_before, retold_id=batch.retold_id, refused=refused
+                self._name, exported_before=batch.exported_before, replacement_id=batch.replacement_id, refused=refused
             )
         )
 
@@ -141,7 +141,7 @@ def _first_cursor(reader: LedgerReader, name: str, agreements: Sequence[Agreemen
 
     Whoever adds a backend to an old ledger wants the running month there, not the years before it.
     """
-    published_before = reader.watermarks().told_before
+    published_before = reader.watermarks().published_before
     if name in reader.exporters():
         return None
     if published_before is None:
@@ -178,42 +178,42 @@ class FigureReading:
         self._name = name
         self._agreements = tuple(agreements)
         self._first_minutes_max = first_minutes_max
-        self._revised_seen = 0  # The last `Retold` that was dropped from the months so far.
+        self._revised_seen = 0  # The last `Replacement` that was dropped from the months so far.
         self._so_far: dict[int, tuple[int, MonthSoFar]] = {}  # Series -> (minute, its month before that minute).
         self._was_counted: dict[int, tuple[int, bool]] = {}  # Series -> (month's start, counts before it).
 
     def next_batch(self, reader: LedgerReader, minutes_max: int) -> FigureBatch | None:
         """Give the figures of up to `minutes_max` new minutes, else those of revised minutes; None if none is left."""
         with reader.snapshot():
-            published_before, cursor = reader.watermarks().told_before, reader.cursor(self._name)
+            published_before, cursor = reader.watermarks().published_before, reader.cursor(self._name)
             first_minutes = reader.first_minutes()
             if published_before is None or not first_minutes:
                 return None
             start = self._start_minute(cursor, first_minutes, published_before)
             snapshot = _SnapshotFigures(reader, self._agreements, first_minutes, published_before, self._was_counted)
             # The sums of months with revised minutes are out of date.
-            for revised in reader.retold_after(max(cursor.retold_id, self._revised_seen), _ALL):
+            for revised in reader.replacements_after(max(cursor.replacement_id, self._revised_seen), _ALL):
                 self._so_far.pop(revised.series_id, None)
-                self._revised_seen = revised.retold_id
+                self._revised_seen = revised.replacement_id
             if start < published_before:
                 minutes = MinuteRange(start, min(start + minutes_max, published_before))
                 figures = tuple(snapshot.new_figures(minutes, self._so_far))
-                return FigureBatch(figures, exported_before=minutes.stop_minute, retold_id=None)
+                return FigureBatch(figures, exported_before=minutes.stop_minute, replacement_id=None)
             # A revision of the newest minute waits for the next minute. A backend may let a series' past points be
             # changed, but not its newest, and may refuse the whole request for it: Prometheus does.
-            found = reader.retold_after(cursor.retold_id, _REVISED_MAX)
+            found = reader.replacements_after(cursor.replacement_id, _REVISED_MAX)
             ranges = list(takewhile(lambda revised: revised.stop_minute < published_before, found))
             if not ranges:
                 return None
             wanted: dict[int, set[int]] = {}
             for revised in ranges:
                 wanted.setdefault(revised.series_id, set()).update(range(revised.start_minute, revised.stop_minute))
-            return FigureBatch(tuple(snapshot.revised_figures(wanted)), None, ranges[-1].retold_id)
+            return FigureBatch(tuple(snapshot.revised_figures(wanted)), None, ranges[-1].replacement_id)
 
     def waiting(self, reader: LedgerReader) -> Waiting:
         """Count what is behind the cursor."""
         with reader.snapshot():
-            published_before, cursor = reader.watermarks().told_before, reader.cursor(self._name)
+            published_before, cursor = reader.watermarks().published_before, reader.cursor(self._name)
             n_events = reader.events_count_after(cursor.event_id)
             oldest = next((stored.event.time_unix_nano for stored in reader.events_after(cursor.event_id, 1)), None)
             first_minutes = reader.first_minutes()

@@ -164,7 +164,7 @@ class JudgingClock:
 
 def since_minute(marks: Watermarks, judging_clock: JudgingClock) -> int:
     """Give the epoch minute from which terms hold that are new to a ledger: the first that was not published."""
-    return marks.told_before or judging_clock.progress().judged_before
+    return marks.published_before or judging_clock.progress().judged_before
 
 
 class CatchingUp:

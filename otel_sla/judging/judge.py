@@ -62,7 +62,7 @@ class Judge:
     def find(self, progress: MinuteMarks) -> Closing | None:
         """Give what has to be published; None if nothing has happened, or the reader has given up.
 
-        A closing whose `told_before` is not all of the progress is one piece: the next call gives the next one.
+        A closing whose `published_before` is not all of the progress is one piece: the next call gives the next one.
 
         Raises:
             LedgerError: The ledger cannot be read.

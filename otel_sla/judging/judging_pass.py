@@ -76,7 +76,7 @@ class JudgingPass:
         # A ledger that was filled before it was ever judged is published from its first minute on.
         first = min(self._first_data.values(), default=progress.judged_before)
         self._first_minute = first = max(first, kept_from(self._marks.expired_before))
-        before = self._marks.told_before
+        before = self._marks.published_before
         self._published_before = min(first, progress.judged_before) if before is None else before
 
     def stopped(self) -> Closing | None:
@@ -84,7 +84,7 @@ class JudgingPass:
 
         All of the agreement at once: what is closed here would show the next pass that it was configured for longer.
         """
-        versions = self._reader.told_versions()
+        versions = self._reader.published_versions()
         for agreement in self._agreements:
             version = versions.get(agreement.name)
             stopped = find_stopped(self._reader, agreement, self._all_series, self._retired, version)
@@ -122,12 +122,12 @@ class JudgingPass:
         return self._terms_changed() or self._counting_changed() or self._exclusions_changed()
 
     def _published_terms(self, agreement: Agreement) -> Agreement:
-        version = self._reader.told_versions().get(agreement.name, self._versions[agreement.name])
+        version = self._reader.published_versions().get(agreement.name, self._versions[agreement.name])
         versions = self._reader.agreement_versions(agreement.name)
         return next(agreement_of(known.terms) for known in versions if known.version == version)
 
     def _terms_changed(self) -> Closing | None:
-        published = self._reader.told_versions()
+        published = self._reader.published_versions()
         for agreement in self._agreements:
             version = self._versions[agreement.name]
             if published.get(agreement.name, version) == version:
@@ -140,7 +140,7 @@ class JudgingPass:
             if start_minute < self._published_before:
                 for series in self._in_turns(series_of(agreement, self._all_series)):
                     self._rejudge(series, old, new, start_minute, Cause.CONFIGURATION)
-            return replace(self._found.closing(), told_versions=((agreement.name, version),))
+            return replace(self._found.closing(), published_versions=((agreement.name, version),))
         return None
 
     def _counting_changed(self) -> Closing | None:
@@ -267,7 +267,7 @@ class JudgingPass:
     def advanced(self, piece_minutes_max: int, *, may_have_missed: bool) -> Closing | None:
         """Publish the minutes that have elapsed and those that were re-opened, or the first piece of them."""
         progress = self._piece(piece_minutes_max)
-        is_new = progress.judged_before > self._published_before or self._marks.told_before is None
+        is_new = progress.judged_before > self._published_before or self._marks.published_before is None
         is_sealing = progress.sealed_before > (self._marks.sealed_before or 0)
         if not (is_new or self._reopened or is_sealing):
             return None
@@ -292,7 +292,9 @@ class JudgingPass:
                 self._months.close_missed(terms, self._all_series, self._first_data)
             self._months.close_again(terms, self._all_series, MinuteRange(oldest, progress.judged_before))
         self._settle_unjudged()
-        return replace(self._found.closing(), told_before=progress.judged_before, sealed_before=progress.sealed_before)
+        return replace(
+            self._found.closing(), published_before=progress.judged_before, sealed_before=progress.sealed_before
+        )
 
     def _piece(self, piece_minutes_max: int) -> MinuteMarks:
         """Give how far to go now; what is sealed follows as far behind as it does at the end."""

@@ -9,38 +9,6 @@ from otel_sla.ledger.faults import translating
 from otel_sla.ledger.write_ahead_log import has_log, log_path
 
 
-class FileNames:
-    """Remembers which files an open ledger's names lead to: its file, log and shared memory.
-
-    Raises:
-        OSError: One of them does not exist.
-    """
-
-    def __init__(self, path: Path) -> None:
-        # Without the shared memory's name, another process makes a new one and does not see this one's locks.
-        names = (path.with_name(f"{path.name}{suffix}") for suffix in ("", "-wal", "-shm"))
-        self._identities = {name: _identity(name) for name in names}
-
-    def check(self) -> None:
-        """See that every name leads to the same file: what is written to a nameless one is lost with the process.
-
-        Raises:
-            LedgerUnavailable: A name leads to another file.
-            OSError: A name is gone.
-        """
-        for name, identity in self._identities.items():
-            if _identity(name) != identity:
-                raise LedgerUnavailable(
-                    f"the ledger's file {name} was replaced while in use",
-                    "put the file back or restore a backup, then start again",
-                )
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    status = os.stat(path)  # noqa: PTH116 - half the time of Path.stat.
-    return status.st_dev, status.st_ino
-
-
 class LedgerLock:
     """Lets one process at a time write the ledger, by a lock on a file beside it, from construction until `close`.
 

@@ -21,7 +21,7 @@ from otel_sla.ledger.connection import (
     use_wal,
 )
 from otel_sla.ledger.faults import left_in_log, located, translated, translating
-from otel_sla.ledger.file_guard import FileNames, LedgerLock
+from otel_sla.ledger.file_guard import LedgerLock
 from otel_sla.ledger.fingerprints import FingerprintLog
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import (
@@ -30,7 +30,6 @@ from otel_sla.ledger.records import (
     ClosedMonth,
     Closing,
     Commit,
-    Cursor,
     Json,
     LedgerLimits,
     Position,
@@ -40,7 +39,7 @@ from otel_sla.ledger.records import (
 )
 from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version, prepare
 from otel_sla.ledger.sql import columns_of, insert_into, to_json
-from otel_sla.ledger.write_ahead_log import WriteAheadLog, log_path
+from otel_sla.ledger.write_ahead_log import LedgerFiles, log_path
 from otel_sla.sla.counts import MINUTES_PER_DAY, N_OUTCOMES
 from otel_sla.sla.events import Event
 
@@ -81,9 +80,7 @@ class Ledger(LedgerReadings):
         self._agreement_of = {series.series_id: series.agreement for series in self.series()}
         self._counted: set[tuple[str, int, int]] = set()  # Agreement, version and minute of written `counted_days`.
         if lock is not None:
-            with translating(path, "open"):
-                self._names = FileNames(path)
-            self._log = WriteAheadLog(path, connection, limits)
+            self._files = LedgerFiles(path, connection, limits)
         self._fingerprint_log = FingerprintLog(connection, limits)
         more = True
         while more:
@@ -187,7 +184,7 @@ class Ledger(LedgerReadings):
                 " sealed_before = max(coalesce(sealed_before, ?2), coalesce(?2, sealed_before)),"
                 " exclusion_change = max(exclusion_change, ?3),"
                 " told_before = max(coalesce(told_before, ?4), coalesce(?4, told_before))",
-                (closing.judged_before, closing.sealed_before, closing.exclusion_change or 0, closing.told_before),
+                (closing.judged_before, closing.sealed_before, closing.exclusion_change or 0, closing.published_before),
             )
             _settle(connection, closing.settled)
             connection.executemany(
@@ -195,9 +192,11 @@ class Ledger(LedgerReadings):
             )
             connection.executemany(
                 insert_into("retold", "series_id, start_minute, stop_minute"),
-                [(told.series_id, told.start_minute, told.stop_minute) for told in closing.retold],
+                [(each.series_id, each.start_minute, each.stop_minute) for each in closing.replacements],
             )
-            connection.executemany("UPDATE told_terms SET version = ?2 WHERE agreement = ?1", closing.told_versions)
+            connection.executemany(
+                "UPDATE told_terms SET version = ?2 WHERE agreement = ?1", closing.published_versions
+            )
             connection.executemany("UPDATE series SET retired_minute = ?2 WHERE series_id = ?1", closing.retired)
             connection.executemany(
                 insert_into("events", columns_of(Event)) + " ON CONFLICT (uid) DO NOTHING",
@@ -222,19 +221,19 @@ class Ledger(LedgerReadings):
         *,
         event_id: int | None = None,
         exported_before: int | None = None,
-        retold_id: int | None = None,
+        replacement_id: int | None = None,
         set_aside: tuple[SetAside, ...] = (),
         refused: RefusedPoints | None = None,
     ) -> None:
         """Write how far an exporter has come, and what its backend will never take; a cursor never steps back."""
         with self._writing("write to") as connection:
             connection.execute(
-                insert_into("cursors", f"exporter, {columns_of(Cursor)}")
+                insert_into("cursors", "exporter, event_id, exported_before, retold_id")
                 + " ON CONFLICT (exporter) DO UPDATE SET event_id = max(event_id, excluded.event_id),"
                 " retold_id = max(retold_id, excluded.retold_id), exported_before ="
                 " max(coalesce(exported_before, excluded.exported_before),"
                 " coalesce(excluded.exported_before, exported_before))",
-                (exporter, event_id or 0, exported_before, retold_id or 0),
+                (exporter, event_id or 0, exported_before, replacement_id or 0),
             )
             connection.execute("DELETE FROM retold WHERE retold_id <= (SELECT min(retold_id) FROM cursors)")
             connection.executemany(
@@ -252,14 +251,9 @@ class Ledger(LedgerReadings):
                 )
 
     def record_agreement(self, agreement: str, terms: Json, since_minute: int) -> int:
-        """Give the version of these terms, a new one if they differ from the last recorded ones.
+        """Give the version of these terms, a new one from `since_minute` on if they differ from the last recorded ones.
 
         An agreement is published by its first terms until a `Closing` names a later version.
-
-        Args:
-            agreement: Its name.
-            terms: All that decides a verdict, as JSON values.
-            since_minute: Epoch minute from which they hold, kept with a new version.
         """
         text = to_json(terms)
         with self._writing("write to") as connection:
@@ -287,9 +281,8 @@ class Ledger(LedgerReadings):
         Args:
             sealed_before: Epoch minute. Fingerprints whose newest minute is before it are dropped.
             pack_before: Epoch minute. Whole hours before it are packed; later counts for them are added by later calls.
-                None: sealed_before. The fewer open rows, the faster a running month is read; the watermark
-                judged_before is a good choice.
-            rows_max: Bound of each piece, rows.
+                None: sealed_before. The fewer open rows, the faster a running month is read.
+            rows_max: Bound of each piece.
         """
         with self._writing("write to") as connection:
             if self._fingerprint_log.move_once(max(sealed_before, pack_before or 0)):
@@ -320,12 +313,12 @@ class Ledger(LedgerReadings):
         try:
             # SQLite does it too when the last connection is closed, but does not report a failure.
             if self._failure is None:
-                n_pages_left = self._log.move_all()
+                n_pages_left = self._files.move_all()
         except sqlite3.Error as error:
             raise left_in_log(error, self.path) from error
         finally:
             self._sqlite.close()
-            self._log.close()
+            self._files.close()
             self._lock.close()
         log = log_path(self.path)
         if n_pages_left and log.exists():
@@ -342,7 +335,7 @@ class Ledger(LedgerReadings):
         assert self._lock is not None, "it has a file"
         assert self.is_new, "only a new ledger is deleted: others hold counts"
         self._sqlite.close()
-        self._log.close()
+        self._files.close()
         for ending in ("", "-wal", "-shm"):
             self.path.with_name(f"{self.path.name}{ending}").unlink(missing_ok=True)
         self._failure = LedgerUnavailable(f"the ledger {self.path} is removed")
@@ -384,9 +377,8 @@ class Ledger(LedgerReadings):
             yield self._sqlite
             self._sqlite.execute("COMMIT")
             if self._lock is not None:
-                # After the commit: the data was written to files that still had their names. 5 us.
-                self._names.check()
-                self._log.shorten()
+                # After the commit: the data was written to files that still had their names.
+                self._files.check()
         except BaseException as error:
             if isinstance(error, LedgerError):
                 self._failure = located(error, self.path)

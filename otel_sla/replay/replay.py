@@ -15,7 +15,7 @@ from io import BufferedIOBase
 
 from otel_sla.errors import DecodeError, ReplayError, RequestTooLarge
 from otel_sla.ledger.records import Position
-from otel_sla.replay.counting import ReplayCounter
+from otel_sla.replay.counting import ReplayCounter, Totals
 from otel_sla.replay.payloads import OtherSignal, is_other_signal, read_line, read_message
 from otel_sla.replay.records import NO_FORMAT, RECORD_SIZE_BYTES_MAX, Format, JsonLines, Record, is_json, open_records
 from otel_sla.replay.streams import ByteStream
@@ -179,17 +179,21 @@ class _FileReplay:
         if not is_small:
             self._count_waiting()
 
+    @property
+    def _pending(self) -> Totals:
+        """What becomes durable with the next commit; of what an earlier run counted, nothing does."""
+        return Totals() if self._is_passing else self._counting.pending
+
     def _read(self, record: Record) -> bytes | None:
         if record.padding_size_bytes:
             self._pass_over(record, record.padding_size_bytes, "zeros or a byte order mark, before the record")
-            if not self._is_passing:
-                self._counting.pending.padding_size_bytes += record.padding_size_bytes
+            self._pending.padding_size_bytes += record.padding_size_bytes
             if not record.content:
                 return None
         try:
             body: bytes | None = self._body_of(record)
         except OtherSignal:
-            self._leave_out()
+            self._pending.other_signal_records += 1
             body = None
         except (DecodeError, RequestTooLarge) as error:
             self._count_waiting()  # What stands before it is counted, whatever becomes of it.
@@ -201,18 +205,16 @@ class _FileReplay:
         """Give the record that stands behind half of another on its line, if one does."""
         line = record.content if isinstance(self._records, JsonLines) else b""
         start = line.rfind(_RECORD_START, 1)
-        is_headless = record.start == 0 and bool(line) and not is_json(record.content)
         try:
             body = read_line(line[start:]) if start > 0 else None
         except DecodeError:
             body, start = None, -1
-        if is_headless:
+        if record.start == 0 and line and not is_json(line):
             size_bytes = len(line) if body is None else start
             self._pass_over(record, size_bytes, _HEADLESS)
-            if not self._is_passing:
-                self._counting.pending.headless_size_bytes += size_bytes
+            self._pending.headless_size_bytes += size_bytes
         else:
-            self._refuse(record.where, error)
+            self._refuse(record, error)
         return body
 
     def _pass_over(self, record: Record, size_bytes: int, reason: str) -> None:
@@ -251,12 +253,11 @@ class _FileReplay:
                     self._count([piece])
                 return
             if isinstance(error, OtherSignal) or is_other_signal(bodies[0]):
-                self._leave_out()
+                self._pending.other_signal_records += 1
             else:
-                self._refuse(pieces[0][0].where, error)
+                self._refuse(pieces[0][0], error)
         else:
-            if not self._is_passing:
-                self._counting.pending.records += len(bodies)
+            self._pending.records += len(bodies)
         if self._is_passing:
             self._counting.totals.earlier_records += len(pieces)
         self._last = pieces[-1][0]
@@ -272,15 +273,11 @@ class _FileReplay:
                 raise
             self._counting.add(body, is_traces=True)
 
-    def _leave_out(self) -> None:
-        if not self._is_passing:
-            self._counting.pending.other_signal_records += 1
-
-    def _refuse(self, where: str, error: Exception) -> None:
+    def _refuse(self, record: Record, error: Exception) -> None:
         if self._is_passing:
             return
         self._n_broken += 1
-        message = f"{self._name}, {where}: {error}"
+        message = f"{self._name}, {record.where}: {error}"
         if self._replay.options.on_error is OnError.STOP:
             raise ReplayError(message, "with --on-error skip the rest is counted without it; all before it is counted")
         self._counting.pending.broken_records += 1

@@ -51,7 +51,7 @@ class LedgerCopy:
         if ledger is None:
             return ()
         try:
-            since_minute = ledger.watermarks().told_before or minute
+            since_minute = ledger.watermarks().published_before or minute
             self._versions = record_versions(ledger, config.agreements, since_minute).versions
             return memory.load(ledger, config.agreements, minute)
         except LedgerError:

@@ -6,6 +6,7 @@ A series takes 2 KB in memory for each of the month's days that it had requests 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from operator import add
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from otel_sla.sla.exclusions import ExclusionRecord, last_change
 from otel_sla.sla.months import MinuteRange, month_of, month_range
 from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import Counts, MinuteFigures
+
+_Key = TypeVar("_Key")
 
 _NO_COUNTS = [0] * N_COUNTS
 _PIECES_MAX = 16  # Of packing after a minute; what is left waits for the next one.
@@ -77,13 +80,16 @@ class SdkJudge:
         self._ledger = ledger
         self._terms = [Terms.of(agreement, (), 0) for agreement in agreements]
         self._records: Sequence[ExclusionRecord] = ()
-        self._unjudged: list[CountRows] = []  # Of this process; some of their minutes have not elapsed.
+        # Of this process: (epoch minute, series) -> counts as in `Count`, of minutes that have not elapsed.
+        self._unjudged: dict[tuple[int, int], list[int]] = {}
         self._judged: dict[int, list[int]] = {}  # Series -> counts of judged minutes, as in `Count`.
 
     def add(self, commit: Commit) -> None:
         """Take up what this process counted."""
         self._ledger.commit(commit)
-        self._unjudged.append(commit.rows)
+        minutes, series_ids = commit.rows.epoch_minute.tolist(), commit.rows.series_id.tolist()
+        for minute, series_id, counts in zip(minutes, series_ids, commit.rows.counts.tolist(), strict=True):
+            _add(self._unjudged, (minute, series_id), counts)
 
     def figures(
         self, all_series: Sequence[Series], records: Sequence[ExclusionRecord], judged_before: int
@@ -96,7 +102,8 @@ class SdkJudge:
         if records != self._records:
             self._records = records
             self._terms = [Terms.of(agreement, records, last_change(records)) for agreement in self._agreements]
-        self._sum_up(judged_before)
+        for key in [key for key in self._unjudged if key[0] < judged_before]:
+            _add(self._judged, key[1], self._unjudged.pop(key))
         self._ledger.tidy(self._agreements, judged_before)
         history, firsts = History.of(self._ledger), self._ledger.first_data_minutes()
         return tuple(
@@ -106,19 +113,6 @@ class SdkJudge:
             if is_grouped(series, terms.agreement)
             for found in _minute_figures(history, series, terms, judged_before - 1, firsts.get(series.series_id))
         )
-
-    def _sum_up(self, judged_before: int) -> None:
-        waiting = []
-        for rows in self._unjudged:
-            is_judged = rows.epoch_minute < judged_before
-            for series_id, counts in zip(
-                rows.series_id[is_judged].tolist(), rows.counts[is_judged].tolist(), strict=True
-            ):
-                self._judged[series_id] = list(map(add, self._judged.get(series_id, _NO_COUNTS), counts))
-            if not is_judged.all():
-                keep = ~is_judged
-                waiting.append(CountRows(rows.series_id[keep], rows.epoch_minute[keep], rows.counts[keep]))
-        self._unjudged = waiting
 
     def _requests_of(self, series: Series, parts: int) -> Counts:
         """Give outcomes, in parts with what sampled requests stand for (clause 19)."""
@@ -144,6 +138,10 @@ def _minute_figures(
     for found in history.minute_figures(series, terms, MinuteRange(minute, minute + 1), minute + 1):
         if any(found.so_far.counts) or (has_data and terms.agreement.downtime.no_data is not NoData.UP):
             yield found
+
+
+def _add(sums: dict[_Key, list[int]], key: _Key, counts: list[int]) -> None:
+    sums[key] = list(map(add, sums.get(key, _NO_COUNTS), counts))
 
 
 def _kept_from(agreements: Sequence[Agreement], minute: int) -> int:

@@ -76,7 +76,8 @@ class SlaSpanProcessor(SpanProcessor):
         loaded = _loaded(config)
         limit = min(series_max, loaded.processor.series_max)
         self._config = replace(loaded, processor=replace(loaded.processor, series_max=limit))
-        self._ledger_url = None if ledger is None else _ledger_url(ledger)
+        name = None if ledger is None else os.fspath(ledger)
+        self._ledger_url = name if name is None or name.startswith("sqlite:") else f"sqlite:///{name}"
         self._queue_size_max = queue_size_max
         self._clock = clock
         self._fork_lock = Lock()
@@ -247,11 +248,6 @@ def _loaded(config: "Config | str | os.PathLike[str] | None") -> "Config":
     if isinstance(config, Config):
         return config
     return load_config(None if config is None else Path(config), os.environ)
-
-
-def _ledger_url(ledger: str | os.PathLike[str]) -> str:
-    name = os.fspath(ledger)
-    return name if name.startswith("sqlite:") else f"sqlite:///{name}"
 
 
 def _register_at_fork(processor: SlaSpanProcessor) -> None:

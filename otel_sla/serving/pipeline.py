@@ -41,7 +41,6 @@ from otel_sla.ledger.writer import Ledger
 from otel_sla.receiver.front import Front
 from otel_sla.receiver.responses import Readiness
 from otel_sla.self_metrics import ExporterCounts, SelfMetrics
-from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.figures_text import counted
 from otel_sla.sla.series import SeriesTable
@@ -71,11 +70,9 @@ class Pipeline:
     counts: ReceivedCounts
     _judging_clock: JudgingClock
     _judge: Judge
-    _marked_before: int  # Epoch minute: the ledger's judged_before.
-    _published_before: int | None  # Epoch minute, as in the ledger.
+    _marked_before: int  # Epoch minute, as the next one; both as in the ledger.
+    _published_before: int | None
     _times: SpanTimes
-    _versions: dict[str, int]  # Of the agreements' terms in the ledger, by name.
-    _judged: tuple[Agreement, ...]  # Those that are configured, and those that were once.
 
     def __init__(
         self,
@@ -193,9 +190,9 @@ class Pipeline:
                 await self._close(closing)
                 for delivery in self._deliveries:
                     delivery.wake()
-                if closing.told_before is not None:
-                    self._published_before = closing.told_before
-                    if catching_up.is_there(closing.told_before):
+                if closing.published_before is not None:
+                    self._published_before = closing.published_before
+                    if catching_up.is_there(closing.published_before):
                         break
             self.counts.hints.log_spared(progress.judged_before)
             await self._tidier.tidy(progress)
@@ -238,27 +235,22 @@ class Pipeline:
         self.metrics.close()
 
     async def _start_counting(self) -> None:
-        agreements = self._config.agreements
+        agreements, processor = self._config.agreements, self._config.processor
         reader = self._reader = LedgerReader.open(self._config.ledger.url)
         marks = reader.watermarks()
-        self._marked_before, self._published_before = marks.judged_before or 0, marks.told_before
-        self._judging_clock = JudgingClock(self._config.processor, self._trusted.latest, self._trusted, marks)
+        self._marked_before, self._published_before = marks.judged_before or 0, marks.published_before
+        self._judging_clock = JudgingClock(processor, self._trusted.latest, self._trusted, marks)
         if reason := self._judging_clock.ahead_at_start():
             _log.warning("%s: %s", reason, AHEAD_HINT % reader.path, extra={"action": "ledger_ahead"})
-        table = SeriesTable(agreements, series_max=self._config.processor.series_max, known=reader.series())
+        table = SeriesTable(agreements, series_max=processor.series_max, known=reader.series())
         counter = RequestCounter(
             agreements, table, minutes_kept=_RING_MINUTES, fingerprint_seed=reader.fingerprint_seed
         )
         newest = self._judging_clock.newest_minute()
         newest_rows = reader.counts(newest - _RING_MINUTES + 1, newest + 1)
         counter.ring.load(newest_rows, start_minute=newest - _RING_MINUTES + 1)
-        self._times = SpanTimes(
-            [agreement.name for agreement in agreements],
-            table,
-            self._clock,
-            self._steady,
-            self._config.processor.future_spans_max_s,
-        )
+        names = [agreement.name for agreement in agreements]
+        self._times = SpanTimes(names, table, self._clock, self._steady, processor.future_spans_max_s)
         self._times.load(newest_rows)
         self._times.load_older(partial(reader.last_minute, from_minute=max(0, newest - _OLDER_MINUTES)))
         self._register_metrics(table, reader.path)
