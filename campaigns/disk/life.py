@@ -148,7 +148,7 @@ class _Gate:
 
 
 def _prepare(ledger: Ledger, plan: Plan) -> None:
-    ledger._log.pages_max = plan.log_pages_max
+    ledger._files.pages_max = plan.log_pages_max
     for pragma in plan.pragmas:
         ledger._sqlite.execute(f"PRAGMA {pragma}")
 

@@ -54,7 +54,7 @@ class LedgerFiles:
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, limits: LedgerLimits) -> None:
-        self._pages_max = limits.log_pages_max
+        self.pages_max = limits.log_pages_max
         self._held_pages_min = self._logged_pages = limits.held_pages_min
         self._path = log_path(path)
         self._sqlite = connection
@@ -83,7 +83,7 @@ class LedgerFiles:
                     f"the ledger's file {name} was replaced while in use",
                     "put the file back or restore a backup, then start again",
                 )
-        last_frame = _HEADER_BYTES + (self._pages_max - 1) * (_FRAME_HEADER_BYTES + self._page_bytes)
+        last_frame = _HEADER_BYTES + (self.pages_max - 1) * (_FRAME_HEADER_BYTES + self._page_bytes)
         salts = os.pread(self._descriptor, _SALTS_BYTES, last_frame + _FRAME_SALTS_OFFSET)
         if len(salts) == _SALTS_BYTES and salts == os.pread(self._descriptor, _SALTS_BYTES, _SALTS_OFFSET):
             self.move_all()
@@ -107,7 +107,7 @@ class LedgerFiles:
                 held_back * self._page_bytes >> 20,
                 extra={"action": "log_grows"},
             )
-        elif n_pages < self._pages_max:
+        elif n_pages < self.pages_max:
             self._logged_pages = self._held_pages_min
         return int(held_back)
 
