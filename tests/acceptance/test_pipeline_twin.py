@@ -13,6 +13,8 @@ from pipeline_parts import Clock, case_processor, events_of, make_config, report
 
 from otel_sla.config import Config
 
+pytestmark = pytest.mark.slow
+
 SEEDS = 100  # `make orders` sends more of the same cases, in any order.
 SEEDS_PER_TEST = 20
 # An exporter's figures are not what is compared here and took half of this test's time: each tenth case has one all the

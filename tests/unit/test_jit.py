@@ -127,6 +127,7 @@ def test_bytes_are_read_within_bounds(mode: str, tmp_path: Path) -> None:
     assert run_python(BYTE_PROBE, tmp_path, NUMBA_CACHE_DIR=cache, **{mode: "1"}) == ["1", "checked"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="this is that run")
 def test_decoder_is_the_same_without_the_compiler() -> None:
     """Uncompiled, as coverage sees them, the kernels pass the decoder's tests, and no number overflows on the way."""
