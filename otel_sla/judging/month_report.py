@@ -225,6 +225,7 @@ def each_series_minutes(
     elapsed_stop: int,
     *,
     as_configured: bool = False,
+    series_at_once: int = _SERIES_AT_ONCE,
 ) -> Iterator[SeriesMinutes]:
     """Judge as `load_report` does, and give each series' elapsed minutes one by one, in the report's order.
 
@@ -240,11 +241,11 @@ def each_series_minutes(
     for basis in bases:
         minutes = month_range(month, basis.agreement.time_zone)
         ordered = sorted(series_of(basis.agreement, all_series), key=lambda series: series.group)
-        for start in range(0, len(ordered), _SERIES_AT_ONCE):
+        for start in range(0, len(ordered), series_at_once):
             with reader.snapshot():
                 if not is_kept(minutes, reader.watermarks().expired_before):
                     raise _expired(month, "without --rows minutes the report has the figures that it was closed with")
-                some = ordered[start : start + _SERIES_AT_ONCE]
+                some = ordered[start : start + series_at_once]
                 each_judged = _each_judged(reader, basis, some, month, elapsed_stop, records)
                 few = list(judge_month(reader, each_judged, basis.agreement, month, {}))
             for series, judged, figures in few:
