@@ -1,10 +1,8 @@
 """What one pass of the judge finds, gathered until it becomes one `Closing`."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from otel_sla.ledger.records import ClosedMonth, Closing, Reopened, Replacement
-from otel_sla.sla.counts import CountsBeside
 from otel_sla.sla.downtime import JudgedSeries, runs
 from otel_sla.sla.events import Event
 
@@ -20,12 +18,6 @@ class Findings:
     revisions: dict[int, int] = field(default_factory=dict)  # Series -> number of revisions.
     replacements: list[Replacement] = field(default_factory=list)
     closed_months: list[ClosedMonth] = field(default_factory=list)
-
-    def settle(self, minute: Reopened, held: Sequence[int]) -> None:
-        """Note that a re-opened minute was published with these counts, N_COUNTS of them."""
-        succeeded, failed, invalid, *beside = held
-        published = replace(minute, counts_before=(succeeded, failed, invalid), beside_before=CountsBeside(*beside))
-        self.settled.append(published)
 
     def republish(self, series_id: int, minutes: range) -> None:
         """Note that the gauges of minutes are due once more."""

@@ -24,8 +24,8 @@ from otel_sla.sla.agreement import Agreement, Counting, Outcome
 from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.figures_text import minute_text, moment_text, term_text
 from otel_sla.sla.months import EPOCH
-from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.series import Series
+from otel_sla.sla.uptime import DowntimePeriod
 
 Cell = str | int | bool | None
 

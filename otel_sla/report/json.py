@@ -14,8 +14,7 @@ import orjson
 from otel_sla.report.document import AgreementReport, CountedBy, ExclusionReport, Report, SeriesReport
 from otel_sla.report.terms import Term, each_counting_term, each_term
 from otel_sla.sla.figures_text import minute_text, moment_text, ratio_text, term_text
-from otel_sla.sla.periods import DowntimePeriod
-from otel_sla.sla.uptime import MonthFigures
+from otel_sla.sla.uptime import DowntimePeriod, MonthFigures
 
 SCHEMA = "otel-sla.report/v1"
 

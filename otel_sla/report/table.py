@@ -29,8 +29,7 @@ from otel_sla.report.wording import (
 )
 from otel_sla.sla.agreement import Agreement, NoData
 from otel_sla.sla.figures_text import counted, term_percent_text
-from otel_sla.sla.periods import DowntimePeriod
-from otel_sla.sla.uptime import SpanCounts
+from otel_sla.sla.uptime import DowntimePeriod, SpanCounts
 
 _PROSE_WIDTH = 80  # Where no terminal says how wide it is.
 _NAME_WIDTH_MIN, _NAME_WIDTH_ENOUGH = 8, 12
