@@ -13,12 +13,12 @@ from otel_sla.config.parse import check_zone, settle_time
 from otel_sla.config.section import (
     NOT_EMPTY,
     Date,
-    GrpcStatusSet,
+    GrpcStatuses,
     OneOrMore,
     PositiveInt,
     Ratio,
     Section,
-    StatusSet,
+    Statuses,
     Text,
     Time,
     build,
@@ -26,14 +26,7 @@ from otel_sla.config.section import (
 )
 from otel_sla.config.yaml_file import Loc, Problem
 from otel_sla.sla import agreement as domain
-from otel_sla.sla.agreement import (
-    SERVER_FAULT_GRPC_STATUS,
-    Counting,
-    ExclusionReason,
-    NoData,
-    NoStatusCode,
-    WhenAbsent,
-)
+from otel_sla.sla.agreement import SERVER_FAULT_GRPC_STATUS, Counting, ExclusionReason, NoData, NoStatusCode, WhenAbsent
 
 Patterns = Annotated[OneOrMore[str], NOT_EMPTY]
 Zone = Annotated[str, AfterValidator(check_zone), WithJsonSchema({"type": "time zone"})]
@@ -118,11 +111,13 @@ class CodeRuleSection(Section):
 class ErrorRate(Section):
     """Which valid requests failed (clause 4)."""
 
-    failed_http_status: StatusSet = Field(default=frozenset(range(500, 600)), examples=['["500"]'])
+    failed_http_status: Statuses = Field(default=(frozenset(range(500, 600)),), examples=['["500"]'])
     """Statuses that fail, within 500 to 599: `5xx`, `500`, `500-504`, or a list of them."""
     code: CodeRuleSection | None = None
     """Code that must stand beside such an HTTP status."""
-    failed_grpc_status: GrpcStatusSet = Field(default=SERVER_FAULT_GRPC_STATUS, examples=["[INTERNAL, UNAVAILABLE]"])
+    failed_grpc_status: GrpcStatuses = Field(
+        default=tuple(sorted(SERVER_FAULT_GRPC_STATUS)), examples=["[INTERNAL, UNAVAILABLE]"]
+    )
     """gRPC codes that fail, by name or number: some of the six of the default, or none with `[]`. Those of the six
     that are left out succeed; any other code is not valid.
     """
@@ -280,6 +275,7 @@ class AgreementSection(Section):
             covered_service=self.covered_service.build(),
             covered_any=tuple(rule.build() for rule in self.covered_service.any),
             invalid=tuple(rule.build() for rule in self.valid_requests.invalid),
+            failed_http_status=frozenset().union(*self.error_rate.failed_http_status),
             failed=tuple(rule.build() for rule in self.error_rate.failed),
             exclusions=build(
                 domain.ExclusionTerms,

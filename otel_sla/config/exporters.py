@@ -5,15 +5,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    SecretStr,
-    ValidationError,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, WithJsonSchema, field_validator, model_validator
 
 from otel_sla.config.problems import find_problems
 from otel_sla.config.section import (

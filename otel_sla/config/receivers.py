@@ -16,12 +16,7 @@ from otel_sla.config.section import (
     build,
     rule_problems,
 )
-from otel_sla.receiver.settings import (
-    BearerSettings,
-    CorsSettings,
-    GrpcServerSettings,
-    HttpServerSettings,
-)
+from otel_sla.receiver.settings import BearerSettings, CorsSettings, GrpcServerSettings, HttpServerSettings
 
 _GRPC = GrpcServerSettings()
 _HTTP = HttpServerSettings()
@@ -134,15 +129,10 @@ class Grpc(_Guarded):
 
     def build(self) -> GrpcServerSettings:
         """Give the plain settings, which have the keepalive's among them."""
-        parameters = self.keepalive.server_parameters
-        return build(
-            GrpcServerSettings,
-            self,
-            parameters,
-            keepalive_time_s=parameters.time,
-            keepalive_timeout_s=parameters.timeout,
-            keepalive_min_time_s=self.keepalive.enforcement_policy.min_time,
-        )
+        parameters, policy = self.keepalive.server_parameters, self.keepalive.enforcement_policy
+        times = {"time": parameters.time, "timeout": parameters.timeout, "min_time": policy.min_time}
+        of_keepalive = {f"keepalive_{key}_s": time for key, time in times.items()}
+        return build(GrpcServerSettings, self, parameters, **of_keepalive)
 
 
 class CorsSection(Section):

@@ -104,7 +104,7 @@ def _valid_requests(agreement: Agreement) -> str:
 
 def _failed_requests(agreement: Agreement) -> str:
     pieces = [f"those for which {selector_text(rule)}, whatever their status" for rule in agreement.failed]
-    http = f"HTTP {_status_ranges(agreement.failed_http_status)}"
+    http = f"HTTP {', '.join(status_ranges(agreement.failed_http_status)) or 'no status'}"
     if agreement.code is not None:
         code = agreement.code
         http += f" if {code.attribute} is {_listed(code.values, 'or')}"
@@ -194,11 +194,16 @@ def _joined(words: Sequence[str], last: str) -> str:
     return f" {last} ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
-def _status_ranges(statuses: frozenset[int]) -> str:
+def status_ranges(statuses: frozenset[int]) -> list[str]:
+    """Write status codes as the shortest list of ranges.
+
+    >>> status_ranges(frozenset({500, 502, 503}))
+    ['500', '502-503']
+    """
     ranges: list[list[int]] = []
     for status in sorted(statuses):
         if ranges and ranges[-1][1] == status - 1:
             ranges[-1][1] = status
         else:
             ranges.append([status, status])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges) or "no status"
+    return [str(first) if first == last else f"{first}-{last}" for first, last in ranges]
