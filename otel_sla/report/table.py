@@ -70,14 +70,9 @@ class _Page:
         left_out: Sequence[str] = (),
         notes: Sequence[str] = (),
     ) -> None:
-        """Write a table of single lines.
+        """Write a table of single lines: `left` columns of words, then numbers; any head may be there twice.
 
-        Args:
-            columns: Heads, any of which may be there twice, and cells.
-            left: So many columns are words; the others are numbers.
-            indent: Before each line.
-            left_out: Columns that a wider terminal would have.
-            notes: Prose under each row, if any.
+        `left_out` are columns that a wider terminal would have, `notes` is prose under each row.
         """
         head, *rows = zip(*((name, *cells) for name, cells in columns), strict=True)
         widths = [max(map(cell_len, column)) for column in zip(head, *rows, strict=True)]
