@@ -24,12 +24,9 @@ class AgreementDraft:
 
 
 def draft_yaml(agreements: Sequence[AgreementDraft], *, head: str, backend: str | None = None) -> str:
-    """Write a configuration with comments.
+    """Write a configuration of some agreements with comments, of which `head` is the first.
 
-    Args:
-        agreements: At least one.
-        head: The file's first comment.
-        backend: `host:port` of an OTLP backend over gRPC without TLS; None: verdicts go to the log.
+    `backend` is the `host:port` of an OTLP backend over gRPC without TLS; None: verdicts go to the log.
     """
     templates = Environment(  # noqa: S701 - it is YAML, which `_scalar` escapes.
         loader=PackageLoader("otel_sla.config", ""),

@@ -64,13 +64,8 @@ def parse_config(
 ) -> Config:
     """Check a configuration's text.
 
-    Args:
-        text: YAML.
-        source: Named in problems.
-        environ: Variables of the environment.
-        folder: Where a relative `ledger.url` starts.
-        begins_ledger: A ledger is made where there is none: one that was left where earlier versions looked for it is
-            then a problem.
+    A relative `ledger.url` starts at `folder`. With `begins_ledger` a ledger is made where there is none: one that was
+    left where earlier versions looked for it is then a problem.
 
     Raises:
         ConfigError: It cannot be used; holds every problem that was found, under the name `source`.

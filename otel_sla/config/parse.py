@@ -23,6 +23,8 @@ _DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d)", 
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+", re.ASCII)
 _DURATION_NANOS_MAX = 2**63 - 1  # Go's, about 292 years.
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_TIME_START = re.compile(rf"{_DATE.pattern}[T ]\d{{2}}:\d{{2}}", re.ASCII)
 _SPACED_OFFSET = re.compile(r" ([+-]\d{2}:\d{2})$", re.ASCII)
 _TEXT_SIZE_MAX = 64  # No honest number is longer; conversion time grows with the square of it.
 
@@ -150,15 +152,12 @@ def parse_time(text: str) -> datetime:
     >>> parse_time("2026-11-06 20:00 +05:30").isoformat()
     '2026-11-06T20:00:00+05:30'
     """
-    message = f"must be a time such as 2026-11-06T20:00:00Z or 2026-11-06T20:00 (local), not {text!r}"
-    if not re.match(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}", text, re.ASCII):
-        raise ValueError(message)
+    written = re.sub(" UTC$", "Z", _SPACED_OFFSET.sub(r"\1", text))
     try:
-        time = datetime.fromisoformat(
-            _SPACED_OFFSET.sub(r"\1", text.removesuffix(" UTC") + "Z" * text.endswith(" UTC"))
-        )
+        time = datetime.fromisoformat(written if _TIME_START.match(written) else "")
     except ValueError as error:
-        raise ValueError(message) from error
+        example = "2026-11-06T20:00:00Z or 2026-11-06T20:00 (local)"
+        raise ValueError(f"must be a time such as {example}, not {text!r}") from error
     if not YEAR_MIN <= time.year <= YEAR_MAX:  # Near datetime's own edges, no other time zone's time can be given.
         raise ValueError(f"must be in one of the years {YEAR_MIN} to {YEAR_MAX}, not {text!r}")
     return time
@@ -166,13 +165,10 @@ def parse_time(text: str) -> datetime:
 
 def parse_date(text: str) -> date:
     """Read an ISO 8601 date."""
-    message = f"must be a date such as 2026-12-25, not {text!r}"
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
-        raise ValueError(message)
     try:
-        return date.fromisoformat(text)
+        return date.fromisoformat(text if _DATE.fullmatch(text) else "")
     except ValueError as error:
-        raise ValueError(message) from error
+        raise ValueError(f"must be a date such as 2026-12-25, not {text!r}") from error
 
 
 def check_zone(name: str) -> str:

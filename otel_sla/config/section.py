@@ -120,21 +120,11 @@ def kind_of(value: object) -> str:
     return "nothing" if value is None else repr(value)
 
 
-def _one_or_more(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
 def _not_empty(value: Sequence[Value]) -> Sequence[Value]:
     # pydantic's own check would also complain of a list whose items are all wrong.
     if not value:
         raise ValueError("must not be empty")
     return value
-
-
-def _positive(duration_s: float) -> float:
-    if duration_s == 0:
-        raise ValueError("must be longer than 0s")
-    return duration_s
 
 
 def host_port(text: str) -> str:
@@ -153,7 +143,7 @@ Duration = Annotated[
     PlainSerializer(parse.format_duration, return_type=str),
     WithJsonSchema({"type": "duration"}),
 ]
-PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
+PositiveDuration = Annotated[Duration, Field(gt=0)]
 Ratio = Annotated[
     Fraction,
     _of_text(parse.parse_ratio, "a percentage or a ratio"),
@@ -178,7 +168,8 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 Endpoint = Annotated[str, AfterValidator(host_port), WithJsonSchema({"type": "host:port"})]
 Secret = Annotated[SecretStr, PlainSerializer(lambda _: MASK, return_type=str), WithJsonSchema({"type": "secret"})]
 NOT_EMPTY = AfterValidator(_not_empty)
-ONE_OR_MORE = BeforeValidator(_one_or_more)  # A single text where a list is expected.
+# A single text where a list is expected.
+ONE_OR_MORE = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
 OneOrMore = Annotated[tuple[Value, ...], ONE_OR_MORE]
 Statuses = Annotated[
     OneOrMore[Annotated[frozenset[int], _of_text(parse.parse_status_set, "an HTTP status")]],
