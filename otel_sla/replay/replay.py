@@ -6,14 +6,14 @@ span each in a second instead of 11,500 (benchmarks/bench_replay.py --batch 1).
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from io import BufferedIOBase
 
 from otel_sla.errors import DecodeError, ReplayError, RequestTooLarge
 from otel_sla.replay.counting import ReplayCounter
 from otel_sla.replay.payloads import Body, OtherSignal, is_other_signal, read_line, read_message
 from otel_sla.replay.places import Place
-from otel_sla.replay.records import NO_FORMAT, RECORD_SIZE_BYTES_MAX, Format, JsonLines, Record, is_json, open_records
+from otel_sla.replay.records import NO_FORMAT, RECORD_SIZE_BYTES_MAX, JsonLines, Record, is_json, open_records
+from otel_sla.replay.settings import Format, OnError
 from otel_sla.replay.streams import ByteStream
 from otel_sla.sla.figures_text import counted
 from otel_sla.spans.request import is_joinable
@@ -23,13 +23,6 @@ _RECORD_START = b'{"resourceSpans"'  # Within a line's text the quotes would be 
 _HEADLESS = "the first line is not a whole record: the rest of one that begins in another file, or cut off"
 _SMALL_SIZE_BYTES_MAX = 64 * 1024
 JOINED_SIZE_BYTES_MAX = 256 * 1024
-
-
-class OnError(Enum):
-    """What becomes of a file when a record of it is broken, and of the others when a file is."""
-
-    STOP = "stop"
-    SKIP = "skip"
 
 
 @dataclass(frozen=True, slots=True)
