@@ -27,7 +27,7 @@ lint: $(INSTALLED)  ## Check style, types, import contracts, spelling and that t
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
-	$(BIN)/python -m otel_sla.config.reference_page | diff -u docs/configuration.md -
+	$(BIN)/python docs/make_configuration.py | diff -u docs/configuration.md -
 	$(BIN)/python benchmarks/tables.py --check
 
 format: $(INSTALLED)  ## Format, and mend what can be mended

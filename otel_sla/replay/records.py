@@ -23,11 +23,11 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
 
 import xxhash
 
 from otel_sla.errors import DecodeError, ReplayError
+from otel_sla.replay.settings import Format
 from otel_sla.replay.streams import ByteStream
 from otel_sla.spans.otlp_json import load_json
 
@@ -42,14 +42,6 @@ _PADDING = re.compile(rb"[\0 \t\r\n]*+(?:\xef\xbb\xbf[\0 \t\r\n]*+)?")
 # As a length followed by protobuf or a zstd frame this were no key's first letter.
 _RECORD_IN_PADDING = re.compile(_PADDING.pattern + rb'\{[ \t\r\n]*+"[A-Za-z_]')
 _LENGTH_FIRST_BYTE_MAX = 4  # Of lengths up to the bound.
-
-
-class Format(Enum):
-    """How records follow each other."""
-
-    AUTO = "auto"
-    JSON = "json"
-    PROTO = "proto"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,14 @@ span each in a second instead of 11,500 (benchmarks/bench_replay.py --batch 1).
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from io import BufferedIOBase
 
 from otel_sla.errors import DecodeError, ReplayError, RequestTooLarge
 from otel_sla.ledger.records import Position
 from otel_sla.replay.counting import ReplayCounter, Totals
 from otel_sla.replay.payloads import OtherSignal, is_other_signal, read_line, read_message
-from otel_sla.replay.records import NO_FORMAT, RECORD_SIZE_BYTES_MAX, Format, JsonLines, Record, is_json, open_records
+from otel_sla.replay.records import NO_FORMAT, RECORD_SIZE_BYTES_MAX, JsonLines, Record, is_json, open_records
+from otel_sla.replay.settings import Format, OnError
 from otel_sla.replay.streams import ByteStream
 from otel_sla.sla.figures_text import counted
 from otel_sla.spans.request import is_joinable
@@ -28,13 +28,6 @@ _HEADLESS = "the first line is not a whole record: the rest of one that begins i
 _SMALL_SIZE_BYTES_MAX = 64 * 1024
 JOINED_SIZE_BYTES_MAX = 256 * 1024
 _HINT = "nothing more was counted of it; replay the file that was counted, or use another ledger.url"
-
-
-class OnError(Enum):
-    """What becomes of a file when a record of it is broken, and of the others when a file is."""
-
-    STOP = "stop"
-    SKIP = "skip"
 
 
 @dataclass(frozen=True, slots=True)
