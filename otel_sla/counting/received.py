@@ -35,9 +35,7 @@ Durable = asyncio.Future[None]  # Resolves when a commit is durable, or fails.
 class CountingLimits:
     """What bounds the time and the memory that counting takes."""
 
-    resources_max: int = (
-        65_536  # ResourceSpans of a request. Each is looked up by itself, for 5 us: a third of a second.
-    )
+    resources_max: int = 65_536  # ResourceSpans of a request. Each is looked up, for 5 us: a third of a second.
     look_ups_at_once: int = 2_048  # Before others have their turn: 10 ms.
     spans_at_once: int = 16_384  # If their values are new, 60 ms.
     # Backpressure: above these, new requests fail as Overloaded, which is retryable. 250 MB, and 80 MB for the rows.
@@ -104,18 +102,10 @@ class ReceivedCounts:
         )
 
     def count_joined(self, body: bytes, join: Callable[[], Durable]) -> Counted | None:
-        """Count several small requests as one.
-
-        Args:
-            body: The requests, one behind the other.
-            join: Gives the answer of the next commit.
+        """Count several small requests, one behind the other, as one; errors as for `count`.
 
         Returns:
             None: nothing was counted, as each has to be counted by itself: one of them has to be answered otherwise.
-
-        Raises:
-            Overloaded: Nothing was counted, and all are refused.
-            LedgerError: Nothing was counted, and the ledger cannot be read.
         """
         try:
             columns = self.counter.decode(body)
@@ -135,11 +125,7 @@ class ReceivedCounts:
                 return None
 
     async def count(self, body: bytes | memoryview, join: Callable[[], Durable]) -> Counted:
-        """Count one request.
-
-        Args:
-            body: The request.
-            join: Gives the answer of the next commit.
+        """Count one request; `join` gives the answer of the next commit.
 
         Raises:
             DecodeError, RequestTooLarge: As `decode_request`; nothing was counted.
@@ -275,16 +261,13 @@ class ReceivedCounts:
         metrics.malformed_spans += requests.malformed_count
         metrics.overflow_spans += requests.overflow_count
         metrics.duplicate_spans += fresh.repeated_spans(columns)
-        if requests.overflow_count:
-            self.hints.log_overflow()
-        if requests.notes is not None:
-            notes = requests.notes
+        self.hints.add(requests)
+        if (notes := requests.notes) is not None:
             metrics.unusable_status_spans.update(notes.unusable_status_spans)
             metrics.unusable_threshold_spans += notes.unusable_threshold_spans
             metrics.unknown_parent_spans += notes.unknown_parent_spans
             metrics.sampled_spans += notes.sampled_spans
             metrics.spared_requests += notes.spared_requests
-            self.hints.add_notes(notes)
 
 
 def _receipt_of(requests: Requests) -> Receipt:

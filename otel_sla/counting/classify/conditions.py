@@ -12,14 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from otel_sla.counting.classify.outcome import ERROR_TYPE_KEY, FAILED_ROW, INVALID_ROW, failing_row, sparing_row
-from otel_sla.sla.agreement import (
-    STATUS_KEYS,
-    Agreement,
-    CodeRule,
-    Scope,
-    Selector,
-    WhenAbsent,
-)
+from otel_sla.sla.agreement import STATUS_KEYS, Agreement, CodeRule, Scope, Selector, WhenAbsent
 from otel_sla.spans.columns import WatchList
 
 ENTRY_SPAN_BIT = 1  # The only condition that is no attribute's: no parent that is known to be local (clause 1).
@@ -39,12 +32,8 @@ class Conditions:
         resource_keys: dict[str, int] = {}
         span_keys = {key: index for index, key in enumerate(_FIXED_SPAN_KEYS)}
         for agreement in agreements:
-            for selector in (
-                agreement.covered_service,
-                *agreement.covered_any,
-                *agreement.invalid,
-                *agreement.failed,
-            ):
+            rules = (*agreement.covered_any, *agreement.invalid, *agreement.failed)
+            for selector in (agreement.covered_service, *rules):
                 for condition in selector:
                     keys = resource_keys if condition.scope is Scope.RESOURCE else span_keys
                     keys.setdefault(condition.key, len(keys))
@@ -61,13 +50,16 @@ class Conditions:
         self._column_of |= {(Scope.SPAN, key): len(resource_keys) + index for key, index in span_keys.items()}
         self._bit_of: dict[tuple[Scope, str, object], int] = {}
         self._tests: list[list[tuple[int, TextTest]]] = [[] for _ in self._column_of]
-        self._covered = [self._covered_masks(agreement) for agreement in agreements]
-        self._invalid = [[self._needs(selector) for selector in agreement.invalid] for agreement in agreements]
-        self._failed = [[self._needs(selector) for selector in agreement.failed] for agreement in agreements]
-        self._code = [None if agreement.code is None else self._code_masks(agreement.code) for agreement in agreements]
-        self._rules = list(
-            zip(range(len(agreements)), self._covered, self._invalid, self._failed, self._code, strict=True)
-        )
+        self._rules = [
+            (
+                index,
+                self._covered_masks(agreement),
+                [self._needs(selector) for selector in agreement.invalid],
+                [self._needs(selector) for selector in agreement.failed],
+                None if agreement.code is None else self._code_masks(agreement.code),
+            )
+            for index, agreement in enumerate(agreements)
+        ]
 
     @property
     def n_columns(self) -> int:

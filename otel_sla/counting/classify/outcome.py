@@ -89,11 +89,10 @@ def sparing_row(agreement_index: int) -> int:
 
 
 def outcome_table(agreements: Sequence[Agreement]) -> UInt8Array:
-    """Make the table.
+    """Give an Outcome for each row and status index, with SPARED_BIT where only the code spares it.
 
     Returns:
-        uint8[2 + 2 * n_agreements, STATUS_INDEX_COUNT]. An Outcome for each row and status index, with SPARED_BIT where
-        only the code spares it.
+        uint8[2 + 2 * n_agreements, STATUS_INDEX_COUNT].
     """
     table = np.full((2 + 2 * len(agreements), STATUS_INDEX_COUNT), Outcome.SUCCEEDED, dtype=np.uint8)
     table[:, 300:400] = Outcome.INVALID  # Rule 3; rules 5, 6, 8 and 10 are what the table began with.
