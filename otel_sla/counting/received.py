@@ -17,8 +17,13 @@ from otel_sla.counting.classify.classifier import Requests
 from otel_sla.counting.counter import FreshResources, RequestCounter, find_fresh
 from otel_sla.counting.first_requests import FirstRequests, SpanHints
 from otel_sla.counting.receipt import LARGE_SIZE_BYTES, Receipt
-from otel_sla.counting.repeats.filter_loading import new_filter
-from otel_sla.counting.repeats.fingerprint import Fingerprint, RecentFingerprints, may_have_counted
+from otel_sla.counting.repeats.bloom_filter import new_filter
+from otel_sla.counting.repeats.fingerprint import (
+    Fingerprint,
+    RecentFingerprints,
+    may_have_counted,
+    newest_accepted_minute,
+)
 from otel_sla.counting.span_times import SpanTimes
 from otel_sla.errors import LedgerError, Overloaded
 from otel_sla.ledger.reader import LedgerReader
@@ -161,7 +166,9 @@ class ReceivedCounts:
         if self._counted_meanwhile is not None:
             self._counted_meanwhile.update(commit.fingerprints)
         self._recent.add(commit.fingerprints, moved_commits)
-        self.filter.take_up(commit.fingerprints, self._window())
+        window = self._window()
+        self.filter.add(commit.fingerprints, newest_accepted_minute(window))
+        self.filter.forget_before(window.sealed_before_minute)
         for fingerprint in commit.fingerprints:
             del self.uncommitted[fingerprint]
 
