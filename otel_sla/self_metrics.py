@@ -169,10 +169,13 @@ class SelfMetrics:
         for instrument in INSTRUMENTS:
             self._create(meter, instrument)
         for key in STATUS_KEYS:
-            self.register(
-                "sla.receiver.unusable_status_spans", partial(self.unusable_status_spans.__getitem__, key), {"key": key}
-            )
-        self._register_process()
+            read = partial(self.unusable_status_spans.__getitem__, key)
+            self.register("sla.receiver.unusable_status_spans", read, {"key": key})
+        started_s, started_unix_s = time.monotonic(), time.time()
+        self.register("process.start_time", lambda: started_unix_s)
+        self.register("otelcol_process_uptime", lambda: time.monotonic() - started_s)
+        self.register("otelcol_process_memory_rss", self._rss_bytes)
+        self.register("otelcol_process_cpu_seconds", lambda: time.process_time() + self.workers_cpu_s())
 
     def record_ack_latency(self, seconds: float) -> None:
         """Record how long one request waited for its answer."""
@@ -219,9 +222,7 @@ class SelfMetrics:
     def register_receiver(self, transport: str, answers: Mapping[Any, int]) -> None:
         """Show a server's requests by their outcome, as the Collector does: the sender's fault is `refused`.
 
-        Args:
-            transport: `grpc` or `http`.
-            answers: How many there were of each gRPC status name or HTTP status; the server goes on adding to it.
+        `answers` counts each gRPC status name or HTTP status; the server goes on adding to it.
         """
         for outcome in ("success", "failure", "refused"):
             attributes = {**_RECEIVER, "transport": transport, "outcome": outcome}
@@ -281,13 +282,6 @@ class SelfMetrics:
     def _oldest_age_s(self, counts: SignalCounts) -> float:
         oldest = counts.oldest_unix_nano
         return 0.0 if oldest is None else max(0.0, (self._clock() - oldest) / 1e9)
-
-    def _register_process(self) -> None:
-        started_s, started_unix_s = time.monotonic(), time.time()
-        self.register("process.start_time", lambda: started_unix_s)
-        self.register("otelcol_process_uptime", lambda: time.monotonic() - started_s)
-        self.register("otelcol_process_memory_rss", self._rss_bytes)
-        self.register("otelcol_process_cpu_seconds", lambda: time.process_time() + self.workers_cpu_s())
 
     def _rss_bytes(self) -> int | None:
         own = memory_rss_bytes()

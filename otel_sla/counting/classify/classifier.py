@@ -137,9 +137,7 @@ class Classifier:
 
     def classify(self, columns: SpanColumns, window: AcceptWindow, is_fresh: BoolArray) -> Requests:
         """Find the requests of one body, in one go. Arguments as for `classify_in_pieces`."""
-        requests = None
-        for requests in self.classify_in_pieces(columns, window, is_fresh):  # noqa: B007
-            pass
+        *_, requests = self.classify_in_pieces(columns, window, is_fresh)
         assert requests is not None, "the last piece gives the requests"
         return requests
 
