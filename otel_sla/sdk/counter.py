@@ -177,7 +177,4 @@ class SpanCounter:
         self._uncounted["future"] += requests.future_count
         self._uncounted["malformed"] += requests.malformed_count
         self.overflow_count += requests.overflow_count
-        if requests.notes is not None:
-            self._hints.add_notes(requests.notes)
-        if requests.overflow_count:
-            self._hints.log_overflow()
+        self._hints.add(requests)

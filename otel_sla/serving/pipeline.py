@@ -17,7 +17,6 @@ from otel_sla.counting.accountant import Accountant
 from otel_sla.counting.counter import RequestCounter
 from otel_sla.counting.kernels import warm_up
 from otel_sla.counting.received import ReceivedCounts
-from otel_sla.counting.repeats.filter_loading import FilterLoading
 from otel_sla.counting.span_times import SpanTimes
 from otel_sla.errors import LedgerError
 from otel_sla.exporter.backlog import LedgerBacklog
@@ -99,7 +98,6 @@ class Pipeline:
         self.metrics = SelfMetrics(clock)
         self._own_metrics: OwnMetricsExport | None = None
         self._reader: LedgerReader | None = None
-        self.filter_loading: FilterLoading | None = None
         self.failure: LedgerError | None = None  # While stopping: something did not become durable or was not judged.
         self._was_serving = False
 
@@ -217,8 +215,6 @@ class Pipeline:
             own_metrics, self._own_metrics = self._own_metrics, None
             await own_metrics.close(OWN_METRICS_STOP_S)
         giving_up.cancel()
-        if self.filter_loading is not None:
-            await self.filter_loading.close()
         await self._judge_thread.close()
         if self._reader is not None:
             self._reader.close()  # Before the writer: the last one to close moves the log into the file.
@@ -269,9 +265,6 @@ class Pipeline:
             times=self._times,
         )
         self.accountant = Accountant(self.counts, self.metrics)
-        sealed_before = self._judging_clock.window().sealed_before_minute
-        self.filter_loading = FilterLoading(self._config.ledger.url, reader.path, self.counts.filter, sealed_before)
-        self.filter_loading.start()
 
     def _register_metrics(self, table: SeriesTable, path: Path) -> None:
         register, times = self.metrics.register, self._times
