@@ -19,7 +19,7 @@ demo: $(INSTALLED)  ## Show an eventful hour, start to figure, in half a minute
 	@$(BIN)/otel-sla demo $(ARGS)
 
 test: $(INSTALLED)  ## Run the tests; ARGS="-k downtime" to choose
-	@$(BIN)/pytest -q -n auto $(ARGS)
+	@$(BIN)/pytest -q -n auto --dist worksteal $(ARGS)
 
 lint: $(INSTALLED)  ## Check style, types, import contracts, spelling and that the documents are up to date
 	$(BIN)/ruff check
@@ -27,7 +27,7 @@ lint: $(INSTALLED)  ## Check style, types, import contracts, spelling and that t
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
-	$(BIN)/python -m otel_sla.config.reference_page | diff -u docs/configuration.md -
+	$(BIN)/python docs/make_configuration.py | diff -u docs/configuration.md -
 	$(BIN)/python benchmarks/tables.py --check
 
 format: $(INSTALLED)  ## Format, and mend what can be mended

@@ -68,7 +68,12 @@ class Bench:
     def _side_by_side(self, sender: Sender) -> None:
         options = self._options
         with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder, ExitStack() as running:
-            compared = [subjects.otel_sla(Path(folder)), subjects.receiver("discard"), subjects.receiver("loop")]
+            compared = [subjects.otel_sla(Path(folder))]
+            if options.beside is not None:
+                of_beside = Path(folder, "beside")
+                of_beside.mkdir()
+                compared.append(subjects.otel_sla_of(options.beside, of_beside))
+            compared += [subjects.receiver("discard"), subjects.receiver("loop")]
             if self._collector is not None:
                 compared += subjects.collectors(Path(folder), self._collector)
             for subject in compared:
@@ -195,6 +200,14 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def _checkout(text: str) -> Path:
+    checkout = Path(text).resolve()
+    command = subjects.command_of(checkout)
+    if not command.exists():
+        raise argparse.ArgumentTypeError(f"{command} does not exist: `make .venv/.installed` in {checkout} makes it")
+    return checkout
+
+
 def say(line: str) -> None:
     """Write a line at once."""
     print(line, flush=True)
@@ -209,6 +222,9 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="20 million fingerprints, reports of 10,000 series: longer")
     parser.add_argument("--collector", type=Path, help="a Collector's binary, with nop exporter and spanmetrics")
     parser.add_argument("--no-collector", action="store_true", help="leave the Collector out")
+    parser.add_argument(
+        "--beside", type=_checkout, metavar="CHECKOUT", help="another checkout, whose otel-sla is compared side by side"
+    )
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "latest")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)

@@ -224,11 +224,6 @@ async def run(folder: Path, n_fingerprints: int, rounds: int) -> None:
         started_s = time.perf_counter()
         await pipeline.start()
         print(f"start of a pipeline {time.perf_counter() - started_s:.3f} s")
-    before_mib, started_s = memory_mib(), time.perf_counter()
-    for pipeline in pipelines:
-        assert pipeline.filter_loading is not None, "started"
-        await pipeline.filter_loading.finish()
-    print(f"filter loaded in {time.perf_counter() - started_s:.1f} s, {memory_mib() - before_mib:.0f} MiB")
     await compare_memory(*pipelines)
     await compare(*pipelines, rounds)
     await forget(pipelines[1], paths[1], clock)

@@ -71,6 +71,7 @@ def otel_sla(
     folder: Path,
     *,
     name: str = "otel-sla",
+    command: Sequence[str] = (sys.executable, "-m", "otel_sla"),
     agreements: Sequence[Mapping[str, Any]] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Subject:
@@ -79,6 +80,7 @@ def otel_sla(
     Args:
         folder: Exists.
         name: For tables.
+        command: Runs otel-sla; by default that of this tree.
         agreements: As the configuration has them; by default one, of a series for each service and route.
         settings: More of the configuration, by its top-level keys.
     """
@@ -93,7 +95,22 @@ def otel_sla(
     }
     path = folder / "otel-sla.yaml"
     path.write_text(yaml.safe_dump(config))
-    return Subject(name, parts.LoggedProcess([sys.executable, "-m", "otel_sla", "run", "--config", str(path)]))
+    return Subject(name, parts.LoggedProcess([*command, "run", "--config", str(path)]))
+
+
+def otel_sla_of(checkout: Path, folder: Path) -> Subject:
+    """The otel-sla that is installed in another checkout of this repository.
+
+    Args:
+        checkout: Has a `.venv`: `make .venv/.installed` there makes it.
+        folder: Exists; its ledger's own.
+    """
+    return otel_sla(folder, name=f"otel-sla of {checkout.name}", command=[str(command_of(checkout))])
+
+
+def command_of(checkout: Path) -> Path:
+    """The command otel-sla of a checkout."""
+    return checkout / ".venv" / "bin" / "otel-sla"
 
 
 def agreement(name: str = "chat", watched: int = 1) -> dict[str, Any]:

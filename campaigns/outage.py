@@ -25,6 +25,7 @@ import beside
 import grpc
 import parts
 from beside import Backend
+from progress import say
 
 from otel_sla.ledger.reader import LedgerReader
 
@@ -106,9 +107,9 @@ async def _play(collector: parts.CollectorProcess, gone: Counting, stays: Counti
     load = Load()
     sending = asyncio.create_task(load.send(collector.endpoints["OTLP_ENDPOINT"], stays.listen))
     await _wait(60)
-    _say(f"stopped after {load.server_spans} server spans, exit code {await asyncio.to_thread(gone.process.stop)}")
+    say(f"stopped after {load.server_spans} server spans, exit code {await asyncio.to_thread(gone.process.stop)}")
     await _wait(minutes * 60)
-    _say(f"started again after {load.server_spans}; {await asyncio.to_thread(gone.counted)} are counted")
+    say(f"started again after {load.server_spans}; {await asyncio.to_thread(gone.counted)} are counted")
     await asyncio.to_thread(gone.start)
     started_s = time.monotonic()
     await _wait(60)
@@ -117,7 +118,7 @@ async def _play(collector: parts.CollectorProcess, gone: Counting, stays: Counti
     deadline_s = time.monotonic() + COUNTED_WITHIN_S
     while gone.counted() < load.server_spans and time.monotonic() < deadline_s:
         await _wait(0.5)
-    _say(f"{gone.counted()} counted {time.monotonic() - started_s:.0f} s after the start")
+    say(f"{gone.counted()} counted {time.monotonic() - started_s:.0f} s after the start")
     # Both have to have closed the last minute before they are compared; a minute is open for `processor.grace`.
     await _wait(0 if minutes < 1 else 120)
     return load
@@ -149,14 +150,9 @@ def main() -> int:
         finally:
             gone.process.kill()
             stays.process.kill()
-    _say(f"{load.server_spans} server spans sent; counted {counted[0]}, and {counted[1]} without an outage")
-    _say("the reports are the same bytes" if same else "the reports differ")
+    say(f"{load.server_spans} server spans sent; counted {counted[0]}, and {counted[1]} without an outage")
+    say("the reports are the same bytes" if same else "the reports differ")
     return 0 if same and counted == (load.server_spans, load.server_spans) else 1
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

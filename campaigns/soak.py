@@ -30,6 +30,7 @@ import plot
 from hostile.target import MIB, Target
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from pipeline_parts import EXPORT
+from progress import say
 
 SPANS_PER_REQUEST = 100
 STEADY_SPANS_PER_S = 10_000
@@ -176,7 +177,7 @@ class Soak:
         phase.cpu_s = self._target.cpu_s() - cpu_start_s
         phase.load = os.getloadavg()[0]
         self.phases.append(phase)
-        _say(json.dumps(phase.figures()))
+        say(json.dumps(phase.figures()))
         return phase
 
 
@@ -249,13 +250,8 @@ def main() -> int:
             {phase.name: phase.rss_mib for phase in soak.phases},
         )
     )
-    _say("\n".join(problems) or f"{counted} spans, each counted once")
+    say("\n".join(problems) or f"{counted} spans, each counted once")
     return 1 if problems else 0
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

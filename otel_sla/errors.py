@@ -1,23 +1,5 @@
 """What can go wrong, and what follows.
 
-::
-
-    OtelSlaError
-     x ConfigError              the file or the environment; start-up and `validate` only
-     x DecodeError              the sender's bytes are not an OTLP trace request
-     x RequestTooLarge          the sender's bytes would take more memory than the limit
-     x Overloaded               a limit of ours is reached; the sender may try again
-     x LedgerError
-        + LedgerUnavailable     cannot be opened, read or written now
-           + ReadingStopped     its reader was stopped; nothing is wrong
-        + LedgerInUse           another pipeline holds it
-        + LedgerCorrupt         the file is not a sound ledger
-        + LedgerSchemaNewer     a newer otel-sla wrote it
-        + CountsExpired         a month's counts are kept no longer
-     x ListenError              a port that cannot be bound
-     x ExportError              the backend did not take what was sent
-     x ReplayError              a recorded file cannot be counted, or not from here on
-
 `is_retryable` says whether the sender may try again, `hint` what the operator can do. Bad input never stops the
 process. `receiver/responses.py` alone decides how each is answered, and has those that only a server meets.
 """
@@ -27,12 +9,7 @@ from dataclasses import dataclass
 
 
 class OtelSlaError(Exception):
-    """Base of all errors of this package.
-
-    Args:
-        message: One line for the operator.
-        hint: What the operator can do about it.
-    """
+    """Base of all errors of this package; the message is one line for the operator."""
 
     is_retryable = False
 

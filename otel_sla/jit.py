@@ -33,12 +33,10 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _NUMBA: Any = numba.config  # Names that numba makes from its environment; its types do not know them.
 _ARRAYS: Any = _arrayobj  # Without types.
-_TUPLES: Any = types.BaseTuple
 IS_CHECKED = bool(_NUMBA.BOUNDSCHECK or _NUMBA.DISABLE_JIT)
 
 
 def _choose_cache_directory() -> Path | None:
-    """Give the folder for compiled kernels, or None where nothing can be written."""
     home = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("HOME") and f"{os.environ['HOME']}/.cache")
     base = _NUMBA.CACHE_DIR or (home and f"{home}/otel-sla/kernels")
     if not base:
@@ -57,7 +55,7 @@ def _choose_cache_directory() -> Path | None:
     return directory
 
 
-CACHE_DIRECTORY = _choose_cache_directory()
+CACHE_DIRECTORY = _choose_cache_directory()  # None where nothing can be written.
 
 
 def kernel(function: _Function) -> _Function:
@@ -208,18 +206,13 @@ class ArrayTable:
 
 
 def array_reader(*kinds: str) -> Callable[[Arrays], tuple[NDArray[Any], ...]]:
-    """Make the function by which a kernel takes arrays out of its argument.
-
-    Args:
-        kinds: The dtype of each array, followed by `[]` if it has one dimension and by `[,]` if it has two.
+    """Make the function by which a kernel takes arrays out of its argument, by their dtypes and dimensions.
 
     >>> read = array_reader("int32[]", "uint8[,]")
     """
-    layout = [
-        types.Array(numpy_support.from_dtype(np.dtype(kind[: kind.index("[")])), 1 + kind.count(","), "C")
-        for kind in kinds
-    ]
-    made = _TUPLES.from_types(layout)
+    dtypes = [numpy_support.from_dtype(np.dtype(kind[: kind.index("[")])) for kind in kinds]
+    layout = [types.Array(dtype, 1 + kind.count(","), "C") for dtype, kind in zip(dtypes, kinds, strict=True)]
+    made: Any = types.BaseTuple.from_types(layout)  # type: ignore[no-untyped-call]
 
     def read_arrays(arrays):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         return arrays

@@ -42,25 +42,23 @@ _LEVEL_NAMES = {"WARNING": "WARN", "CRITICAL": "FATAL"}  # As OpenTelemetry's se
 def set_up_logs(settings: LogSettings, stream: TextIO) -> None:
     """Send all records of this process to `stream`, and to no handler that was set up before."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonFormatter() if settings.format is LogFormat.JSON else TextFormatter())
+    handler.setFormatter(_JsonFormatter() if settings.format is LogFormat.JSON else _TextFormatter())
     logging.basicConfig(level=settings.level.value.upper(), handlers=[handler], force=True)
 
 
-class TextFormatter(logging.Formatter):
-    """Time, severity, message, then fields as `key=value`."""
+class _TextFormatter(logging.Formatter):
+    """Time, severity, message, then fields as `key=value`; a traceback follows on lines of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one record; a traceback follows on lines of its own."""
         fields = "".join(f" {key}={_field_text(value)}" for key, value in _fields(record).items())
         line = f"{_time_text(record)} {_level_name(record):5} {_one_line(record.getMessage())}{fields}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object per record."""
+class _JsonFormatter(logging.Formatter):
+    """One JSON object per record, on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one record on one line."""
         entry: dict[str, Any] = {
             "timestamp": _time_text(record),
             "severity": _level_name(record),

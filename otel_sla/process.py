@@ -55,12 +55,9 @@ def _set_up_malloc() -> None:
     except (OSError, AttributeError):
         _log.debug("this system's malloc cannot be set up", extra={"action": "no_mallopt"})
         return
-    for parameter, value in (
-        (_M_ARENA_MAX, 1),
-        (_M_MMAP_THRESHOLD, _MMAP_BYTES),
-        (_M_TRIM_THRESHOLD, _TRIM_BYTES),
-    ):
-        mallopt(parameter, value)
+    mallopt(_M_ARENA_MAX, 1)
+    mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
+    mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
 
 
 def connections_that_fit(connections_max: int) -> int:
@@ -96,8 +93,6 @@ def _raise_open_files_max() -> None:
     """Raise the soft limit to the hard one: the usual 1,024 is lower than the connections allowed by default."""
     if resource is None:
         return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == hard:
-        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # `connections_that_fit` logs it if there are too few.
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

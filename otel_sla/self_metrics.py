@@ -8,13 +8,14 @@ All of it belongs to the event loop's thread.
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.metrics import Histogram as HistogramInstrument
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
@@ -57,9 +58,7 @@ INSTRUMENTS = (
     Instrument("otelcol_exporter_sent_log_records", "{record}", _C, "Events that the backend took."),
     Instrument("otelcol_exporter_sent_metric_points", "{datapoint}", _C, "Data points that the backend took."),
     Instrument("otelcol_exporter_send_failed_log_records", "{record}", _C, "Events that the backend refused for good."),
-    Instrument(
-        "otelcol_exporter_send_failed_metric_points", "{datapoint}", _C, "Data points that it refused for good."
-    ),
+    Instrument("otelcol_exporter_send_failed_metric_points", "{datapoint}", _C, "Data points refused for good."),
     Instrument("otelcol_exporter_queue_size", "{item}", _G, "Events (logs) and judged minutes (metrics) that wait."),
     Instrument("sla.exporter.oldest_age", "s", _G, "Age of the oldest event, or minute, that waits; 0: none does."),
     Instrument("sla.exporter.failed_attempts", "{attempt}", _C, "Attempts that failed, by where the reason lies."),
@@ -75,28 +74,13 @@ INSTRUMENTS = (
     Instrument("sla.receiver.duplicate_spans", "{span}", _C, "Repeats, not counted again."),
     Instrument("sla.receiver.clock_lead", "s", _G, "Of the newest spans' ends over the clock; negative: behind it."),
     Instrument("sla.receiver.overflow_spans", "{span}", _C, "Counted in an overflow series."),
+    Instrument("sla.receiver.unusable_status_spans", "{span}", _C, "Counted; a status cannot be read, by its key."),
     Instrument(
-        "sla.receiver.unusable_status_spans", "{span}", _C, "Counted; a status attribute cannot be read, by key."
+        "sla.receiver.unusable_threshold_spans", "{span}", _C, "Counted; tracestate's threshold cannot be read."
     ),
-    Instrument(
-        "sla.receiver.unusable_threshold_spans",
-        "{span}",
-        _C,
-        "Counted; the sampling threshold in tracestate cannot be read.",
-    ),
-    Instrument(
-        "sla.receiver.unknown_parent_spans",
-        "{span}",
-        _C,
-        "Counted; the sender does not say whether the parent is remote (entry_spans_only).",
-    ),
+    Instrument("sla.receiver.unknown_parent_spans", "{span}", _C, "Counted; whether the parent is remote is not said."),
     Instrument("sla.receiver.sampled_spans", "{span}", _C, "Counted; they bear a sampling threshold."),
-    Instrument(
-        "sla.receiver.spared_requests",
-        "{request}",
-        _C,
-        "Succeeded: their failing HTTP status is spared by error_rate.code.",
-    ),
+    Instrument("sla.receiver.spared_requests", "{request}", _C, "Succeeded, as error_rate.code spares their status."),
     Instrument("sla.receiver.overloaded_requests", "{request}", _C, "Refused for want of room; to be sent again."),
     Instrument("sla.receiver.refused_connections", "{connection}", _C, "Over connections_max; of HTTP only."),
     Instrument("sla.receiver.in_flight_size", "By", _G, "Bytes that requests hold of receivers' memory limit."),
@@ -152,12 +136,9 @@ class ExporterCounts:
 
 
 class SelfMetrics:
-    """The pipeline's own counters and latencies.
+    """The pipeline's own counters and latencies; `clock`, ns since the Unix epoch, is for the ages.
 
     The integer attributes are there to be added to; they never go down.
-
-    Args:
-        clock: ns since the Unix epoch; for the ages.
     """
 
     def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
@@ -179,18 +160,22 @@ class SelfMetrics:
         self.workers_rss_bytes: Callable[[], int] = lambda: 0  # Their memory and CPU time are the pipeline's, too.
         self.workers_cpu_s: Callable[[], float] = lambda: 0.0
         self._reads: dict[str, list[tuple[Read, Mapping[str, str]]]] = defaultdict(list)
+        self._is_closed = False
         self._reader = InMemoryMetricReader()
         resource = Resource({"service.name": "otel-sla", "service.version": __version__})
         self._provider = MeterProvider([self._reader], resource=resource, shutdown_on_exit=False)
-        self._is_closed = False
+        meter = self._provider.get_meter("otel_sla", __version__)
         self._histograms: dict[str, HistogramInstrument] = {}
         for instrument in INSTRUMENTS:
-            self._create(instrument)
+            self._create(meter, instrument)
         for key in STATUS_KEYS:
-            self.register(
-                "sla.receiver.unusable_status_spans", partial(self.unusable_status_spans.__getitem__, key), {"key": key}
-            )
-        self._register_process()
+            read = partial(self.unusable_status_spans.__getitem__, key)
+            self.register("sla.receiver.unusable_status_spans", read, {"key": key})
+        started_s, started_unix_s = time.monotonic(), time.time()
+        self.register("process.start_time", lambda: started_unix_s)
+        self.register("otelcol_process_uptime", lambda: time.monotonic() - started_s)
+        self.register("otelcol_process_memory_rss", self._rss_bytes)
+        self.register("otelcol_process_cpu_seconds", lambda: time.process_time() + self.workers_cpu_s())
 
     def record_ack_latency(self, seconds: float) -> None:
         """Record how long one request waited for its answer."""
@@ -237,9 +222,7 @@ class SelfMetrics:
     def register_receiver(self, transport: str, answers: Mapping[Any, int]) -> None:
         """Show a server's requests by their outcome, as the Collector does: the sender's fault is `refused`.
 
-        Args:
-            transport: `grpc` or `http`.
-            answers: How many there were of each gRPC status name or HTTP status; the server goes on adding to it.
+        `answers` counts each gRPC status name or HTTP status; the server goes on adding to it.
         """
         for outcome in ("success", "failure", "refused"):
             attributes = {**_RECEIVER, "transport": transport, "outcome": outcome}
@@ -284,40 +267,30 @@ class SelfMetrics:
             self._is_closed = True
             self._provider.shutdown()
 
-    def _create(self, instrument: Instrument) -> None:
-        meter = self._provider.get_meter("otel_sla", __version__)
+    def _create(self, meter: Meter, instrument: Instrument) -> None:
+        name, unit, description = instrument.name, instrument.unit, instrument.description
         if instrument.kind == _H:
-            self._histograms[instrument.name] = meter.create_histogram(
-                instrument.name,
-                instrument.unit,
-                instrument.description,
-                explicit_bucket_boundaries_advisory=_LATENCY_BOUNDS_S,
+            self._histograms[name] = meter.create_histogram(
+                name, unit, description, explicit_bucket_boundaries_advisory=_LATENCY_BOUNDS_S
             )
             return
-        create = meter.create_observable_counter
-        if instrument.kind == _G:
-            create = meter.create_observable_gauge  # type: ignore[assignment]
 
         def observe(_: CallbackOptions) -> Iterator[Observation]:
-            for read, attributes in self._reads.get(instrument.name, ()):
+            for read, attributes in self._reads[name]:
                 if (value := read()) is not None:
                     yield Observation(value, attributes)
 
-        create(instrument.name, [observe], instrument.unit, instrument.description)
+        if instrument.kind == _C:
+            meter.create_observable_counter(name, [observe], unit, description)
+        else:
+            meter.create_observable_gauge(name, [observe], unit, description)
         if isinstance(getattr(self, instrument.short_name, None), int):
-            attributes = _RECEIVER if instrument.name.startswith("otelcol_receiver_") else {}
-            self.register(instrument.name, partial(getattr, self, instrument.short_name), attributes)
+            attributes = _RECEIVER if name.startswith("otelcol_receiver_") else {}
+            self.register(name, partial(getattr, self, instrument.short_name), attributes)
 
     def _oldest_age_s(self, counts: SignalCounts) -> float:
         oldest = counts.oldest_unix_nano
         return 0.0 if oldest is None else max(0.0, (self._clock() - oldest) / 1e9)
-
-    def _register_process(self) -> None:
-        started_s, started_unix_s = time.monotonic(), time.time()
-        self.register("process.start_time", lambda: started_unix_s)
-        self.register("otelcol_process_uptime", lambda: time.monotonic() - started_s)
-        self.register("otelcol_process_memory_rss", self._rss_bytes)
-        self.register("otelcol_process_cpu_seconds", lambda: time.process_time() + self.workers_cpu_s())
 
     def _rss_bytes(self) -> int | None:
         own = memory_rss_bytes()
@@ -340,8 +313,6 @@ def memory_rss_bytes() -> int | None:
 def prometheus_name(name: str, unit: str, kind: str) -> str:
     """Translate a name as the specification of OpenTelemetry and Prometheus says ("Metric Metadata").
 
-    >>> prometheus_name("sla.ledger.commit_duration", "s", "histogram")
-    'sla_ledger_commit_duration_seconds'
     >>> prometheus_name("otelcol_process_cpu_seconds", "s", "counter")
     'otelcol_process_cpu_seconds_total'
     """
@@ -366,11 +337,8 @@ def _metric_lines(metric: Metric) -> Iterator[str]:
 
 
 def _histogram_lines(name: str, labels: Mapping[str, str], point: HistogramDataPoint) -> Iterator[str]:
-    bounds: Iterable[str] = (*(str(bound) for bound in point.explicit_bounds), "+Inf")
-    count = 0
-    for bound, bucket_count in zip(bounds, point.bucket_counts, strict=True):
-        count += bucket_count
-        yield f"{name}_bucket{_labels_text({**labels, 'le': bound})} {count}"
+    for bound, count in zip((*point.explicit_bounds, "+Inf"), accumulate(point.bucket_counts), strict=True):
+        yield f"{name}_bucket{_labels_text({**labels, 'le': str(bound)})} {count}"
     yield f"{name}_sum{_labels_text(labels)} {point.sum}"
     yield f"{name}_count{_labels_text(labels)} {point.count}"
 

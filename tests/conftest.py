@@ -1,7 +1,10 @@
 """How every test runs."""
 
+import asyncio
 import logging
+import os
 
+import pytest
 from hypothesis import settings
 
 # The same examples in every run: a test that fails here fails everywhere.
@@ -16,3 +19,18 @@ def _is_not_of_a_closed_loop(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("asyncio").addFilter(_is_not_of_a_closed_loop)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the kernels once, before there are workers: each of them and each pipeline that they start would."""
+    if not getattr(config.option, "numprocesses", None) or "NUMBA_DISABLE_JIT" in os.environ:
+        return
+    from sla_parts import make_agreement
+
+    from otel_sla.counting.classify.classifier import Classifier
+    from otel_sla.counting.kernels import warm_up
+    from otel_sla.jit import is_cache_warm
+    from otel_sla.sla.series import SeriesTable
+
+    if not is_cache_warm():
+        asyncio.run(warm_up(Classifier([make_agreement()], SeriesTable([make_agreement()], series_max=1))))

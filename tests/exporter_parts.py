@@ -88,7 +88,7 @@ class MemoryBacklog:
         """Give the figures of the next minutes."""
         found = tuple(self.minutes[self.exported : self.exported + minutes_max])
         self.largest = max(self.largest, len(found))
-        return FigureBatch(found, exported_before=self.exported + len(found), retold_id=None) if found else None
+        return FigureBatch(found, exported_before=self.exported + len(found), replacement_id=None) if found else None
 
     async def waiting(self) -> Waiting:
         """Count what is behind the cursors."""

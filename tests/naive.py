@@ -531,17 +531,19 @@ def unfiltered_states(
     An excluded minute judges nothing that could be carried. Silence from `retired` on is nobody's any more.
     """
     terms = agreement.downtime
+    states = {minute: EXCLUDED if minute in excluded else NO_DATA for minute in range(start, stop)}
     first = first_data_minute(counts)
-    begin = start if first is None else min(start, first)
-    states: States = {}
+    if first is None:
+        return states
+    is_silence_up = terms.no_data is NoData.UP  # Then there is nothing to be seen in silent minutes.
     last_judged = UP
-    for minute in range(begin, stop):
+    for minute in sorted(counts) if is_silence_up else range(first, stop):
         valid = _valid(counts, minute)
-        if minute in excluded:
-            state = EXCLUDED
-        elif valid == 0:
+        if minute in excluded or minute >= stop:
+            continue
+        if valid == 0:
             state = NO_DATA
-            if first is not None and minute >= first and (retired is None or minute < retired):
+            if retired is None or minute < retired:
                 is_carried_down = terms.no_data is NoData.CARRY and last_judged == DOWN
                 if terms.no_data is NoData.DOWN or is_carried_down:
                     state = DOWN
@@ -558,7 +560,7 @@ def unfiltered_states(
 def without_short_runs(states: States, period_minutes_min: int) -> States:
     """Clause 7: the minutes of a run of `down` shorter than the minimum count as `up`."""
     filtered = dict(states)
-    for start, stop in _runs(states):
+    for start, stop in _runs(states) if period_minutes_min > 1 else ():
         if stop - start < period_minutes_min:
             for minute in range(start, stop):
                 filtered[minute] = UP
@@ -642,13 +644,15 @@ def states(
     """
     raw = unfiltered_states(counts, agreement, start, stop, retired=retired)
     accepted = [window for window in windows if is_accepted(window, agreement.exclusions, agreement.time_zone)]
-    excluded = frozenset(minute for window in accepted for minute in covered(window))
-    adjusted = unfiltered_states(counts, agreement, start, stop, excluded=excluded, retired=retired)
-    if agreement.outcome_rules == 1:  # Clause 6 before it was amended: what is excluded was carried as what it is raw.
+    excluded = frozenset[int]().union(*(covered(window) for window in accepted))
+    adjusted = raw
+    if excluded and agreement.outcome_rules == 1:  # Clause 6 before it was amended: it was carried as what it is raw.
         adjusted = {minute: EXCLUDED if minute in excluded else state for minute, state in raw.items()}
-    for minute, state in raw.items():
-        if adjusted[minute] == DOWN and state != DOWN:
-            adjusted[minute] = NO_DATA  # An exclusion makes nothing down.
+    elif excluded:
+        adjusted = unfiltered_states(counts, agreement, start, stop, excluded=excluded, retired=retired)
+        for minute, state in adjusted.items():
+            if state == DOWN and raw[minute] != DOWN:
+                adjusted[minute] = NO_DATA  # An exclusion makes nothing down.
     period_minutes_min = agreement.downtime.period_minutes_min
     return without_short_runs(raw, period_minutes_min), without_short_runs(adjusted, period_minutes_min)
 

@@ -12,6 +12,7 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
     "uvloop": uvloop.new_event_loop,
 }
+Run = Callable[[Coroutine[Any, Any, None]], None]  # What the fixture `run` gives.
 
 
 def run_on(loop: str, main: Coroutine[Any, Any, None]) -> None:

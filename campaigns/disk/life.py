@@ -148,10 +148,10 @@ class _Gate:
 
 
 def _prepare(ledger: Ledger, plan: Plan) -> None:
-    ledger._log.pages_max = plan.log_pages_max
+    ledger._files.pages_max = plan.log_pages_max
     for pragma in plan.pragmas:
         ledger._sqlite.execute(f"PRAGMA {pragma}")
 
 
 def _told(ledger: Ledger) -> Told:
-    return Told(ledger.watermarks().told_before or 0, ledger.events_count_after(0))
+    return Told(ledger.watermarks().published_before or 0, ledger.events_count_after(0))

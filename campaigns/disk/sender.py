@@ -115,7 +115,7 @@ class Sender:
             wrong.append(f"{held.total()} spans are counted, the fingerprints stand for {expected.total()}")
         if not counted <= known.begun:
             wrong.append("a message is counted that was not sent")
-        if (marks.told_before or 0) < known.told.told_before or n_events < known.told.n_events:
+        if (marks.published_before or 0) < known.told.told_before or n_events < known.told.n_events:
             wrong.append("what was told is forgotten")
         return Found(self.count_spans(known.acknowledged - counted), wrong="; ".join(wrong))
 

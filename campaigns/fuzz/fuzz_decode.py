@@ -1,8 +1,8 @@
 """Fuzz the decoder: `python campaigns/fuzz/fuzz_decode.py --count 10000000 --seed 1`.
 
-By default with numba's bounds checks and a cache directory that is made anew, as a binary from another run could
-be without checks. `--guard` runs the binary that serves instead, on requests that lie between pages that cannot
-be read: a read outside ends the process.
+By default with numba's bounds checks, whose binaries have a cache directory of their own (otel_sla/jit.py). `--guard`
+runs the binary that serves instead, on requests that lie between pages that cannot be read: a read outside ends the
+process.
 """
 
 import argparse
@@ -10,7 +10,6 @@ import concurrent.futures
 import multiprocessing
 import os
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -76,26 +75,24 @@ def main() -> int:
     print(f"seed {arguments.seed}, {arguments.count:,} requests, {arguments.processes} processes", flush=True)  # noqa: T201
     start = time.monotonic()
     outcomes: Counter[bool] = Counter()
-    with tempfile.TemporaryDirectory(prefix="otel-sla-fuzz-") as cache:
-        os.environ["NUMBA_CACHE_DIR"] = cache
-        os.environ["NUMBA_BOUNDSCHECK"] = "0" if arguments.guard else "1"
-        with concurrent.futures.ProcessPoolExecutor(arguments.processes, multiprocessing.get_context("spawn")) as pool:
-            # One process compiles, the others find its binaries.
-            pool.submit(_start_worker, is_guarded=arguments.guard).result()
-            chunks = [
-                pool.submit(
-                    _run_chunk, arguments.seed + index, min(CHUNK, arguments.count - done), is_guarded=arguments.guard
-                )
-                for index, done in enumerate(range(0, arguments.count, CHUNK))
-            ]
-            for chunk in concurrent.futures.as_completed(chunks):
-                if error := chunk.exception():
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
-                    return 1
-                outcomes += chunk.result()
-                if outcomes.total() % (50 * CHUNK) == 0:
-                    print(f"{outcomes.total():,} in {time.monotonic() - start:.0f} s", flush=True)  # noqa: T201
+    os.environ["NUMBA_BOUNDSCHECK"] = "0" if arguments.guard else "1"
+    with concurrent.futures.ProcessPoolExecutor(arguments.processes, multiprocessing.get_context("spawn")) as pool:
+        # One process compiles, the others find its binaries.
+        pool.submit(_start_worker, is_guarded=arguments.guard).result()
+        chunks = [
+            pool.submit(
+                _run_chunk, arguments.seed + index, min(CHUNK, arguments.count - done), is_guarded=arguments.guard
+            )
+            for index, done in enumerate(range(0, arguments.count, CHUNK))
+        ]
+        for chunk in concurrent.futures.as_completed(chunks):
+            if error := chunk.exception():
+                pool.shutdown(wait=False, cancel_futures=True)
+                print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+                return 1
+            outcomes += chunk.result()
+            if outcomes.total() % (50 * CHUNK) == 0:
+                print(f"{outcomes.total():,} in {time.monotonic() - start:.0f} s", flush=True)  # noqa: T201
     rate = outcomes.total() / (time.monotonic() - start)
     print(  # noqa: T201
         f"{outcomes.total():,} requests, {outcomes[True]:,} accepted, no disagreement, {rate:,.0f}/s"

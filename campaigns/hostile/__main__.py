@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / name) for name in ("campaigns", "tests", "tests/acceptance")]
 
 
+from progress import say
+
 from hostile.cases import Case, every_case
 from hostile.floods import every_flood
 from hostile.guard import Guard
@@ -32,7 +34,7 @@ def try_case(case: Case, target: Target) -> list[str]:
     started_s = time.monotonic()
     answer = case.attack(target)
     peak = target.peak_bytes()
-    _say(
+    say(
         f"{case.name:45} {answer:20} {peak / MIB:5.0f} MiB, {peak / target.idle_bytes:4.2f} x idle,"
         f" {time.monotonic() - started_s:5.2f} s"
     )
@@ -51,7 +53,7 @@ def try_cases(cases: Iterable[Case], only: str, guard: Guard | None = None) -> l
         return []
     problems: list[str] = []
     with tempfile.TemporaryDirectory() as folder, Target(Path(folder), guard=guard) as target:
-        _say(f"idle: {target.idle_bytes / MIB:.0f} MiB")
+        say(f"idle: {target.idle_bytes / MIB:.0f} MiB")
         for case in wanted:
             problems += try_case(case, target)
         target.send_good()
@@ -78,18 +80,13 @@ def main() -> int:
                 target.reset_peak()
                 found, told = flood.attack(target, arguments.seconds)
                 peak = target.peak_bytes()
-                _say(f"{flood.name:45} {told}; {peak / MIB:.0f} MiB, {peak / target.idle_bytes:.2f} x idle")
+                say(f"{flood.name:45} {told}; {peak / MIB:.0f} MiB, {peak / target.idle_bytes:.2f} x idle")
                 target.send_good()
                 problems += [f"{flood.name}: {problem}" for problem in found]
                 if peak > PEAK_RATIO_MAX * target.idle_bytes and "processor" not in flood.settings:
                     problems.append(f"{flood.name}: {peak / MIB:.0f} MiB")
-    _say("\n".join(problems) or "every attack was answered as it should be")
+    say("\n".join(problems) or "every attack was answered as it should be")
     return 1 if problems else 0
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -13,11 +13,23 @@ BLOCK_SIZE_BYTES = 256 * 1024  # What a server's event loop reads at once.
 _STUCK_S = 1.0  # A sender whom nobody reads from any more comes again.
 
 
-def send_unread(port: int, request: bytes, certificate: str = "") -> int:
-    """Send on one connection until nobody reads any more; gives the bytes sent."""
+def send_unread(port: int, request: bytes, certificate: str = "", *, is_short: bool = False) -> int:
+    """Send on one connection until nobody reads any more; gives the bytes sent.
+
+    Args:
+        port: Of the server.
+        request: Is sent again and again.
+        certificate: PEM, of a server with TLS.
+        is_short: Whether the kernels of both sides hold some kilobytes of answers, and not megabytes as on loopback.
+    """
     block = request * (BLOCK_SIZE_BYTES // len(request))
     sent_bytes = 0
-    connection = socket.create_connection(("127.0.0.1", port), timeout=_STUCK_S)
+    connection = socket.socket()
+    if is_short:  # The server's is some segments long, which are of 64 KB on loopback.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1000)
+    connection.settimeout(_STUCK_S)
+    connection.connect(("127.0.0.1", port))
     if certificate:
         connection = ssl.create_default_context(cadata=certificate).wrap_socket(connection, server_hostname="localhost")
     with closing(connection), suppress(OSError):

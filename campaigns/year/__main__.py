@@ -9,6 +9,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / name) for name in ("campaigns", "tests", "tests/acceptance")]
 
 
+from progress import say
+
 from year.campaign import Campaign, Plan
 from year.clock import PACKAGE, library
 
@@ -30,15 +32,10 @@ def main() -> int:
         plan = Plan(
             days=arguments.days, spots=arguments.spots, seed=arguments.seed, has_figures=not arguments.events_only
         )
-        campaign = Campaign(Path(folder), plan, say=_say)
+        campaign = Campaign(Path(folder), plan, say=say)
         problems = campaign.run()
-    _say("\n".join(problems) or "a year without a surprise")
+    say("\n".join(problems) or "a year without a surprise")
     return 1 if problems else 0
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

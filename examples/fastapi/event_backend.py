@@ -1,4 +1,4 @@
-"""Takes what otel-sla tells as OTLP logs over HTTP, in the place of whatever keeps your logs."""
+"""Takes what otel-sla publishes as OTLP logs over HTTP, in the place of whatever keeps your logs."""
 
 import threading
 from collections.abc import Callable
@@ -13,17 +13,17 @@ class EventBackend:
     """Listens on a free port of the loopback interface while the body of a `with` runs.
 
     Args:
-        tell: Called with each event's name and what it says. From a thread of its own.
+        print_event: Called with each event's name and what it says. From a thread of its own.
     """
 
-    def __init__(self, tell: Callable[[str, str], None]) -> None:
+    def __init__(self, print_event: Callable[[str, str], None]) -> None:
         self._names: set[str] = set()
         self._news = threading.Condition()
 
         def take(body: bytes) -> None:
             for resource in ExportLogsServiceRequest.FromString(body).resource_logs:
                 for record in (record for scope in resource.scope_logs for record in scope.log_records):
-                    tell(record.event_name, record.body.string_value)
+                    print_event(record.event_name, record.body.string_value)
                     with self._news:
                         self._names.add(record.event_name)
                         self._news.notify_all()

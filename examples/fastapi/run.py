@@ -105,13 +105,13 @@ def choose_time_zone(now: datetime) -> str:
     return "Etc/GMT+2" if now.day == 1 and now.hour == 0 else "UTC"
 
 
-def tell_event(name: str, text: str) -> None:
+def print_event(name: str, text: str) -> None:
     """Show an event as it comes in."""
     say(f"  event {name}\n        {text}")
 
 
 def shop_process(place: Place) -> Process:
-    """The application: one service name and one endpoint are all that it is told."""
+    """The application: one service name and one endpoint are all that it needs."""
     port = place.shop.rpartition(":")[2]
     environment = {
         "OTEL_SERVICE_NAME": "checkout",
@@ -178,7 +178,7 @@ def read_downtime(log: Path) -> list[str]:
         if any("action=downtime_ended" in line for line in lines):
             return lines
         time.sleep(0.1)
-    raise ExampleError(f"the log tells no end of a downtime after {EVENT_S_MAX:g} s; otel-sla said:\n{log.read_text()}")
+    raise ExampleError(f"the log has no end of a downtime after {EVENT_S_MAX:g} s; otel-sla said:\n{log.read_text()}")
 
 
 def show_figures(place: Place) -> None:
@@ -212,7 +212,7 @@ def show_report(month: str, environment: dict[str, str]) -> None:
 def run(place: Place, prometheus: Path | None, *, stays: bool) -> None:
     """The whole of it, from starting to stopping."""
     with contextlib.ExitStack() as stack:
-        events = stack.enter_context(EventBackend(tell_event))
+        events = stack.enter_context(EventBackend(print_event))
         environment = otel_sla_environment(place, events.url)
         say("starting otel-sla, the shop" + (" and Prometheus" if place.prometheus else ""))
         if prometheus and place.prometheus:
@@ -224,7 +224,7 @@ def run(place: Place, prometheus: Path | None, *, stays: bool) -> None:
         if place.is_quick:
             shop.stop()  # It sends all that it has.
         if not events.wait_for("sla.downtime.ended", EVENT_S_MAX):
-            raise ExampleError(f"no end of a downtime was told; otel-sla said:\n{otel_sla.log.read_text()}")
+            raise ExampleError(f"no end of a downtime was published; otel-sla said:\n{otel_sla.log.read_text()}")
         show_figures(place)
         show_report(month_of(outage, place.time_zone), environment)
         if stays:

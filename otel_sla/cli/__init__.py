@@ -47,7 +47,7 @@ class _AllCommands(Group):
 
 app = Commands(
     "otel-sla",
-    "The uptime figure that a contract is settled by, computed from OpenTelemetry traces.",
+    help="The uptime figure that a contract is settled by, computed from OpenTelemetry traces.",
     cls=_AllCommands,
     add_completion=True,
 )

@@ -41,12 +41,9 @@ class Command(TyperCommand):
 
 
 class LazyCommand(Command):
-    """Stands for a command in help and completion; the command's module is imported when it runs or is asked for help.
+    """Stands for a command in help and completion; its module is imported when it runs or is asked for help.
 
-    Args:
-        name: Of the command.
-        module: Has its `commands`: one command, or several of a group.
-        summary: The first sentence of its help.
+    The module has `commands`: one command, or several of a group. `summary` is the first sentence of its help.
     """
 
     def __init__(self, name: str, module: str, summary: str) -> None:
@@ -81,21 +78,10 @@ class Group(TyperGroup):
 class Commands(typer.Typer):
     """Collects commands, each of the class above; of a group too that has but one command."""
 
-    def __init__(
-        self,
-        name: str,
-        summary: str = "",
-        *,
-        cls: type[Group] = Group,
-        is_group: bool = False,
-        add_completion: bool = False,
-    ) -> None:
+    def __init__(self, name: str, *, is_group: bool = False, **settings: Any) -> None:  # noqa: ANN401 - as the base has it.
         super().__init__(
-            name=name,
-            cls=cls,
-            help=summary,
+            **{"name": name, "cls": Group, "add_completion": False, **settings},
             no_args_is_help=True,
-            add_completion=add_completion,
             pretty_exceptions_enable=False,
             rich_markup_mode=None,
             context_settings={"help_option_names": ["-h", "--help"]},

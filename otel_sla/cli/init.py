@@ -3,20 +3,18 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
 from otel_sla.cli.commands import Commands
-from otel_sla.cli.options import write_new_file
+from otel_sla.cli.options import Value, read_option, write_new_file
 from otel_sla.config import parse_config
 from otel_sla.config.first_draft import AgreementDraft, draft_yaml
 from otel_sla.config.load import FOLDER_FILE
 from otel_sla.config.parse import check_zone, parse_ratio
 
 commands = Commands("init")
-
-_Value = TypeVar("_Value")
 
 NAME, LIMIT, TARGET, ZONE = "default", "5%", "99.9%", "UTC"
 
@@ -46,7 +44,10 @@ def init(
     """Write a first configuration with comments. On a terminal, asks for what no option gives."""
     asks = sys.stdin.isatty() and sys.stdout.isatty()
     name = _settle(agreement, "--agreement", NAME, "Name of the agreement", str, asks=asks)
-    patterns = service or _asked_services(asks=asks)
+    patterns = service or []
+    if asks and not patterns:
+        answer: str = typer.prompt("Covered service.name, globs allowed, several with commas; empty: all", default="")
+        patterns = [part.strip() for part in answer.split(",") if part.strip()]
     draft = AgreementDraft(
         name=name,
         services=tuple(patterns),
@@ -64,23 +65,13 @@ def init(
 
 
 def _settle(
-    given: str | None, option: str, default: str, question: str, read: Callable[[str], _Value], *, asks: bool
-) -> _Value:
+    given: str | None, option: str, default: str, question: str, read: Callable[[str], Value], *, asks: bool
+) -> Value:
     """Read what an option gave, or the answer to a question, asked until it can be read."""
     if given is not None or not asks:
-        try:
-            return read(default if given is None else given)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint=option) from error
+        return read_option(default if given is None else given, option, read)
     while True:
         try:
             return read(typer.prompt(question, default=default))
         except ValueError as error:
             typer.echo(f"  {error}", err=True)
-
-
-def _asked_services(*, asks: bool) -> list[str]:
-    if not asks:
-        return []
-    answer: str = typer.prompt("Covered service.name, globs allowed, several with commas; empty: all", default="")
-    return [part.strip() for part in answer.split(",") if part.strip()]

@@ -6,6 +6,7 @@ SLO may say has no place in an agreement. Nothing is guessed and nothing dropped
 or listed with the reason why not.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -26,55 +27,46 @@ from otel_sla.sla.figures_text import counted
 commands = Commands("import", is_group=True)
 
 API_VERSION = "openslo/v1"
-_MINUTE = frozenset({"1", "1m", "60s"})
 _QUERIES = "counts come from spans: set covered_service, valid_requests and error_rate to what these queries select"
-_KNOWN = {  # Fields that are read; all others are listed as unknown, but those of `_IGNORED`.
-    "": {"apiVersion", "kind", "metadata", "spec"},
-    "metadata": {"name", "displayName"},
-    "spec": {"budgetingMethod", "timeWindow", "service", "objectives"},
-    "spec.timeWindow[0]": {"duration", "isRolling", "calendar"},
-    "spec.timeWindow[0].calendar": {"startTime", "timeZone"},
-}
 _COMPARED = "compares a metric's value; a request of an agreement fails by its status"
-_OF_OBJECTIVE = {"displayName", "target", "targetPercent", "timeSliceTarget", "timeSliceWindow"}
-_IGNORED_OF_OBJECTIVE = {
-    "op": _COMPARED,
-    "value": _COMPARED,
-    "indicator": _QUERIES,
-    "indicatorRef": _QUERIES,
-    "compositeWeight": "each objective is an agreement by itself, and none is weighed",
-}
-_IGNORED = {
-    "metadata.labels": "an agreement has no labels",
-    "metadata.annotations": "an agreement has no annotations",
-    "spec.description": "for people only",
-    "spec.indicator": _QUERIES,
-    "spec.indicatorRef": _QUERIES,
-    "spec.alertPolicies": "alerts are made from the events and gauges, in the backend",
+
+# Fields that are known, by the place of their mapping: those that are read, and why the others are not taken.
+_FIELDS: Mapping[str, Mapping[str, str | None]] = {
+    "": dict.fromkeys(("apiVersion", "kind", "metadata", "spec")),
+    "metadata": {
+        **dict.fromkeys(("name", "displayName")),
+        "labels": "an agreement has no labels",
+        "annotations": "an agreement has no annotations",
+    },
+    "spec": {
+        **dict.fromkeys(("budgetingMethod", "timeWindow", "service", "objectives")),
+        "description": "for people only",
+        "indicator": _QUERIES,
+        "indicatorRef": _QUERIES,
+        "alertPolicies": "alerts are made from the events and gauges, in the backend",
+    },
+    "spec.timeWindow[0]": dict.fromkeys(("duration", "isRolling", "calendar")),
+    "spec.timeWindow[0].calendar": dict.fromkeys(("startTime", "timeZone")),
+    "spec.objectives": {
+        **dict.fromkeys(("displayName", "target", "targetPercent", "timeSliceTarget", "timeSliceWindow")),
+        "op": _COMPARED,
+        "value": _COMPARED,
+        "indicator": _QUERIES,
+        "indicatorRef": _QUERIES,
+        "compositeWeight": "each objective is an agreement by itself, and none is weighed",
+    },
 }
 
 
 @dataclass(slots=True)
 class Translation:
-    """What became of one document's fields; paths as in `spec.objectives[0].target`."""
+    """What became of one document's fields, by their paths such as `spec.objectives[0].target`."""
 
     source: str  # The document: its number in the file, kind and name.
-    taken: list[tuple[str, str]] = field(default_factory=list)  # (path, what it became).
-    not_taken: list[tuple[str, str]] = field(default_factory=list)  # (path, why).
-    problems: list[ConfigProblem] = field(default_factory=list)  # Why no agreement can be made of it.
+    taken: dict[str, str] = field(default_factory=dict)  # What it became.
+    not_taken: dict[str, str] = field(default_factory=dict)  # Why.
+    problems: dict[str, str] = field(default_factory=dict)  # Why no agreement can be made of it.
     agreements: list[AgreementDraft] = field(default_factory=list)  # One for each objective.
-
-    def take(self, path: str, became: str) -> None:
-        """Note a field that was taken."""
-        self.taken.append((path, became))
-
-    def leave(self, path: str, why: str) -> None:
-        """Note a field that was not taken."""
-        self.not_taken.append((path, why))
-
-    def fail(self, path: str, why: str) -> None:
-        """Note why no agreement can be made of it."""
-        self.problems.append(ConfigProblem(path, why))
 
 
 @commands.command()
@@ -96,7 +88,10 @@ def openslo(
     text = draft_yaml(agreements, head=f"Made from {source} by `otel-sla import openslo`.")
     parse_config(text, source, {})
     for reading in readings:
-        _print(reading)
+        typer.echo(f"{reading.source}:", err=True)
+        for verb, fields in (("taken", reading.taken), ("not taken", reading.not_taken)):
+            for path, reason in fields.items():
+                typer.echo(f"  {verb:<10} {path}: {reason}", err=True)
     if output is None:
         typer.echo(text, nl=False)
     else:
@@ -113,19 +108,8 @@ def _read_text(file: Path, source: str) -> str:
         raise ConfigError(source, [ConfigProblem("", f"is not UTF-8 at byte {error.start}")]) from error
 
 
-def _print(reading: Translation) -> None:
-    typer.echo(f"{reading.source}:", err=True)
-    for verb, fields in (("taken", reading.taken), ("not taken", reading.not_taken)):
-        for path, text in fields:
-            typer.echo(f"  {verb:<10} {path}: {text}", err=True)
-
-
 def read_openslo(text: str, source: str) -> list[Translation]:
-    """Read all documents of a file.
-
-    Args:
-        text: YAML, one document or several.
-        source: The file's name, for errors.
+    """Read all documents of a YAML file; `source` is its name, for errors.
 
     Raises:
         ConfigError: It is not valid YAML, holds no SLO, or an SLO of which no agreement can be made.
@@ -137,14 +121,14 @@ def read_openslo(text: str, source: str) -> list[Translation]:
         raise ConfigError(source, [ConfigProblem("", f"is not valid YAML: {' '.join(str(error).split())}")]) from error
     readings = [_read_document(document, number) for number, document in enumerate(documents, start=1)]
     problems = [
-        ConfigProblem(f"{reading.source}: {problem.path}", problem.message)
+        ConfigProblem(f"{reading.source}: {path}", message)
         for reading in readings
-        for problem in reading.problems
+        for path, message in reading.problems.items()
     ]
-    if not problems and not any(reading.agreements for reading in readings):
+    names = Counter(agreement.name for reading in readings for agreement in reading.agreements)
+    if not problems and not names:
         problems = [ConfigProblem("", f"holds no document of kind SLO and apiVersion {API_VERSION}")]
-    names = [agreement.name for reading in readings for agreement in reading.agreements]
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, count in names.items() if count > 1)
     problems += [ConfigProblem("", f"two objectives would both be the agreement {name!r}") for name in repeated]
     if problems:
         raise ConfigError(source, problems)
@@ -153,49 +137,51 @@ def read_openslo(text: str, source: str) -> list[Translation]:
 
 def _read_document(document: object, number: int) -> Translation:
     if not isinstance(document, dict):
-        return Translation(f"document {number}", problems=[ConfigProblem("", "must be a mapping")])
-    kind, version = _text(document.get("kind")), _text(document.get("apiVersion"))
-    name = _text(_mapping(document.get("metadata")).get("name"))
+        return Translation(f"document {number}", problems={"": "must be a mapping"})
+    kind, version = _text(document, "kind"), _text(document, "apiVersion")
+    name = _text(_mapping(document, "metadata"), "name")
     reading = Translation(f"document {number} ({kind or 'no kind'} {name})".replace(" )", ")"))
     if version != API_VERSION:
-        reading.fail("apiVersion", f"must be {API_VERSION}, not {version!r}")
+        reading.problems["apiVersion"] = f"must be {API_VERSION}, not {version!r}"
     elif kind != "SLO":
-        reading.leave("kind", f"a {kind or 'document without a kind'} says nothing that an agreement has")
+        reading.not_taken["kind"] = f"a {kind or 'document without a kind'} says nothing that an agreement has"
     else:
         _read_slo(document, name, reading)
     return reading
 
 
 def _read_slo(document: Mapping[str, Any], name: str, reading: Translation) -> None:
-    spec = _mapping(document.get("spec"))
+    metadata, spec = _mapping(document, "metadata"), _mapping(document, "spec")
     if name:
-        reading.take("metadata.name", "the agreement's name")
+        reading.taken["metadata.name"] = "the agreement's name"
     else:
-        reading.fail("metadata.name", "is missing; it becomes the agreement's name")
-    method = _text(spec.get("budgetingMethod"))
-    if method != "Timeslices":
-        problem = f"is {method}: an agreement counts minutes, so the method must be Timeslices"
-        reading.fail("spec.budgetingMethod", problem if method else "is missing; an agreement needs Timeslices")
+        reading.problems["metadata.name"] = "is missing; it becomes the agreement's name"
+    method = _text(spec, "budgetingMethod")
+    if method == "Timeslices":
+        reading.taken["spec.budgetingMethod"] = "minutes are judged, not requests"
     else:
-        reading.take("spec.budgetingMethod", "minutes are judged, not requests")
+        reading.problems["spec.budgetingMethod"] = (
+            f"is {method or 'missing'}: an agreement counts minutes, so the method must be Timeslices"
+        )
     time_zone = _read_window(spec.get("timeWindow"), reading)
-    service = _text(spec.get("service"))
+    service = _text(spec, "service")
     if service:
-        reading.take("spec.service", f"covered_service: service.name is {service}")
+        reading.taken["spec.service"] = f"covered_service: service.name is {service}"
     else:
-        reading.leave("spec.service", "is missing: the agreement covers all services")
-    title = _text(_mapping(document.get("metadata")).get("displayName"))
+        reading.not_taken["spec.service"] = "is missing: the agreement covers all services"
+    title = _text(metadata, "displayName")
     if title:
-        reading.take("metadata.displayName", "a comment")
-    _list_ignored(document, reading)
+        reading.taken["metadata.displayName"] = "a comment"
+    for place, mapping in (("", document), ("metadata", metadata), ("spec", spec)):
+        _list_not_taken(mapping, place, place, reading)
     objectives = spec.get("objectives")
     if not isinstance(objectives, list) or not objectives:
-        reading.fail("spec.objectives", "must be a list of at least one objective")
+        reading.problems["spec.objectives"] = "must be a list of at least one objective"
         return
     for index, objective in enumerate(objectives):
-        draft = _read_objective(_mapping(objective), f"spec.objectives[{index}]", reading)
-        if draft is not None:
-            limit, target, label = draft
+        found = _read_objective(objective if isinstance(objective, dict) else {}, f"spec.objectives[{index}]", reading)
+        if found is not None:
+            limit, target, label = found
             own_name = name if len(objectives) == 1 else f"{name}-{label or index + 1}"
             remarks = tuple(text for text in (title, label) if text)
             services = (service,) if service else ()
@@ -204,37 +190,35 @@ def _read_slo(document: Mapping[str, Any], name: str, reading: Translation) -> N
 
 def _read_window(windows: object, reading: Translation) -> str:
     """Give the time zone of the month; what is no calendar month is a problem."""
-    path = "spec.timeWindow"
     if not isinstance(windows, list) or len(windows) != 1:
-        reading.fail(path, "must be a list of exactly one window")
+        reading.problems["spec.timeWindow"] = "must be a list of exactly one window"
         return "UTC"
-    window = _mapping(windows[0])
-    calendar = _mapping(window.get("calendar"))
-    is_rolling = _text(window.get("isRolling")).lower()
+    path = "spec.timeWindow[0]"
+    window = windows[0] if isinstance(windows[0], dict) else {}
+    calendar = _mapping(window, "calendar")
+    is_rolling = _text(window, "isRolling").lower()
     if is_rolling == "true" or not calendar:
         problem = "a rolling window has no month; an agreement is settled by calendar months: give `calendar`"
-        reading.fail(f"{path}[0]", problem)
+        reading.problems[path] = problem
     elif is_rolling:
-        reading.take(f"{path}[0].isRolling", "calendar months")
-    for place, of_place in ((f"{path}[0]", window), (f"{path}[0].calendar", calendar)):
-        _list_unknown(of_place, place, _KNOWN[place], reading)
-    if _text(window.get("duration")) != "1M":
-        duration = _text(window.get("duration")) or "missing"
-        reading.fail(f"{path}[0].duration", f"is {duration}: an agreement is settled by months, 1M")
+        reading.taken[f"{path}.isRolling"] = "calendar months"
+    _list_not_taken(window, path, path, reading)
+    _list_not_taken(calendar, f"{path}.calendar", f"{path}.calendar", reading)
+    duration = _text(window, "duration")
+    if duration == "1M":
+        reading.taken[f"{path}.duration"] = "calendar months"
     else:
-        reading.take(f"{path}[0].duration", "calendar months")
-    start = _text(calendar.get("startTime"))
-    if start:
+        reading.problems[f"{path}.duration"] = f"is {duration or 'missing'}: an agreement is settled by months, 1M"
+    if start := _text(calendar, "startTime"):
         is_first = start[7:].replace("T", " ") in ("-01", "-01 00:00", "-01 00:00:00")
-        text = "months begin at local midnight of their first day, in every year"
-        (reading.take if is_first else reading.leave)(f"{path}[0].calendar.startTime", text)
-    zone = _text(calendar.get("timeZone")) or "UTC"
+        fate = reading.taken if is_first else reading.not_taken
+        fate[f"{path}.calendar.startTime"] = "months begin at local midnight of their first day, in every year"
     try:
-        zone = check_zone(zone)
+        zone = check_zone(_text(calendar, "timeZone") or "UTC")
     except ValueError as error:
-        reading.fail(f"{path}[0].calendar.timeZone", str(error))
+        reading.problems[f"{path}.calendar.timeZone"] = str(error)
         return "UTC"
-    reading.take(f"{path}[0].calendar.timeZone", f"monthly_uptime.time_zone: {zone}")
+    reading.taken[f"{path}.calendar.timeZone"] = f"monthly_uptime.time_zone: {zone}"
     return zone
 
 
@@ -244,65 +228,52 @@ def _read_objective(
     """Give error rate limit, target and label; None where something is missing or wrong."""
     n_problems = len(reading.problems)
     good = _ratio(objective, "timeSliceTarget", path, reading)
-    slices = _text(objective.get("timeSliceWindow"))
-    if slices not in _MINUTE:
-        reading.fail(f"{path}.timeSliceWindow", f"is {slices or 'missing'}: an agreement judges minutes, 1m")
+    slices = _text(objective, "timeSliceWindow")
+    if slices in ("1", "1m", "60s"):
+        reading.taken[f"{path}.timeSliceWindow"] = "minutes are judged"
     else:
-        reading.take(f"{path}.timeSliceWindow", "minutes are judged")
+        reading.problems[f"{path}.timeSliceWindow"] = f"is {slices or 'missing'}: an agreement judges minutes, 1m"
     target_key = "targetPercent" if "targetPercent" in objective else "target"
-    target = _ratio(objective, target_key, path, reading, is_percent=target_key == "targetPercent")
+    target = _ratio(objective, target_key, path, reading)
     if target == 0:
-        reading.fail(f"{path}.{target_key}", "must be above 0: a promise of nothing cannot be broken")
+        reading.problems[f"{path}.{target_key}"] = "must be above 0: a promise of nothing cannot be broken"
     if target_key == "targetPercent" and "target" in objective:
         if _ratio(objective, "target", path, reading) == target:
-            reading.leave(f"{path}.target", "targetPercent says the same")
+            reading.not_taken[f"{path}.target"] = "targetPercent says the same"
         else:
-            reading.fail(f"{path}.target", "and targetPercent contradict each other")
-    for key, why in _IGNORED_OF_OBJECTIVE.items():
-        if key in objective:
-            reading.leave(f"{path}.{key}", why)
-    _list_unknown(objective, path, _OF_OBJECTIVE | set(_IGNORED_OF_OBJECTIVE), reading)
+            reading.problems[f"{path}.target"] = "and targetPercent contradict each other"
+    _list_not_taken(objective, path, "spec.objectives", reading)
     if good is None or not target or len(reading.problems) > n_problems:
         return None
-    limit = 1 - good
-    reading.take(f"{path}.timeSliceTarget", f"downtime.error_rate_above: {format_ratio(limit)}")
-    reading.take(f"{path}.{target_key}", f"monthly_uptime.target: {format_ratio(target)}")
-    label = _text(objective.get("displayName"))
+    reading.taken[f"{path}.timeSliceTarget"] = f"downtime.error_rate_above: {format_ratio(1 - good)}"
+    reading.taken[f"{path}.{target_key}"] = f"monthly_uptime.target: {format_ratio(target)}"
+    label = _text(objective, "displayName")
     if label:
-        reading.take(f"{path}.displayName", "a comment")
-    return limit, target, label
+        reading.taken[f"{path}.displayName"] = "a comment"
+    return 1 - good, target, label
 
 
-def _ratio(
-    objective: Mapping[str, Any], key: str, path: str, reading: Translation, *, is_percent: bool = False
-) -> Fraction | None:
-    text = _text(objective.get(key))
+def _ratio(objective: Mapping[str, Any], key: str, path: str, reading: Translation) -> Fraction | None:
+    text = _text(objective, key)
     try:
-        return parse_ratio(f"{text}%" if is_percent else text)
+        return parse_ratio(f"{text}%" if key == "targetPercent" else text)
     except ValueError as error:
-        reading.fail(f"{path}.{key}", str(error) if text else "is missing")
+        reading.problems[f"{path}.{key}"] = str(error) if text else "is missing"
         return None
 
 
-def _list_ignored(document: Mapping[str, Any], reading: Translation) -> None:
-    for path, why in _IGNORED.items():
-        above, key = path.split(".")
-        if _mapping(document.get(above)).get(key):
-            reading.leave(path, why)
-    for place, of_place in (("", document), *((key, _mapping(document.get(key))) for key in ("metadata", "spec"))):
-        ignored = {path.rpartition(".")[2] for path in _IGNORED if path.rpartition(".")[0] == place}
-        _list_unknown(of_place, place, _KNOWN[place] | ignored, reading)
-
-
-def _list_unknown(mapping: Mapping[str, Any], place: str, known: set[str], reading: Translation) -> None:
+def _list_not_taken(mapping: Mapping[str, Any], path: str, place: str, reading: Translation) -> None:
     for key in mapping:
-        if key not in known:
-            reading.leave(f"{place}.{key}".lstrip("."), "is not known here")
+        why = _FIELDS[place].get(key, "is not known here")
+        if why is not None:
+            reading.not_taken[f"{path}.{key}".lstrip(".")] = why
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def _mapping(mapping: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = mapping.get(key)
     return value if isinstance(value, dict) else {}
 
 
-def _text(value: object) -> str:
+def _text(mapping: Mapping[str, Any], key: str) -> str:
+    value = mapping.get(key)
     return value.strip() if isinstance(value, str) else ""

@@ -3,12 +3,13 @@
 import getpass
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from difflib import get_close_matches
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -17,6 +18,8 @@ from otel_sla.config.parse import parse_time, settle_time
 from otel_sla.errors import ConfigError, ConfigProblem
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.months import Month, month_of
+
+Value = TypeVar("Value")
 
 ConfigOption = Annotated[
     Path | None,
@@ -29,12 +32,15 @@ ConfigOption = Annotated[
 ]
 
 
-def load(path: Path | None, *, begins_ledger: bool = False) -> Config:
-    """Read the configuration; says on a terminal which one. Arguments as for `load_config`.
+class TableOrJson(Enum):
+    """How something is written."""
 
-    Raises:
-        ConfigError: It cannot be used.
-    """
+    TABLE = "table"
+    JSON = "json"
+
+
+def load(path: Path | None, *, begins_ledger: bool = False) -> Config:
+    """Read the configuration, and print on a terminal which one it is; arguments and errors as for `load_config`."""
     choice = choose_config(path, os.environ)
     if sys.stderr.isatty():
         typer.echo(f"otel-sla: configuration: {choice}", err=True)
@@ -47,12 +53,17 @@ def running_month(agreements: Iterable[Agreement], now: datetime) -> Month:
     return month_of(int(now.timestamp()) // 60, zones.pop() if len(zones) == 1 else "UTC")
 
 
-def parse_month(text: str) -> Month:
-    """Read `--month`."""
+def read_option(text: str, option: str, read: Callable[[str], Value]) -> Value:
+    """Read an option's text by a function that raises ValueError where it cannot."""
     try:
-        return Month.parse(text)
+        return read(text)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--month") from error
+        raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+def parse_month(text: str | None) -> Month | None:
+    """Read `--month`, if it is given."""
+    return None if text is None else read_option(text, "--month", Month.parse)
 
 
 def parse_moment(text: str, option: str) -> datetime:
@@ -67,31 +78,27 @@ def parse_moment(text: str, option: str) -> datetime:
 
 def settle_moment(text: str, option: str, time_zone: str) -> datetime:
     """Read a time; without an offset it is local to the time zone."""
-    try:
-        return settle_time(parse_time(text), time_zone)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from error
+    return read_option(text, option, lambda text: settle_time(parse_time(text), time_zone))
 
 
 def user_name(given: str | None) -> str:
     """Give `--by`, or who runs this command."""
-    if given is None:
-        try:
-            return getpass.getuser()
-        except (KeyError, OSError) as error:
-            message = "is required here: the system does not know its user"
-            raise typer.BadParameter(message, param_hint="--by") from error
-    if not given.strip():
+    try:
+        name = getpass.getuser() if given is None else given.strip()
+    except (KeyError, OSError) as error:
+        message = "is required here: the system does not know its user"
+        raise typer.BadParameter(message, param_hint="--by") from error
+    if not name:
         raise typer.BadParameter("must name somebody", param_hint="--by")
-    return given.strip()
+    return name
 
 
 def find_agreement(name: str, agreements: Sequence[Agreement]) -> Agreement:
     """Find an agreement by its name, among those configured and those that were once."""
-    for agreement in agreements:
-        if agreement.name == name:
-            return agreement
-    raise unknown_name("agreement", name, [agreement.name for agreement in agreements])
+    by_name = {agreement.name: agreement for agreement in reversed(agreements)}
+    if name not in by_name:
+        raise unknown_name("agreement", name, [agreement.name for agreement in agreements])
+    return by_name[name]
 
 
 def unknown_name(noun: str, name: str, names: Sequence[str]) -> typer.BadParameter:
@@ -110,7 +117,7 @@ def write_new_file(path: Path, text: str) -> None:
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
-    except FileExistsError as error:
-        raise ConfigError(str(path), [ConfigProblem("", "exists already; choose another --output")]) from error
     except OSError as error:
-        raise ConfigError(str(path), [ConfigProblem("", f"cannot be written: {error.strerror}")]) from error
+        exists = isinstance(error, FileExistsError)
+        problem = "exists already; choose another --output" if exists else f"cannot be written: {error.strerror}"
+        raise ConfigError(str(path), [ConfigProblem("", problem)]) from error

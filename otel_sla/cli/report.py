@@ -39,15 +39,6 @@ class ReportFormat(Enum):
     HTML = "html"
 
 
-class ReportRows(Enum):
-    """What a row of the CSV stands for."""
-
-    SERIES = "series"
-    PERIODS = "periods"
-    EXCLUSIONS = "exclusions"
-    MINUTES = "minutes"
-
-
 def screen() -> Screen:
     """What a report is written for on standard output; a file or a pipe gets the same bytes whatever stands behind."""
     if not sys.stdout.isatty():
@@ -65,9 +56,7 @@ def report(
     ] = None,
     agreement: Annotated[str | None, typer.Option(metavar="NAME", help="Only this agreement.")] = None,
     report_format: Annotated[ReportFormat, typer.Option("--format", help="How to write it.")] = ReportFormat.TABLE,
-    rows: Annotated[
-        ReportRows | None, typer.Option(help="Of the CSV: what a row stands for; series by default.")
-    ] = None,
+    rows: Annotated[Rows | None, typer.Option(help="Of the CSV: what a row stands for; series by default.")] = None,
     bom: Annotated[
         bool, typer.Option("--bom", help="Of the CSV: begin with a byte order mark, by which spreadsheets know UTF-8.")
     ] = False,
@@ -87,7 +76,7 @@ def report(
         if given and report_format is not ReportFormat.CSV:
             raise typer.BadParameter("is for --format csv", param_hint=option)
     now = datetime.now(UTC)
-    wanted = None if month is None else parse_month(month)
+    wanted = parse_month(month)
     shown_time = now if generated_at is None else parse_moment(generated_at, "--generated-at")
     settings = load(config)
     # A report of a moment speaks of what had elapsed then; of the future nothing is known.
@@ -98,11 +87,9 @@ def report(
     with closing(LedgerReader.open(settings.ledger.url)) as reader:
         agreements, removed = _choose_agreements(agreement, settings, reader)
         wanted = wanted or running_month(agreements or removed, moment)
-        if rows is ReportRows.MINUTES:
-            lines = _each_minute_line(
-                reader, (*agreements, *removed), wanted, elapsed_stop, as_configured=as_configured
-            )
-            with closing(lines):
+        if rows is Rows.MINUTES:
+            chosen = (*agreements, *removed)
+            with closing(_minute_lines(reader, chosen, wanted, elapsed_stop, as_configured=as_configured)) as lines:
                 _write(lines, path, bom=bom)
             return
         document = load_report(
@@ -119,7 +106,7 @@ def report(
     if report_format is ReportFormat.TABLE:
         text = render_table(document, screen() if path is None else Screen())
     elif report_format is ReportFormat.CSV:
-        text = render_csv(document, Rows.SERIES if rows is None else Rows(rows.value))
+        text = render_csv(document, Rows.SERIES if rows is None else rows)
     else:
         text = render_html(document) if report_format is ReportFormat.HTML else render_json(document)
     _write([text], path, bom=bom)
@@ -136,7 +123,7 @@ def _choose_agreements(
     return ((), (named,)) if named in removed else ((named,), ())
 
 
-def _each_minute_line(
+def _minute_lines(
     reader: LedgerReader, agreements: tuple[Agreement, ...], month: Month, elapsed_stop: int, *, as_configured: bool
 ) -> Generator[str]:
     """A month of a thousand series has 44 million lines, so they are written as they come."""

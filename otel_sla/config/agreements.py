@@ -1,7 +1,6 @@
 """`agreements`: what is covered, what fails, what is downtime, what is promised."""
 
 from collections import Counter
-from collections.abc import Mapping
 from datetime import datetime
 from difflib import get_close_matches
 from fractions import Fraction
@@ -13,27 +12,20 @@ from otel_sla.config.parse import check_zone, settle_time
 from otel_sla.config.section import (
     NOT_EMPTY,
     Date,
-    GrpcStatusSet,
+    GrpcStatuses,
     OneOrMore,
     PositiveInt,
     Ratio,
     Section,
-    StatusSet,
+    Statuses,
     Text,
     Time,
     build,
     rule_problems,
 )
-from otel_sla.config.yaml_file import Loc, Problem
+from otel_sla.config.yaml_file import Problem
 from otel_sla.sla import agreement as domain
-from otel_sla.sla.agreement import (
-    SERVER_FAULT_GRPC_STATUS,
-    Counting,
-    ExclusionReason,
-    NoData,
-    NoStatusCode,
-    WhenAbsent,
-)
+from otel_sla.sla.agreement import SERVER_FAULT_GRPC_STATUS, Counting, ExclusionReason, NoData, NoStatusCode, WhenAbsent
 
 Patterns = Annotated[OneOrMore[str], NOT_EMPTY]
 Zone = Annotated[str, AfterValidator(check_zone), WithJsonSchema({"type": "time zone"})]
@@ -95,8 +87,7 @@ class ValidRequests(Section):
     no_status_code: NoStatusCode = NoStatusCode.SPAN_STATUS
     """What becomes of a request without a usable HTTP or gRPC status. `span_status`: it failed if its span has the
     status ERROR or an `error.type`, else it succeeded; `succeeded`: it succeeded; `invalid`: it does not count. The
-    latter two with an error or without.
-    """
+    latter two with an error or without."""
 
 
 class CodeRuleSection(Section):
@@ -107,8 +98,7 @@ class CodeRuleSection(Section):
 
     attribute: Text = Field(examples=["app.response.code"])
     """Key of the span attribute that holds the code: one that the application sets itself, to the code in its
-    answer. `error.type` is not it: instrumentations set it to the HTTP status.
-    """
+    answer. `error.type` is not it: instrumentations set it to the HTTP status."""
     values: Annotated[OneOrMore[str], NOT_EMPTY] = Field(examples=['["Internal Error"]'])
     """Codes that fail, compared exactly."""
     when_absent: WhenAbsent = WhenAbsent.FAILED
@@ -118,17 +108,17 @@ class CodeRuleSection(Section):
 class ErrorRate(Section):
     """Which valid requests failed (clause 4)."""
 
-    failed_http_status: StatusSet = Field(default=frozenset(range(500, 600)), examples=['["500"]'])
+    failed_http_status: Statuses = Field(default=(frozenset(range(500, 600)),), examples=['["500"]'])
     """Statuses that fail, within 500 to 599: `5xx`, `500`, `500-504`, or a list of them."""
     code: CodeRuleSection | None = None
     """Code that must stand beside such an HTTP status."""
-    failed_grpc_status: GrpcStatusSet = Field(default=SERVER_FAULT_GRPC_STATUS, examples=["[INTERNAL, UNAVAILABLE]"])
+    failed_grpc_status: GrpcStatuses = Field(
+        default=tuple(sorted(SERVER_FAULT_GRPC_STATUS)), examples=["[INTERNAL, UNAVAILABLE]"]
+    )
     """gRPC codes that fail, by name or number: some of the six of the default, or none with `[]`. Those of the six
-    that are left out succeed; any other code is not valid.
-    """
+    that are left out succeed; any other code is not valid."""
     failed: tuple[Rule, ...] = Field(default=(), examples=['[{span: {graphql.response.has_errors: "true"}}]'])
-    """A valid request that any of these rules holds for failed, whatever its status: answers that only look well.
-    """
+    """A valid request that any of these rules holds for failed, whatever its status: answers that only look well."""
 
 
 class Downtime(Section):
@@ -141,9 +131,8 @@ class Downtime(Section):
     period_minutes_min: PositiveInt = Field(default=1, le=44_640)
     """Fewer down minutes in a row are no downtime period and count as up."""
     no_data: NoData = NoData.UP
-    """What a minute without a valid request counts as: `up`, `down`, or `carry`, which keeps the state of the last
-    judged minute (clause 6).
-    """
+    """What a minute without a valid request counts as: `up`, `down`, or `carry`, the state of the last judged minute
+    (clause 6)."""
 
 
 class MonthlyUptime(Section):
@@ -153,8 +142,7 @@ class MonthlyUptime(Section):
     """Promised share of the month's minutes; above 0%."""
     time_zone: Zone = Field(default="UTC", examples=["Europe/Berlin"])
     """IANA time zone in which months begin and end. If it changes after a month was closed, the minutes between the
-    zones' midnights are in no month or in two, which is logged.
-    """
+    zones' midnights are in no month or in two, which is logged."""
 
     @model_validator(mode="after")
     def target_is_above_zero(self) -> Self:
@@ -176,9 +164,7 @@ class ExclusionSection(Section):
     announced_at: Time | None = Field(default=None, examples=["2026-11-02T09:00:00Z"])
     """When it was announced to customers; `scheduled_maintenance` needs it."""
     group: Annotated[dict[str, str], _group_text] | None = Field(default=None, examples=["{service.name: chat-1}"])
-    """Only this series, by a value for each `group_by` attribute, or for each of a former `group_by`; without it,
-    the whole agreement.
-    """
+    """Only this series, by a value for each attribute of `group_by`, or of a former one; without it, all of them."""
     note: str = Field(default="", examples=["database upgrade"])
     """For people; shown in reports."""
 
@@ -186,9 +172,8 @@ class ExclusionSection(Section):
     def maintenance_is_announced(self) -> Self:
         """Without it nobody knows whether maintenance was announced in time (clause 14)."""
         if self.reason is ExclusionReason.SCHEDULED_MAINTENANCE and self.announced_at is None:
-            raise rule_problems(
-                [(("announced_at",), "is required for scheduled_maintenance: notice is counted from it")]
-            )
+            message = "is required for scheduled_maintenance: notice is counted from it"
+            raise rule_problems([(("announced_at",), message)])
         return self
 
 
@@ -215,19 +200,13 @@ class AgreementSection(Section):
     group_by: OneOrMore[Text] = ("service.name",)
     """Attributes whose values make a series, judged by itself; `[]` judges all together (clause 3)."""
     valid_requests: ValidRequests = ValidRequests()
-    """Which covered requests count."""
     error_rate: ErrorRate = ErrorRate()
-    """Which valid requests failed."""
     counting: Counting = Counting.REQUESTS
     """What is judged. `requests`: each span counts as one request; `adjusted`: each counts as the requests that the
-    sampling threshold in its tracestate (`ot=th:...`) says it stands for (clause 19).
-    """
+    sampling threshold in its tracestate (`ot=th:...`) says it stands for (clause 19)."""
     downtime: Downtime = Downtime()
-    """When a minute is downtime."""
     monthly_uptime: MonthlyUptime = MonthlyUptime()
-    """What is promised."""
     exclusions: Exclusions = Exclusions()
-    """What is not held against the provider."""
 
     @field_validator("group_by", mode="after")
     @classmethod
@@ -244,10 +223,11 @@ class AgreementSection(Section):
     @model_validator(mode="after")
     def windows_fit_together(self) -> Self:
         """A window's times depend on the agreement's time zone; its group may be of a former `group_by`."""
-        problems: list[Problem] = []
-        for index, window in enumerate(self.exclusions.windows):
-            place: Loc = ("exclusions", "windows", index)
-            problems += [((*place, *loc), message) for loc, message in self._window_problems(window)]
+        problems = [
+            (("exclusions", "windows", index, *loc), message)
+            for index, window in enumerate(self.exclusions.windows)
+            for loc, message in self._window_problems(window)
+        ]
         if problems:
             raise rule_problems(problems)
         return self
@@ -265,8 +245,13 @@ class AgreementSection(Section):
         if "start" in settled and "stop" in settled and settled["start"] >= settled["stop"]:
             start, stop = settled["start"].isoformat(), settled["stop"].isoformat()
             problems.append((("stop",), f"must be after start: {stop} is not after {start}"))
-        if window.group is not None:
-            problems += _group_problems(window.group, self.group_by)
+        # Slips of the pen. Other keys may be those of a former grouping, which the ledger knows (clause 22).
+        group = window.group or {}
+        absent = [key for key in self.group_by if key not in group]
+        for key in group:
+            if key not in self.group_by and (near := get_close_matches(key, absent, n=1, cutoff=_SLIP_RATIO_MIN)):
+                message = f"is no attribute of group_by ({', '.join(self.group_by)}); did you mean {near[0]!r}?"
+                problems.append((("group", key), message))
         return problems
 
     def build(self) -> domain.Agreement:
@@ -280,6 +265,7 @@ class AgreementSection(Section):
             covered_service=self.covered_service.build(),
             covered_any=tuple(rule.build() for rule in self.covered_service.any),
             invalid=tuple(rule.build() for rule in self.valid_requests.invalid),
+            failed_http_status=frozenset().union(*self.error_rate.failed_http_status),
             failed=tuple(rule.build() for rule in self.error_rate.failed),
             exclusions=build(
                 domain.ExclusionTerms,
@@ -289,31 +275,16 @@ class AgreementSection(Section):
         )
 
     def _build_window(self, window: ExclusionSection) -> domain.ExclusionWindow:
-        zone = self.monthly_uptime.time_zone
+        zone, group = self.monthly_uptime.time_zone, window.group
+        if group is not None and set(group) == set(self.group_by):  # Of a former grouping it stays as it is written.
+            group = {key: group[key] for key in self.group_by}
         return build(
             domain.ExclusionWindow,
             window,
             start=settle_time(window.start, zone),
             stop=settle_time(window.stop, zone),
             announced_at=None if window.announced_at is None else settle_time(window.announced_at, zone),
-            group=None if window.group is None else _ordered(window.group, self.group_by),
+            group=None if group is None else tuple(group.items()),
             recorded_by="configuration",
             recorded_at=None,
         )
-
-
-def _ordered(group: Mapping[str, str], group_by: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Give a group in the order of `group_by`; one of a former grouping in the order in which it is written."""
-    keys = group_by if set(group) == set(group_by) else group
-    return tuple((key, group[key]) for key in keys)
-
-
-def _group_problems(group: Mapping[str, str], group_by: tuple[str, ...]) -> list[Problem]:
-    """Find slips of the pen. Other keys may be those of a former grouping, which the ledger knows (clause 22)."""
-    problems: list[Problem] = []
-    absent = [key for key in group_by if key not in group]
-    for key in group:
-        if key not in group_by and (near := get_close_matches(key, absent, n=1, cutoff=_SLIP_RATIO_MIN)):
-            message = f"is no attribute of group_by ({', '.join(group_by)}); did you mean {near[0]!r}?"
-            problems.append((("group", key), message))
-    return problems

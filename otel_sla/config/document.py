@@ -49,12 +49,10 @@ class LedgerSection(Section):
         default="sqlite:///otel-sla.db", examples=["sqlite:////var/lib/otel-sla/ledger.db"]
     )
     """SQLite file; three slashes before a path that starts at this file's folder (of a pipe, at the working
-    directory), four before an absolute one.
-    """
+    directory), four before an absolute one."""
     retention: PositiveDuration = 400 * _DAY_S
-    """For how long counts are kept; what months were closed with is kept for ever. Not less than 32d and
-    `processor.late_spans_max` together, or a month could not be judged.
-    """
+    """For how long counts are kept; what months were closed with is kept for ever. At least 32d and
+    `processor.late_spans_max` together, as a month needs them to be judged."""
     create: bool = True
     """Make a new ledger where there is none. With `false` a ledger that was moved away stops the start."""
 
@@ -73,9 +71,7 @@ class Processor(Section):
     memory_limit_mib: PositiveInt = ReceiverSettings().memory_limit_mib
     """Requests that are being read or counted, of both protocols; senders are asked to wait above it."""
     processes: PositiveInt = Field(default=ReceiverSettings().processes, le=64)
-    """Processes that receive. With more than one they share the ports, each with its part of memory_limit_mib, and
-    one more counts for all.
-    """
+    """Processes that receive. Several share the ports, each with its part of memory_limit_mib; one more counts."""
 
     @model_validator(mode="after")
     def late_spans_max_covers_grace(self) -> Self:
@@ -108,20 +104,15 @@ class Telemetry(Section):
     """What otel-sla says of itself."""
 
     logs: Logs = Logs()
-    """Our own log."""
     metrics: Metrics = Metrics()
-    """Our own metrics."""
 
 
 class ConfigDocument(Section):
     """The configuration; everything may be left out."""
 
     receivers: Receivers = Receivers()
-    """Where spans come in."""
     ledger: LedgerSection = LedgerSection()
-    """Where counts are kept."""
     processor: Processor = Processor()
-    """When minutes are judged, and what bounds the work."""
     exporters: dict[str, Exporter] = Field(default={})
     """Where verdicts and events go, by component id: `type` or `type/name`."""
     agreements: Annotated[tuple[AgreementSection, ...], NOT_EMPTY] = (AgreementSection(name="default"),)
@@ -131,7 +122,6 @@ class ConfigDocument(Section):
     )
     """The status page; `null` leaves it out."""
     telemetry: Telemetry = Telemetry()
-    """What otel-sla says of itself."""
 
     @model_validator(mode="before")
     @classmethod
@@ -159,15 +149,11 @@ class ConfigDocument(Section):
     def _absent_metrics_exporter(self) -> Iterator[Problem]:
         """Our own metrics go to a backend that is named, that speaks OTLP, and that is to have metrics."""
         name = self.telemetry.metrics.exporter
-        known = [
-            key
-            for key, exporter in self.exporters.items()
-            if not isinstance(exporter, DebugExporter) and Signal.METRICS in exporter.signals
-        ]
+        otlp = {key: each for key, each in self.exporters.items() if not isinstance(each, DebugExporter)}
+        known = [key for key, exporter in otlp.items() if Signal.METRICS in exporter.signals]
         if name is not None and name not in known:
-            message = (
-                f"must be one of the OTLP exporters of metrics ({', '.join(known) or 'there is none'}), not {name!r}"
-            )
+            choices = ", ".join(known) or "there is none"
+            message = f"must be one of the OTLP exporters of metrics ({choices}), not {name!r}"
             yield ("telemetry", "metrics", "exporter"), message
 
     def _absent_public(self) -> Iterator[Problem]:

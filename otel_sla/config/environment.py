@@ -31,46 +31,37 @@ def exporters_of(environ: Mapping[str, str]) -> tuple[dict[str, Tree], list[str]
 def find_mistakes(environ: Mapping[str, str]) -> Iterator[str]:
     """Say of each variable that is set what is wrong with it."""
     for signal in _SIGNALS:
-        for option, check in _CHECKS.items():
+        for option, (what, is_sound) in _CHECKS.items():
             name = f"{_PREFIX}{signal}{option}"
             given = environ.get(name, "").strip()
-            message = check(given) if given else None
-            if message is not None:
-                yield f"{name} must be {message}, not {given!r}"
+            if given and not is_sound(given):
+                yield f"{name} must be {what}, not {given!r}"
 
 
-def _timeout(text: str) -> str | None:
+def _is_timeout(text: str) -> bool:
     try:
-        is_sound = 0 < float(text) < math.inf
+        return 0 < float(text) < math.inf
     except ValueError:
-        is_sound = False
-    return None if is_sound else "a number of seconds above 0"
+        return False
 
 
-def _choice(*choices: str) -> Callable[[str], str | None]:
-    return lambda text: None if text.lower() in choices else f"one of {', '.join(choices)}"
-
-
-def _file(text: str) -> str | None:
-    return None if Path(text).is_file() else "the path of a file that is there"
-
-
-def _endpoint(text: str) -> str | None:
+def _is_endpoint(text: str) -> bool:
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")
         is_sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # A port that is none.
-        is_sound = False
-    is_sound = is_sound and not any(letter.isspace() for letter in text)
-    return None if is_sound else "a URL such as http://localhost:4317"
+        return False
+    return is_sound and not any(letter.isspace() for letter in text)
 
 
-_CHECKS: Mapping[str, Callable[[str], str | None]] = {
-    "ENDPOINT": _endpoint,
-    "TIMEOUT": _timeout,
-    "COMPRESSION": _choice("none", "gzip", "deflate"),
-    "INSECURE": _choice("true", "false"),
-    "CERTIFICATE": _file,
-    "CLIENT_CERTIFICATE": _file,
-    "CLIENT_KEY": _file,
+_A_FILE = ("the path of a file that is there", lambda text: Path(text).is_file())
+# Option -> what it must be, and whether it is.
+_CHECKS: Mapping[str, tuple[str, Callable[[str], bool]]] = {
+    "ENDPOINT": ("a URL such as http://localhost:4317", _is_endpoint),
+    "TIMEOUT": ("a number of seconds above 0", _is_timeout),
+    "COMPRESSION": ("one of none, gzip, deflate", lambda text: text.lower() in ("none", "gzip", "deflate")),
+    "INSECURE": ("one of true, false", lambda text: text.lower() in ("true", "false")),
+    "CERTIFICATE": _A_FILE,
+    "CLIENT_CERTIFICATE": _A_FILE,
+    "CLIENT_KEY": _A_FILE,
 }

@@ -2,18 +2,9 @@
 
 import re
 from difflib import get_close_matches
-from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    SecretStr,
-    ValidationError,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, WithJsonSchema, field_validator, model_validator
 
 from otel_sla.config.problems import find_problems
 from otel_sla.config.section import (
@@ -31,14 +22,6 @@ from otel_sla.config.yaml_file import Problem, Tree
 from otel_sla.exporter.settings import DebugSettings, ExporterSettings, OtlpSettings, Signal
 
 INTERVAL_S = DebugSettings(name="").interval_s
-
-
-class Compression(StrEnum):
-    """How requests to the backend are compressed."""
-
-    NONE = "none"
-    GZIP = "gzip"
-    DEFLATE = "deflate"
 
 
 def _url(text: str) -> str:
@@ -95,23 +78,16 @@ class _OtlpExporter(Section):
     tls: ClientTls | None = None
     """TLS towards the backend; without it, TLS unless the endpoint is an `http://` URL."""
     headers: dict[Text, Secret] = Field(default={}, examples=["{authorization: 'Bearer ${env:BACKEND_TOKEN}'}"])
-    """Headers of each request, such as credentials. Without it, what the environment's `OTEL_EXPORTER_OTLP_HEADERS`
-    says.
-    """
-    compression: Compression | None = None
-    """How requests are compressed. Without it, what the environment's `OTEL_EXPORTER_OTLP_COMPRESSION` says, else
-    none.
-    """
+    """Headers of each request, such as credentials. Without it, those of `OTEL_EXPORTER_OTLP_HEADERS`."""
+    compression: Literal["none", "gzip", "deflate"] | None = None
+    """How requests are compressed. Without it, as `OTEL_EXPORTER_OTLP_COMPRESSION` says, else none."""
     timeout: PositiveDuration | None = None
-    """How long one attempt may take. Without it, what the environment's `OTEL_EXPORTER_OTLP_TIMEOUT` says, else
-    10s.
-    """
+    """How long one attempt may take. Without it, as `OTEL_EXPORTER_OTLP_TIMEOUT` says, else 10s."""
     interval: PositiveDuration = INTERVAL_S
     """How often figures are sent; events are sent at once."""
     signals: Signals = Field(default=tuple(Signal), examples=["[metrics]"])
-    """What is sent: figures (`metrics`), events (`logs`). What happens while a signal is left out is not sent
-    later. Prometheus takes metrics only.
-    """
+    """What is sent: figures (`metrics`), events (`logs`). What happens while one is left out is not sent later.
+    Prometheus takes metrics only."""
 
     @field_validator("headers", mode="after")
     @classmethod
@@ -129,13 +105,12 @@ class OtlpGrpcExporter(_OtlpExporter):
     """OTLP over gRPC: `otlp_grpc`, and `otlp`, the Collector's older name for it."""
 
     endpoint: GrpcTarget | None = Field(default=None, examples=["localhost:14317"])
-    """The backend. Without it, what the environment's `OTEL_EXPORTER_OTLP_ENDPOINT` says, else localhost:4317.
-    """
+    """The backend. Without it, that of `OTEL_EXPORTER_OTLP_ENDPOINT`, else localhost:4317."""
 
     @model_validator(mode="after")
     def compression_is_known_to_grpc(self) -> Self:
         """Deflate is spoken over HTTP only."""
-        if self.compression is Compression.DEFLATE:
+        if self.compression == "deflate":
             raise rule_problems([(("compression",), "must be none or gzip over gRPC, not deflate")])
         return self
 
@@ -144,9 +119,8 @@ class OtlpHttpExporter(_OtlpExporter):
     """OTLP over HTTP, as protobuf: `otlp_http`, and `otlphttp`, the Collector's older name for it."""
 
     endpoint: Url | None = Field(default=None, examples=["https://otlp.example.com"])
-    """The backend's base URL; `/v1/metrics` and `/v1/logs` are added to it. Without it, what the environment's
-    `OTEL_EXPORTER_OTLP_ENDPOINT` says, else http://localhost:4318.
-    """
+    """The backend's base URL, to which `/v1/metrics` and `/v1/logs` are added. Without it, that of
+    `OTEL_EXPORTER_OTLP_ENDPOINT`, else http://localhost:4318."""
     metrics_endpoint: Url | None = None
     """Full URL for metrics, where it is another."""
     logs_endpoint: Url | None = None

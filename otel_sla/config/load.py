@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 from pydantic import ValidationError
@@ -27,8 +27,7 @@ FILE_SIZE_BYTES_MAX = 16 * 1024 * 1024
 _DEVICE_FOLDERS = ("/dev", "/proc")  # /dev/stdin may be a regular file, which does not lie there.
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigChoice:
+class ConfigChoice(NamedTuple):
     """Which configuration a command takes, and why that one."""
 
     path: Path | None  # None: the defaults.
@@ -51,21 +50,14 @@ def choose_config(given: Path | None, environ: Mapping[str, str]) -> ConfigChoic
 
 
 def load_config(path: Path | None, environ: Mapping[str, str], *, begins_ledger: bool = False) -> Config:
-    """Read and check a configuration; without a file, the defaults.
-
-    Args:
-        path: The file.
-        environ: Variables of the environment.
-        begins_ledger: A ledger is made where there is none: one that was left where earlier versions looked for it is
-            then a problem.
-
-    Raises:
-        ConfigError: It cannot be used; holds every problem that was found.
-    """
+    """Read and check a configuration file; without one, the defaults. Arguments and errors as for `parse_config`."""
     if path is None:
         return parse_config("", "defaults", environ)
-    folder = _folder_of(path)
-    return parse_config(_read_text(path), str(path), environ, folder, begins_ledger=begins_ledger)
+    text = _read_text(path)
+    # A relative `ledger.url` starts at the file's folder, or at the working directory for a pipe or a device.
+    is_device = any(path.absolute().is_relative_to(folder) for folder in _DEVICE_FOLDERS)
+    folder = path.parent if path.is_file() and not is_device else Path()
+    return parse_config(text, str(path), environ, folder, begins_ledger=begins_ledger)
 
 
 def parse_config(
@@ -73,12 +65,8 @@ def parse_config(
 ) -> Config:
     """Check a configuration's text.
 
-    Args:
-        text: YAML.
-        source: Named in problems.
-        environ: Variables of the environment.
-        folder: Where a relative `ledger.url` starts.
-        begins_ledger: As for `load_config`.
+    A relative `ledger.url` starts at `folder`. With `begins_ledger` a ledger is made where there is none: one that was
+    left where earlier versions looked for it is then a problem.
 
     Raises:
         ConfigError: It cannot be used; holds every problem that was found, under the name `source`.
@@ -102,21 +90,14 @@ def _read_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             body = file.read(FILE_SIZE_BYTES_MAX + 1)
+        if len(body) <= FILE_SIZE_BYTES_MAX:
+            return body.decode("utf-8-sig")
+        problem = f"is larger than {FILE_SIZE_BYTES_MAX} bytes"
     except OSError as error:
-        raise ConfigError(str(path), [ConfigProblem("", f"cannot be read: {error.strerror}")]) from error
-    if len(body) > FILE_SIZE_BYTES_MAX:
-        raise ConfigError(str(path), [ConfigProblem("", f"is larger than {FILE_SIZE_BYTES_MAX} bytes")])
-    try:
-        return body.decode("utf-8-sig")
+        problem = f"cannot be read: {error.strerror}"
     except UnicodeDecodeError as error:
-        message = f"is not UTF-8 at byte {error.start}"
-        raise ConfigError(str(path), [ConfigProblem("", message)]) from error
-
-
-def _folder_of(path: Path) -> Path:
-    """Give where a relative `ledger.url` starts: the file's folder, or the working directory for a pipe or a device."""
-    is_device = any(path.absolute().is_relative_to(folder) for folder in _DEVICE_FOLDERS)
-    return path.parent if path.is_file() and not is_device else Path()
+        problem = f"is not UTF-8 at byte {error.start}"
+    raise ConfigError(str(path), [ConfigProblem("", problem)])
 
 
 def _misplaced_ledger(url: str, folder: Path) -> list[Problem]:

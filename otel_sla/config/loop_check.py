@@ -27,20 +27,17 @@ def check_own_receiver(config: Config, environ: Mapping[str, str]) -> None:
         ConfigError: One is.
     """
     protocols = {"grpc": config.receiver.grpc, "http": config.receiver.http}
-    own = {
-        address: f"receivers.otlp.protocols.{name}.endpoint"
-        for name, protocol in protocols.items()
-        if protocol is not None
-        for address in _reached_at(protocol.endpoint)
-    }
-    problems = [
-        ConfigProblem(
-            place, f"{said} is where otel-sla itself receives ({own[_address(url)]}); one of them needs another port"
-        )
-        for exporter in config.exporters
-        for place, said, url in _urls(exporter, environ)
-        if _address(url) in own
-    ]
+    own: dict[tuple[str, str], str] = {}
+    for name, protocol in protocols.items():
+        host, port = _address(protocol.endpoint) if protocol else ("", "")
+        if port.strip("0"):  # Port 0 is a free one.
+            reached_by = {host} | _REACHED_BY.get(host, frozenset())
+            own |= {(each, port): f"receivers.otlp.protocols.{name}.endpoint" for each in reached_by}
+    problems = []
+    for place, said, url in (each for exporter in config.exporters for each in _urls(exporter, environ)):
+        if receiver := own.get(_address(url)):
+            message = f"{said} is where otel-sla itself receives ({receiver}); one of them needs another port"
+            problems.append(ConfigProblem(place, message))
     if problems:
         raise ConfigError(config.source, problems)
 
@@ -51,19 +48,11 @@ def _urls(exporter: ExporterSettings, environ: Mapping[str, str]) -> Iterator[tu
         return
     place = f"exporters.{exporter.name}"
     keys = ("endpoint", "metrics_endpoint", "logs_endpoint")
-    given = [(key, url) for key in keys if (url := getattr(exporter, key)) is not None]
-    for key, url in given:
-        yield f"{place}.{key}", url, url
+    given = [(f"{place}.{key}", url, url) for key in keys if (url := getattr(exporter, key)) is not None]
     of_environment = environ.get(_ENDPOINT_VARIABLE)
     if not given and of_environment:
-        yield place, f"{_ENDPOINT_VARIABLE}={of_environment}", of_environment
-
-
-def _reached_at(endpoint: str) -> Iterator[tuple[str, str]]:
-    host, port = _address(endpoint)
-    if port.strip("0"):  # Port 0 is a free one.
-        for name in {host} | _REACHED_BY.get(host, frozenset()):
-            yield name, port
+        given = [(place, f"{_ENDPOINT_VARIABLE}={of_environment}", of_environment)]
+    yield from given
 
 
 def _address(url: str) -> tuple[str, str]:

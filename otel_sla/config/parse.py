@@ -5,10 +5,13 @@ Each `parse_…` raises ValueError with a message that completes "<path>: …" f
 
 import re
 import zoneinfo
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from decimal import Context, Decimal, Inexact, localcontext
 from difflib import get_close_matches
 from fractions import Fraction
 
+from otel_sla.report.terms import status_ranges
 from otel_sla.sla.agreement import SERVER_FAULT_NAMES
 from otel_sla.sla.months import YEAR_MAX, YEAR_MIN
 
@@ -20,6 +23,8 @@ _DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d)", 
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+", re.ASCII)
 _DURATION_NANOS_MAX = 2**63 - 1  # Go's, about 292 years.
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_TIME_START = re.compile(rf"{_DATE.pattern}[T ]\d{{2}}:\d{{2}}", re.ASCII)
 _SPACED_OFFSET = re.compile(r" ([+-]\d{2}:\d{2})$", re.ASCII)
 _TEXT_SIZE_MAX = 64  # No honest number is longer; conversion time grows with the square of it.
 
@@ -84,22 +89,9 @@ def format_ratio(ratio: Fraction) -> str:
     >>> format_ratio(Fraction(999, 1000)), format_ratio(Fraction(1, 20))
     ('99.9%', '5%')
     """
-    return f"{format_decimal(ratio * 100)}%"
-
-
-def format_decimal(value: Fraction) -> str:
-    """Write a fraction whose denominator divides a power of ten, without loss.
-
-    >>> format_decimal(Fraction(1, 8))
-    '0.125'
-    """
-    digits = 0
-    while (value * 10**digits).denominator != 1:
-        digits += 1
-        assert digits <= 2 * _TEXT_SIZE_MAX, f"{value} is no finite decimal"
-    scaled = int(value * 10**digits)
-    whole, rest = divmod(scaled, 10**digits)
-    return f"{whole}.{rest:0{digits}d}" if digits else str(whole)
+    percent = ratio * 100
+    with localcontext(Context(prec=2 * _TEXT_SIZE_MAX, traps=[Inexact])):
+        return f"{(Decimal(percent.numerator) / percent.denominator).normalize():f}%"
 
 
 def parse_status_set(text: str) -> frozenset[int]:
@@ -128,13 +120,7 @@ def format_status_set(statuses: frozenset[int]) -> list[str]:
     """
     if statuses == frozenset(range(500, 600)):
         return ["5xx"]
-    ranges: list[list[int]] = []
-    for status in sorted(statuses):
-        if ranges and status == ranges[-1][1] + 1:
-            ranges[-1][1] = status
-        else:
-            ranges.append([status, status])
-    return [str(start) if start == last else f"{start}-{last}" for start, last in ranges]
+    return status_ranges(statuses)
 
 
 def parse_grpc_status(text: str) -> int:
@@ -143,9 +129,9 @@ def parse_grpc_status(text: str) -> int:
     >>> parse_grpc_status("INTERNAL"), parse_grpc_status("DeadlineExceeded"), parse_grpc_status("14")
     (13, 4, 14)
     """
-    written = text.strip()
+    written = text.strip().replace("_", "").upper()
     for code, name in SERVER_FAULT_NAMES.items():
-        if written == str(code) or written.replace("_", "").upper() == name.replace("_", ""):
+        if written in (str(code), name.replace("_", "")):
             return code
     *most, last = SERVER_FAULT_NAMES.values()
     raise ValueError(
@@ -153,13 +139,9 @@ def parse_grpc_status(text: str) -> int:
     )
 
 
-def format_grpc_status_set(codes: frozenset[int]) -> list[str]:
-    """Write gRPC codes by their names.
-
-    >>> format_grpc_status_set(frozenset({14, 2}))
-    ['UNKNOWN', 'UNAVAILABLE']
-    """
-    return [SERVER_FAULT_NAMES[code] for code in sorted(codes)]
+def format_grpc_status_set(codes: Iterable[int]) -> list[str]:
+    """Write gRPC codes by their names."""
+    return [SERVER_FAULT_NAMES[code] for code in sorted(set(codes))]
 
 
 def parse_time(text: str) -> datetime:
@@ -170,15 +152,12 @@ def parse_time(text: str) -> datetime:
     >>> parse_time("2026-11-06 20:00 +05:30").isoformat()
     '2026-11-06T20:00:00+05:30'
     """
-    message = f"must be a time such as 2026-11-06T20:00:00Z or 2026-11-06T20:00 (local), not {text!r}"
-    if not re.match(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}", text, re.ASCII):
-        raise ValueError(message)
+    written = re.sub(" UTC$", "Z", _SPACED_OFFSET.sub(r"\1", text))
     try:
-        time = datetime.fromisoformat(
-            _SPACED_OFFSET.sub(r"\1", text.removesuffix(" UTC") + "Z" * text.endswith(" UTC"))
-        )
+        time = datetime.fromisoformat(written if _TIME_START.match(written) else "")
     except ValueError as error:
-        raise ValueError(message) from error
+        example = "2026-11-06T20:00:00Z or 2026-11-06T20:00 (local)"
+        raise ValueError(f"must be a time such as {example}, not {text!r}") from error
     if not YEAR_MIN <= time.year <= YEAR_MAX:  # Near datetime's own edges, no other time zone's time can be given.
         raise ValueError(f"must be in one of the years {YEAR_MIN} to {YEAR_MAX}, not {text!r}")
     return time
@@ -186,13 +165,10 @@ def parse_time(text: str) -> datetime:
 
 def parse_date(text: str) -> date:
     """Read an ISO 8601 date."""
-    message = f"must be a date such as 2026-12-25, not {text!r}"
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
-        raise ValueError(message)
     try:
-        return date.fromisoformat(text)
+        return date.fromisoformat(text if _DATE.fullmatch(text) else "")
     except ValueError as error:
-        raise ValueError(message) from error
+        raise ValueError(f"must be a date such as 2026-12-25, not {text!r}") from error
 
 
 def check_zone(name: str) -> str:
@@ -204,19 +180,14 @@ def check_zone(name: str) -> str:
     # Asked first, as a name with `..` or a folder's name makes ZoneInfo fail in other ways.
     if name in zoneinfo.available_timezones():
         return name
-    raise ValueError(f"must be an IANA time zone, not {name!r}{_nearest(name)}")
-
-
-def _nearest(name: str) -> str:
     zones = sorted(zoneinfo.available_timezones())
     by_lower = {zone.lower(): zone for zone in zones}
     by_city = {zone.rpartition("/")[2].lower(): zone for zone in reversed(zones)}
-    wanted = name.strip().lower().replace(" ", "_")
-    near = get_close_matches(wanted, by_lower, n=1, cutoff=0.7)
-    if near:
-        return f"; did you mean {by_lower[near[0]]!r}?"
-    near = get_close_matches(wanted, by_city, n=1, cutoff=0.7)
-    return f"; did you mean {by_city[near[0]]!r}?" if near else ""
+    hint = ""
+    for names in (by_city, by_lower):  # The whole name before the city's alone.
+        near = get_close_matches(name.strip().lower().replace(" ", "_"), names, n=1, cutoff=0.7)
+        hint = f"; did you mean {names[near[0]]!r}?" if near else hint
+    raise ValueError(f"must be an IANA time zone, not {name!r}{hint}")
 
 
 def settle_time(time: datetime, zone: str) -> datetime:
@@ -233,12 +204,5 @@ def settle_time(time: datetime, zone: str) -> datetime:
         return earlier
     if earlier.astimezone(UTC).astimezone(earlier.tzinfo).replace(tzinfo=None) != time:
         raise ValueError(f"{time.isoformat()} does not exist in {zone}, where clocks are put forward then")
-    offsets = " or ".join(_offset_text(choice.utcoffset()) for choice in (earlier, later))
+    offsets = " or ".join(choice.isoformat().removeprefix(time.isoformat()) for choice in (earlier, later))
     raise ValueError(f"{time.isoformat()} happens twice in {zone}, where clocks are put back then; add {offsets}")
-
-
-def _offset_text(offset: timedelta | None) -> str:
-    assert offset is not None, "an aware time has an offset"
-    minutes = int(offset.total_seconds() // 60)
-    sign = "-" if minutes < 0 else "+"
-    return f"{sign}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"

@@ -17,6 +17,7 @@ _MESSAGES: Mapping[str, str] = {
     "string_type": "must be a text, not {kind}",
     "string_too_long": "must be at most {max_length} characters long",
     "string_pattern_mismatch": "must match {pattern}, not {kind}",
+    "greater_than": "must be longer than 0s",  # Asked of durations only.
     "greater_than_equal": "must be at least {ge}, not {given}",
     "less_than_equal": "must be at most {le}, not {given}",
     **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number, not {kind}"),
@@ -55,7 +56,7 @@ def _message(details: ErrorDetails, loc: Loc, section: type[Section]) -> str:
             return _unknown_key(loc, section)
         case "value_error":
             return str(context["error"])
-        case "enum":
+        case "enum" | "literal_error":
             return _not_a_choice(given, context["expected"])
         case kind:
             text = _MESSAGES.get(kind, "{said}, not {kind}")

@@ -16,12 +16,7 @@ from otel_sla.config.section import (
     build,
     rule_problems,
 )
-from otel_sla.receiver.settings import (
-    BearerSettings,
-    CorsSettings,
-    GrpcServerSettings,
-    HttpServerSettings,
-)
+from otel_sla.receiver.settings import BearerSettings, CorsSettings, GrpcServerSettings, HttpServerSettings
 
 _GRPC = GrpcServerSettings()
 _HTTP = HttpServerSettings()
@@ -69,13 +64,10 @@ class Auth(Section):
     @model_validator(mode="after")
     def some_token_is_accepted(self) -> Self:
         """Without any token nobody could send, which no one means."""
-        problems = [
-            (("tokens", index), "must be ASCII, and not empty")
-            for index, token in enumerate(self.tokens)
-            if not token.get_secret_value().strip() or not token.get_secret_value().isascii()
-        ]
-        if problems:
-            raise rule_problems(problems)
+        tokens = [token.get_secret_value() for token in self.tokens]
+        wrong = [index for index, token in enumerate(tokens) if not token.strip() or not token.isascii()]
+        if wrong:
+            raise rule_problems([(("tokens", index), "must be ASCII, and not empty") for index in wrong])
         if not self.tokens and self.tokens_file is None:
             raise ValueError("needs tokens, tokens_file, or both")
         return self
@@ -105,9 +97,7 @@ class Keepalive(Section):
     """Keepalive of gRPC connections."""
 
     server_parameters: KeepaliveServerParameters = KeepaliveServerParameters()
-    """Silent and old connections."""
     enforcement_policy: KeepaliveEnforcementPolicy = KeepaliveEnforcementPolicy()
-    """Senders that ping too often."""
 
 
 class Grpc(Guarded):
@@ -126,7 +116,6 @@ class Grpc(Guarded):
     handshake_timeout: PositiveDuration = _GRPC.handshake_timeout_s
     """From the connection to the end of TLS and HTTP/2 set-up."""
     keepalive: Keepalive = Keepalive()
-    """Keepalive of connections."""
     tls: TlsSection | None = None
     """TLS and mTLS; without it the port is plain text."""
     auth: Auth | None = None
@@ -134,15 +123,10 @@ class Grpc(Guarded):
 
     def build(self) -> GrpcServerSettings:
         """Give the plain settings, which have the keepalive's among them."""
-        parameters = self.keepalive.server_parameters
-        return build(
-            GrpcServerSettings,
-            self,
-            parameters,
-            keepalive_time_s=parameters.time,
-            keepalive_timeout_s=parameters.timeout,
-            keepalive_min_time_s=self.keepalive.enforcement_policy.min_time,
-        )
+        parameters, policy = self.keepalive.server_parameters, self.keepalive.enforcement_policy
+        times = {"time": parameters.time, "timeout": parameters.timeout, "min_time": policy.min_time}
+        of_keepalive = {f"keepalive_{key}_s": time for key, time in times.items()}
+        return build(GrpcServerSettings, self, parameters, **of_keepalive)
 
 
 class CorsSection(Section):
@@ -166,9 +150,8 @@ class Http(Guarded):
     max_request_body_size_mib: PositiveInt = Field(default=_HTTP.max_request_body_size_mib, le=2047)
     """Largest request, both as sent and decompressed. 64 MiB is what OTLP recommends."""
     connections_max: PositiveInt = _HTTP.connections_max
-    """Connections of a process; more are answered 503, with `tls` closed before their handshake, and counted in
-    `sla.receiver.refused_connections`.
-    """
+    """Connections of a process; more are answered 503 (with `tls`, closed before their handshake), and counted in
+    `sla.receiver.refused_connections`."""
     header_timeout: PositiveDuration = _HTTP.header_timeout_s
     """From a request's first byte to the end of its headers; of a TLS handshake, too."""
     body_timeout: PositiveDuration = _HTTP.body_timeout_s
@@ -187,9 +170,7 @@ class Protocols(Section):
     """Only the protocols that are named are served; `grpc:` with nothing behind it is served with its defaults."""
 
     grpc: Grpc | None = None
-    """OTLP over gRPC."""
     http: Http | None = None
-    """OTLP over HTTP."""
 
     @model_validator(mode="before")
     @classmethod
@@ -203,13 +184,9 @@ class Protocols(Section):
     @model_validator(mode="after")
     def endpoints_differ(self) -> Self:
         """Two servers cannot share a port."""
-        if (
-            self.grpc
-            and self.http
-            and self.grpc.endpoint == self.http.endpoint
-            and not self.grpc.endpoint.endswith(":0")
-        ):
-            raise rule_problems([(("http", "endpoint"), f"grpc has {self.grpc.endpoint} already; each needs its own")])
+        endpoint = self.grpc.endpoint if self.grpc else None
+        if endpoint and self.http and endpoint == self.http.endpoint and not endpoint.endswith(":0"):
+            raise rule_problems([(("http", "endpoint"), f"grpc has {endpoint} already; each needs its own")])
         return self
 
 
@@ -224,4 +201,3 @@ class Receivers(Section):
     """Where spans come in."""
 
     otlp: Otlp = Otlp()
-    """The OTLP receiver."""

@@ -3,7 +3,7 @@
 A setting's type reads text (see `yaml_file`), and writes itself back as text for `validate`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass
 from datetime import date, datetime
 from fractions import Fraction
@@ -50,12 +50,10 @@ class Section(BaseModel):
 
 
 def build(settings: type[Settings], *sections: Section, **given: object) -> Settings:
-    """Make plain settings: each field has the value of the key of its name, or of its name without the unit `_s`.
+    """Make plain settings: each field of a dataclass has the value of the key of its name, or of that without `_s`.
 
-    Args:
-        settings: A dataclass. A field without a key keeps its default; one that is a dataclass is built likewise.
-        sections: Where keys are looked for.
-        given: Fields that are something else than their key's value.
+    A field without a key in `sections` keeps its default; one that is a dataclass is built likewise; `given` are fields
+    that are something else than their key's value.
     """
     hints = get_type_hints(settings)
     values = {key: getattr(section, key) for section in sections for key in type(section).model_fields}
@@ -122,21 +120,11 @@ def kind_of(value: object) -> str:
     return "nothing" if value is None else repr(value)
 
 
-def _one_or_more(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
 def _not_empty(value: Sequence[Value]) -> Sequence[Value]:
     # pydantic's own check would also complain of a list whose items are all wrong.
     if not value:
         raise ValueError("must not be empty")
     return value
-
-
-def _positive(duration_s: float) -> float:
-    if duration_s == 0:
-        raise ValueError("must be longer than 0s")
-    return duration_s
 
 
 def host_port(text: str) -> str:
@@ -148,36 +136,6 @@ def host_port(text: str) -> str:
     return text
 
 
-def _set_of(parse: Callable[[str], frozenset[int]], kind: str) -> BeforeValidator:
-    """Read a list of texts, or a single one, each of which stands for some numbers."""
-
-    def read(value: object) -> object:
-        if isinstance(value, str):
-            value = [value]
-        if not isinstance(value, list):
-            return value
-        numbers: set[int] = set()
-        problems: list[Problem] = []
-        for index, item in enumerate(value):
-            try:
-                if not isinstance(item, str):
-                    raise ValueError(f"must be {kind}, not {kind_of(item)}")  # noqa: TRY301, TRY004 - as what parses it.
-                numbers |= parse(item)
-            except ValueError as error:
-                problems.append(((index,), str(error)))
-        if problems:
-            raise rule_problems(problems)
-        return frozenset(numbers)
-
-    return BeforeValidator(read)
-
-
-def _names_a_status(statuses: frozenset[int]) -> frozenset[int]:
-    if not statuses:
-        raise ValueError("must name at least one status")
-    return statuses
-
-
 # Seconds.
 Duration = Annotated[
     float,
@@ -185,25 +143,12 @@ Duration = Annotated[
     PlainSerializer(parse.format_duration, return_type=str),
     WithJsonSchema({"type": "duration"}),
 ]
-PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
+PositiveDuration = Annotated[Duration, Field(gt=0)]
 Ratio = Annotated[
     Fraction,
     _of_text(parse.parse_ratio, "a percentage or a ratio"),
     PlainSerializer(parse.format_ratio, return_type=str),
     WithJsonSchema({"type": "ratio"}),
-]
-StatusSet = Annotated[
-    frozenset[int],
-    _set_of(parse.parse_status_set, "an HTTP status"),
-    AfterValidator(_names_a_status),
-    PlainSerializer(parse.format_status_set, return_type=list[str]),
-    WithJsonSchema({"type": "list of HTTP statuses"}),
-]
-GrpcStatusSet = Annotated[
-    frozenset[int],
-    _set_of(lambda text: frozenset({parse.parse_grpc_status(text)}), "a gRPC code"),
-    PlainSerializer(parse.format_grpc_status_set, return_type=list[str]),
-    WithJsonSchema({"type": "list of gRPC codes"}),
 ]
 Time = Annotated[
     datetime,
@@ -223,5 +168,17 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 Endpoint = Annotated[str, AfterValidator(host_port), WithJsonSchema({"type": "host:port"})]
 Secret = Annotated[SecretStr, PlainSerializer(lambda _: MASK, return_type=str), WithJsonSchema({"type": "secret"})]
 NOT_EMPTY = AfterValidator(_not_empty)
-ONE_OR_MORE = BeforeValidator(_one_or_more)  # A single text where a list is expected.
+# A single text where a list is expected.
+ONE_OR_MORE = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
 OneOrMore = Annotated[tuple[Value, ...], ONE_OR_MORE]
+Statuses = Annotated[
+    OneOrMore[Annotated[frozenset[int], _of_text(parse.parse_status_set, "an HTTP status")]],
+    NOT_EMPTY,
+    PlainSerializer(lambda sets: parse.format_status_set(frozenset().union(*sets)), return_type=list[str]),
+    WithJsonSchema({"type": "list of HTTP statuses"}),
+]
+GrpcStatuses = Annotated[
+    OneOrMore[Annotated[int, _of_text(parse.parse_grpc_status, "a gRPC code")]],
+    PlainSerializer(parse.format_grpc_status_set, return_type=list[str]),
+    WithJsonSchema({"type": "list of gRPC codes"}),
+]

@@ -9,7 +9,6 @@ become one tenth exactly. What a text means is for the setting that it is given 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import yaml
 
@@ -36,15 +35,6 @@ class _TextLoader(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's own way of saying it.
 
 
-@dataclass(slots=True)
-class YamlDocument:
-    """What a file says, and what is wrong with how it says it."""
-
-    tree: Tree = None
-    lines: dict[Loc, int] = field(default_factory=dict)  # 1-based line of each value, and of each key.
-    problems: list[Problem] = field(default_factory=list)
-
-
 def path_text(loc: Loc) -> str:
     """Write a place as in `agreements[0].downtime.no_data`; a key with a dot in it is quoted.
 
@@ -62,20 +52,19 @@ def path_text(loc: Loc) -> str:
     return text
 
 
-def read_yaml(text: str, environ: Mapping[str, str]) -> YamlDocument:
+def read_yaml(text: str, environ: Mapping[str, str]) -> "YamlDocument":
     """Parse one YAML document; whatever is wrong is in the document's problems."""
-    document = YamlDocument()
+    document = YamlDocument(environ)
     try:
         node = yaml.compose(text, Loader=_TextLoader)
+        document.tree = None if node is None else document.build(node, ())
     except yaml.MarkedYAMLError as error:
-        document.problems.append(((), _syntax_message(error)))
+        document.report((), _syntax_message(error))
     except (yaml.YAMLError, ValueError) as error:
-        document.problems.append(((), f"is not valid YAML: {' '.join(str(error).split())}"))
-    except RecursionError:
-        document.problems.append(((), "is no configuration: nested too deep"))
-    else:
-        if node is not None:
-            document.tree = _TreeBuilder(document, environ).build(node)
+        document.report((), f"is not valid YAML: {' '.join(str(error).split())}")
+    except (RecursionError, OverflowError):
+        limits = f"nested too deep, more than {NODES_MAX} values, or an alias that contains itself"
+        document.problems = [((), f"is no configuration: {limits}")]
     return document
 
 
@@ -86,38 +75,33 @@ def _syntax_message(error: yaml.MarkedYAMLError) -> str:
     return f"is not valid YAML: {what}{where}"
 
 
-class _TooManyNodes(Exception):
-    """The file has more values than `NODES_MAX`, or contains itself."""
+class YamlDocument:
+    """What a file says, and what is wrong with how it says it."""
 
-
-class _TreeBuilder:
-    """Turns PyYAML's nodes into the tree."""
-
-    def __init__(self, document: YamlDocument, environ: Mapping[str, str]) -> None:
-        self._document = document
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.tree: Tree = None
+        self.lines: dict[Loc, int] = {}  # 1-based line of each value, and of each key.
+        self.problems: list[Problem] = []
         self._environ = environ
         self._node_count = 0
 
-    def build(self, node: yaml.Node) -> Tree:
-        try:
-            return self._build(node, ())
-        except (_TooManyNodes, RecursionError):
-            message = f"is no configuration: more than {NODES_MAX} values, or an alias that contains itself"
-            self._document.problems = [((), message)]
-            return None
+    def report(self, loc: Loc, message: str) -> None:
+        """Add a problem."""
+        self.problems.append((loc, message))
 
-    def _build(self, node: yaml.Node, loc: Loc) -> Tree:
+    def build(self, node: yaml.Node, loc: Loc) -> Tree:
+        """Make the tree of a node; raises OverflowError above `NODES_MAX`."""
         self._node_count += 1
         if self._node_count > NODES_MAX:
-            raise _TooManyNodes
-        self._document.lines.setdefault(loc, node.start_mark.line + 1)
+            raise OverflowError
+        self.lines.setdefault(loc, node.start_mark.line + 1)
         if node.tag not in _PLAIN_TAGS:
-            self._report(loc, f"the tag {node.tag.replace('tag:yaml.org,2002:', '!!')!r} is not supported")
+            self.report(loc, f"the tag {node.tag.replace('tag:yaml.org,2002:', '!!')!r} is not supported")
             return None
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, loc)
         if isinstance(node, yaml.SequenceNode):
-            return [self._build(item, (*loc, index)) for index, item in enumerate(node.value)]
+            return [self.build(item, (*loc, index)) for index, item in enumerate(node.value)]
         assert isinstance(node, yaml.ScalarNode), "YAML has three kinds of nodes"
         return self._scalar(node, loc)
 
@@ -128,7 +112,7 @@ class _TreeBuilder:
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                self._report(loc, f"a key must be a text (line {line})")
+                self.report(loc, f"a key must be a text (line {line})")
                 continue
             key = key_node.value
             if key == "<<" and key_node.style is None:
@@ -136,11 +120,11 @@ class _TreeBuilder:
                 continue
             place = (*loc, key)
             if key in seen:
-                self._report(place, f"is given again in line {line}")
+                self.report(place, f"is given again in line {line}")
                 continue
             seen.add(key)
-            self._document.lines[place] = line
-            tree[key] = self._build(value_node, place)
+            self.lines[place] = line
+            tree[key] = self.build(value_node, place)
         for value_node in merged:
             self._merge(value_node, tree, loc)
         return tree
@@ -150,7 +134,7 @@ class _TreeBuilder:
         sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
         for source in sources:
             if not isinstance(source, yaml.MappingNode):
-                self._report((*loc, "<<"), "merges only a mapping or a list of mappings")
+                self.report((*loc, "<<"), "merges only a mapping or a list of mappings")
                 continue
             for key, value in self._mapping(source, (*loc, "<<")).items():
                 tree.setdefault(key, value)
@@ -169,18 +153,15 @@ class _TreeBuilder:
                 return "$"
             name = match["name"]
             if name is None:
-                self._report(loc, _reference_message(match))
+                self.report(loc, _reference_message(match))
                 return ""
             # As in the Collector, and unlike a shell, a variable that is set to nothing is nothing, not the default.
             value = self._environ.get(name, match["default"])
             if value is None:
-                self._report(loc, f"the environment has no variable {name}; ${{env:{name}:-…}} would give a default")
+                self.report(loc, f"the environment has no variable {name}; ${{env:{name}:-…}} would give a default")
             return value or ""
 
         return _REFERENCE.sub(replace, text)
-
-    def _report(self, loc: Loc, message: str) -> None:
-        self._document.problems.append((loc, message))
 
 
 def _reference_message(match: re.Match[str]) -> str:

@@ -90,12 +90,6 @@ class Accountant:
     When a commit fails, what is on disk is unknown: all requests that wait are refused, and every later one, and
     `failure` resolves, so that the pipeline ends. When it takes long, nothing is lost; but requests that wait are
     refused as Overloaded, and no others join before it is over: what gathers would have no bound.
-
-    Args:
-        counts: Counts and commits.
-        metrics: Get the outcome.
-        pause: Waits between two commits, if requests wait for the second.
-        answer_within_s: How long a commit may take before its requests are refused.
     """
 
     def __init__(
@@ -124,11 +118,7 @@ class Accountant:
         self._answering: set[asyncio.Task[None]] = set()
 
     async def account(self, body: bytes | memoryview) -> Receipt:
-        """Count one request and return when its counts are durable; errors are those of `TracesConsumer`.
-
-        A ResourceSpans message that was counted before, or that is just being committed, is not counted again; the
-        answer waits for the commit that holds it all the same.
-        """
+        """Count one request and return when its counts, or those that it repeats, are durable (`TracesConsumer`)."""
         is_counted = self._wait_for_others(body)
         if is_counted is not None and await is_counted:
             return Receipt()
@@ -162,7 +152,7 @@ class Accountant:
         await asyncio.shield(self._next().durable)
 
     def _wait_for_others(self, body: bytes | memoryview) -> asyncio.Future[bool] | None:
-        """Let a request wait for others; None: it has to go alone. The result is that of `_Waiting.is_counted`."""
+        """Give `_Waiting.is_counted` of a request that may wait for others."""
         now_s = time.perf_counter()
         if (
             len(body) > JOINED_SIZE_BYTES_MAX
@@ -187,7 +177,6 @@ class Accountant:
         return self._loop_task is not None and not self.is_stalled and not self.failure.done()
 
     def _count_waiting(self) -> None:
-        """Count as one the requests that wait."""
         self._is_due, self._waiting_size_bytes = False, 0
         waiting, self._waiting = self._waiting, []
         if len(waiting) < 2:
@@ -257,10 +246,9 @@ class Accountant:
         return self._gathering
 
     async def _commit_batches(self) -> None:
-        """Commit one batch after the other, until none gathers."""
         while self._gathering is not None:
             self._running, self._gathering = self._gathering, None
-            self._stall = self._watch()
+            self._stall = asyncio.get_running_loop().call_later(self.answer_within_s, self._on_stall)
             try:
                 await self._counts.commit()
             except LedgerError as error:
@@ -284,9 +272,6 @@ class Accountant:
             self._count_waiting()
         self._loop_task = None
 
-    def _watch(self) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(self.answer_within_s, self._on_stall)
-
     def _on_stall(self) -> None:
         """Refuse all requests that wait, also for the next commit; those of `settle` wait on, so look again."""
         if not self.is_stalled:
@@ -300,7 +285,7 @@ class Accountant:
         for batch in (self._running, self._gathering):
             if batch is not None:
                 batch.refuse(self._takes_long())
-        self._stall = self._watch()
+        self._stall = asyncio.get_running_loop().call_later(self.answer_within_s, self._on_stall)
 
     def _takes_long(self) -> Overloaded:
         return Overloaded(f"the ledger took more than {self.answer_within_s:g} s")

@@ -36,12 +36,9 @@ class FreshResources(NamedTuple):
 def find_fresh(
     n_resources: int, found: Iterable[tuple[int, Fingerprint]], is_counted: Callable[[Fingerprint], bool]
 ) -> FreshResources:
-    """Tell new ResourceSpans from repeats, also of one within the same request.
+    """Separate new ResourceSpans from repeats, also of one within the same request.
 
-    Args:
-        n_resources: Of the request.
-        found: Index and fingerprint of each that has server spans.
-        is_counted: Whether it was counted before.
+    `found` has index and fingerprint of each with server spans; `is_counted` says whether it was counted before.
     """
     fresh = FreshResources(np.ones(n_resources, dtype=np.bool_), {}, [])
     for index, fingerprint in found:
@@ -56,11 +53,7 @@ def find_fresh(
 class RequestCounter:
     """Counts requests, and gives as a `Commit` what was counted since the last one. One thread owns it.
 
-    Args:
-        agreements: By which is counted.
-        table: Of these agreements; gets the series that are met.
-        minutes_kept: Minutes of the ring.
-        fingerprint_seed: The ledger's secret.
+    `table` gets the series that are met; `fingerprint_seed` is the ledger's secret.
     """
 
     def __init__(

@@ -37,19 +37,14 @@ _MESSAGES = {
 
 
 class FirstRequests:
-    """Logs that the first request is counted, and that many spans came of which none is one.
-
-    Args:
-        watch: What is read from spans and resources.
-        table: The series that `Requests` numbers.
-    """
+    """Logs that the first request is counted, or that many spans came of which none is one."""
 
     def __init__(self, watch: WatchList, table: SeriesTable) -> None:
         self.are_awaited = True
         self._table = table
         self._uncovered = UncoveredSpans(watch)
-        self._is_warned = False
         self._n_bodies = 0
+        self._is_warned = False
 
     def check(self, columns: SpanColumns, requests: Requests, is_fresh: BoolArray) -> None:
         """Look at a body. What was counted before (not `is_fresh`) or is rejected says nothing."""
@@ -62,21 +57,15 @@ class FirstRequests:
         elif not (self._is_warned or requests.rejected_count):
             self._n_bodies += 1
             self._uncovered.add(columns, is_fresh)
-            n_spans = self._uncovered.count
-            if n_spans >= UNCOVERED_SPANS and self._n_bodies >= UNCOVERED_BODIES:
+            if self._uncovered.count >= UNCOVERED_SPANS and self._n_bodies >= UNCOVERED_BODIES:
                 self._is_warned = True
+                spans, reason = counted(self._uncovered.count, "span"), self._uncovered.reason()
                 message = "%s came, and none is a request of an agreement: %s"
-                _log.warning(
-                    message, counted(n_spans, "span"), self._uncovered.reason(), extra={"action": "no_requests"}
-                )
+                _log.warning(message, spans, reason, extra={"action": "no_requests"})
 
 
 class UncoveredSpans:
-    """Spans of which none is a request of an agreement: how many, and of which services.
-
-    Args:
-        watch: What is read from spans and resources.
-    """
+    """Spans of which none is a request of an agreement: how many, and of which services."""
 
     def __init__(self, watch: WatchList) -> None:
         keys = watch.resource_keys
@@ -93,12 +82,12 @@ class UncoveredSpans:
         self._n_server_spans += int(np.count_nonzero(is_server))
         if self._name_column is None:
             return
-        for resource in np.unique(columns.resource_index[is_server]).tolist():
+        resources = np.unique(columns.resource_index[is_server])
+        has_name = columns.resource_value_type[resources, self._name_column] == ValueType.STRING
+        for bits in columns.resource_value_bits[resources[has_name], self._name_column].tolist():
             if len(self._names) >= _NAMES_MAX:
                 break
-            if columns.resource_value_type[resource, self._name_column] == ValueType.STRING:
-                bits = int(columns.resource_value_bits[resource, self._name_column])
-                self._names.add(shown_text(columns, bits))
+            self._names.add(shown_text(columns, bits))
 
     def reason(self) -> str:
         """Say why none of them is a request, as far as it can be seen."""
@@ -110,12 +99,7 @@ class UncoveredSpans:
 
 
 class SpanHints:
-    """Logs what counted spans show that whoever sends or configures them should know (clauses 1, 4 and 19).
-
-    Args:
-        agreements: As configured.
-        table: The series that are counted.
-    """
+    """Logs, once each, what counted spans show that whoever sends or configures them should know (clauses 1, 4, 19)."""
 
     def __init__(self, agreements: Sequence[Agreement], table: SeriesTable) -> None:
         self._table = table
@@ -125,24 +109,21 @@ class SpanHints:
         self._first_spared_minutes: dict[str, int] = {}  # By agreement.
         self._notes = Notes()  # Only the codes of spared requests are read.
 
-    def add_notes(self, notes: Notes) -> None:
-        """Take up what was seen on spans."""
+    def add(self, requests: Requests) -> None:
+        """Take up what was seen on the spans of requests."""
+        self._log_once("series_overflow", requests.overflow_count)
+        notes = requests.notes
+        if notes is None:
+            return
         for key, value in notes.unusable_status.items():
             if key not in self._logged:
                 self._logged.add(key)
                 _log.warning(_UNUSABLE_STATUS, key, value, extra={"action": "unusable_status"})
-        if notes.unknown_parent_spans:
-            self._log_once("unknown_parent")
-        if notes.sampled_spans:
-            self._log_once("sampled_requests")
-        if notes.unusable_threshold_spans:
-            self._log_once("unusable_threshold")
+        self._log_once("unknown_parent", notes.unknown_parent_spans)
+        self._log_once("sampled_requests", notes.sampled_spans)
+        self._log_once("unusable_threshold", notes.unusable_threshold_spans)
         if notes.spared_codes:
             self._notes.add(notes)
-
-    def log_overflow(self) -> None:
-        """Log that some requests are counted in an overflow series."""
-        self._log_once("series_overflow")
 
     def add_rows(self, rows: CountRows) -> None:
         """Take up what was counted."""
@@ -156,15 +137,13 @@ class SpanHints:
 
     def log_spared(self, judged_before: int) -> None:
         """Log which agreements' codes have spared requests and failed none, once a minute with such ones is judged."""
-        for name, minute in list(self._first_spared_minutes.items()):
-            if minute < judged_before:
-                del self._first_spared_minutes[name]
-                attribute = self._code_attributes.pop(name, None)
-                if attribute is not None:
-                    _log.warning("%s", spared_text(name, attribute, self._notes), extra={"action": "spared_requests"})
+        for name in [name for name, minute in self._first_spared_minutes.items() if minute < judged_before]:
+            del self._first_spared_minutes[name]
+            if (attribute := self._code_attributes.pop(name, None)) is not None:
+                _log.warning("%s", spared_text(name, attribute, self._notes), extra={"action": "spared_requests"})
 
-    def _log_once(self, action: str) -> None:
-        if action not in self._logged:
+    def _log_once(self, action: str, count: int) -> None:
+        if count and action not in self._logged:
             self._logged.add(action)
             _log.warning(_MESSAGES[action], extra={"action": action})
 

@@ -65,12 +65,9 @@ def load_kernels(
     is_needless: threading.Event | None = None,
     decoder: "subprocess.Popen[bytes] | None" = None,
 ) -> None:
-    """Load or compile all kernels on this thread, until `is_needless` is set: a compiler cannot be interrupted.
+    """Load or compile all kernels on this thread; it ends between two of them once `is_needless` is set.
 
-    Args:
-        classifier: Of the configuration.
-        is_needless: Looked at between two kernels.
-        decoder: Is waited for before the decoder's kernels are loaded; what has become of it does not matter.
+    `decoder` is waited for before the decoder's kernels are loaded; what has become of it does not matter.
     """
     window = AcceptWindow(sealed_before_minute=1, future_after_unix_nano=0)
     requests = classifier.classify(_one_span(classifier.watch), window, np.ones(1, dtype=np.bool_))

@@ -50,8 +50,6 @@ _SPARED, _SAMPLED, _THRESHOLDED, _EXCESS = (
 )
 _N_DIRTY, _N_COLD, _HAS_BESIDE = range(3)  # Places in the counters.
 _COLD_ROWS_MIN = 1 << 16  # Cold rows in several parts before they are first added up.
-
-
 _COLUMN_OF_BIT = {SPARED_BIT: Count.SPARED, SAMPLED_BIT: Count.SAMPLED, THRESHOLDED_BIT: Count.THRESHOLDED}
 
 
@@ -121,17 +119,15 @@ class MinuteRing:
         return rows
 
     def load(self, rows: CountRows, *, start_minute: int = 0) -> None:
-        """Add totals that are in the ledger.
+        """Add totals that are in the ledger: all that it has of minutes from `start_minute` on.
 
-        Args:
-            rows: All that the ledger has of minutes from `start_minute` on; rows before the hot window are left out.
-            start_minute: Minutes before it will not be hot: their totals are not known here.
+        Minutes before that will not be hot, as their totals are not known; rows before the hot window are left out.
         """
         self._loaded_from_minute = max(self._loaded_from_minute, start_minute)
         if len(rows) == 0:
             return
         newest_minute = int(rows.epoch_minute.max())
-        for minute in sorted(set(rows.epoch_minute.tolist())):
+        for minute in np.unique(rows.epoch_minute).tolist():
             if minute > newest_minute - self._minutes_kept:
                 self._make_room(int(rows.series_id.max()), minute)
         slot = rows.epoch_minute % self._minutes_kept

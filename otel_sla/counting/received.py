@@ -17,8 +17,13 @@ from otel_sla.counting.classify.classifier import Requests
 from otel_sla.counting.counter import FreshResources, RequestCounter, find_fresh
 from otel_sla.counting.first_requests import FirstRequests, SpanHints
 from otel_sla.counting.receipt import LARGE_SIZE_BYTES, Receipt
-from otel_sla.counting.repeats.filter_loading import new_filter
-from otel_sla.counting.repeats.fingerprint import Fingerprint, RecentFingerprints, may_have_counted
+from otel_sla.counting.repeats.bloom_filter import new_filter
+from otel_sla.counting.repeats.fingerprint import (
+    Fingerprint,
+    RecentFingerprints,
+    may_have_counted,
+    newest_accepted_minute,
+)
 from otel_sla.counting.span_times import SpanTimes
 from otel_sla.errors import LedgerError, Overloaded
 from otel_sla.ledger.reader import LedgerReader
@@ -35,9 +40,7 @@ Durable = asyncio.Future[None]  # Resolves when a commit is durable, or fails.
 class CountingLimits:
     """What bounds the time and the memory that counting takes."""
 
-    resources_max: int = (
-        65_536  # ResourceSpans of a request. Each is looked up by itself, for 5 us: a third of a second.
-    )
+    resources_max: int = 65_536  # ResourceSpans of a request. Each is looked up, for 5 us: a third of a second.
     look_ups_at_once: int = 2_048  # Before others have their turn: 10 ms.
     spans_at_once: int = 16_384  # If their values are new, 60 ms.
     # Backpressure: above these, new requests fail as Overloaded, which is retryable. 250 MB, and 80 MB for the rows.
@@ -104,18 +107,10 @@ class ReceivedCounts:
         )
 
     def count_joined(self, body: bytes, join: Callable[[], Durable]) -> Counted | None:
-        """Count several small requests as one.
-
-        Args:
-            body: The requests, one behind the other.
-            join: Gives the answer of the next commit.
+        """Count several small requests, one behind the other, as one; errors as for `count`.
 
         Returns:
             None: nothing was counted, as each has to be counted by itself: one of them has to be answered otherwise.
-
-        Raises:
-            Overloaded: Nothing was counted, and all are refused.
-            LedgerError: Nothing was counted, and the ledger cannot be read.
         """
         try:
             columns = self.counter.decode(body)
@@ -135,11 +130,7 @@ class ReceivedCounts:
                 return None
 
     async def count(self, body: bytes | memoryview, join: Callable[[], Durable]) -> Counted:
-        """Count one request.
-
-        Args:
-            body: The request.
-            join: Gives the answer of the next commit.
+        """Count one request; `join` gives the answer of the next commit.
 
         Raises:
             DecodeError, RequestTooLarge: As `decode_request`; nothing was counted.
@@ -175,7 +166,9 @@ class ReceivedCounts:
         if self._counted_meanwhile is not None:
             self._counted_meanwhile.update(commit.fingerprints)
         self._recent.add(commit.fingerprints, moved_commits)
-        self.filter.take_up(commit.fingerprints, self._window())
+        window = self._window()
+        self.filter.add(commit.fingerprints, newest_accepted_minute(window))
+        self.filter.forget_before(window.sealed_before_minute)
         for fingerprint in commit.fingerprints:
             del self.uncommitted[fingerprint]
 
@@ -275,16 +268,13 @@ class ReceivedCounts:
         metrics.malformed_spans += requests.malformed_count
         metrics.overflow_spans += requests.overflow_count
         metrics.duplicate_spans += fresh.repeated_spans(columns)
-        if requests.overflow_count:
-            self.hints.log_overflow()
-        if requests.notes is not None:
-            notes = requests.notes
+        self.hints.add(requests)
+        if (notes := requests.notes) is not None:
             metrics.unusable_status_spans.update(notes.unusable_status_spans)
             metrics.unusable_threshold_spans += notes.unusable_threshold_spans
             metrics.unknown_parent_spans += notes.unknown_parent_spans
             metrics.sampled_spans += notes.sampled_spans
             metrics.spared_requests += notes.spared_requests
-            self.hints.add_notes(notes)
 
 
 def _receipt_of(requests: Requests) -> Receipt:

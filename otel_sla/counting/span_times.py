@@ -42,12 +42,7 @@ class _Newest:
 class SpanTimes:
     """Keeps the newest end of spans, by agreement and by whether they were counted; one thread uses it.
 
-    Args:
-        agreements: Their names.
-        table: The series that counts are of.
-        clock: ns since the Unix epoch; as it is set now.
-        steady: ns; a clock that is never set.
-        future_spans_max_s: So far ahead of the clock a span may end.
+    `clock` is ns since the Unix epoch, as it is set now; `steady` is a clock that is never set.
     """
 
     def __init__(
@@ -99,8 +94,8 @@ class SpanTimes:
 
         Where none was, by those that were rejected; below 0 they are behind, by up to a minute always. None: none came.
         """
-        newest = self._counted.now()
-        newest = self._rejected.now() if newest is None else newest
+        counted = self._counted.now()
+        newest = self._rejected.now() if counted is None else counted
         return None if newest is None else (newest - self._clock()) / _NANOS_PER_S
 
     def why_clocks_differ(self) -> str:

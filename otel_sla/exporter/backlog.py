@@ -4,9 +4,10 @@ Nothing is queued in memory: an exporter has a cursor in the ledger (`ledger.rec
 is computed again when it is needed. A backend that is down for a day costs a day's reading later, and no memory now.
 """
 
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import takewhile
 from typing import TypeVar
 
@@ -34,7 +35,7 @@ class FigureBatch:
 
     figures: tuple[MinuteFigures, ...]
     exported_before: int | None  # Epoch minute; None: these are revised minutes.
-    retold_id: int | None  # The last `ledger.records.Retold` in them; None: these are new minutes.
+    replacement_id: int | None  # The last `ledger.records.Replacement` in them; None: these are new minutes.
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class LedgerBacklog:
         name: The exporter's component id, the name of its cursor.
         url: Of the ledger.
         agreements: All that are judged, those that are no longer configured too.
-        writer: Keeps the cursor.
+        writer: Moves the cursor.
         first_minutes_max: An exporter that is new to a ledger begins so many minutes back at most.
         on_damage: Called when the ledger turns out not to be sound; trying again would not help.
     """
@@ -114,8 +115,7 @@ class LedgerBacklog:
 
     async def set_aside(self, event: StoredEvent, reason: str) -> None:
         """Keep that the backend will never take an event, and move the cursor behind it."""
-        at_unix_nano = int(datetime.now(tz=UTC).timestamp() * 1e9)
-        aside = (SetAside(event.event_id, reason, at_unix_nano),)
+        aside = (SetAside(event.event_id, reason, time.time_ns()),)
         await self._writer.call(
             lambda ledger: ledger.advance_cursor(self._name, event_id=event.event_id, set_aside=aside)
         )
@@ -124,7 +124,7 @@ class LedgerBacklog:
         """Move the cursor behind a batch, and keep what of it the backend will never take."""
         await self._writer.call(
             lambda ledger: ledger.advance_cursor(
-                self._name, exported_before=batch.exported_before, retold_id=batch.retold_id, refused=refused
+                self._name, exported_before=batch.exported_before, replacement_id=batch.replacement_id, refused=refused
             )
         )
 
@@ -141,14 +141,14 @@ def _first_cursor(reader: LedgerReader, name: str, agreements: Sequence[Agreemen
 
     Whoever adds a backend to an old ledger wants the running month there, not the years before it.
     """
-    published_before = reader.watermarks().told_before
+    published_before = reader.watermarks().published_before
     if name in reader.exporters():
         return None
     if published_before is None:
         return 0
     zones = {agreement.time_zone for agreement in agreements}
-    months = [month_range(month_of(published_before, zone), zone).start_minute for zone in zones]
-    since_unix_nano = min(months) * NANOS_PER_MINUTE
+    since_minute = min(month_range(month_of(published_before, zone), zone).start_minute for zone in zones)
+    since_unix_nano = since_minute * NANOS_PER_MINUTE
     last = 0
     while page := reader.events_after(last, _PAGE):
         for stored in page:
@@ -168,66 +168,64 @@ def _last_event(reader: LedgerReader, name: str) -> StoredEvent | None:
 class FigureReading:
     """Computes batches; remembers each series' month so far, so that a new minute does not cost the whole month.
 
-    Args:
-        name: Of the exporter.
-        agreements: All that are judged.
-        first_minutes_max: An exporter without a cursor begins so many minutes back at most.
+    Args are those of `LedgerBacklog`.
     """
 
     def __init__(self, name: str, agreements: Sequence[Agreement], first_minutes_max: int) -> None:
         self._name = name
         self._agreements = tuple(agreements)
         self._first_minutes_max = first_minutes_max
-        self._revised_seen = 0  # The last `Retold` that was dropped from the months so far.
+        self._revised_seen = 0  # The last `Replacement` that was dropped from the months so far.
         self._so_far: dict[int, tuple[int, MonthSoFar]] = {}  # Series -> (minute, its month before that minute).
         self._was_counted: dict[int, tuple[int, bool]] = {}  # Series -> (month's start, counts before it).
 
     def next_batch(self, reader: LedgerReader, minutes_max: int) -> FigureBatch | None:
         """Give the figures of up to `minutes_max` new minutes, else those of revised minutes; None if none is left."""
         with reader.snapshot():
-            published_before, cursor = reader.watermarks().told_before, reader.cursor(self._name)
-            first_minutes = reader.first_minutes()
-            if published_before is None or not first_minutes:
+            cursor = reader.cursor(self._name)
+            new = self._new_minutes(reader, cursor)
+            if new is None:
                 return None
-            start = self._start_minute(cursor, first_minutes, published_before)
-            snapshot = _SnapshotFigures(reader, self._agreements, first_minutes, published_before, self._was_counted)
+            snapshot = _SnapshotFigures(reader, self._agreements, new.stop_minute, self._was_counted)
             # The sums of months with revised minutes are out of date.
-            for revised in reader.retold_after(max(cursor.retold_id, self._revised_seen), _ALL):
+            for revised in reader.replacements_after(max(cursor.replacement_id, self._revised_seen), _ALL):
                 self._so_far.pop(revised.series_id, None)
-                self._revised_seen = revised.retold_id
-            if start < published_before:
-                minutes = MinuteRange(start, min(start + minutes_max, published_before))
+                self._revised_seen = revised.replacement_id
+            if new.n_minutes:
+                minutes = MinuteRange(new.start_minute, min(new.start_minute + minutes_max, new.stop_minute))
                 figures = tuple(snapshot.new_figures(minutes, self._so_far))
-                return FigureBatch(figures, exported_before=minutes.stop_minute, retold_id=None)
+                return FigureBatch(figures, exported_before=minutes.stop_minute, replacement_id=None)
             # A revision of the newest minute waits for the next minute. A backend may let a series' past points be
             # changed, but not its newest, and may refuse the whole request for it: Prometheus does.
-            found = reader.retold_after(cursor.retold_id, _REVISED_MAX)
-            ranges = list(takewhile(lambda revised: revised.stop_minute < published_before, found))
+            found = reader.replacements_after(cursor.replacement_id, _REVISED_MAX)
+            ranges = list(takewhile(lambda revised: revised.stop_minute < new.stop_minute, found))
             if not ranges:
                 return None
-            wanted: dict[int, set[int]] = {}
+            wanted: dict[int, set[int]] = defaultdict(set)
             for revised in ranges:
-                wanted.setdefault(revised.series_id, set()).update(range(revised.start_minute, revised.stop_minute))
-            return FigureBatch(tuple(snapshot.revised_figures(wanted)), None, ranges[-1].retold_id)
+                wanted[revised.series_id].update(range(revised.start_minute, revised.stop_minute))
+            return FigureBatch(tuple(snapshot.revised_figures(wanted)), None, ranges[-1].replacement_id)
 
     def waiting(self, reader: LedgerReader) -> Waiting:
         """Count what is behind the cursor."""
         with reader.snapshot():
-            published_before, cursor = reader.watermarks().told_before, reader.cursor(self._name)
+            cursor = reader.cursor(self._name)
             n_events = reader.events_count_after(cursor.event_id)
             oldest = next((stored.event.time_unix_nano for stored in reader.events_after(cursor.event_id, 1)), None)
-            first_minutes = reader.first_minutes()
-            if published_before is None or not first_minutes:
-                return Waiting(n_events, oldest)
-            start = self._start_minute(cursor, first_minutes, published_before)
-        n_minutes = max(0, published_before - start)
-        return Waiting(n_events, oldest, n_minutes, (start + 1) * NANOS_PER_MINUTE if n_minutes else None)
+            new = self._new_minutes(reader, cursor)
+        if new is None or not new.n_minutes:
+            return Waiting(n_events, oldest)
+        return Waiting(n_events, oldest, new.n_minutes, (new.start_minute + 1) * NANOS_PER_MINUTE)
 
-    def _start_minute(self, cursor: Cursor, first_minutes: dict[int, int], published_before: int) -> int:
-        """Give the first minute whose figures were not delivered."""
-        if cursor.exported_before is not None:
-            return cursor.exported_before
-        return max(min(first_minutes.values()), published_before - self._first_minutes_max)
+    def _new_minutes(self, reader: LedgerReader, cursor: Cursor) -> MinuteRange | None:
+        """Give the judged minutes whose figures were not delivered; None: nothing is counted, or judged."""
+        published_before, first_minutes = reader.watermarks().published_before, reader.first_minutes()
+        if published_before is None or not first_minutes:
+            return None
+        start_minute = cursor.exported_before
+        if start_minute is None:
+            start_minute = max(min(first_minutes.values()), published_before - self._first_minutes_max)
+        return MinuteRange(min(start_minute, published_before), published_before)
 
 
 class _SnapshotFigures:
@@ -237,7 +235,6 @@ class _SnapshotFigures:
         self,
         reader: LedgerReader,
         agreements: Sequence[Agreement],
-        first_minutes: dict[int, int],
         published_before: int,
         was_counted: dict[int, tuple[int, bool]],
     ) -> None:
@@ -245,31 +242,29 @@ class _SnapshotFigures:
         self._reader = reader
         self._history = History.of(reader)
         self._retired = reader.retired_minutes()
-        self._first_minutes, self._first_data = first_minutes, reader.first_data_minutes()
+        self._first_minutes, self._first_data = reader.first_minutes(), reader.first_data_minutes()
         self._published_before = published_before
-        self._change = reader.watermarks().exclusion_change
-        self._records = reader.exclusions()
         self._month_terms: dict[tuple[str, Month], Terms] = {}
+        self._records, self._change = reader.exclusions(), reader.watermarks().exclusion_change
         all_series = reader.series()
         self._pairs = [
-            (series, terms)
-            for terms in (Terms.of(agreement, self._records, self._change) for agreement in agreements)
-            for series in series_of(terms.agreement, all_series)
+            (series, Terms.of(agreement, self._records, self._change))
+            for agreement in agreements
+            for series in series_of(agreement, all_series)
         ]
 
     def new_figures(self, minutes: MinuteRange, so_far: dict[int, tuple[int, MonthSoFar]]) -> Iterator[MinuteFigures]:
         """Give the figures of new minutes of all series; keeps `so_far` up to date."""
         for series, terms in self._pairs:
-            first = self._first_minutes.get(series.series_id)
-            if first is None or first >= minutes.stop_minute:
+            first = self._first_minutes.get(series.series_id, minutes.stop_minute)
+            if first >= minutes.stop_minute:
                 continue
             wanted = MinuteRange(max(minutes.start_minute, first), minutes.stop_minute)
             before, known = so_far.pop(series.series_id, (-1, None))
             # A run that grows to a period makes minutes before it down: then the month is added up anew.
             is_known = before == wanted.start_minute and terms.agreement.downtime.period_minutes_min == 1
             found = list(self._of_series(series, terms, wanted, known if is_known else None))
-            if found:
-                so_far[series.series_id] = (wanted.stop_minute, found[-1].so_far)
+            so_far[series.series_id] = (wanted.stop_minute, found[-1].so_far)
             yield from (figures for figures in found if self._is_shown(figures, terms))
 
     def revised_figures(self, wanted: dict[int, set[int]]) -> Iterator[MinuteFigures]:
@@ -313,18 +308,14 @@ class _SnapshotFigures:
     def _of_series(
         self, series: Series, terms: Terms, minutes: MinuteRange, so_far: MonthSoFar | None
     ) -> Iterator[MinuteFigures]:
-        zone = terms.agreement.time_zone
+        start_minute, zone = minutes.start_minute, terms.agreement.time_zone
         for month in months_between(*minutes, zone):
-            whole = month_range(month, zone)
-            part = MinuteRange(
-                max(minutes.start_minute, whole.start_minute), min(minutes.stop_minute, whole.stop_minute)
-            )
-            if part.start_minute == whole.start_minute:
+            whole, month_terms = month_range(month, zone), self._terms_in(month, terms)
+            part = MinuteRange(start_minute, min(minutes.stop_minute, whole.stop_minute))
+            if start_minute == whole.start_minute:
                 so_far = MonthSoFar()
-            yield from self._history.minute_figures(
-                series, self._terms_in(month, terms), part, self._published_before, so_far
-            )
-            so_far = None
+            yield from self._history.minute_figures(series, month_terms, part, self._published_before, so_far)
+            start_minute = whole.stop_minute
 
     def _terms_in(self, month: Month, terms: Terms) -> Terms:
         """Give what judges a month: a closed one stays judged by the terms that closed it, as its report is."""

@@ -20,11 +20,7 @@ _RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "ascti
 
 
 class DebugSender:
-    """Implements `exporter.delivery.Sender`.
-
-    Args:
-        name: The component id.
-    """
+    """Implements `exporter.delivery.Sender`."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -48,21 +44,17 @@ class DebugSender:
             self._last[minute.series.series_id] = (minute.epoch_minute, minute.state)
             # A series that begins with a minute that is up needs no line.
             if minute.state is not (last_state or MinuteState.UP):
-                self._log_change(minute, last_state)
+                _log.info(
+                    "%s: %s%s in the minute of %s, %d of %d requests failed",
+                    minute.series.phrase,
+                    minute.state.wire_name,
+                    "" if last_state is None else f" after {last_state.wire_name}",
+                    minute_text(minute.epoch_minute),
+                    minute.counts[Outcome.FAILED],
+                    minute.valid,
+                    extra={"action": "minute_state_changed", "exporter": self._name},
+                )
         return Answer()
 
     def close(self) -> None:
         """Nothing is open."""
-
-    def _log_change(self, minute: MinuteFigures, last_state: MinuteState | None) -> None:
-        group = ", ".join(f"{key}={value}" for key, value in minute.series.group_text.items())
-        _log.info(
-            "%s: %s%s in the minute of %s, %d of %d requests failed",
-            f"{minute.series.agreement} ({group})" if group else minute.series.agreement,
-            minute.state.wire_name,
-            "" if last_state is None else f" after {last_state.wire_name}",
-            minute_text(minute.epoch_minute),
-            minute.counts[Outcome.FAILED],
-            minute.valid,
-            extra={"action": "minute_state_changed", "exporter": self._name},
-        )

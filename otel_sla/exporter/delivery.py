@@ -73,15 +73,9 @@ async def call_in_daemon_thread(name: str, function: Callable[[], _Result]) -> _
 
 
 class Delivery:
-    """The delivery of one exporter.
+    """The delivery of one exporter: of figures at an interval at least, of events at once.
 
-    Args:
-        name: The exporter's component id.
-        sender: Speaks to the backend.
-        backlog: What there is to deliver.
-        interval_s: Of figures, at least; events are delivered at once.
-        counts: Its part of the pipeline's own metrics; what waits is counted anew after each attempt, and when woken.
-        timing: Time and chance.
+    In `counts`, what waits is counted anew after each attempt, and when woken.
     """
 
     def __init__(

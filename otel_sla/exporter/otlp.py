@@ -35,12 +35,7 @@ _NOT_SENT = Answer(is_sent=False)
 
 
 class OtlpSender:
-    """Implements `exporter.delivery.Sender`.
-
-    Args:
-        settings: What the configuration says.
-        instance_id: The ledger's, so that a restart goes on with the same time series.
-        clock: ns since the Unix epoch.
+    """Implements `exporter.delivery.Sender`; `instance_id` is the ledger's (`make_resource`).
 
     Raises:
         ConfigError: The settings, or the environment where they are silent, cannot be used.
@@ -53,8 +48,9 @@ class OtlpSender:
         self._signals = settings.signals
         self._logs: GrpcExporter | HttpExporter
         self._metrics: GrpcExporter | HttpExporter
+        make_exporters = make_http_exporters if settings.is_http else make_grpc_exporters
         try:
-            self._logs, self._metrics = (make_http_exporters if settings.is_http else make_grpc_exporters)(settings)
+            self._logs, self._metrics = make_exporters(settings)
         except Exception as error:  # The library has no type for what it cannot use.
             problem = ConfigProblem("", f"cannot be used: {error}")
             raise ConfigError(f"exporters.{settings.name}", [problem]) from error

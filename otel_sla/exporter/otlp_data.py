@@ -111,8 +111,7 @@ SUMS = (
 def make_resource(instance_id: str) -> Resource:
     """Describe the pipeline itself; the attributes of the points say what is judged.
 
-    Args:
-        instance_id: The ledger's own. A new one at each start would begin new time series at the backend.
+    The id is the ledger's own: a new one at each start would begin new time series at the backend.
     """
     return Resource(
         {"service.name": SERVICE_NAME, "service.instance.id": instance_id, "service.version": SCOPE.version or ""}
@@ -120,27 +119,17 @@ def make_resource(instance_id: str) -> Resource:
 
 
 def make_metrics(minutes: Sequence[MinuteFigures], resource: Resource) -> MetricsData:
-    """Make the points of some minutes, at least one: per metric, in the order of `minutes`.
-
-    A metric without a point is left out.
-    """
+    """Make the points of some minutes, at least one: per metric that has any, in the order of `minutes`."""
     labelled = [(figures, series_attributes(figures.series)) for figures in minutes]
-    gauges = (
-        Metric(gauge.name, gauge.description, gauge.unit, Gauge(points))
-        for gauge in GAUGES
-        if (points := list(_gauge_points(gauge, labelled)))
-    )
-    sums = (
-        Metric(
-            total.name,
-            total.description,
-            total.unit,
-            Sum(points, AggregationTemporality.CUMULATIVE, total.is_monotonic),
-        )
-        for total in SUMS
-        if (points := list(_sum_points(total, labelled)))
-    )
-    scope_metrics = ScopeMetrics(SCOPE, [*gauges, *sums], schema_url="")
+    metrics = []
+    for gauge in GAUGES:
+        of_gauge = Gauge(list(_gauge_points(gauge, labelled)))
+        metrics.append(Metric(gauge.name, gauge.description, gauge.unit, of_gauge))
+    for total in SUMS:
+        points = list(_sum_points(total, labelled))
+        of_sum = Sum(points, AggregationTemporality.CUMULATIVE, total.is_monotonic)
+        metrics.append(Metric(total.name, total.description, total.unit, of_sum))
+    scope_metrics = ScopeMetrics(SCOPE, [metric for metric in metrics if metric.data.data_points], schema_url="")
     return MetricsData([ResourceMetrics(resource, [scope_metrics], schema_url=resource.schema_url)])
 
 
@@ -151,13 +140,7 @@ def count_points(figures: MinuteFigures) -> int:
 
 
 def make_log_record(event: Event, resource: Resource, observed_unix_nano: int) -> ReadableLogRecord:
-    """Make the log record of one event; a repeat has the same `log.record.uid`.
-
-    Args:
-        event: Its time stamp is when it happened.
-        resource: As of the metrics.
-        observed_unix_nano: When it is sent.
-    """
+    """Make the log record of one event, with the time that it is sent at; a repeat has the same `log.record.uid`."""
     record = LogRecord(
         timestamp=event.time_unix_nano,
         observed_timestamp=observed_unix_nano,

@@ -28,11 +28,6 @@ class GrpcExporter:
 
     Four private attributes of its exporters are read, the same from 1.40 on at least; the integration tests would not
     pass without them. Its stub is not used: gRPC makes an error of an answer that the stub cannot read.
-
-    Args:
-        exporter: Of the library.
-        service: The full name of the signal's service.
-        encode: Makes the service's request of log records or metrics.
     """
 
     def __init__(self, exporter: Any, service: str, encode: Callable[[Any], Any]) -> None:  # noqa: ANN401  See above.

@@ -5,9 +5,9 @@ answer and makes each that is no success, and each failure to get one, an error 
 """
 
 import logging
-import threading
 import time
 from collections.abc import Mapping
+from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
 from io import BytesIO
 from pathlib import Path
@@ -23,20 +23,20 @@ from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExp
 from otel_sla.exporter.refusal import Blame, Refused, http_blame, one_line
 from otel_sla.exporter.settings import OtlpSettings
 
-_COMPRESSION = {"none": Compression.NoCompression, "gzip": Compression.Gzip, "deflate": Compression.Deflate}
 _PROTOBUF = "application/x-protobuf"
 TIMEOUT_S = 10.0  # Where the library gives none.
 ANSWER_SIZE_BYTES_MAX = 1 << 20
 _PIECE_SIZE_BYTES = 4096
 
 
-class HttpExporter:
-    """One signal over HTTP.
+# While it is set, the library logs nothing: `schedule` logs when a backend begins to refuse, and when it takes again.
+_is_ours: ContextVar[bool] = ContextVar("is_ours", default=False)
+for _module in (OTLPLogExporter.__module__, OTLPMetricExporter.__module__):
+    logging.getLogger(_module).addFilter(lambda _: not _is_ours.get())
 
-    Args:
-        exporter_type: Of the library.
-        options: Its arguments.
-    """
+
+class HttpExporter:
+    """One signal over HTTP, by one of the library's exporters with these options."""
 
     def __init__(self, exporter_type: type[OTLPLogExporter | OTLPMetricExporter], **options: Any) -> None:  # noqa: ANN401
         self._session = _AnswerSession()
@@ -49,11 +49,13 @@ class HttpExporter:
             Refused: It was not taken.
         """
         self._session.outcome = None
-        with _quiet:
-            try:
-                self._exporter.export(data)
-            except Exception as error:
-                raise Refused(f"cannot be encoded: {one_line(str(error))}", Blame.ITEM) from error
+        token = _is_ours.set(True)
+        try:
+            self._exporter.export(data)
+        except Exception as error:
+            raise Refused(f"cannot be encoded: {one_line(str(error))}", Blame.ITEM) from error
+        finally:
+            _is_ours.reset(token)
         outcome = self._session.outcome
         if isinstance(outcome, bytes):
             return outcome
@@ -62,32 +64,6 @@ class HttpExporter:
     def shutdown(self) -> None:
         """Close the connections."""
         self._exporter.shutdown()
-
-
-class _Quiet(logging.Filter):
-    """Keeps the library from logging each attempt while it is entered, on the thread that entered it.
-
-    `schedule` logs when a backend begins to refuse, and when it takes again. An application's own exporters share the
-    loggers.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._local = threading.local()
-
-    def __enter__(self) -> None:
-        self._local.is_on = True
-
-    def __exit__(self, *_: object) -> None:
-        self._local.is_on = False
-
-    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  The library's one kind of record.
-        return not getattr(self._local, "is_on", False)
-
-
-_quiet = _Quiet()
-for _module in (OTLPLogExporter.__module__, OTLPMetricExporter.__module__):
-    logging.getLogger(_module).addFilter(_quiet)
 
 
 class _NotTaken(requests.RequestException):
@@ -109,7 +85,13 @@ class _AnswerSession(requests.Session):
         options.setdefault("verify", self.verify)
         stop_s = time.monotonic() + float(options.get("timeout") or TIMEOUT_S)
         try:
-            response = self._request(method, url, options)
+            try:
+                response = super().request(method, url, **options)
+            except requests.Timeout:
+                raise
+            except requests.ConnectionError:
+                # Most often a kept connection that the backend closed meanwhile.
+                response = super().request(method, url, **options)
         except requests.RequestException as error:
             is_network = isinstance(error, requests.ConnectionError | requests.Timeout)
             blame = Blame.BACKEND if is_network else Blame.US
@@ -124,15 +106,6 @@ class _AnswerSession(requests.Session):
         taken = requests.Response()  # The body of the other one has been read, or broken off.
         taken.status_code, taken.raw = 200, BytesIO()
         return taken
-
-    def _request(self, method: Any, url: Any, options: dict[str, Any]) -> requests.Response:  # noqa: ANN401
-        try:
-            return super().request(method, url, **options)
-        except requests.Timeout:
-            raise
-        except requests.ConnectionError:
-            # Most often a kept connection that the backend closed meanwhile.
-            return super().request(method, url, **options)
 
 
 def _read_body(response: requests.Response, stop_s: float) -> bytes:
@@ -157,10 +130,11 @@ def make_http_exporters(settings: OtlpSettings) -> tuple[HttpExporter, HttpExpor
         "client_key_file": _text(tls.key_file) if tls else None,
         "headers": dict(settings.headers) or None,
         "timeout": settings.timeout_s,
-        "compression": _COMPRESSION[settings.compression] if settings.compression else None,
+        "compression": Compression(settings.compression) if settings.compression else None,
     }
-    logs_endpoint = settings.logs_endpoint or _signal_url(settings.endpoint, "logs")
-    metrics_endpoint = settings.metrics_endpoint or _signal_url(settings.endpoint, "metrics")
+    base = None if settings.endpoint is None else f"{settings.endpoint.rstrip('/')}/v1/"
+    logs_endpoint = settings.logs_endpoint or (base and f"{base}logs")
+    metrics_endpoint = settings.metrics_endpoint or (base and f"{base}metrics")
     return (
         HttpExporter(OTLPLogExporter, endpoint=logs_endpoint, **options),
         HttpExporter(OTLPMetricExporter, endpoint=metrics_endpoint, **options),
@@ -198,10 +172,6 @@ def _refused(url: str, response: requests.Response, body: bytes) -> Refused:
 
 def _is_protobuf(response: requests.Response) -> bool:
     return response.headers.get("Content-Type", "").startswith(_PROTOBUF)
-
-
-def _signal_url(base: str | None, signal: str) -> str | None:
-    return None if base is None else f"{base.rstrip('/')}/v1/{signal}"
 
 
 def _text(path: Path | None) -> str | None:

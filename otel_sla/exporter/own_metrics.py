@@ -16,22 +16,12 @@ from otel_sla.self_metrics import SignalCounts
 
 
 class OwnMetricsExport:
-    """Sends the pipeline's own metrics to one backend.
-
-    Args:
-        name: The exporter's component id.
-        sender: Speaks to the backend; nobody else uses it.
-        read: Gives all metrics; called on the event loop's thread.
-        interval_s: Between two attempts.
-    """
+    """Sends to one backend. `sender` is closed with it; `read` gives all metrics, on the event loop's thread."""
 
     def __init__(
         self, name: str, sender: OtlpSender, read: Callable[[], MetricsData | None], interval_s: float
     ) -> None:
-        self._name = name
-        self._sender = sender
-        self._read = read
-        self._interval_s = interval_s
+        self._name, self._sender, self._read, self._interval_s = name, sender, read, interval_s
         self._timing = Timing()
         self.counts = SignalCounts("the pipeline's own metrics")
         self._schedule = Schedule(name, self.counts, self._send, interval_s, self._timing)

@@ -31,12 +31,7 @@ Item = TypeVar("Item")
 
 
 class BisectingDelivery(ABC, Generic[Item]):
-    """Delivers one kind of item to one backend; subclasses send items and keep what became of them.
-
-    Args:
-        size_max: Items in one request.
-        clock: Seconds; only differences count.
-    """
+    """Delivers one kind of item to one backend; subclasses send items and keep what became of them."""
 
     def __init__(self, size_max: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._size_max = size_max
@@ -64,8 +59,7 @@ class BisectingDelivery(ABC, Generic[Item]):
     async def find_probe(self, later: Sequence[Item]) -> Sequence[Item]:
         """Give one item that the backend should take and that may overtake, where it has taken nothing yet; or none.
 
-        Args:
-            later: What follows the item that it does not take.
+        `later` are those that follow the item that it does not take.
         """
 
     async def deliver_items(self, items: Sequence[Item]) -> None:
@@ -88,10 +82,7 @@ class BisectingDelivery(ABC, Generic[Item]):
     async def _deliver(self, items: Sequence[Item], later: Sequence[Item], *, is_part: bool) -> None:
         """Deliver one request's items, or find which of them the backend does not take.
 
-        Args:
-            items: At least one.
-            later: What follows them.
-            is_part: Of a request that was refused while the backend took others.
+        `is_part`: of a request that was refused while the backend took others.
         """
         try:
             answer = await self.send(items)
@@ -103,12 +94,11 @@ class BisectingDelivery(ABC, Generic[Item]):
                 raise
             if refused.blame is Blame.UNCLEAR and not is_part and self._probe:
                 await self._send_probe(refused)
+            middle = len(items) // 2
+            await self._deliver(items[:middle], [*items[middle:], *later], is_part=True)
+            await self._deliver(items[middle:], later, is_part=True)
         else:
             await self._delivered(items, answer)
-            return
-        middle = len(items) // 2
-        await self._deliver(items[:middle], [*items[middle:], *later], is_part=True)
-        await self._deliver(items[middle:], later, is_part=True)
 
     async def _judge(self, item: Item, later: Sequence[Item], refused: Refused) -> None:
         """Decide about an item that was refused alone."""
@@ -117,7 +107,11 @@ class BisectingDelivery(ABC, Generic[Item]):
             return
         if refused.blame is Blame.UNCLEAR:
             if not self._probe:
-                await self._find_first_probe(later, refused)
+                probe = [later[self._n_probes % len(later)]] if later else []
+                self._n_probes += 1
+                if not probe or not await self._is_taken(probe):
+                    raise refused
+                self._probe = probe
             for number in range(ROUNDS):
                 await self._send_probe(refused)
                 if await self._send_again(item, number, expected=(Blame.ITEM, Blame.UNCLEAR)):
@@ -173,15 +167,6 @@ class BisectingDelivery(ABC, Generic[Item]):
         except Refused as error:
             if error.blame is not Blame.ITEM:
                 raise (refused if error.may_be_item else error) from None
-
-    async def _find_first_probe(self, later: Sequence[Item], refused: Refused) -> None:
-        if not later:
-            raise refused
-        probe = [later[self._n_probes % len(later)]]
-        self._n_probes += 1
-        if not await self._is_taken(probe):
-            raise refused
-        self._probe = probe
 
     async def _is_taken(self, probe: Sequence[Item]) -> bool:
         """Send a probe. Calling it invalid does not count here: what a backend checks first may work alone."""

@@ -26,13 +26,7 @@ class Blame(Enum):
 
 
 class Refused(ExportError):
-    """The backend did not take a request.
-
-    Args:
-        message: One line for the operator.
-        blame: Decides what becomes of the request.
-        retry_after_s: How long the backend asks to be left alone; None if it does not say.
-    """
+    """The backend did not take a request; `retry_after_s` is how long it asks to be left alone, None if it does not."""
 
     def __init__(self, message: str, blame: Blame, retry_after_s: float | None = None) -> None:
         super().__init__(message)

@@ -14,7 +14,6 @@ from otel_sla.self_metrics import SignalCounts
 
 _log = logging.getLogger(__name__)
 
-BACK_OFF_START_S = 1.0
 BACK_OFF_MAX_S = 60.0
 RETRY_AFTER_MAX_S = 300.0  # Of what a backend may ask for.
 NEVER = float("inf")
@@ -36,12 +35,11 @@ class Timing:
 
     def back_off_s(self, failures: int, error: OtelSlaError | None) -> float:
         """Give the pause after so many failures in a row: 1, 2, 4 … 60 s, each shortened by up to a half at random."""
-        longest_s = min(BACK_OFF_MAX_S, BACK_OFF_START_S * 2.0 ** min(failures - 1, 10))
+        longest_s = min(BACK_OFF_MAX_S, 2.0 ** min(failures - 1, 10))
         return max(longest_s * (1.0 - self.jitter() / 2), _asked_pause_s(error))
 
 
 def _asked_pause_s(error: OtelSlaError | None) -> float:
-    """Give how long the backend asks to be left alone, within limits."""
     asked_s = error.retry_after_s if isinstance(error, Refused) else None
     return min(asked_s or 0.0, RETRY_AFTER_MAX_S)
 
@@ -53,14 +51,10 @@ def _reason_of(error: OtelSlaError | None) -> str:
 
 
 class Schedule:
-    """When one kind of delivery is due.
+    """When one kind of delivery of an exporter is due; failures are counted in `counts`.
 
-    Args:
-        name: Of the exporter.
-        counts: Of its kind of data; failures are counted here.
-        deliver: Delivers some or all, and gives whether more may be left; raises OtelSlaError.
-        interval_s: Shortest time between two starts.
-        timing: Time and chance.
+    `deliver` delivers some or all, and gives whether more may be left, or raises OtelSlaError; between two of its
+    starts lie `interval_s` at least.
     """
 
     def __init__(
@@ -112,15 +106,15 @@ class Schedule:
             has_more = await self._deliver()
         except OtelSlaError as error:
             self._failed(str(error), error)
+            return False
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not end the delivery; it goes on trying.
             _log.exception("exporter %s: unexpected", self._name, extra={"action": "export_error"})
             self._failed(repr(error), None)
-        else:
-            self._worked()
-            if has_more:
-                self.due_s = self._started_s
-            return has_more
-        return False
+            return False
+        self._worked()
+        if has_more:
+            self.due_s = self._started_s
+        return has_more
 
     def _failed(self, message: str, error: OtelSlaError | None) -> None:
         self._failures += 1

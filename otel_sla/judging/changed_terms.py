@@ -16,11 +16,7 @@ _log = logging.getLogger(__name__)
 def record_terms(ledger: Ledger, agreements: Sequence[Agreement], since_minute: int, now_minute: int) -> Recorded:
     """Keep the agreements' terms, so that what they counted and judged can be explained later, and log changes.
 
-    Args:
-        ledger: The pipeline's.
-        agreements: As configured.
-        since_minute: Epoch minute from which new terms hold.
-        now_minute: Epoch minute of the start.
+    New terms hold from `since_minute` on; the start is in `now_minute`. Both are epoch minutes.
     """
     recorded = record_versions(ledger, agreements, since_minute)
     for name in recorded.changed:

@@ -37,15 +37,11 @@ def steady_clock() -> int:
 
 
 class TrustedClock:
-    """The wall clock, but for large steps forward that have not stood for long enough yet.
+    """The wall clock, but for large steps forward that have not stood for long enough yet by a clock that nobody sets.
 
     Until a step forward has stood, time goes on as the steady clock does; another step begins the wait anew. A step
     back is believed at once: the bounds that are made of it do not step back, so judging only waits. Other machines,
     whose clocks are right, then send spans of its future: `latest` goes on for as long as a step has to stand.
-
-    Args:
-        wall: ns since the Unix epoch; anybody may set it.
-        steady: ns; nobody sets it.
     """
 
     def __init__(self, wall: Clock, steady: Clock) -> None:
@@ -63,7 +59,9 @@ class TrustedClock:
         expected = self._now + steady - self._read_at
         step = wall - expected
         if step < -STEP_NANOS_MAX:
-            self._keep_latest(expected, steady)
+            ahead_nanos = expected - steady
+            self._ahead_nanos = ahead_nanos if self._set_back_at is None else max(self._ahead_nanos, ahead_nanos)
+            self._set_back_at = steady
             _warn("the clock was set back by %d s: no minute is judged until it is there again", -step, "clock_back")
         if step <= STEP_NANOS_MAX:
             if self._stepped_at is not None:
@@ -86,11 +84,6 @@ class TrustedClock:
             self._set_back_at = None
         return max(now, wall) if self._set_back_at is None else max(now, wall, steady + self._ahead_nanos)
 
-    def _keep_latest(self, expected: int, steady: int) -> None:
-        ahead_nanos = expected - steady
-        self._ahead_nanos = ahead_nanos if self._set_back_at is None else max(self._ahead_nanos, ahead_nanos)
-        self._set_back_at = steady
-
 
 def _warn(text: str, step_nanos: int, action: str) -> None:
     _log.warning(text, step_nanos // _NANOS_PER_S, extra={"action": action})
@@ -107,11 +100,8 @@ class MinuteMarks:
 class JudgingClock:
     """The three bounds that the pipeline works by; none of them ever steps back.
 
-    Args:
-        processor: Its durations.
-        clock: ns since the Unix epoch; the latest that senders may stamp their spans by.
-        trusted: What is judged and sealed by; ns since the Unix epoch.
-        marks: As the ledger has them.
+    `clock` is the latest that senders may stamp their spans by, `trusted` what is judged and sealed by; `marks` are
+    those of the ledger.
     """
 
     def __init__(self, processor: ProcessorSettings, clock: Clock, trusted: Clock, marks: Watermarks) -> None:
@@ -164,15 +154,11 @@ class JudgingClock:
 
 def since_minute(marks: Watermarks, judging_clock: JudgingClock) -> int:
     """Give the epoch minute from which terms hold that are new to a ledger: the first that was not published."""
-    return marks.told_before or judging_clock.progress().judged_before
+    return marks.published_before or judging_clock.progress().judged_before
 
 
 class CatchingUp:
-    """Logs now and then how far a long judging has come; one that ends within ten seconds is not logged.
-
-    Args:
-        judged_before: Epoch minute where it ends.
-    """
+    """Logs now and then how far a judging has come that ends at some minute; none that takes less than ten seconds."""
 
     def __init__(self, judged_before: int) -> None:
         self._judged_before = judged_before
@@ -185,11 +171,10 @@ class CatchingUp:
         now_s = time.monotonic()
         if (is_there and self._has_logged) or (not is_there and now_s - self._logged_at_s >= _LOG_EVERY_S):
             self._logged_at_s, self._has_logged = now_s, True
-            left = self._judged_before - published_before
             _log.info(
                 "judging catches up: published until %s, %d minutes are left",
                 minute_text(published_before),
-                left,
+                self._judged_before - published_before,
                 extra={"action": "judging_catches_up"},
             )
         return is_there

@@ -1,9 +1,6 @@
 """What a month was closed with, to JSON beside the event's attributes in the ledger, and back as a report.
 
 A report judges a month by its counts. Once these are dropped (`ledger.retention`), it is made of this, which stays.
-
-Dimensions:
-    n_minutes: minutes of the month.
 """
 
 import json
@@ -17,7 +14,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from otel_sla.arrays import Int8Array
 from otel_sla.errors import LedgerCorrupt
 from otel_sla.judging.series_judge import is_grouped
 from otel_sla.ledger.reader import LedgerReadings
@@ -28,11 +24,10 @@ from otel_sla.sla.downtime import JudgedMinutes, MinuteState, is_state
 from otel_sla.sla.exclusions import excluded_minutes
 from otel_sla.sla.figures_text import term_text
 from otel_sla.sla.months import MinuteRange, Month, month_range
-from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.series import Series
-from otel_sla.sla.uptime import MonthFigures, SpanCounts
+from otel_sla.sla.uptime import DowntimePeriod, MonthFigures, SpanCounts
 
-_STATE_BITS = 4
+_STATE_BITS, _ADJUSTED_BITS = 4, 0b1111
 
 
 def kept_of_month(figures: MonthFigures, judged: JudgedMinutes) -> Json:
@@ -57,11 +52,7 @@ def closed_reports(
 ) -> Iterator[SeriesReport]:
     """Make the reports of what the series of an agreement's month were closed with last.
 
-    Args:
-        reader: Its snapshot is the caller's.
-        agreement: By the terms that closed the month.
-        month: Local to the agreement's time zone.
-        decided: `decide_windows` of the month.
+    The snapshot is the caller's. `agreement` has the terms that closed the month, `decided` are its `decide_windows`.
 
     Raises:
         LedgerCorrupt: What was kept cannot be read.
@@ -93,7 +84,9 @@ def _closed_series(
         former = not is_grouped(series, agreement)
         if kept is None:
             return SeriesReport(series, figures, (), former=former, is_complete=False)
-        raw, adjusted = _states(kept["states"], minutes)
+        # uint8[n_minutes], of two states each; ValueError if they are not so many.
+        states = np.frombuffer(_expanded(kept["states"]), dtype=np.uint8).reshape(minutes.n_minutes)
+        raw, adjusted = (states >> _STATE_BITS).astype(np.int8), (states & _ADJUSTED_BITS).astype(np.int8)
     except (KeyError, TypeError, ValueError, zlib.error) as error:
         where = f"series {series.series_id} of agreement {agreement.name}"
         raise LedgerCorrupt(f"what {closed.month} was closed with cannot be read ({where}): {error!r}") from error
@@ -133,15 +126,6 @@ def _figures(
         target=agreement.target if term_text(agreement.target) == target else Fraction(target),
         downtime_periods=tuple(starmap(DowntimePeriod, periods)),
     )
-
-
-def _states(text: str, minutes: MinuteRange) -> Iterator[Int8Array]:
-    """Give raw and adjusted states: int8[n_minutes] each."""
-    both = np.frombuffer(_expanded(text), dtype=np.uint8)
-    if len(both) != minutes.n_minutes:
-        raise ValueError(f"{len(both)} states of {minutes.n_minutes} minutes")
-    yield (both >> _STATE_BITS).astype(np.int8)
-    yield (both & ((1 << _STATE_BITS) - 1)).astype(np.int8)
 
 
 def _compressed(data: bytes) -> str:

@@ -16,7 +16,6 @@ from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import ClosedMonth
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.events import Subject
-from otel_sla.sla.exclusions import ExclusionRecord
 from otel_sla.sla.figures_text import minute_text
 from otel_sla.sla.month_events import Promise, month_closed_event
 from otel_sla.sla.months import MinuteRange, Month, is_kept, month_of, month_range, months_between
@@ -41,30 +40,16 @@ class MonthCloser:
     in_turns: Callable[[Sequence[Series]], Iterator[Series]]  # Goes through series, in more than one snapshot.
     _known: dict[tuple[str, Month], tuple[Basis, dict[int, list[ClosedMonth]]]] = field(default_factory=dict)
 
-    def close(self, terms: Terms, all_series: Sequence[Series], first_minute: int) -> None:
-        """Close the months whose last minute is sealed now, by the terms of today.
+    def close(self, terms: Terms, all_series: Sequence[Series], sealed_from: int, *, only_missed: bool = False) -> None:
+        """Close the months, or those that nothing closed yet, that end behind `sealed_from` and are sealed now.
 
-        A ledger that was never sealed begins with `first_minute`, that of the first data.
+        They are judged by the terms of today.
         """
-        sealed_from = first_minute if self.sealed_before is None else self.sealed_before
-        for month in self._ended(terms.agreement, sealed_from):
-            self._close_month(terms, all_series, month)
-
-    def close_missed(self, terms: Terms, all_series: Sequence[Series], first_data: Mapping[int, int]) -> None:
-        """Close the months that ended in another time zone, or while the agreement was not configured.
-
-        `first_data` is the epoch minute of each series' first data.
-        """
-        of_series = {series.series_id for series in series_of(terms.agreement, all_series)}
-        firsts = [minute for series_id, minute in first_data.items() if series_id in of_series]
-        for month in self._ended(terms.agreement, min(firsts)) if firsts else ():
-            if not self._closed(terms.agreement, month)[1]:
+        zone, sealed_before = terms.agreement.time_zone, self.progress.sealed_before
+        for month in months_between(sealed_from, sealed_before, zone):
+            is_ended = sealed_from < month_range(month, zone).stop_minute <= sealed_before
+            if is_ended and not (only_missed and self._closed(terms.agreement, month)[1]):
                 self._close_month(terms, all_series, month)
-
-    def _ended(self, agreement: Agreement, first_minute: int) -> Iterator[Month]:
-        for month in months_between(first_minute, self.progress.sealed_before, agreement.time_zone):
-            if first_minute < month_range(month, agreement.time_zone).stop_minute <= self.progress.sealed_before:
-                yield month
 
     def close_again(self, terms: Terms, all_series: Sequence[Series], changed: MinuteRange) -> None:
         """Publish the figures again of closed months that differ now, for something in these minutes."""
@@ -76,21 +61,13 @@ class MonthCloser:
             if month_range(month, basis.agreement.time_zone).stop_minute <= sealed_before:
                 self._close_month(terms, all_series, month)
 
-    def timeline(
-        self, terms: Terms, records: Sequence[ExclusionRecord], change: int, start_minute: int
-    ) -> TermsOverTime:
-        """Give the terms of all minutes from `start_minute` on: those of closed months, then the given ones.
-
-        Of the recorded exclusions, those hold that are recorded up to `change`.
-        """
-        agreement, closed = terms.agreement, list[ClosedTerms]()
+    def closed_by(self, agreement: Agreement, start_minute: int) -> Iterator[tuple[Agreement, int]]:
+        """Give what closed each closed month from `start_minute` on, with its stop minute, where terms have changed."""
         if len(self.reader.agreement_versions(agreement.name)) > 1:
             for month in months_between(start_minute, self.sealed_before or 0, agreement.time_zone):
                 basis, _ = self._closed(agreement, month)
                 if basis.closed_version is not None:
-                    month_terms = Terms.of(basis.agreement, records, change)
-                    closed.append(ClosedTerms(month_terms, month_range(month, basis.agreement.time_zone).stop_minute))
-        return TermsOverTime(tuple(closed), terms)
+                    yield basis.agreement, month_range(month, basis.agreement.time_zone).stop_minute
 
     def promise(self, agreement: Agreement, timeline: TermsOverTime, month: Month) -> Promise:
         """Give what is promised of a local month: by the terms that closed it, or by those of its last minute."""

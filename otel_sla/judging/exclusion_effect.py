@@ -50,7 +50,7 @@ def effects_of(
     records: tuple[Sequence[ExclusionRecord], Sequence[ExclusionRecord]],
     elapsed_stop: int,
 ) -> tuple[MonthEffect, ...]:
-    """Judge the months that a window touches as they were before and as they are after.
+    """Judge the months that a window touches as they were before it is recorded or withdrawn, and as they are after.
 
     Args:
         reader: Its snapshot is the caller's.
@@ -58,9 +58,6 @@ def effects_of(
         window: That is recorded or withdrawn.
         records: All exclusions recorded before, and those afterwards.
         elapsed_stop: `month_report.elapsed_stop_minute` of now.
-
-    Raises:
-        LedgerError: It cannot be read.
     """
     found: list[MonthEffect] = []
     first_minute = min(reader.first_data_minutes().values(), default=elapsed_stop)

@@ -1,14 +1,12 @@
 """What one pass of the judge finds, gathered until it becomes one `Closing`."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from otel_sla.ledger.records import ClosedMonth, Closing, Reopened, Retold
-from otel_sla.sla.counts import CountsBeside
+from otel_sla.ledger.records import ClosedMonth, Closing, Reopened, Replacement
 from otel_sla.sla.downtime import JudgedSeries, runs
 from otel_sla.sla.events import Event
 
-_RETOLD_MINUTES_MAX = 60  # An exporter reads a few ranges at once.
+_REPLACEMENT_MINUTES_MAX = 60  # An exporter reads a few ranges at once.
 
 
 @dataclass(slots=True)
@@ -18,19 +16,13 @@ class Findings:
     events: list[Event] = field(default_factory=list)
     settled: list[Reopened] = field(default_factory=list)
     revisions: dict[int, int] = field(default_factory=dict)  # Series -> number of revisions.
-    retold: list[Retold] = field(default_factory=list)
+    replacements: list[Replacement] = field(default_factory=list)
     closed_months: list[ClosedMonth] = field(default_factory=list)
-
-    def settle(self, minute: Reopened, held: Sequence[int]) -> None:
-        """Note that a re-opened minute was published with these counts, N_COUNTS of them."""
-        succeeded, failed, invalid, *beside = held
-        published = replace(minute, counts_before=(succeeded, failed, invalid), beside_before=CountsBeside(*beside))
-        self.settled.append(published)
 
     def republish(self, series_id: int, minutes: range) -> None:
         """Note that the gauges of minutes are due once more."""
-        for start in range(minutes.start, minutes.stop, _RETOLD_MINUTES_MAX):
-            self.retold.append(Retold(series_id, start, min(start + _RETOLD_MINUTES_MAX, minutes.stop)))
+        for start in range(minutes.start, minutes.stop, _REPLACEMENT_MINUTES_MAX):
+            self.replacements.append(Replacement(series_id, start, min(start + _REPLACEMENT_MINUTES_MAX, minutes.stop)))
 
     def republish_differences(self, series_id: int, old: JudgedSeries, new: JudgedSeries) -> None:
         """Note the published minutes whose state is another now, also of a run that has only grown to a period."""
@@ -45,7 +37,7 @@ class Findings:
             sealed_before=None,
             events=tuple(self.events),
             settled=tuple(self.settled),
-            retold=tuple(dict.fromkeys(self.retold)),
+            replacements=tuple(dict.fromkeys(self.replacements)),
             revisions=tuple(self.revisions.items()),
             closed_months=tuple(self.closed_months),
         )

@@ -5,6 +5,7 @@ whole.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from otel_sla.judging.clock import MinuteMarks
 from otel_sla.judging.judging_pass import SERIES_PER_SNAPSHOT_MAX, JudgingPass
@@ -46,23 +47,28 @@ class Judge:
         late_series_max: int = LATE_SERIES_MAX,
         series_per_snapshot_max: int = SERIES_PER_SNAPSHOT_MAX,
     ) -> None:
-        self._series_per_snapshot_max = series_per_snapshot_max
         self._reader = reader
-        self._versions = dict(versions)
-        self._configured = tuple(agreements)
-        self._removed = tuple(removed)
+        self._states: dict[int, SeriesState] = {}  # By series: of those that were looked at closely.
+        self._begin_pass = partial(
+            JudgingPass,
+            reader,
+            tuple(agreements),
+            tuple(removed),
+            versions,
+            states=self._states,
+            series_per_snapshot_max=series_per_snapshot_max,
+        )
         self._piece_minutes_max = piece_minutes_max
         self._late_series_max = late_series_max
         self._progress: MinuteMarks | None = None  # Of the last call.
         self._nothing_at: tuple[MinuteMarks, int] | None = None  # Where the last call found nothing, if it did.
         self._late_left = 0  # Pieces of re-opened series before what is new.
-        self._states: dict[int, SeriesState] = {}  # By series: of those that were looked at closely.
         self._may_have_missed = True  # What is configured changes between runs only.
 
     def find(self, progress: MinuteMarks) -> Closing | None:
         """Give what has to be published; None if nothing has happened, or the reader has given up.
 
-        A closing whose `told_before` is not all of the progress is one piece: the next call gives the next one.
+        A closing whose `published_before` is not all of the progress is one piece: the next call gives the next one.
 
         Raises:
             LedgerError: The ledger cannot be read.
@@ -79,15 +85,7 @@ class Judge:
 
     def _find(self, progress: MinuteMarks) -> Closing | None:
         with self._reader.snapshot():
-            found = JudgingPass(
-                self._reader,
-                self._configured,
-                self._removed,
-                self._versions,
-                progress,
-                states=self._states,
-                series_per_snapshot_max=self._series_per_snapshot_max,
-            )
+            found = self._begin_pass(progress)
             closing = (found.stopped() if self._may_have_missed else None) or found.changed()
             if closing is not None:
                 self._states.clear()

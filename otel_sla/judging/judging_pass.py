@@ -15,18 +15,18 @@ from otel_sla.judging.clock import MinuteMarks
 from otel_sla.judging.closed_months import MonthCloser, warn_of_edge
 from otel_sla.judging.findings import Findings
 from otel_sla.judging.retired_series import Stopped, find_stopped
-from otel_sla.judging.series_judge import History, NewCounts, Terms, counts_as_published, is_grouped, series_of
+from otel_sla.judging.series_judge import History, Terms, counts_as_published, is_grouped, series_of
 from otel_sla.judging.series_state import SeriesState
-from otel_sla.judging.terms_over_time import AsPublished, TermsOverTime, judged_alike
+from otel_sla.judging.terms_over_time import AsPublished, ClosedTerms, Side, TermsOverTime, judged_alike
 from otel_sla.ledger.agreement_json import agreement_of
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Closing, Reopened
 from otel_sla.sla.agreement import Agreement, NoData, Outcome
-from otel_sla.sla.counts import N_COUNTS, CountRows, judged_counts, parts_of
-from otel_sla.sla.downtime import JudgedMinutes, JudgedSeries, SeriesCounts
+from otel_sla.sla.counts import N_COUNTS, CountRows, CountsBeside, judged_counts, parts_of
+from otel_sla.sla.downtime import JudgedMinutes, SeriesCounts
 from otel_sla.sla.downtime_events import Cause, change_events
 from otel_sla.sla.events import Subject
-from otel_sla.sla.exclusions import ExclusionRecord, excluded_minutes
+from otel_sla.sla.exclusions import excluded_minutes
 from otel_sla.sla.month_events import Promise, breach_event
 from otel_sla.sla.months import MinuteRange, kept_from, month_of, month_range, months_between
 from otel_sla.sla.series import Series
@@ -76,7 +76,7 @@ class JudgingPass:
         # A ledger that was filled before it was ever judged is published from its first minute on.
         first = min(self._first_data.values(), default=progress.judged_before)
         self._first_minute = first = max(first, kept_from(self._marks.expired_before))
-        before = self._marks.told_before
+        before = self._marks.published_before
         self._published_before = min(first, progress.judged_before) if before is None else before
 
     def stopped(self) -> Closing | None:
@@ -84,7 +84,7 @@ class JudgingPass:
 
         All of the agreement at once: what is closed here would show the next pass that it was configured for longer.
         """
-        versions = self._reader.told_versions()
+        versions = self._reader.published_versions()
         for agreement in self._agreements:
             version = versions.get(agreement.name)
             stopped = find_stopped(self._reader, agreement, self._all_series, self._retired, version)
@@ -93,7 +93,7 @@ class JudgingPass:
         return None
 
     def _retire(self, agreement: Agreement, stopped: Mapping[int, Stopped]) -> Closing:
-        terms = self._terms_of(self._published_terms(agreement))
+        published_terms = self._published_terms(agreement)
         self._retired |= {series_id: one.retired_minute for series_id, one in stopped.items()}
         some = [series for series in self._all_series if series.series_id in stopped]
         for series in some:
@@ -101,18 +101,17 @@ class JudgingPass:
             if one.published_before <= self._first_minute:
                 continue  # Its counts are kept no longer.
             published_before = min(one.published_before, self._published_before)
-            timeline = self._timeline(terms, published_before)
+            timeline = self._timeline(published_terms, published_before)
             stop_minute = min(one.retired_minute + 1, self._published_before)  # The last one ends what goes on.
-            minutes = self._with_lead(series, _minutes_to_judge(timeline, published_before, stop_minute))
+            minutes = _minutes_to_judge(timeline, published_before, stop_minute)
             reopened = self._reopened.get(series.series_id, [])
-            sides = [(timeline, _published_until(stop, reopened)) for stop in (published_before, stop_minute)]
-            old, new = judged_alike(self._history, series, minutes, sides)
-            self._add_events(series, (timeline, timeline), (old, new), Cause.CONFIGURATION)
+            old, new = ((timeline, _published_until(stop, reopened)) for stop in (published_before, stop_minute))
+            self._publish_difference(series, minutes, (old, new), Cause.CONFIGURATION)
         first = min(one.published_before for one in stopped.values())
         last = max(one.retired_minute for one in stopped.values())
         # The month before may have been closed without them.
         before = month_range(month_of(first, agreement.time_zone).previous, agreement.time_zone)
-        self._months.close_again(terms, some, MinuteRange(before.start_minute, last + 1))
+        self._months.close_again(self._terms_of(published_terms), some, MinuteRange(before.start_minute, last + 1))
         return replace(self._found.closing(), retired=tuple((each, self._retired[each]) for each in stopped))
 
     def changed(self) -> Closing | None:
@@ -122,25 +121,25 @@ class JudgingPass:
         return self._terms_changed() or self._counting_changed() or self._exclusions_changed()
 
     def _published_terms(self, agreement: Agreement) -> Agreement:
-        version = self._reader.told_versions().get(agreement.name, self._versions[agreement.name])
+        version = self._reader.published_versions().get(agreement.name, self._versions[agreement.name])
         versions = self._reader.agreement_versions(agreement.name)
         return next(agreement_of(known.terms) for known in versions if known.version == version)
 
     def _terms_changed(self) -> Closing | None:
-        published = self._reader.told_versions()
+        published = self._reader.published_versions()
         for agreement in self._agreements:
             version = self._versions[agreement.name]
             if published.get(agreement.name, version) == version:
                 continue
             was = self._published_terms(agreement)
-            old, new = (self._timeline(self._terms_of(one), self._first_minute) for one in (was, agreement))
+            old, new = (self._timeline(one, self._first_minute) for one in (was, agreement))
             start_minute = max(new.open_minute, self._first_minute)
             if was.time_zone != agreement.time_zone:
                 warn_of_edge(agreement, (*old.closed, *new.closed))
             if start_minute < self._published_before:
                 for series in self._in_turns(series_of(agreement, self._all_series)):
                     self._rejudge(series, old, new, start_minute, Cause.CONFIGURATION)
-            return replace(self._found.closing(), told_versions=((agreement.name, version),))
+            return replace(self._found.closing(), published_versions=((agreement.name, version),))
         return None
 
     def _counting_changed(self) -> Closing | None:
@@ -167,54 +166,42 @@ class JudgingPass:
     def _brought_back(self, some: Sequence[Series]) -> Closing:
         """Publish what the silence is, since they were retired, of series that are counted for again."""
         since = {series.series_id: self._retired.pop(series.series_id) for series in some}
+        away = MinuteRange(max(min(since.values()), self._first_minute), self._published_before)
         for agreement in self._configured:
-            terms = self._terms_of(agreement)
             of_agreement = series_of(agreement, some)
             for series in of_agreement:
                 retired_minute = max(since[series.series_id], self._first_minute)
                 if retired_minute < self._published_before:
-                    timeline = self._timeline(terms, retired_minute)
+                    timeline = self._timeline(agreement, retired_minute)
                     cause = Cause.CONFIGURATION
                     self._rejudge(series, timeline, timeline, retired_minute, cause, was_retired=retired_minute)
             if of_agreement:
-                away = MinuteRange(max(min(since.values()), self._first_minute), self._published_before)
-                self._months.close_again(terms, of_agreement, away)
+                self._months.close_again(self._terms_of(agreement), of_agreement, away)
         return replace(self._found.closing(), retired=tuple((series.series_id, None) for series in some))
 
-    def _next_exclusion_changes(self) -> list[ExclusionRecord]:
-        """Give the exclusions whose recording, or whose withdrawal, are the next changes that are in no verdict yet.
-
-        Of one agreement, and all of them recordings or all withdrawals: they are published at once, as one cause.
-        """
-        published = self._marks.exclusion_change
-        changes = {record.change: record for record in self._exclusions if record.change > published}
-        withdrawn = {
-            record.withdrawal.change: record
-            for record in self._exclusions
-            if record.withdrawal is not None and record.withdrawal.change > published
-        }
-        found: list[ExclusionRecord] = []
-        for number in range(published + 1, published + 1 + len(changes) + len(withdrawn)):
-            record = (changes if published + 1 in changes else withdrawn).get(number)
-            if record is None or (found and record.agreement != found[0].agreement):
-                break
-            found.append(record)
-        return found
-
     def _exclusions_changed(self) -> Closing | None:
-        records = self._next_exclusion_changes()
-        if not records:
+        """Publish the next changes of exclusions that are in no verdict yet.
+
+        Of one agreement, recordings that follow each other, or withdrawals, are published at once, as one cause.
+        """
+        changes: dict[int, tuple[Cause, str, MinuteRange]] = {}
+        for record in self._exclusions:
+            changes[record.change] = Cause.EXCLUSION_ADDED, record.agreement, record.window.minutes
+            if record.withdrawal is not None:
+                changes[record.withdrawal.change] = Cause.EXCLUSION_WITHDRAWN, record.agreement, record.window.minutes
+        published = number = self._marks.exclusion_change
+        if published + 1 not in changes:
             return None
-        published = self._marks.exclusion_change
-        number = published + len(records)
-        cause = Cause.EXCLUSION_ADDED if records[0].change == published + 1 else Cause.EXCLUSION_WITHDRAWN
-        starts, stops = zip(*(record.window.minutes for record in records), strict=True)
-        covered = MinuteRange(min(starts), max(stops))
+        cause, name, covered = changes[published + 1]
+        while number + 1 in changes and changes[number + 1][:2] == (cause, name):
+            number += 1
+            start, stop = changes[number][2]
+            covered = MinuteRange(min(start, covered.start_minute), max(stop, covered.stop_minute))
         for agreement in self._agreements:
             start_minute = max(covered.start_minute, kept_from(self._marks.expired_before))
-            if agreement.name != records[0].agreement or start_minute >= self._published_before:
+            if agreement.name != name or start_minute >= self._published_before:
                 continue
-            old, new = (self._timeline(self._terms_of(agreement, n), start_minute, n) for n in (published, number))
+            old, new = (self._timeline(agreement, start_minute, change) for change in (published, number))
             for series in self._in_turns(series_of(agreement, self._all_series)):
                 self._rejudge(series, old, new, start_minute, cause)
             # What is not carried out of excluded minutes any more may lie anywhere behind them.
@@ -233,7 +220,7 @@ class JudgingPass:
         for agreement in self._agreements:
             of_agreement = series_of(agreement, some)
             if of_agreement:
-                timeline = self._timeline(self._terms_of(agreement), oldest)
+                timeline = self._timeline(agreement, oldest)
                 for series in of_agreement:
                     self._advance(series, timeline)
                 self._months.close_again(timeline.current, of_agreement, MinuteRange(oldest, self._published_before))
@@ -267,7 +254,7 @@ class JudgingPass:
     def advanced(self, piece_minutes_max: int, *, may_have_missed: bool) -> Closing | None:
         """Publish the minutes that have elapsed and those that were re-opened, or the first piece of them."""
         progress = self._piece(piece_minutes_max)
-        is_new = progress.judged_before > self._published_before or self._marks.told_before is None
+        is_new = progress.judged_before > self._published_before or self._marks.published_before is None
         is_sealing = progress.sealed_before > (self._marks.sealed_before or 0)
         if not (is_new or self._reopened or is_sealing):
             return None
@@ -275,24 +262,34 @@ class JudgingPass:
         self._reopened = self._reopened_before(progress.judged_before)
         # From the last published minute on: what was down in it goes on or ends now.
         rows = self._reader.counts(max(0, self._published_before - 1), progress.judged_before)
-        self._new_counts = NewCounts(rows, self._published_before, progress.judged_before)
-        all_terms = [self._terms_of(agreement) for agreement in self._agreements]
+        # Of the new minutes: int64[n_series, n_minutes, N_COUNTS], 18 MB in the largest piece.
+        n_minutes = max(0, progress.judged_before - self._published_before)
+        self._new_counts = np.zeros((len(self._all_series), n_minutes, N_COUNTS), dtype=np.int64)
+        is_new_row = rows.epoch_minute >= self._published_before
+        places = rows.epoch_minute[is_new_row] - self._published_before
+        self._new_counts[rows.series_id[is_new_row], places] = rows.counts[is_new_row]
         # Nothing older can be re-opened, also meanwhile.
         oldest = min(self._published_before, self._marks.sealed_before or self._published_before)
-        for terms in all_terms:
-            timeline = self._timeline(terms, oldest)
-            suspects = self._suspects(terms.agreement, rows) | set(self._reopened)
-            of_agreement = series_of(terms.agreement, self._all_series)
+        for agreement in self._agreements:
+            timeline = self._timeline(agreement, oldest)
+            suspects = self._suspects(agreement, rows) | set(self._reopened)
+            of_agreement = series_of(agreement, self._all_series)
             for series in self._in_turns([one for one in of_agreement if one.series_id in suspects]):
                 self._advance(series, timeline)
         oldest = min((self._published_before, *(minute.epoch_minute for minute in self._found.settled)))
-        for terms in all_terms:
-            self._months.close(terms, self._all_series, self._first_minute)
-            if may_have_missed:
-                self._months.close_missed(terms, self._all_series, self._first_data)
+        for agreement in self._agreements:
+            terms = self._terms_of(agreement)
+            sealed_from = self._first_minute if self._marks.sealed_before is None else self._marks.sealed_before
+            self._months.close(terms, self._all_series, sealed_from)
+            if may_have_missed:  # They ended in another time zone, or while the agreement was not configured.
+                ids = (series.series_id for series in series_of(agreement, self._all_series))
+                first = min((self._first_data[each] for each in ids if each in self._first_data), default=sealed_from)
+                self._months.close(terms, self._all_series, first, only_missed=True)
             self._months.close_again(terms, self._all_series, MinuteRange(oldest, progress.judged_before))
         self._settle_unjudged()
-        return replace(self._found.closing(), told_before=progress.judged_before, sealed_before=progress.sealed_before)
+        return replace(
+            self._found.closing(), published_before=progress.judged_before, sealed_before=progress.sealed_before
+        )
 
     def _piece(self, piece_minutes_max: int) -> MinuteMarks:
         """Give how far to go now; what is sealed follows as far behind as it does at the end."""
@@ -334,7 +331,9 @@ class JudgingPass:
             stop_minute = max(minute.epoch_minute for minute in reopened) + 1
             held = self._reader.month_counts(series_id, start_minute, stop_minute, N_COUNTS)
             for minute in reopened:
-                self._found.settle(minute, held[minute.epoch_minute - start_minute].tolist())
+                succeeded, failed, invalid, *beside = held[minute.epoch_minute - start_minute].tolist()
+                before, beside_before = (succeeded, failed, invalid), CountsBeside(*beside)
+                self._found.settled.append(replace(minute, counts_before=before, beside_before=beside_before))
 
     def _advance(self, series: Series, timeline: TermsOverTime) -> None:
         """Judge one series up to where time has come."""
@@ -347,11 +346,10 @@ class JudgingPass:
             minutes = _minutes_to_judge(timeline, start_minute, self._progress.judged_before)
         else:
             minutes = MinuteRange(state.open_minute - 1, self._progress.judged_before)
-        sides = ((timeline, _published_until(self._published_before, reopened)), (timeline, lambda held: held))
-        old, new = judged_alike(self._history, series, self._with_lead(series, minutes), sides)
+        sides = (timeline, _published_until(self._published_before, reopened)), (timeline, lambda held: held)
         down_before = 0 if state is None else state.down_before
-        self._add_events(series, (timeline, timeline), (old, new), Cause.LATE_SPANS, down_before)
-        self._remember(series, timeline, new.judged, state)
+        judged = self._publish_difference(series, minutes, sides, Cause.LATE_SPANS, down_before)
+        self._remember(series, timeline, judged, state)
         self._settle(series.series_id, reopened)
         for minute in reopened:
             if minute.epoch_minute < self._published_before:
@@ -363,9 +361,8 @@ class JudgingPass:
         if state is None or state.published_before > self._published_before:
             return None  # The last closing was not written.
         if state.published_before < self._published_before:
-            state = state.after_unseen(
-                self._published_before, self._promise_at(timeline, self._published_before).minutes
-            )
+            month = self._promise_at(timeline, self._published_before).minutes
+            state = state.after_unseen(self._published_before, month)
         return state
 
     def _goes_on(self, series: Series, timeline: TermsOverTime, state: SeriesState) -> bool:
@@ -376,17 +373,15 @@ class JudgingPass:
         parts = parts_of(terms.agreement.counting)
         counts = SeriesCounts(
             start_minute=self._published_before,
-            counts=judged_counts(self._new_counts.of(series.series_id), parts),
+            counts=judged_counts(self._new_counts[series.series_id], parts),
             carried=None,
             first_data_minute=self._first_data.get(series.series_id),
             retired_minute=self._retired.get(series.series_id),
             parts=parts,
         )
-        is_covered = bool(
-            excluded_minutes(terms.excluding, series.group_text, self._published_before, judged_before).any()
-        )
+        excluded = excluded_minutes(terms.excluding, series.group_text, self._published_before, judged_before)
         promise = self._promise_at(timeline, judged_before)
-        after = state.after(counts, terms.agreement.downtime, promise, is_covered=is_covered)
+        after = state.after(counts, terms.agreement.downtime, promise, is_covered=bool(excluded.any()))
         if after is not None:
             self._states[series.series_id] = after
         return after is not None
@@ -394,7 +389,6 @@ class JudgingPass:
     def _remember(
         self, series: Series, timeline: TermsOverTime, judged: JudgedMinutes, before: SeriesState | None
     ) -> None:
-        """Remember the state of a series behind its judged minutes."""
         self._states.pop(series.series_id, None)
         if len(judged.raw):
             month = self._promise_at(timeline, judged.stop_minute).minutes
@@ -404,13 +398,6 @@ class JudgingPass:
     def _promise_at(self, timeline: TermsOverTime, epoch_minute: int) -> Promise:
         agreement = timeline.current.agreement
         return self._months.promise(agreement, timeline, month_of(epoch_minute, agreement.time_zone))
-
-    def _with_lead(self, series: Series, minutes: MinuteRange) -> MinuteRange:
-        """Leave out what lies before a series' first data, as nothing is down there; but for what was re-opened."""
-        reopened = self._reopened.get(series.series_id, [])
-        first = self._first_data.get(series.series_id, minutes.stop_minute)
-        first = min([first - 1, *(minute.epoch_minute for minute in reopened), minutes.stop_minute])
-        return MinuteRange(max(minutes.start_minute, first), minutes.stop_minute)
 
     def _rejudge(
         self,
@@ -432,32 +419,36 @@ class JudgingPass:
         starts = (
             _minutes_to_judge(timeline, start_minute, self._published_before).start_minute for timeline in (old, new)
         )
-        as_published = _published_until(self._published_before, reopened)
-        minutes = self._with_lead(series, MinuteRange(min(starts), self._published_before))
-        published = as_published
+        is_now = was = _published_until(self._published_before, reopened)
+        minutes = MinuteRange(min(starts), self._published_before)
         if was_retired is not None:
-            published = lambda held: replace(as_published(held), retired_minute=was_retired)  # noqa: E731
-        sides = judged_alike(self._history, series, minutes, ((old, published), (new, as_published)))
-        self._add_events(series, (old, new), (sides[0], sides[1]), cause)
+            was = lambda held: replace(is_now(held), retired_minute=was_retired)  # noqa: E731
+        self._publish_difference(series, minutes, ((old, was), (new, is_now)), cause)
 
     def _terms_of(self, agreement: Agreement, change: int | None = None) -> Terms:
         return Terms.of(agreement, self._exclusions, self._marks.exclusion_change if change is None else change)
 
-    def _timeline(self, terms: Terms, start_minute: int, change: int | None = None) -> TermsOverTime:
-        change = self._marks.exclusion_change if change is None else change
-        start_minute = _minutes_to_judge(TermsOverTime((), terms), start_minute, start_minute).start_minute
-        return self._months.timeline(terms, self._exclusions, change, max(start_minute, self._first_minute))
+    def _timeline(self, agreement: Agreement, start_minute: int, change: int | None = None) -> TermsOverTime:
+        """Give the terms of all minutes that judging those from `start_minute` on looks at."""
+        terms = self._terms_of(agreement, change)
+        first_minute = _minutes_to_judge(TermsOverTime((), terms), start_minute, start_minute).start_minute
+        closed = self._months.closed_by(agreement, max(first_minute, self._first_minute))
+        return TermsOverTime(tuple(ClosedTerms(self._terms_of(by, change), stop) for by, stop in closed), terms)
 
-    def _add_events(
-        self,
-        series: Series,
-        timelines: tuple[TermsOverTime, TermsOverTime],
-        sides: tuple[JudgedSeries, JudgedSeries],
-        cause: Cause,
-        down_before: int = 0,
-    ) -> None:
-        """Add the events between two sides; `down_before` minutes of their first month are down before both."""
-        old, new = sides
+    def _publish_difference(
+        self, series: Series, minutes: MinuteRange, sides: tuple[Side, Side], cause: Cause, down_before: int = 0
+    ) -> JudgedMinutes:
+        """Add the events that lead from the first side to the other, and give what that is judged as.
+
+        `down_before` minutes of their first month are down before both.
+        """
+        # Nothing is down before a series' first data.
+        reopened = self._reopened.get(series.series_id, [])
+        first = self._first_data.get(series.series_id, minutes.stop_minute) - 1
+        first = min([first, *(minute.epoch_minute for minute in reopened), minutes.stop_minute])
+        minutes = MinuteRange(max(minutes.start_minute, first), minutes.stop_minute)
+        old, new = judged_alike(self._history, series, minutes, sides)
+        timelines = [timeline for timeline, _ in sides]
         agreement = timelines[1].current.agreement
         subject = Subject(series, agreement)
         before = self._found.revisions.get(series.series_id, self._revisions.get(series.series_id, 0))
@@ -473,6 +464,7 @@ class JudgingPass:
         if revision != before:
             self._found.revisions[series.series_id] = revision
         self._found.republish_differences(series.series_id, old, new)
+        return new.judged
 
 
 def _published_until(stop_minute: int, reopened: Sequence[Reopened]) -> AsPublished:

@@ -1,7 +1,7 @@
 """Reads a month from the ledger, judges it and puts it in order as a report."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import starmap
 
@@ -9,7 +9,7 @@ from otel_sla.errors import CountsExpired
 from otel_sla.judging.closed_month_json import closed_reports, has_later_exclusions
 from otel_sla.judging.retired_series import find_stopped
 from otel_sla.judging.series_judge import History, Terms, is_grouped, joined, judge_month, series_of
-from otel_sla.judging.terms_versions import Basis, beside, find_basis, find_counted_by
+from otel_sla.judging.terms_versions import Basis, find_basis, find_counted_by
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.report.document import (
     Absence,
@@ -69,21 +69,13 @@ def load_report(  # noqa: PLR0913 - the last two are choices that most callers l
         LedgerError: It cannot be read.
         CountsExpired: The counts of the month are dropped, and it was not closed or is asked for `as_configured`.
     """
+    sections: list[AgreementReport] = []
     with reader.snapshot():
         records = reader.exclusions()
-        sections = [
-            judge_section(
-                reader,
-                find_basis(reader, agreement, month, as_configured=as_configured),
-                month,
-                elapsed_stop,
-                records,
-                drawn_max,
-            )
-            for agreement in (*agreements, *removed)
-        ]
-    for index in range(len(agreements), len(sections)):
-        sections[index] = replace(sections[index], configured=False)
+        for agreement in (*agreements, *removed):
+            basis = find_basis(reader, agreement, month, as_configured=as_configured)
+            section = judge_section(reader, basis, month, elapsed_stop, records, drawn_max)
+            sections.append(replace(section, configured=len(sections) < len(agreements)))
     if as_configured and any(section.is_as_closed for section in sections):
         raise _expired(month, "without --as-configured the report has the figures that it was closed with")
     if sections and all(section.is_as_closed and not section.series for section in sections):
@@ -152,43 +144,36 @@ def _each_judged(
     elapsed_stop: int,
     records: Sequence[ExclusionRecord],
 ) -> Iterator[tuple[Series, JudgedSeries]]:
-    agreement, change = basis.agreement, last_change(records)
-    terms = Terms.of(agreement, records, change)
-    minutes = month_range(month, agreement.time_zone)
+    """Judge the month's minutes, and as many beside it as a period that crosses its edges has."""
+    change = last_change(records)
+    terms = Terms.of(basis.agreement, records, change)
+    minutes = month_range(month, basis.agreement.time_zone)
     # A ledger that no `otel-sla run` of this version has seen yet has series that are not retired there.
     retired = reader.retired_minutes()
     stopped = find_stopped(reader, basis.configured, reader.series(), retired)
     retired |= {series_id: one.retired_minute for series_id, one in stopped.items()}
     history = History(reader, reader.first_data_minutes(), retired)
-    each_judged = history.each_judged(some_series, terms, minutes, elapsed_stop)
-    before, behind = (Terms.of(each, records, change) for each in beside(reader, basis, month))
-    if before != terms or behind != terms:
-        neighbours = _Neighbours(history, minutes, before, behind, elapsed_stop)
-        each_judged = ((series, neighbours.judged(series, judged)) for series, judged in each_judged)
-    return each_judged
-
-
-@dataclass(frozen=True, slots=True)
-class _Neighbours:
-    """Where the months beside one are judged by other terms: what of a period lies in them is listed by theirs."""
-
-    history: History
-    minutes: MinuteRange  # The month's.
-    before: Terms  # Of the month before it,
-    behind: Terms  # and of the one behind.
-    elapsed_stop: int
-
-    def judged(self, series: Series, judged: JudgedSeries) -> JudgedSeries:
-        """Give the same month, with what is down beside it by the other months' terms."""
-        start, stop = self.minutes.start_minute, min(self.minutes.stop_minute, judged.judged.stop_minute)
-        pieces = [judged.part(start, max(start, stop))]
+    beside = (
+        find_basis(reader, basis.configured, each, as_configured=basis.is_as_configured)
+        for each in (month.previous, month.next)
+    )
+    before, behind = (Terms.of(each.agreement, records, change) for each in beside)
+    has_same_terms = before == behind == terms
+    for series, judged in history.each_judged(some_series, terms, minutes, elapsed_stop):
+        if has_same_terms:
+            yield series, judged
+            continue
+        # What of a period lies in a month beside this one is listed by that month's terms.
+        start = minutes.start_minute
+        stop = max(start, min(minutes.stop_minute, judged.judged.stop_minute))
+        pieces = [judged.part(start, stop)]
         if stop > start and pieces[0].judged.raw[0] == MinuteState.DOWN:
-            before = self.history.judged(series, self.before, MinuteRange(start - 1, start), self.elapsed_stop)
-            pieces.insert(0, before.part(before.judged.start_minute, start))
-        if self.minutes.stop_minute < self.elapsed_stop and pieces[-1].judged.raw[-1] == MinuteState.DOWN:
-            behind = self.history.judged(series, self.behind, MinuteRange(stop, stop + 1), self.elapsed_stop)
-            pieces.append(behind.part(stop, behind.judged.stop_minute))
-        return joined(pieces)
+            earlier = history.judged(series, before, MinuteRange(start - 1, start), elapsed_stop)
+            pieces.insert(0, earlier.part(earlier.judged.start_minute, start))
+        if minutes.stop_minute < elapsed_stop and pieces[-1].judged.raw[-1] == MinuteState.DOWN:
+            later = history.judged(series, behind, MinuteRange(stop, stop + 1), elapsed_stop)
+            pieces.append(later.part(stop, later.judged.stop_minute))
+        yield series, joined(pieces)
 
 
 def explain_absences(reader: LedgerReadings, report: Report, elapsed_stop: int, grace: timedelta) -> Report:
@@ -229,6 +214,7 @@ def each_series_minutes(
     elapsed_stop: int,
     *,
     as_configured: bool = False,
+    series_at_once: int = _SERIES_AT_ONCE,
 ) -> Iterator[SeriesMinutes]:
     """Judge as `load_report` does, and give each series' elapsed minutes one by one, in the report's order.
 
@@ -244,11 +230,11 @@ def each_series_minutes(
     for basis in bases:
         minutes = month_range(month, basis.agreement.time_zone)
         ordered = sorted(series_of(basis.agreement, all_series), key=lambda series: series.group)
-        for start in range(0, len(ordered), _SERIES_AT_ONCE):
+        for start in range(0, len(ordered), series_at_once):
             with reader.snapshot():
                 if not is_kept(minutes, reader.watermarks().expired_before):
                     raise _expired(month, "without --rows minutes the report has the figures that it was closed with")
-                some = ordered[start : start + _SERIES_AT_ONCE]
+                some = ordered[start : start + series_at_once]
                 each_judged = _each_judged(reader, basis, some, month, elapsed_stop, records)
                 few = list(judge_month(reader, each_judged, basis.agreement, month, {}))
             for series, judged, figures in few:

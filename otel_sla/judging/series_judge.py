@@ -10,7 +10,7 @@ Dimensions:
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,16 +18,7 @@ from otel_sla.arrays import Int64Array
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Reopened
 from otel_sla.sla.agreement import Agreement, ExclusionWindow, NoData, Outcome
-from otel_sla.sla.counts import (
-    MINUTES_PER_DAY,
-    N_COUNTS,
-    N_OUTCOMES,
-    CountRows,
-    CountsBeside,
-    columns_of,
-    judged_counts,
-    parts_of,
-)
+from otel_sla.sla.counts import MINUTES_PER_DAY, CountsBeside, columns_of, judged_counts, parts_of
 from otel_sla.sla.downtime import (
     JudgedMinutes,
     JudgedSeries,
@@ -122,41 +113,14 @@ def is_grouped(series: Series, agreement: Agreement) -> bool:
     return series.is_overflow or tuple(key for key, _ in series.group) == agreement.group_by
 
 
-class CountReadings(Protocol):
-    """The past: of a ledger (`ledger.reader.LedgerReadings`), or of what an application keeps in memory."""
-
-    def month_counts(
-        self, series_id: int, start_minute: int, stop_minute: int, columns: int = N_OUTCOMES
-    ) -> Int64Array:
-        """Totals of one series: int64[n_minutes, columns], the first columns of `counts.Count`, 0 where are none."""
-
-    def each_month_counts(
-        self, series_ids: Sequence[int], start_minute: int, stop_minute: int, columns: int = N_OUTCOMES
-    ) -> Iterator[tuple[int, Int64Array]]:
-        """`month_counts` of many series, one after the other."""
-
-    def known_from(self, series_id: int) -> int:
-        """Give the first minute whose counts can be read; of those before it only `last_data_minute` is known."""
-
-    def last_data_minute(
-        self, series_id: int, before_minute: int, valid_requests_min: int, *, is_adjusted: bool = False
-    ) -> tuple[int, tuple[int, ...]] | None:
-        """Give the last minute before `before_minute` with so many valid requests, and its N_OUTCOMES counts; if
-        `is_adjusted`, by adjusted counts, and its N_COUNTS counts.
-        """
-
-
 class History:
-    """Reads the past of one ledger.
+    """Reads the past of one ledger; where several calls have to agree, the caller holds its `snapshot()`.
 
-    Args:
-        reader: The caller holds its `snapshot()` where several calls have to agree.
-        first_data_minutes: `reader.first_data_minutes()`, read once for all series.
-        retired_minutes: `reader.retired_minutes()`, likewise.
+    What the ledger has of the same name, first data and retired minutes, is read once for all series.
     """
 
     def __init__(
-        self, reader: CountReadings, first_data_minutes: Mapping[int, int], retired_minutes: Mapping[int, int]
+        self, reader: LedgerReadings, first_data_minutes: Mapping[int, int], retired_minutes: Mapping[int, int]
     ) -> None:
         self._reader = reader
         self._first_data_minutes = first_data_minutes
@@ -181,8 +145,7 @@ class History:
         self, all_series: Sequence[Series], terms: Terms, minutes: MinuteRange, elapsed_stop_minute: int
     ) -> Iterator[tuple[Series, JudgedSeries]]:
         """Judge as `judged` does, one series after the other; fastest in the order of their ids."""
-        asked = _elapsed_part(minutes, elapsed_stop_minute)
-        parts = parts_of(terms.agreement.counting)
+        asked, parts = _elapsed_part(minutes, elapsed_stop_minute), parts_of(terms.agreement.counting)
         all_ids = [series.series_id for series in all_series]
         each_rows = self._reader.each_month_counts(all_ids, *asked, columns_of(parts))
         for series, (_, rows) in zip(all_series, each_rows, strict=True):
@@ -212,13 +175,9 @@ class History:
         return judged_counts(self._reader.month_counts(series.series_id, *minutes, columns_of(parts)), parts)
 
     def counts(self, series: Series, terms: Terms, start_minute: int, rows: Int64Array) -> SeriesCounts:
-        """Give the counts that terms judge: `rows`, and as many minutes before as a run at their start reaches back.
+        """Give the counts that terms judge: those of `rows`, and as many before as a run at their start reaches back.
 
-        Args:
-            series: Of the terms' agreement.
-            terms: What is to be judged by.
-            start_minute: Epoch minute of the first row.
-            rows: int64[n_minutes, 3], parts of requests (`rows`).
+        `start_minute` is the epoch minute of the first row; rows are int64[n_minutes, 3], parts of requests (`rows`).
         """
         parts = parts_of(terms.agreement.counting)
         n_more = 64
@@ -233,7 +192,7 @@ class History:
                 carried_after=carried_after,
                 parts=parts,
             )
-            known_from = self._reader.known_from(series.series_id)
+            known_from = self._reader.known_from
             if start_minute <= known_from or not needs_minutes_before(counts, terms.agreement.downtime):
                 return counts
             assert counts.first_data_minute is not None, "what had no data cannot be down"
@@ -271,25 +230,6 @@ class History:
         return found[0], judged_state(row, downtime, parts)
 
 
-class NewCounts:
-    """What the minutes from `start_minute` up to `stop_minute` hold, by series; earlier rows are left out."""
-
-    def __init__(self, rows: CountRows, start_minute: int, stop_minute: int) -> None:
-        order = np.argsort(rows.series_id, kind="stable")
-        order = order[rows.epoch_minute[order] >= start_minute]
-        self._n_minutes = stop_minute - start_minute
-        self._series_id = rows.series_id[order]
-        self._offset = rows.epoch_minute[order] - start_minute
-        self._counts = rows.counts[order]
-
-    def of(self, series_id: int) -> Int64Array:
-        """Give int64[n_minutes, N_COUNTS], 0 where nothing was counted; owned by the caller."""
-        first, stop = np.searchsorted(self._series_id, (series_id, series_id + 1)).tolist()
-        dense = np.zeros((self._n_minutes, N_COUNTS), dtype=np.int64)
-        dense[self._offset[first:stop]] = self._counts[first:stop]
-        return dense
-
-
 def _elapsed_part(minutes: MinuteRange, elapsed_stop_minute: int) -> MinuteRange:
     stop_minute = max(minutes.start_minute, min(minutes.stop_minute, elapsed_stop_minute))
     return MinuteRange(minutes.start_minute, stop_minute)
@@ -304,12 +244,9 @@ def judge(series: Series, terms: Terms, counts: SeriesCounts) -> JudgedSeries:
 
 
 def counts_as_published(counts: SeriesCounts, reopened: Sequence[Reopened], published_before: int) -> SeriesCounts:
-    """Give the counts as they were when they were published: before the requests that came late.
+    """Give the counts before `published_before` as they were published: without the requests that came late.
 
-    Args:
-        counts: From before the oldest re-opened minute on.
-        reopened: The series' minutes that got requests since, each with what it held.
-        published_before: Epoch minute; those from it on are left out.
+    `reopened` are the series' minutes that got requests since, each with what it held.
     """
     rows = counts.counts[: max(0, published_before - counts.start_minute)].copy()
     for minute in reopened:

@@ -29,12 +29,9 @@ class SeriesState:
 
     @classmethod
     def of(cls, judged: JudgedMinutes, month: MinuteRange, down_before: int) -> "SeriesState":
-        """Give how a series stands behind judged minutes.
+        """Give the state behind judged minutes, at least one, whose start cuts no run.
 
-        Args:
-            judged: At least one; no run is cut by their start.
-            month: That the minute behind them lies in.
-            down_before: Minutes of the month before them that are down after exclusions.
+        The minute behind them lies in `month`, of which `down_before` minutes before them are down after exclusions.
         """
         others = np.flatnonzero(~is_state(judged.unfiltered, MinuteState.DOWN))
         open_minute = judged.start_minute + (int(others[-1]) + 1 if len(others) else 0)
@@ -63,11 +60,8 @@ class SeriesState:
     ) -> "SeriesState | None":
         """Give the state behind minutes of which nothing is to be published; None: something may be.
 
-        Args:
-            counts: Of the minutes from published_before on, at least one; `carried` is filled in here.
-            terms: Clauses 5 to 7.
-            promise: Of the month that the minute behind them lies in.
-            is_covered: Exclusions cover any of them.
+        `counts` are of the minutes from published_before on, at least one, and `carried` is filled in here. `promise`
+        is of the month that the minute behind them lies in. `is_covered`: exclusions cover any of them.
         """
         was_down, month = self.last is MinuteState.DOWN, promise.minutes
         if self.last is MinuteState.LOW_TRAFFIC and terms.no_data is NoData.CARRY:

@@ -6,7 +6,6 @@ have to be cut in the same way, or they would add up to other figures than the r
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from otel_sla.judging.series_judge import History, Terms, joined, judge
 from otel_sla.sla.agreement import Agreement
@@ -54,11 +53,8 @@ class TermsOverTime:
     ) -> JudgedSeries:
         """Judge minutes, each by the terms of its month, and as many before as a run at their start reaches back.
 
-        Args:
-            series: Of the agreement.
-            minutes: The minutes asked for.
-            counts_of: Gives their counts, as terms need them (`History.counts`).
-            as_published: Gives the counts that are judged, for those that are held.
+        `counts_of` gives their counts, as terms need them (`History.counts`), and `as_published` what of these is
+        judged.
         """
         closed = [(each.terms, each.stop_minute) for each in self.closed if each.stop_minute > minutes.start_minute]
         pieces: list[JudgedSeries] = []
@@ -75,28 +71,23 @@ class TermsOverTime:
         return joined([piece.part(start, stop) for piece, (start, stop) in zip(pieces, bounds, strict=True)])
 
 
-def judged_alike(
-    history: History, series: Series, minutes: MinuteRange, sides: Sequence[tuple[TermsOverTime, AsPublished]]
-) -> list[JudgedSeries]:
+Side = tuple[TermsOverTime, AsPublished]
+
+
+def judged_alike(history: History, series: Series, minutes: MinuteRange, sides: Sequence[Side]) -> list[JudgedSeries]:
     """Judge the same minutes by the terms of several sides, from a common start on that cuts no run of either."""
+    known: dict[tuple[int, int], SeriesCounts] = {}  # By terms, as their identity: they are large and few.
+
+    def counts_of(terms: Terms) -> SeriesCounts:
+        key = id(terms), minutes.start_minute
+        if key not in known:
+            rows = history.rows(series, parts_of(terms.agreement.counting), minutes)
+            known[key] = history.counts(series, terms, minutes.start_minute, rows)
+        return known[key]
+
     while True:
-        counts_of = _counts_of(history, series, minutes)
         found = [timeline.judged(series, minutes, counts_of, as_published) for timeline, as_published in sides]
         start_minute = min(judged.judged.start_minute for judged in found)
         if all(judged.judged.start_minute == start_minute for judged in found):
             return found
         minutes = MinuteRange(start_minute, minutes.stop_minute)
-
-
-def _counts_of(history: History, series: Series, minutes: MinuteRange) -> Callable[[Terms], SeriesCounts]:
-    """Read the counts of a series once for all terms that judge them."""
-    rows_of = cache(lambda parts: history.rows(series, parts, minutes))
-    known: dict[int, SeriesCounts] = {}  # By the identity of terms, which are as large as they are few.
-
-    def counts_of(terms: Terms) -> SeriesCounts:
-        if id(terms) not in known:
-            rows = rows_of(parts_of(terms.agreement.counting))
-            known[id(terms)] = history.counts(series, terms, minutes.start_minute, rows)
-        return known[id(terms)]
-
-    return counts_of

@@ -88,14 +88,6 @@ def find_basis(reader: LedgerReadings, configured: Agreement, month: Month, *, a
     return Basis(configured, version, closed_version, configured, as_configured)
 
 
-def beside(reader: LedgerReadings, basis: Basis, month: Month) -> list[Agreement]:
-    """Give what the month before and the one behind are judged by."""
-    return [
-        find_basis(reader, basis.configured, each, as_configured=basis.is_as_configured).agreement
-        for each in (month.previous, month.next)
-    ]
-
-
 def months_touched(
     agreement: Agreement, changed: MinuteRange, stop_minute: int, basis_of: Callable[[Month], Basis]
 ) -> Iterator[tuple[Month, Basis]]:

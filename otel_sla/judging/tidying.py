@@ -8,13 +8,7 @@ from otel_sla.sla.months import expire_before
 
 
 class Tidier:
-    """Tidies the ledger for a while at a time, in pieces, so that no acknowledgement waits long and it keeps up.
-
-    Args:
-        writer: The ledger's.
-        retention_s: For how long counts are kept.
-        while_s: How long each time, about.
-    """
+    """Tidies the ledger about `while_s` at a time, in pieces, so that no acknowledgement waits long and it keeps up."""
 
     def __init__(self, writer: Writer, retention_s: float, while_s: float) -> None:
         self._writer = writer

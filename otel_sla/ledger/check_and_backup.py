@@ -10,14 +10,12 @@ import numpy as np
 
 from otel_sla.errors import LedgerCorrupt, LedgerUnavailable
 from otel_sla.ledger import counts_table
-from otel_sla.ledger.day_blob import unpack_day, unpack_days
+from otel_sla.ledger.day_blob import unpack_day
 from otel_sla.ledger.faults import translating
 from otel_sla.ledger.schema import prepare
 from otel_sla.ledger.write_ahead_log import sync_folder
-from otel_sla.sla.counts import MINUTES_PER_DAY, N_COUNTS
 
 _BACKUP_PAGES_AT_ONCE = 1024
-_DAYS_AT_ONCE = 160  # Unpacked together: 17 MB.
 
 
 def find_damage(connection: sqlite3.Connection, readings: Mapping[str, Callable[[], object]]) -> Iterator[str]:
@@ -94,18 +92,9 @@ def migrated_copy(connection: sqlite3.Connection, path: Path) -> sqlite3.Connect
 
 
 def _damaged_days(connection: sqlite3.Connection, table: str) -> Iterator[str]:
-    cursor = connection.execute(f"SELECT packed_id, counts FROM {table} ORDER BY packed_id")  # noqa: S608 - ours
-    out = np.empty((N_COUNTS, _DAYS_AT_ONCE, MINUTES_PER_DAY), dtype=np.int64)
-    while found := cursor.fetchmany(_DAYS_AT_ONCE):
+    for key, blob in connection.execute(f"SELECT packed_id, counts FROM {table} ORDER BY packed_id"):  # noqa: S608
         try:
-            unpack_days([blob for _, blob in found], out[:, : len(found)])
-        except LedgerCorrupt:
-            yield from (line for packed_id, blob in found for line in _damaged_day(table, packed_id, blob))
-
-
-def _damaged_day(table: str, packed_id: int, blob: bytes) -> Iterator[str]:
-    try:
-        unpack_day(blob)
-    except LedgerCorrupt as error:
-        day, series_id = counts_table.day_and_series(packed_id)
-        yield f"{table}: {np.datetime64(day, 'D')}, series {series_id}: {error}"
+            unpack_day(blob)  # 0.1 ms: 5 s for a year of a hundred series.
+        except LedgerCorrupt as error:
+            day, series_id = counts_table.day_and_series(key)
+            yield f"{table}: {np.datetime64(day, 'D')}, series {series_id}: {error}"

@@ -46,7 +46,7 @@ def compact_ledger(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Compa
         lock.keep_file(path)
         check_magic(path)
         with (
-            closing(connect_writer(path, checkpoints=True, busy_timeout_ms=busy_timeout_ms)) as connection,
+            closing(connect_writer(path, busy_timeout_ms)) as connection,
             translating(path, "compact"),
         ):
             return _compact(connection, path)

@@ -106,13 +106,11 @@ def _start_of(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
-def connect_writer(path: Path, *, checkpoints: bool, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> sqlite3.Connection:
-    """Open for writing, durable at each COMMIT.
+def connect_writer(path: Path, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> sqlite3.Connection:
+    """Open for writing, durable at each COMMIT. It never moves the write-ahead log into the file by itself.
 
     Args:
         path: The file, which exists.
-        checkpoints: Whether this connection moves the write-ahead log into the file (`write_ahead_log`); only the
-            pipeline does.
         busy_timeout_ms: How long a statement waits for another connection that holds the file.
     """
     with translating(path, "open"):
@@ -121,8 +119,7 @@ def connect_writer(path: Path, *, checkpoints: bool, busy_timeout_ms: int = BUSY
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
-        if checkpoints:
-            connection.execute(f"PRAGMA journal_size_limit = {_LOG_SIZE_BYTES_MAX}")
+        connection.execute(f"PRAGMA journal_size_limit = {_LOG_SIZE_BYTES_MAX}")
         return connection
 
 

@@ -61,13 +61,6 @@ _ONE_SERIES = {
     " FROM minute CROSS JOIN counts ON epoch_minute = number AND series_id = ?"
     for n, columns in COLUMNS.items()
 }
-# Sums in halves: SQLite's own fail past 2^63.
-_BESIDE = list(CountsBeside._fields)
-_SUMS_BESIDE = f"""
-    SELECT series_id, {", ".join(f"sum({name} >> 32), sum({name} & 4294967295)" for name in _BESIDE)}
-    FROM counts WHERE epoch_minute >= ? AND epoch_minute < ? AND ({" OR ".join(f"{name} > 0" for name in _BESIDE)})
-    GROUP BY series_id
-"""  # noqa: S608 - ours
 _PACKED_RANGE, _PACKED_BESIDE = (
     " UNION ALL ".join(
         f"SELECT packed_id, counts FROM {table} WHERE packed_id >= ?1 AND packed_id < ?2{condition}"  # noqa: S608 - ours
@@ -75,9 +68,8 @@ _PACKED_RANGE, _PACKED_BESIDE = (
     )
     for condition in ("", f" AND substr(counts, 1, 1) = x'{FORMAT_OF_ALL:02x}'")
 )
+_LISTED = "SELECT value FROM json_each(?)"  # Looked up one by one, in their order.
 _PACKED_OF_DAY = "SELECT packed_id, counts FROM packed WHERE packed_id >= ? AND packed_id <= ?"
-# Packed days looked up in one statement; SQLite takes 999 at least.
-_DAYS_AT_ONCE = 500
 # Series whose packed days are in memory at once: 64 x 31 blobs of 2 KB are 4 MB.
 _SERIES_AT_ONCE = 64
 
@@ -117,7 +109,7 @@ def read(
         return CountRows.empty()
     sql, arguments = _ALL_SERIES[N_COUNTS], [start_minute, stop_minute]
     if series_ids is not None:
-        sql += " AND series_id IN (SELECT value FROM json_each(?))"
+        sql += f" AND series_id IN ({_LISTED})"
         arguments.append(json.dumps(list(series_ids)))  # type: ignore[arg-type]
     tables = [_fetch_rows(connection.execute(sql, arguments), N_COUNTS)]
     wanted = None if series_ids is None else set(series_ids)
@@ -174,18 +166,21 @@ def read_beside(connection: sqlite3.Connection, start_minute: int, stop_minute: 
         return {}
     sums: dict[int, list[int]] = {}
 
-    def add_halves(series_id: int, high: Sequence[int], low: Sequence[int]) -> None:
-        held = sums.setdefault(series_id, [0] * len(_BESIDE))
-        sums[series_id] = [each + (more << 32) + rest for each, more, rest in zip(held, high, low, strict=True)]
+    def add(series_id: int, counts: Int64Array) -> None:
+        """Add int64[n_minutes, N_COUNTS]; in halves, as sums of whole ones may have no room in an int64."""
+        beside = counts[:, N_OUTCOMES:]
+        held = sums.setdefault(series_id, [0] * beside.shape[1])
+        halves = (beside >> 32).sum(axis=0).tolist(), (beside & 0xFFFF_FFFF).sum(axis=0).tolist()
+        sums[series_id] = [each + (more << 32) + rest for each, more, rest in zip(held, *halves, strict=True)]
 
-    for series_id, *halves in connection.execute(_SUMS_BESIDE, (start_minute, stop_minute)):
-        add_halves(series_id, halves[::2], halves[1::2])
+    rows = _fetch_rows(connection.execute(_ALL_SERIES[N_COUNTS], (start_minute, stop_minute)), N_COUNTS)
+    for series_id in np.unique(rows[:, 1]).tolist():
+        add(series_id, rows[rows[:, 1] == series_id, 2:])
     first_day, stop_day = _days(start_minute, stop_minute)
     for key, blob in connection.execute(_PACKED_BESIDE, (packed_id(first_day, 0), packed_id(stop_day, 0))):
         day, series_id = day_and_series(key)
         midnight = day * MINUTES_PER_DAY
-        part = unpack_day(blob)[N_OUTCOMES:, max(start_minute - midnight, 0) : stop_minute - midnight]
-        add_halves(series_id, (part >> 32).sum(axis=1).tolist(), (part & 0xFFFF_FFFF).sum(axis=1).tolist())
+        add(series_id, unpack_day(blob)[:, max(start_minute - midnight, 0) : stop_minute - midnight].T)
     return {series_id: CountsBeside(*held) for series_id, held in sums.items() if any(held)}
 
 
@@ -214,31 +209,23 @@ def read_pairs(connection: sqlite3.Connection, pairs: Iterable[tuple[int, int]])
 
 def fill_first_minutes(connection: sqlite3.Connection) -> None:
     """Find the first minute with a request of series of which only the first with a valid one is known."""
-    series = dict(
+    unknown = dict(
         connection.execute("SELECT series_id, first_data_minute FROM series WHERE first_minute IS NULL").fetchall()
     )
     # A series that has data has its first request in that minute or before.
-    stop_minute = max((_MINUTE_MAX if minute is None else minute + 1 for minute in series.values()), default=0)
-    firsts = connection.execute("SELECT series_id, min(epoch_minute) FROM counts GROUP BY series_id").fetchall()
-    days = packed_id(0, 0), packed_id(-(-stop_minute // MINUTES_PER_DAY), 0)
-    for table in ("packing", "packed"):
-        waiting = set(series)
-        for key, blob in connection.execute(
-            f"SELECT packed_id, counts FROM {table} WHERE packed_id >= ? AND packed_id < ? ORDER BY packed_id",  # noqa: S608 - ours
-            days,
-        ):
-            day, series_id = day_and_series(key)
-            if series_id in waiting:
-                found = _day_rows(day, series_id, blob, 0, stop_minute)[:1, 0].tolist()
-                firsts += [(series_id, minute) for minute in found]
-                waiting.difference_update([series_id] * len(found))
-            if not waiting:
-                break
-    for series_id, minute in firsts:
-        known = series.get(series_id)
-        series[series_id] = minute if known is None else min(minute, known)
+    firsts = {series_id: _MINUTE_MAX if minute is None else minute for series_id, minute in unknown.items()}
+    for series_id, minute in connection.execute("SELECT series_id, min(epoch_minute) FROM counts GROUP BY series_id"):
+        if series_id in unknown:
+            firsts[series_id] = min(firsts[series_id], minute)
+    bounds = packed_id(0, 0), packed_id(max(firsts.values(), default=0) // MINUTES_PER_DAY + 1, 0)
+    for key, blob in connection.execute(f"{_PACKED_RANGE} ORDER BY 1", bounds):
+        day, series_id = day_and_series(key)
+        if series_id in unknown and day * MINUTES_PER_DAY < firsts[series_id]:
+            found = _day_rows(day, series_id, blob, 0, firsts[series_id])[:1, 0]
+            firsts[series_id] = min([firsts[series_id], *found.tolist()])
     connection.executemany(
-        "UPDATE series SET first_minute = ?2 WHERE series_id = ?1 AND first_minute IS NULL", [*series.items()]
+        "UPDATE series SET first_minute = ?2 WHERE series_id = ?1 AND first_minute IS NULL",
+        [(series_id, firsts[series_id]) for series_id in unknown if firsts[series_id] < _MINUTE_MAX],
     )
 
 
@@ -276,9 +263,8 @@ def read_last_any(connection: sqlite3.Connection, series_id: int, from_minute: i
 
 def _days(start_minute: int, stop_minute: int) -> tuple[int, int]:
     """Give the days `[first, stop)` that hold these minutes."""
-    return start_minute // MINUTES_PER_DAY, max(
-        (stop_minute - 1) // MINUTES_PER_DAY + 1, start_minute // MINUTES_PER_DAY
-    )
+    first_day = start_minute // MINUTES_PER_DAY
+    return first_day, max(first_day, -(-stop_minute // MINUTES_PER_DAY))
 
 
 def _unpacked(
@@ -327,14 +313,9 @@ def _blobs_each(
 
 
 def _blobs(connection: sqlite3.Connection, table: str, series_id: int, first_day: int, stop_day: int) -> list[_Blob]:
-    found: list[_Blob] = []
-    for chunk_start in range(first_day, stop_day, _DAYS_AT_ONCE):
-        keys = [packed_id(day, series_id) for day in range(chunk_start, min(chunk_start + _DAYS_AT_ONCE, stop_day))]
-        marks = ",".join("?" * len(keys))
-        # The list is looked up in the order of its keys.
-        sql = f"SELECT packed_id, counts FROM {table} WHERE packed_id IN ({marks}) ORDER BY packed_id"  # noqa: S608
-        found += connection.execute(sql, keys).fetchall()
-    return found
+    keys = json.dumps([packed_id(day, series_id) for day in range(first_day, stop_day)])
+    sql = f"SELECT packed_id, counts FROM {table} WHERE packed_id IN ({_LISTED}) ORDER BY packed_id"  # noqa: S608
+    return connection.execute(sql, (keys,)).fetchall()
 
 
 def _add_days(out: Int64Array, found: list[_Blob], first_day: int) -> None:

@@ -13,7 +13,6 @@ Dimensions:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -59,15 +58,9 @@ def pack_day(counts: Int64Array) -> bytes:
     assert counts.shape in [(n, MINUTES_PER_DAY) for n in _FORMATS.values()], f"no day of counts: {counts.shape}"
     assert counts.min() >= 0, "a count below zero"
     number = FORMAT_OF_ALL if counts[N_OUTCOMES:].any() else 1
-    header = np.zeros(1, dtype=_HEADERS[number])
-    header["format"] = number
-    stored = []
-    for index in range(_FORMATS[number]):
-        column = _smallest(counts[index])
-        for name in ("form", "width", "first", "step"):
-            header[name][0, index] = getattr(column, name)
-        header["size"][0, index] = len(column.stored)
-        stored.append(column.stored)
+    forms, widths, firsts, steps, stored = zip(*map(_smallest, counts[: _FORMATS[number]]), strict=True)
+    sizes = tuple(map(len, stored))
+    header = np.array([(number, forms, widths, sizes, firsts, steps)], dtype=_HEADERS[number])
     return b"".join((header.tobytes(), *stored))
 
 
@@ -122,16 +115,8 @@ def _unpack_alike(blobs: Sequence[bytes], number: int, out: Int64Array) -> None:
     out[_FORMATS[number] :] = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
-    form: int
-    width: int
-    first: int
-    step: int
-    stored: bytes
-
-
-def _smallest(column: Int64Array) -> _Column:
+def _smallest(column: Int64Array) -> tuple[int, int, int, int, bytes]:
+    """Give form, width, first, step and bytes of the form that takes the fewest."""
     first = int(column.min())
     distances = column - first
     width = _width_of(int(distances.max()))
@@ -139,14 +124,14 @@ def _smallest(column: Int64Array) -> _Column:
     whole = max(2, width + (width & 1))
     if len(places) * (_PLACE_SIZE + whole / 2) < _HALF_DAY * width:
         values = distances[places].astype(_WHOLE[whole])
-        return _Column(_EXCEPTIONS, whole, first, 0, places.tobytes() + values.tobytes())
+        return _EXCEPTIONS, whole, first, 0, places.tobytes() + values.tobytes()
     steps = np.diff(column)
     step = int(steps.min())
     steps_width = _width_of(int(steps.max()) - step)
     if steps_width < width:
         numbers = np.concatenate((np.zeros(1, dtype=np.int64), steps - step))
-        return _Column(_STEPS, steps_width, int(column[0]), step, _stored(numbers, steps_width))
-    return _Column(_DISTANCES, width, first, 0, _stored(distances, width))
+        return _STEPS, steps_width, int(column[0]), step, _stored(numbers, steps_width)
+    return _DISTANCES, width, first, 0, _stored(distances, width)
 
 
 def _width_of(number: int) -> int:

@@ -30,7 +30,7 @@ class ExclusionWriter(LedgerReadings):
         LedgerReader.open(url, as_it_is=True).close()  # Reports what is wrong with it before it is opened for writing.
         path = ledger_path(url)
         check_magic(path)
-        connection = connect_writer(path, checkpoints=False)
+        connection = connect_writer(path)
         if (version := checked_version(connection, path)) < SCHEMA_VERSION:
             connection.close()
             raise LedgerUnavailable(
@@ -64,14 +64,15 @@ class ExclusionWriter(LedgerReadings):
             LedgerError: There is none with this id, or it was withdrawn before.
         """
         with self._transaction("BEGIN IMMEDIATE", "write to") as connection:
-            found = connection.execute("SELECT 1 FROM exclusions WHERE exclusion_id = ?", (exclusion_id,)).fetchone()
+            found = connection.execute(
+                "SELECT withdrawn_at, withdrawn_by FROM exclusions LEFT JOIN withdrawals USING (exclusion_id)"
+                " WHERE exclusion_id = ?",
+                (exclusion_id,),
+            ).fetchone()
             if found is None:
                 raise LedgerError(f"the ledger {self.path} has no exclusion {exclusion_id}")
-            earlier = connection.execute(
-                "SELECT withdrawn_at, withdrawn_by FROM withdrawals WHERE exclusion_id = ?", (exclusion_id,)
-            ).fetchone()
-            if earlier is not None:
-                raise LedgerError(f"exclusion {exclusion_id} was withdrawn at {earlier[0]} by {earlier[1]}")
+            if found[0] is not None:
+                raise LedgerError(f"exclusion {exclusion_id} was withdrawn at {found[0]} by {found[1]}")
             change = last_exclusion_change(connection) + 1
             connection.execute(
                 insert_into("withdrawals", f"exclusion_id, {columns_of(Withdrawal)}"),

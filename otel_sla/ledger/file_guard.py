@@ -1,47 +1,12 @@
-"""The files of a ledger: one process at a time holds them, they stay the same ones, and metrics give their sizes."""
+"""The files of a ledger: one process at a time holds them, and they stay the same ones."""
 
 import fcntl
 import os
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from otel_sla.errors import LedgerInUse, LedgerUnavailable
 from otel_sla.ledger.faults import translating
 from otel_sla.ledger.write_ahead_log import has_log, log_path
-from otel_sla.self_metrics import SelfMetrics
-
-
-class FileNames:
-    """Remembers which files an open ledger's names lead to: its file, log and shared memory.
-
-    Raises:
-        OSError: One of them does not exist.
-    """
-
-    def __init__(self, path: Path) -> None:
-        # Without the shared memory's name, another process makes a new one and does not see this one's locks.
-        names = (path.with_name(f"{path.name}{suffix}") for suffix in ("", "-wal", "-shm"))
-        self._identities = {name: _identity(name) for name in names}
-
-    def check(self) -> None:
-        """See that every name leads to the same file: what is written to a nameless one is lost with the process.
-
-        Raises:
-            LedgerUnavailable: A name leads to another file.
-            OSError: A name is gone.
-        """
-        for name, identity in self._identities.items():
-            if _identity(name) != identity:
-                raise LedgerUnavailable(
-                    f"the ledger's file {name} was replaced while in use",
-                    "put the file back or restore a backup, then start again",
-                )
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    status = os.stat(path)  # noqa: PTH116 - half the time of Path.stat.
-    return status.st_dev, status.st_ino
 
 
 class LedgerLock:
@@ -118,26 +83,3 @@ def _read(descriptor: int) -> tuple[str, str]:
     """Read the process and the inode from a lock file; empty: unknown."""
     holder, _, file = os.pread(descriptor, 60, 0).decode("ascii", errors="replace").strip().partition(" ")
     return holder, file
-
-
-def register_ledger_files(metrics: SelfMetrics, path: Path) -> None:
-    """Measure how large the ledger's file and its log are, and what the disk has left, whenever metrics are read."""
-    log = log_path(path)
-    metrics.register("sla.ledger.size", partial(_found, lambda: path.stat().st_size))
-    metrics.register("sla.ledger.log_size", partial(_found, lambda: log.stat().st_size))
-    if hasattr(os, "statvfs"):  # Not on Windows.
-        metrics.register("sla.ledger.disk_free", partial(_found, lambda: _disk_bytes(path, "f_bavail")))
-        metrics.register("sla.ledger.disk_size", partial(_found, lambda: _disk_bytes(path, "f_blocks")))
-
-
-def _disk_bytes(path: Path, blocks: str) -> int:
-    disk = os.statvfs(path)
-    return int(getattr(disk, blocks)) * disk.f_frsize
-
-
-def _found(read: Callable[[], int]) -> int | None:
-    """None: the file is gone, with which the next write fails."""
-    try:
-        return read()
-    except OSError:
-        return None

@@ -85,7 +85,7 @@ class FingerprintLog:
 
     def move_left(self) -> bool:
         """Move a piece of the log of an earlier process, some of which may be in the table already."""
-        has_more = self._move_some(self._limits.fingerprints_slice, "INSERT OR IGNORE")
+        has_more = self._move_piece(self._limits.fingerprints_slice)
         self.moved_commits = 0
         return has_more
 
@@ -94,28 +94,29 @@ class FingerprintLog:
 
         So the log gets shorter however large the commits are.
         """
-        return self._move_some(self._limits.fingerprints_piece + n_new, "INSERT")
+        return self._move_piece(self._limits.fingerprints_piece + n_new)
 
-    def _move_some(self, n_records: int, insert: str) -> bool:
+    def _move_piece(self, n_records: int) -> bool:
         move = self._move = self._move or self._begin()
         if move is None:
             return False
         stop = min(move.done + n_records, len(move.records) // _RECORD_BYTES)
         while move.done < stop:
-            self._move_slice(move, min(move.done + self._limits.fingerprints_slice, stop), insert)
+            self._move_slice(move, min(move.done + self._limits.fingerprints_slice, stop))
         if move.done * _RECORD_BYTES == len(move.records):
             self._connection.execute("DELETE FROM fingerprint_log WHERE log_id <= ?", (move.last_log_id,))
             self.moved_commits += move.n_commits
             self._move = None
         return True
 
-    def _move_slice(self, move: _Move, stop: int, insert: str) -> None:
+    def _move_slice(self, move: _Move, stop: int) -> None:
         piece = move.records[move.done * _RECORD_BYTES : stop * _RECORD_BYTES]
         table = [
             (int.from_bytes(piece[at : at + _MINUTE_BYTES], "big"), piece[at + _MINUTE_BYTES : at + _RECORD_BYTES])
             for at in range(0, len(piece), _RECORD_BYTES)
         ]
-        write_rows(self._connection, f"{insert} INTO fingerprints (newest_minute, fingerprint)", table)
+        # `append` has refused what is in the table, but for that of an earlier process.
+        write_rows(self._connection, "INSERT OR IGNORE INTO fingerprints (newest_minute, fingerprint)", table)
         self._moving.difference_update(table)  # In slices: the whole set would hold the interpreter's lock for 10 ms.
         move.done = stop
 

@@ -24,7 +24,7 @@ from otel_sla.ledger.records import (
     Cursor,
     RefusedPoints,
     Reopened,
-    Retold,
+    Replacement,
     SetAside,
     StoredEvent,
     Watermarks,
@@ -54,10 +54,12 @@ class LedgerReadings:
         path: Of the file.
         instance_id: A UUID, made once; `service.instance.id` of the pipeline that owns the ledger.
         fingerprint_seed: The ledger's secret, in [0, 2^64).
+        known_from: Epoch minute; of the minutes before it only `last_data_minute` is known.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
+        self.known_from = 0  # Nobody asks for expired minutes.
         self._sqlite = connection
         self._failure: LedgerError | None = None
         self._exclusions: tuple[int, tuple[ExclusionRecord, ...]] | None = None  # As of so many changes.
@@ -102,7 +104,8 @@ class LedgerReadings:
 
     def watermarks(self) -> Watermarks:
         """How far the judge has come."""
-        return self._records(Watermarks, "FROM ledger")[0]
+        sql = "SELECT judged_before, sealed_before, exclusion_change, told_before, expired_before FROM ledger"
+        return Watermarks(*self._rows(sql)[0])
 
     def is_counted(self, newest_minute: int, fingerprint: bytes, *, in_log: bool = True) -> bool:
         """Whether a message with this fingerprint (16 bytes) was counted and is not yet forgotten.
@@ -139,15 +142,9 @@ class LedgerReadings:
     def month_counts(
         self, series_id: int, start_minute: int, stop_minute: int, columns: int = N_OUTCOMES
     ) -> Int64Array:
-        """Totals of one series: int64[n_minutes, columns], 0 where there are none.
+        """Totals of one series: int64[n_minutes, columns], the first ones of `counts.Count` (N_OUTCOMES or N_COUNTS).
 
         Owned by the caller; each column is contiguous.
-
-        Args:
-            series_id: Of the series.
-            start_minute: Epoch minute.
-            stop_minute: One past the last.
-            columns: So many of `counts.Count`, from the first on: N_OUTCOMES or N_COUNTS.
         """
         with self._reading() as connection:
             return counts_table.read_dense(connection, series_id, start_minute, stop_minute, columns)
@@ -155,10 +152,7 @@ class LedgerReadings:
     def each_month_counts(
         self, series_ids: Sequence[int], start_minute: int, stop_minute: int, columns: int = N_OUTCOMES
     ) -> Iterator[tuple[int, Int64Array]]:
-        """`month_counts` of many series, one after the other and all as of one commit.
-
-        For a month with open minutes this is faster than series by series.
-        """
+        """`month_counts` of many series, all as of one commit; faster than one by one for a month with open minutes."""
         with self._reading() as connection:
             for read in counts_table.read_dense_each(connection, series_ids, start_minute, stop_minute, columns):
                 yield read
@@ -166,11 +160,7 @@ class LedgerReadings:
                     raise self._failure
 
     def counts_beside(self, start_minute: int, stop_minute: int) -> dict[int, CountsBeside]:
-        """Give series_id -> sums over minutes of what is counted beside outcomes (`counts.Count`).
-
-        Only of series that have any; nothing is unpacked of the days that have none. The sums are exact, and may be
-        larger than an int64.
-        """
+        """Give series_id -> exact sums of what is counted beside outcomes, for the series that have any."""
         with self._reading() as connection:
             return counts_table.read_beside(connection, start_minute, stop_minute)
 
@@ -191,17 +181,11 @@ class LedgerReadings:
         with self._reading() as connection:
             return counts_table.read_last_any(connection, series_id, from_minute)
 
-    def known_from(self, series_id: int) -> int:  # noqa: ARG002 - of every series, as `series_judge.CountReadings`.
-        """Give the first minute whose counts can be read: nobody asks for expired ones."""
-        return 0
-
     def last_data_minute(
         self, series_id: int, before_minute: int, valid_requests_min: int, *, is_adjusted: bool = False
     ) -> tuple[int, tuple[int, ...]] | None:
         """Give the last minute before `before_minute` with at least so many valid requests (clause 6, `carry`), and
-        its counts: N_OUTCOMES of them.
-
-        With `is_adjusted` valid requests are adjusted counts (clause 19), and the counts N_COUNTS.
+        its counts: N_OUTCOMES, or N_COUNTS if `is_adjusted`, when valid requests are adjusted counts (clause 19).
         """
         with self._reading() as connection:
             return counts_table.read_last(
@@ -249,18 +233,21 @@ class LedgerReadings:
 
     def cursor(self, exporter: str) -> Cursor:
         """Give how far an exporter has come; a new one stands at the beginning."""
-        found = self._records(Cursor, "FROM cursors WHERE exporter = ?", exporter)
-        return found[0] if found else Cursor(0, None)
+        found = self._rows("SELECT event_id, exported_before, retold_id FROM cursors WHERE exporter = ?", exporter)
+        return Cursor(*found[0]) if found else Cursor(0, None)
 
-    def retold_after(self, retold_id: int, limit: int) -> tuple[Retold, ...]:
+    def replacements_after(self, replacement_id: int, limit: int) -> tuple[Replacement, ...]:
         """Give the next ranges of minutes whose gauges are due once more, in the order of writing."""
-        return self._records(Retold, "FROM retold WHERE retold_id > ? ORDER BY retold_id LIMIT ?", retold_id, limit)
+        sql = (
+            "SELECT series_id, start_minute, stop_minute, retold_id FROM retold WHERE retold_id > ? ORDER BY 4 LIMIT ?"
+        )
+        return tuple(Replacement(*row) for row in self._rows(sql, replacement_id, limit))
 
     def last_ids(self) -> tuple[int, int]:
-        """Give the ids of the last `Retold` and of the last event; 0: there is none."""
+        """Give the ids of the last `Replacement` and of the last event; 0: there is none."""
         sql = "SELECT (SELECT coalesce(max(retold_id), 0) FROM retold), (SELECT coalesce(max(event_id), 0) FROM events)"
-        last_retold, last_event = self._rows(sql)[0]
-        return int(last_retold), int(last_event)
+        last_replacement, last_event = self._rows(sql)[0]
+        return int(last_replacement), int(last_event)
 
     def set_aside(self, exporter: str) -> tuple[SetAside, ...]:
         """Give the events that this exporter's backend will never take."""
@@ -272,10 +259,7 @@ class LedgerReadings:
         return found[0] if found else None
 
     def exclusions(self) -> tuple[ExclusionRecord, ...]:
-        """Give all exclusions recorded at run time, withdrawn ones too, in the order of recording.
-
-        The same object as long as none is recorded or withdrawn.
-        """
+        """Give all exclusions recorded at run time, by id, withdrawn ones too; the same object until that changes."""
         with self._reading() as connection:
             change = last_exclusion_change(connection)
             if self._exclusions is None or self._exclusions[0] != change:
@@ -285,8 +269,10 @@ class LedgerReadings:
     def agreement_versions(self, agreement: str) -> tuple[AgreementVersion, ...]:
         """Give the versions of an agreement's terms, oldest first."""
         sql = "SELECT version, terms, since_minute FROM agreement_versions WHERE agreement = ? ORDER BY version"
-        rows = self._rows(sql, agreement)
-        return tuple(AgreementVersion(agreement, version, json.loads(terms), since) for version, terms, since in rows)
+        return tuple(
+            AgreementVersion(agreement, version, json.loads(terms), since)
+            for version, terms, since in self._rows(sql, agreement)
+        )
 
     def agreements(self) -> tuple[str, ...]:
         """Give the names of all agreements whose terms were ever recorded."""
@@ -302,7 +288,7 @@ class LedgerReadings:
         rows = self._rows(sql, agreement)
         return tuple(CountedDay(version, first, last, bool(is_derived)) for version, first, last, is_derived in rows)
 
-    def told_versions(self) -> dict[str, int]:
+    def published_versions(self) -> dict[str, int]:
         """Give by which version of its terms each agreement's open months were published, by name."""
         return dict(self._rows("SELECT agreement, version FROM told_terms"))
 
@@ -330,7 +316,7 @@ class LedgerReadings:
                 "series": self.series,
                 "reopened": self.reopened,
                 "events": self._read_all_events,
-                "retold": lambda: self.retold_after(0, -1),
+                "retold": lambda: self.replacements_after(0, -1),
                 "exclusions": lambda: read_exclusions(connection),
                 "agreement_versions": lambda: [self.agreement_versions(name) for name in self.agreements()],
                 "closed_months": lambda: [
@@ -414,10 +400,8 @@ def read_exclusions(connection: sqlite3.Connection) -> tuple[ExclusionRecord, ..
     }
     rows = connection.execute(f"SELECT exclusion_id, {EXCLUSION_COLUMNS} FROM exclusions ORDER BY 1")  # noqa: S608
     return tuple(
-        ExclusionRecord(
-            exclusion_id, change, agreement, window_of(window), from_json(figures), withdrawals.get(exclusion_id)
-        )
-        for exclusion_id, change, agreement, figures, *window in rows
+        ExclusionRecord(number, change, agreement, window_of(window), from_json(figures), withdrawals.get(number))
+        for number, change, agreement, figures, *window in rows
     )
 
 

@@ -78,13 +78,13 @@ class ClosedMonth:
 
 
 @dataclass(frozen=True, slots=True)
-class Retold:
+class Replacement:
     """Minutes of one series that were published and are judged otherwise now; their gauges are due once more."""
 
     series_id: int
     start_minute: int  # Epoch minute.
     stop_minute: int
-    retold_id: int = 0  # Given by the ledger; only grows.
+    replacement_id: int = 0  # Given by the ledger; only grows.
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +97,10 @@ class Closing:
     settled: tuple[Reopened, ...] = ()  # As published now: a minute that holds more by then stays re-opened.
     closed_months: tuple[ClosedMonth, ...] = ()
     exclusion_change: int | None = None  # Exclusion changes up to this one are in the verdicts.
-    told_before: int | None = None  # Epoch minute: earlier ones are published; None: unchanged.
-    retold: tuple[Retold, ...] = ()
+    published_before: int | None = None  # Epoch minute: earlier ones are published; None: unchanged.
+    replacements: tuple[Replacement, ...] = ()
     revisions: tuple[tuple[int, int], ...] = ()  # (series_id, number of revisions) where it grew.
-    told_versions: tuple[tuple[str, int], ...] = ()  # (agreement, AgreementVersion) that is published by from now on.
+    published_versions: tuple[tuple[str, int], ...] = ()  # (agreement, version) by which it is published now.
     retired: tuple[tuple[int, int | None], ...] = ()  # (series_id, epoch minute from which silence is not judged).
 
 
@@ -111,7 +111,7 @@ class Watermarks:
     judged_before: int | None  # Epoch minute. Earlier ones may have been published.
     sealed_before: int | None  # Epoch minute.
     exclusion_change: int  # Exclusion changes up to this one are in the verdicts; 0: none.
-    told_before: int | None  # Epoch minute. Earlier ones were published; at most judged_before.
+    published_before: int | None  # Epoch minute. Earlier ones were published; at most judged_before.
     expired_before: int = 0  # Epoch minute. Counts of earlier ones are dropped.
 
 
@@ -129,7 +129,7 @@ class Cursor:
 
     event_id: int  # The last event that was delivered or set aside; 0: none.
     exported_before: int | None  # Epoch minute before which gauges were delivered.
-    retold_id: int = 0  # The last Retold whose gauges were delivered again; 0: none.
+    replacement_id: int = 0  # The last Replacement whose gauges were delivered again; 0: none.
 
 
 @dataclass(frozen=True, slots=True)

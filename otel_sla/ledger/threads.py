@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Generic, TypeVar
 
 from otel_sla.ledger.reader import LedgerReadings
@@ -21,22 +22,13 @@ class LedgerThread(Generic[_Connection]):
         self._connection: _Connection | None = None
 
     async def open(self) -> None:
-        """Open the connection.
-
-        Raises:
-            LedgerError: It cannot be opened.
-        """
+        """Open the connection; raises as that does."""
         self._connection = await self._run(self._open_connection)
 
     async def call(self, function: Callable[[_Connection], _Result]) -> _Result:
-        """Run a function of the connection on its thread.
-
-        Raises:
-            LedgerError: As the function does.
-        """
-        connection = self._connection
-        assert connection is not None, "the connection is open"
-        return await self._run(lambda: function(connection))
+        """Run a function of the connection on its thread; raises as that does."""
+        assert self._connection is not None, "the connection is open"
+        return await self._run(partial(function, self._connection))
 
     def give_up(self) -> None:
         """Let the current read and all later ones fail soon with LedgerUnavailable."""

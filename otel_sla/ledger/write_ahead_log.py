@@ -1,6 +1,6 @@
-"""The write-ahead log beside the file: makes its name durable, and moves it into the file when it is long.
+"""The files of an open ledger: makes the names durable, sees that they stay, and moves a long write-ahead log.
 
-SQLite does both by itself, but does not report when the disk refuses.
+SQLite does most of it by itself, but does not report when the disk refuses.
 """
 
 import logging
@@ -8,6 +8,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from otel_sla.errors import LedgerUnavailable
 from otel_sla.ledger.faults import translating
 from otel_sla.ledger.records import LedgerLimits
 
@@ -45,8 +46,8 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-class WriteAheadLog:
-    """Moves the log of a ledger into its file, by the connection that writes.
+class LedgerFiles:
+    """The files of a ledger, by the connection that writes: sees that they stay the same ones, and moves the log.
 
     SQLite's automatic checkpoint runs inside a commit, which succeeds even if the checkpoint fails. No commit may
     follow on a disk that has failed to sync, so this checkpoint is a statement of its own, whose failure is raised.
@@ -61,23 +62,30 @@ class WriteAheadLog:
         with translating(path, "open"):
             # SQLite has synced the folder, but ignores a failure.
             sync_folder(path)
+            # Without the shared memory's name, another process makes a new one and does not see this one's locks.
+            names = (path.with_name(f"{path.name}{suffix}") for suffix in ("", "-wal", "-shm"))
+            self._identities = {name: _identity(name) for name in names}
             self._descriptor: int | None = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
 
-    def is_long(self) -> bool:
-        """Whether there are `pages_max` pages in the log: 5 us."""
-        assert self._descriptor is not None, "the ledger is open"
-        last_frame = _HEADER_BYTES + (self.pages_max - 1) * (_FRAME_HEADER_BYTES + self._page_bytes)
-        salts = os.pread(self._descriptor, _SALTS_BYTES, last_frame + _FRAME_SALTS_OFFSET)
-        return len(salts) == _SALTS_BYTES and salts == os.pread(self._descriptor, _SALTS_BYTES, _SALTS_OFFSET)
-
-    def shorten(self) -> None:
-        """Move what no reader holds back, if the log is long.
+    def check(self) -> None:
+        """See that every name leads to the same file, as what is written to a nameless one is lost with the process;
+        and move what no reader holds back, if the log has `log_pages_max` pages. Takes 10 us.
 
         Raises:
-            OSError: The log cannot be read.
+            LedgerUnavailable: A name leads to another file.
+            OSError: A name is gone, or the log cannot be read.
             sqlite3.Error: The disk has refused; what was committed is in the log as before.
         """
-        if self.is_long():
+        assert self._descriptor is not None, "the ledger is open"
+        for name, identity in self._identities.items():
+            if _identity(name) != identity:
+                raise LedgerUnavailable(
+                    f"the ledger's file {name} was replaced while in use",
+                    "put the file back or restore a backup, then start again",
+                )
+        last_frame = _HEADER_BYTES + (self.pages_max - 1) * (_FRAME_HEADER_BYTES + self._page_bytes)
+        salts = os.pread(self._descriptor, _SALTS_BYTES, last_frame + _FRAME_SALTS_OFFSET)
+        if len(salts) == _SALTS_BYTES and salts == os.pread(self._descriptor, _SALTS_BYTES, _SALTS_OFFSET):
             self.move_all()
 
     def move_all(self) -> int:
@@ -108,3 +116,8 @@ class WriteAheadLog:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = os.stat(path)  # noqa: PTH116 - half the time of Path.stat.
+    return status.st_dev, status.st_ino

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import astuple
 from pathlib import Path
+from typing import Self
 
 from otel_sla.errors import LedgerError, LedgerUnavailable
 from otel_sla.ledger import counts_table, maintenance
@@ -20,7 +21,7 @@ from otel_sla.ledger.connection import (
     use_wal,
 )
 from otel_sla.ledger.faults import left_in_log, located, translated, translating
-from otel_sla.ledger.file_guard import FileNames, LedgerLock
+from otel_sla.ledger.file_guard import LedgerLock
 from otel_sla.ledger.fingerprints import FingerprintLog
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import (
@@ -29,7 +30,6 @@ from otel_sla.ledger.records import (
     ClosedMonth,
     Closing,
     Commit,
-    Cursor,
     Json,
     LedgerLimits,
     Position,
@@ -39,7 +39,7 @@ from otel_sla.ledger.records import (
 )
 from otel_sla.ledger.schema import SCHEMA_VERSION, checked_version, prepare
 from otel_sla.ledger.sql import columns_of, insert_into, to_json
-from otel_sla.ledger.write_ahead_log import WriteAheadLog, log_path
+from otel_sla.ledger.write_ahead_log import LedgerFiles, log_path
 from otel_sla.sla.counts import MINUTES_PER_DAY, N_OUTCOMES
 from otel_sla.sla.events import Event
 
@@ -64,18 +64,23 @@ class Ledger(LedgerReadings):
     """
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, lock: LedgerLock, *, is_new: bool, limits: LedgerLimits
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        lock: LedgerLock | None,
+        *,
+        is_new: bool = True,
+        limits: LedgerLimits = _LIMITS,
     ) -> None:
         super().__init__(path, connection)
         self.is_new = is_new  # Whether `open` made the file.
-        self._lock = lock
+        self._lock = lock  # None: it is in memory, and there are no files.
         self._firsts = {"first_minute": self.first_minutes(), "first_data_minute": self.first_data_minutes()}
         self._judged_before = self.watermarks().judged_before
         self._agreement_of = {series.series_id: series.agreement for series in self.series()}
         self._counted: set[tuple[str, int, int]] = set()  # Agreement, version and minute of written `counted_days`.
-        with translating(path, "open"):
-            self._names = FileNames(path)
-        self._log = WriteAheadLog(path, connection, limits)
+        if lock is not None:
+            self._files = LedgerFiles(path, connection, limits)
         self._fingerprint_log = FingerprintLog(connection, limits)
         more = True
         while more:
@@ -98,7 +103,7 @@ class Ledger(LedgerReadings):
             is_new = create_file(path, may_create=may_create)
             lock.keep_file(path)
             check_magic(path)
-            connection = opened.enter_context(closing(connect_writer(path, checkpoints=True)))
+            connection = opened.enter_context(closing(connect_writer(path)))
             with translating(path, "open"):
                 _bring_up_to_date(connection, path)
                 use_wal(connection, path)
@@ -110,6 +115,14 @@ class Ledger(LedgerReadings):
             ledger = cls(path, connection, lock, is_new=is_new, limits=limits)
             opened.pop_all()
             return ledger
+
+    @classmethod
+    def in_memory(cls) -> Self:
+        """Make a new ledger in memory, which is gone when it is closed."""
+        path = Path(":memory:")
+        connection = sqlite3.connect(path, isolation_level=None)
+        prepare(connection, path)
+        return cls(path, connection, None)
 
     def commit(self, commit: Commit) -> int:
         """Add to the counts, durable when this returns.
@@ -171,7 +184,7 @@ class Ledger(LedgerReadings):
                 " sealed_before = max(coalesce(sealed_before, ?2), coalesce(?2, sealed_before)),"
                 " exclusion_change = max(exclusion_change, ?3),"
                 " told_before = max(coalesce(told_before, ?4), coalesce(?4, told_before))",
-                (closing.judged_before, closing.sealed_before, closing.exclusion_change or 0, closing.told_before),
+                (closing.judged_before, closing.sealed_before, closing.exclusion_change or 0, closing.published_before),
             )
             _settle(connection, closing.settled)
             connection.executemany(
@@ -179,9 +192,11 @@ class Ledger(LedgerReadings):
             )
             connection.executemany(
                 insert_into("retold", "series_id, start_minute, stop_minute"),
-                [(told.series_id, told.start_minute, told.stop_minute) for told in closing.retold],
+                [(each.series_id, each.start_minute, each.stop_minute) for each in closing.replacements],
             )
-            connection.executemany("UPDATE told_terms SET version = ?2 WHERE agreement = ?1", closing.told_versions)
+            connection.executemany(
+                "UPDATE told_terms SET version = ?2 WHERE agreement = ?1", closing.published_versions
+            )
             connection.executemany("UPDATE series SET retired_minute = ?2 WHERE series_id = ?1", closing.retired)
             connection.executemany(
                 insert_into("events", columns_of(Event)) + " ON CONFLICT (uid) DO NOTHING",
@@ -206,19 +221,19 @@ class Ledger(LedgerReadings):
         *,
         event_id: int | None = None,
         exported_before: int | None = None,
-        retold_id: int | None = None,
+        replacement_id: int | None = None,
         set_aside: tuple[SetAside, ...] = (),
         refused: RefusedPoints | None = None,
     ) -> None:
         """Write how far an exporter has come, and what its backend will never take; a cursor never steps back."""
         with self._writing("write to") as connection:
             connection.execute(
-                insert_into("cursors", f"exporter, {columns_of(Cursor)}")
+                insert_into("cursors", "exporter, event_id, exported_before, retold_id")
                 + " ON CONFLICT (exporter) DO UPDATE SET event_id = max(event_id, excluded.event_id),"
                 " retold_id = max(retold_id, excluded.retold_id), exported_before ="
                 " max(coalesce(exported_before, excluded.exported_before),"
                 " coalesce(excluded.exported_before, exported_before))",
-                (exporter, event_id or 0, exported_before, retold_id or 0),
+                (exporter, event_id or 0, exported_before, replacement_id or 0),
             )
             connection.execute("DELETE FROM retold WHERE retold_id <= (SELECT min(retold_id) FROM cursors)")
             connection.executemany(
@@ -236,14 +251,9 @@ class Ledger(LedgerReadings):
                 )
 
     def record_agreement(self, agreement: str, terms: Json, since_minute: int) -> int:
-        """Give the version of these terms, a new one if they differ from the last recorded ones.
+        """Give the version of these terms, a new one from `since_minute` on if they differ from the last recorded ones.
 
         An agreement is published by its first terms until a `Closing` names a later version.
-
-        Args:
-            agreement: Its name.
-            terms: All that decides a verdict, as JSON values.
-            since_minute: Epoch minute from which they hold, kept with a new version.
         """
         text = to_json(terms)
         with self._writing("write to") as connection:
@@ -271,9 +281,8 @@ class Ledger(LedgerReadings):
         Args:
             sealed_before: Epoch minute. Fingerprints whose newest minute is before it are dropped.
             pack_before: Epoch minute. Whole hours before it are packed; later counts for them are added by later calls.
-                None: sealed_before. The fewer open rows, the faster a running month is read; the watermark
-                judged_before is a good choice.
-            rows_max: Bound of each piece, rows.
+                None: sealed_before. The fewer open rows, the faster a running month is read.
+            rows_max: Bound of each piece.
         """
         with self._writing("write to") as connection:
             if self._fingerprint_log.move_once(max(sealed_before, pack_before or 0)):
@@ -297,16 +306,19 @@ class Ledger(LedgerReadings):
         Raises:
             LedgerUnavailable: The disk is full or broken; the newest counts stay in the log beside the file.
         """
+        if self._lock is None:
+            self._sqlite.close()
+            return
         n_pages_left = 0
         try:
             # SQLite does it too when the last connection is closed, but does not report a failure.
             if self._failure is None:
-                n_pages_left = self._log.move_all()
+                n_pages_left = self._files.move_all()
         except sqlite3.Error as error:
             raise left_in_log(error, self.path) from error
         finally:
             self._sqlite.close()
-            self._log.close()
+            self._files.close()
             self._lock.close()
         log = log_path(self.path)
         if n_pages_left and log.exists():
@@ -320,9 +332,10 @@ class Ledger(LedgerReadings):
 
     def remove(self) -> None:
         """Delete a new ledger that nothing was counted into; the lock's file stays."""
+        assert self._lock is not None, "it has a file"
         assert self.is_new, "only a new ledger is deleted: others hold counts"
         self._sqlite.close()
-        self._log.close()
+        self._files.close()
         for ending in ("", "-wal", "-shm"):
             self.path.with_name(f"{self.path.name}{ending}").unlink(missing_ok=True)
         self._failure = LedgerUnavailable(f"the ledger {self.path} is removed")
@@ -330,7 +343,8 @@ class Ledger(LedgerReadings):
 
     def leave_to_parent(self) -> None:
         """Release a forked child's copy of the lock; the child may call nothing else."""
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def _keep_reopened(self, connection: sqlite3.Connection, table: list[tuple[int, ...]]) -> None:
         if self._judged_before is None:
@@ -362,9 +376,9 @@ class Ledger(LedgerReadings):
             self._sqlite.execute("BEGIN IMMEDIATE")
             yield self._sqlite
             self._sqlite.execute("COMMIT")
-            # After the commit: the data was written to files that still had their names. 5 us.
-            self._names.check()
-            self._log.shorten()
+            if self._lock is not None:
+                # After the commit: the data was written to files that still had their names.
+                self._files.check()
         except BaseException as error:
             if isinstance(error, LedgerError):
                 self._failure = located(error, self.path)

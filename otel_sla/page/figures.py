@@ -76,7 +76,7 @@ class _Seen:
 
     marks: Watermarks
     versions: Mapping[str, int]
-    replaced_id: int
+    replacement_id: int
     event_id: int
     n_series: int
 
@@ -103,7 +103,7 @@ class FiguresReader:
         """
         with self.reader.snapshot():
             marks = self.reader.watermarks()
-            seen = _Seen(marks, self.reader.told_versions(), *self.reader.last_ids(), self.reader.n_series())
+            seen = _Seen(marks, self.reader.published_versions(), *self.reader.last_ids(), self.reader.n_series())
             if self._seen is not None and seen == self._seen:
                 return
             changed = self._changed_minutes(seen)
@@ -111,7 +111,7 @@ class FiguresReader:
             if seen.n_series != len(all_series):
                 all_series = self.reader.series()
             removed = removed_agreements(self.reader, self.configured)
-        judged_before = marks.told_before or 0
+        judged_before = marks.published_before or 0
         known = {each.agreement.name: each for each in self.figures.agreements}
         agreements = [(each, True) for each in self.configured] + [(each, False) for each in removed]
         for back in range(MONTHS_KEPT):
@@ -156,11 +156,11 @@ class FiguresReader:
             or any("month" in stored.event.name for stored in self.reader.events_after(before.event_id, 1000))
         ):
             return everything
-        replaced = self.reader.retold_after(before.replaced_id, 1000)
+        replaced = self.reader.replacements_after(before.replacement_id, 1000)
         if len(replaced) == 1000:
             return everything
         # A run that goes on may make minutes down before it; no term asks for a day.
-        new = MinuteRange((before.marks.told_before or 0) - MINUTES_PER_DAY, (marks.told_before or 0) + 1)
+        new = MinuteRange((before.marks.published_before or 0) - MINUTES_PER_DAY, (marks.published_before or 0) + 1)
         return [new, *(MinuteRange(each.start_minute, each.stop_minute) for each in replaced)]
 
     def _judge(self, agreement: Agreement, month: Month, judged_before: int) -> MonthDays:

@@ -14,7 +14,7 @@ from otel_sla.judging.terms_versions import record_versions
 from otel_sla.ledger.reader import LedgerReadings
 from otel_sla.ledger.records import Position
 from otel_sla.ledger.writer import Ledger
-from otel_sla.replay.payloads import Body, OtherSignal
+from otel_sla.replay.payloads import OtherSignal
 from otel_sla.sla.agreement import Agreement, Outcome
 from otel_sla.sla.counts import MINUTES_PER_DAY, AcceptWindow, CountRows
 from otel_sla.sla.series import SeriesTable
@@ -55,9 +55,7 @@ class Totals:
     def add(self, other: "Totals") -> None:
         """Add what was made durable."""
         for each in fields(self):
-            if each.name == "requests":
-                self.requests.update(other.requests)
-            elif each.name == "notes":
+            if each.name == "notes":
                 self.notes.add(other.notes)
             else:
                 setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
@@ -66,12 +64,10 @@ class Totals:
 class SeenMessages:
     """Remembers the fingerprints that a replay met, in a memory of bounded size.
 
-    The ledger forgets the fingerprints of sealed minutes, as no sender may repeat those; a recorded file may. So all
-    that a replay meets is remembered here too, also what it only passes because an earlier run counted it.
-
-    Guarantee: a repetition is found if the ledger has its fingerprint, or if it is in the files of one command and at
-    most `remembered_max / 2` other messages lie between. Senders repeat within minutes; at 10,000 spans/s in messages
-    of 100, a million are those of almost three hours.
+    The ledger forgets the fingerprints of sealed minutes, as no sender may repeat those; a recorded file may. So a
+    repetition is found if the ledger has its fingerprint, or if it is in the files of one command, counted or passed
+    by, and at most `remembered_max / 2` other messages lie between: at 10,000 spans/s in messages of 100, a million
+    are those of almost three hours.
 
     Args:
         ledger: Its fingerprints count as seen.
@@ -89,7 +85,7 @@ class SeenMessages:
         self._has_log = ledger.has_fingerprint_log()
 
     def is_new(self, newest_minute: int, fingerprint: bytes) -> bool:
-        """Tell whether a message was not seen before; from now on it is."""
+        """Whether a message was not seen before; from now on it is."""
         if fingerprint in self._young or fingerprint in self._old:
             return False
         self.remember(fingerprint)
@@ -145,11 +141,11 @@ class ReplayCounter:
         """Whether a commit is due, however little was counted."""
         return len(self._counter.fingerprints) >= _FINGERPRINTS_MAX
 
-    def add(self, body: Body, *, is_traces: bool = False) -> None:
+    def add(self, body: bytes, *, is_traces: bool = False) -> None:
         """Count one request.
 
         Args:
-            body: Protobuf; does not change meanwhile.
+            body: Protobuf.
             is_traces: It is known to be of traces; else it is refused when it need not be.
 
         Raises:
@@ -168,7 +164,7 @@ class ReplayCounter:
             self.uncovered.add(columns, fresh.is_fresh)
         self._record(columns, requests, fresh)
 
-    def pass_by(self, body: Body) -> None:
+    def pass_by(self, body: bytes) -> None:
         """Remember the messages of a request that an earlier run counted.
 
         Raises:

@@ -20,14 +20,12 @@ _OTHER_KEYS = frozenset(
     {"resourceMetrics", "resource_metrics", "resourceLogs", "resource_logs", "resourceProfiles", "resource_profiles"}
 )
 
-Body = bytes | memoryview
-
 
 class OtherSignal(Exception):
     """The record holds metrics, logs or profiles."""
 
 
-def read_line(line: Body) -> bytes:
+def read_line(line: bytes) -> bytes:
     """Give the request of one line of JSON.
 
     Raises:
@@ -41,7 +39,7 @@ def read_line(line: Body) -> bytes:
     return body
 
 
-def read_message(message: Body, size_bytes_max: int) -> Body:
+def read_message(message: bytes, size_bytes_max: int) -> bytes:
     """Give the request of one message: protobuf or JSON, plain or a zstd frame.
 
     Raises:
@@ -55,10 +53,9 @@ def read_message(message: Body, size_bytes_max: int) -> Body:
     return read_line(message) if message[:1] == b"{" else message
 
 
-def is_other_signal(body: Body) -> bool:
+def is_other_signal(body: bytes) -> bool:
     """Whether protobuf that gives no spans is metrics or logs: their messages look alike from outside."""
-    raw = bytes(body)
-    metrics = _parsed(ExportMetricsServiceRequest, raw)
+    metrics = _parsed(ExportMetricsServiceRequest, body)
     if metrics is not None and any(
         metric.name and metric.WhichOneof("data")
         for resource in metrics.resource_metrics
@@ -66,7 +63,7 @@ def is_other_signal(body: Body) -> bool:
         for metric in scope.metrics
     ):
         return True
-    logs = _parsed(ExportLogsServiceRequest, raw)
+    logs = _parsed(ExportLogsServiceRequest, body)
     return logs is not None and any(
         record.time_unix_nano or record.observed_time_unix_nano
         for resource in logs.resource_logs
@@ -75,7 +72,7 @@ def is_other_signal(body: Body) -> bool:
     )
 
 
-def _expand(frame: Body, size_bytes_max: int) -> bytes:
+def _expand(frame: bytes, size_bytes_max: int) -> bytes:
     expander = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_SIZE_BYTES_MAX)
     try:
         said = zstandard.frame_content_size(frame)

@@ -24,13 +24,7 @@ from otel_sla.sla.months import Month, month_of
 
 
 def start_counting(ledger: Ledger, config: Config, clock: Clock) -> ReplayCounter:
-    """Prepare to count into a ledger by a configuration.
-
-    Args:
-        ledger: Open for writing.
-        config: Its agreements and bounds.
-        clock: ns since the Unix epoch.
-    """
+    """Prepare to count into a ledger by a configuration; `clock` gives ns since the Unix epoch."""
     watermarks = ledger.watermarks()
     judging_clock = JudgingClock(config.processor, clock, clock, watermarks)
 
@@ -68,14 +62,9 @@ def each_report(
     days: Mapping[int, tuple[int, int]],
     generated_at: datetime | None = None,
 ) -> Iterator[Report]:
-    """Judge a month; without one, all that requests were counted in, one by one.
+    """Judge a month; without one, all that requests were counted in (`ReplayCounter.days`), one by one.
 
-    Args:
-        ledger: What was counted.
-        config: Its agreements are judged.
-        month: Local to each agreement's time zone.
-        days: `ReplayCounter.days`.
-        generated_at: Only shown; aware. None: now.
+    `generated_at` is only shown; None: now.
     """
     now = datetime.now(UTC)
     elapsed_stop = elapsed_stop_minute(now, timedelta(seconds=config.processor.grace_s))

@@ -29,22 +29,17 @@ class _Readable(Protocol):
 
 
 class _TalliedFile(io.RawIOBase):
-    """A file whose first bytes were looked at; counts how many of its bytes were read."""
+    """Counts how many bytes of a file were read."""
 
-    def __init__(self, file: io.BufferedIOBase, head: bytes) -> None:
+    def __init__(self, file: io.BufferedIOBase) -> None:
         self._file = file
-        self._head = head
         self.size_bytes_read = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        if self._head:
-            size = min(len(buffer), len(self._head))
-            buffer[:size], self._head = self._head[:size], self._head[size:]
-        else:
-            size = self._file.readinto(buffer)
+        size = self._file.readinto(buffer)
         self.size_bytes_read += size
         return size
 
@@ -52,14 +47,14 @@ class _TalliedFile(io.RawIOBase):
 class _GzipSource:
     """Expands gzip, all members. isal's own file keeps back what it has when the end is missing; this gives it."""
 
-    def __init__(self, file: _TalliedFile) -> None:
+    def __init__(self, file: io.BufferedReader) -> None:
         self._file = file
         self._member = isal_zlib.decompressobj(_GZIP_WBITS)
         self._rest = b""
 
     def readinto(self, buffer: memoryview) -> int:
         while True:
-            rest = self._rest or self._file.read(_GZIP_READ_SIZE_BYTES) or b""
+            rest = self._rest or self._file.read(_GZIP_READ_SIZE_BYTES)
             is_at_end = not rest
             if self._member.eof:
                 rest = rest.lstrip(b"\0")  # Archivers pad with zeros behind the last member.
@@ -75,11 +70,11 @@ class _GzipSource:
                 return len(expanded)
 
 
-class ByteStream:
+class ByteStream(io.RawIOBase):
     """The expanded bytes of one file.
 
     A compressed file that ends too early, as one does that is still written or whose copy was cut off, gives what can
-    be had of it.
+    be had of it. Reading raises a ReplayError if the file cannot be read, or is not what its compression says.
 
     Args:
         name: What messages call the file.
@@ -92,45 +87,56 @@ class ByteStream:
     def __init__(self, name: str, file: io.BufferedIOBase) -> None:
         self._name = name
         self._size_bytes_given = 0
+        self._ahead = bytearray()
+        self._tally = _TalliedFile(file)
         try:
-            head = file.read(_MAGIC_SIZE)
+            self._source = _expanded(io.BufferedReader(self._tally, _READ_SIZE_BYTES))
         except OSError as error:
-            raise _unreadable(name, error) from error
-        self._tally = _TalliedFile(file, head)
-        self._source = _expanded(self._tally, head)
+            raise self._unreadable(error) from error
 
     @property
     def size_bytes_read(self) -> int:
         """Bytes of the file as it is stored that were read so far."""
         return self._tally.size_bytes_read
 
-    def read_into(self, buffer: memoryview) -> int:
-        """Fill some of a buffer that has room; gives how many bytes, 0 at the end.
+    def peek(self, size_bytes: int) -> bytes:
+        """Give as many of the next bytes, fewer if the stream ends before; they are read again afterwards."""
+        buffer = memoryview(bytearray(size_bytes))
+        size = 0
+        while size < size_bytes and (more := self.readinto(buffer[size:])):
+            size += more
+        self._ahead[:0] = buffer[:size]
+        return bytes(buffer[:size])
 
-        Raises:
-            ReplayError: The file cannot be read, or is not what its compression says.
-        """
+    def readable(self) -> bool:  # noqa: D102 - io's own.
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # noqa: D102 - io's own.
+        piece = self._ahead[: len(buffer)]
+        if piece:
+            buffer[: len(piece)] = piece
+            del self._ahead[: len(piece)]
+            return len(piece)
         try:
             size = self._source.readinto(buffer) or 0
         except _DAMAGED as error:
             message = f"{self._name} is damaged: it cannot be expanded behind byte {self._size_bytes_given}: {error}"
             raise ReplayError(message) from error
         except OSError as error:
-            raise _unreadable(self._name, error) from error
+            raise self._unreadable(error) from error
         self._size_bytes_given += size
         return size
 
+    def _unreadable(self, error: OSError) -> ReplayError:
+        return ReplayError(f"{self._name} cannot be read: {error.strerror or error}")
 
-def _expanded(file: _TalliedFile, head: bytes) -> _Readable:
+
+def _expanded(file: io.BufferedReader) -> _Readable:
+    head = file.peek(_MAGIC_SIZE)[:_MAGIC_SIZE]
     if head.startswith(_GZIP_MAGIC):
         return _GzipSource(file)
     if head == ZSTD_MAGIC or head[1:] == _ZSTD_SKIPPABLE_MAGIC:
         expander = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_SIZE_BYTES_MAX)
         # Several frames in a row: the exporter ends one whenever it flushes.
-        source = io.BufferedReader(file, _READ_SIZE_BYTES)
-        return expander.stream_reader(source, read_size=_READ_SIZE_BYTES, read_across_frames=True)
+        return expander.stream_reader(file, read_size=_READ_SIZE_BYTES, read_across_frames=True)
     return file
-
-
-def _unreadable(name: str, error: OSError) -> ReplayError:
-    return ReplayError(f"{name} cannot be read: {error.strerror or error}")

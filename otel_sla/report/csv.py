@@ -10,8 +10,10 @@ read the JSON.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from csv import writer
 from datetime import timedelta
 from enum import Enum
+from io import StringIO
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -24,8 +26,8 @@ from otel_sla.sla.agreement import Agreement, Counting, Outcome
 from otel_sla.sla.downtime import MinuteState
 from otel_sla.sla.figures_text import minute_text, moment_text, term_text
 from otel_sla.sla.months import EPOCH
-from otel_sla.sla.periods import DowntimePeriod
 from otel_sla.sla.series import Series
+from otel_sla.sla.uptime import DowntimePeriod
 
 Cell = str | int | bool | None
 
@@ -34,11 +36,12 @@ _STATE_NAMES = [state.wire_name for state in sorted(MinuteState)]
 
 
 class Rows(Enum):
-    """What a row of a report's table stands for."""
+    """What a row of the CSV stands for."""
 
     SERIES = "series"
     PERIODS = "periods"
     EXCLUSIONS = "exclusions"
+    MINUTES = "minutes"  # By `each_minute_line`.
 
 
 def render_csv(report: Report, rows: Rows = Rows.SERIES) -> str:
@@ -52,42 +55,37 @@ def render_csv(report: Report, rows: Rows = Rows.SERIES) -> str:
         terms = _terms_cells(section)
         for series in section.series:
             head = (str(report.month), moment, *_series_cells(series.series, keys))
-            lines += [
-                _line((*head, *map(row.get, columns), *terms, series.former))
-                for row in _each_row(series, section.agreement, rows)
-            ]
+            shown = _each_row(series, section.agreement, rows)
+            lines += (_line((*head, *map(row.get, columns), *terms, series.former)) for row in shown)
         if rows is Rows.EXCLUSIONS:  # Those of no series: no group, and so no overflow.
             head = (str(report.month), moment, section.agreement.name, *(None for _ in keys), None)
-            lines += [
-                _line((*head, *map(_exclusion_figures(each).get, columns), *terms, None)) for each in section.exclusions
-            ]
+            shown = map(_exclusion_figures, section.exclusions)
+            lines += (_line((*head, *map(row.get, columns), *terms, None)) for row in shown)
     return "".join(lines)
 
 
 def each_minute_line(
     agreements: Sequence[Agreement], minutes: Iterable[SeriesMinutes], all_series: Iterable[Series] = ()
 ) -> Iterator[str]:
-    """Write a line for each elapsed minute of each series: its states before and after exclusions, and its requests.
+    """Give a line for each elapsed minute of each series: its states before and after exclusions, and its requests.
 
-    A month of a thousand series has 44 million of them, so lines are given one by one.
-
-    Args:
-        agreements: Those of the report; they name the columns.
-        minutes: The series of these agreements, in the order of the report.
-        all_series: Among which those of former groupings are, which name further columns.
+    A month of a thousand series has 44 million of them. The agreements, and those of `all_series` that are of their
+    former groupings, name the columns.
     """
     names = {agreement.name for agreement in agreements}
     keys = _group_keys(agreements, (series for series in all_series if series.agreement in names))
     zones = {agreement.name: agreement.time_zone for agreement in agreements}
     counting = {agreement.name: agreement.counting.value for agreement in agreements}
-    yield _line((*_series_names(keys), *_MINUTE_NAMES))
+    columns = "minute minute_local state_raw state valid failed invalid version closed_by_version counting"
+    yield _line((*_series_names(keys), *columns.split()))
     times: list[str] = []
     times_of: tuple[int, int, str] | None = None
     for series in minutes:
         states = series.states
         wanted = (states.start_minute, states.stop_minute, zones[series.series.agreement])
         if wanted != times_of:
-            times_of, times = wanted, [_minute_times(minute, wanted[2]) for minute in range(*wanted[:2])]
+            times_of = wanted
+            times = [f"{minute_text(minute)},{_local_text(minute, wanted[2])}" for minute in range(*wanted[:2])]
         # Names of states, times and numbers need no quotes; the rest is quoted once for all minutes.
         head = _line(_series_cells(series.series, keys)).removesuffix("\r\n")
         tail = _line((series.version, series.closed_version, counting[series.series.agreement]))
@@ -118,11 +116,6 @@ def _terms_cells(section: AgreementReport) -> tuple[Cell, ...]:
     counting = section.agreement.counting.value
     return (*of_versions, counting, *outcomes, section.configured, "; ".join(counted), *of_closing)
 
-
-_MINUTE_NAMES = (
-    *("minute", "minute_local", "state_raw", "state", "valid", "failed", "invalid"),
-    *("version", "closed_by_version", "counting"),
-)
 
 # Columns of a table, beside those that name the series. Most are figures of the JSON report, by their names there.
 _COLUMNS = {
@@ -161,8 +154,7 @@ def _series_figures(report: SeriesReport, agreement: Agreement) -> Mapping[str, 
     }
     cells = {
         **of_json,
-        **{f"minutes_{name}": count for name, count in of_json["minutes"].items()},
-        **{f"requests_{name}": count for name, count in of_json["requests"].items()},
+        **{f"{kind}_{name}": count for kind in ("minutes", "requests") for name, count in of_json[kind].items()},
         **{f"{name}_numerator": numerator for name, (numerator, _) in ratios.items()},
         **{f"{name}_denominator": denominator for name, (_, denominator) in ratios.items()},
         "time_zone": agreement.time_zone,
@@ -175,9 +167,8 @@ def _series_figures(report: SeriesReport, agreement: Agreement) -> Mapping[str, 
         "complete": report.is_complete,
     }
     if agreement.counting is Counting.ADJUSTED:  # Exactly; else they are what was received.
-        names = ("valid", "failed", "invalid")
-        adjusted = zip(names, figures.adjusted, strict=True)
-        cells |= {f"requests_{name}_adjusted": term_text(requests) for name, requests in adjusted}
+        names = ("requests_valid_adjusted", "requests_failed_adjusted", "requests_invalid_adjusted")
+        cells |= zip(names, map(term_text, figures.adjusted), strict=True)
     if report.is_complete:
         n_refused = sum(exclusion.refusal is not None for exclusion in report.exclusions)
         cells |= {
@@ -208,13 +199,12 @@ def _exclusion_figures(exclusion: ExclusionReport) -> Mapping[str, Cell]:
     }
 
 
-def _each_row(report: SeriesReport, agreement: Agreement, rows: Rows) -> Iterator[Mapping[str, Cell]]:
+def _each_row(report: SeriesReport, agreement: Agreement, rows: Rows) -> Iterable[Mapping[str, Cell]]:
     if rows is Rows.SERIES:
-        yield _series_figures(report, agreement)
-    elif rows is Rows.PERIODS:
-        yield from (_period_figures(period, agreement) for period in report.figures.downtime_periods)
-    else:
-        yield from map(_exclusion_figures, report.exclusions)
+        return [_series_figures(report, agreement)]
+    if rows is Rows.PERIODS:
+        return (_period_figures(period, agreement) for period in report.figures.downtime_periods)
+    return map(_exclusion_figures, report.exclusions)
 
 
 def _group_keys(agreements: Iterable[Agreement], all_series: Iterable[Series]) -> tuple[str, ...]:
@@ -233,28 +223,20 @@ def _series_cells(series: Series, keys: Iterable[str]) -> tuple[Cell, ...]:
     return (series.agreement, *(group.get(key) for key in keys), series.is_overflow)
 
 
-def _minute_times(epoch_minute: int, time_zone: str) -> str:
-    return f"{minute_text(epoch_minute)},{_local_text(epoch_minute, time_zone)}"
-
-
 def _local_text(epoch_minute: int, time_zone: str) -> str:
     return (EPOCH + timedelta(minutes=epoch_minute)).astimezone(ZoneInfo(time_zone)).isoformat()
 
 
 def _line(cells: Iterable[Cell]) -> str:
-    return ",".join(map(_cell_text, cells)) + "\r\n"
+    line = StringIO(newline="")
+    writer(line).writerow(map(_shown, cells))
+    return line.getvalue()
 
 
-def _cell_text(cell: Cell) -> str:
-    """Write a cell as RFC 4180 has it; numbers are never quoted."""
-    if cell is None:
-        return ""
+def _shown(cell: Cell) -> Cell:
     if isinstance(cell, bool):
         return "true" if cell else "false"
-    if isinstance(cell, int):
-        return str(cell)
+    if not isinstance(cell, str):
+        return cell
     text = f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
-    text = printable(text, besides="\t\r\n")
-    if any(sign in text for sign in ',"\r\n'):
-        return '"' + text.replace('"', '""') + '"'
-    return text
+    return printable(text, besides="\t\r\n")

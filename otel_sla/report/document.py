@@ -1,10 +1,6 @@
 """The month's report as a value: what all formats are made of.
 
-The caller judges; here the judged month is put in order. Whoever writes the report out adds nothing and leaves
-nothing out.
-
-Dimensions:
-    n_minutes: elapsed minutes of the month.
+The caller judges; here the judged month is put in order. The formats add nothing and leave nothing out.
 """
 
 from collections.abc import Iterable, Sequence
@@ -112,35 +108,30 @@ class Report:
 def decide_windows(
     agreement: Agreement, minutes: MinuteRange, records: Iterable[ExclusionRecord] = ()
 ) -> tuple[ExclusionReport, ...]:
-    """Decide on an agreement's windows, once for all series: those that touch the month, in time order.
+    """Decide on an agreement's windows, once for all series: those that touch the month's minutes, in time order.
 
-    Args:
-        agreement: With the windows of the configuration.
-        minutes: `months.month_range` of the month.
-        records: All that were recorded, withdrawn or not, whatever their agreement, group and time.
+    The windows are those of the configuration and those of `records`, of which other agreements' are left out.
     """
     recorded = (record for record in records if record.agreement == agreement.name)
     entries = (
         *map(ExclusionReport, agreement.exclusions.windows),
         *(ExclusionReport(record.window, record.exclusion_id, record.withdrawal) for record in recorded),
     )
-    decided = [
-        replace(entry, refusal=_refusal(entry, agreement)) for entry in entries if _touches(entry.window, minutes)
-    ]
+    month_start, month_stop = 60 * minutes.start_minute, 60 * minutes.stop_minute
+    decided = []
+    for entry in entries:
+        window = entry.window
+        # By any time, be it less than a minute.
+        if window.start.timestamp() < month_stop and window.stop.timestamp() > month_start:
+            refused = find_refusal(window, agreement.exclusions, agreement.time_zone)
+            decided.append(replace(entry, refusal=Refusal.WITHDRAWN if entry.withdrawn else refused))
     return tuple(sorted(decided, key=_window_order))
 
 
 def series_report(
     series: Series, figures: MonthFigures, judged: JudgedMinutes, decided: Iterable[ExclusionReport]
 ) -> SeriesReport:
-    """Put one series in order.
-
-    Args:
-        series: Whose month this is.
-        figures: `uptime.month_figures` of the month.
-        judged: What the figures were made from.
-        decided: `decide_windows` of its agreement; those of other groups are left out.
-    """
+    """Put one series in order, with those of its agreement's decided windows that are meant for it."""
     elapsed = MinuteRange(figures.minutes.start_minute, figures.minutes.start_minute + figures.elapsed)
     meant = [entry for entry in decided if is_in_scope(entry.window, series.group_text)]
     saved = iter(minutes_saved((entry.window for entry in meant if entry.refusal is None), judged, elapsed))
@@ -180,20 +171,7 @@ def exclusions_alone(
     return tuple(entry for entry in decided if not any(is_in_scope(entry.window, group) for group in groups))
 
 
-def _refusal(entry: ExclusionReport, agreement: Agreement) -> Refusal | None:
-    if entry.withdrawn is not None:
-        return Refusal.WITHDRAWN
-    return find_refusal(entry.window, agreement.exclusions, agreement.time_zone)
-
-
 def _window_order(decided: ExclusionReport) -> tuple[datetime, datetime, str]:
     # In UTC: two times of one zone compare by the clock on the wall, which the end of summer time sets back.
     window = decided.window
     return (window.start.astimezone(UTC), window.stop.astimezone(UTC), window.reason.value)
-
-
-def _touches(window: ExclusionWindow, minutes: MinuteRange) -> bool:
-    """Whether the window shares any time with the month, be it less than a minute."""
-    start = datetime.fromtimestamp(minutes.start_minute * 60, tz=UTC)
-    stop = datetime.fromtimestamp(minutes.stop_minute * 60, tz=UTC)
-    return window.start.astimezone(UTC) < stop and window.stop.astimezone(UTC) > start

@@ -14,8 +14,7 @@ import orjson
 from otel_sla.report.document import AgreementReport, CountedBy, ExclusionReport, Report, SeriesReport
 from otel_sla.report.terms import Term, each_counting_term, each_term
 from otel_sla.sla.figures_text import minute_text, moment_text, ratio_text, term_text
-from otel_sla.sla.periods import DowntimePeriod
-from otel_sla.sla.uptime import MonthFigures
+from otel_sla.sla.uptime import DowntimePeriod, MonthFigures
 
 SCHEMA = "otel-sla.report/v1"
 
@@ -67,17 +66,13 @@ def _agreement_object(report: AgreementReport) -> Object:
 def figures_object(figures: MonthFigures) -> Object:
     """Give the figures of one series as they stand in the report."""
     minutes = ("total", "elapsed", "up", "down", "excluded", "low_traffic", "no_data")
-    spans = figures.spans
-    requests = {"valid": figures.valid, "failed": figures.failed, "invalid": figures.invalid}
-    beside = {"spared": spans.spared, "sampled": spans.sampled, "unthresholded": spans.unthresholded}
-    adjusted = {}
-    if figures.parts > 1:
-        exact = map(term_text, figures.adjusted)
-        adjusted["requests_adjusted"] = dict(zip(requests, exact, strict=True))
+    requests, spans = ("valid", "failed", "invalid"), figures.spans
+    beside = {name: getattr(spans, name) for name in ("spared", "sampled", "unthresholded")}
+    exact = dict(zip(requests, map(term_text, figures.adjusted), strict=True))
     return {
         "minutes": {name: getattr(figures, name) for name in minutes},
-        "requests": {**requests, **beside, "spans": spans.total},
-        **adjusted,
+        "requests": {**{name: getattr(figures, name) for name in requests}, **beside, "spans": spans.total},
+        **({"requests_adjusted": exact} if figures.parts > 1 else {}),
         "sampled_share": _optional_ratio_text(spans.sampled_share),
         "monthly_uptime": ratio_text(figures.monthly_uptime),
         "monthly_uptime_raw": ratio_text(figures.monthly_uptime_raw),
@@ -101,15 +96,13 @@ def _series_object(report: SeriesReport) -> Object:
 
 
 def _counted_object(counted: CountedBy) -> Object:
-    entry: Object = {
+    return {
         "version": counted.version,
         "start": minute_text(counted.minutes.start_minute),
         "stop": minute_text(counted.minutes.stop_minute),
         "terms": _term_objects(each_counting_term(counted.agreement)),
+        **({"derived": True} if counted.is_derived else {}),
     }
-    if counted.is_derived:
-        entry["derived"] = True
-    return entry
 
 
 def _term_objects(terms: Iterable[Term]) -> list[Object]:
@@ -118,42 +111,34 @@ def _term_objects(terms: Iterable[Term]) -> list[Object]:
 
 def period_object(period: DowntimePeriod) -> Object:
     """Give a downtime period as it stands in the report."""
+    counts = ("minutes", "minutes_in_month", "excluded_minutes", "valid", "failed")
     return {
         "start": minute_text(period.start_minute),
         "stop": minute_text(period.stop_minute),
-        "minutes": period.minutes,
-        "minutes_in_month": period.minutes_in_month,
-        "excluded_minutes": period.excluded_minutes,
-        "valid": period.valid,
-        "failed": period.failed,
+        **{name: getattr(period, name) for name in counts},
     }
 
 
 def exclusion_object(report: ExclusionReport) -> Object:
     """Give an exclusion as it stands in the report; what it does not have is left out."""
-    window = report.window
-    entry: Object = {
+    window, withdrawn = report.window, report.withdrawn
+    entry = {
         "reason": window.reason.value,
         "start": moment_text(window.start),
         "stop": moment_text(window.stop),
         "accepted": report.refusal is None,
         "minutes_saved": report.minutes_saved,
+        "refusal": report.refusal and report.refusal.value,
+        "announced_at": window.announced_at and moment_text(window.announced_at),
+        "note": window.note,
+        "id": report.exclusion_id,
+        "recorded_by": window.recorded_at and window.recorded_by,
+        "recorded_at": window.recorded_at and moment_text(window.recorded_at),
+        "withdrawn_by": withdrawn and withdrawn.withdrawn_by,
+        "withdrawn_at": withdrawn and moment_text(withdrawn.withdrawn_at),
+        "withdrawn_why": withdrawn and withdrawn.why,
     }
-    if report.refusal is not None:
-        entry["refusal"] = report.refusal.value
-    if window.announced_at is not None:
-        entry["announced_at"] = moment_text(window.announced_at)
-    entry["note"] = window.note
-    if report.exclusion_id is not None:
-        entry["id"] = report.exclusion_id
-    if window.recorded_at is not None:
-        entry["recorded_by"] = window.recorded_by
-        entry["recorded_at"] = moment_text(window.recorded_at)
-    if report.withdrawn is not None:
-        entry["withdrawn_by"] = report.withdrawn.withdrawn_by
-        entry["withdrawn_at"] = moment_text(report.withdrawn.withdrawn_at)
-        entry["withdrawn_why"] = report.withdrawn.why
-    return entry
+    return {key: value for key, value in entry.items() if value is not None}
 
 
 def _optional_ratio_text(ratio: Fraction | None) -> str | None:

@@ -10,9 +10,7 @@ from otel_sla.sla.agreement import (
     SERVER_FAULT_GRPC_STATUS,
     SERVER_FAULT_NAMES,
     Agreement,
-    Condition,
     Counting,
-    DowntimeTerms,
     NoData,
     NoStatusCode,
     Selector,
@@ -26,11 +24,21 @@ Term = tuple[str, str, str]  # Clauses, heading, what is agreed.
 def each_term(agreement: Agreement) -> Iterator[Term]:
     """Go through the terms in the order of the clauses."""
     yield from each_counting_term(agreement)
-    yield "5", "Error rate", _error_rate(agreement.downtime)
+    limit, minutes = term_percent_text(agreement.downtime.error_rate_above), agreement.downtime.period_minutes_min
+    rate = f"Failed requests of a minute divided by its valid ones. Above {limit} the minute is down; exactly {limit}"
+    yield "5", "Error rate", f"{rate} is not above."
     yield "6", "Minutes with few or no requests", _silence(agreement)
-    yield "7", "Downtime period", _periods(agreement.downtime)
+    period = "One or more consecutive minutes that are down."
+    if minutes > 1:
+        period = f"At least {minutes} consecutive minutes that are down; the minutes of fewer count as up."
+    yield "7", "Downtime period", period
     yield "8", "Month", f"The calendar month in the time zone {agreement.time_zone}, with the minutes it really has."
-    yield "9\u201311", "Promise", _promise(agreement)
+    promise = (
+        f"At least {term_percent_text(agreement.target)} monthly uptime: the minutes of the whole month less those"
+        " down, divided by the minutes of the whole month. Compared exactly; shown percentages are cut off, never"
+        " rounded up."
+    )
+    yield "9\u201311", "Promise", promise
     yield "12\u201314", "Exclusions", _exclusions(agreement)
     yield counting_term(agreement)
 
@@ -56,7 +64,8 @@ def counting_term(agreement: Agreement) -> Term:
 def each_counting_term(agreement: Agreement) -> Iterator[Term]:
     """Go through the terms that say what is counted, and as what: those of clauses 1 to 4."""
     yield "1\u20133", "Covered service", _covered_service(agreement)
-    yield "3", "Judged by itself", _grouping(agreement)
+    by = f"Each distinct value of {_listed(agreement.group_by, 'and')}." if agreement.group_by else ""
+    yield "3", "Judged by itself", by or "All requests are judged together."
     yield from each_outcome_term(agreement)
 
 
@@ -69,12 +78,6 @@ def _covered_service(agreement: Agreement) -> str:
         one_of = "; or ".join(map(selector_text, agreement.covered_any))
         which = f"{which}, and one of these holds: {one_of}" if which else f" for which one of these holds: {one_of}"
     return f"A request is one of the {spans}{which}. It belongs to the minute in which it ended."
-
-
-def _grouping(agreement: Agreement) -> str:
-    if not agreement.group_by:
-        return "All requests are judged together."
-    return f"Each distinct value of {_listed(agreement.group_by, 'and')}."
 
 
 def _status(agreement: Agreement) -> str:
@@ -104,7 +107,7 @@ def _valid_requests(agreement: Agreement) -> str:
 
 def _failed_requests(agreement: Agreement) -> str:
     pieces = [f"those for which {selector_text(rule)}, whatever their status" for rule in agreement.failed]
-    http = f"HTTP {_status_ranges(agreement.failed_http_status)}"
+    http = f"HTTP {', '.join(status_ranges(agreement.failed_http_status)) or 'no status'}"
     if agreement.code is not None:
         code = agreement.code
         http += f" if {code.attribute} is {_listed(code.values, 'or')}"
@@ -124,42 +127,20 @@ def _failed_requests(agreement: Agreement) -> str:
     return text
 
 
-def _error_rate(terms: DowntimeTerms) -> str:
-    limit = term_percent_text(terms.error_rate_above)
-    return (
-        f"Failed requests of a minute divided by its valid ones. Above {limit} the minute is down; exactly {limit} is"
-        " not above."
-    )
-
-
 def _silence(agreement: Agreement) -> str:
     terms = agreement.downtime
-    text = ""
+    excluded = ", an excluded one too." if agreement.carries_excluded else "; an excluded minute judges nothing."
+    silence = {
+        NoData.UP: "no downtime.",
+        NoData.DOWN: "down, from the first one with data on.",
+        NoData.CARRY: f"down if the last judged one was{excluded}",
+    }[terms.no_data]
+    text = f"A minute without a valid request is {silence}"
     if terms.valid_requests_min > 1:
-        text = f"A minute with fewer than {terms.valid_requests_min} valid requests is low traffic and no downtime. "
-    return (
-        text
-        + {
-            NoData.UP: "A minute without a valid request is no downtime.",
-            NoData.DOWN: "A minute without a valid request is down, from the first one with data on.",
-            NoData.CARRY: "A minute without a valid request is down if the last judged one was"
-            + (", an excluded one too." if agreement.carries_excluded else "; an excluded minute judges nothing."),
-        }[terms.no_data]
-    )
-
-
-def _periods(terms: DowntimeTerms) -> str:
-    if terms.period_minutes_min == 1:
-        return "One or more consecutive minutes that are down."
-    return f"At least {terms.period_minutes_min} consecutive minutes that are down; the minutes of fewer count as up."
-
-
-def _promise(agreement: Agreement) -> str:
-    target = term_percent_text(agreement.target)
-    return (
-        f"At least {target} monthly uptime: the minutes of the whole month less those down, divided by the minutes"
-        " of the whole month. Compared exactly; shown percentages are cut off, never rounded up."
-    )
+        text = (
+            f"A minute with fewer than {terms.valid_requests_min} valid requests is low traffic and no downtime. {text}"
+        )
+    return text
 
 
 def _exclusions(agreement: Agreement) -> str:
@@ -175,11 +156,8 @@ def _exclusions(agreement: Agreement) -> str:
 
 def selector_text(selector: Selector) -> str:
     """Write a selector's conditions."""
-    return " and ".join(map(_condition_text, selector)) or "nothing is asked"
-
-
-def _condition_text(condition: Condition) -> str:
-    return f"{condition.scope.value} {condition.key} is {_listed(condition.patterns, 'or')}"
+    conditions = (f"{each.scope.value} {each.key} is {_listed(each.patterns, 'or')}" for each in selector)
+    return " and ".join(conditions) or "nothing is asked"
 
 
 def _listed(words: Sequence[str], last: str) -> str:
@@ -194,11 +172,16 @@ def _joined(words: Sequence[str], last: str) -> str:
     return f" {last} ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
-def _status_ranges(statuses: frozenset[int]) -> str:
+def status_ranges(statuses: frozenset[int]) -> list[str]:
+    """Write status codes as the shortest list of ranges.
+
+    >>> status_ranges(frozenset({500, 502, 503}))
+    ['500', '502-503']
+    """
     ranges: list[list[int]] = []
     for status in sorted(statuses):
         if ranges and ranges[-1][1] == status - 1:
             ranges[-1][1] = status
         else:
             ranges.append([status, status])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges) or "no status"
+    return [str(first) if first == last else f"{first}-{last}" for first, last in ranges]

@@ -27,10 +27,9 @@ def month_name(month: Month) -> str:
 
 def group_text(report: SeriesReport) -> str:
     """Name a series as `exclusion add --group` takes it; one of a former grouping is marked."""
+    name = pairs_text(report.series.group_text) or "all requests"
     if report.series.is_overflow:
         name = "all series beyond the limit"
-    else:
-        name = pairs_text(report.series.group_text) or "all requests"
     return printable(f"{name} (former)" if report.former else name)
 
 
@@ -112,19 +111,13 @@ def range_text(section: AgreementReport) -> str:
     start, stop = section.minutes
     zone = section.agreement.time_zone
     words = f"{short_minute(start, zone)} to {short_minute(stop, zone)}: {stop - start:,} minutes"
-    elapsed_stop = elapsed_until(section)
-    if elapsed_stop is None:
+    n_elapsed = section.elapsed
+    if n_elapsed is None:
+        n_elapsed = min((series.figures.elapsed for series in section.series), default=stop - start)
+    if n_elapsed == stop - start:
         return words
-    n_elapsed = elapsed_stop - start
     verb = "has" if n_elapsed == 1 else "have"
-    return f"{words}, of which {n_elapsed:,} {verb} elapsed, until {short_minute(elapsed_stop, zone)}"
-
-
-def elapsed_until(report: AgreementReport) -> int | None:
-    """Give the epoch minute up to which a running month's figures speak; None for a month that is over."""
-    elapsed = min((series.figures.elapsed for series in report.series), default=report.minutes.n_minutes)
-    elapsed = elapsed if report.elapsed is None else report.elapsed
-    return None if elapsed == report.minutes.n_minutes else report.minutes.start_minute + elapsed
+    return f"{words}, of which {n_elapsed:,} {verb} elapsed, until {short_minute(start + n_elapsed, zone)}"
 
 
 def version_text(report: AgreementReport) -> str:

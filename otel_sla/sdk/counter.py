@@ -23,7 +23,8 @@ from otel_sla.judging.clock import Clock, JudgingClock, TrustedClock, steady_clo
 from otel_sla.ledger.records import Watermarks
 from otel_sla.sdk.instruments import Labelled
 from otel_sla.sdk.ledger_copy import LedgerCopy
-from otel_sla.sdk.month import MinuteMemory, SdkJudge
+from otel_sla.sdk.month import MonthLedger, SdkJudge
+from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.series import SeriesTable
 from otel_sla.spans.columns import WatchList
 
@@ -109,16 +110,15 @@ class SpanCounter:
         self.overflow_count = 0  # Requests that were counted in an overflow series.
         self._retention_minutes = round(config.ledger.retention_s) // 60
         self._uncounted = uncounted
-        self._memory = MinuteMemory()
-        self._copy = None if ledger_url is None else LedgerCopy(ledger_url)
-        known = self._copy.load(config, clock(), self._memory) if self._copy else ()
+        memory, self._copy = MonthLedger.in_memory(), LedgerCopy(ledger_url)
+        known = self._copy.load(config, clock() // NANOS_PER_MINUTE, memory)
         self._table = SeriesTable(config.agreements, series_max=config.processor.series_max, known=known)
         trusted = TrustedClock(clock, steady)
         self._judging_clock = JudgingClock(config.processor, trusted.latest, trusted, Watermarks(None, None, 0, None))
         self._counter = RequestCounter(config.agreements, self._table)
         self._encoder = SpanEncoder(self._counter.classifier.watch)
         self._hints = SpanHints(config.agreements, self._table)
-        self._judge = SdkJudge(config.agreements, self._memory)
+        self._judge = SdkJudge(config.agreements, memory)
         self._judged_before = 0
 
     def load_kernels(self) -> None:
@@ -138,10 +138,8 @@ class SpanCounter:
         if not (len(commit.rows) or commit.new_series):
             return
         self._hints.add_rows(commit.rows)
-        self._memory.add(commit.rows)
-        self._judge.add(commit.rows)
-        if self._copy is not None:
-            self._copy.commit(commit)
+        self._judge.add(commit)
+        self._copy.commit(commit)
 
     def judge(self) -> tuple[Labelled, ...] | None:
         """Give the figures of the newest minute that has elapsed; None if none has since the last call."""
@@ -151,21 +149,17 @@ class SpanCounter:
         self._judged_before = progress.judged_before
         self._hints.log_spared(progress.judged_before)
         all_series = [self._table[series_id] for series_id in range(len(self._table))]
-        records = self._copy.exclusions() if self._copy is not None else ()
-        figures = self._judge.figures(all_series, records, progress.judged_before)
-        if self._copy is not None:
-            self._copy.tidy(progress, self._retention_minutes)
+        figures = self._judge.figures(all_series, self._copy.exclusions(), progress.judged_before)
+        self._copy.tidy(progress, self._retention_minutes)
         return tuple((minute, series_attributes(minute.series)) for minute in figures)
 
     def close(self) -> None:
         """Give the ledger back, if there is one."""
-        if self._copy is not None:
-            self._copy.close()
+        self._copy.close()
 
     def leave_to_parent(self) -> None:
         """In a forked child: leave the ledger to the parent; nothing may be called afterwards."""
-        if self._copy is not None:
-            self._copy.leave_to_parent()
+        self._copy.leave_to_parent()
 
     def _count_alone(self, span: ReadableSpan) -> None:
         try:
@@ -183,7 +177,4 @@ class SpanCounter:
         self._uncounted["future"] += requests.future_count
         self._uncounted["malformed"] += requests.malformed_count
         self.overflow_count += requests.overflow_count
-        if requests.notes is not None:
-            self._hints.add_notes(requests.notes)
-        if requests.overflow_count:
-            self._hints.log_overflow()
+        self._hints.add(requests)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 QUEUE_SIZE_MAX = 16_384  # Spans; some 3 KB each, and 16 s of 1,000 requests a second while kernels are compiled.
-SERIES_MAX = 200  # Each takes up to 0.5 MB in a month.
+SERIES_MAX = 200  # Each takes some 0.1 MB in a month.
 _DRAIN_SIZE = 2_048  # Spans at which the thread is called before its second is over.
 _DRAIN_INTERVAL_S = 1.0
 _STOP_S_MAX = 30.0  # As the SDK's own batch processor waits.
@@ -76,7 +76,8 @@ class SlaSpanProcessor(SpanProcessor):
         loaded = _loaded(config)
         limit = min(series_max, loaded.processor.series_max)
         self._config = replace(loaded, processor=replace(loaded.processor, series_max=limit))
-        self._ledger_url = None if ledger is None else _ledger_url(ledger)
+        name = None if ledger is None else os.fspath(ledger)
+        self._ledger_url = name if name is None or name.startswith("sqlite:") else f"sqlite:///{name}"
         self._queue_size_max = queue_size_max
         self._clock = clock
         self._fork_lock = Lock()
@@ -247,11 +248,6 @@ def _loaded(config: "Config | str | os.PathLike[str] | None") -> "Config":
     if isinstance(config, Config):
         return config
     return load_config(None if config is None else Path(config), os.environ)
-
-
-def _ledger_url(ledger: str | os.PathLike[str]) -> str:
-    name = os.fspath(ledger)
-    return name if name.startswith("sqlite:") else f"sqlite:///{name}"
 
 
 def _register_at_fork(processor: SlaSpanProcessor) -> None:

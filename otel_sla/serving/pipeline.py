@@ -6,16 +6,17 @@ It decides only the order: the ledger is open before a port is, the ports are cl
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from shutil import disk_usage
 
 from otel_sla.config import Config
 from otel_sla.counting.accountant import Accountant
 from otel_sla.counting.counter import RequestCounter
 from otel_sla.counting.kernels import warm_up
 from otel_sla.counting.received import ReceivedCounts
-from otel_sla.counting.repeats.filter_loading import FilterLoading
 from otel_sla.counting.span_times import SpanTimes
 from otel_sla.errors import LedgerError
 from otel_sla.exporter.backlog import LedgerBacklog
@@ -31,10 +32,10 @@ from otel_sla.judging.judge import Judge
 from otel_sla.judging.tidying import Tidier
 from otel_sla.ledger.connection import sqlite_warning
 from otel_sla.ledger.faults import unforeseen
-from otel_sla.ledger.file_guard import register_ledger_files
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
 from otel_sla.ledger.threads import LedgerThread, Writer
+from otel_sla.ledger.write_ahead_log import log_path
 from otel_sla.ledger.writer import Ledger
 from otel_sla.page.live import LiveState
 from otel_sla.page.process import PageProcess, read_live_minutes
@@ -42,7 +43,6 @@ from otel_sla.page.settings import PageTask
 from otel_sla.receiver.front import Front
 from otel_sla.receiver.responses import Readiness
 from otel_sla.self_metrics import ExporterCounts, SelfMetrics
-from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.figures_text import counted
 from otel_sla.sla.series import SeriesTable
@@ -72,11 +72,9 @@ class Pipeline:
     counts: ReceivedCounts
     _judging_clock: JudgingClock
     _judge: Judge
-    _marked_before: int  # Epoch minute: the ledger's judged_before.
-    _published_before: int | None  # Epoch minute, as in the ledger.
+    _marked_before: int  # Epoch minute, as the next one; both as in the ledger.
+    _published_before: int | None
     _times: SpanTimes
-    _versions: dict[str, int]  # Of the agreements' terms in the ledger, by name.
-    _judged: tuple[Agreement, ...]  # Those that are configured, and those that were once.
 
     def __init__(
         self,
@@ -104,7 +102,6 @@ class Pipeline:
         self.metrics = SelfMetrics(clock)
         self._own_metrics: OwnMetricsExport | None = None
         self._reader: LedgerReader | None = None
-        self.filter_loading: FilterLoading | None = None
         self.failure: LedgerError | None = None  # While stopping: something did not become durable or was not judged.
         self._was_serving = False
 
@@ -201,9 +198,9 @@ class Pipeline:
                 await self._close(closing)
                 for delivery in self._deliveries:
                     delivery.wake()
-                if closing.told_before is not None:
-                    self._published_before = closing.told_before
-                    if catching_up.is_there(closing.told_before):
+                if closing.published_before is not None:
+                    self._published_before = closing.published_before
+                    if catching_up.is_there(closing.published_before):
                         break
             self.counts.hints.log_spared(progress.judged_before)
             await self._tidier.tidy(progress)
@@ -230,8 +227,6 @@ class Pipeline:
             own_metrics, self._own_metrics = self._own_metrics, None
             await own_metrics.close(OWN_METRICS_STOP_S)
         giving_up.cancel()
-        if self.filter_loading is not None:
-            await self.filter_loading.close()
         await self._judge_thread.close()
         if self._reader is not None:
             self._reader.close()  # Before the writer: the last one to close moves the log into the file.
@@ -248,27 +243,22 @@ class Pipeline:
         self.metrics.close()
 
     async def _start_counting(self) -> None:
-        agreements = self._config.agreements
+        agreements, processor = self._config.agreements, self._config.processor
         reader = self._reader = LedgerReader.open(self._config.ledger.url)
         marks = reader.watermarks()
-        self._marked_before, self._published_before = marks.judged_before or 0, marks.told_before
-        self._judging_clock = JudgingClock(self._config.processor, self._trusted.latest, self._trusted, marks)
+        self._marked_before, self._published_before = marks.judged_before or 0, marks.published_before
+        self._judging_clock = JudgingClock(processor, self._trusted.latest, self._trusted, marks)
         if reason := self._judging_clock.ahead_at_start():
             _log.warning("%s: %s", reason, AHEAD_HINT % reader.path, extra={"action": "ledger_ahead"})
-        table = SeriesTable(agreements, series_max=self._config.processor.series_max, known=reader.series())
+        table = SeriesTable(agreements, series_max=processor.series_max, known=reader.series())
         counter = RequestCounter(
             agreements, table, minutes_kept=_RING_MINUTES, fingerprint_seed=reader.fingerprint_seed
         )
         newest = self._judging_clock.newest_minute()
         newest_rows = reader.counts(newest - _RING_MINUTES + 1, newest + 1)
         counter.ring.load(newest_rows, start_minute=newest - _RING_MINUTES + 1)
-        self._times = SpanTimes(
-            [agreement.name for agreement in agreements],
-            table,
-            self._clock,
-            self._steady,
-            self._config.processor.future_spans_max_s,
-        )
+        names = [agreement.name for agreement in agreements]
+        self._times = SpanTimes(names, table, self._clock, self._steady, processor.future_spans_max_s)
         self._times.load(newest_rows)
         self._times.load_older(partial(reader.last_minute, from_minute=max(0, newest - _OLDER_MINUTES)))
         self._register_metrics(table, reader.path)
@@ -287,14 +277,18 @@ class Pipeline:
             times=self._times,
         )
         self.accountant = Accountant(self.counts, self.metrics)
-        sealed_before = self._judging_clock.window().sealed_before_minute
-        self.filter_loading = FilterLoading(self._config.ledger.url, reader.path, self.counts.filter, sealed_before)
-        self.filter_loading.start()
 
     def _register_metrics(self, table: SeriesTable, path: Path) -> None:
         register, times = self.metrics.register, self._times
         register("sla.ledger.series", lambda: len(table))
-        register_ledger_files(self.metrics, path)
+        files: dict[str, Callable[[], int]] = {
+            "sla.ledger.size": lambda: path.stat().st_size,
+            "sla.ledger.log_size": lambda: log_path(path).stat().st_size,
+            "sla.ledger.disk_free": lambda: disk_usage(path).free,
+            "sla.ledger.disk_size": lambda: disk_usage(path).total,
+        }
+        for name, read in files.items():
+            register(name, partial(_unless_gone, read))
         register("sla.pipeline.ready", lambda: int(not self.readiness().reason))
         register("sla.judge.lag", self._judging_lag_s)
         register("sla.receiver.clock_lead", times.lead_s)
@@ -371,3 +365,10 @@ class Pipeline:
         while True:
             await self.tick()
             await asyncio.sleep(self._tick_s)
+
+
+def _unless_gone(read: Callable[[], int]) -> int | None:
+    try:
+        return read()
+    except OSError:  # The file is gone, with which the next write fails.
+        return None

@@ -4,13 +4,12 @@
 """
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import Enum, IntEnum
 from fractions import Fraction
 
-from otel_sla.sla.months import MinuteRange
+from otel_sla.sla.months import EPOCH, MinuteRange
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE = timedelta(minutes=1)
 
 # In the order in which a usable status is looked for: HTTP, then gRPC (clause 4).
@@ -129,8 +128,8 @@ class ExclusionWindow:
     minutes: MinuteRange = field(init=False, repr=False, compare=False)  # That it covers whole; may be none.
 
     def __post_init__(self) -> None:
-        start_minute = -((_EPOCH - self.start) // _MINUTE)
-        stop_minute = (self.stop - _EPOCH) // _MINUTE
+        start_minute = -((EPOCH - self.start) // _MINUTE)
+        stop_minute = (self.stop - EPOCH) // _MINUTE
         object.__setattr__(self, "minutes", MinuteRange(start_minute, max(start_minute, stop_minute)))
 
 

@@ -106,14 +106,10 @@ class CountRows:
 
 
 def sum_rows(counts: Int64Array, firsts: Int64Array) -> Int64Array:
-    """Sum rows of counts, each sum at most COUNT_MAX.
+    """Sum rows of counts to int64[n_sums, n_columns], each sum at most COUNT_MAX.
 
-    Args:
-        counts: int64[n_rows, n_columns], in [0, COUNT_MAX].
-        firsts: int64[n_sums]. First row of each sum, ascending; the rows up to the next one are in it.
-
-    Returns:
-        int64[n_sums, n_columns].
+    `counts` is int64[n_rows, n_columns], in [0, COUNT_MAX]. `firsts` is int64[n_sums]: the first row of each sum,
+    ascending; the rows up to the next one are in it.
     """
     if len(counts) == 0:
         return counts
@@ -155,14 +151,10 @@ def columns_of(parts: int) -> int:
 
 
 def judged_counts(counts: Int64Array, parts: int) -> Int64Array:
-    """Give what is judged of what was counted.
+    """Give what is judged of what was counted: int64[n_minutes, 3], parts of requests, columns as in agreement.Outcome.
 
-    Args:
-        counts: int64[n_minutes, columns_of(parts)] or wider. Columns as in Count; each in [0, COUNT_MAX].
-        parts: `parts_of` the agreement's counting.
-
-    Returns:
-        int64[n_minutes, 3], parts of requests; a view where they are requests. Columns as in agreement.Outcome.
+    `counts` is int64[n_minutes, columns_of(parts)] or wider, columns as in Count, each in [0, COUNT_MAX]; `parts` are
+    `parts_of` the agreement's counting. Where they are requests, the result is a view.
 
     >>> judged_counts(np.array([[1, 2, 0, 0, 1, 3, 15 << 20, 0, 0]]), PARTS_PER_REQUEST) / PARTS_PER_REQUEST
     array([[16.,  2.,  0.]])

@@ -2,7 +2,6 @@
 
 Dimensions:
     n_minutes: consecutive minutes from `start_minute` on.
-    n_periods: downtime periods found.
 """
 
 from collections.abc import Sequence
@@ -191,13 +190,7 @@ def judged_state(counts: Sequence[int], terms: DowntimeTerms, parts: int = 1) ->
 
 
 def downtime_periods(states: Int8Array) -> Int64Array:
-    """Find the maximal runs of down minutes (clause 7).
-
-    Args:
-        states: int8[n_minutes]. A MinuteState, after clause 7 (`JudgedMinutes.raw` or `.adjusted`).
-
-    Returns:
-        int64[n_periods, 2], offsets into states. `[start, stop)` of each period, ascending.
+    """Find the maximal runs of down minutes (clause 7), as `runs` gives them.
 
     >>> downtime_periods(np.array([1, 0, 1, 1], dtype=np.int8)).tolist()
     [[0, 1], [2, 4]]
@@ -207,13 +200,9 @@ def downtime_periods(states: Int8Array) -> Int64Array:
 
 def runs(is_in_run: BoolArray) -> Int64Array:
     """Find the maximal runs of true elements: int64[n_runs, 2], offsets `[start, stop)`, ascending."""
-    n = len(is_in_run)
-    if n == 0:
-        return np.empty((0, 2), dtype=np.int64)
-    edges = np.flatnonzero(is_in_run[1:] != is_in_run[:-1]) + 1
-    first = [0] if is_in_run[0] else []
-    last = [n] if is_in_run[-1] else []
-    return np.concatenate((first, edges, last)).astype(np.int64).reshape(-1, 2)
+    is_before = np.concatenate(([False], is_in_run))
+    is_behind = np.concatenate((is_in_run, [False]))
+    return np.flatnonzero(is_before != is_behind).reshape(-1, 2)
 
 
 def needs_minutes_before(series_counts: SeriesCounts, terms: DowntimeTerms) -> bool:
@@ -241,13 +230,10 @@ def _is_above_limit(failed: Int64Array, valid: Int64Array, terms: DowntimeTerms)
     """Clause 5 in integers: `failed * d > valid * n`; as bools DOWN is 1 and UP is 0."""
     n, d = terms.error_rate_above.as_integer_ratio()
     # failed <= valid and n <= d, so this bounds both products: with d = 20 it holds below 4.6e17 requests a minute.
-    if int(valid.max(initial=1)) <= _INT64_MAX // d:
-        if d == 1:
-            return failed > valid * n
-        is_above: BoolArray = failed * d > valid * n
-        return is_above
-    exact: BoolArray = (failed.astype(object) * d > valid.astype(object) * n).astype(np.bool_)
-    return exact
+    if int(valid.max(initial=1)) > _INT64_MAX // d:
+        failed, valid = failed.astype(object), valid.astype(object)
+    is_above: BoolArray = (failed * d > valid * n).astype(np.bool_, copy=False)
+    return is_above
 
 
 def _follows_down(states: Int8Array, carried: MinuteState | None) -> BoolArray:

@@ -10,6 +10,8 @@ from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.series import Series
 
+AttributeValue = str | int | float | bool
+
 
 class Severity(IntEnum):
     """OTLP's SeverityNumber for the events of this package."""
@@ -28,10 +30,8 @@ class Event:
     time_unix_nano: int  # When it happened: a minute's boundary, never the time of its detection.
     severity: Severity
     body: str  # One line for people.
-    attributes: Mapping[str, str | int | float | bool]
+    attributes: Mapping[str, AttributeValue]
 
-
-AttributeValue = str | int | float | bool
 
 _NAMESPACE = UUID("5c9c5b3e-2f0e-5f0c-9a43-6d1d6b7f3a10")
 
@@ -42,12 +42,6 @@ class Subject:
 
     series: Series
     agreement: Agreement  # The series' own.
-
-    @property
-    def name(self) -> str:
-        """Agreement and group as one phrase for people."""
-        group = ", ".join(f"{key}={value}" for key, value in self.series.group_text.items())
-        return f"{self.agreement.name} ({group})" if group else self.agreement.name
 
 
 def make_id(subject: Subject, *parts: AttributeValue) -> str:
@@ -71,7 +65,7 @@ def make_event(
         name=name,
         time_unix_nano=epoch_minute * NANOS_PER_MINUTE,
         severity=severity,
-        body=f"{subject.name}: {body}",
+        body=f"{subject.series.phrase}: {body}",
         # Ours last: a group's key that is also one of ours must not hide what the event says.
         attributes={**subject.series.group_text, "sla.agreement.name": subject.agreement.name, **attributes},
     )

@@ -134,12 +134,8 @@ def minutes_saved(accepted: Iterable[ExclusionWindow], judged: JudgedMinutes, mi
     """Count the minutes within `minutes` that each window took out of downtime (clauses 13 and 15).
 
     They are down raw and excluded after. A minute that several windows cover counts for the first of them, so that the
-    windows' minutes add up to what they saved together.
-
-    Args:
-        accepted: Meant for the series, in the order of time.
-        judged: The series' states by these windows.
-        minutes: Within which to count.
+    windows' minutes add up to what they saved together. The windows, in the order of time, are those that exclude and
+    are meant for the series, and `judged` are its states by them.
     """
     windows = list(accepted)
     if not windows:

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from otel_sla.sla.months import EPOCH
+
 _RATIO_PLACES = 8
 _TERM_PLACES_MAX = 30
 
@@ -62,7 +63,7 @@ def minute_text(epoch_minute: int) -> str:
     >>> minute_text(29_701_440)
     '2026-06-22T00:00:00Z'
     """
-    return moment_text(_EPOCH + timedelta(minutes=epoch_minute))
+    return moment_text(EPOCH + timedelta(minutes=epoch_minute))
 
 
 def moment_text(moment: datetime) -> str:

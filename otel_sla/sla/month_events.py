@@ -80,12 +80,8 @@ def month_closed_event(
 ) -> Event:
     """Give the event of a month whose last minute is sealed, with its figures.
 
-    Args:
-        subject: The series and its agreement, in the version that judged the month.
-        month: The calendar month.
-        figures: The whole month's.
-        revision: 0 the first time; one more each time that the figures differ from those published last.
-        supersedes: `uid` of the event that published them last; None the first time.
+    The agreement is the version that judged the month. `revision` is 0 the first time, and one more each time that the
+    figures differ from those published last, by the event with the `uid` that `supersedes` is.
     """
     assert figures.elapsed == figures.total, "a month that runs is not closed"
     assert (supersedes is None) == (revision == 0), "a revision names what it supersedes"

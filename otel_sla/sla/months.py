@@ -1,5 +1,6 @@
 """Calendar months in an agreement's time zone, as ranges of epoch minutes (clause 8), and how long they are kept."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -37,13 +38,12 @@ class Month:
         >>> Month.parse("2026-11").next
         Month(year=2026, month=12)
         """
-        year, hyphen, month = text.partition("-")
-        is_written_right = len(year) == 4 and len(month) == 2 and hyphen and (year + month).isascii()
-        if not is_written_right or not (year + month).isdigit() or not 1 <= int(month) <= 12:
+        if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", text):
             raise ValueError(f"a month is written YYYY-MM, as in 2026-11, not {text!r}")
-        if not YEAR_MIN <= int(year) <= YEAR_MAX:
-            raise ValueError(f"a month is one of the years {YEAR_MIN} to {YEAR_MAX}, not of {year}")
-        return cls(int(year), int(month))
+        year, month = map(int, text.split("-"))
+        if not YEAR_MIN <= year <= YEAR_MAX:
+            raise ValueError(f"a month is one of the years {YEAR_MIN} to {YEAR_MAX}, not of {text[:4]}")
+        return cls(year, month)
 
     @property
     def next(self) -> "Month":

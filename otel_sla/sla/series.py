@@ -20,6 +20,12 @@ class Series:
         """The group for people and backends; bytes that are no UTF-8 show as escapes, so that two stay two."""
         return {key: value.decode("utf-8", errors="backslashreplace") for key, value in self.group}
 
+    @property
+    def phrase(self) -> str:
+        """Agreement and group for people."""
+        group = ", ".join(f"{key}={value}" for key, value in self.group_text.items())
+        return f"{self.agreement} ({group})" if group else self.agreement
+
 
 OVERFLOW_GROUP: tuple[tuple[str, bytes], ...] = (("sla.series.overflow", b"true"),)
 
@@ -37,8 +43,7 @@ class SeriesTable:
 
     Args:
         agreements: Names are distinct.
-        series_max: Series per agreement, the overflow series apart; at least 1. Known ones count, and stay even if they
-            are more.
+        series_max: At least 1. Known ones count, and stay even if they are more.
         known: All series of the ledger, in any order; their ids are dense from 0.
     """
 

@@ -1,4 +1,4 @@
-"""From states to the figures of a month (clauses 8 to 11), whole and minute by minute.
+"""From states to downtime periods and the figures of a month (clauses 7 to 11), whole and minute by minute.
 
 Everything is counted in ints and exact Fractions; text is made at the very end and truncated, never rounded up.
 """
@@ -9,15 +9,31 @@ from fractions import Fraction
 
 import numpy as np
 
-from otel_sla.arrays import Int64Array
+from otel_sla.arrays import BoolArray, Int64Array
 from otel_sla.sla.agreement import Agreement, NoData, Outcome
 from otel_sla.sla.counts import exact_sum
-from otel_sla.sla.downtime import JudgedSeries, MinuteState, SeriesCounts, is_state
+from otel_sla.sla.downtime import JudgedSeries, MinuteState, SeriesCounts, downtime_periods, is_state
 from otel_sla.sla.months import MinuteRange, month_of, month_range
-from otel_sla.sla.periods import DowntimePeriod, list_periods
 from otel_sla.sla.series import Series
 
 Counts = tuple[int, int, int]  # Parts of requests (`counts`). Columns as in agreement.Outcome.
+
+
+@dataclass(frozen=True, slots=True)
+class DowntimePeriod:
+    """One raw downtime period, whole even where it crosses the month's edge (clause 7)."""
+
+    start_minute: int
+    stop_minute: int
+    minutes_in_month: int
+    excluded_minutes: int  # Of the whole period.
+    valid: int  # Requests of the whole period, in the agreement's basis; adjusted ones are cut off to whole ones.
+    failed: int
+
+    @property
+    def minutes(self) -> int:
+        """Minutes of the whole period."""
+        return self.stop_minute - self.start_minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +129,7 @@ class MonthFigures:
     @property
     def is_breached(self) -> bool:
         """Whether the promise is broken, whatever still comes (clause 9)."""
-        return is_breached(self.down, self.total, self.target)
+        return self.down > self.downtime_minutes_allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,17 +199,8 @@ class MinuteFigures:
         return 60 * (downtime_minutes_allowed(self.month.n_minutes, self.target) - self.so_far.down)
 
 
-def is_breached(down: int, total: int, target: Fraction) -> bool:
-    """Whether so many down minutes break the promise: `down * d > total * (d - n)` for target n/d (clause 9).
-
-    >>> [is_breached(down, 43_200, Fraction(999, 1000)) for down in (43, 44)]
-    [False, True]
-    """
-    return down * target.denominator > total * (target.denominator - target.numerator)
-
-
 def downtime_minutes_allowed(total: int, target: Fraction) -> int:
-    """Give the most down minutes of `total` that do not break the promise.
+    """Give the most down minutes of `total` that do not break the promise: total * (1 - target) (clause 9).
 
     >>> [downtime_minutes_allowed(total, Fraction(999, 1000)) for total in (40_320, 41_760, 43_200, 44_640)]
     [40, 41, 43, 44]
@@ -201,17 +208,11 @@ def downtime_minutes_allowed(total: int, target: Fraction) -> int:
     return total * (target.denominator - target.numerator) // target.denominator
 
 
-def month_figures(
-    month: MinuteRange, series: JudgedSeries, target: Fraction, spans: SpanCounts | None = None
-) -> MonthFigures:
-    """Add up one month of one series.
+def month_figures(month: MinuteRange, series: JudgedSeries, target: Fraction) -> MonthFigures:
+    """Add up one month (`months.month_range`) of one series.
 
-    Args:
-        month: `months.month_range` of the month.
-        series: Starts at or before the month and ends where no more minutes have elapsed, or behind the month; for
-            periods to be whole its edges cut no run (`downtime.judge_minutes`).
-        target: `Agreement.target`.
-        spans: Of the elapsed minutes; None: one for each request.
+    The series starts at or before the month and ends where no more minutes have elapsed, or behind the month; for
+    periods to be whole its edges cut no run (`downtime.judge_minutes`). `spans` are one for each request.
     """
     judged, series_counts = series.judged, series.counts
     stop_minute = max(month.start_minute, min(month.stop_minute, judged.stop_minute))
@@ -233,10 +234,60 @@ def month_figures(
         with_data=int(np.count_nonzero(series_counts.valid[cut])),
         counts=counts,
         parts=series_counts.parts,
-        spans=SpanCounts(sum(counts) // series_counts.parts) if spans is None else spans,
+        spans=SpanCounts(sum(counts) // series_counts.parts),
         target=target,
         downtime_periods=list_periods(elapsed, series),
     )
+
+
+def list_periods(elapsed: MinuteRange, series: JudgedSeries) -> tuple[DowntimePeriod, ...]:
+    """List the raw downtime periods that touch a month's elapsed part, each with the figures of all its minutes.
+
+    The edges of `series` cut no run (`downtime.judge_minutes`).
+    """
+    judged = series.judged
+    starts, stops = downtime_periods(judged.raw).T
+    n_inside = np.minimum(stops, elapsed.stop_minute - judged.start_minute) - np.maximum(
+        starts, elapsed.start_minute - judged.start_minute
+    )
+    touches = n_inside > 0
+    if not touches.any():
+        return ()
+    starts, stops = starts[touches], stops[touches]
+    # Without exclusions both are one array (judge_minutes), and a month of many series has few.
+    n_excluded = np.zeros_like(starts)
+    if judged.adjusted is not judged.raw:
+        n_excluded = _sums(is_state(judged.adjusted, MinuteState.EXCLUDED), starts, stops)
+    parts, rows = series.counts.parts, series.counts.counts
+    if parts == 1:
+        outcomes = Outcome.SUCCEEDED, Outcome.FAILED
+        requests = np.stack([_sums(rows[:, outcome], starts, stops) for outcome in outcomes], axis=1).tolist()
+    else:
+        requests = [_sum_counts(rows[start:stop], parts)[:2] for start, stop in zip(starts, stops, strict=True)]
+    figures = np.stack((starts, stops, n_inside[touches], n_excluded), axis=1).tolist()
+    return tuple(
+        DowntimePeriod(
+            start_minute=judged.start_minute + start,
+            stop_minute=judged.start_minute + stop,
+            minutes_in_month=minutes_in_month,
+            excluded_minutes=excluded_minutes,
+            valid=(succeeded + failed) // parts,
+            failed=failed // parts,
+        )
+        for (start, stop, minutes_in_month, excluded_minutes), (succeeded, failed) in zip(
+            figures, requests, strict=True
+        )
+    )
+
+
+def _sums(values: Int64Array | BoolArray, starts: Int64Array, stops: Int64Array) -> Int64Array:
+    """Add up `values[start:stop]` of each run; there is at least one."""
+    edges = np.stack((starts, stops), axis=1).ravel()
+    # reduceat takes no edge behind the last element; a piece without one reaches the end by itself.
+    edges = edges[:-1] if edges[-1] == len(values) else edges
+    # Every other piece lies between two runs.
+    sums: Int64Array = np.add.reduceat(values, edges, dtype=np.int64)[::2]
+    return sums
 
 
 def is_in_month(month: MinuteRange, series_counts: SeriesCounts, no_data: NoData) -> bool:
@@ -245,10 +296,8 @@ def is_in_month(month: MinuteRange, series_counts: SeriesCounts, no_data: NoData
     `series_counts` begin at the month's start or before, and stop where no more minutes have elapsed, or behind it.
     """
     stop_minute = min(month.stop_minute, series_counts.stop_minute)
-    cut = slice(
-        max(0, month.start_minute - series_counts.start_minute), max(0, stop_minute - series_counts.start_minute)
-    )
-    counts = series_counts.counts[cut]
+    start, stop = (max(0, minute - series_counts.start_minute) for minute in (month.start_minute, stop_minute))
+    counts = series_counts.counts[start:stop]
     # Nearly always the first hour settles it, and the whole month takes 40 us.
     if counts[:60].any() or counts.any():
         return True
@@ -283,18 +332,18 @@ def minute_figures(
     minutes: MinuteRange,
     so_far: MonthSoFar | None = None,
 ) -> Iterator[MinuteFigures]:
-    """Go through a range of judged minutes with the month up to and including each.
+    """Go through a range of judged minutes, across the edges of months, with the month up to and including each.
 
     Args:
         series: Whose minutes these are.
         agreement: Its target and time zone.
         judged_series: Holds `minutes`; without `so_far` also all before them of the month that they start in.
-        minutes: May cross the edges of months.
+        minutes: As judged.
         so_far: The first month up to `minutes.start_minute`, where it is known. A run that reaches
             `period_minutes_min` makes minutes before it down: such a sum has to be taken anew.
     """
     judged, series_counts = judged_series.judged, judged_series.counts
-    month = None
+    month = MinuteRange(0, 0)
     first, stop = (minute - judged.start_minute for minute in minutes)
     # Python's own integers: an enum's member compared with one of numpy's is most of this loop, 15 us a minute to 6.
     rows = zip(
@@ -304,28 +353,33 @@ def minute_figures(
         judged.raw[first:stop].tolist(),
         strict=True,
     )
-    for epoch_minute, row, adjusted, raw in rows:
-        if month is None or epoch_minute >= month.stop_minute:
-            is_first = month is None
+    for epoch_minute, (succeeded, failed, invalid), adjusted, raw in rows:
+        if epoch_minute >= month.stop_minute:
             month = month_range(month_of(epoch_minute, agreement.time_zone), agreement.time_zone)
-            if not is_first or so_far is None:
+            if so_far is None or epoch_minute > minutes.start_minute:
                 so_far = month_so_far(month, judged_series, epoch_minute)
         assert so_far is not None, "set where the month is"
-        counts = (row[0], row[1], row[2])
+        before = so_far.counts
         so_far = MonthSoFar(
-            counts=(so_far.counts[0] + row[0], so_far.counts[1] + row[1], so_far.counts[2] + row[2]),
+            counts=(before[0] + succeeded, before[1] + failed, before[2] + invalid),
             down=so_far.down + int(adjusted == MinuteState.DOWN),
             down_raw=so_far.down_raw + int(raw == MinuteState.DOWN),
             elapsed=so_far.elapsed + 1,
-            with_data=so_far.with_data + int(row[Outcome.SUCCEEDED] + row[Outcome.FAILED] > 0),
+            with_data=so_far.with_data + int(succeeded + failed > 0),
         )
-        state, parts = MinuteState(adjusted), series_counts.parts
-        yield MinuteFigures(series, epoch_minute, state, counts, month, so_far, agreement.target, parts)
+        yield MinuteFigures(
+            series=series,
+            epoch_minute=epoch_minute,
+            state=MinuteState(adjusted),
+            counts=(succeeded, failed, invalid),
+            month=month,
+            so_far=so_far,
+            target=agreement.target,
+            parts=series_counts.parts,
+        )
 
 
 def _sum_counts(counts: Int64Array, parts: int) -> Counts:
-    if parts == 1:  # Requests that were received, each a span: no month has 2^63.
-        succeeded, failed, invalid = (int(column.sum()) for column in counts.T)
-    else:
-        succeeded, failed, invalid = (exact_sum(column) for column in counts.T)
+    # Requests that were received are a span each: no month has 2^63.
+    succeeded, failed, invalid = (int(column.sum()) if parts == 1 else exact_sum(column) for column in counts.T)
     return succeeded, failed, invalid

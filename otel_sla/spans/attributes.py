@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from otel_sla.jit import byte_at, hot_kernel, inner_kernel, multiply_folded, word_at
+from otel_sla.jit import hot_kernel, inner_kernel, multiply_folded, word_at
 from otel_sla.spans.skipping import ARRAY, MAP, skip_child, skip_field
 from otel_sla.spans.wire import CUT_OFF, DEPTH_MAX, TOO_DEEP, fail, read_fixed, read_length, read_tag, read_varint
 
@@ -66,7 +66,7 @@ def _read_any_value(body, position, end, depth, value_type, bits):
 
 
 @inner_kernel
-def _read_pair_slowly(body, position, end, depth):
+def _read_pair(body, position, end, depth):
     """Read a KeyValue in any form; gives the key's range, the value and the position.
 
     message KeyValue { string key = 1; AnyValue value = 2; int32 key_strindex = 3; }
@@ -94,57 +94,6 @@ def _read_pair_slowly(body, position, end, depth):
             position = skip_field(body, position, end, tag, depth)
         if position < 0:
             break
-    return key_start, key_size, value_type, bits, position
-
-
-@inner_kernel
-def _read_pair(body, position, end, depth):
-    """Read a KeyValue that has sizes of two bytes, a bool or a double in it here, any other slowly."""
-    is_plain = False
-    key_start, key_size = np.int64(0), np.int64(0)
-    value_type, bits = _ABSENT, np.uint64(0)
-    # 0A <size> key 12 <size> (0A <size> text | 18 varint | 10 bool | 21 double), sizes of at most two bytes.
-    if end - position >= 6 and byte_at(body, position) == 0x0A and byte_at(body, position + 1) < 0x80:
-        key_size = np.int64(byte_at(body, position + 1))
-        key_start = position + 2
-        at = key_start + key_size
-        if end - at >= 4 and byte_at(body, at) == 0x12:
-            size = np.int64(byte_at(body, at + 1))
-            at += 2
-            if size >= 0x80:
-                size = (size & 0x7F) | (np.int64(byte_at(body, at)) << 7) if byte_at(body, at) < 0x80 else np.int64(-1)
-                at += 1
-            if size == end - at and size >= 2:
-                kind = byte_at(body, at)
-                if kind == 0x0A:
-                    size = np.int64(byte_at(body, at + 1))
-                    at += 2
-                    if size >= 0x80 and at < end:
-                        size = (
-                            (size & 0x7F) | (np.int64(byte_at(body, at)) << 7)
-                            if byte_at(body, at) < 0x80
-                            else np.int64(-1)
-                        )
-                        at += 1
-                    is_plain = size == end - at
-                    value_type = _STRING
-                    bits = np.uint64(at) << np.uint64(32) | np.uint64(size)
-                elif kind == 0x18:
-                    bits, at = read_varint(body, at + 1, end)
-                    is_plain = at == end
-                    value_type = _INT
-                elif kind == 0x10 and size == 2:
-                    is_plain = byte_at(body, at + 1) <= 1
-                    value_type = _BOOL
-                    bits = np.uint64(byte_at(body, at + 1))
-                elif kind == 0x21 and size == 9:
-                    is_plain = True
-                    value_type = _DOUBLE
-                    bits = read_fixed(body, at + 1, 8)
-    if is_plain:
-        position = end
-    else:
-        key_start, key_size, value_type, bits, position = _read_pair_slowly(body, position, end, depth)
     return key_start, key_size, value_type, bits, position
 
 

@@ -114,11 +114,7 @@ class SpanColumns:
     def __init__(self, body: UInt8Array, n_resources: int, n_spans_max: int, n_keys: tuple[int, int]) -> None:
         """Take the memory. Value types and `has_parent` are zeros; all else is what was in the memory.
 
-        Args:
-            body: The request.
-            n_resources: ResourceSpans.
-            n_spans_max: Spans that there is room for at least.
-            n_keys: Watched keys of resources, and of spans.
+        `n_keys` are the watched keys of resources, and of spans.
         """
         self.body, self.n_resources, self.n_span_keys = body, n_resources, n_keys[1]
         self.n_spans = _round_up(n_spans_max)

@@ -71,11 +71,7 @@ def convert_json(body: bytes | memoryview) -> bytes:
 
 
 def convert_value(value: Any) -> bytes:  # noqa: ANN401 - whatever JSON can hold.
-    """Convert a request that `load_json` gave.
-
-    Raises:
-        DecodeError: It is no such request.
-    """
+    """Convert a request that `load_json` gave; errors are those of `convert_json`."""
     return _ROOT.encode(value, 0)
 
 
@@ -248,9 +244,7 @@ def _attributes(key: str, encode: _EncodeField) -> _EncodeField:
         match attribute:
             case {"key": str(name), "value": {**member}, **more} if not more and len(member) == 1:
                 ((kind, content),) = member.items()
-                if kind not in _TEXT_KINDS:
-                    return encoded
-                if isinstance(content, str) and len(name) + len(content) < _TEXT_SIZE_MAX:
+                if kind in _TEXT_KINDS and isinstance(content, str) and len(name) + len(content) < _TEXT_SIZE_MAX:
                     if len(seen) >= _SEEN_MAX:
                         seen.clear()
                     seen[name, (kind, content)] = encoded
@@ -287,15 +281,8 @@ def _name_of(value: object) -> str:
 
 
 def _varint(value: int) -> bytes:
-    """Write a number from 0 to 2^64 - 1.
-
-    >>> _varint(300).hex()
-    'ac02'
-    """
     if value < 128:
         return _SMALL_VARINTS[value]
-    if value < 16384:
-        return bytes((value & 0x7F | 0x80, value >> 7))
     out = bytearray()
     while value >= 128:
         out.append(value & 0x7F | 0x80)

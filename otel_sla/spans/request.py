@@ -16,8 +16,6 @@ from otel_sla.spans.wire import REASONS
 
 COLUMNS_SIZE_BYTES_MAX = 80 * 1024 * 1024  # Two and a half times what the fullest request of real spans needs.
 
-_RESOURCE_SPANS = 0x0A  # Field 1 of ExportTraceServiceRequest, length-delimited.
-_LENGTH_BITS_MAX = 28  # 256 MiB; no request is that large.
 _RESOURCE_ROW_SIZE = 16  # Bytes of a resource's row without its cells: start and stop.
 _SPAN_ROW_SIZE = 4 + 4 + 8 + 4 + 1 + 4 + 8  # Bytes of a span's row without its cells.
 _CELL_SIZE = 1 + 8
@@ -28,14 +26,7 @@ _SAMPLED_SPANS = 16
 
 @lru_cache(maxsize=64)
 def key_table(keys: tuple[bytes, ...]) -> UInt8Array:
-    """Write the table that `attributes` finds watched keys in; `_find_key` describes its layout.
-
-    Args:
-        keys: Distinct. The index of each is its column.
-
-    Returns:
-        uint8[size of the table].
-    """
+    """Write the table that `attributes._find_key` finds watched keys in; the index of each is its column."""
     assert len(set(keys)) == len(keys), "watched keys are distinct"
     n_slots = 1 << (4 * len(keys)).bit_length()
     slots = [(0, 0, 0)] * n_slots
@@ -78,7 +69,7 @@ def decode_request(
     (0, 0)
     """
     view = np.frombuffer(body, dtype=np.uint8)
-    n_resources, n_spans_max = _count(view, _SAMPLED_SPANS)
+    n_resources, n_spans_max, _ = _count(view, _SAMPLED_SPANS)
     if n_resources > resources_max:
         raise RequestTooLarge(f"a request of {n_resources} ResourceSpans, the limit is {resources_max}")
     n_keys = len(watch.resource_keys), len(watch.span_keys)
@@ -87,7 +78,7 @@ def decode_request(
     columns = SpanColumns(view, n_resources, max(0, min(n_spans_max, size_bytes_left // row_size)), n_keys)
     n_spans = _scan(columns, watch) if size_bytes_left >= 0 else int(FULL)
     if n_spans == FULL:
-        _, n_spans_max = _count(view, len(view))
+        _, n_spans_max, _ = _count(view, len(view))
         if n_spans_max * row_size > size_bytes_left:
             size = columns_size_bytes_max - size_bytes_left + n_spans_max * row_size
             raise RequestTooLarge(
@@ -106,56 +97,29 @@ def decode_request(
 def is_within(body: bytes | memoryview, resources_max: int, spans_max: int) -> bool:
     """Whether a request has no more messages than that, found before it is decoded: 20 ns a span.
 
-    Args:
-        body: The request, decompressed; whether it is one is for `decode_request` to say.
-        resources_max: Its ResourceSpans.
-        spans_max: Its spans, of all kinds.
+    Whether the body is a request is for `decode_request` to say.
     """
-    n_resources, n_spans = _count(np.frombuffer(body, dtype=np.uint8), len(body))
+    n_resources, n_spans, _ = _count(np.frombuffer(body, dtype=np.uint8), len(body))
     return n_resources <= resources_max and n_spans <= spans_max
 
 
 def is_joinable(body: bytes | memoryview, resources_max: int) -> bool:
-    """Whether a request ends where its last ResourceSpans message ends, so that others can follow.
+    """Whether others can follow the request: it has up to `resources_max` ResourceSpans, and its last field is whole.
 
     Protobuf messages of one type, one behind the other, are their merger; but one that is cut off would take what
-    follows for its own. What is within a ResourceSpans is the decoder's to check.
-
-    Args:
-        body: The request.
-        resources_max: More ResourceSpans than this are not looked at: 0.4 us each.
+    follows for its own. What is within a ScopeSpans is the decoder's to check.
 
     >>> is_joinable(bytes([0x0A, 2, 0x12, 0]), 10), is_joinable(bytes([0x0A, 3, 0x12, 0]), 10)
     (True, False)
     """
-    at, size = 0, len(body)
-    for _ in range(resources_max):
-        if at == size:
-            return size > 0
-        if body[at] != _RESOURCE_SPANS:
-            return False
-        at += 1
-        length = shift = 0
-        more = True
-        while more:
-            if at == size or shift > _LENGTH_BITS_MAX:
-                return False
-            byte = body[at]
-            at += 1
-            length |= (byte & 0x7F) << shift
-            shift += 7
-            more = byte >= 0x80
-        at += length
-        if at > size:
-            return False
-    return at == size
+    n_resources, _, came_to = _count(np.frombuffer(body, dtype=np.uint8), 0)
+    return 0 < n_resources <= resources_max and came_to == len(body)
 
 
-def _count(view: UInt8Array, sampled_spans: int) -> tuple[int, int]:
-    counts = np.empty(2, dtype=np.int64)
+def _count(view: UInt8Array, sampled_spans: int) -> list[int]:
+    counts = np.empty(3, dtype=np.int64)
     count_kernel(buffer_of(view), len(view), sampled_spans, counts)
-    n_resources, n_spans = counts.tolist()
-    return n_resources, n_spans
+    return counts.tolist()
 
 
 @lru_cache(maxsize=64)

@@ -34,10 +34,9 @@ def count_kernel(body, end, sampled_spans, counts):
         end: n_bytes.
         sampled_spans: Spans of each ScopeSpans that are counted; if it has more, they are taken to be half as long
             on average, so that there mostly is room for all.
-        counts: int64[2], written. ResourceSpans, and spans or a guess of them.
+        counts: int64[3], written. ResourceSpans, spans or a guess of them, and where the walk came to.
     """
-    counts[0] = 0
-    counts[1] = 0
+    counts[:2] = 0
     position = np.int64(0)
     while 0 <= position < end:
         tag, position = read_tag(body, position, end)
@@ -76,6 +75,7 @@ def count_kernel(body, end, sampled_spans, counts):
                     n_sampled += 1
                     counts[1] += 1
                 position = skip_field(body, position, scope_end, tag, _SCOPE_SPANS)
+    counts[2] = position
 
 
 @inner_kernel
@@ -187,22 +187,8 @@ def scan_kernel(body, end, resource_table, span_table, columns, n_spans_max):
     Returns:
         n_spans, FULL if there is no room for them, or another negative number that `request` reads.
     """
-    (
-        _,
-        resource_start,
-        resource_stop,
-        resource_types,
-        resource_bits,
-        resource_index,
-        kind,
-        end_time_unix_nano,
-        flags,
-        has_parent,
-        span_status_code,
-        threshold,
-        types,
-        bits,
-    ) = read_columns(columns)
+    resource_start, resource_stop, resource_types, resource_bits, resource_index = read_columns(columns)[1:6]
+    kind, end_time_unix_nano, flags, has_parent, span_status_code, threshold, types, bits = read_columns(columns)[6:]
     position = np.int64(0)
     resource, row = -1, -1
     while position < end:

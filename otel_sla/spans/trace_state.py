@@ -49,6 +49,16 @@ def _read_digits(body, position, end):
 
 
 @inner_kernel
+def _begins_with(body, position, end, first, second, third):
+    return (
+        end - position >= 3
+        and byte_at(body, position) == first
+        and byte_at(body, position + 1) == second
+        and byte_at(body, position + 2) == third
+    )
+
+
+@inner_kernel
 def read_threshold(body, position, end):
     """Give the threshold of a `tracestate` plus 1, NO_THRESHOLD, or BAD_THRESHOLD if it is not 1 to 14 hex digits.
 
@@ -58,13 +68,7 @@ def read_threshold(body, position, end):
         stop = _find(body, position, end, _COMMA)
         while position < stop and _is_blank(byte_at(body, position)):
             position += 1
-        is_ours = (
-            stop - position >= 3
-            and byte_at(body, position) == _O
-            and byte_at(body, position + 1) == _T
-            and byte_at(body, position + 2) == _EQUALS
-        )
-        if is_ours:
+        if _begins_with(body, position, stop, _O, _T, _EQUALS):
             while stop > position and _is_blank(byte_at(body, stop - 1)):
                 stop -= 1
             return _read_field(body, position + 3, stop)
@@ -76,13 +80,7 @@ def read_threshold(body, position, end):
 def _read_field(body, position, end):
     while position < end:
         stop = _find(body, position, end, _SEMICOLON)
-        is_threshold = (
-            stop - position >= 3
-            and byte_at(body, position) == _T
-            and byte_at(body, position + 1) == _H
-            and byte_at(body, position + 2) == _COLON
-        )
-        if is_threshold:
+        if _begins_with(body, position, stop, _T, _H, _COLON):
             return _read_digits(body, position + 3, stop)
         position = stop + 1
     return NO_THRESHOLD

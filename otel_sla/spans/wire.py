@@ -56,11 +56,11 @@ def read_varint(body, position, end):
     return value, position
 
 
-# One function for long tags and long lengths made decoding 512 spans 3 % slower.
 @inner_kernel
-def _read_long_tag(body, position, end):
+def _read_long(body, position, end, reason_if_longer):
+    """Read a tag or a length of at most five bytes; `reason_if_longer` says what is wrong."""
     start = position
-    tag = np.int64(0)
+    value = np.int64(0)
     shift = 0
     while True:
         if position >= end:
@@ -68,48 +68,28 @@ def _read_long_tag(body, position, end):
             break
         byte = np.int64(byte_at(body, position))
         position += 1
-        tag |= (byte & 0x7F) << shift
+        value |= (byte & 0x7F) << shift
         if byte < 0x80:
             break
         shift += 7
         if shift > 28:
-            position = fail(BAD_TAG, start)
+            position = fail(reason_if_longer, start)
             break
-    if position >= 0 and tag > 0xFFFFFFFF:
-        position = fail(BAD_TAG, start)
-    return tag, position
+    return value, position
 
 
 @hot_kernel
 def read_tag(body, position, end):
     """Read a tag; `position` is before `end`. Field number 0 is left to who skips the field."""
+    start = position
     tag = np.int64(byte_at(body, position))
     if tag < 0x80:
         position += 1
     else:
-        tag, position = _read_long_tag(body, position, end)
+        tag, position = _read_long(body, position, end, BAD_TAG)
+        if position >= 0 and tag > 0xFFFFFFFF:
+            position = fail(BAD_TAG, start)
     return tag, position
-
-
-@inner_kernel
-def _read_long_length(body, position, end):
-    start = position
-    length = np.int64(0)
-    shift = 0
-    while True:
-        if position >= end:
-            position = fail(CUT_OFF, start)
-            break
-        byte = np.int64(byte_at(body, position))
-        position += 1
-        length |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            break
-        shift += 7
-        if shift > 28:
-            position = fail(LONG_LENGTH, start)
-            break
-    return length, position
 
 
 @hot_kernel
@@ -122,7 +102,7 @@ def read_length(body, position, end):
     if length < 0x80:
         position += 1
     else:
-        length, position = _read_long_length(body, position, end)
+        length, position = _read_long(body, position, end, LONG_LENGTH)
     if position >= 0 and length > end - position:
         position = fail(LONG_LENGTH, start)
     return length, position

@@ -8,6 +8,8 @@ import beside
 import pytest
 from backends import BackendProcess, prometheus, victoriametrics
 
+pytestmark = pytest.mark.slow
+
 # (requests, failed among them) of consecutive minutes; the third is silent.
 TRAFFIC = ((20, 0), (20, 0), (0, 0), (20, 20), (20, 1))
 OWN = '{service_name="chat-1"}'

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 from crash.campaign import Phase, run_campaign
+
+pytestmark = pytest.mark.slow
 
 
 def test_crash_loses_and_doubles_nothing(tmp_path: Path) -> None:

@@ -13,13 +13,16 @@ from pipeline_parts import Clock, case_processor, events_of, make_config, report
 
 from otel_sla.config import Config
 
+pytestmark = pytest.mark.slow
+
+SEEDS = 100  # `make orders` sends more of the same cases, in any order.
 SEEDS_PER_TEST = 20
 # An exporter's figures are not what is compared here and took half of this test's time: each tenth case has one all the
 # same, so that its deliveries stand between what is.
 SEEDS_PER_EXPORTER = 10
 
 
-@pytest.mark.parametrize("first_seed", range(0, 200, SEEDS_PER_TEST))
+@pytest.mark.parametrize("first_seed", range(0, SEEDS, SEEDS_PER_TEST))
 def test_reports_over_grpc_equal_the_twin(first_seed: int, tmp_path: Path) -> None:
     """For random agreements and traffic, judged again and again while it comes in, each figure is the twin's."""
     for seed in range(first_seed, first_seed + SEEDS_PER_TEST):

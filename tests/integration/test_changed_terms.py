@@ -134,7 +134,7 @@ def test_a_changed_limit_is_told_once_with_its_cause(tmp_path: Path) -> None:
     history.restart(history.agreement)
     history.judge()
     assert len(history.reader.events_after(0, 1000)) == n_told
-    assert history.reader.told_versions() == {"chat": 2}
+    assert history.reader.published_versions() == {"chat": 2}
     history.stop()
 
 

@@ -98,7 +98,7 @@ def test_every_format_gives_what_the_month_was_closed_with(tmp_path: Path, count
     marked = replace(before, agreements=(replace(before.agreements[0], is_as_closed=True),))
     assert render_json(after) == render_json(marked)
     jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(render_json(after)))
-    for rows in Rows:
+    for rows in (Rows.SERIES, Rows.PERIODS, Rows.EXCLUSIONS):
         assert render_csv(after, rows) == render_csv(marked, rows)
     assert "true" in render_csv(after)
     for render in (render_html, lambda report: render_table(report, Screen(400))):

@@ -42,7 +42,7 @@ def test_a_new_exporter_begins_with_the_running_month(is_known: bool, tmp_path: 
     minutes = {"long-ago": start - 50_000, "last": start - 1, "closed": start, "now": start + 5, "revised": start - 9}
     events = tuple(make_event(uid, minute) for uid, minute in minutes.items())
     with closing(Ledger.open(url)) as ledger:
-        ledger.close_minutes(Closing(start + 10, None, events=events, told_before=start + 10))
+        ledger.close_minutes(Closing(start + 10, None, events=events, published_before=start + 10))
         ledger.advance_cursor("old", event_id=5)
         if is_known:
             ledger.advance_cursor("otlp", event_id=1)
@@ -57,7 +57,7 @@ def test_the_first_exporter_of_a_new_ledger_gets_all(tmp_path: Path) -> None:
         pass
     assert first_uids(url, "otlp") == []
     with closing(Ledger.open(url)) as ledger:
-        ledger.close_minutes(Closing(MINUTE, None, events=(make_event("old", 5),), told_before=MINUTE))
+        ledger.close_minutes(Closing(MINUTE, None, events=(make_event("old", 5),), published_before=MINUTE))
     assert first_uids(url, "otlp") == ["old"]
 
 

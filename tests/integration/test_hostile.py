@@ -242,7 +242,7 @@ def test_a_sender_that_queues_and_reads_nothing_is_bounded(target: Target, name:
     idle_bytes = target.rss_bytes()
     sent_bytes = 0
     with ThreadPoolExecutor() as pool:
-        senders = [pool.submit(send_unread, target.http_port, REQUESTS[name]) for _ in range(4)]
+        senders = [pool.submit(send_unread, target.http_port, REQUESTS[name], is_short=True) for _ in range(4)]
         while not all(sender.done() for sender in senders):
             target.send_good()
         sent_bytes = min(sender.result() for sender in senders)

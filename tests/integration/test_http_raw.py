@@ -4,15 +4,14 @@ import asyncio
 import json
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
 from google.rpc.status_pb2 import Status
-from receiver_parts import LOOPS, FakeAccountant, run_on, until
+from receiver_parts import FakeAccountant, Run, until
 
 from otel_sla.counting.receipt import Receipt
 from otel_sla.errors import DecodeError
@@ -27,7 +26,6 @@ from otel_sla.receiver.settings import BearerSettings, HttpServerSettings, TlsSe
 
 BODY = b"\x0a\x00"  # One empty ResourceSpans; the fake accountant does not mind.
 MIB = 1 << 20
-Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
 def post(*fields: str, line: str = "POST /v1/traces HTTP/1.1", host: str = "host: x", body: bytes = BODY) -> bytes:
@@ -164,12 +162,6 @@ RAW: dict[str, tuple[bytes, str, int]] = {
     "Expect, no body yet": (post("expect: 100-continue", "content-length: 2", body=b""), "100 504", 0),
     "Expect, a question": (get().replace(b"host", b"expect: 100-continue\r\ncontent-length: 2\r\nhost"), "200", 0),
 }
-
-
-@pytest.fixture(params=list(LOOPS))
-def run(request: pytest.FixtureRequest) -> Run:
-    """Run a test's coroutine on each kind of event loop."""
-    return lambda main: run_on(request.param, main)
 
 
 @pytest.fixture(scope="module")

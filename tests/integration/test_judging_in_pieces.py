@@ -70,7 +70,7 @@ def test_the_first_judging_of_a_long_past_takes_the_memory_of_a_piece(tmp_path: 
         told = []
         tracemalloc.start()
         while (found := closer.find(MinuteMarks(EDGE + N_MINUTES, EDGE))) is not None:
-            told.append(found.told_before)
+            told.append(found.published_before)
             ledger.close_minutes(found)
         _, peak_bytes = tracemalloc.get_traced_memory()
         tracemalloc.stop()

@@ -163,7 +163,7 @@ def test_reopened_keeps_what_was_judged(ledger: Ledger, reader: LedgerReader) ->
 def test_a_minute_that_grew_while_it_was_published_stays_reopened(ledger: Ledger, reader: LedgerReader) -> None:
     """Requests come between the look at a re-opened minute and its settling: it is re-opened with what was told."""
     ledger.commit(make_commit([(10, 0, 1, 0, 0)], new_series=1))
-    ledger.close_minutes(Closing(judged_before=11, sealed_before=None, told_before=11, revisions=((0, 2),)))
+    ledger.close_minutes(Closing(judged_before=11, sealed_before=None, published_before=11, revisions=((0, 2),)))
     ledger.commit(make_commit([(10, 0, 1, 0, 0)]))
     looked_at = Reopened(0, 10, (2, 0, 0))
     ledger.commit(make_commit([(10, 0, 0, 1, 0)]))
@@ -171,7 +171,7 @@ def test_a_minute_that_grew_while_it_was_published_stays_reopened(ledger: Ledger
     assert reader.reopened() == (looked_at,)
     ledger.close_minutes(Closing(None, None, settled=(Reopened(0, 10, (2, 1, 0)),)))
     assert reader.reopened() == ()
-    assert reader.watermarks().told_before == 11
+    assert reader.watermarks().published_before == 11
     assert reader.revisions() == {0: 2}
 
 
@@ -240,12 +240,12 @@ def test_last_data_minute(ledger: Ledger, reader: LedgerReader) -> None:
 
 def test_watermarks_never_step_back(ledger: Ledger, reader: LedgerReader) -> None:
     """Each watermark only grows, by itself; None leaves it."""
-    assert reader.watermarks() == Watermarks(None, None, 0, told_before=None)
+    assert reader.watermarks() == Watermarks(None, None, 0, published_before=None)
     ledger.close_minutes(Closing(100, None))
-    assert reader.watermarks() == Watermarks(100, None, 0, told_before=None)
+    assert reader.watermarks() == Watermarks(100, None, 0, published_before=None)
     ledger.close_minutes(Closing(90, 50, exclusion_change=3))
     ledger.close_minutes(Closing(None, 40, exclusion_change=2))
-    assert reader.watermarks() == Watermarks(100, 50, 3, told_before=None)
+    assert reader.watermarks() == Watermarks(100, 50, 3, published_before=None)
 
 
 def test_events_are_kept_in_order_and_once(ledger: Ledger, reader: LedgerReader) -> None:
@@ -278,7 +278,7 @@ def test_refused_points(ledger: Ledger, reader: LedgerReader) -> None:
     ledger.advance_cursor("otlp", exported_before=9, refused=RefusedPoints(4, 7, 8, "too late", 100))
     ledger.advance_cursor("otlp", exported_before=10)
     assert reader.refused_points("otlp") == RefusedPoints(4, 7, 8, "too late", 100)
-    ledger.advance_cursor("otlp", retold_id=1, refused=RefusedPoints(15, 2, 3, "again too late", 200))
+    ledger.advance_cursor("otlp", replacement_id=1, refused=RefusedPoints(15, 2, 3, "again too late", 200))
     assert reader.refused_points("otlp") == RefusedPoints(19, 2, 8, "again too late", 200)
     assert reader.refused_points("debug") is None
 
@@ -409,11 +409,11 @@ def test_month_of_no_counts(ledger: Ledger, reader: LedgerReader) -> None:
 
 def test_published_versions(ledger: Ledger, reader: LedgerReader) -> None:
     """The first terms are those that minutes are told by; later ones become so when the judge says so."""
-    assert reader.told_versions() == {}
+    assert reader.published_versions() == {}
     assert [ledger.record_agreement("chat", {"target": target}, 10) for target in ("0.9", "0.99")] == [1, 2]
-    assert reader.told_versions() == {"chat": 1}
-    ledger.close_minutes(Closing(judged_before=None, sealed_before=None, told_versions=(("chat", 2),)))
-    assert reader.told_versions() == {"chat": 2}
+    assert reader.published_versions() == {"chat": 1}
+    ledger.close_minutes(Closing(judged_before=None, sealed_before=None, published_versions=(("chat", 2),)))
+    assert reader.published_versions() == {"chat": 2}
 
 
 def test_a_ledger_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
@@ -427,7 +427,7 @@ def test_a_ledger_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> N
         old.execute("PRAGMA user_version = 1")
     with closing(Ledger.open(f"sqlite:///{path}")) as ledger:
         assert ledger.instance_id == "i"
-        assert ledger.told_versions() == {"chat": 2}
+        assert ledger.published_versions() == {"chat": 2}
         assert ledger.check() == ()
 
 

@@ -764,7 +764,7 @@ def test_ten_thousand_exclusions_cost_an_idle_pipeline_nothing(tmp_path: Path, m
                     """Do what is due by then, and all that five more ticks find."""
                     clock.now += minutes * naive.NANOS_PER_MINUTE
                     await pipeline.tick()
-                    await until(lambda: reader.cursor("debug").exported_before == reader.watermarks().told_before)
+                    await until(lambda: reader.cursor("debug").exported_before == reader.watermarks().published_before)
                     due = done.copy()
                     for _ in range(5):
                         await pipeline.tick()

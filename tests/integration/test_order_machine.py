@@ -1,8 +1,11 @@
 """Whatever order the same spans come in, however late, cut or repeated, the figures are the same."""
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from order_machine import OrderMachine
+
+pytestmark = pytest.mark.slow
 
 SHORT = settings(
     max_examples=14,

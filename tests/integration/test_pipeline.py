@@ -248,7 +248,7 @@ def test_end_times_that_no_clock_ever_had(tmp_path: Path) -> None:
         rows = reader.counts(0, 1 << 40)
         marks = reader.watermarks()
     assert (rows.epoch_minute.tolist(), rows.outcomes.tolist()) == ([START // MINUTE], [[1, 0, 0]])
-    assert marks.told_before == START // MINUTE + 1
+    assert marks.published_before == START // MINUTE + 1
 
 
 def test_a_clock_that_is_set_judges_no_minute_early_or_twice(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from receiver_parts import LOOPS, FakeAccountant, run_on, until
+from receiver_parts import FakeAccountant, Run, until
 
 from otel_sla.counting.receipt import Receipt
 from otel_sla.errors import (
@@ -43,14 +43,6 @@ from otel_sla.receiver.settings import GrpcServerSettings
 EXPORT = f"/{TRACE_SERVICE}/Export"
 MIB = 1024 * 1024
 BODY = b"\x0a\x00"  # One empty ResourceSpans; the fake accountant does not mind.
-
-Run = Callable[[Coroutine[Any, Any, None]], None]
-
-
-@pytest.fixture(params=list(LOOPS))
-def run(request: pytest.FixtureRequest) -> Run:
-    """Run a test's coroutine on each kind of event loop."""
-    return lambda main: run_on(request.param, main)
 
 
 class Served:

@@ -16,7 +16,7 @@ import trustme
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from receiver_parts import LOOPS, FakeAccountant, run_on
+from receiver_parts import FakeAccountant, Run
 
 from otel_sla.errors import ConfigError
 from otel_sla.receiver.grpc.server import TRACE_SERVICE, GrpcServer
@@ -35,15 +35,8 @@ IN_FLIGHT_BYTES_MAX = 1 << 28
 NEVER_S = 3600.0  # Never reached.
 TIMEOUT_S = 30.0  # Never reached unless a test fails.
 
-Run = Callable[[Coroutine[Any, Any, None]], None]
 Serve = Callable[..., AbstractAsyncContextManager[int]]
 Kind = tuple[Serve, Callable[..., Coroutine[Any, Any, bool]]]
-
-
-@pytest.fixture(params=list(LOOPS))
-def run(request: pytest.FixtureRequest) -> Run:
-    """Run a test's coroutine on each kind of event loop."""
-    return lambda main: run_on(request.param, main)
 
 
 @pytest.fixture(scope="module")

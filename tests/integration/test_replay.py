@@ -417,9 +417,11 @@ def test_file_that_only_begins_alike_is_refused(ledger: Ledger) -> None:
 @pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="200 MB of spans, an hour without the compiler")
 def test_memory_does_not_grow_with_the_file(ledger: Ledger) -> None:
     """A file that is read through a pipe takes no more memory at its end than after its first part."""
+    content = prefixed(BODIES)
+    counting = make_counting(ledger, AGREEMENTS)
+    Replay(counting, ReplayOptions()).count("-", io.BufferedReader(io.BytesIO(content)))  # The kernels are loaded.
     tracemalloc.start()
     peaks: list[int] = []
-    content = prefixed(BODIES)
 
     class _Endless(io.RawIOBase):
         """The same records 1,500 times, some 200 MB."""
@@ -441,7 +443,6 @@ def test_memory_does_not_grow_with_the_file(ledger: Ledger) -> None:
             buffer[:size], self.rest = self.rest[:size], self.rest[size:]
             return size
 
-    counting = make_counting(ledger, AGREEMENTS)
     Replay(counting, ReplayOptions()).count("-", io.BufferedReader(_Endless()))
     tracemalloc.stop()
     assert counting.totals.records == 18_000

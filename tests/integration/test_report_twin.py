@@ -8,6 +8,8 @@ import pytest
 from random_months import MONTHS
 from report_twin import Seen, cases_from, differences_of
 
+pytestmark = pytest.mark.slow
+
 CASES_PER_TEST = 18  # 24 months, twelve of them by turns in the six time zones.
 
 

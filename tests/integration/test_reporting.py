@@ -8,7 +8,6 @@ import pytest
 from ledger_parts import count_rows
 from sla_parts import make_agreement, make_terms
 
-from otel_sla.judging import month_report
 from otel_sla.judging.month_report import each_series_minutes, load_report
 from otel_sla.judging.series_judge import History, Terms
 from otel_sla.ledger.reader import LedgerReader
@@ -57,11 +56,10 @@ def test_each_series_minutes_are_the_elapsed_ones_of_the_month(url: str) -> None
     reader.close()
 
 
-def test_minutes_are_read_a_few_series_at_a_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_minutes_are_read_a_few_series_at_a_time(url: str) -> None:
     """The order is that of the report; what is counted between two readings is in those that follow."""
-    monkeypatch.setattr(month_report, "_SERIES_AT_ONCE", 2)
     with closing(LedgerReader.open(url)) as reader, closing(Ledger.open(url)) as ledger:
-        each = each_series_minutes(reader, [make_agreement()], NOVEMBER, MINUTES.start_minute + 200)
+        each = each_series_minutes(reader, [make_agreement()], NOVEMBER, MINUTES.start_minute + 200, series_at_once=2)
         found = [next(each)]
         ledger.commit(
             Commit((), count_rows([(MINUTES.start_minute, series_id, 100, 0, 0) for series_id in range(3)]), ())

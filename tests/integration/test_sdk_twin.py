@@ -11,7 +11,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from sdk_parts import MINUTE_NANOS, START, Application, make_config, running, twin_counts
 
 from otel_sla.judging.series_judge import series_of
-from otel_sla.sdk.month import MinuteMemory, SdkJudge
+from otel_sla.ledger.records import Commit
+from otel_sla.sdk.month import MonthLedger, SdkJudge
 from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.series import SeriesTable
 
@@ -99,10 +100,10 @@ def figures_of(
     agreement: Agreement, counts: naive.MinuteCounts, stops: list[int]
 ) -> list[tuple[int, int, int, float, str]]:
     """Down minutes, down ones before exclusions, elapsed ones, coverage and the last state, at each stop."""
-    table, memory = SeriesTable([agreement], series_max=10), MinuteMemory()
+    table = SeriesTable([agreement], series_max=10)
     series_id = table.find_or_add(0, tuple(b"x" for _ in agreement.group_by))
     assert series_of(agreement, [table[series_id]]) == (table[series_id],)
-    judging, found, start = SdkJudge([agreement], memory), [], 0
+    judging, found, start = SdkJudge([agreement], MonthLedger.in_memory()), [], 0
     for stop in stops:
         minutes = [minute for minute in counts if start <= minute < stop]
         rows = rows_of_outcomes(
@@ -110,8 +111,7 @@ def figures_of(
             np.array(minutes, dtype=np.int64),
             np.array([counts[minute] for minute in minutes], dtype=np.int64).reshape(-1, 3),
         )
-        memory.add(rows)
-        judging.add(rows)
+        judging.add(Commit(() if start else (table[series_id],), rows, ()))
         for each in judging.figures([table[series_id]], (), stop):
             month = each.so_far
             found.append((month.down, month.down_raw, month.elapsed, float(each.coverage), each.state.wire_name))

@@ -12,6 +12,7 @@ import numba
 import pytest
 from builders import make_request_of, make_span
 
+from otel_sla.jit import CACHE_DIRECTORY
 from otel_sla.spans import scan
 from otel_sla.spans.columns import WatchList
 from otel_sla.spans.request import decode_request
@@ -54,20 +55,27 @@ except IndexError:
     print("checked")
 """
 
-DECODE = """
+# Importing declares every kernel; a small one is compiled, as to compile them all takes a quarter of a minute.
+START = """
+import numpy as np
+import otel_sla.counting.counter
 from otel_sla import jit
-from otel_sla.spans.columns import WatchList
-from otel_sla.spans.request import decode_request
 
-print("warm" if jit.is_cache_warm() else "cold", jit.CACHE_DIRECTORY is not None)
-print(decode_request(bytes((10, 4, 18, 2, 18, 0)), WatchList((b"a",), ())).n_spans)
+@jit.kernel
+def probe_kernel(array):
+    return array[0]
+
+state = "warm" if jit.is_cache_warm() else "cold"
+probe_kernel(np.zeros(2, dtype=np.uint8))
+print(state, len(probe_kernel.stats.cache_hits), jit.CACHE_DIRECTORY is not None)
 """
 
 
 def run_python(code: str, folder: Path, **environment: str) -> list[str]:
     """Run code in an own process with nothing of numba's or the user's in its environment; gives its lines."""
     script = folder / "script.py"
-    script.write_text(code)
+    if not script.exists() or script.read_text() != code:  # A newer file's kernels would be compiled anew.
+        script.write_text(code)
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -95,12 +103,21 @@ def test_bounds_checks_check(tmp_path: Path) -> None:
     assert run_python(PROBE, tmp_path, NUMBA_CACHE_DIR=cache) == ["unchecked"]
 
 
-@pytest.mark.slow
 def test_second_start_is_warm(tmp_path: Path) -> None:
-    """The first start says that it compiles, the second that it need not."""
+    """The first start compiles and says so, the second finds what the first has compiled."""
     cache = str(tmp_path / "cache")
-    assert run_python(DECODE, tmp_path, NUMBA_CACHE_DIR=cache) == ["cold True", "1"]
-    assert run_python(DECODE, tmp_path, NUMBA_CACHE_DIR=cache) == ["warm True", "1"]
+    assert run_python(START, tmp_path, NUMBA_CACHE_DIR=cache) == ["cold 0 True"]
+    assert run_python(START, tmp_path, NUMBA_CACHE_DIR=cache) == ["warm 1 True"]
+
+
+@pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="nothing is compiled")
+def test_the_decoder_is_kept() -> None:
+    """The folder of this version gets the kernel that costs most to compile."""
+    decode_request(make_request_of(make_span()), WatchList((b"a",), ()))
+    served: Any = scan.scan_kernel
+    folder = Path(served.stats.cache_path)
+    assert CACHE_DIRECTORY in folder.parents
+    assert list(folder.glob("*.scan_kernel-*.nbc"))
 
 
 @pytest.mark.parametrize("mode", ["NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"])
@@ -110,6 +127,7 @@ def test_bytes_are_read_within_bounds(mode: str, tmp_path: Path) -> None:
     assert run_python(BYTE_PROBE, tmp_path, NUMBA_CACHE_DIR=cache, **{mode: "1"}) == ["1", "checked"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="this is that run")
 def test_decoder_is_the_same_without_the_compiler() -> None:
     """Uncompiled, as coverage sees them, the kernels pass the decoder's tests, and no number overflows on the way."""
@@ -146,7 +164,6 @@ def test_each_version_of_the_kernels_has_its_own_cache(tmp_path: Path) -> None:
     assert run_python(ask, tmp_path, **environment) != before
 
 
-@pytest.mark.slow
 def test_nothing_to_write_to_is_no_error(tmp_path: Path) -> None:
     """Without HOME and with a package that cannot be written to, kernels are compiled at each start."""
     copy = tmp_path / "installed"
@@ -156,22 +173,21 @@ def test_nothing_to_write_to_is_no_error(tmp_path: Path) -> None:
         (folder / "__pycache__").write_text("")
         folder.chmod(0o555)
     environment = {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-    assert run_python(DECODE, tmp_path, **environment) == ["cold False", "1"]
+    assert run_python(START, tmp_path, **environment) == ["cold 0 False"]
     blocked = tmp_path / "blocked"
     blocked.write_text("")
-    assert run_python(DECODE, tmp_path, HOME=str(blocked), **environment) == ["cold False", "1"]
+    assert run_python(START, tmp_path, HOME=str(blocked), **environment) == ["cold 0 False"]
 
 
-@pytest.mark.slow
 @pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="nothing is compiled")
 @pytest.mark.skipif("NUMBA_BOUNDSCHECK" in os.environ, reason="with bounds checks bytes are read from arrays")
 def test_scan_counts_no_references_per_span() -> None:
     """No array is handed to an inner function: its references would be counted for each span, at ten times the cost."""
     decode_request(make_request_of(make_span()), WatchList((b"a",), ()))
     served: Any = scan.scan_kernel
-    compiled = numba.njit(nogil=True)(served.py_func)  # Of a binary from the cache there is no text to read.
-    compiled.compile(served.nopython_signatures[0].args)
-    (code,) = compiled.inspect_llvm().values()
+    # `inspect_llvm` has no text of a binary from the cache; what other kernels would be linked with is kept beside it.
+    (compiled,) = served.overloads.values()
+    code = str(compiled.library._get_module_for_linking())
     assert "@NRT_incref" in code, "references are counted by another name now"
     functions = re.split(r"\n(?=define )", code)
     inner = [text for text in functions if re.match(r"define .*@_ZN.*\d_?(?:read|skip|find)_", text)]

@@ -4,10 +4,9 @@ It runs on threads of its own, so that a pipeline can run on the event loop of t
 what it keeps: it serves an hour, not a month.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from threading import Condition
 from typing import NamedTuple
 
@@ -17,7 +16,6 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
-from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
@@ -35,30 +33,20 @@ class Point(NamedTuple):
     value: int | float
 
 
-@dataclass(frozen=True, slots=True)
-class CapturedEvent:
-    """A log record."""
-
-    name: str
-    time_unix_nano: int
-    severity_number: int
-    body: str
-
-
 class Capture:
     """What the backend has received so far; any thread may read it."""
 
     def __init__(self) -> None:
         self._changed = Condition()  # Guards all below; its lock is re-entrant, so predicates may read.
         self._points: dict[str, list[Point]] = {}
-        self._events: list[CapturedEvent] = []
+        self._events: list[LogRecord] = []
 
     def points(self, name: str) -> list[Point]:
         """Give the points of one metric in the order of their arrival."""
         with self._changed:
             return list(self._points.get(name, ()))
 
-    def events(self) -> list[CapturedEvent]:
+    def events(self) -> list[LogRecord]:
         """Give the log records in the order of their arrival."""
         with self._changed:
             return list(self._events)
@@ -72,21 +60,19 @@ class Capture:
         self, request: ExportMetricsServiceRequest, _: grpc.ServicerContext
     ) -> ExportMetricsServiceResponse:
         """Answer a request of metrics."""
+        scopes = (scope for resource in request.resource_metrics for scope in resource.scope_metrics)
         with self._changed:
-            for resource_metrics in request.resource_metrics:
-                for scope_metrics in resource_metrics.scope_metrics:
-                    for metric in scope_metrics.metrics:
-                        points = map(_point, (*metric.gauge.data_points, *metric.sum.data_points))
-                        self._points.setdefault(metric.name, []).extend(points)
+            for metric in (metric for scope in scopes for metric in scope.metrics):
+                points = map(_point, (*metric.gauge.data_points, *metric.sum.data_points))
+                self._points.setdefault(metric.name, []).extend(points)
             self._changed.notify_all()
         return ExportMetricsServiceResponse()
 
     def export_logs(self, request: ExportLogsServiceRequest, _: grpc.ServicerContext) -> ExportLogsServiceResponse:
         """Answer a request of logs."""
         with self._changed:
-            for resource_logs in request.resource_logs:
-                for scope_logs in resource_logs.scope_logs:
-                    self._events.extend(map(_event, scope_logs.log_records))
+            for resource in request.resource_logs:
+                self._events += (record for scope in resource.scope_logs for record in scope.log_records)
             self._changed.notify_all()
         return ExportLogsServiceResponse()
 
@@ -95,18 +81,14 @@ class Capture:
 def serve_backend() -> Iterator[tuple[Capture, str]]:
     """Serve on a free port of loopback; gives what is received, and the endpoint as `127.0.0.1:port`."""
     capture = Capture()
-    handlers = {
-        METRICS_SERVICE: grpc.unary_unary_rpc_method_handler(
-            capture.export_metrics,
-            ExportMetricsServiceRequest.FromString,
-            ExportMetricsServiceResponse.SerializeToString,
-        ),
-        LOGS_SERVICE: grpc.unary_unary_rpc_method_handler(
-            capture.export_logs, ExportLogsServiceRequest.FromString, ExportLogsServiceResponse.SerializeToString
-        ),
-    }
     server = grpc.server(ThreadPoolExecutor(2, thread_name_prefix="capture"), options=[("grpc.so_reuseport", 0)])
-    for service, handler in handlers.items():
+    for service, export, request_type in (
+        (METRICS_SERVICE, capture.export_metrics, ExportMetricsServiceRequest),
+        (LOGS_SERVICE, capture.export_logs, ExportLogsServiceRequest),
+    ):
+        handler = grpc.unary_unary_rpc_method_handler(
+            export, request_type.FromString, lambda response: response.SerializeToString()
+        )
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": handler}),))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -117,14 +99,6 @@ def serve_backend() -> Iterator[tuple[Capture, str]]:
 
 
 def _point(point: NumberDataPoint) -> Point:
-    value = point.as_int if point.HasField("as_int") else point.as_double
-    return Point(_values(point.attributes), point.time_unix_nano, value)
-
-
-def _event(record: LogRecord) -> CapturedEvent:
-    return CapturedEvent(record.event_name, record.time_unix_nano, record.severity_number, record.body.string_value)
-
-
-def _values(attributes: Iterable[KeyValue]) -> dict[str, Value]:
-    """Read attributes; this package sends scalars only."""
-    return {each.key: getattr(each.value, each.value.WhichOneof("value") or "string_value") for each in attributes}
+    # This package sends scalars only.
+    attributes = {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in point.attributes}
+    return Point(attributes, point.time_unix_nano, point.as_int if point.HasField("as_int") else point.as_double)

@@ -7,12 +7,11 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
-from io import StringIO
 
-from rich.console import Console
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from rich.text import Text
 
-from otel_sla.cli.demo.backend import CapturedEvent, Point
+from otel_sla.cli.demo.backend import Point
 from otel_sla.cli.demo.traffic import Phase, timeline
 from otel_sla.exporter.otlp_data import GAUGES, MINUTE_STATE, SUMS
 from otel_sla.sla.downtime import MinuteState
@@ -31,18 +30,13 @@ _CELLS = {
     MinuteState.LOW_TRAFFIC.wire_name: ("~", "black on yellow"),
     MinuteState.NO_DATA.wire_name: ("_", "black on white"),
 }
-_UNKNOWN = ("?", "")  # No point came for the minute.
+_UNKNOWN = ("?", "")
 
 States = Sequence[str | None]  # One for each minute of the hour; None if no point came for it.
 
 
 def states_of(points: Iterable[Point], start_minute: int, n_minutes: int) -> dict[str, list[str | None]]:
-    """Read the states of consecutive minutes from the points of `MINUTE_STATUS`; a later point replaces an earlier one.
-
-    Args:
-        points: In the order of their arrival.
-        start_minute: Epoch minute of the first state.
-        n_minutes: How many are wanted.
+    """Read the states of consecutive minutes from points of `MINUTE_STATUS`, a later one replacing an earlier one.
 
     Returns:
         By the group's value.
@@ -57,29 +51,28 @@ def states_of(points: Iterable[Point], start_minute: int, n_minutes: int) -> dic
     return states
 
 
-def render_cells(states: Mapping[str, States], start_minute: int) -> str:
+def render_cells(states: Mapping[str, States], start_minute: int) -> Text:
     """Draw one row of cells for each series, under a ruler, with a legend of the states that occur."""
     name_width = max(map(len, states))
-    n_minutes = max(map(len, states.values()))
-    ticks = range(0, n_minutes, _RULER_MINUTES)
+    ticks = range(0, max(map(len, states.values())), _RULER_MINUTES)
     ruler = "".join(f"{_clock_text(60 * (start_minute + index)):<{_RULER_MINUTES}}" for index in ticks)
     lines = [Text(f"  {'':<{name_width}}  {ruler.rstrip()}")]
     for name, row in states.items():
         lines.append(Text.assemble(f"  {name:<{name_width}}  ", *(_CELLS.get(state or "", _UNKNOWN) for state in row)))
     occurring = {state for row in states.values() for state in row}
     legend = _joined(state for state in (*_CELLS, None) if state in occurring)
-    return _text_of([*lines, Text(), Text(f"  {'':<{name_width}}  ") + legend])
+    return Text("\n").join([*lines, Text(), Text(f"  {'':<{name_width}}  ") + legend])
 
 
-def render_event(event: CapturedEvent) -> str:
-    """Write an event: when it happened, its name, and what it says."""
+def render_event(event: LogRecord) -> Text:
+    """Write when an event happened, its name, and what it says."""
     time = _clock_text(event.time_unix_nano // _NANOS_PER_S)
     style = {17: "bold red", 13: "yellow"}.get(event.severity_number, "bold")
-    lines = textwrap.wrap(event.body, WIDTH - 9)
-    return _text_of([Text.assemble(f"  {time}  ", (event.name, style)), *(Text(f"         {line}") for line in lines)])
+    lines = textwrap.wrap(event.body.string_value, WIDTH - 9)
+    return Text.assemble(f"  {time}  ", (event.event_name, style), *(f"\n         {line}" for line in lines))
 
 
-def render_phases(phases: Sequence[Phase], states: States, start_minute: int) -> str:
+def render_phases(phases: Sequence[Phase], states: States, start_minute: int) -> Text:
     """Set what was sent beside the states that came back."""
     lines = [Text(f"  {'from':<5}  {'':>6}  {'requests':<30}{'failed of valid':>15}  {'':>4}  judged", style="bold")]
     for index, phase in timeline(phases):
@@ -90,22 +83,18 @@ def render_phases(phases: Sequence[Phase], states: States, start_minute: int) ->
         time = _clock_text(60 * (start_minute + index))
         row = f"  {time}  {phase.minutes:>2} min  {phase.what:<30}{sent:>15}  {rate:>4}  "
         lines.append(Text(row) + _joined(judged))
-    return _text_of(lines)
+    return Text("\n").join(lines)
 
 
-def render_gauges(points_of: Mapping[str, Sequence[Point]]) -> str:
-    """Write the newest point of each gauge for each series.
-
-    Args:
-        points_of: Points by the metric's name, in the order of their arrival.
-    """
+def render_gauges(points_of: Mapping[str, Sequence[Point]]) -> Text:
+    """Write the newest point of each gauge for each series; takes points by the metric's name, as they arrived."""
     groups = list(dict.fromkeys(str(point.attributes[GROUP_KEY]) for points in points_of.values() for point in points))
     lines = [Text(f"  {'':<28}" + "".join(f"{group:>14}" for group in groups), style="bold")]
     for gauge in GAUGES:
         newest = {str(point.attributes[GROUP_KEY]): point.value for point in points_of.get(gauge.name, ())}
         cells = "".join(f"{_value_text(newest[group], gauge.unit) if group in newest else '-':>14}" for group in groups)
         lines.append(Text(f"  {gauge.name:<28}{cells}"))
-    return _text_of(lines)
+    return Text("\n").join(lines)
 
 
 def _value_text(value: float, unit: str) -> str:
@@ -123,14 +112,3 @@ def _joined(states: Iterable[str | None]) -> Text:
 
 def _clock_text(unix_s: int) -> str:
     return f"{datetime.fromtimestamp(unix_s, tz=UTC):%H:%M}"
-
-
-def _text_of(lines: Iterable[Text]) -> str:
-    """Write lines with colours; who prints them leaves these out where they are of no use."""
-    console = Console(
-        file=StringIO(), force_terminal=True, color_system="standard", width=2 * WIDTH, legacy_windows=False
-    )
-    with console.capture() as captured:
-        for line in lines:
-            console.print(line, highlight=False, soft_wrap=True)
-    return captured.get().rstrip("\n")

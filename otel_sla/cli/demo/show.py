@@ -14,18 +14,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import typer
+from rich.console import Console
+from rich.text import Text
 
 from otel_sla.cli.commands import Commands
+from otel_sla.cli.demo import rendering
 from otel_sla.cli.demo.backend import Capture, serve_backend
-from otel_sla.cli.demo.rendering import (
-    GROUP_KEY,
-    MINUTE_STATUS,
-    render_cells,
-    render_event,
-    render_gauges,
-    render_phases,
-    states_of,
-)
+from otel_sla.cli.demo.rendering import GROUP_KEY, MINUTE_STATUS
 from otel_sla.cli.demo.sender import ServiceSender
 from otel_sla.cli.demo.traffic import HOUR_MINUTES, START, START_MINUTE, TRAFFIC, phase_at, requests_of
 from otel_sla.config import Config, load_config
@@ -94,12 +89,7 @@ def _make_config(folder: Path, backend_endpoint: str) -> Config:
 
 
 class _Hour:
-    """The hour while it is sent and judged.
-
-    Args:
-        config: Of the pipeline.
-        backend: Where its exporter sends to.
-    """
+    """The hour while it is sent to a pipeline, judged, and exported to a backend."""
 
     def __init__(self, config: Config, backend: Capture) -> None:
         self.n_spans = 0
@@ -131,22 +121,17 @@ class _Hour:
             for service, sender in senders.items():
                 requests = requests_of(phase_at(TRAFFIC[service], index), minute)
                 self.n_spans += await asyncio.to_thread(sender.send, requests)
-            self._check_accepted(pipeline.metrics.accepted_spans)
+            # The SDK only logs it when spans are lost; the figures would be others then.
+            if pipeline.metrics.accepted_spans != self.n_spans:
+                sent = f"{self.n_spans} spans were made, {pipeline.metrics.accepted_spans} acknowledged"
+                raise OtelSlaError(f"{sent}; does the environment (OTEL_*) change how the SDK sends?")
         self._now = (minute + 1) * NANOS_PER_MINUTE
         await pipeline.tick()
         if index > 0:
             await asyncio.to_thread(self._wait_for_points, minute * NANOS_PER_MINUTE)
             self._print_events()
 
-    def _check_accepted(self, n_accepted: int) -> None:
-        """The SDK only logs it when spans are lost; the figures would be others then."""
-        if n_accepted != self.n_spans:
-            sent = f"{self.n_spans} spans were made, {n_accepted} acknowledged"
-            raise OtelSlaError(f"{sent}; does the environment (OTEL_*) change how the SDK sends?")
-
     def _wait_for_points(self, time_unix_nano: int) -> None:
-        """Wait until the backend has points of this time for every service."""
-
         def is_there(backend: Capture) -> bool:
             points = backend.points(MINUTE_STATUS)
             services = {point.attributes[GROUP_KEY] for point in points if point.time_unix_nano == time_unix_nano}
@@ -159,17 +144,22 @@ class _Hour:
         events = self._backend.events()[self._n_events_printed :]
         self._n_events_printed += len(events)
         for event in events:
-            typer.echo(render_event(event))
+            _print(rendering.render_event(event))
+
+
+def _print(text: Text) -> None:
+    """Print with colours, where the terminal shows them and its user wants them."""
+    Console(highlight=False, soft_wrap=True).print(text)
 
 
 def _print_outcome(config: Config, backend: Capture) -> None:
-    states = states_of(backend.points(MINUTE_STATUS), START_MINUTE, HOUR_MINUTES)
+    states = rendering.states_of(backend.points(MINUTE_STATUS), START_MINUTE, HOUR_MINUTES)
     typer.echo("\nThe hour, minute by minute, from the points that the backend received:\n")
-    typer.echo(render_cells(states, START_MINUTE))
+    _print(rendering.render_cells(states, START_MINUTE))
     typer.echo(f"\nWhat was sent to {_EVENTFUL}, a minute, and how it was judged:\n")
-    typer.echo(render_phases(TRAFFIC[_EVENTFUL], states[_EVENTFUL], START_MINUTE))
+    _print(rendering.render_phases(TRAFFIC[_EVENTFUL], states[_EVENTFUL], START_MINUTE))
     typer.echo("\nThe newest gauges that the backend received:\n")
-    typer.echo(render_gauges({gauge.name: backend.points(gauge.name) for gauge in GAUGES}))
+    _print(rendering.render_gauges({gauge.name: backend.points(gauge.name) for gauge in GAUGES}))
     typer.echo("\nThe month so far, from the ledger (otel-sla report):\n")
     now = START + timedelta(minutes=HOUR_MINUTES + 1)
     elapsed_stop = elapsed_stop_minute(now, timedelta(seconds=config.processor.grace_s))

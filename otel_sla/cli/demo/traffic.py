@@ -1,8 +1,8 @@
 """The demo's traffic: which requests come in which minute of the hour. Numbers only, nothing is sent here."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from otel_sla.sla.counts import NANOS_PER_MINUTE
 
@@ -14,8 +14,7 @@ _NANOS_PER_MS = 1_000_000
 _NOT_FOUND = 4  # Requests of each minute with traffic that get a 404: the caller's mistake, so no valid requests.
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
+class Phase(NamedTuple):
     """Consecutive minutes of the same traffic to one service."""
 
     what: str
@@ -24,8 +23,7 @@ class Phase:
     failed: int  # Of these.
 
 
-@dataclass(frozen=True, slots=True)
-class DemoRequest:
+class DemoRequest(NamedTuple):
     """One request, of which a server span is made."""
 
     start_unix_nano: int
@@ -71,12 +69,7 @@ def phase_at(phases: Sequence[Phase], minute_index: int) -> Phase:
 
 
 def requests_of(phase: Phase, epoch_minute: int) -> Iterator[DemoRequest]:
-    """Spread a minute's requests over it, the failed ones among the others.
-
-    Args:
-        phase: What the minute is like.
-        epoch_minute: In which every request ends; the first may have begun before it.
-    """
+    """Spread requests over the minute in which they end, the failed ones among the others."""
     statuses = [_http_status(phase, index) for index in range(phase.valid)]
     if phase.valid:
         statuses += [404] * _NOT_FOUND

@@ -20,10 +20,9 @@ class ClassArrays(NamedTuple):
 
 
 class ClassTable:
-    """Gets classes when they are met; when it is full, all are forgotten."""
+    """Gets classes when they are met; when there are `classes_max`, all are forgotten."""
 
     def __init__(self, conditions: Conditions, classes_max: int) -> None:
-        """Make an empty table for at most `classes_max` masks at a time."""
         self._conditions = conditions
         self._classes_max = classes_max
         self._count = 0
@@ -39,9 +38,7 @@ class ClassTable:
     def add(self, words: UInt64Array, slot: int) -> None:
         """Add a class that was not found; a full table is only emptied, and the class is looked for again.
 
-        Args:
-            words: uint64[n_words]. Its mask.
-            slot: Where the search for it ended.
+        `words` is its mask, uint64[n_words]; the search for it ended at `slot`.
         """
         if self._count == self._classes_max:
             self._count = 0
@@ -50,7 +47,13 @@ class ClassTable:
         rows = self._conditions.rows_of(int.from_bytes(words.astype("<u8").tobytes(), "little"))
         start = int(self.arrays.entry_stop[self._count]) if self._count else 0
         stop = start + len(rows)
-        self._make_room(stop)
+        size = len(self.arrays.entry_agreement)
+        if stop > size:
+            grown = max(2 * size, stop)
+            self.arrays = self.arrays._replace(
+                entry_agreement=np.resize(self.arrays.entry_agreement, grown),
+                entry_row=np.resize(self.arrays.entry_row, grown),
+            )
         self._count += 1
         arrays = self.arrays
         arrays.words[self._count] = words
@@ -59,16 +62,6 @@ class ClassTable:
         if rows:
             arrays.entry_agreement[start:stop], arrays.entry_row[start:stop] = zip(*rows, strict=True)
         arrays.slot_class[slot] = self._count
-
-    def _make_room(self, n_entries: int) -> None:
-        size = len(self.arrays.entry_agreement)
-        if n_entries <= size:
-            return
-        grown = max(2 * size, n_entries)
-        self.arrays = self.arrays._replace(
-            entry_agreement=np.resize(self.arrays.entry_agreement, grown),
-            entry_row=np.resize(self.arrays.entry_row, grown),
-        )
 
 
 def words_of_mask(mask: int, n_words: int) -> UInt64Array:

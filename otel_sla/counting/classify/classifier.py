@@ -17,40 +17,24 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from otel_sla.arrays import BoolArray, Int32Array, Int64Array, UInt8Array
+from otel_sla.counting.classify import kernel_tables as tables
 from otel_sla.counting.classify.class_table import ClassArrays, ClassTable, words_of_mask
 from otel_sla.counting.classify.conditions import ENTRY_SPAN_BIT, Conditions
 from otel_sla.counting.classify.group_table import UNKNOWN_SERIES, GroupTable
-from otel_sla.counting.classify.kernel_tables import (
-    CLASS_UNKNOWN,
-    COUNTED,
-    FUTURE,
-    GROUPS_FULL,
-    IS_NOTED,
-    LATE,
-    MALFORMED,
-    PROGRESS_SIZE,
-    REASON,
-    SAMPLED_SPANS,
-    SLOT,
-    SPARED_SPAN,
-    UNKNOWN,
-    Found,
-    Rules,
-    ValueMeanings,
-)
 from otel_sla.counting.classify.match_kernel import match_spans_kernel
 from otel_sla.counting.classify.notes import Notes, notes_of
 from otel_sla.counting.classify.outcome import NO_STATUS, outcome_table, status_index
 from otel_sla.counting.classify.value_table import CHUNK_SPANS, PUBLIC_HASH_KEY, ValueTable
 from otel_sla.jit import ArrayTable
 from otel_sla.sla.agreement import STATUS_KEYS, Agreement
-from otel_sla.sla.counts import OUTCOME_BITS, AcceptWindow
+from otel_sla.sla.counts import AcceptWindow
 from otel_sla.sla.series import SeriesTable
 from otel_sla.spans.columns import SpanColumns, WatchList
 
 _CLASSES_MAX = 4096
 _UINT64_MAX = 0xFFFF_FFFF_FFFF_FFFF
 _NO_EXCESS: Int64Array = np.empty(0, dtype=np.int64)
+_NO_PART = _NO_EXCESS, _NO_EXCESS, np.empty(0, dtype=np.uint8), _NO_EXCESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +55,6 @@ class Requests:
     # int64[n_requests], as in counts.Count, of those with SAMPLED_BIT; int64[0] where there are none.
     excess: Int64Array = field(default_factory=lambda: _NO_EXCESS)
     notes: Notes | None = None  # What senders or operators should know of them; None: nothing.
-
-    @property
-    def outcome(self) -> UInt8Array:
-        """uint8[n_requests]. An agreement.Outcome."""
-        return self.outcome_bits & np.uint8(OUTCOME_BITS)
 
     def __len__(self) -> int:
         return len(self.series_id)
@@ -119,7 +98,8 @@ class Classifier:
         n_resource_keys, n_span_keys = len(self.watch.resource_keys), len(self.watch.span_keys)
         self._span_keys = [key.decode() for key in self.watch.span_keys]
         # A status is looked at where it is there; of error.type alone only its presence is read.
-        is_read = [self._is_read(n_resource_keys + key) for key in range(n_span_keys)]
+        columns = range(n_resource_keys, n_resource_keys + n_span_keys)
+        is_read = [self._conditions.has_tests(column) or column in self._groups.columns for column in columns]
         statuses = [key for key in range(len(STATUS_KEYS)) if not is_read[key]]
         self._values = ValueTable(
             n_resource_keys,
@@ -133,14 +113,14 @@ class Classifier:
         )
         n_values = self._values.values_max + 1
         n_words = self._conditions.n_words
-        self._meanings = ValueMeanings(
+        self._meanings = tables.ValueMeanings(
             mask=np.zeros((n_values, n_words), dtype=np.uint64),
             status_index=np.full(n_values, NO_STATUS, dtype=np.int16),
             text_id=np.zeros(n_values, dtype=np.int32),
         )
         tested = [column for column in range(self._conditions.n_columns) if self._conditions.has_tests(column)]
         entry_spans_only = [agreement.entry_spans_only for agreement in agreements]
-        self._rules = Rules(
+        self._rules = tables.Rules(
             tested_resource_keys=_indices([column for column in tested if column < n_resource_keys]),
             tested_span_keys=_indices([column - n_resource_keys for column in tested if column >= n_resource_keys]),
             outcomes=outcome_table(agreements),
@@ -148,7 +128,6 @@ class Classifier:
             entry_spans_only=np.array(entry_spans_only, dtype=np.uint8),
         )
         self._found = _empty_found(len(agreements), n_words, len(self._groups.arrays.n_keys))
-
         self._tabled_classes: ClassArrays | None = None
 
     @property
@@ -158,9 +137,7 @@ class Classifier:
 
     def classify(self, columns: SpanColumns, window: AcceptWindow, is_fresh: BoolArray) -> Requests:
         """Find the requests of one body, in one go. Arguments as for `classify_in_pieces`."""
-        requests = None
-        for requests in self.classify_in_pieces(columns, window, is_fresh):  # noqa: B007
-            pass
+        *_, requests = self.classify_in_pieces(columns, window, is_fresh)
         assert requests is not None, "the last piece gives the requests"
         return requests
 
@@ -211,15 +188,15 @@ class Classifier:
                 self._hash_mask,
             )
             progress = self._found.progress.tolist()
-            if progress[UNKNOWN]:
-                self._find_series(progress[COUNTED])
+            if progress[tables.UNKNOWN]:
+                self._find_series(progress[tables.COUNTED])
             tally.add(self._found, progress)
-            if progress[IS_NOTED]:
+            if progress[tables.IS_NOTED]:
                 tally.note(notes_of(self._found.noted, columns, self.agreements, self._span_keys))
                 self._found.noted[:] = 0
-            if progress[REASON] == CLASS_UNKNOWN:
-                self._classes.add(self._found.words[1], progress[SLOT])
-            elif progress[REASON] == GROUPS_FULL:
+            if progress[tables.REASON] == tables.CLASS_UNKNOWN:
+                self._classes.add(self._found.words[1], progress[tables.SLOT])
+            elif progress[tables.REASON] == tables.GROUPS_FULL:
                 self._forget()
                 break
         return at
@@ -259,10 +236,6 @@ class Classifier:
         self._values.clear()
         self._groups.clear()
 
-    def _is_read(self, column: int) -> bool:
-        """Whether a condition or a grouping reads the column's values."""
-        return self._conditions.has_tests(column) or column in self._groups.columns
-
 
 class _Tally:
     """Gathers what the chunks of one body gave."""
@@ -270,19 +243,19 @@ class _Tally:
     def __init__(self) -> None:
         self._parts: list[tuple[Int64Array, Int64Array, UInt8Array, Int64Array]] = []
         self._rejected = [0, 0, 0]
+        self._is_sampled = False
         self._notes: Notes | None = None
 
-    def add(self, found: Found, progress: list[int]) -> None:
-        count = progress[COUNTED]
+    def add(self, found: tables.Found, progress: list[int]) -> None:
+        count = progress[tables.COUNTED]
         if count:
-            is_sampled = progress[IS_NOTED] and found.noted[SAMPLED_SPANS]
             columns = found.series_id[:count].copy(), found.epoch_minute[:count].copy()
-            excess = found.excess[:count].copy() if is_sampled else _NO_EXCESS
-            self._parts.append((*columns, found.outcome_bits[:count].copy(), excess))
-        for index in (LATE, FUTURE, MALFORMED):
+            self._parts.append((*columns, found.outcome_bits[:count].copy(), found.excess[:count].copy()))
+        for index in (tables.LATE, tables.FUTURE, tables.MALFORMED):
             self._rejected[index] += progress[index]
 
     def note(self, notes: Notes) -> None:
+        self._is_sampled = self._is_sampled or notes.sampled_spans > 0
         if self._notes is None:
             self._notes = notes
         else:
@@ -291,49 +264,39 @@ class _Tally:
     def requests(self, overflow_ids: Sequence[int]) -> Requests:
         if len(self._parts) == 1:
             series_id, epoch_minute, outcome_bits, excess = self._parts[0]
-        elif self._parts:
-            series_id, epoch_minute, outcome_bits = (
-                np.concatenate(column) for column in list(zip(*self._parts, strict=True))[:3]
-            )
-            excess = self._joined_excess()
         else:
-            series_id, epoch_minute, outcome_bits = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8)
-            excess = _NO_EXCESS
-        overflow_count = int(np.isin(series_id, overflow_ids).sum()) if overflow_ids else 0
+            series_id, epoch_minute, outcome_bits, excess = (
+                np.concatenate(column) for column in zip(_NO_PART, *self._parts, strict=True)
+            )
+        late_count, future_count, malformed_count = self._rejected
         return Requests(
             series_id,
             epoch_minute,
             outcome_bits,
-            late_count=self._rejected[LATE],
-            future_count=self._rejected[FUTURE],
-            malformed_count=self._rejected[MALFORMED],
-            overflow_count=overflow_count,
-            excess=excess,
+            late_count,
+            future_count,
+            malformed_count,
+            overflow_count=int(np.isin(series_id, overflow_ids).sum()) if overflow_ids else 0,
+            excess=excess if self._is_sampled else _NO_EXCESS,
             notes=self._notes,
         )
-
-    def _joined_excess(self) -> Int64Array:
-        if not any(len(excess) for *_, excess in self._parts):
-            return _NO_EXCESS
-        # Of a chunk without sampled spans nothing is read.
-        return np.concatenate([np.resize(excess, len(outcome_bits)) for *_, outcome_bits, excess in self._parts])
 
 
 def _indices(indices: list[int]) -> Int32Array:
     return np.array(indices, dtype=np.int32)
 
 
-def _empty_found(n_agreements: int, n_words: int, n_groupings: int) -> Found:
+def _empty_found(n_agreements: int, n_words: int, n_groupings: int) -> tables.Found:
     n_found_max = max(2 * CHUNK_SPANS, n_agreements)
-    return Found(
+    return tables.Found(
         series_id=np.zeros(n_found_max, dtype=np.int64),
         epoch_minute=np.zeros(n_found_max, dtype=np.int64),
         outcome_bits=np.zeros(n_found_max, dtype=np.uint8),
         excess=np.zeros(n_found_max, dtype=np.int64),
         agreement=np.zeros(n_found_max, dtype=np.int32),
         group=np.zeros(n_found_max, dtype=np.int32),
-        progress=np.zeros(PROGRESS_SIZE, dtype=np.int64),
-        noted=np.zeros(SPARED_SPAN + n_agreements, dtype=np.int64),
+        progress=np.zeros(tables.PROGRESS_SIZE, dtype=np.int64),
+        noted=np.zeros(tables.SPARED_SPAN + n_agreements, dtype=np.int64),
         words=np.zeros((3, n_words), dtype=np.uint64),
         groups_now=np.zeros(n_groupings, dtype=np.int32),
         groups_of_resource=np.zeros(n_groupings, dtype=np.int32),

@@ -12,14 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from otel_sla.counting.classify.outcome import ERROR_TYPE_KEY, FAILED_ROW, INVALID_ROW, failing_row, sparing_row
-from otel_sla.sla.agreement import (
-    STATUS_KEYS,
-    Agreement,
-    CodeRule,
-    Scope,
-    Selector,
-    WhenAbsent,
-)
+from otel_sla.sla.agreement import STATUS_KEYS, Agreement, CodeRule, Scope, Selector, WhenAbsent
 from otel_sla.spans.columns import WatchList
 
 ENTRY_SPAN_BIT = 1  # The only condition that is no attribute's: no parent that is known to be local (clause 1).
@@ -39,12 +32,8 @@ class Conditions:
         resource_keys: dict[str, int] = {}
         span_keys = {key: index for index, key in enumerate(_FIXED_SPAN_KEYS)}
         for agreement in agreements:
-            for selector in (
-                agreement.covered_service,
-                *agreement.covered_any,
-                *agreement.invalid,
-                *agreement.failed,
-            ):
+            rules = (*agreement.covered_any, *agreement.invalid, *agreement.failed)
+            for selector in (agreement.covered_service, *rules):
                 for condition in selector:
                     keys = resource_keys if condition.scope is Scope.RESOURCE else span_keys
                     keys.setdefault(condition.key, len(keys))
@@ -61,13 +50,16 @@ class Conditions:
         self._column_of |= {(Scope.SPAN, key): len(resource_keys) + index for key, index in span_keys.items()}
         self._bit_of: dict[tuple[Scope, str, object], int] = {}
         self._tests: list[list[tuple[int, TextTest]]] = [[] for _ in self._column_of]
-        self._covered = [self._covered_masks(agreement) for agreement in agreements]
-        self._invalid = [[self._needs(selector) for selector in agreement.invalid] for agreement in agreements]
-        self._failed = [[self._needs(selector) for selector in agreement.failed] for agreement in agreements]
-        self._code = [None if agreement.code is None else self._code_masks(agreement.code) for agreement in agreements]
-        self._rules = list(
-            zip(range(len(agreements)), self._covered, self._invalid, self._failed, self._code, strict=True)
-        )
+        self._rules = [
+            (
+                index,
+                self._covered_masks(agreement),
+                [self._needs(selector) for selector in agreement.invalid],
+                [self._needs(selector) for selector in agreement.failed],
+                None if agreement.code is None else self._code_masks(agreement.code),
+            )
+            for index, agreement in enumerate(agreements)
+        ]
 
     @property
     def n_columns(self) -> int:
@@ -160,40 +152,19 @@ def compile_patterns(patterns: Iterable[str]) -> TextTest:
     globs = [_compile_glob(pattern) for pattern in patterns if _is_glob(pattern)]
     if not globs:
         return exact.__contains__
-    return lambda text: text in exact or any(glob(text) for glob in globs)
+    return lambda text: text in exact or any(glob.fullmatch(text) for glob in globs)
 
 
 def _is_glob(pattern: str) -> bool:
     return "*" in pattern or "?" in pattern
 
 
-def _compile_glob(pattern: str) -> TextTest:
-    """Split at the stars: the first part stands at the start, the last at the end, each other as early as it can.
+def _compile_glob(pattern: str) -> re.Pattern[str]:
+    """What stands between two stars is found as early as it can be, and never tried again (an atomic group).
 
-    The leftmost place is always as good as any later one, so nothing is tried twice and the time is bounded by the
-    product of the two lengths, whatever a sender makes up.
+    The leftmost place is always as good as any later one, so the time is bounded by the product of the two lengths,
+    whatever a sender makes up.
     """
-    parts = [_compile_part(part) for part in re.split(r"\*+", pattern)]
-    n_fixed = sum(part != "*" for part in pattern)
-    head, middle, tail = parts[0], parts[1:-1], parts[-1]
-    if len(parts) == 1:
-        return lambda text: head.fullmatch(text) is not None
-    tail_size = len(re.split(r"\*+", pattern)[-1])
-
-    def matches(text: str) -> bool:
-        if len(text) < n_fixed:
-            return False
-        stop = len(text) - tail_size
-        found = head.match(text)
-        for part in middle:
-            if found is None:
-                return False
-            found = part.search(text, found.end(), stop)
-        return found is not None and found.end() <= stop and tail.fullmatch(text, stop) is not None
-
-    return matches
-
-
-def _compile_part(part: str) -> re.Pattern[str]:
-    """A part without stars, so of fixed size."""
-    return re.compile("".join("." if sign == "?" else re.escape(sign) for sign in part), re.DOTALL)
+    head, *parts = (re.escape(part).replace(r"\?", ".") for part in pattern.split("*"))
+    found_once = "".join(f"(?>.*?{part})" for part in parts[:-1])
+    return re.compile(head + found_once + "".join(f".*{part}" for part in parts[-1:]), re.DOTALL)

@@ -31,9 +31,8 @@ class GroupArrays(NamedTuple):
     grouping: Int32Array  # int32[n_groups]. The group's grouping.
     texts: Int32Array  # int32[n_groups, n_keys_max]. Text ids of its values.
     cell: Int64Array  # int64[n_groups]. Its first cell of `series`.
-    series: (
-        Int64Array  # int64[n_cells_max]. A series id for each group and agreement of its grouping, or UNKNOWN_SERIES.
-    )
+    # int64[n_cells_max]. A series id for each group and agreement of its grouping, or UNKNOWN_SERIES.
+    series: Int64Array
     size: Int64Array  # int64[2]. Groups and cells in use.
 
 
@@ -43,14 +42,7 @@ class GroupTable:
     def __init__(
         self, group_bys: Sequence[tuple[str, ...]], conditions: Conditions, table: SeriesTable, groups_max: int
     ) -> None:
-        """Make an empty table.
-
-        Args:
-            group_bys: The `group_by` of each agreement.
-            conditions: Knows the columns.
-            table: Gives the series ids, which outlive this table.
-            groups_max: Groups in one generation, all groupings together; raised to what a single span may need.
-        """
+        """Make an empty table for `groups_max` groups of all groupings, or for what a single span may need."""
         self._table = table
         groupings = list(dict.fromkeys(group_bys))
         grouping_of = [groupings.index(group_by) for group_by in group_bys]
@@ -94,7 +86,7 @@ class GroupTable:
         return text_id
 
     def find_series(self, agreement_index: int, group: int) -> int:
-        """Give the series of a group that an agreement has not met in this generation."""
+        """Give the series of a group that an agreement has not met in this generation; series outlive the table."""
         arrays = self.arrays
         n_keys = arrays.n_keys[arrays.grouping[group]]
         values = tuple(self._texts[text] for text in arrays.texts[group, :n_keys].tolist())

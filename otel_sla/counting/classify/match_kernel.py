@@ -3,30 +3,9 @@
 import numpy as np
 
 from otel_sla.arrays import BoolArray
+from otel_sla.counting.classify import kernel_tables as tables
 from otel_sla.counting.classify.conditions import ERROR_TYPE_SPAN_KEY_INDEX
 from otel_sla.counting.classify.group_table import UNKNOWN_SERIES
-from otel_sla.counting.classify.kernel_tables import (
-    ALL_DONE,
-    BAD_STATUS_SPAN,
-    BAD_STATUS_SPANS,
-    BAD_THRESHOLD_SPANS,
-    CLASS_UNKNOWN,
-    COUNTED,
-    FOUND_FULL,
-    FUTURE,
-    GROUPS_FULL,
-    IS_NOTED,
-    LATE,
-    MALFORMED,
-    REASON,
-    SAMPLED_SPANS,
-    SLOT,
-    SPARED_REQUESTS,
-    SPARED_SPAN,
-    UNKNOWN,
-    UNKNOWN_PARENT_SPANS,
-    read_tables,
-)
 from otel_sla.counting.classify.outcome import (
     ERROR_STATUS_INDEX,
     GRPC_STATUS_INDEX,
@@ -68,13 +47,10 @@ def excess_of(threshold: np.int64) -> np.int64:
     if quotient >= _QUOTIENT_MAX:
         return np.int64(COUNT_MAX)
     rest = _ALL_SPANS - quotient * divisor
-    rest <<= _BYTE_BITS
-    quotient = quotient << _BYTE_BITS | rest // divisor
-    rest = rest % divisor << _BYTE_BITS
-    quotient = quotient << _BYTE_BITS | rest // divisor
-    rest = rest % divisor << _HALF_BYTE_BITS
-    quotient = quotient << _HALF_BYTE_BITS | rest // divisor
-    rest = rest % divisor
+    for bits in (_BYTE_BITS, _BYTE_BITS, _HALF_BYTE_BITS):
+        rest <<= bits
+        quotient = quotient << bits | rest // divisor
+        rest = rest % divisor
     if rest << _ONE >= divisor:
         quotient += _ONE
     return min(np.int64(quotient - _PARTS), np.int64(COUNT_MAX))
@@ -94,20 +70,20 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
     hash_start: np.uint64,
     hash_mask: np.uint64,
 ) -> int:
-    """Match SERVER spans [start, stop) of a chunk; gives the span it came to, progress[REASON] says why.
+    """Match SERVER spans [start, stop) of a chunk; gives the span it came to, progress[tables.REASON] says why.
 
     `columns` are SpanColumns; `table` is what `read_tables` reads.
     """
     resource_index, kind, end_time_unix_nano, flags, has_parent, span_status_code = read_columns(columns)[5:11]
     threshold, value_type = read_columns(columns)[11:13]
-    tables = read_tables(table)
-    ids_resource_row, ids_resource, ids_span, value_mask, value_status, value_text = tables[:6]
-    tested_resource_keys, tested_span_keys, outcomes, entry_span_bits, entry_spans_only = tables[6:11]
-    slot_class, class_words, entry_start, entry_stop, entry_agreement, entry_row = tables[11:17]
-    grouping_of, cell_of, n_keys_of, n_cells_of, resource_key, span_key = tables[17:23]
-    slot_group, group_grouping, group_texts, group_cell, group_series, group_size = tables[23:29]
-    found_series, found_minute, found_bits, found_excess, found_agreement, found_group = tables[29:35]
-    progress, noted, words, groups_now, groups_of_resource = tables[35:]
+    looked_up = tables.read_tables(table)
+    ids_resource_row, ids_resource, ids_span, value_mask, value_status, value_text = looked_up[:6]
+    tested_resource_keys, tested_span_keys, outcomes, entry_span_bits, entry_spans_only = looked_up[6:11]
+    slot_class, class_words, entry_start, entry_stop, entry_agreement, entry_row = looked_up[11:17]
+    grouping_of, cell_of, n_keys_of, n_cells_of, resource_key, span_key = looked_up[17:23]
+    slot_group, group_grouping, group_texts, group_cell, group_series, group_size = looked_up[23:29]
+    found_series, found_minute, found_bits, found_excess, found_agreement, found_group = looked_up[29:35]
+    progress, noted, words, groups_now, groups_of_resource = looked_up[35:]
     types = buffer_in(value_type.ravel())
     n_span_keys = value_type.shape[1]
     entry_span_bit = entry_span_bits[0]
@@ -126,7 +102,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
     last_resource = -1
     last_class = 0
     resource_mask, last_mask = np.uint64(0), np.uint64(0)
-    reason = ALL_DONE
+    reason = tables.ALL_DONE
     came_to = stop
     for span in range(start, stop):
         if kind[span] != SPAN_KIND_SERVER:
@@ -180,8 +156,8 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
                     break
                 slot = (slot + _ONE) & class_slot_mask
             if last_class == 0:
-                progress[SLOT] = slot
-                reason = CLASS_UNKNOWN
+                progress[tables.SLOT] = slot
+                reason = tables.CLASS_UNKNOWN
                 came_to = span
                 break
         entry = entry_start[last_class]
@@ -205,7 +181,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
         if not is_fresh[resource]:
             continue
         if n_found + last_entry - entry > n_found_max:
-            reason = FOUND_FULL
+            reason = tables.FOUND_FULL
             came_to = span
             break
 
@@ -267,7 +243,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
                 # The new group's texts are put where it will stay, and compared from there.
                 new_group = n_groups + 1
                 if new_group > n_groups_max or n_cells + n_cells_of[grouping] > n_cells_max:
-                    reason = GROUPS_FULL
+                    reason = tables.GROUPS_FULL
                     break
                 n_keys = n_keys_of[grouping]
                 is_of_resource = True
@@ -314,7 +290,7 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
             found_bits[n_found] = bits
             n_found += 1
             entry += 1
-        if reason == GROUPS_FULL:
+        if reason == tables.GROUPS_FULL:
             n_found = n_found_before
             came_to = span
             break
@@ -328,17 +304,17 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
         if sampling > 1:
             for place in range(n_found_before, n_found):
                 found_excess[place] = excess
-            noted[SAMPLED_SPANS] += 1
+            noted[tables.SAMPLED_SPANS] += 1
             is_noted = 1
         elif sampling < 0:
-            noted[BAD_THRESHOLD_SPANS] += 1
+            noted[tables.BAD_THRESHOLD_SPANS] += 1
             is_noted = 1
         if bad_keys != 0:
             is_noted = 1
             for key in range(STATUS_KEY_COUNT):
                 if bad_keys >> key & 1:
-                    noted[BAD_STATUS_SPANS + key] += 1
-                    noted[BAD_STATUS_SPAN + key] = span + 1
+                    noted[tables.BAD_STATUS_SPANS + key] += 1
+                    noted[tables.BAD_STATUS_SPAN + key] = span + 1
         if is_parent_unknown or (all_bits & SPARED_BIT) != 0:
             is_noted = 1
             is_entry = False
@@ -346,17 +322,17 @@ def match_spans_kernel(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - a ke
                 agreement = entry_agreement[last_entry - n_found + place]
                 is_entry = is_entry or entry_spans_only[agreement] != 0
                 if found_bits[place] & SPARED_BIT:
-                    noted[SPARED_REQUESTS] += 1
-                    noted[SPARED_SPAN + agreement] = span + 1
+                    noted[tables.SPARED_REQUESTS] += 1
+                    noted[tables.SPARED_SPAN + agreement] = span + 1
             if is_parent_unknown and is_entry:
-                noted[UNKNOWN_PARENT_SPANS] += 1
+                noted[tables.UNKNOWN_PARENT_SPANS] += 1
     group_size[0] = n_groups
     group_size[1] = n_cells
-    progress[LATE] = n_late
-    progress[FUTURE] = n_future
-    progress[MALFORMED] = n_malformed
-    progress[COUNTED] = n_found
-    progress[UNKNOWN] = n_unknown
-    progress[REASON] = reason
-    progress[IS_NOTED] = is_noted
+    progress[tables.LATE] = n_late
+    progress[tables.FUTURE] = n_future
+    progress[tables.MALFORMED] = n_malformed
+    progress[tables.COUNTED] = n_found
+    progress[tables.UNKNOWN] = n_unknown
+    progress[tables.REASON] = reason
+    progress[tables.IS_NOTED] = is_noted
     return came_to

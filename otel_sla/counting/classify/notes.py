@@ -4,19 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from otel_sla.arrays import Int64Array
-from otel_sla.counting.classify.kernel_tables import (
-    BAD_STATUS_SPAN,
-    BAD_STATUS_SPANS,
-    BAD_THRESHOLD_SPANS,
-    SAMPLED_SPANS,
-    SPARED_REQUESTS,
-    SPARED_SPAN,
-    UNKNOWN_PARENT_SPANS,
-)
+from otel_sla.counting.classify import kernel_tables as tables
 from otel_sla.counting.classify.outcome import STATUS_KEY_COUNT
+from otel_sla.counting.classify.value_table import scalar_text
 from otel_sla.sla.agreement import Agreement
 from otel_sla.spans.columns import SpanColumns, ValueType
 
@@ -52,26 +43,19 @@ class Notes:
 def notes_of(
     noted: Int64Array, columns: SpanColumns, agreements: Sequence[Agreement], span_keys: Sequence[str]
 ) -> Notes:
-    """Put into words what the matching kernel noted.
-
-    Args:
-        noted: `kernel_tables.Found.noted`.
-        columns: The spans that it speaks of.
-        agreements: In their order.
-        span_keys: Watched keys of spans, in the order of their columns.
-    """
+    """Put into words what the matching kernel `noted` of the spans in `columns`, whose watched keys are `span_keys`."""
     counts = noted.tolist()
     notes = Notes(
-        unusable_threshold_spans=counts[BAD_THRESHOLD_SPANS],
-        unknown_parent_spans=counts[UNKNOWN_PARENT_SPANS],
-        sampled_spans=counts[SAMPLED_SPANS],
-        spared_requests=counts[SPARED_REQUESTS],
+        unusable_threshold_spans=counts[tables.BAD_THRESHOLD_SPANS],
+        unknown_parent_spans=counts[tables.UNKNOWN_PARENT_SPANS],
+        sampled_spans=counts[tables.SAMPLED_SPANS],
+        spared_requests=counts[tables.SPARED_REQUESTS],
     )
     for key in range(STATUS_KEY_COUNT):
-        if counts[BAD_STATUS_SPANS + key]:
-            notes.unusable_status_spans[span_keys[key]] = counts[BAD_STATUS_SPANS + key]
-            notes.unusable_status[span_keys[key]] = _shown(columns, counts[BAD_STATUS_SPAN + key] - 1, key)
-    for agreement, span in zip(agreements, counts[SPARED_SPAN:], strict=True):
+        if counts[tables.BAD_STATUS_SPANS + key]:
+            notes.unusable_status_spans[span_keys[key]] = counts[tables.BAD_STATUS_SPANS + key]
+            notes.unusable_status[span_keys[key]] = _shown(columns, counts[tables.BAD_STATUS_SPAN + key] - 1, key)
+    for agreement, span in zip(agreements, counts[tables.SPARED_SPAN :], strict=True):
         if span:
             assert agreement.code is not None, "only a code spares"
             key = span_keys.index(agreement.code.attribute)
@@ -87,13 +71,10 @@ def _shown(columns: SpanColumns, span: int, key: int) -> str:
             return "none"
         case ValueType.OTHER:
             return "an array, a map, bytes or nothing"
-        case ValueType.BOOL:
-            return "true" if bits else "false"
-        case ValueType.INT:
-            return str(bits.view(np.int64))
-        case ValueType.DOUBLE:
-            return repr(float(bits.view(np.float64)))
-    return repr(shown_text(columns, int(bits)))
+        case ValueType.STRING:
+            return repr(shown_text(columns, int(bits)))
+        case value_type:
+            return scalar_text(value_type, bits)
 
 
 def shown_text(columns: SpanColumns, bits: int) -> str:

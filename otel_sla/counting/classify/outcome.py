@@ -18,6 +18,7 @@ HTTP statuses (rule 4) and one that spares them, for a request whose code attrib
 from collections.abc import Sequence
 
 import numpy as np
+from google.rpc.code_pb2 import Code
 
 from otel_sla.arrays import UInt8Array
 from otel_sla.sla.agreement import (
@@ -45,26 +46,7 @@ STATUS_INDEX_COUNT = 519
 INVALID_ROW = 0
 FAILED_ROW = 1
 
-_GRPC_NAMES = (
-    b"OK",
-    b"CANCELLED",
-    b"UNKNOWN",
-    b"INVALID_ARGUMENT",
-    b"DEADLINE_EXCEEDED",
-    b"NOT_FOUND",
-    b"ALREADY_EXISTS",
-    b"PERMISSION_DENIED",
-    b"RESOURCE_EXHAUSTED",
-    b"FAILED_PRECONDITION",
-    b"ABORTED",
-    b"OUT_OF_RANGE",
-    b"UNIMPLEMENTED",
-    b"INTERNAL",
-    b"UNAVAILABLE",
-    b"DATA_LOSS",
-    b"UNAUTHENTICATED",
-)
-_GRPC_BY_NAME = {name: code for code, name in enumerate(_GRPC_NAMES)} | {b"CANCELED": 1}
+_GRPC_BY_NAME = {name.encode(): code for name, code in Code.items()} | {b"CANCELED": 1}
 _GRPC_BY_NAME |= {name.replace(b"_", b""): code for name, code in _GRPC_BY_NAME.items()}
 
 # Rule 11, with an error and without.
@@ -93,7 +75,7 @@ def status_index(key: str, value_type: ValueType, text: bytes) -> int:
     code = _whole_number(value_type, text)
     if code is None and value_type is ValueType.STRING:
         code = _GRPC_BY_NAME.get(text.upper())
-    return GRPC_STATUS_INDEX + code if code is not None and 0 <= code < len(_GRPC_NAMES) else NO_STATUS
+    return GRPC_STATUS_INDEX + code if code is not None and 0 <= code < len(Code.keys()) else NO_STATUS
 
 
 def failing_row(agreement_index: int) -> int:
@@ -107,11 +89,10 @@ def sparing_row(agreement_index: int) -> int:
 
 
 def outcome_table(agreements: Sequence[Agreement]) -> UInt8Array:
-    """Make the table.
+    """Give an Outcome for each row and status index, with SPARED_BIT where only the code spares it.
 
     Returns:
-        uint8[2 + 2 * n_agreements, STATUS_INDEX_COUNT]. An Outcome for each row and status index, with SPARED_BIT where
-        only the code spares it.
+        uint8[2 + 2 * n_agreements, STATUS_INDEX_COUNT].
     """
     table = np.full((2 + 2 * len(agreements), STATUS_INDEX_COUNT), Outcome.SUCCEEDED, dtype=np.uint8)
     table[:, 300:400] = Outcome.INVALID  # Rule 3; rules 5, 6, 8 and 10 are what the table began with.

@@ -93,7 +93,6 @@ class ValueTable:
             resource=np.zeros((CHUNK_SPANS, n_resource_keys), dtype=np.int32),
             span=np.zeros((CHUNK_SPANS, n_span_keys), dtype=np.int32),
         )
-
         self._table = self._make_table()
 
     def __len__(self) -> int:
@@ -102,8 +101,7 @@ class ValueTable:
     def number(self, columns: SpanColumns, start: int, stop: int) -> int:
         """Number the values of some SERVER spans and their resources into `ids`, the first of them in row 0.
 
-        Returns:
-            The span it came to: `stop`, or an earlier one for which the table has no room.
+        Gives the span it came to: `stop`, or an earlier one for which the table has no room.
         """
         assert stop - start <= CHUNK_SPANS, f"{stop - start} spans are more than a chunk"
         came_to = number_values_kernel(start, stop, columns.arrays, self._table.argument, self._hash_mask)
@@ -133,13 +131,15 @@ class ValueTable:
         return ArrayTable((*self.arrays, *self.ids, self._numbered_span_keys, self._hash_key, self._sparse))
 
     def _text_of(self, value_id: int, value_type: ValueType) -> bytes:
-        """The text that a value compares by (clause 3)."""
         bits = self.arrays.bits[value_id]
-        if value_type is ValueType.STRING:
-            offset, size = int(bits) >> 32, int(bits) & 0xFFFF_FFFF
-            return self.arrays.text[offset : offset + size].tobytes()
-        if value_type is ValueType.BOOL:
-            return b"true" if bits else b"false"
-        if value_type is ValueType.INT:
-            return str(int(bits.view(np.int64))).encode()
-        return repr(float(bits.view(np.float64))).encode()
+        if value_type is not ValueType.STRING:
+            return scalar_text(value_type, bits).encode()
+        offset, size = divmod(int(bits), 1 << 32)
+        return self.arrays.text[offset : offset + size].tobytes()
+
+
+def scalar_text(value_type: ValueType, bits: np.uint64) -> str:
+    """Give the text that a value other than a string compares by (clause 3)."""
+    if value_type is ValueType.BOOL:
+        return "true" if bits else "false"
+    return repr(bits.view(np.int64 if value_type is ValueType.INT else np.float64).item())

@@ -46,10 +46,7 @@ class RecentFingerprints:
 def fingerprints_of(columns: SpanColumns, body: bytes | memoryview, seed: int) -> Iterator[tuple[int, Fingerprint]]:
     """Give (index, fingerprint) of each ResourceSpans with server spans.
 
-    Args:
-        columns: Of `body`.
-        body: The request.
-        seed: The ledger's secret, so that no sender can make two messages that are taken for one.
+    `seed` is the ledger's secret, so that no sender can make two messages that are taken for one.
     """
     newest_minute = newest_server_minutes(columns)
     indices = np.flatnonzero(newest_minute >= 0)
@@ -65,12 +62,7 @@ def may_have_counted(
     """Leave out the fingerprints of ResourceSpans whose server spans were all rejected (clause 16).
 
     Nothing of them counted, so a repeat cannot count twice, and may count once its time has come. A sender whose clock
-    is ahead would else leave fingerprints that are kept until that time is over.
-
-    Args:
-        fresh: Index of each.
-        columns: Of the request.
-        window: That it was classified by.
+    is ahead would else leave fingerprints that are kept until that time is over. `fresh` has the index of each.
     """
     sealed_before_minute, newest_minute = window.sealed_before_minute, newest_accepted_minute(window)
     # Nearly always: the newest span is one that is accepted. 0.1 us for each.
@@ -91,7 +83,7 @@ def newest_accepted_minute(window: AcceptWindow) -> int:
 
 
 def newest_server_minutes(columns: SpanColumns) -> Int64Array:
-    """Tell for each ResourceSpans the newest minute of its server spans before the year 2100, or -1 if it has none.
+    """Give for each ResourceSpans the newest minute of its server spans before the year 2100, or -1 if it has none.
 
     A function of the bytes alone, so that a repeat finds its fingerprint whatever the clock says by then. And of its
     minutes the newest, however far ahead: any of them may be the one that is accepted, now or at a repeat, and the

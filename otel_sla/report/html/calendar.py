@@ -45,13 +45,7 @@ class DrawnDay:
 
 
 def draw_month(states: JudgedMinutes, month: Month, time_zone: str) -> list[DrawnDay]:
-    """Draw a month, a row for each day.
-
-    Args:
-        states: Hold the month's elapsed minutes; what they hold before or behind it is left out.
-        month: Local to the time zone.
-        time_zone: IANA name.
-    """
+    """Draw a month that is local to the time zone, a row for each day; states before or behind it are left out."""
     is_excluded = is_state(states.adjusted, MinuteState.EXCLUDED)
     was_down = is_state(states.raw, MinuteState.DOWN)
     masks = {

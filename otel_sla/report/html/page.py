@@ -26,9 +26,8 @@ def render_html(report: Report, periods_max: int = 200) -> str:
     """Write the report as an HTML document.
 
     Args:
-        report: With the single minutes of `SECTIONS_MAX` series of each agreement (`document.draw_worst`); a series
-            without them has no calendar.
-        periods_max: Downtime periods that are listed of each series, the longest. A series that flaps has thousands.
+        report: With the single minutes of `SECTIONS_MAX` series of each agreement (`document.draw_worst`).
+        periods_max: So many downtime periods of each series are listed: a series that flaps has thousands.
     """
     return TEMPLATES.get_template("page.html.j2").render(
         report=report, generated=wording.generated_text(report), periods_max=periods_max

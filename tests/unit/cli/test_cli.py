@@ -167,19 +167,15 @@ def test_a_wrong_configuration_exits_with_2(tmp_path: Path, command: str) -> Non
     ]
 
 
+def as_json(config: Path) -> tuple[object, ...]:
+    """A month's report in JSON, generated at a given time."""
+    month = ("--month", "2025-11", "--generated-at", "2025-12-01T00:00Z")
+    return ("report", "-c", config, "--format", "json", *month)
+
+
 def test_a_report_is_written_as_json(config: Path) -> None:
     """A month with one minute of downtime: the report's JSON, the same bytes twice with `--generated-at`."""
-    arguments = (
-        "report",
-        "-c",
-        config,
-        "--month",
-        "2025-11",
-        "--format",
-        "json",
-        "--generated-at",
-        "2025-12-01T00:00:00Z",
-    )
+    arguments = as_json(config)
     result = invoke(*arguments)
     assert (result.exit_code, result.stderr) == (0, "")
     document = json.loads(result.stdout)
@@ -202,17 +198,7 @@ def test_a_report_is_written_as_a_table(config: Path) -> None:
 
 def test_a_report_goes_to_a_file(config: Path, tmp_path: Path) -> None:
     """`--output`: the file has what standard output would have had."""
-    arguments = (
-        "report",
-        "-c",
-        config,
-        "--month",
-        "2025-11",
-        "--format",
-        "json",
-        "--generated-at",
-        "2025-12-01T00:00Z",
-    )
+    arguments = as_json(config)
     path = tmp_path / "report.json"
     result = invoke(*arguments, "--output", path)
     assert (result.exit_code, result.stdout) == (0, "")

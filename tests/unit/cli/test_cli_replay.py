@@ -19,7 +19,7 @@ from sla_parts import make_agreement
 from typer.testing import CliRunner, Result
 
 from otel_sla.cli import app
-from otel_sla.cli.replay_display import Display, open_display, totals_lines
+from otel_sla.cli.replaying import Display, open_display, totals_lines
 from otel_sla.counting.classify.notes import Notes
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing

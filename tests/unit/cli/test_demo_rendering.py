@@ -1,20 +1,18 @@
 """What the backend received, as text."""
 
 import pytest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from rich.console import Console
 from rich.text import Text
 
-from otel_sla.cli.demo.backend import CapturedEvent, Point, Value
+from otel_sla.cli.demo.backend import Point, Value
 from otel_sla.cli.demo.rendering import _CELLS, render_cells, render_event, render_gauges, render_phases, states_of
 from otel_sla.cli.demo.traffic import START_MINUTE, Phase
 from otel_sla.exporter.otlp_data import GAUGES
 from otel_sla.sla.downtime import MinuteState
 
 NANOS_PER_MINUTE = 60_000_000_000
-
-
-def unstyle(text: str) -> str:
-    """Leave the colours out."""
-    return Text.from_ansi(text).plain
 
 
 def status(group: str, index: int, state: str, value: int = 1) -> Point:
@@ -48,7 +46,7 @@ def test_cells_stand_under_their_time() -> None:
     """Two series of twelve minutes: one row each under a ruler, and a legend of the states that occur."""
     row = ["up"] * 4 + ["down"] * 6 + ["no_data", None]
     text = render_cells({"checkout": row, "a": ["up"] * 12}, START_MINUTE)
-    assert unstyle(text).splitlines() == [
+    assert text.plain.splitlines() == [
         "            00:00     00:10",
         "  checkout  ....XXXXXX_?",
         "  a         ............",
@@ -57,29 +55,37 @@ def test_cells_stand_under_their_time() -> None:
     ]
 
 
+def printed(text: Text) -> str:
+    """What a terminal gets."""
+    console = Console(force_terminal=True, color_system="standard", legacy_windows=False)
+    with console.capture() as captured:
+        console.print(text)
+    return captured.get()
+
+
 def test_cells_are_coloured() -> None:
     """A minute up and one down: green and red, for eyes that see them."""
-    row = render_cells({"a": ["up", "down"]}, START_MINUTE).splitlines()[1]
+    row = printed(render_cells({"a": ["up", "down"]}, START_MINUTE)).splitlines()[1]
     assert row == "  a  \x1b[30;42m.\x1b[0m\x1b[1;37;41mX\x1b[0m"
 
 
 def test_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     """NO_COLOR is set: no colour in the cells, and the same characters."""
     monkeypatch.setenv("NO_COLOR", "1")
-    row = render_cells({"a": ["up", "down"]}, START_MINUTE).splitlines()[1]
+    row = printed(render_cells({"a": ["up", "down"]}, START_MINUTE)).splitlines()[1]
     assert "42" not in row
-    assert unstyle(row) == "  a  .X"
+    assert Text.from_ansi(row).plain == "  a  .X"
 
 
 def test_an_event_says_when_and_what() -> None:
     """An event with a long text: its time, its name, and the text in lines of at most 80 columns."""
-    event = CapturedEvent(
-        name="sla.downtime.ended",
+    event = LogRecord(
+        event_name="sla.downtime.ended",
         time_unix_nano=(START_MINUTE + 21) * NANOS_PER_MINUTE,
         severity_number=9,
-        body="shop (service.name=checkout): " + "many words " * 10,
+        body=AnyValue(string_value="shop (service.name=checkout): " + "many words " * 10),
     )
-    lines = unstyle(render_event(event)).splitlines()
+    lines = render_event(event).plain.splitlines()
     assert lines[0] == "  00:21  sla.downtime.ended"
     assert lines[1].startswith("         shop (service.name=checkout): many words")
     assert len(lines) == 3
@@ -89,7 +95,7 @@ def test_an_event_says_when_and_what() -> None:
 def test_phases_stand_beside_their_states() -> None:
     """What was sent and what came back: the failed among the valid, their share, and each state that occurred once."""
     phases = [Phase("outage", 3, 50, 30), Phase("silence", 2, 0, 0)]
-    text = unstyle(render_phases(phases, ["up", "down", "down", "no_data", "no_data"], START_MINUTE))
+    text = render_phases(phases, ["up", "down", "down", "no_data", "no_data"], START_MINUTE).plain
     assert [line.split("  ") for line in text.splitlines()[1:]] == [
         line.split("  ")
         for line in (
@@ -110,7 +116,7 @@ def test_gauges_show_their_newest_points() -> None:
         "sla.monthly_uptime.target": [Point({"service.name": name}, end, 0.9995) for name in "ab"],
         "sla.downtime.budget": [Point({"service.name": "a"}, end, -180.0)],
     }
-    lines = unstyle(render_gauges(points)).splitlines()
+    lines = render_gauges(points).plain.splitlines()
     shown = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines[1:]}
     assert lines[0].split() == ["a", "b"]
     assert set(shown) == {gauge.name for gauge in GAUGES}

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from otel_sla.config import parse
 from otel_sla.config.parse import (
-    format_decimal,
     format_duration,
     format_ratio,
     format_status_set,
@@ -127,7 +126,12 @@ def test_ratios_survive_writing_and_reading(parts: int) -> None:
 
 def test_decimals_have_no_needless_places() -> None:
     """Whole and broken numbers: as short as they can be."""
-    assert [format_decimal(Fraction(value)) for value in ("5", "99.9", "0.05")] == ["5", "99.9", "0.05"]
+    assert [format_ratio(Fraction(value)) for value in ("0", "1", "0.999", "0.0005")] == [
+        "0%",
+        "100%",
+        "99.9%",
+        "0.05%",
+    ]
 
 
 @pytest.mark.parametrize(

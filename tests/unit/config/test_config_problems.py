@@ -120,7 +120,7 @@ def nested(path: str, value: str) -> str:
         (ZONE, "new york", f"{NO_ZONE}'new york'; did you mean 'America/New_York'?"),
         (ZONE, "../etc", f"{NO_ZONE}'../etc'"),
         ("agreements[0].error_rate.failed_http_status", "{}", "must be a list, not a mapping"),
-        ("agreements[0].error_rate.failed_http_status", "[]", "must name at least one status"),
+        ("agreements[0].error_rate.failed_http_status", "[]", "must not be empty"),
         ("agreements[0].error_rate.code.values", "[]", "must not be empty"),
         ("agreements[0].covered_service.resource", "[a]", "must be a mapping of keys to values, not a list"),
         ("agreements[0].exclusions.notice_business_days_min", "-1", "must be at least 0, not -1"),

@@ -124,7 +124,7 @@ def test_aliases_that_multiply_are_stopped() -> None:
     levels += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
     document = read_yaml("\n".join(levels), {})
     assert document.problems == [
-        ((), f"is no configuration: more than {NODES_MAX} values, or an alias that contains itself")
+        ((), f"is no configuration: nested too deep, more than {NODES_MAX} values, or an alias that contains itself")
     ]
 
 

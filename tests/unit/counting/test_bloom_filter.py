@@ -1,11 +1,10 @@
 """The filter before the fingerprint table: it may be wrong in one direction only."""
 
 import random
-from functools import partial
 
 import pytest
 
-from otel_sla.counting.repeats.bloom_filter import BLOCK_MINUTES, BloomFilter, filter_bits, full_bits
+from otel_sla.counting.repeats.bloom_filter import FULL_BITS, BloomFilter, filter_bits
 
 
 def test_what_was_written_is_always_asked_for_and_most_else_never() -> None:
@@ -14,7 +13,7 @@ def test_what_was_written_is_always_asked_for_and_most_else_never() -> None:
     written = [(100 + n % 2, randomness.randbytes(16)) for n in range(20_000)]
     others = [(100 + n % 2, randomness.randbytes(16)) for n in range(20_000)]
     filter_ = BloomFilter(first_own_minute=100)
-    filter_.add(written)
+    filter_.add(written, 101)
     assert all(filter_.may_be_counted(*fingerprint) for fingerprint in written)
     assert sum(filter_.may_be_counted(*fingerprint) for fingerprint in others) < 20
 
@@ -31,84 +30,34 @@ def test_minutes_whose_filter_is_gone_are_asked_for() -> None:
     filter_ = BloomFilter(first_own_minute=0)
     n_minutes = filter_.filters_max + 3
     for minute in (*range(1, n_minutes), 0):
-        filter_.add([(minute, bytes(16))])
+        filter_.add([(minute, bytes(16))], n_minutes)
     assert len(filter_._filters) == filter_.filters_max
     assert all(filter_.may_be_counted(minute, bytes(16)) for minute in range(n_minutes))
-    filter_.add([(0, bytes(16))])
+    filter_.add([(0, bytes(16))], n_minutes)
     assert filter_.may_be_counted(0, bytes([255] * 16)), "a filter that missed some is not begun again"
+    assert not filter_.may_be_counted(n_minutes - 1, bytes([255] * 16))
     assert not filter_.may_be_counted(n_minutes, bytes(16))
-    assert not filter_._blocks
-
-
-def test_minutes_whose_filter_is_gone_are_in_that_of_their_block() -> None:
-    """Where blocks are kept: what those that were let go held, and those that never got one, is asked for."""
-    filter_ = BloomFilter(first_own_minute=0)
-    filter_.keep_blocks()
-    n_minutes = filter_.filters_max + 3
-    for minute in (*range(1, n_minutes), 0):
-        filter_.add([(minute, bytes(16))])
-    assert len(filter_._filters) == filter_.filters_max
-    assert all(filter_.may_be_counted(minute, bytes(16)) for minute in range(n_minutes))
-    filter_.add([(0, bytes([255] * 16))])
-    assert filter_.may_be_counted(0, bytes(16)), "a filter that missed some is not begun again"
-    assert not filter_.may_be_counted(1, bytes([15] * 16))
-    assert not filter_.may_be_counted(n_minutes, bytes([15] * 16))
 
 
 def test_sealed_minutes_are_forgotten() -> None:
     """Their memory is given back; of them the ledger is asked."""
     filter_ = BloomFilter(first_own_minute=0)
-    filter_.add([(minute, bytes(16)) for minute in range(4)])
+    filter_.add([(minute, bytes(16)) for minute in range(4)], 4)
     filter_.forget_before(3)
     filter_.forget_before(2)
-    assert set(filter_._filters) == filter_._written == {3}
-    assert filter_.may_be_counted(2, bytes([1] * 16))
-    filter_.add([(2, bytes(16))])
     assert set(filter_._filters) == {3}
-
-
-def test_endless_minutes_do_not_fill_the_memory() -> None:
-    """A sender whose spans end in ever other minutes: from some number on the ledger is asked for all."""
-    filter_ = BloomFilter(first_own_minute=0, minutes_max=3_000)
-    filter_.keep_blocks()
-    filter_.add([(minute, bytes(16)) for minute in range(3_000)])
-    assert len(filter_._blocks) == filter_.blocks_max
-    filter_.add([(3_000, bytes(16))])
-    assert not filter_._written
-    assert not filter_._filters
-    assert not filter_._blocks
-    assert filter_.may_be_counted(10**7, bytes(16))
-
-
-def test_what_the_ledger_had_is_loaded_the_newest_first() -> None:
-    """Of a block that is loaded most is ruled out that was not there; of what comes before it the ledger is asked."""
-    randomness = random.Random(0)
-    minutes = range(3 * BLOCK_MINUTES - 3)
-    held = [(minute, randomness.randbytes(16)) for minute in minutes for _ in range(100)]
-    filter_ = BloomFilter(first_own_minute=minutes.stop)
-    filter_.keep_blocks()
-    own = [(minutes.stop, bytes(16)), (minutes.stop - 1, bytes(16))]
-    filter_.add(own)
-    for block in (2, 1):
-        assert filter_.next_to_load() // BLOCK_MINUTES == block
-        filter_.load(block, filter_bits([b"".join(digest for minute, digest in held if minute // 32 == block)]))
-    assert filter_.next_to_load() == BLOCK_MINUTES - 1
-    assert all(filter_.may_be_counted(*fingerprint) for fingerprint in (*held, *own))
-    others = [(minute, randomness.randbytes(16)) for minute in minutes[BLOCK_MINUTES:] for _ in range(100)]
-    assert sum(filter_.may_be_counted(*fingerprint) for fingerprint in others) < 10
-    assert filter_.may_be_counted(BLOCK_MINUTES - 1, randomness.randbytes(16))
+    assert filter_.may_be_counted(2, bytes([1] * 16))
+    filter_.add([(2, bytes(16))], 4)
+    assert set(filter_._filters) == {3}
 
 
 def test_minutes_that_are_not_accepted_yet_take_no_filter_from_others() -> None:
     """A message that also holds an end time years ahead is known, then and when its time has come, by one filter."""
     randomness = random.Random(0)
     filter_ = BloomFilter(first_own_minute=100)
-    filter_.keep_blocks()
-    ahead = [(200 + 1000 * n, randomness.randbytes(16)) for n in range(filter_.blocks_max + 10)]
+    ahead = [(200 + 1000 * n, randomness.randbytes(16)) for n in range(60)]
     filter_.add(ahead, newest_minute=105)
     assert not filter_._filters
-    assert not filter_._blocks
-    assert not filter_._written
     own = [(minute, randomness.randbytes(16)) for minute in (100, 200)]
     filter_.add(own, newest_minute=205)
     assert set(filter_._filters) == {100, 200}
@@ -122,54 +71,33 @@ def test_what_the_ledger_has_of_minutes_ahead_is_asked_for() -> None:
     filter_ = BloomFilter(100, ahead=filter_bits([bytes(16)]))
     assert filter_.may_be_counted(500, bytes(16))
     assert not filter_.may_be_counted(500, bytes([255] * 16))
-    assert BloomFilter(100, ahead=full_bits()).may_be_counted(500, bytes([255] * 16))
+    assert BloomFilter(100, ahead=FULL_BITS).may_be_counted(500, bytes([255] * 16))
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_nothing_that_was_counted_is_ever_ruled_out(seed: int) -> None:
-    """Commits, also far ahead, loading, sealing, too many minutes and blocks, in any order, around what there was."""
-    small_bits = partial(filter_bits, n_bits=1 << 12)
+    """Commits, also far ahead, sealing, and too many minutes, in any order, around what there was."""
     randomness = random.Random(seed)
     now, sealed = 200, 0
-    ledger = {(randomness.randrange(now), randomness.randbytes(16)) for _ in range(60)} if seed % 5 else set()
+    known = {(randomness.randrange(now), randomness.randbytes(16)) for _ in range(60)} if seed % 5 else set()
     ahead = {(now + randomness.randrange(400), randomness.randbytes(16)) for _ in range(20)} if seed % 2 else set()
-    first_own_minute = now if ahead else max((minute for minute, _ in ledger), default=-1) + 1
-    filter_ = BloomFilter(
-        first_own_minute,
-        small_bits([digest for _, digest in ahead]),
-        n_bits=1 << 12,
-        filters_max=3,
-        blocks_max=3,
-        minutes_max=60,
-    )
-    ledger |= ahead
-    if seed % 3:
-        filter_.keep_blocks()
-    known = set(ledger)  # By the filter, as far as its owner has told it.
-    reading: tuple[int, bytes] | None = None
+    first_own_minute = now if ahead else max((minute for minute, _ in known), default=-1) + 1
+    bits = filter_bits([digest for _, digest in ahead], n_bits=1 << 12)
+    filter_ = BloomFilter(first_own_minute, bits, n_bits=1 << 12, filters_max=3)
+    known |= ahead
     n_ruled_out = 0
     for _ in range(150):
         act = randomness.randrange(12)
-        if act < 7:
+        if act < 10:
             minute = randomness.choice((now, now - 1, randomness.randrange(now), now + randomness.randrange(400)))
             new = {(minute, randomness.randbytes(16)) for _ in range(3)}
-            ledger |= new  # Durable, and read by whoever reads now; the filter learns of it next.
-            if act == 0 and reading is None and filter_.next_to_load() >= 0:
-                block = filter_.next_to_load() // BLOCK_MINUTES
-                reading = block, small_bits([digest for minute, digest in ledger if minute // BLOCK_MINUTES == block])
             filter_.add(new, newest_minute=now + randomness.randrange(3))
             known |= new
-        elif act < 9 and filter_.next_to_load() >= 0:
-            block = filter_.next_to_load() // BLOCK_MINUTES
-            reading = block, small_bits([digest for minute, digest in ledger if minute // BLOCK_MINUTES == block])
-        elif act == 9 and reading is not None:
-            filter_.load(*reading)
-            reading = None
         elif act == 10:
             now += randomness.choice((0, 1, 5, 40))
         elif randomness.random() < 0.2:
             sealed = max(sealed, now - 150)
             filter_.forget_before(sealed)
         assert all(filter_.may_be_counted(*fingerprint) for fingerprint in known)
-        n_ruled_out += not filter_.may_be_counted(randomness.randrange(now), randomness.randbytes(16))
-    assert n_ruled_out or seed
+        n_ruled_out += not filter_.may_be_counted(now + 1, randomness.randbytes(16))
+    assert n_ruled_out

@@ -7,7 +7,7 @@ from otel_sla.counting.classify.classifier import Classifier
 from otel_sla.counting.classify.notes import Notes
 from otel_sla.counting.classify.value_table import CHUNK_SPANS
 from otel_sla.sla.agreement import Agreement, CodeRule, Condition, Outcome, Scope, WhenAbsent
-from otel_sla.sla.counts import NANOS_PER_MINUTE, AcceptWindow
+from otel_sla.sla.counts import NANOS_PER_MINUTE, OUTCOME_BITS, AcceptWindow
 from otel_sla.sla.series import GROUP_VALUE_SIZE_BYTES_MAX, SeriesTable
 
 ON_RESOURCE = Condition(Scope.RESOURCE, "service.name", ("chat-*",))
@@ -187,7 +187,7 @@ def test_two_agreements_count_each_for_itself() -> None:
     span = SpanRow({"http.status_code": 500, "tool": "t"})
     requests, table = classify_spans([strict, tools], [span, SpanRow({"http.status_code": 500})])
     assert [table[series_id].agreement for series_id in requests.series_id.tolist()] == ["strict", "tools", "strict"]
-    assert requests.outcome.tolist() == [Outcome.SUCCEEDED, Outcome.FAILED, Outcome.SUCCEEDED]
+    assert (requests.outcome_bits & OUTCOME_BITS).tolist() == [Outcome.SUCCEEDED, Outcome.FAILED, Outcome.SUCCEEDED]
 
 
 def test_rejected_spans_are_counted_once_and_by_kind() -> None:

@@ -33,7 +33,7 @@ def outcome(attributes: dict[str, Value], agreement: Agreement | None = None, *,
     span = SpanRow(attributes, span_status_code=span_status_code)
     requests, _ = classify_spans([agreement_of() if agreement is None else agreement], [span])
     assert len(requests) == 1
-    return Outcome(requests.outcome[0])
+    return Outcome(requests.outcome_bits[0] & OUTCOME_BITS)
 
 
 def noted(attributes: dict[str, Value], agreement: Agreement) -> Notes | None:

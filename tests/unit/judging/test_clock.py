@@ -12,7 +12,7 @@ from otel_sla.sla.counts import NANOS_PER_MINUTE
 
 NOON = 29_701_440 * NANOS_PER_MINUTE
 HOUR = 60 * NANOS_PER_MINUTE
-NO_MARKS = Watermarks(judged_before=None, sealed_before=None, exclusion_change=0, told_before=None)
+NO_MARKS = Watermarks(judged_before=None, sealed_before=None, exclusion_change=0, published_before=None)
 
 
 class Hand:
@@ -74,7 +74,9 @@ def test_bounds_never_step_back() -> None:
     """With any clock, and whatever the ledger was left with, no minute is judged twice or opened again."""
     rng = random.Random(1)
     clock = Hand(NOON)
-    marks = Watermarks(judged_before=NOON // NANOS_PER_MINUTE + 90, sealed_before=5, exclusion_change=0, told_before=5)
+    marks = Watermarks(
+        judged_before=NOON // NANOS_PER_MINUTE + 90, sealed_before=5, exclusion_change=0, published_before=5
+    )
     judging_clock = JudgingClock(processor(), clock, clock, marks)
     judged, sealed = marks.judged_before or 0, 5
     for _ in range(200):
@@ -135,7 +137,7 @@ def test_a_ledger_that_is_ahead_of_the_clock_is_told(judged: int, sealed: int, t
     """By more than senders may be ahead, until the clock is there. Only what is sealed keeps spans out: red by that."""
     noon = NOON // NANOS_PER_MINUTE
     clock = Hand(NOON)
-    marks = Watermarks(judged_before=noon + judged, sealed_before=noon + sealed, exclusion_change=0, told_before=5)
+    marks = Watermarks(judged_before=noon + judged, sealed_before=noon + sealed, exclusion_change=0, published_before=5)
     judging_clock = JudgingClock(processor(), clock, clock, marks)
     at_start = judging_clock.ahead_at_start()
     assert (f"the ledger has {told} minutes" in at_start) == bool(told) == bool(at_start)

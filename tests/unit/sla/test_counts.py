@@ -27,8 +27,7 @@ from otel_sla.sla.downtime import MinuteState, SeriesCounts, judge_minutes, judg
 from otel_sla.sla.downtime_events import Cause, change_events
 from otel_sla.sla.events import Subject
 from otel_sla.sla.months import MinuteRange
-from otel_sla.sla.periods import list_periods
-from otel_sla.sla.uptime import MonthSoFar, minute_figures, month_figures
+from otel_sla.sla.uptime import MonthSoFar, list_periods, minute_figures, month_figures
 
 ADJUSTED = parts_of(Counting.ADJUSTED)
 PARTS = st.integers(0, 1 << 40)  # A million requests in a minute; more than that in `LARGE`.

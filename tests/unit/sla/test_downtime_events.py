@@ -17,8 +17,7 @@ from otel_sla.sla.events import Event, Severity, Subject
 from otel_sla.sla.figures_text import minute_text
 from otel_sla.sla.month_events import Promise, breach_event, month_closed_event
 from otel_sla.sla.months import MinuteRange, Month, month_range
-from otel_sla.sla.periods import list_periods
-from otel_sla.sla.uptime import month_figures
+from otel_sla.sla.uptime import list_periods, month_figures
 
 SUBJECT = Subject(make_series(), make_agreement())
 NANOS = 60_000_000_000
@@ -293,8 +292,8 @@ def test_groups_that_only_look_alike_have_their_own_uids() -> None:
 def test_an_agreement_without_groups_has_a_name() -> None:
     """A series without a group is named by its agreement alone."""
     subject = Subject(make_series(group=()), SUBJECT.agreement)
-    assert subject.name == "chat"
-    assert SUBJECT.name == "chat (service.name=chat-1)"
+    assert subject.series.phrase == "chat"
+    assert SUBJECT.series.phrase == "chat (service.name=chat-1)"
 
 
 @st.composite

@@ -31,11 +31,12 @@ def test_a_request_that_is_cut_off_is_not_joinable(cut: int) -> None:
         assert not is_joinable(BODY[:cut], 10)
 
 
-def test_other_fields_and_empty_requests_go_alone() -> None:
-    """Only ResourceSpans fields are looked at; what else a request holds is the decoder's matter."""
+def test_empty_broken_and_full_requests_go_alone() -> None:
+    """Unknown fields at the end are skipped in a joined request as they are in one; what is cut off cannot be."""
+    assert is_joinable(BODY + bytes([0x12, 0]), 10)
+    assert decode_request(BODY + bytes([0x12, 0]) + BODY, WatchList((), ())).n_spans == 40
     assert not is_joinable(b"", 10)
-    assert not is_joinable(BODY + bytes([0x12, 0]), 10)
-    for body in (b"\x0a", b"\x0a\x80", b"\x0a\x05abc", b"\x12\x00", BODY + b"\x08\x01"):
+    for body in (b"\x0a", b"\x0a\x80", b"\x0a\x05abc", b"\x12\x00", BODY + b"\x08", BODY + b"\x0b"):
         assert not is_joinable(memoryview(body), 10)
     assert not is_joinable(bytes([0x0A, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01]), 10)
     assert not is_joinable(BODY, 2), "more messages than are looked at"

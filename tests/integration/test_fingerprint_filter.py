@@ -1,4 +1,4 @@
-"""A pipeline that knows without a look-up what a former process has counted."""
+"""Which messages a pipeline knows to be new without a look-up, and what a former process has counted."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -10,14 +10,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 from pipeline_parts import Clock, make_config, run, running
 
 from otel_sla.config import Config
-from otel_sla.counting.repeats import filter_loading
-from otel_sla.counting.repeats.filter_loading import FilterLoading, new_filter
+from otel_sla.counting.repeats.bloom_filter import new_filter
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.serving.pipeline import Pipeline
 
 MINUTE = 60 * 10**9
 START = 1_795_000_020 * 10**9 // MINUTE * MINUTE  # Some minute of 2026-11.
-MINUTES_BACK = range(0, 100, 7)  # Several blocks.
+MINUTES_BACK = range(7, -1, -1)
 
 Send = Callable[[bytes], Awaitable[bytes]]
 
@@ -40,47 +39,18 @@ async def look_ups_of(pipeline: Pipeline, send: Send, number: int, monkeypatch: 
     return len(asked)
 
 
-async def load(config: Config, pipeline: Pipeline) -> None:
-    """Load the filter, however small the ledger is."""
-    path, filter_ = Path(config.ledger.url.removeprefix("sqlite:///")), pipeline.counts.filter
-    loading = FilterLoading(config.ledger.url, path, filter_, 0, ledger_size_bytes_min=0)
-    loading.start()
-    await loading.finish()
-    await loading.close()
-
-
-def test_what_a_former_process_counted_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its messages are not counted again, the ledger says so; of new ones for the same minutes it is not asked."""
+def test_what_a_former_process_counted_is_asked_of_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of minutes that only this process has counted new messages need no look-up; a former one's count once."""
     config, clock = make_config(tmp_path), Clock(START)
 
     async def scenario() -> None:
         async with running(config, clock) as (pipeline, send):
             assert await look_ups_of(pipeline, send, 1, monkeypatch) == 0
         async with running(config, clock) as (pipeline, send):
-            await load(config, pipeline)
-            assert await look_ups_of(pipeline, send, 1, monkeypatch) == len(MINUTES_BACK)
-            assert pipeline.metrics.duplicate_spans == len(MINUTES_BACK)
-            assert await look_ups_of(pipeline, send, 2, monkeypatch) == 0
+            for number in (1, 2):
+                assert await look_ups_of(pipeline, send, number, monkeypatch) == len(MINUTES_BACK)
+                assert pipeline.metrics.duplicate_spans == len(MINUTES_BACK)
             assert pipeline.metrics.accepted_spans == 2 * len(MINUTES_BACK)
-
-    run(scenario)
-
-
-def test_where_nothing_is_loaded_the_ledger_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small ledger is not loaded, nor one whose reading was ended."""
-    config, clock = make_config(tmp_path), Clock(START)
-
-    async def scenario() -> None:
-        async with running(config, clock) as (pipeline, send):
-            await look_ups_of(pipeline, send, 1, monkeypatch)
-        async with running(config, clock) as (pipeline, send):
-            assert pipeline.filter_loading is not None
-            await pipeline.filter_loading.finish()
-            assert await look_ups_of(pipeline, send, 2, monkeypatch) == len(MINUTES_BACK)
-        monkeypatch.setattr(filter_loading, "_read", lambda _, reader: reader.give_up() or reader.watermarks())
-        async with running(config, clock) as (pipeline, send):
-            await load(config, pipeline)
-            assert await look_ups_of(pipeline, send, 3, monkeypatch) == len(MINUTES_BACK)
 
     run(scenario)
 

@@ -1,31 +1,117 @@
-"""What `otel-sla replay` shows: a bar on a terminal, now and then a line elsewhere, and totals at the end."""
+"""Runs what `otel-sla replay` was asked for: counts files, shows how far it is, prints totals and reports."""
 
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import datetime
+from io import BufferedIOBase, BufferedReader
+from itertools import islice
+from pathlib import Path
+from typing import cast
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from otel_sla.cli.commands import EXIT_FAILED
+from otel_sla.cli.report import screen
+from otel_sla.config import Config
 from otel_sla.counting.first_requests import spared_text
-from otel_sla.replay.counting import Totals
-from otel_sla.replay.replay import Progress
+from otel_sla.errors import ReplayError
+from otel_sla.ledger.writer import Ledger
+from otel_sla.replay.counting import ReplayCounter, Totals
+from otel_sla.replay.replay import Progress, Replay, ReplayOptions
+from otel_sla.replay.session import each_report, private_ledger, start_counting
+from otel_sla.report.document import Report
+from otel_sla.report.json import render_json
+from otel_sla.report.table import render_table
 from otel_sla.sla.agreement import Agreement, Outcome
 from otel_sla.sla.figures_text import counted
+from otel_sla.sla.months import Month
 
 _WARNINGS_MAX = 20  # Thousands of broken lines say no more than some; the totals count all.
+_NOTHING_TO_REPORT = "No request of an agreement was found, so there is no month to report.\n"
+
+
+def count_into_ledger(settings: Config, files: Sequence[Path], options: ReplayOptions) -> None:
+    """Count files into the ledger; one that was made for them, and that holds nothing when they fail, is removed."""
+    with closing(Ledger.open(settings.ledger.url, may_create=settings.ledger.may_create)) as ledger:
+        try:
+            _count(ledger, settings, files, options, is_report_next=False)
+        except ReplayError:
+            if ledger.is_new and not ledger.series():
+                ledger.remove()
+            raise
+
+
+def print_dry_run(
+    settings: Config,
+    files: Sequence[Path],
+    options: ReplayOptions,
+    month: Month | None,
+    shown_time: datetime | None,
+    *,
+    is_json: bool,
+) -> None:
+    """Count files into a ledger of their own and print the reports of a month, or of all that are found."""
+    with private_ledger() as ledger:
+        counting = _count(ledger, settings, files, options, is_report_next=True)
+        reports = each_report(ledger, settings, month, counting.days, shown_time)
+        stream = typer.get_binary_stream("stdout")
+        stream.write((_only_json(reports) if is_json else _tables(reports)).encode())
+        stream.flush()
+
+
+def _count(
+    ledger: Ledger, settings: Config, files: Sequence[Path], options: ReplayOptions, *, is_report_next: bool
+) -> ReplayCounter:
+    """Count all files; the totals are printed however it ends."""
+    counting = start_counting(ledger, settings, time.time_ns)
+    started_s = time.monotonic()
+    try:
+        with open_display(sum(path.stat().st_size for path in files if str(path) != "-")) as display:
+            replay = Replay(counting, options, on_left_out=display.warn, on_progress=display.show)
+            for path in files:
+                display.begin_file()
+                if str(path) == "-":
+                    replay.count("standard input", cast("BufferedIOBase", typer.get_binary_stream("stdin")))
+                else:
+                    with _opened(path) as file:
+                        replay.count(str(path), file)
+    except KeyboardInterrupt:
+        typer.echo("otel-sla: interrupted; the same command goes on from where it stopped", err=True)
+        raise typer.Exit(EXIT_FAILED) from None
+    finally:
+        for line in totals_lines(counting.totals, settings.agreements, time.monotonic() - started_s):
+            typer.echo(line, err=is_report_next)
+        if counting.totals.spans and not counting.totals.requests:
+            typer.echo(f"  none is a request of an agreement: {counting.uncovered.reason()}", err=is_report_next)
+    return counting
+
+
+def _only_json(reports: Iterator[Report]) -> str:
+    found = list(islice(reports, 2))
+    if len(found) != 1:
+        problem = "several months are" if found else "no month with requests of an agreement is"
+        raise typer.BadParameter(f"is needed for JSON: {problem} found", param_hint="--month")
+    return render_json(found[0])
+
+
+def _tables(reports: Iterator[Report]) -> str:
+    return "".join(render_table(report, screen()) for report in reports) or _NOTHING_TO_REPORT
+
+
+def _opened(path: Path) -> BufferedReader:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise ReplayError(f"{path} cannot be read: {error.strerror}") from error
 
 
 class Display:
-    """Shows how far a replay is, over all its files: by a line on standard error, now and then.
-
-    Args:
-        size_bytes: Of all files as they are stored; 0 if nobody knows.
-        every_s: No more often than that.
-    """
+    """Shows how far a replay of `size_bytes` (0: unknown) is: by a line on standard error, at most every `every_s`."""
 
     def __init__(self, size_bytes: int, every_s: float = 10.0) -> None:
         self._every_s = every_s
@@ -51,10 +137,9 @@ class Display:
     def warn(self, line: str) -> None:
         """Print what was left out."""
         self._warnings_count += 1
-        if self._warnings_count <= _WARNINGS_MAX:
-            self.print(f"otel-sla: warning: {line}")
-        elif self._warnings_count == _WARNINGS_MAX + 1:
-            self.print("otel-sla: warning: there are more; the totals count them")
+        if self._warnings_count <= _WARNINGS_MAX + 1:
+            more = "there are more; the totals count them"
+            self.print(f"otel-sla: warning: {line if self._warnings_count <= _WARNINGS_MAX else more}")
 
     def print(self, line: str) -> None:
         """Write a line."""
@@ -67,8 +152,6 @@ class Display:
 
 
 class _BarDisplay(Display):
-    """Shows it as a bar on a terminal."""
-
     def __init__(self, size_bytes: int) -> None:
         super().__init__(size_bytes, every_s=0.1)
         self.progress = RichProgress(
@@ -94,22 +177,16 @@ class _BarDisplay(Display):
 @contextmanager
 def open_display(size_bytes: int) -> Iterator[Display]:
     """Give a display on standard error: a bar if that is a terminal, lines if not."""
-    if not sys.stderr.isatty():
+    if sys.stderr.isatty():
+        display = _BarDisplay(size_bytes)
+        with display.progress:
+            yield display
+    else:
         yield Display(size_bytes)
-        return
-    display = _BarDisplay(size_bytes)
-    with display.progress:
-        yield display
 
 
 def totals_lines(totals: Totals, agreements: Sequence[Agreement], duration_s: float) -> Iterator[str]:
-    """Say what was counted and what was left out.
-
-    Args:
-        totals: Of all files.
-        agreements: As configured.
-        duration_s: It took so long.
-    """
+    """Say what was counted and what was left out, of all files."""
     rate = round(totals.spans / max(duration_s, 1e-9))
     spans, records = counted(totals.spans, "span"), counted(totals.records, "record")
     yield f"counted {spans} of {records} in {duration_s:.1f} s, {rate:,} spans/s"
