@@ -7,11 +7,13 @@ have done in that hour. Nothing waits for time: the next minute begins when the 
 import asyncio
 import textwrap
 import time
-from contextlib import AsyncExitStack, closing
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -30,6 +32,7 @@ from otel_sla.exporter.settings import ClientTlsSettings, OtlpSettings
 from otel_sla.jit import is_cache_warm
 from otel_sla.judging.month_report import elapsed_stop_minute, load_report
 from otel_sla.ledger.reader import LedgerReader
+from otel_sla.page.settings import PageSettings
 from otel_sla.receiver.settings import GrpcServerSettings, ReceiverSettings
 from otel_sla.report.table import render_table
 from otel_sla.serving.pipeline import Pipeline
@@ -53,24 +56,31 @@ _POINT_TIMEOUT_S = 20.0
 
 
 @commands.command()
-def demo() -> None:
+def demo(
+    *,
+    stay: Annotated[bool, typer.Option("--stay", help="Serve the status page meanwhile, and afterwards.")] = False,
+) -> None:
     """Show it all in half a minute: spans of an eventful hour in, events and the month's figure out."""
-    with TemporaryDirectory(prefix="otel-sla-demo-") as folder:
-        asyncio.run(_show(Path(folder)))
+    with TemporaryDirectory(prefix="otel-sla-demo-") as folder, suppress(KeyboardInterrupt):
+        asyncio.run(_show(Path(folder), PageSettings(title="The demo's hour") if stay else None))
 
 
-async def _show(folder: Path) -> None:
+async def _show(folder: Path, page: PageSettings | None) -> None:
     started_s = time.monotonic()
     typer.echo("An eventful hour of two services, in simulated time, judged by this agreement:\n")
     typer.echo(textwrap.indent(AGREEMENT, "  "))
     (folder / "agreement.yaml").write_text(AGREEMENT, encoding="utf-8")
     with serve_backend() as (backend, endpoint):
-        config = _make_config(folder, endpoint)
+        config = replace(_make_config(folder, endpoint), page=page)
         hour = _Hour(config, backend)
-        await hour.run()
-    _print_outcome(config, backend)
-    took_s = time.monotonic() - started_s
-    typer.echo(f"\n{hour.n_spans} spans sent by the OpenTelemetry SDK, all acknowledged; {took_s:.1f} s.")
+        async with hour.running() as pipeline:
+            await hour.play(pipeline)
+            _print_outcome(config, backend)
+            took_s = time.monotonic() - started_s
+            typer.echo(f"\n{hour.n_spans} spans sent by the OpenTelemetry SDK, all acknowledged; {took_s:.1f} s.")
+            if pipeline.page is not None and pipeline.page.url is not None:
+                typer.echo(f"\nThe hour stays at {pipeline.page.url} until Ctrl-C.")
+                await asyncio.Event().wait()
 
 
 def _make_config(folder: Path, backend_endpoint: str) -> Config:
@@ -84,7 +94,6 @@ def _make_config(folder: Path, backend_endpoint: str) -> Config:
         receiver=ReceiverSettings(grpc=GrpcServerSettings(endpoint="127.0.0.1:0"), http=None),
         ledger=replace(config.ledger, url=f"sqlite:///{folder / 'ledger.db'}"),
         exporters=(exporter,),
-        page=None,
     )
 
 
@@ -98,13 +107,21 @@ class _Hour:
         self._n_events_printed = 0
         self._now = START_MINUTE * NANOS_PER_MINUTE
 
-    async def run(self) -> None:
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Pipeline]:
         pipeline = Pipeline(self._config, clock=lambda: self._now, tick_s=_NEVER_S)
+        if not is_cache_warm():
+            typer.echo("Compiling kernels, once on this machine: some seconds.\n")
+        await pipeline.start()
+        try:
+            if pipeline.page is not None and pipeline.page.url is not None:
+                typer.echo(f"Watch it at {pipeline.page.url}\n")
+            yield pipeline
+        finally:
+            await pipeline.stop()
+
+    async def play(self, pipeline: Pipeline) -> None:
         async with AsyncExitStack() as stack:
-            if not is_cache_warm():
-                typer.echo("Compiling kernels, once on this machine: some seconds.\n")
-            await pipeline.start()
-            stack.push_async_callback(pipeline.stop)
             senders = {service: ServiceSender(service, f"127.0.0.1:{pipeline.grpc_port}") for service in TRAFFIC}
             for sender in senders.values():
                 stack.push_async_callback(asyncio.to_thread, sender.close)
