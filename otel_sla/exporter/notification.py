@@ -247,12 +247,13 @@ class NotificationDelivery(ScheduledDelivery):
                 return False
             if waiting.message is not None:
                 await self._call(partial(self._sender.send, waiting.message))
+                self._waiting = waiting._replace(message=None)  # Sent, also if the ledger cannot be written now.
                 self._not_before_s = self._timing.clock() + self._interval_s
                 self._counts.events.note_success(len(waiting.events))
             if waiting.events:
                 await self._backlog.delivered_events(waiting.events[-1].event_id)
             if waiting.batch is not None:
-                await self._backlog.delivered_figures(waiting.batch)
+                await self._backlog.delivered_figures(waiting.batch, None)
                 self._minutes_max = next_minutes_max(self._minutes_max, len(waiting.batch.figures))
             self._waiting = None
         self._schedule.due_s = self._not_before_s
