@@ -198,7 +198,7 @@ def find_used_shares(
             known[series] = month, percent
 
 
-class _Waiting(NamedTuple):
+class _Unsent(NamedTuple):
     """What is behind the cursor, and what is to be said of it."""
 
     events: Sequence[StoredEvent]
@@ -234,35 +234,35 @@ class NotificationDelivery(ScheduledDelivery):
         self._not_before_s = timing.clock()
         self._minutes_max = 1
         self._known_shares: dict[Series, tuple[MinuteRange, int]] = {}
-        self._waiting: _Waiting | None = None  # Kept while not all services have taken its message.
+        self._unsent: _Unsent | None = None  # Kept while not all services have taken its message.
         super().__init__(name, backlog, counts, timing, schedules=[self._schedule])
 
     async def _deliver(self) -> bool:
         """Send messages until nothing is left or the next one has to wait, or raise `Refused` or LedgerError."""
         while self._timing.clock() >= self._not_before_s:
-            if self._waiting is None:
-                self._waiting = await self._read()
-            waiting = self._waiting
-            if waiting is None:
+            if self._unsent is None:
+                self._unsent = await self._read()
+            unsent = self._unsent
+            if unsent is None:
                 return False
-            if waiting.message is not None:
-                await self._call(partial(self._sender.send, waiting.message))
-                self._waiting = waiting._replace(message=None)  # Sent, also if the ledger cannot be written now.
+            if unsent.message is not None:
+                await self._call(partial(self._sender.send, unsent.message))
+                self._unsent = unsent._replace(message=None)  # Sent, also if the ledger cannot be written now.
                 self._not_before_s = self._timing.clock() + self._interval_s
-                self._counts.events.note_success(len(waiting.events))
-            if waiting.events:
-                await self._backlog.delivered_events(waiting.events[-1].event_id)
-            if waiting.batch is not None:
-                await self._backlog.delivered_figures(waiting.batch, None)
-                self._minutes_max = next_minutes_max(self._minutes_max, len(waiting.batch.figures))
-            self._waiting = None
+                self._counts.events.note_success(len(unsent.events))
+            if unsent.events:
+                await self._backlog.delivered_events(unsent.events[-1].event_id)
+            if unsent.batch is not None:
+                await self._backlog.delivered_figures(unsent.batch, None)
+                self._minutes_max = next_minutes_max(self._minutes_max, len(unsent.batch.figures))
+            self._unsent = None
         self._schedule.due_s = self._not_before_s
         return False
 
-    async def _read(self) -> _Waiting | None:
+    async def _read(self) -> _Unsent | None:
         events = await self._backlog.events(EVENTS_MAX)
         batch = await self._backlog.figures(self._minutes_max)
         if not events and batch is None:
             return None
         shares = list(find_used_shares(batch.figures, self._known_shares)) if batch is not None else []
-        return _Waiting(events, batch, self._sender.write([stored.event for stored in events], shares))
+        return _Unsent(events, batch, self._sender.write([stored.event for stored in events], shares))

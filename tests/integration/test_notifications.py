@@ -107,7 +107,7 @@ def deliver(
         delivery = NotificationDelivery(settings.name, sender, backlog, settings.interval_s, counts, timing)
         await delivery.start()
         while not is_done():  # noqa: ASYNC110 - what is waited for has no event of its own.
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         await delivery.drain(TIMEOUT_S)
 
     asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_S))
@@ -212,7 +212,7 @@ def test_a_service_that_hangs_does_not_hold_up_the_end() -> None:
         delivery = NotificationDelivery("notifications/ops", sender, backlog, 60)
         await delivery.start()
         while not hook.is_called.is_set():  # noqa: ASYNC110 - another thread sets it.
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         await delivery.drain(0.01)
 
     with webhook() as hook:
