@@ -34,4 +34,8 @@ def open_services(settings: NotificationSettings) -> "tuple[apprise.Apprise, ...
     ]
     if problems:
         raise ConfigError("notifications", problems)
+    for service in services:
+        for plugin in service:  # What a service calls too long would be refused for ever.
+            if plugin.overflow_mode == apprise.OverflowMode.UPSTREAM:
+                plugin.overflow_mode = apprise.OverflowMode.SPLIT
     return services

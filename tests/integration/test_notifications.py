@@ -231,6 +231,7 @@ async def send_minutes(config: Config, clock: Clock, statuses: Sequence[int]) ->
             await pipeline.tick()
         clock.now += 2 * MINUTE_NANOS
         await pipeline.tick()
+        assert 'otelcol_exporter_queue_size{exporter="notifications/' in pipeline.metrics.prometheus_text()
 
 
 def notified(folder: Path, *targets: NotificationSettings) -> Config:
@@ -258,10 +259,11 @@ def test_a_target_that_is_new_to_an_old_ledger_does_not_send_the_past(tmp_path: 
     """A ledger with an outage, then a target: it is sent what happens from then on, the budget included."""
     clock = Clock(START)
     agreement = replace(make_config(tmp_path).agreements[0], target=1 - Fraction(8, 30 * 1440))
-    before = make_config(tmp_path, [agreement])
-    run(lambda: send_minutes(before, clock, [200, 500, 500, 500, 500, 200]))
     with webhook() as hook:
-        config = replace(before, notifications=(hook.settings(),))
+        config = replace(make_config(tmp_path, [agreement]), notifications=(hook.settings(),))
+        other = replace(hook.settings(), target="other", agreements=("none",))
+        before = replace(config, notifications=(other,))
+        run(lambda: send_minutes(before, clock, [200, 500, 500, 500, 500, 200]))
         run(lambda: send_minutes(config, clock, [200]))
         assert hook.n_requests == 0
         run(lambda: send_minutes(config, clock, [500, 500, 500, 200]))

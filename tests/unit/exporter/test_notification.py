@@ -9,6 +9,7 @@ from exporter_parts import make_figures
 from history_parts import NOVEMBER, OCTOBER, History
 from sla_parts import MINUTE, make_agreement, make_terms
 
+from otel_sla.exporter.apprise_services import open_services
 from otel_sla.exporter.backlog import FigureReading
 from otel_sla.exporter.notification import SHARES, NotificationSender, UsedShare, find_used_shares
 from otel_sla.exporter.settings import NotificationSettings, Topic
@@ -109,6 +110,13 @@ def test_long_and_hostile_messages_are_bounded() -> None:
     assert max(map(len, lines)) <= 300
     assert not any(sign in message.body for sign in "\x1b\u202e")
     assert make_sender().write([], []) is None
+
+
+def test_a_service_gets_long_messages_in_parts() -> None:
+    """It would refuse them for ever; where the URL says what is to be done with them, that is done."""
+    urls = ("json://localhost", "json://localhost?overflow=truncate")
+    services = open_services(NotificationSettings(target="ops", urls=urls))
+    assert [plugin.overflow_mode.value for service in services for plugin in service] == ["split", "truncate"]
 
 
 @pytest.mark.parametrize(
