@@ -23,7 +23,7 @@ def list_(
 ) -> None:
     """Show for each exporter how many events wait, and what its backend refused for good."""
     settings = load(config)
-    configured = [each.name for each in settings.exporters]
+    configured = [each.name for each in (*settings.exporters, *settings.notifications)]
     with closing(LedgerReader.open(settings.ledger.url)) as reader, reader.snapshot():
         names = [*configured, *(name for name in reader.exporters() if name not in configured)]
         if exporter is not None and exporter not in names:

@@ -6,6 +6,7 @@ Never opens a port, a ledger or a connection.
 
 from otel_sla.config.load import choose_config, load_config, parse_config
 from otel_sla.config.loop_check import check_own_receiver
+from otel_sla.config.notifications import check_notifications
 from otel_sla.config.settings import Config, LedgerSettings
 from otel_sla.judging.settings import ProcessorSettings
 from otel_sla.logs import LogFormat, LogLevel, LogSettings
@@ -17,6 +18,7 @@ __all__ = [
     "LogLevel",
     "LogSettings",
     "ProcessorSettings",
+    "check_notifications",
     "check_own_receiver",
     "choose_config",
     "load_config",

@@ -1,6 +1,6 @@
 """The whole file: one section per stage, and the rules between them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -8,11 +8,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from otel_sla.config.agreements import AgreementSection
 from otel_sla.config.exporters import INTERVAL_S, DebugExporter, Exporter
+from otel_sla.config.notifications import NotificationSection
 from otel_sla.config.page import PageSection
 from otel_sla.config.parse import format_duration
 from otel_sla.config.receivers import Receivers
-from otel_sla.config.section import NOT_EMPTY, Duration, PositiveDuration, PositiveInt, Section, rule_problems
-from otel_sla.config.yaml_file import Problem
+from otel_sla.config.section import NOT_EMPTY, Duration, PositiveDuration, PositiveInt, Section, Text, rule_problems
+from otel_sla.config.yaml_file import Loc, Problem
 from otel_sla.exporter.settings import Signal
 from otel_sla.logs import LogFormat, LogLevel
 from otel_sla.receiver.settings import ReceiverSettings
@@ -115,6 +116,8 @@ class ConfigDocument(Section):
     processor: Processor = Processor()
     exporters: dict[str, Exporter] = Field(default={})
     """Where verdicts and events go, by component id: `type` or `type/name`."""
+    notifications: dict[Text, NotificationSection] = Field(default={})
+    """Whom messages are sent to, by a name for each target; see below."""
     agreements: Annotated[tuple[AgreementSection, ...], NOT_EMPTY] = (AgreementSection(name="default"),)
     """What is promised; by default one agreement `default` that covers all."""
     page: Annotated[PageSection | None, BeforeValidator(lambda value: None if value is False else value)] = (
@@ -134,7 +137,7 @@ class ConfigDocument(Section):
     @model_validator(mode="after")
     def sections_fit_together(self) -> Self:
         """One rule for all, as pydantic leaves out what comes after a broken one."""
-        if problems := [*self._short_retention(), *self._absent_metrics_exporter(), *self._absent_public()]:
+        if problems := [*self._short_retention(), *self._absent_metrics_exporter(), *self._absent_agreements()]:
             raise rule_problems(problems)
         return self
 
@@ -156,9 +159,12 @@ class ConfigDocument(Section):
             message = f"must be one of the OTLP exporters of metrics ({choices}), not {name!r}"
             yield ("telemetry", "metrics", "exporter"), message
 
-    def _absent_public(self) -> Iterator[Problem]:
-        """What is shown to everybody is an agreement that there is."""
+    def _absent_agreements(self) -> Iterator[Problem]:
+        """What is shown to everybody, or sent, is of an agreement that there is."""
         names = [agreement.name for agreement in self.agreements]
-        for index, name in enumerate(self.page.public if self.page else ()):
-            if name not in names:
-                yield ("page", "public", index), f"must be the name of an agreement ({', '.join(names)}), not {name!r}"
+        asked: dict[Loc, Sequence[str]] = {("page", "public"): self.page.public if self.page else ()}
+        asked |= {("notifications", name, "agreements"): each.agreements for name, each in self.notifications.items()}
+        for place, asked_names in asked.items():
+            for index, name in enumerate(asked_names):
+                if name not in names:
+                    yield (*place, index), f"must be the name of an agreement ({', '.join(names)}), not {name!r}"

@@ -16,6 +16,7 @@ from otel_sla.config.section import build
 from otel_sla.config.settings import Config, LedgerSettings, MetricsSettings
 from otel_sla.config.yaml_file import Problem, Tree, read_yaml
 from otel_sla.errors import ConfigError, ConfigProblem
+from otel_sla.exporter.settings import NotificationSettings
 from otel_sla.judging.settings import ProcessorSettings
 from otel_sla.logs import LogSettings
 from otel_sla.page.settings import PageSettings
@@ -163,6 +164,9 @@ def _build(document: ConfigDocument, source: str, folder: Path) -> Config:
         ledger=build(LedgerSettings, ledger, url=sqlite_url_in(folder, ledger.url), may_create=ledger.create),
         processor=build(ProcessorSettings, document.processor),
         exporters=exporters,
+        notifications=tuple(
+            build(NotificationSettings, section, target=name) for name, section in document.notifications.items()
+        ),
         agreements=tuple(agreement.build() for agreement in document.agreements),
         logs=build(LogSettings, document.telemetry.logs),
         metrics=build(MetricsSettings, metrics, exporter=of_metrics) if of_metrics else None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -72,13 +73,16 @@ def _not_a_choice(given: object, expected: str) -> str:
 
 def _unknown_key(loc: Loc, section: type[Section]) -> str:
     *above, key = (part for part in loc if isinstance(part, str))
-    for part in above:
+    parts = iter(above)
+    for part in parts:
+        if get_origin(section.model_fields[part].annotation) is dict:
+            next(parts)  # The name of what the mapping holds.
         inner = section_in(section.model_fields[part].annotation)
         assert inner is not None, "only sections refuse keys"
         section = inner
     near = get_close_matches(key.lower(), section.model_fields, n=1, cutoff=0.6)
     deeper = [f"{path}.{key}" for path, inner in sections_below(section) if key in inner.model_fields]
-    meant = near or [path for path in deeper if "[]" not in path]
+    meant = near or [path for path in deeper if "[]" not in path and "<" not in path]
     if meant:
         return f"unknown key; did you mean {meant[0]!r}?"
     return f"unknown key; known here: {', '.join(section.model_fields)}"

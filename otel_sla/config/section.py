@@ -31,6 +31,7 @@ from otel_sla.config.yaml_file import Problem
 Value = TypeVar("Value")
 Settings = TypeVar("Settings")
 MASK = "****"
+_ENDINGS: dict[Any, str] = {tuple: "[]", dict: ".<name>"}
 RULES_ERROR = "otel_sla_rules"  # pydantic's error type for `RuleProblems`.
 
 
@@ -81,16 +82,17 @@ def section_in(annotation: Any) -> type[Section] | None:  # noqa: ANN401 - any a
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     if get_origin(annotation) is dict:
-        return None  # Exporters, which differ by type.
+        annotation = get_args(annotation)[1]  # Of exporters a union, as they differ by type.
+        return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
     return next(filter(None, map(section_in, get_args(annotation))), None)
 
 
 def sections_below(section: type[Section], above: str = "") -> Iterator[tuple[str, type[Section]]]:
-    """Give all sections within a section with their paths; `[]` follows the key of a list."""
+    """Give all sections within a section with their paths; `[]` follows a list's key, `.<name>` a mapping's."""
     for name, field in section.model_fields.items():
         inner = section_in(field.annotation)
         if inner is not None:
-            path = f"{above}{name}[]" if get_origin(field.annotation) is tuple else f"{above}{name}"
+            path = f"{above}{name}{_ENDINGS.get(get_origin(field.annotation), '')}"
             yield path, inner
             yield from sections_below(inner, f"{path}.")
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from otel_sla.exporter.settings import ExporterSettings, OtlpSettings
+from otel_sla.exporter.settings import ExporterSettings, NotificationSettings, OtlpSettings
 from otel_sla.judging.settings import ProcessorSettings
 from otel_sla.logs import LogSettings
 from otel_sla.page.settings import PageSettings
@@ -36,6 +36,7 @@ class Config:
     ledger: LedgerSettings
     processor: ProcessorSettings
     exporters: tuple[ExporterSettings, ...]  # At least one.
+    notifications: tuple[NotificationSettings, ...]
     agreements: tuple[Agreement, ...]  # At least one; names are unique.
     logs: LogSettings
     metrics: MetricsSettings | None  # None: only at `GET /metrics`.

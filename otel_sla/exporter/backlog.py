@@ -57,10 +57,12 @@ class LedgerBacklog:
         agreements: All that are judged, those that are no longer configured too.
         writer: Moves the cursor.
         first_minutes_max: An exporter that is new to a ledger begins so many minutes back at most.
+        is_for_people: One that is new to an old ledger begins with what comes, and each batch of revised minutes ends
+            with the newest one, for the sums of its month.
         on_damage: Called when the ledger turns out not to be sound; trying again would not help.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a cursor's owner is, and where it is kept.
         self,
         name: str,
         url: str,
@@ -68,6 +70,7 @@ class LedgerBacklog:
         writer: Writer,
         *,
         first_minutes_max: int,
+        is_for_people: bool = False,
         on_damage: Callable[[LedgerError], None] = lambda _: None,
     ) -> None:
         self._name = name
@@ -75,7 +78,8 @@ class LedgerBacklog:
         self._on_damage = on_damage
         self._thread = LedgerThread(f"backlog-{name}", lambda: LedgerReader.open(url))
         self._agreements = tuple(agreements)
-        self._figures = FigureReading(name, agreements, first_minutes_max)
+        self._is_for_people = is_for_people
+        self._figures = FigureReading(name, agreements, first_minutes_max, ends_with_newest=is_for_people)
 
     async def open(self) -> None:
         """Open the reading connection; an exporter that is new to an old ledger gets its cursor.
@@ -84,10 +88,17 @@ class LedgerBacklog:
             LedgerError: It cannot be read or written.
         """
         await self._thread.open()
-        event_id = await self._thread.call(lambda reader: _first_cursor(reader, self._name, self._agreements))
-        if event_id is not None:
+        first = await self._thread.call(self._first_cursor)
+        if first is not None:
             # Kept at once: if its backend is away for months, events are not skipped when the next month begins.
-            await self.delivered_events(event_id)
+            await self._writer.call(
+                lambda ledger: ledger.advance_cursor(
+                    self._name,
+                    event_id=first.event_id,
+                    exported_before=first.exported_before,
+                    replacement_id=first.replacement_id,
+                )
+            )
 
     async def close(self) -> None:
         """Close the reading connection."""
@@ -128,6 +139,16 @@ class LedgerBacklog:
             )
         )
 
+    def _first_cursor(self, reader: LedgerReader) -> Cursor | None:
+        """Give where an exporter without a cursor begins; None: it has one."""
+        if self._name in reader.exporters():
+            return None
+        if not self._is_for_people:
+            return Cursor(_last_event_before(reader, self._agreements), None)
+        with reader.snapshot():
+            replacement_id, event_id = reader.last_ids()
+            return Cursor(event_id, reader.watermarks().published_before, replacement_id)
+
     async def _read(self, read: Callable[[LedgerReader], T]) -> T:
         try:
             return await self._thread.call(read)
@@ -136,14 +157,12 @@ class LedgerBacklog:
             raise
 
 
-def _first_cursor(reader: LedgerReader, name: str, agreements: Sequence[Agreement]) -> int | None:
-    """Give the last event that an exporter without a cursor need not deliver, 0 for none; None: it has a cursor.
+def _last_event_before(reader: LedgerReader, agreements: Sequence[Agreement]) -> int:
+    """Give the last event that an exporter without a cursor need not deliver, 0 for none.
 
     Whoever adds a backend to an old ledger wants the running month there, not the years before it.
     """
     published_before = reader.watermarks().published_before
-    if name in reader.exporters():
-        return None
     if published_before is None:
         return 0
     zones = {agreement.time_zone for agreement in agreements}
@@ -168,10 +187,17 @@ def _last_event(reader: LedgerReader, name: str) -> StoredEvent | None:
 class FigureReading:
     """Computes batches; remembers each series' month so far, so that a new minute does not cost the whole month.
 
-    Args are those of `LedgerBacklog`.
+    Args:
+        name: Of the exporter.
+        agreements: All that are judged.
+        first_minutes_max: An exporter without a cursor begins so many minutes back at most.
+        ends_with_newest: The newest minute of each series follows its revised ones.
     """
 
-    def __init__(self, name: str, agreements: Sequence[Agreement], first_minutes_max: int) -> None:
+    def __init__(
+        self, name: str, agreements: Sequence[Agreement], first_minutes_max: int, *, ends_with_newest: bool = False
+    ) -> None:
+        self._ends_with_newest = ends_with_newest
         self._name = name
         self._agreements = tuple(agreements)
         self._first_minutes_max = first_minutes_max
@@ -204,7 +230,8 @@ class FigureReading:
             wanted: dict[int, set[int]] = defaultdict(set)
             for revised in ranges:
                 wanted[revised.series_id].update(range(revised.start_minute, revised.stop_minute))
-            return FigureBatch(tuple(snapshot.revised_figures(wanted)), None, ranges[-1].replacement_id)
+            revised_figures = snapshot.revised_figures(wanted, ends_with_newest=self._ends_with_newest)
+            return FigureBatch(tuple(revised_figures), None, ranges[-1].replacement_id)
 
     def waiting(self, reader: LedgerReader) -> Waiting:
         """Count what is behind the cursor."""
@@ -267,7 +294,7 @@ class _SnapshotFigures:
             so_far[series.series_id] = (wanted.stop_minute, found[-1].so_far)
             yield from (figures for figures in found if self._is_shown(figures, terms))
 
-    def revised_figures(self, wanted: dict[int, set[int]]) -> Iterator[MinuteFigures]:
+    def revised_figures(self, wanted: dict[int, set[int]], *, ends_with_newest: bool) -> Iterator[MinuteFigures]:
         """Give the figures of revised minutes, by series, and of the last minute of each month that is over.
 
         A revised minute gives its own figures only. The month's stand in the newest point, and in an older one would
@@ -284,6 +311,9 @@ class _SnapshotFigures:
                 for figures in self._of_series(series, terms, span, None):
                     if figures.epoch_minute in minutes:
                         yield replace(figures, has_month=figures.epoch_minute in lasts)
+                if ends_with_newest:
+                    newest = MinuteRange(self._published_before - 1, self._published_before)
+                    yield from self._of_series(series, terms, newest, None)
 
     def _is_shown(self, figures: MinuteFigures, terms: Terms) -> bool:
         """Whether a series has points: a silent one until it was silent for a whole month, as alerts need something.

@@ -72,36 +72,37 @@ async def call_in_daemon_thread(name: str, function: Callable[[], _Result]) -> _
     return await asyncio.wrap_future(outcome)
 
 
-class Delivery:
-    """The delivery of one exporter: of figures at an interval at least, of events at once.
+class ScheduledDelivery:
+    """Delivers to one backend whenever one of its schedules is due.
 
-    In `counts`, what waits is counted anew after each attempt, and when woken.
+    Args:
+        name: The exporter's component id.
+        backlog: What there is to deliver.
+        counts: Its part of the pipeline's own metrics; what waits is counted anew after each attempt, and when woken.
+        timing: Time and chance.
+        schedules: One for each kind of data.
+        close: Closes the connection to the backend.
     """
 
     def __init__(
         self,
         name: str,
-        sender: Sender,
         backlog: LedgerBacklog,
-        interval_s: float,
-        counts: ExporterCounts | None = None,
-        timing: Timing | None = None,
+        counts: ExporterCounts,
+        timing: Timing,
+        *,
+        schedules: Sequence[Schedule],
+        close: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
-        self._sender = sender
         self._backlog = backlog
-        self._counts = counts = counts or ExporterCounts()
-        self._timing = timing = timing or Timing()
+        self._counts = counts
+        self._timing = timing
+        self._schedules = tuple(schedules)
+        self._close = close
         self._woken = asyncio.Event()
         self._is_stopping = False
         self._task: asyncio.Task[None] | None = None
-        call = partial(call_in_daemon_thread, f"exporter-{name}")
-        events = EventsDelivery(call, sender, backlog, counts.events, timing)
-        figures = FiguresDelivery(call, sender, backlog, counts.figures, timing)
-        self._schedules = (
-            Schedule(name, counts.events, events.deliver, 0.0, timing),
-            Schedule(name, counts.figures, figures.deliver, interval_s, timing),
-        )
 
     async def start(self) -> None:
         """Open the backlog and begin to deliver, with what is left from before.
@@ -134,18 +135,20 @@ class Delivery:
                     self._name,
                     extra={"action": "export_unfinished"},
                 )
-        self._sender.close()
+        self._close()
         await self._backlog.close()
 
     async def _run(self) -> None:
         while not self._is_stopping:
             self._woken.clear()
-            for schedule, other in (self._schedules, self._schedules[::-1]):
+            for schedule in self._schedules:
                 if schedule.is_due():
                     n_taken = schedule.counts.n_requests_taken
                     await schedule.go()
                     if schedule.is_failing or schedule.counts.n_requests_taken > n_taken:
-                        other.note_backend(is_well=not schedule.is_failing)
+                        for other in self._schedules:
+                            if other is not schedule:
+                                other.note_backend(is_well=not schedule.is_failing)
             await self._count_waiting()
             due_s = min(schedule.due_s for schedule in self._schedules)
             timeout_s = None if due_s == NEVER else max(0.0, due_s - self._timing.clock())
@@ -161,6 +164,38 @@ class Delivery:
             events, figures = self._counts.events, self._counts.figures
             events.n_waiting, events.oldest_unix_nano = waiting.n_events, waiting.oldest_event_unix_nano
             figures.n_waiting, figures.oldest_unix_nano = waiting.n_minutes, waiting.oldest_minute_unix_nano
+
+
+class Delivery(ScheduledDelivery):
+    """The delivery of one exporter.
+
+    Args:
+        name: The exporter's component id.
+        sender: Speaks to the backend.
+        backlog: What there is to deliver.
+        interval_s: Of figures, at least; events are delivered at once.
+        counts: Its part of the pipeline's own metrics.
+        timing: Time and chance.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sender: Sender,
+        backlog: LedgerBacklog,
+        interval_s: float,
+        counts: ExporterCounts | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        counts, timing = counts or ExporterCounts(), timing or Timing()
+        call = partial(call_in_daemon_thread, f"exporter-{name}")
+        events = EventsDelivery(call, sender, backlog, counts.events, timing)
+        figures = FiguresDelivery(call, sender, backlog, counts.figures, timing)
+        schedules = (
+            Schedule(name, counts.events, events.deliver, 0.0, timing),
+            Schedule(name, counts.figures, figures.deliver, interval_s, timing),
+        )
+        super().__init__(name, backlog, counts, timing, schedules=schedules, close=sender.close)
 
 
 class EventsDelivery(BisectingDelivery[StoredEvent]):

@@ -51,4 +51,29 @@ class OtlpSettings:
     signals: frozenset[Signal] = frozenset(Signal)  # At least one.
 
 
+class Topic(Enum):
+    """What people may be notified of."""
+
+    DOWNTIME = "downtime"  # Started, ended, withdrawn, and minutes that were revised.
+    BUDGET = "budget"  # 50, 80 and 100 % of the downtime that the month bears.
+    BREACH = "breach"
+    MONTH_CLOSED = "month_closed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotificationSettings:
+    """One of `notifications`."""
+
+    target: str  # Its key.
+    urls: tuple[str, ...] = field(repr=False)  # Apprise's; secrets are part of them.
+    agreements: tuple[str, ...] = ()  # Empty: all.
+    on: frozenset[Topic] = frozenset(Topic)
+    interval_s: float = 60.0  # Between two messages, at least.
+
+    @property
+    def name(self) -> str:
+        """The component id, the name of its cursor."""
+        return f"notifications/{self.target}"
+
+
 ExporterSettings = DebugSettings | OtlpSettings

@@ -21,7 +21,8 @@ from otel_sla.counting.span_times import SpanTimes
 from otel_sla.errors import LedgerError
 from otel_sla.exporter.backlog import LedgerBacklog
 from otel_sla.exporter.debug import DebugSender
-from otel_sla.exporter.delivery import Delivery
+from otel_sla.exporter.delivery import Delivery, ScheduledDelivery
+from otel_sla.exporter.notification import NotificationDelivery, NotificationSender
 from otel_sla.exporter.otlp import OtlpSender
 from otel_sla.exporter.otlp_data import AGREEMENT_NAME
 from otel_sla.exporter.own_metrics import OwnMetricsExport
@@ -95,7 +96,7 @@ class Pipeline:
         self._tidier = Tidier(self._writer, config.ledger.retention_s, tick_s / 2)
         self._tick_lock = asyncio.Lock()
         self._not_ready_reason = "starting"
-        self._deliveries: list[Delivery] = []
+        self._deliveries: list[ScheduledDelivery] = []
         self._front: Front | None = None
         self.page: PageProcess | None = None
         self._ticking: asyncio.Task[None] | None = None
@@ -145,7 +146,7 @@ class Pipeline:
             (self.page and self.page.url) or "off",
             self._config.ledger.url,
             counted(len(self._config.agreements), "agreement"),
-            ", ".join(exporter.name for exporter in self._config.exporters),
+            ", ".join(each.name for each in (*self._config.exporters, *self._config.notifications)),
             extra={"action": "serving"},
         )
         if warning := sqlite_warning():
@@ -305,24 +306,24 @@ class Pipeline:
     async def _start_exporters(self) -> None:
         instance_id = await self._writer.call(lambda ledger: ledger.instance_id)
         for settings in self._config.exporters:
-            backlog = LedgerBacklog(
-                settings.name,
-                self._config.ledger.url,
-                self._judged,
-                self._writer,
-                first_minutes_max=round(self._config.processor.late_spans_max_s) // 60,
-                on_damage=self.accountant.fail,
-            )
             sender: DebugSender | OtlpSender
             if isinstance(settings, DebugSettings):
                 sender = DebugSender(settings.name)
             else:
                 sender = OtlpSender(settings, instance_id)
             counts = ExporterCounts()
-            self.metrics.register_exporter(settings.name, counts)
-            delivery = Delivery(settings.name, sender, backlog, settings.interval_s, counts)
-            self._deliveries.append(delivery)  # Before its start: a start that fails has begun something to close.
-            await delivery.start()
+            backlog = self._backlog(settings.name)
+            await self._start_delivery(
+                settings.name, Delivery(settings.name, sender, backlog, settings.interval_s, counts), counts
+            )
+        for target in self._config.notifications:
+            public_url = self._config.page.public_url if self._config.page else None
+            notifier = NotificationSender(target, self._judged, public_url)
+            counts = ExporterCounts()
+            backlog = self._backlog(target.name, is_for_people=True)
+            await self._start_delivery(
+                target.name, NotificationDelivery(target.name, notifier, backlog, target.interval_s, counts), counts
+            )
         if self._config.metrics is not None:
             exporter, interval_s = self._config.metrics.exporter, self._config.metrics.interval_s
             own_sender = OtlpSender(exporter, instance_id)
@@ -330,6 +331,22 @@ class Pipeline:
             attributes = {"exporter": exporter.name, "data_type": "own_metrics"}
             self.metrics.register_attempts(self._own_metrics.counts, attributes)
             self._own_metrics.start()
+
+    def _backlog(self, name: str, *, is_for_people: bool = False) -> LedgerBacklog:
+        return LedgerBacklog(
+            name,
+            self._config.ledger.url,
+            self._judged,
+            self._writer,
+            first_minutes_max=round(self._config.processor.late_spans_max_s) // 60,
+            is_for_people=is_for_people,
+            on_damage=self.accountant.fail,
+        )
+
+    async def _start_delivery(self, name: str, delivery: ScheduledDelivery, counts: ExporterCounts) -> None:
+        self.metrics.register_exporter(name, counts)
+        self._deliveries.append(delivery)  # Before its start: a start that fails has begun something to close.
+        await delivery.start()
 
     def _page_task(self, listening: tuple[int, ...]) -> PageTask:
         config = self._config

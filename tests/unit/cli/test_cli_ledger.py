@@ -16,12 +16,13 @@ from otel_sla.ledger.writer import Ledger
 
 MINUTE = 29_365_920  # 2025-11-01T00:00:00Z.
 AGREEMENTS = "  - name: chat\nexporters: {otlp: {endpoint: 'localhost:1'}, debug: {}}\n"
+NOTIFICATIONS = "notifications: {ops: {urls: 'json://localhost:1'}}\n"
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """Write a configuration of one agreement and two exporters."""
-    return write_config(tmp_path, AGREEMENTS)
+    """Write a configuration of one agreement, two exporters and a target of notifications."""
+    return write_config(tmp_path, AGREEMENTS + NOTIFICATIONS)
 
 
 @pytest.fixture
@@ -81,6 +82,7 @@ def test_the_outbox_shows_what_waits_and_what_was_set_aside(config: Path, ledger
         "  event 2, set aside at 2025-11-01 12:26:40 UTC: INVALID_ARGUMENT: too \ufffd[31mlong",
         "    sla.downtime.started: chat is down 1",
         "debug: 3 events wait, 0 set aside; no figures delivered yet",
+        "notifications/ops: 3 events wait, 0 set aside; no figures delivered yet",
         "old (not configured): 2 events wait, 0 set aside; no figures delivered yet",
     ]
     assert lines_of(invoke("outbox", "list", "-c", config, "--exporter", "old")) == lines[-1:]

@@ -275,7 +275,7 @@ def _misspelt(path: str, section: type[Section]) -> Iterator[tuple[str, str, str
         yield path, name + name[-1], name
         inner = section_in(field.annotation)
         if inner is not None:
-            item = "[0]" if get_origin(field.annotation) is tuple else ""
+            item = {tuple: "[0]", dict: ".ops"}.get(get_origin(field.annotation), "")
             yield from _misspelt(f"{path}.{name}{item}".strip("."), inner)
 
 
@@ -370,7 +370,8 @@ def _settings(section: type[Section], above: tuple[str | int, ...] = ()) -> Iter
         yield (*above, name)
         inner = section_in(field.annotation)
         if inner is not None:
-            yield from _settings(inner, (*above, name, 0) if get_origin(field.annotation) is tuple else (*above, name))
+            item = {tuple: (0,), dict: ("ops",)}.get(get_origin(field.annotation), ())
+            yield from _settings(inner, (*above, name, *item))
 
 
 def _tree(path: tuple[str | int, ...], value: object) -> object:
