@@ -127,7 +127,8 @@ class NotificationSender:
         name = used.series.agreement
         month = self._month_of(used.month.start_minute, name)
         allowed = counted(used.allowed, "minute")
-        text = f"{used.series.phrase}: {used.percent} % of the downtime budget of {month} is used ({used.down:,} of {allowed})"
+        budget = f"{used.percent} % of the downtime budget of {month} is used ({used.down:,} of {allowed})"
+        text = f"{used.series.phrase}: {budget}"
         return Line(Topic.BUDGET, name, month, SHARES[used.percent], f"{used.percent} % of the budget used", text)
 
     def _month_of(self, epoch_minute: int, agreement: str) -> str:
