@@ -8,7 +8,6 @@ import numpy as np
 
 from otel_sla.arrays import Int64Array
 from otel_sla.page.drawing import DrawnRate, draw_rate
-from otel_sla.page.figures import FAILED, VALID
 from otel_sla.report.document import SeriesMinutes
 from otel_sla.report.html.calendar import DrawnDay, draw_month
 from otel_sla.sla.agreement import Agreement, Outcome
@@ -20,7 +19,7 @@ _STRETCHES_MAX = 200
 
 @dataclass(frozen=True, slots=True)
 class DayFigures:
-    """One row of the month's days."""
+    """One row of the month's days: the columns of `figures.MonthDays`."""
 
     date: date
     up: int  # Minutes, as the next four.
@@ -60,10 +59,7 @@ def day_page(
     if days is None or not len(days):
         return DayPage((), None, None, (), 0, None, None)
     dates = [day for day, _ in day_ranges(month, agreement.time_zone)][: len(days)]
-    figures = tuple(
-        DayFigures(day, *row[: len(MinuteState)], row[VALID], row[FAILED])
-        for day, row in zip(dates, days.tolist(), strict=True)
-    )
+    figures = tuple(DayFigures(day, *row) for day, row in zip(dates, days.tolist(), strict=True))
     place = _place(dates, days, asked)
     before, behind = (dates[each] if 0 <= each < len(dates) else None for each in (place - 1, place + 1))
     if minutes is None:

@@ -141,7 +141,7 @@ async def history(view: View) -> Content:
     """`/agreements/{name}/history`: a year at a glance."""
     months = view.agreement(view.request.path_params["name"])
     query = view.request.query_params.get("q", "")[:200]
-    shown = sorted(month for month, days in months.months.items() if days.series)[-12:]
+    shown = sorted((month for month, days in months.months.items() if days.series), reverse=True)[:12]
     ids = {series_id for month in shown for series_id in months.months[month].series}
     found = [view.figures.series[series_id] for series_id in ids]
     found = [each for each in found if query.casefold() in view.name_of(each).casefold()]

@@ -20,7 +20,7 @@ from otel_sla.sla.series import Series
 
 DAYS_SHOWN = 90
 SERIES_SHOWN = 50  # Of one agreement, on one page;
-SERIES_OF_ALL = 250  # and of all agreements together, where there are many.
+SERIES_OF_ALL = 200  # and of all agreements together, where there are many.
 
 
 @dataclass(frozen=True, slots=True)

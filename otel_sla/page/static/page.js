@@ -77,6 +77,7 @@ async function refreshForEver() {
 const tip = document.createElement("div");
 tip.className = "tip";
 tip.setAttribute("role", "status");
+document.body.append(tip);
 const mark = document.createElement("span");
 mark.className = "mark";
 let shown = null; // The strip, and the place of the day in it.
@@ -105,7 +106,6 @@ function showDay() {
   const words = wordsOf(strip, place, count);
   if (tip.textContent !== words) tip.textContent = words;
   strip.append(mark);
-  document.body.append(tip);
   mark.style.left = `${(100 * place) / count}%`;
   mark.style.width = `${100 / count}%`;
   const box = strip.getBoundingClientRect();
@@ -117,7 +117,7 @@ function showDay() {
 function hideDay() {
   shown = null;
   mark.remove();
-  tip.remove();
+  tip.textContent = "";
 }
 
 function placeOf(strip, x) {
