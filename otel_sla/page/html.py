@@ -1,5 +1,6 @@
 """Pages for people: each handler puts together what its template shows."""
 
+import math
 from collections.abc import Callable, Container
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -83,6 +84,7 @@ async def overview(view: View) -> Content:
         page_urls=page_urls,
         has_search=has_search,
         n_spans=n_spans,
+        grace_minutes=math.ceil(view.page.task.grace_s / 60),
         judged_before=view.figures.judged_before,
     )
 
@@ -104,6 +106,7 @@ async def report(view: View) -> Content:
         section=section,
         month=month,
         worst=worst,
+        **_beside(months, month),
         report_url=lambda month: agreement_url(months.agreement, month),
         report_name=_report_name(view),
         address_of=lambda series: series_url(series.series, month),
@@ -130,6 +133,7 @@ async def series(view: View) -> Content:
         month=month,
         series=all_series[series_id],
         found=found,
+        **_beside(months, month),
         month_url=lambda month: series_url(all_series[series_id], month),
         day=day_page(months.agreement, month, days.days.get(series_id), minutes, view.request.query_params.get("day")),
         report_name=_report_name(view),
@@ -190,6 +194,15 @@ def _asked_month(view: View, text: str | None) -> tuple[AgreementMonths, Month, 
     if month not in months.months:
         raise HTTPException(404, f"the page has the months {min(months.months)} to {max(months.months)}")
     return months, month, months.months[month]
+
+
+def _beside(months: AgreementMonths, month: Month) -> dict[str, Month | None]:
+    """Give the months before and behind that have any series."""
+    shown = [each for each, days in months.months.items() if days.series]
+    return {
+        "before": max((each for each in shown if each < month), default=None),
+        "behind": min((each for each in shown if each > month), default=None),
+    }
 
 
 async def _minutes(

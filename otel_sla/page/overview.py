@@ -57,9 +57,9 @@ class SeriesRow:
     live: tuple[LiveMinute, ...]  # Oldest first; nothing without an answer of the pipeline.
 
     @property
-    def has_live(self) -> bool:
-        """Whether any request of the newest minutes is known."""
-        return any(minute.valid for minute in self.live)
+    def first_live(self) -> int | None:
+        """The first of the newest minutes that has a valid request; None: none has."""
+        return next((minute.epoch_minute for minute in self.live if minute.valid), None)
 
 
 @dataclass(frozen=True, slots=True)

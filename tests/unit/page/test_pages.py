@@ -10,6 +10,7 @@ from page_parts import NOW, START, ShownPage, page_series, window
 from sla_parts import make_agreement
 
 from otel_sla.page.settings import PageSettings
+from otel_sla.receiver.settings import BearerSettings
 from otel_sla.sla.agreement import ExclusionReason
 
 OUTAGE = START + 5 * 1440 + 600
@@ -72,7 +73,7 @@ def test_an_empty_page_says_what_to_do(tmp_path: Path) -> None:
     shown.see([(0, 0, 1, 0)])
     said = text_of(shown.get("/"))
     assert "Requests arrive; no minute is judged yet" in said
-    assert "service.name=chat-1 first minute is judged soon 0.00 % of 1" in said
+    assert "service.name=chat-1 the first minute is judged after 10:01 0.00 % of 1" in said
     assert "Send spans" not in said
 
 
@@ -150,7 +151,7 @@ def test_a_series_has_its_days_and_minutes(eventful: ShownPage) -> None:
     assert "10:30 11:00 30 down" in said
     assert "10:00 10:30 30 excluded" in said
     assert "above 5 %" in said
-    assert "Downtime periods" in said
+    assert "590 of 590 power cut ; was our own UPS after all (refused)" in said, "the notes of a period"
     assert "power cut" in said
     other = text_of(eventful.get("/agreements/chat/series/0?month=2026-11&day=2026-11-08"))
     assert "Sun 8 November 2026, minute by minute" in other
@@ -231,3 +232,22 @@ def test_nothing_foreign_is_loaded(eventful: ShownPage) -> None:
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert not re.findall(r'(?:src|href)="(?!/|#|\?)', answer.text), path
         assert not re.findall(r"<style|\son\w+=|\sstyle=|<script(?! src)", answer.text), path
+
+
+def test_the_public_sees_names_and_figures_alone(tmp_path: Path) -> None:
+    """Without a token there are the public agreements: no terms, no names of operators, no pipeline."""
+    tokens = BearerSettings(tokens=("secret",))
+    agreements = (make_agreement(), replace(make_agreement(), name="internal"))
+    shown = ShownPage(tmp_path, agreements, PageSettings(auth=tokens, public=("chat",)))
+    shown.exclude(window(START, 30, "power cut"))
+    shown.count(page_series(["chat-1"]), [(START, 0, 1, 0, 0)])
+    page = shown.get("/")
+    assert "internal" not in page
+    assert "/pipeline" not in page
+    said = text_of(shown.get("/agreements/chat/2026-11"))
+    assert "power cut" in said
+    assert "ops@example.com" not in said
+    assert "Covered service" not in said
+    shown.get("/agreements/internal/2026-11", 404)
+    shown.get("/pipeline", 401)
+    shown.get("/exclusions", 401)
