@@ -68,11 +68,11 @@ def test_an_empty_page_says_what_to_do(tmp_path: Path) -> None:
     shown.see([])
     assert "Send spans of kind SERVER to OTLP/gRPC: localhost:4317" in text_of(shown.get("/"))
     shown.points({"otelcol_receiver_accepted_spans": 7})
-    assert "7 spans arrived so far, and none is covered by this agreement" in text_of(shown.get("/"))
+    assert "7 spans arrived since the start, and no agreement covers any" in text_of(shown.get("/"))
     shown.count(page_series(["chat-1"]), [(NOW, 0, 1, 0, 0)], judged_before=None)
     shown.see([(0, 0, 1, 0)])
     said = text_of(shown.get("/"))
-    assert "Requests arrive; no minute is judged yet" in said
+    assert "Requests arrive; no minute of this month is judged yet" in said
     assert "service.name=chat-1 the first minute is judged after 10:01 0.00 % of 1" in said
     assert "Send spans" not in said
 
