@@ -118,10 +118,10 @@ class ShownPage:
         minutes = LiveMinutes(NOW, table[:, 1], NOW - table[:, 0], outcomes)
         self.live = LiveState(minutes, NOW * 60 * 10**9, Readiness(reason))
 
-    def points(self, points: Mapping[str, float]) -> None:
-        """Let the pipeline have these values of its own metrics, which have no attributes."""
+    def points(self, *points: tuple[str, Mapping[str, str], float]) -> None:
+        """Let the pipeline have these values of its own metrics."""
         assert self.live is not None, "it answers"
-        self.live = replace(self.live, points=tuple((name, {}, value) for name, value in points.items()))
+        self.live = replace(self.live, points=points)
 
     def ask(self, path: str) -> httpx.Response:
         """Ask as a browser does."""

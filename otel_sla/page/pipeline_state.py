@@ -1,13 +1,14 @@
 """What `/pipeline` shows, out of the pipeline's own metrics."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
 from otel_sla.page.live import LiveState
+from otel_sla.self_metrics import FAILURES
 from otel_sla.sla.agreement import Outcome
 
-# Name of the metric, attribute that tells its points apart -> in words.
+# Name of the metric, and what became of the spans that it counts.
 _REFUSED = (
     ("otelcol_receiver_refused_spans", "Refused: not durable in time, the sender sends them again"),
     ("otelcol_receiver_failed_spans", "Lost to an internal error"),
@@ -35,6 +36,7 @@ class ExporterState:
     n_waiting: int
     oldest_age_s: float
     last_success_unix_s: float | None
+    failed: tuple[tuple[str, int], ...]  # Attempts since the start, by where the reason lies.
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def pipeline_state(live: LiveState | None) -> PipelineState | None:
     return PipelineState(
         n_accepted=int(sums.get("otelcol_receiver_accepted_spans", 0)),
         refused=tuple((why, int(sums.get(name, 0))) for name, why in _REFUSED),
-        counted=tuple((why, int(sums.get(name, 0))) for name, why in _COUNTED),
+        counted=tuple(_counted(live)),
         requests_last_minute=int(requests[minutes.epoch_minute == minutes.newest_minute - 1].sum()),
         requests_running=int(requests[minutes.epoch_minute == minutes.newest_minute].sum()),
         exporters=tuple(_exporters(live)),
@@ -76,19 +78,26 @@ def pipeline_state(live: LiveState | None) -> PipelineState | None:
     )
 
 
-def _exporters(live: LiveState) -> list[ExporterState]:
+def _exporters(live: LiveState) -> Iterator[ExporterState]:
     by_kind: dict[tuple[str, str], dict[str, float]] = {}
     for name, attributes, value in live.points:
         if "exporter" in attributes and "data_type" in attributes:
-            by_kind.setdefault((attributes["exporter"], attributes["data_type"]), {})[name] = value
-    return [
-        ExporterState(
-            exporter,
-            data_type,
-            int(values["otelcol_exporter_queue_size"]),
-            values.get("sla.exporter.oldest_age", 0.0),
-            values.get("sla.exporter.last_success_timestamp"),
-        )
-        for (exporter, data_type), values in by_kind.items()
-        if "otelcol_exporter_queue_size" in values
-    ]
+            key = attributes.get("reason", name)
+            by_kind.setdefault((attributes["exporter"], attributes["data_type"]), {})[key] = value
+    for (exporter, data_type), values in by_kind.items():
+        if "otelcol_exporter_queue_size" in values:
+            yield ExporterState(
+                exporter,
+                data_type,
+                int(values["otelcol_exporter_queue_size"]),
+                values.get("sla.exporter.oldest_age", 0.0),
+                values.get("sla.exporter.last_success_timestamp"),
+                tuple((reason, int(values[reason])) for reason in FAILURES if values.get(reason)),
+            )
+
+
+def _counted(live: LiveState) -> Iterator[tuple[str, int]]:
+    for metric, what in _COUNTED:
+        points = [(attributes, int(value)) for name, attributes, value in live.points if name == metric]
+        keys = ", ".join(attributes["key"] for attributes, value in points if value and "key" in attributes)
+        yield f"{what} ({keys})" if keys else what, sum(value for _, value in points)

@@ -67,7 +67,7 @@ def test_an_empty_page_says_what_to_do(tmp_path: Path) -> None:
     shown.count((), [], judged_before=None)
     shown.see([])
     assert "Send spans of kind SERVER to OTLP/gRPC: localhost:4317" in text_of(shown.get("/"))
-    shown.points({"otelcol_receiver_accepted_spans": 7})
+    shown.points(("otelcol_receiver_accepted_spans", {}, 7))
     assert "7 spans arrived since the start, and no agreement covers any" in text_of(shown.get("/"))
     shown.count(page_series(["chat-1"]), [(NOW, 0, 1, 0, 0)], judged_before=None)
     shown.see([(0, 0, 1, 0)])
@@ -183,13 +183,16 @@ def test_the_trail_of_exclusions(eventful: ShownPage) -> None:
 
 def test_the_pipeline_page_says_whether_spans_arrive(eventful: ShownPage) -> None:
     """Rate, refusals by reason, ledger and share of sampled spans; figures of the pipeline's own metrics."""
+    backend = {"exporter": "otlp/backend", "data_type": "logs"}
     eventful.points(
-        {
-            "otelcol_receiver_accepted_spans": 1000,
-            "sla.receiver.late_spans": 12,
-            "sla.receiver.sampled_spans": 250,
-            "sla.ledger.size": 3 * 1024**2,
-        }
+        ("otelcol_receiver_accepted_spans", {}, 1000),
+        ("sla.receiver.late_spans", {}, 12),
+        ("sla.receiver.sampled_spans", {}, 250),
+        ("sla.receiver.unusable_status_spans", {"key": "http.status_code"}, 3),
+        ("sla.ledger.size", {}, 3 * 1024**2),
+        ("otelcol_exporter_queue_size", backend, 4),
+        ("sla.exporter.oldest_age", backend, 61.0),
+        ("sla.exporter.failed_attempts", {**backend, "reason": "backend"}, 2),
     )
     said = text_of(eventful.get("/pipeline"))
     assert "✓ Spans are taken" in said
@@ -197,6 +200,8 @@ def test_the_pipeline_page_says_whether_spans_arrive(eventful: ShownPage) -> Non
     assert "too late, their minute is sealed 12" in said
     assert "Sampled 25.00 %" in said
     assert "Ledger 3.0 MiB" in said
+    assert "cannot be read (http.status_code) 3" in said
+    assert "otlp/backend events 4 61 s none yet 2 backend" in said
 
 
 def test_title_and_logo_are_configured(tmp_path: Path) -> None:
