@@ -140,6 +140,7 @@ class Page:
         self.auth = None if task.settings.auth is None else BearerAuth(task.settings.auth, "page")
         self._ask_live = ask_live
         self._ledger: LedgerThread[LedgerReader] | None = None  # Opened by whoever first needs it.
+        self._opening = asyncio.Lock()
         self._rendering = asyncio.Lock()  # Whoever asks for the same gets the same, rendered once.
         self._cached: OrderedDict[tuple[str, str, bool], tuple[object, Content, str]] = OrderedDict()
         self.app = Starlette(
@@ -151,16 +152,23 @@ class Page:
             exception_handlers={HTTPException: _refused},
         )
 
+    async def close(self) -> None:
+        """Close the ledger."""
+        ledger, self._ledger = self._ledger, None
+        if ledger is not None:
+            await ledger.close()
+
     async def read(self, function: Callable[[LedgerReader], _Result]) -> _Result:
         """Read the ledger on a thread of its own; for what is not among the figures.
 
         Raises:
             LedgerError: It cannot be read.
         """
-        if self._ledger is None:
-            ledger = LedgerThread("page-details", lambda: LedgerReader.open(self.task.ledger_url))
-            await ledger.open()
-            self._ledger = ledger
+        async with self._opening:
+            if self._ledger is None:
+                ledger = LedgerThread("page-details", lambda: LedgerReader.open(self.task.ledger_url))
+                await ledger.open()
+                self._ledger = ledger
         return await self._ledger.call(function)
 
     def _endpoint(self, route: PageRoute) -> Callable[[Request], Awaitable[Response]]:

@@ -33,9 +33,16 @@ _ALWAYS = MinuteRange(0, month_range(Month(YEAR_MAX, 12), "UTC").stop_minute)
 _TEMPLATES = TEMPLATES.overlay(
     loader=ChoiceLoader([PackageLoader("otel_sla.page"), PackageLoader("otel_sla.report.html", "")])
 )
-_TEMPLATES.globals |= {"BARS": BARS, "BUDGET_WIDTH": BUDGET_WIDTH, "BUDGET_HEIGHT": BUDGET_HEIGHT}
-_TEMPLATES.globals |= {"RATE_HEIGHT": RATE_HEIGHT, "DAYS_SHOWN": DAYS_SHOWN}
-_TEMPLATES.globals |= {"minute_text": minute_text, "term_percent_text": term_percent_text}
+_TEMPLATES.globals = {
+    **TEMPLATES.globals,
+    "BARS": BARS,
+    "BUDGET_HEIGHT": BUDGET_HEIGHT,
+    "BUDGET_WIDTH": BUDGET_WIDTH,
+    "DAYS_SHOWN": DAYS_SHOWN,
+    "RATE_HEIGHT": RATE_HEIGHT,
+    "minute_text": minute_text,
+    "term_percent_text": term_percent_text,
+}
 
 
 def _render(name: str, view: View, **values: object) -> Content:

@@ -151,7 +151,7 @@ def test_a_series_has_its_days_and_minutes(eventful: ShownPage) -> None:
     assert "10:30 11:00 30 down" in said
     assert "10:00 10:30 30 excluded" in said
     assert "above 5 %" in said
-    assert "590 of 590 power cut ; was our own UPS after all (refused)" in said, "the notes of a period"
+    assert "590 of 590 power cut ; was our own UPS after all (withdrawn)" in said, "the notes of a period"
     assert "power cut" in said
     other = text_of(eventful.get("/agreements/chat/series/0?month=2026-11&day=2026-11-08"))
     assert "Sun 8 November 2026, minute by minute" in other
