@@ -153,9 +153,8 @@ async def history(view: View) -> Content:
     months = view.agreement(view.request.path_params["name"])
     query = view.request.query_params.get("q", "")[:200]
     shown = sorted((month for month, days in months.months.items() if days.series), reverse=True)[:12]
-    ids = {series_id for month in shown for series_id in months.months[month].series}
-    found = [view.figures.series[series_id] for series_id in ids]
-    found = [each for each in found if query.casefold() in view.name_of(each).casefold()]
+    known = {number: each.series for month in shown for number, each in months.months[month].series.items()}
+    found = [each for each in known.values() if query.casefold() in view.name_of(each).casefold()]
     rows = [(each, [(month, months.months[month].series.get(each.series_id)) for month in shown]) for each in found]
     rows.sort(key=lambda row: (-sum(cell.figures.is_breached for _, cell in row[1] if cell), row[0].group))
     page, n_pages = _number(view.request.query_params.get("page", "1")), max(1, -(-len(rows) // SERIES_SHOWN))
@@ -167,7 +166,7 @@ async def history(view: View) -> Content:
         shown=shown,
         rows=rows[(page - 1) * SERIES_SHOWN : page * SERIES_SHOWN],
         n_found=len(rows),
-        n_series=len(ids),
+        n_series=len(known),
         query=query,
         page=page,
         n_pages=n_pages,
