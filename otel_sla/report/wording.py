@@ -174,4 +174,6 @@ def moment_in(moment: datetime, time_zone: str) -> str:
 
 def printable(text: str, besides: str = "") -> str:
     """Replace what is no visible character: escape sequences in a name are text here, and steer no terminal."""
+    if text.isprintable():  # Nearly always; a page has thousands of values.
+        return text
     return "".join(sign if sign.isprintable() or sign in besides else "\ufffd" for sign in text)
