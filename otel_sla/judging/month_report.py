@@ -1,6 +1,6 @@
 """Reads a month from the ledger, judges it and puts it in order as a report."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import starmap
@@ -215,8 +215,11 @@ def each_series_minutes(
     *,
     as_configured: bool = False,
     series_at_once: int = _SERIES_AT_ONCE,
+    series_ids: Container[int] | None = None,
 ) -> Iterator[SeriesMinutes]:
     """Judge as `load_report` does, and give each series' elapsed minutes one by one, in the report's order.
+
+    With `series_ids` only theirs.
 
     The consumer may take hours: a few series at a time are read, each few as of one commit, and no snapshot is held
     between them.
@@ -230,6 +233,7 @@ def each_series_minutes(
     for basis in bases:
         minutes = month_range(month, basis.agreement.time_zone)
         ordered = sorted(series_of(basis.agreement, all_series), key=lambda series: series.group)
+        ordered = [series for series in ordered if series_ids is None or series.series_id in series_ids]
         for start in range(0, len(ordered), series_at_once):
             with reader.snapshot():
                 if not is_kept(minutes, reader.watermarks().expired_before):

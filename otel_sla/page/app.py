@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
+from typing import TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,12 +16,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from otel_sla.errors import OtelSlaError
+from otel_sla.errors import LedgerError
+from otel_sla.ledger.reader import LedgerReader
+from otel_sla.ledger.threads import LedgerThread
 from otel_sla.page.figures import AgreementMonths, Figures
 from otel_sla.page.live import LiveState
 from otel_sla.page.settings import PageSettings, PageTask
 from otel_sla.receiver.responses import Unauthenticated
 from otel_sla.receiver.security.bearer import BearerAuth
+from otel_sla.report.html.page import TEMPLATES
+from otel_sla.report.wording import pairs_text, printable, series_name
+from otel_sla.sla.series import Series
 
 # No foreign resource, no inline script or style: what senders put into names can at most be text.
 _HEADERS = {
@@ -30,6 +36,8 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _CACHED_MAX = 128
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,25 @@ class View:
         """The agreements that may be seen."""
         public = self.settings.public
         return tuple(each for each in self.figures.agreements if not self.is_public or each.agreement.name in public)
+
+    def name_of(self, series: Series) -> str:
+        """Name a series as this view may."""
+        return series_name(series)
+
+    def name_of_group(self, group: tuple[tuple[str, str], ...]) -> str:
+        """Name the series of a window that is meant for one."""
+        return printable(pairs_text(dict(group)))
+
+    async def read(self, function: Callable[[LedgerReader], _Result]) -> _Result:
+        """Read the ledger on the page's own thread.
+
+        Raises:
+            HTTPException: It cannot be read.
+        """
+        try:
+            return await self.page.read(function)
+        except LedgerError as error:
+            raise refuse_ledger_error(error) from error
 
     def agreement(self, name: str) -> AgreementMonths:
         """Find an agreement that may be seen.
@@ -112,15 +139,37 @@ class Page:
         self.figures = Figures()
         self.auth = None if task.settings.auth is None else BearerAuth(task.settings.auth, "page")
         self._ask_live = ask_live
+        self._ledger: LedgerThread[LedgerReader] | None = None  # Opened by whoever first needs it.
+        self._opening = asyncio.Lock()
         self._rendering = asyncio.Lock()  # Whoever asks for the same gets the same, rendered once.
         self._cached: OrderedDict[tuple[str, str, bool], tuple[object, Content, str]] = OrderedDict()
         self.app = Starlette(
             routes=[
                 *(Route(each.path, self._endpoint(each), methods=["GET"]) for each in routes),
                 Route("/static/{name}", _static, methods=["GET"]),
+                Route("/logo", self._logo, methods=["GET"]),
             ],
             exception_handlers={HTTPException: _refused},
         )
+
+    async def close(self) -> None:
+        """Close the ledger."""
+        ledger, self._ledger = self._ledger, None
+        if ledger is not None:
+            await ledger.close()
+
+    async def read(self, function: Callable[[LedgerReader], _Result]) -> _Result:
+        """Read the ledger on a thread of its own; for what is not among the figures.
+
+        Raises:
+            LedgerError: It cannot be read.
+        """
+        async with self._opening:
+            if self._ledger is None:
+                ledger = LedgerThread("page-details", lambda: LedgerReader.open(self.task.ledger_url))
+                await ledger.open()
+                self._ledger = ledger
+        return await self._ledger.call(function)
 
     def _endpoint(self, route: PageRoute) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
@@ -153,6 +202,17 @@ class Page:
             self._cached.move_to_end(key)
             return cached[1], cached[2]
 
+    async def _logo(self, _request: Request) -> Response:
+        logo = self.task.settings.logo
+        media_type = {".svg": "image/svg+xml", ".png": "image/png"}.get(logo.suffix.lower()) if logo else None
+        try:
+            content = logo.read_bytes() if logo and media_type else None
+        except OSError:
+            content = None
+        if content is None:
+            raise HTTPException(404, "there is no logo")
+        return Response(content, media_type=media_type, headers={**_HEADERS, "Cache-Control": "max-age=300"})
+
     def _is_known(self, request: Request) -> bool:
         """Whether the request may see everything. A browser sends the token as the password of Basic credentials."""
         if self.auth is None:
@@ -174,9 +234,13 @@ async def _static(request: Request) -> Response:
     name = request.path_params["name"]
     media_type = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}.get(name.rpartition(".")[2])
     file = resources.files("otel_sla.page") / "static" / name
-    if media_type is None or not file.is_file():
+    if name == "report.css":  # What pages share with `report --format html`.
+        content = TEMPLATES.get_template("style.css").render().encode()
+    elif media_type is None or not file.is_file():
         raise HTTPException(404)
-    return Response(file.read_bytes(), media_type=media_type, headers={**_HEADERS, "Cache-Control": "no-cache"})
+    else:
+        content = file.read_bytes()
+    return Response(content, media_type=media_type, headers={**_HEADERS, "Cache-Control": "no-cache"})
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
@@ -185,6 +249,6 @@ async def _refused(_request: Request, error: Exception) -> Response:
     return Response(f"{error.status_code}: {error.detail}\n", error.status_code, headers, "text/plain")
 
 
-def refuse_ledger_error(error: OtelSlaError) -> HTTPException:
+def refuse_ledger_error(error: LedgerError) -> HTTPException:
     """Answer what the ledger cannot give."""
     return HTTPException(503, f"{error}; {error.hint}")

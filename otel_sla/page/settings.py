@@ -31,4 +31,5 @@ class PageTask:
     ledger_url: str
     agreements: tuple[Agreement, ...]  # As configured.
     grace_s: float
+    receivers: tuple[str, ...]  # Where spans are taken, in words: what somebody does who sees an empty page.
     logs: LogSettings

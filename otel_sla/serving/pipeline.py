@@ -357,8 +357,19 @@ class Pipeline:
             ledger_url=config.ledger.url,
             agreements=config.agreements,
             grace_s=config.processor.grace_s,
+            receivers=self._receivers(),
             logs=config.logs,
         )
+
+    def _receivers(self) -> tuple[str, ...]:
+        grpc, http = self._config.receiver.grpc, self._config.receiver.http
+        found = []
+        if grpc is not None:
+            found.append(f"OTLP/gRPC: {grpc.endpoint.rpartition(':')[0]}:{self.grpc_port}")
+        if http is not None:
+            host = f"{'https' if http.tls else 'http'}://{http.endpoint.rpartition(':')[0]}:{self.http_port}"
+            found.append(f"OTLP/HTTP: {host}{http.traces_url_path}")
+        return tuple(found)
 
     def _live_state(self) -> LiveState:
         now = self._trusted()

@@ -106,6 +106,11 @@ def month_of(epoch_minute: int, time_zone: str) -> Month:
     return month.next if is_over else month
 
 
+def local_date(epoch_minute: int, time_zone: str) -> date:
+    """Give the local day that a minute's start falls on."""
+    return _local(epoch_minute, ZoneInfo(time_zone)).date()
+
+
 def months_between(start_minute: int, stop_minute: int, time_zone: str) -> Iterator[Month]:
     """Go through the local months that the epoch minutes `[start_minute, stop_minute)` touch, by time."""
     if start_minute >= stop_minute:

@@ -4,11 +4,10 @@ A state is seen by its height and stripes besides its colour, so that the drawin
 width: what varies along a day would be lost on a telephone. One unit is one minute.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from otel_sla.arrays import BoolArray, Int64Array
+from otel_sla.arrays import BoolArray
 from otel_sla.sla.counts import MINUTES_PER_DAY
 from otel_sla.sla.downtime import JudgedMinutes, MinuteState, is_state, runs
 from otel_sla.sla.months import MinuteRange, Month, day_ranges
@@ -65,9 +64,7 @@ def draw_month(states: JudgedMinutes, month: Month, time_zone: str) -> list[Draw
 def _draw_day(day: date, minutes: MinuteRange, masks: dict[str, BoolArray], indices: list[int]) -> DrawnDay:
     start, stop = (max(index, 0) for index in indices)
     of_day = {name: mask[start:stop] for name, mask in masks.items()}
-    lines = {
-        name: "".join(_line(runs(mask), _DOWN_WIDTH_MIN if name == "down" else 1)) for name, mask in of_day.items()
-    }
+    lines = {name: broken_line(mask, _DOWN_WIDTH_MIN if name == "down" else 1) for name, mask in of_day.items()}
     return DrawnDay(
         day,
         minutes,
@@ -77,15 +74,21 @@ def _draw_day(day: date, minutes: MinuteRange, masks: dict[str, BoolArray], indi
     )
 
 
-def _line(stretches: Int64Array, width_min: int) -> Iterator[str]:
-    """Write stretches of a day as one broken line; CSS makes it as thick as the state needs.
+def broken_line(mask: BoolArray, width_min: int = 1) -> str:
+    """Draw where a mask is set as one broken line at the height 10; CSS makes it as thick as the state needs.
 
     A month in which every other minute is another state has twenty thousand stretches: each is a few bytes.
+
+    >>> import numpy as np
+    >>> broken_line(np.array([True, True, False, True]))
+    'M0 10h2m1 0h1'
     """
+    line: list[str] = []
     place = None
-    for start, stop in stretches.tolist():
+    for start, stop in runs(mask).tolist():
         # Relative steps are shorter to write than absolute ones.
-        yield f"M{start} 10" if place is None else f"m{start - place} 0"
+        line.append(f"M{start} 10" if place is None else f"m{start - place} 0")
         width = max(stop - start, width_min)
-        yield f"h{width}"
+        line.append(f"h{width}")
         place = start + width
+    return "".join(line)
