@@ -4,23 +4,34 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from importlib import resources
+from typing import TypeVar
+from weakref import WeakValueDictionary
 
+import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from otel_sla.errors import OtelSlaError
+from otel_sla.errors import LedgerError
+from otel_sla.ledger.reader import LedgerReader
+from otel_sla.ledger.threads import LedgerThread
 from otel_sla.page.figures import AgreementMonths, Figures
 from otel_sla.page.live import LiveState
+from otel_sla.page.parameters import Api, refuse_unknown
 from otel_sla.page.settings import PageSettings, PageTask
 from otel_sla.receiver.responses import Unauthenticated
 from otel_sla.receiver.security.bearer import BearerAuth
+from otel_sla.report.wording import series_name
+from otel_sla.sla.months import EPOCH
+from otel_sla.sla.series import Series
 
 # No foreign resource, no inline script or style: what senders put into names can at most be text.
 _HEADERS = {
@@ -30,6 +41,9 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _CACHED_MAX = 128
+
+_Result = TypeVar("_Result")
+_Key = tuple[str, str, str, bool]  # Host, which links may begin with; path, query, whether the view is public.
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +72,40 @@ class View:
         return self.page.task.settings
 
     @property
+    def url(self) -> str:
+        """Where the page is reached; ends without a slash."""
+        return (self.settings.public_url or str(self.request.base_url)).rstrip("/")
+
+    @property
+    def moment(self) -> datetime:
+        """When the newest judged minute had elapsed: a report of this moment has the same figures.
+
+        Now, as long as no minute is judged.
+        """
+        if not self.figures.judged_before:
+            return datetime.now(UTC)
+        return EPOCH + timedelta(minutes=self.figures.judged_before, seconds=math.ceil(self.page.task.grace_s))
+
+    @property
     def agreements(self) -> tuple[AgreementMonths, ...]:
         """The agreements that may be seen."""
         public = self.settings.public
         return tuple(each for each in self.figures.agreements if not self.is_public or each.agreement.name in public)
+
+    def name_of(self, series: Series) -> str:
+        """Name a series as this view may."""
+        return series_name(series)
+
+    async def read(self, function: Callable[[LedgerReader], _Result]) -> _Result:
+        """Read the ledger on the page's own thread.
+
+        Raises:
+            HTTPException: It cannot be read.
+        """
+        try:
+            return await self.page.read(function)
+        except LedgerError as error:
+            raise refuse_ledger_error(error) from error
 
     def agreement(self, name: str) -> AgreementMonths:
         """Find an agreement that may be seen.
@@ -85,12 +129,14 @@ class PageRoute:
     Attributes:
         is_live: Its content changes with the live state, not only with what is judged.
         is_for_all: It has a public view; others need a token where tokens are configured.
+        api: What the OpenAPI document says of it; None: it is for people.
     """
 
     path: str
     handler: Handler
     is_live: bool = False
     is_for_all: bool = True
+    api: Api | None = None
 
 
 class Page:
@@ -108,12 +154,15 @@ class Page:
     def __init__(
         self, task: PageTask, ask_live: Callable[[], Awaitable[LiveState | None]], routes: Sequence[PageRoute]
     ) -> None:
-        self.task = task
+        self.task, self.routes = task, routes
         self.figures = Figures()
         self.auth = None if task.settings.auth is None else BearerAuth(task.settings.auth, "page")
         self._ask_live = ask_live
-        self._rendering = asyncio.Lock()  # Whoever asks for the same gets the same, rendered once.
-        self._cached: OrderedDict[tuple[str, str, bool], tuple[object, Content, str]] = OrderedDict()
+        self._ledger: LedgerThread[LedgerReader] | None = None  # Opened by whoever first needs it.
+        self._opening = asyncio.Lock()
+        # Whoever asks for the same gets the same, rendered once.
+        self._rendering: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
+        self._cached: OrderedDict[_Key, tuple[object, Content, str]] = OrderedDict()
         self.app = Starlette(
             routes=[
                 *(Route(each.path, self._endpoint(each), methods=["GET"]) for each in routes),
@@ -122,11 +171,31 @@ class Page:
             exception_handlers={HTTPException: _refused},
         )
 
+    async def close(self) -> None:
+        """Close the ledger."""
+        if self._ledger is not None:
+            await self._ledger.close()
+
+    async def read(self, function: Callable[[LedgerReader], _Result]) -> _Result:
+        """Read the ledger on a thread of its own; for what is not among the figures.
+
+        Raises:
+            LedgerError: It cannot be read.
+        """
+        async with self._opening:
+            if self._ledger is None:
+                ledger = LedgerThread("page-details", lambda: LedgerReader.open(self.task.ledger_url))
+                await ledger.open()
+                self._ledger = ledger
+        return await self._ledger.call(function)
+
     def _endpoint(self, route: PageRoute) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             is_public = not self._is_known(request)
             if is_public and not (route.is_for_all and self.task.settings.public):
                 raise HTTPException(401, "a token is needed", {"WWW-Authenticate": 'Basic realm="otel-sla"'})
+            if route.api is not None:
+                refuse_unknown(request, route.api.parameters)
             live = await self._ask_live() if route.is_live else None
             view = View(self, request, self.figures, live, is_public)
             content, tag = await self._render(route, view)
@@ -140,9 +209,11 @@ class Page:
         return answer
 
     async def _render(self, route: PageRoute, view: View) -> tuple[Content, str]:
-        key = (view.request.url.path, view.request.url.query, view.is_public)
-        state = (view.figures.generation, id(view.live) if route.is_live else 0)
-        async with self._rendering:
+        url = view.request.url
+        key = (url.netloc, url.path, url.query, view.is_public)
+        state = (view.figures.generation, view.live and view.live.now_unix_nano)
+        lock = self._rendering.setdefault(key, asyncio.Lock())
+        async with lock:
             cached = self._cached.get(key)
             if cached is None or cached[0] != state:
                 content = await route.handler(view)
@@ -179,12 +250,14 @@ async def _static(request: Request) -> Response:
     return Response(file.read_bytes(), media_type=media_type, headers={**_HEADERS, "Cache-Control": "no-cache"})
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for it"
     headers = {**_HEADERS, **(error.headers or {})}
+    if request.url.path.startswith("/api/"):
+        return Response(orjson.dumps({"error": error.detail}), error.status_code, headers, "application/json")
     return Response(f"{error.status_code}: {error.detail}\n", error.status_code, headers, "text/plain")
 
 
-def refuse_ledger_error(error: OtelSlaError) -> HTTPException:
+def refuse_ledger_error(error: LedgerError) -> HTTPException:
     """Answer what the ledger cannot give."""
     return HTTPException(503, f"{error}; {error.hint}")

@@ -121,6 +121,7 @@ async def _serve(socket_: socket.socket) -> None:
     server.should_exit = True
     reading.cancel()
     await asyncio.wait((serving, reading))
+    await page.close()
     for ended in (serving, reading):
         if not ended.cancelled() and (error := ended.exception()) is not None:
             raise error

@@ -1,0 +1,74 @@
+"""The Atom feed (RFC 4287): downtimes that started and ended, broken promises and closed months."""
+
+from datetime import timedelta
+from urllib.parse import quote
+from xml.etree.ElementTree import Element, SubElement, tostring  # Only writes.
+
+from starlette.exceptions import HTTPException
+
+from otel_sla.page.app import Content, View
+from otel_sla.report.wording import printable
+from otel_sla.sla.events import Event, Subject
+from otel_sla.sla.figures_text import moment_text
+from otel_sla.sla.months import EPOCH, month_of
+
+_ENTRIES_MAX = 100
+_EVENTS = (
+    *("sla.downtime.started", "sla.downtime.ended", "sla.downtime.withdrawn"),
+    *("sla.target.breached", "sla.target.breach_withdrawn", "sla.month.closed"),
+)
+
+
+async def feed(view: View) -> Content:
+    """`/feed.atom`: the newest events first, as the outbox has them."""
+    if not view.figures.agreements:
+        raise HTTPException(503, "the ledger is being read", {"Retry-After": "1"})
+    names = [each.agreement.name for each in view.agreements]
+    instance_id, stored = await view.read(
+        lambda reader: (reader.instance_id, reader.newest_events(names, _EVENTS, _ENTRIES_MAX))
+    )
+    root = Element("feed", xmlns="http://www.w3.org/2005/Atom")
+    SubElement(root, "id").text = f"urn:uuid:{instance_id}"
+    SubElement(root, "title").text = printable(view.settings.title)
+    SubElement(root, "link", rel="self", href=f"{view.url}/feed.atom")
+    SubElement(root, "link", rel="alternate", href=f"{view.url}/")
+    SubElement(SubElement(root, "author"), "name").text = printable(view.settings.title)
+    events = [each.event for each in stored]
+    newest = max((each.time_unix_nano for each in events), default=0)
+    SubElement(root, "updated").text = _time_text(newest)
+    for event in events:
+        _add_entry(root, view, event)
+    return Content(tostring(root, encoding="utf-8", xml_declaration=True), "application/atom+xml", max_age_s=30)
+
+
+def _add_entry(root: Element, view: View, event: Event) -> None:
+    name = str(event.attributes["sla.agreement.name"])
+    agreement = view.agreement(name)
+    month = event.attributes.get("sla.month.name") or month_of(
+        event.time_unix_nano // 60_000_000_000, agreement.agreement.time_zone
+    )
+    entry = SubElement(root, "entry")
+    SubElement(entry, "id").text = f"urn:uuid:{event.uid}"
+    SubElement(entry, "title").text = printable(_title(view, event, name))
+    SubElement(entry, "updated").text = _time_text(event.time_unix_nano)
+    SubElement(entry, "category", term=event.name)
+    SubElement(entry, "link", rel="alternate", href=f"{view.url}/agreements/{quote(name, safe='')}/{month}")
+
+
+def _title(view: View, event: Event, agreement: str) -> str:
+    """Give what happened, with the series as this view may name it."""
+    configured = view.agreement(agreement).agreement
+    named = (
+        (Subject(series, configured).name, series) for series in view.figures.series if series.agreement == agreement
+    )
+    found = [(name, series) for name, series in named if event.body.startswith(f"{name}: ")]
+    # The longest: a group's value may end as a shorter name does.
+    name, series = max(found, key=lambda each: len(each[0]), default=(agreement, None))
+    what = event.body.removeprefix(f"{name}: ")
+    if series is None:
+        return f"{agreement}: {what}" if not view.is_public else agreement
+    return f"{agreement}{f', {view.name_of(series)}' if series.group else ''}: {what}"
+
+
+def _time_text(unix_nano: int) -> str:
+    return moment_text(EPOCH + timedelta(microseconds=unix_nano // 1000))
