@@ -10,6 +10,7 @@ from fractions import Fraction
 from urllib.parse import quote
 
 import httpx
+from page_parts import make_page
 from random_months import MonthCase
 
 from otel_sla.exporter.backlog import FigureReading
@@ -17,11 +18,8 @@ from otel_sla.judging.month_report import elapsed_stop_minute, load_report
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing
 from otel_sla.ledger.writer import Ledger
-from otel_sla.logs import LogFormat, LogLevel, LogSettings
 from otel_sla.page.app import Page
-from otel_sla.page.figures import Figures, FiguresReader
-from otel_sla.page.routes import ROUTES
-from otel_sla.page.settings import PageSettings, PageTask
+from otel_sla.page.figures import Figures
 from otel_sla.report.csv import render_csv
 from otel_sla.report.document import Report
 from otel_sla.report.json import render_json
@@ -38,12 +36,12 @@ def page_differences(case: MonthCase, url: str) -> list[str]:
         change = last_change(ledger.exclusions())
         ledger.close_minutes(Closing(judged_before, None, exclusion_change=change, told_before=judged_before))
     with closing(LedgerReader.open(url)) as reader:
-        figures = list(FiguresReader(reader, case.agreements).refresh())[-1]
+        page = make_page(url, case.agreements, grace=case.grace)
         reports = [
             load_report(reader, case.agreements, Month.parse(month), judged_before, moment) for month in case.months
         ]
-        found = [*_of_figures(figures, reports), *_of_gauges(case, figures, reader)]
-    return [f"{case.source}: {each}" for each in (*found, *asyncio.run(_of_api(case, figures, reports, url)))]
+        found = [*_of_figures(page.figures, reports), *_of_gauges(case, page.figures, reader)]
+    return [f"{case.source}: {each}" for each in (*found, *asyncio.run(_of_api(page, reports)))]
 
 
 def _of_figures(figures: Figures, reports: list[Report]) -> Iterator[str]:
@@ -78,20 +76,7 @@ def _of_gauges(case: MonthCase, figures: Figures, reader: LedgerReader) -> Itera
             yield f"page and gauges differ in {month} of {each.series}: {of_page}, {of_gauge}"
 
 
-async def _of_api(case: MonthCase, figures: Figures, reports: list[Report], url: str) -> list[str]:
-    page = Page(
-        PageTask(
-            settings=PageSettings(),
-            listening=(),
-            ledger_url=url,
-            agreements=case.agreements,
-            grace_s=case.grace.total_seconds(),
-            logs=LogSettings(level=LogLevel.WARN, format=LogFormat.TEXT),
-        ),
-        _no_live_state,
-        ROUTES,
-    )
-    page.figures = figures
+async def _of_api(page: Page, reports: list[Report]) -> list[str]:
     found = []
     async with httpx.AsyncClient(transport=httpx.ASGITransport(page.app), base_url="http://page") as client:
         for report in reports:
@@ -120,7 +105,3 @@ async def _of_badge(client: httpx.AsyncClient, path: str, uptime: Fraction | Non
     if title is not None and html.unescape(title[1]).partition(",")[0] == expected:
         return []
     return [f"{path} has not {expected}: {answer.status_code} {answer.text[:300]}"]
-
-
-async def _no_live_state() -> None:
-    """A ledger alone has none."""
