@@ -41,6 +41,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _CACHED_MAX = 128
+_CACHED_SIZE_BYTES_MAX = 32 << 20  # The report of a thousand series may have 10 MB.
 
 _Result = TypeVar("_Result")
 _Key = tuple[str, str, str, bool]  # Host, which links may begin with; path, query, whether the view is public.
@@ -219,10 +220,13 @@ class Page:
                 content = await route.handler(view)
                 cached = state, content, f'"{hashlib.sha256(content.body).hexdigest()[:20]}"'
                 self._cached[key] = cached
-                if len(self._cached) > _CACHED_MAX:
-                    self._cached.popitem(last=False)
             self._cached.move_to_end(key)
+            while len(self._cached) > _CACHED_MAX or self._cached_size_bytes() > _CACHED_SIZE_BYTES_MAX:
+                self._cached.popitem(last=False)
             return cached[1], cached[2]
+
+    def _cached_size_bytes(self) -> int:
+        return sum(len(content.body) for _, content, _ in self._cached.values())
 
     def _is_known(self, request: Request) -> bool:
         """Whether the request may see everything. A browser sends the token as the password of Basic credentials."""

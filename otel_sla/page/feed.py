@@ -1,16 +1,21 @@
 """The Atom feed (RFC 4287): downtimes that started and ended, broken promises and closed months."""
 
+import re
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, tostring  # Only writes.
 
 from starlette.exceptions import HTTPException
 
+from otel_sla.ledger.records import StoredEvent
 from otel_sla.page.app import Content, View
 from otel_sla.report.wording import printable
+from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.events import Event, Subject
 from otel_sla.sla.figures_text import moment_text
 from otel_sla.sla.months import EPOCH, month_of
+from otel_sla.sla.series import Series
 
 _ENTRIES_MAX = 100
 _EVENTS = (
@@ -36,38 +41,46 @@ async def feed(view: View) -> Content:
     events = [each.event for each in stored]
     newest = max((each.time_unix_nano for each in events), default=0)
     SubElement(root, "updated").text = _time_text(newest)
+    series_by_name = _series_by_name(view, stored)
     for event in events:
-        _add_entry(root, view, event)
+        _add_entry(root, view, event, _title(view, event, series_by_name))
     return Content(tostring(root, encoding="utf-8", xml_declaration=True), "application/atom+xml", max_age_s=30)
 
 
-def _add_entry(root: Element, view: View, event: Event) -> None:
+def _add_entry(root: Element, view: View, event: Event, title: str) -> None:
     name = str(event.attributes["sla.agreement.name"])
     agreement = view.agreement(name)
     month = event.attributes.get("sla.month.name") or month_of(
-        event.time_unix_nano // 60_000_000_000, agreement.agreement.time_zone
+        event.time_unix_nano // NANOS_PER_MINUTE, agreement.agreement.time_zone
     )
     entry = SubElement(root, "entry")
     SubElement(entry, "id").text = f"urn:uuid:{event.uid}"
-    SubElement(entry, "title").text = printable(_title(view, event, name))
+    SubElement(entry, "title").text = printable(title)
     SubElement(entry, "updated").text = _time_text(event.time_unix_nano)
     SubElement(entry, "category", term=event.name)
     SubElement(entry, "link", rel="alternate", href=f"{view.url}/agreements/{quote(name, safe='')}/{month}")
 
 
-def _title(view: View, event: Event, agreement: str) -> str:
+def _series_by_name(view: View, stored: Iterable[StoredEvent]) -> dict[str, Series]:
+    """Give the series of the events' agreements by the names that events begin with."""
+    names = {str(each.event.attributes["sla.agreement.name"]) for each in stored}
+    terms = {name: view.agreement(name).agreement for name in names}
+    return {
+        Subject(series, terms[series.agreement]).name: series
+        for series in view.figures.series
+        if series.agreement in terms
+    }
+
+
+def _title(view: View, event: Event, series_by_name: Mapping[str, Series]) -> str:
     """Give what happened, with the series as this view may name it."""
-    configured = view.agreement(agreement).agreement
-    named = (
-        (Subject(series, configured).name, series) for series in view.figures.series if series.agreement == agreement
-    )
-    found = [(name, series) for name, series in named if event.body.startswith(f"{name}: ")]
-    # The longest: a group's value may end as a shorter name does.
-    name, series = max(found, key=lambda each: len(each[0]), default=(agreement, None))
-    what = event.body.removeprefix(f"{name}: ")
-    if series is None:
-        return f"{agreement}: {what}" if not view.is_public else agreement
-    return f"{agreement}{f', {view.name_of(series)}' if series.group else ''}: {what}"
+    # The longest name: a group's value may end as a shorter one does.
+    ends = [found.start() for found in re.finditer(": ", event.body) if event.body[: found.start()] in series_by_name]
+    if not ends:
+        return str(event.attributes["sla.agreement.name"]) if view.is_public else event.body
+    series = series_by_name[event.body[: ends[-1]]]
+    name = f"{series.agreement}, {view.name_of(series)}" if series.group else series.agreement
+    return f"{name}{event.body[ends[-1] :]}"
 
 
 def _time_text(unix_nano: int) -> str:

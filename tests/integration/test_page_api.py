@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 import feedparser
@@ -14,14 +15,15 @@ import jsonschema
 import numpy as np
 import pytest
 from history_parts import EDGE, EPOCH, NOVEMBER, OCTOBER, History
-from ledger_parts import make_window
+from ledger_parts import count_rows, make_window
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from page_parts import KNOWN, ask, guarded, make_page
 from sla_parts import make_agreement, make_terms
 
 from otel_sla.judging.month_report import load_report
 from otel_sla.ledger.exclusion_writer import ExclusionWriter
-from otel_sla.page.app import Page, View
+from otel_sla.ledger.records import Commit
+from otel_sla.page.app import Content, Page, PageRoute, View
 from otel_sla.page.live import LiveMinutes, LiveState
 from otel_sla.page.parameters import Object
 from otel_sla.page.settings import PageSettings
@@ -30,6 +32,7 @@ from otel_sla.report.csv import render_csv
 from otel_sla.report.json import render_json
 from otel_sla.sla.agreement import ExclusionReason
 from otel_sla.sla.months import expire_before
+from otel_sla.sla.series import Series
 
 MACHINES = (
     "/api/v1/report",
@@ -162,6 +165,18 @@ def test_a_wrong_parameter_is_named(history: History, path: str, words: list[str
     (answer,) = ask(page_of(history), path)
     assert answer.status_code == 400
     assert all(word in answer.json()["error"] for word in words), answer.text
+
+
+def test_large_answers_do_not_fill_the_memory(history: History) -> None:
+    """What is kept of answers is bounded by their size as well as by their number."""
+
+    async def give(_view: View) -> Content:
+        return Content(b"x" * (5 << 20), "text/plain")
+
+    page = page_of(history)
+    page = Page(page.task, page._ask_live, [PageRoute("/large", give)])
+    ask(page, *(f"/large?number={number}" for number in range(10)))
+    assert len(page._cached) == 6
 
 
 def test_an_offset_in_a_query_may_be_plain(history: History) -> None:
@@ -320,6 +335,50 @@ def test_the_feed_has_the_events(history: History) -> None:
     assert closed.link == f"{PUBLIC_URL}/agreements/chat/2026-10"
 
 
+def test_what_senders_put_into_names_is_text(tmp_path: Path) -> None:
+    """Markup, quotes, controls, broken UTF-8, marks of direction, a kilobyte: each answer is well-formed."""
+    values = [
+        *(
+            b"<script>alert('1')</script>",
+            b'"><svg onload="x">',
+            b"\x00\x1b[2J\r\n",
+            b"\xff\xfe",
+            "\u202eabc\u0660".encode(),
+        ),
+        *(b"x" * 1024, b"a): chat (service.name=b", b"", b"]]>&amp;&#0;"),
+    ]
+    agreement = replace(make_agreement(downtime=make_terms()), name="a/b?c=<&>\"'%2F")
+    history = History(tmp_path, agreement)
+    series = tuple(
+        Series(number, agreement.name, (("service.name", value),), is_overflow=False)
+        for number, value in enumerate(values, 3)
+    )
+    rows = [(EDGE - 30 + minute, each.series_id, 0, 4, 0) for minute in range(5) for each in series]
+    history.ledger.commit(Commit(series, count_rows(rows), (), versions=history.recorded.versions))
+    history.count([(EDGE - 20, 0, 1, 0, 0)])
+    history.now = EDGE + 20
+    history.judge()
+    name = quote(agreement.name, safe="")
+    feed, summary, periods, badge, label = ask(
+        page_of(history),
+        "/feed.atom",
+        "/api/v2/summary.json",
+        "/api/v1/periods",
+        f"/badge/{name}/5.svg?month=2026-10",
+        f"/badge/{name}.svg?label={quote('<a href=x> & ' + chr(0) + chr(0x202E))}",
+    )
+    found = feedparser.parse(feed.content)
+    assert not found.bozo
+    assert len(found.entries) == 2 * len(values)
+    assert {f"/agreements/{name}/" in entry.link for entry in found.entries} == {True}
+    assert sum("<script>alert('1')</script>: downtime" in title for title in titles_of(feed)) == 2
+    assert len({each["name"] for each in summary.json()["components"]}) >= len(values)
+    assert len(periods.json()["periods"]) == len(values)
+    assert title_of(badge).startswith("uptime: 99.98")
+    assert title_of(label).startswith("<a href=x> & \ufffd\ufffd: ")
+    history.stop()
+
+
 def test_the_feed_is_bounded(history: History) -> None:
     """However much happened, the newest hundred are listed."""
     history.count([(EDGE + 30 + 2 * n, 0, int(n % 2), int(not n % 2), 0) for n in range(150)])
@@ -427,6 +486,11 @@ def test_before_anything_is_judged(tmp_path: Path) -> None:
     assert answers["/api/v1/report"].json()["agreements"][0]["series"] == []
     assert title_of(answers["/badge/chat.svg"]) == "uptime: no data"
     history.stop()
+
+
+def titles_of(feed: httpx.Response) -> list[str]:
+    """The titles of a feed's entries as they are; feedparser takes some of them for markup."""
+    return [str(each.text) for each in ET.fromstring(feed.content).iterfind("{*}entry/{*}title")]  # noqa: S314 - ours.
 
 
 def title_of(answer: httpx.Response) -> str:
