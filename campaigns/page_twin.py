@@ -10,7 +10,7 @@ from fractions import Fraction
 from urllib.parse import quote
 
 import httpx
-from page_parts import make_page
+from page_api_parts import make_page
 from random_months import MonthCase
 
 from otel_sla.exporter.backlog import FigureReading

@@ -17,7 +17,7 @@ import pytest
 from history_parts import EDGE, EPOCH, NOVEMBER, OCTOBER, History
 from ledger_parts import count_rows, make_window
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from page_parts import KNOWN, ask, guarded, make_page
+from page_api_parts import KNOWN, ask, guarded, make_page
 from sla_parts import make_agreement, make_terms
 
 from otel_sla.judging.month_report import load_report
