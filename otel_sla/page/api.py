@@ -31,6 +31,7 @@ from otel_sla.sla.counts import N_OUTCOMES
 from otel_sla.sla.figures_text import minute_text, moment_text, ratio_text
 from otel_sla.sla.months import EPOCH, Month, month_of, months_between
 from otel_sla.sla.periods import DowntimePeriod
+from otel_sla.sla.series import Series
 
 _JSON = "application/json"
 _PERIODS = 100  # In one answer, unless the request says how many.
@@ -103,10 +104,8 @@ def chosen_agreements(view: View) -> tuple[AgreementMonths, ...]:
     """Give the agreement that the query names; all that may be seen where it names none.
 
     Raises:
-        HTTPException: There is none of this name, or the ledger was not read yet.
+        HTTPException: There is none of this name.
     """
-    if not view.figures.agreements:
-        raise HTTPException(503, "the ledger is being read", {"Retry-After": "1"})
     name = AGREEMENT.of(view.request)
     chosen = tuple(each for each in view.agreements if name in (None, each.agreement.name))
     if name is not None and not chosen:
@@ -115,9 +114,10 @@ def chosen_agreements(view: View) -> tuple[AgreementMonths, ...]:
     return chosen
 
 
-def running_month(view: View, agreements: Iterable[AgreementMonths]) -> Month:
+def running_month(view: View, agreements: Sequence[AgreementMonths]) -> Month:
     """Give the month that runs, as `otel-sla report` does: by UTC where time zones differ."""
-    zones = {each.agreement.time_zone for each in agreements if each.is_configured}
+    configured = [each for each in agreements if each.is_configured]
+    zones = {each.agreement.time_zone for each in configured or agreements}
     return month_of(_minute_of(view.moment), zones.pop() if len(zones) == 1 else "UTC")
 
 
@@ -195,7 +195,7 @@ def _live_agreement(view: View, state: LiveState, name: str) -> Object:
         "newest_span": None if newest is None else moment_text(EPOCH + timedelta(seconds=newest)),
         "minutes": _live_minutes(sum(counts.values(), np.zeros((LIVE_MINUTES, N_OUTCOMES), dtype=np.int64)), first),
         "series": [
-            {**_series_object(view, series_id), "minutes": _live_minutes(of_series, first)}
+            {**_series_object(view, all_series[series_id]), "minutes": _live_minutes(of_series, first)}
             for series_id, of_series in sorted(counts.items())
         ],
     }
@@ -253,7 +253,7 @@ def _is_between(period: DowntimePeriod, start: datetime, stop: datetime) -> bool
 def _period_object(view: View, series: SeriesReport, period: DowntimePeriod) -> Object:
     found = {
         "agreement": series.series.agreement,
-        "series": _series_object(view, series.series.series_id),
+        "series": _series_object(view, series.series),
         **period_object(period),
         "is_open": period.stop_minute == view.figures.judged_before,
     }
@@ -261,10 +261,9 @@ def _period_object(view: View, series: SeriesReport, period: DowntimePeriod) -> 
     return found
 
 
-def _series_object(view: View, series_id: int) -> Object:
-    series = view.figures.series[series_id]
+def _series_object(view: View, series: Series) -> Object:
     group = {} if view.is_public else {"group": series.group_text}
-    return {"id": series_id, "name": view.name_of(series), **group}
+    return {"id": series.series_id, "name": view.name_of(series), **group}
 
 
 def _minute_of(moment: datetime) -> int:

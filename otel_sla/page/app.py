@@ -174,8 +174,9 @@ class Page:
 
     async def close(self) -> None:
         """Close the ledger."""
-        if self._ledger is not None:
-            await self._ledger.close()
+        ledger, self._ledger = self._ledger, None
+        if ledger is not None:
+            await ledger.close()
 
     async def read(self, function: Callable[[LedgerReader], _Result]) -> _Result:
         """Read the ledger on a thread of its own; for what is not among the figures.
@@ -197,6 +198,8 @@ class Page:
                 raise HTTPException(401, "a token is needed", {"WWW-Authenticate": 'Basic realm="otel-sla"'})
             if route.api is not None:
                 refuse_unknown(request, route.api.parameters)
+                if not self.figures.agreements:
+                    raise HTTPException(503, "the ledger is being read", {"Retry-After": "1"})
             live = await self._ask_live() if route.is_live else None
             view = View(self, request, self.figures, live, is_public)
             content, tag = await self._render(route, view)

@@ -6,8 +6,6 @@ from datetime import timedelta
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, tostring  # Only writes.
 
-from starlette.exceptions import HTTPException
-
 from otel_sla.ledger.records import StoredEvent
 from otel_sla.page.app import Content, View
 from otel_sla.report.wording import printable
@@ -26,8 +24,6 @@ _EVENTS = (
 
 async def feed(view: View) -> Content:
     """`/feed.atom`: the newest events first, as the outbox has them."""
-    if not view.figures.agreements:
-        raise HTTPException(503, "the ledger is being read", {"Retry-After": "1"})
     names = [each.agreement.name for each in view.agreements]
     instance_id, stored = await view.read(
         lambda reader: (reader.instance_id, reader.newest_events(names, _EVENTS, _ENTRIES_MAX))

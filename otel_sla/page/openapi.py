@@ -18,6 +18,16 @@ _DESCRIPTION = (
 )
 
 
+_REFUSED = {
+    "304": "As it was, by If-None-Match.",
+    "400": "A parameter cannot be used.",
+    "401": "A token is needed.",
+    "404": "Nothing is there.",
+    "410": "The counts are kept no longer.",
+    "503": "The ledger cannot be read, or was not read yet.",
+}
+
+
 async def openapi(view: View) -> Content:
     """`/api/openapi.json`."""
     routes = [each for each in view.page.routes if each.api is not None]
@@ -50,9 +60,6 @@ def _operation(route: PageRoute, api: Api) -> Object:
         {"name": name, "in": "path", "required": True, "description": words, "schema": schema}
         for name, (words, schema) in ((name, _PATH_PARAMETERS[name]) for name in names)
     ]
-    refused = "Not found." if names else "Nothing is there."
-    answers = {"304": "As it was, by If-None-Match.", "400": "A parameter cannot be used.", "401": "A token is needed."}
-    answers |= {"404": refused, "410": "The counts are kept no longer.", "503": "The ledger cannot be read yet."}
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     is_json = route.path.startswith("/api/")
     return {
@@ -66,7 +73,7 @@ def _operation(route: PageRoute, api: Api) -> Object:
             },
             **{
                 status: {"description": words, **({"content": content} if is_json and status != "304" else {})}
-                for status, words in answers.items()
+                for status, words in _REFUSED.items()
             },
         },
     }

@@ -11,7 +11,6 @@ from datetime import datetime
 from itertools import islice
 
 import orjson
-from starlette.exceptions import HTTPException
 
 from otel_sla.page.app import Content, View
 from otel_sla.page.figures import AgreementMonths, MonthDays
@@ -40,8 +39,6 @@ class _Component:
 
 async def summary(view: View) -> Content:
     """`/api/v2/summary.json`."""
-    if not view.figures.agreements:
-        raise HTTPException(503, "the ledger is being read", {"Retry-After": "1"})
     instance_id, records = await view.read(lambda reader: (reader.instance_id, reader.exclusions()))
     return Content(orjson.dumps(_Summary(view, instance_id, records).to_object()), "application/json")
 
@@ -67,7 +64,8 @@ class _Summary:
             wholes.append(_status_of_all([one.status for one in found]))
             written = list(self._components(each, found, wholes[-1], len(wholes)))
             components += written
-            by_series = dict(zip([one.report.series.series_id for one in found], written[-len(found) :], strict=False))
+            own = written[1:] if each.agreement.group_by else written * len(found)
+            by_series = dict(zip([one.report.series.series_id for one in found], own, strict=True))
             incidents += [
                 self._incident(each.agreement, one, by_series[one.report.series.series_id], wholes[-1])
                 for one in found

@@ -314,6 +314,41 @@ def test_summary_during_maintenance_and_after_the_outage(history: History) -> No
     assert (after.json()["incidents"], after.json()["scheduled_maintenances"]) == ([], [])
 
 
+def test_an_agreement_without_groups_is_one_component(tmp_path: Path) -> None:
+    """Without `group_by` the agreement itself is the component, and down with all it has; its badge has one figure."""
+    history = History(tmp_path, replace(make_agreement(downtime=make_terms()), group_by=()))
+    history.count([(EDGE + minute, 0, 0, 1, 0) for minute in range(3)])
+    history.now = EDGE + 3
+    history.judge()
+    summary, feed = ask(page_of(history), "/api/v2/summary.json", "/feed.atom")
+    jsonschema.validate(summary.json(), SUMMARY_SCHEMA)
+    (component,) = summary.json()["components"]
+    assert (component["name"], component["status"], component["group"]) == ("chat", "major_outage", False)
+    assert summary.json()["status"]["indicator"] == "critical"
+    (incident,) = summary.json()["incidents"]
+    assert (incident["name"], incident["impact"]) == ("chat: downtime", "critical")
+    assert titles_of(feed) == ["chat: downtime started at 2026-11-01T00:00:00Z"]
+    history.stop()
+
+
+def test_an_agreement_that_was_removed_is_in_its_months(history: History) -> None:
+    """It is no longer configured: its month, badge and events stay; it is no component of today."""
+    history.restart(None)
+    history.judge()
+    page = make_page(history.url, ())
+    report, summary, badge, feed, periods = ask(
+        page, "/api/v1/report?month=2026-10", "/api/v2/summary.json", "/badge/chat.svg", "/feed.atom", "/api/v1/periods"
+    )
+    moment = EPOCH + timedelta(minutes=history.now)
+    expected = load_report(history.reader, (), OCTOBER, history.now, moment, removed=history.recorded.removed)
+    assert report.text == render_json(expected)
+    assert not report.json()["agreements"][0]["configured"]
+    assert (summary.json()["components"], summary.json()["status"]["indicator"]) == ([], "none")
+    assert title_of(badge).startswith("uptime: 9")
+    assert titles_of(feed)
+    assert periods.json()["periods"]
+
+
 def test_the_feed_has_the_events(history: History) -> None:
     """Others' parser finds the newest events first, with ids that stay and links to the months."""
     (answer,) = ask(page_of(history, PageSettings(title="Chat & more", public_url=PUBLIC_URL)), "/feed.atom")
@@ -472,8 +507,7 @@ def test_before_the_first_look_at_the_ledger(history: History) -> None:
     """Nothing is known yet: machines are asked to come again."""
     page = page_of(history)
     page.figures = replace(page.figures, agreements=())
-    paths = [path for path in MACHINES if path != "/api/openapi.json"]
-    for answer in ask(page, *paths):
+    for answer in ask(page, *MACHINES):
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 

@@ -37,7 +37,7 @@ def test_a_downtime_as_machines_read_it(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(config, clock) as (pipeline, send):
             url = f"http://127.0.0.1:{pipeline.page.addresses[0].port}"
-            async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+            async with httpx.AsyncClient(base_url=url, timeout=ANSWER_S) as client:
                 failing = builders.make_span(end_time_unix_nano=clock.now, status_code=Status.STATUS_CODE_ERROR)
                 await send(builders.make_request_of(failing))
                 live = await until(client, "/api/v1/live", lambda found: bool(found["agreements"][0]["series"]))
@@ -83,7 +83,6 @@ async def until(
         if answer.status_code == 200 and is_there(answer.json()):
             return dict(answer.json())
         assert asyncio.get_running_loop().time() < deadline, answer.text
-        await asyncio.sleep(0.05)
 
 
 async def printed(folder: Path, *arguments: str) -> bytes:
