@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib import resources
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 import orjson
@@ -55,6 +55,15 @@ class Content:
     media_type: str
     max_age_s: int = 0  # For which it may be used without asking again.
     headers: dict[str, str] = field(default_factory=dict)
+
+
+class _Cached(NamedTuple):
+    """What was rendered last for one key, and of what."""
+
+    generation: int  # Of the figures.
+    live: LiveState | None
+    content: Content
+    tag: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +172,7 @@ class Page:
         self._opening = asyncio.Lock()
         # Whoever asks for the same gets the same, rendered once.
         self._rendering: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
-        self._cached: OrderedDict[_Key, tuple[object, Content, str]] = OrderedDict()
+        self._cached: OrderedDict[_Key, _Cached] = OrderedDict()
         self.app = Starlette(
             routes=[
                 *(Route(each.path, self._endpoint(each), methods=["GET"]) for each in routes),
@@ -215,21 +224,21 @@ class Page:
     async def _render(self, route: PageRoute, view: View) -> tuple[Content, str]:
         url = view.request.url
         key = (url.netloc, url.path, url.query, view.is_public)
-        state = (view.figures.generation, view.live and view.live.now_unix_nano)
+        generation, live = view.figures.generation, view.live
         lock = self._rendering.setdefault(key, asyncio.Lock())
         async with lock:
             cached = self._cached.get(key)
-            if cached is None or cached[0] != state:
+            if cached is None or cached.generation != generation or cached.live is not live:
                 content = await route.handler(view)
-                cached = state, content, f'"{hashlib.sha256(content.body).hexdigest()[:20]}"'
-                self._cached[key] = cached
+                tag = f'"{hashlib.sha256(content.body).hexdigest()[:20]}"'
+                cached = self._cached[key] = _Cached(generation, live, content, tag)
             self._cached.move_to_end(key)
             while len(self._cached) > _CACHED_MAX or self._cached_size_bytes() > _CACHED_SIZE_BYTES_MAX:
                 self._cached.popitem(last=False)
-            return cached[1], cached[2]
+            return cached.content, cached.tag
 
     def _cached_size_bytes(self) -> int:
-        return sum(len(content.body) for _, content, _ in self._cached.values())
+        return sum(len(each.content.body) for each in self._cached.values())
 
     def _is_known(self, request: Request) -> bool:
         """Whether the request may see everything. A browser sends the token as the password of Basic credentials."""
