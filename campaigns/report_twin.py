@@ -17,6 +17,7 @@ sys.path[:0] = [str(ROOT / name) for name in ("campaigns", "tests", "tests/accep
 import agreements
 import naive
 from ledger_parts import Row, count_rows
+from page_twin import page_differences
 from random_months import MonthCase, random_month
 
 from otel_sla.judging.month_report import elapsed_stop_minute, load_report
@@ -74,8 +75,8 @@ def write_ledger(case: MonthCase, url: str) -> None:
                 notebook.withdraw_exclusion(number, withdrawn_by="a test", withdrawn_at=case.moment, why="drawn")
 
 
-def differences_of(case: MonthCase, folder: Path, seen: Seen | None = None) -> list[str]:
-    """Where the reports of a case's months differ from the twin's."""
+def differences_of(case: MonthCase, folder: Path, seen: Seen | None = None, *, with_page: bool = False) -> list[str]:
+    """Where the reports of a case's months differ from the twin's, and what the page shows from the reports."""
     url = f"sqlite:///{folder}/{case.source}.db"
     write_ledger(case, url)
     stop_minute = elapsed_stop_minute(case.moment, case.grace)
@@ -89,7 +90,7 @@ def differences_of(case: MonthCase, folder: Path, seen: Seen | None = None) -> l
             found += naive.differences(expected, without_withdrawn(report), f"{case.source}, {month}")
             if seen is not None:
                 seen.update(traits_of(case, expected))
-    return found
+    return found + page_differences(case, url) if with_page else found
 
 
 def without_withdrawn(report: dict[str, Any]) -> dict[str, Any]:
@@ -131,12 +132,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Compares the reports of random months with the twin's.")
     parser.add_argument("--months", type=int, default=1000, help="how many, half of them drawn as traffic")
     parser.add_argument("--seed", type=int, default=0, help="of the first case")
+    parser.add_argument("--page", action="store_true", help="compare page, API, badges and gauges, too")
     arguments = parser.parse_args()
     seen: Seen = Counter()
     months = 0
     for case in cases_from(arguments.seed):
         with tempfile.TemporaryDirectory() as folder:
-            found = differences_of(case, Path(folder), seen)
+            found = differences_of(case, Path(folder), seen, with_page=arguments.page)
         if found:
             sys.stderr.write("\n".join(found) + "\n")
             return 1

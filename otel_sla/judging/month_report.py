@@ -78,6 +78,15 @@ def load_report(  # noqa: PLR0913 - the last two are choices that most callers l
             sections.append(replace(section, configured=len(sections) < len(agreements)))
     if as_configured and any(section.is_as_closed for section in sections):
         raise _expired(month, "without --as-configured the report has the figures that it was closed with")
+    return put_together(month, generated_at, sections)
+
+
+def put_together(month: Month, generated_at: datetime, sections: Sequence[AgreementReport]) -> Report:
+    """Make a report of the agreements that were asked for.
+
+    Raises:
+        CountsExpired: The counts of the month are dropped, and it was not closed.
+    """
     if sections and all(section.is_as_closed and not section.series for section in sections):
         raise _expired(month, "it was not closed; a backup of the ledger has them")
     shown = [section for section in sections if section.configured or section.series or len(sections) == 1]
@@ -207,7 +216,7 @@ def explain_absences(reader: LedgerReadings, report: Report, elapsed_stop: int, 
         return replace(report, agreements=tuple(map(explained, report.agreements)))
 
 
-def each_series_minutes(
+def each_series_minutes(  # noqa: PLR0913 - the last three are choices that most callers leave alone.
     reader: LedgerReadings,
     agreements: Sequence[Agreement],
     month: Month,

@@ -211,10 +211,19 @@ class LedgerReadings:
 
     def events_after(self, event_id: int, limit: int) -> tuple[StoredEvent, ...]:
         """Give the next events of the outbox, in the order of writing."""
-        sql = f"SELECT event_id, {columns_of(Event)} FROM events WHERE event_id > ? ORDER BY event_id LIMIT ?"  # noqa: S608
+        return self._events("WHERE event_id > ? ORDER BY event_id LIMIT ?", event_id, limit)
+
+    def newest_events(self, agreements: Sequence[str], names: Sequence[str], limit: int) -> tuple[StoredEvent, ...]:
+        """Give the events of these names that were written last of some agreements, the newest first."""
+        named, known = (", ".join("?" * len(each)) for each in (names, agreements))
+        where = f"""WHERE name IN ({named}) AND json_extract(attributes, '$."sla.agreement.name"') IN ({known})"""
+        return self._events(f"{where} ORDER BY event_id DESC LIMIT ?", *names, *agreements, limit)
+
+    def _events(self, rest: str, *arguments: object) -> tuple[StoredEvent, ...]:
+        sql = f"SELECT event_id, {columns_of(Event)} FROM events {rest}"  # noqa: S608 - ours
         return tuple(
             StoredEvent(number, Event(uid, name, time_unix_nano, Severity(severity), body, json.loads(attributes)))
-            for number, uid, name, time_unix_nano, severity, body, attributes in self._rows(sql, event_id, limit)
+            for number, uid, name, time_unix_nano, severity, body, attributes in self._rows(sql, *arguments)
         )
 
     def last_event_minute(self, agreement: str) -> int | None:

@@ -4,12 +4,16 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from importlib import resources
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
+import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -21,11 +25,13 @@ from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.threads import LedgerThread
 from otel_sla.page.figures import AgreementMonths, Figures
 from otel_sla.page.live import LiveState
+from otel_sla.page.parameters import Api, refuse_unknown
 from otel_sla.page.settings import PageSettings, PageTask
 from otel_sla.receiver.responses import Unauthenticated
 from otel_sla.receiver.security.bearer import BearerAuth
 from otel_sla.report.html.page import TEMPLATES
 from otel_sla.report.wording import pairs_text, printable, series_name
+from otel_sla.sla.months import EPOCH
 from otel_sla.sla.series import Series
 
 # No foreign resource, no inline script or style: what senders put into names can at most be text.
@@ -36,8 +42,10 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _CACHED_MAX = 128
+_CACHED_SIZE_BYTES_MAX = 32 << 20  # The report of a thousand series may have 10 MB.
 
 _Result = TypeVar("_Result")
+_Key = tuple[str, str, str, bool]  # Host, which links may begin with; path, query, whether the view is public.
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,15 @@ class Content:
     media_type: str
     max_age_s: int = 0  # For which it may be used without asking again.
     headers: dict[str, str] = field(default_factory=dict)
+
+
+class _Cached(NamedTuple):
+    """What was rendered last for one key, and of what."""
+
+    generation: int  # Of the figures.
+    live: LiveState | None
+    content: Content
+    tag: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +81,21 @@ class View:
     def settings(self) -> PageSettings:
         """What the configuration says."""
         return self.page.task.settings
+
+    @property
+    def url(self) -> str:
+        """Where the page is reached; ends without a slash."""
+        return (self.settings.public_url or str(self.request.base_url)).rstrip("/")
+
+    @property
+    def moment(self) -> datetime:
+        """When the newest judged minute had elapsed: a report of this moment has the same figures.
+
+        Now, as long as no minute is judged.
+        """
+        if not self.figures.judged_before:
+            return datetime.now(UTC)
+        return EPOCH + timedelta(minutes=self.figures.judged_before, seconds=math.ceil(self.page.task.grace_s))
 
     @property
     def agreements(self) -> tuple[AgreementMonths, ...]:
@@ -112,12 +144,14 @@ class PageRoute:
     Attributes:
         is_live: Its content changes with the live state, not only with what is judged.
         is_for_all: It has a public view; others need a token where tokens are configured.
+        api: What the OpenAPI document says of it; None: it is for people.
     """
 
     path: str
     handler: Handler
     is_live: bool = False
     is_for_all: bool = True
+    api: Api | None = None
 
 
 class Page:
@@ -135,14 +169,15 @@ class Page:
     def __init__(
         self, task: PageTask, ask_live: Callable[[], Awaitable[LiveState | None]], routes: Sequence[PageRoute]
     ) -> None:
-        self.task = task
+        self.task, self.routes = task, routes
         self.figures = Figures()
         self.auth = None if task.settings.auth is None else BearerAuth(task.settings.auth, "page")
         self._ask_live = ask_live
         self._ledger: LedgerThread[LedgerReader] | None = None  # Opened by whoever first needs it.
         self._opening = asyncio.Lock()
-        self._rendering = asyncio.Lock()  # Whoever asks for the same gets the same, rendered once.
-        self._cached: OrderedDict[tuple[str, str, bool], tuple[object, Content, str]] = OrderedDict()
+        # Whoever asks for the same gets the same, rendered once.
+        self._rendering: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
+        self._cached: OrderedDict[_Key, _Cached] = OrderedDict()
         self.app = Starlette(
             routes=[
                 *(Route(each.path, self._endpoint(each), methods=["GET"]) for each in routes),
@@ -176,6 +211,10 @@ class Page:
             is_public = not self._is_known(request)
             if is_public and not (route.is_for_all and self.task.settings.public):
                 raise HTTPException(401, "a token is needed", {"WWW-Authenticate": 'Basic realm="otel-sla"'})
+            if route.api is not None:
+                refuse_unknown(request, route.api.parameters)
+                if not self.figures.agreements:
+                    raise HTTPException(503, "the ledger is being read", {"Retry-After": "1"})
             live = await self._ask_live() if route.is_live else None
             view = View(self, request, self.figures, live, is_public)
             content, tag = await self._render(route, view)
@@ -189,18 +228,23 @@ class Page:
         return answer
 
     async def _render(self, route: PageRoute, view: View) -> tuple[Content, str]:
-        key = (view.request.url.path, view.request.url.query, view.is_public)
-        state = (view.figures.generation, id(view.live) if route.is_live else 0)
-        async with self._rendering:
+        url = view.request.url
+        key = (url.netloc, url.path, url.query, view.is_public)
+        generation, live = view.figures.generation, view.live
+        lock = self._rendering.setdefault(key, asyncio.Lock())
+        async with lock:
             cached = self._cached.get(key)
-            if cached is None or cached[0] != state:
+            if cached is None or cached.generation != generation or cached.live is not live:
                 content = await route.handler(view)
-                cached = state, content, f'"{hashlib.sha256(content.body).hexdigest()[:20]}"'
-                self._cached[key] = cached
-                if len(self._cached) > _CACHED_MAX:
-                    self._cached.popitem(last=False)
+                tag = f'"{hashlib.sha256(content.body).hexdigest()[:20]}"'
+                cached = self._cached[key] = _Cached(generation, live, content, tag)
             self._cached.move_to_end(key)
-            return cached[1], cached[2]
+            while len(self._cached) > _CACHED_MAX or self._cached_size_bytes() > _CACHED_SIZE_BYTES_MAX:
+                self._cached.popitem(last=False)
+            return cached.content, cached.tag
+
+    def _cached_size_bytes(self) -> int:
+        return sum(len(each.content.body) for each in self._cached.values())
 
     async def _logo(self, _request: Request) -> Response:
         logo = self.task.settings.logo
@@ -243,9 +287,11 @@ async def _static(request: Request) -> Response:
     return Response(content, media_type=media_type, headers={**_HEADERS, "Cache-Control": "no-cache"})
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for it"
     headers = {**_HEADERS, **(error.headers or {})}
+    if request.url.path.startswith("/api/"):
+        return Response(orjson.dumps({"error": error.detail}), error.status_code, headers, "application/json")
     return Response(f"{error.status_code}: {error.detail}\n", error.status_code, headers, "text/plain")
 
 

@@ -26,7 +26,12 @@ _CONTROLS = re.compile("[\x7f-\x9f]")
 
 def render_json(report: Report) -> str:
     """Write the report as JSON text; ends with a line feed."""
-    text = orjson.dumps(report_object(report), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    return object_text(report_object(report))
+
+
+def object_text(report: Object) -> str:
+    """Write a `report_object`."""
+    text = orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
