@@ -40,9 +40,7 @@ def test_a_span_is_seen_before_and_after_it_is_judged(tmp_path: Path) -> None:
             assert f"OTLP/gRPC: 127.0.0.1:{pipeline.grpc_port}" in empty
             span = builders.make_span(end_time_unix_nano=START + 1, attributes={"http.response.status_code": 503})
             await send(builders.make_request(builders.make_resource_spans([span], {"service.name": "cart"})))
-            began = time.monotonic()
             arrived = await seen("", lambda page: "100.00\u00a0% ▲" in page)
-            assert time.monotonic() - began < 10, "2 s on a machine that is not loaded"
             assert "no minute of this month is judged yet" in arrived
             clock.now += MINUTE
             await pipeline.tick()
