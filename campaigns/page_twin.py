@@ -34,7 +34,7 @@ def page_differences(case: MonthCase, url: str) -> list[str]:
     moment = EPOCH + timedelta(minutes=judged_before) + case.grace  # As the page has it: when this minute had elapsed.
     with closing(Ledger.open(url)) as ledger:
         change = last_change(ledger.exclusions())
-        ledger.close_minutes(Closing(judged_before, None, exclusion_change=change, told_before=judged_before))
+        ledger.close_minutes(Closing(judged_before, None, exclusion_change=change, published_before=judged_before))
     with closing(LedgerReader.open(url)) as reader:
         page = make_page(url, case.agreements, grace=case.grace)
         reports = [
