@@ -5,7 +5,7 @@ import base64
 import binascii
 import hashlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 
@@ -21,6 +21,10 @@ from otel_sla.page.live import LiveState
 from otel_sla.page.settings import PageSettings, PageTask
 from otel_sla.receiver.responses import Unauthenticated
 from otel_sla.receiver.security.bearer import BearerAuth
+from otel_sla.report.document import SeriesReport
+from otel_sla.report.wording import series_name
+from otel_sla.sla.agreement import Agreement
+from otel_sla.sla.series import Series
 
 # No foreign resource, no inline script or style: what senders put into names can at most be text.
 _HEADERS = {
@@ -62,6 +66,24 @@ class View:
         """The agreements that may be seen."""
         public = self.settings.public
         return tuple(each for each in self.figures.agreements if not self.is_public or each.agreement.name in public)
+
+    def name_of(self, series: Series) -> str:
+        """Name a series as this view may; what senders wrote is for those with a token."""
+        name = series_name(series)
+        return self.settings.display_names.get(name, name if self.may_see(series) else "unnamed series")
+
+    def name_of_agreement(self, agreement: Agreement) -> str:
+        """Name an agreement."""
+        return self.settings.display_names.get(agreement.name, agreement.name)
+
+    def may_see(self, series: Series) -> bool:
+        """Whether this view shows the series: without a token, one with a display name or without senders' values."""
+        is_named_by_us = series.is_overflow or not series.group
+        return not self.is_public or is_named_by_us or series_name(series) in self.settings.display_names
+
+    def visible(self, reports: Iterable[SeriesReport]) -> list[SeriesReport]:
+        """Give the series that this view shows. The others are to be counted: `3 more series`."""
+        return [each for each in reports if self.may_see(each.series)]
 
     def agreement(self, name: str) -> AgreementMonths:
         """Find an agreement that may be seen.

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from otel_sla.report.document import AgreementReport, ExclusionReport, Report, SeriesReport
 from otel_sla.sla.figures_text import counted, percent_text, term_percent_text, term_text
 from otel_sla.sla.months import EPOCH, Month
+from otel_sla.sla.series import Series
 from otel_sla.sla.uptime import MonthFigures
 
 _MONTHS = (
@@ -27,11 +28,15 @@ def month_name(month: Month) -> str:
 
 def group_text(report: SeriesReport) -> str:
     """Name a series as `exclusion add --group` takes it; one of a former grouping is marked."""
-    if report.series.is_overflow:
-        name = "all series beyond the limit"
-    else:
-        name = pairs_text(report.series.group_text) or "all requests"
-    return printable(f"{name} (former)" if report.former else name)
+    name = series_name(report.series)
+    return f"{name} (former)" if report.former else name
+
+
+def series_name(series: Series) -> str:
+    """Name a series."""
+    if series.is_overflow:
+        return "all series beyond the limit"
+    return printable(pairs_text(series.group_text) or "all requests")
 
 
 def pairs_text(group: Mapping[str, str]) -> str:
