@@ -8,14 +8,19 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
+from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-from otel_sla.errors import OtelSlaError
+from otel_sla.errors import LedgerError
+from otel_sla.ledger.reader import LedgerReader
+from otel_sla.ledger.threads import LedgerThread
 from otel_sla.page.figures import AgreementMonths, Figures
 from otel_sla.page.live import LiveState
 from otel_sla.page.settings import PageSettings, PageTask
@@ -34,6 +39,13 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _CACHED_MAX = 128
+_CACHED_SIZE_MAX = 32 * 1024 * 1024  # Bytes, of all that is cached.
+_QUERY_SIZE_MAX = 1024  # Bytes.
+_PIECE_SIZE = 64 * 1024  # Bytes, of what is written at once: a connection whose client reads slowly holds no more.
+_READING_MAX = 16  # Requests that wait for the ledger; more are answered 503.
+_STATIC = {each.name: each for each in (resources.files("otel_sla.page") / "static").iterdir()}
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +97,17 @@ class View:
         """Give the series that this view shows. The others are to be counted: `3 more series`."""
         return [each for each in reports if self.may_see(each.series)]
 
+    async def read(self, function: Callable[[LedgerReader], _Result]) -> _Result:
+        """Read the ledger on the page's own thread.
+
+        Raises:
+            HTTPException: It cannot be read, or too many requests wait for it.
+        """
+        try:
+            return await self.page.read(function)
+        except LedgerError as error:
+            raise refuse_ledger_error(error) from error
+
     def agreement(self, name: str) -> AgreementMonths:
         """Find an agreement that may be seen.
 
@@ -115,6 +138,18 @@ class PageRoute:
     is_for_all: bool = True
 
 
+class PiecewiseResponse(Response):
+    """An answer that is written as fast as the client reads it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - Starlette's.
+        """Write it."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for start in range(0, max(1, len(self.body)), _PIECE_SIZE):
+            stop = start + _PIECE_SIZE
+            piece = self.body[start:stop]
+            await send({"type": "http.response.body", "body": piece, "more_body": stop < len(self.body)})
+
+
 class Page:
     """The application.
 
@@ -134,7 +169,11 @@ class Page:
         self.figures = Figures()
         self.auth = None if task.settings.auth is None else BearerAuth(task.settings.auth, "page")
         self._ask_live = ask_live
-        self._rendering = asyncio.Lock()  # Whoever asks for the same gets the same, rendered once.
+        self._ledger: LedgerThread[LedgerReader] | None = None  # Opened by whoever first needs it.
+        self._opening = asyncio.Lock()
+        self._n_reading = 0
+        # Whoever asks for the same gets the same, rendered once.
+        self._rendering: WeakValueDictionary[tuple[str, str, bool], asyncio.Lock] = WeakValueDictionary()
         self._cached: OrderedDict[tuple[str, str, bool], tuple[object, Content, str]] = OrderedDict()
         self.app = Starlette(
             routes=[
@@ -143,9 +182,37 @@ class Page:
             ],
             exception_handlers={HTTPException: _refused},
         )
+        self.app.router.redirect_slashes = False
+
+    async def close(self) -> None:
+        """Close the ledger."""
+        if self._ledger is not None:
+            await self._ledger.close()
+
+    async def read(self, function: Callable[[LedgerReader], _Result]) -> _Result:
+        """Read the ledger on a thread of its own, one request after the other; for what is not among the figures.
+
+        Raises:
+            LedgerError: It cannot be read.
+            HTTPException: Too many requests wait for it.
+        """
+        if self._n_reading >= _READING_MAX:
+            raise HTTPException(503, "too many ask for what has to be read", {"Retry-After": "2"})
+        self._n_reading += 1
+        try:
+            async with self._opening:
+                if self._ledger is None:
+                    ledger = LedgerThread("page-details", lambda: LedgerReader.open(self.task.ledger_url))
+                    await ledger.open()
+                    self._ledger = ledger
+            return await self._ledger.call(function)
+        finally:
+            self._n_reading -= 1
 
     def _endpoint(self, route: PageRoute) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
+            if len(request.scope["query_string"]) > _QUERY_SIZE_MAX:
+                raise HTTPException(414, "the query is too long")
             is_public = not self._is_known(request)
             if is_public and not (route.is_for_all and self.task.settings.public):
                 raise HTTPException(401, "a token is needed", {"WWW-Authenticate": 'Basic realm="otel-sla"'})
@@ -157,23 +224,27 @@ class Page:
             headers["Cache-Control"] = f"{scope}, max-age={content.max_age_s}" if content.max_age_s else "no-cache"
             if tag in request.headers.get("if-none-match", ""):
                 return Response(status_code=304, headers=headers)
-            return Response(content.body, media_type=content.media_type, headers=headers)
+            return PiecewiseResponse(content.body, media_type=content.media_type, headers=headers)
 
         return answer
 
     async def _render(self, route: PageRoute, view: View) -> tuple[Content, str]:
         key = (view.request.url.path, view.request.url.query, view.is_public)
-        state = (view.figures.generation, id(view.live) if route.is_live else 0)
-        async with self._rendering:
+        state = (view.figures.generation, view.live and view.live.now_unix_nano)
+        lock = self._rendering.setdefault(key, asyncio.Lock())
+        async with lock:
             cached = self._cached.get(key)
             if cached is None or cached[0] != state:
                 content = await route.handler(view)
                 cached = state, content, f'"{hashlib.sha256(content.body).hexdigest()[:20]}"'
                 self._cached[key] = cached
-                if len(self._cached) > _CACHED_MAX:
-                    self._cached.popitem(last=False)
             self._cached.move_to_end(key)
+            while len(self._cached) > _CACHED_MAX or self._cached_size() > _CACHED_SIZE_MAX:
+                self._cached.popitem(last=False)
             return cached[1], cached[2]
+
+    def _cached_size(self) -> int:
+        return sum(len(content.body) for _, content, _ in self._cached.values())
 
     def _is_known(self, request: Request) -> bool:
         """Whether the request may see everything. A browser sends the token as the password of Basic credentials."""
@@ -195,8 +266,8 @@ class Page:
 async def _static(request: Request) -> Response:
     name = request.path_params["name"]
     media_type = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}.get(name.rpartition(".")[2])
-    file = resources.files("otel_sla.page") / "static" / name
-    if media_type is None or not file.is_file():
+    file = _STATIC.get(name)
+    if media_type is None or file is None:
         raise HTTPException(404)
     return Response(file.read_bytes(), media_type=media_type, headers={**_HEADERS, "Cache-Control": "no-cache"})
 
@@ -207,6 +278,6 @@ async def _refused(_request: Request, error: Exception) -> Response:
     return Response(f"{error.status_code}: {error.detail}\n", error.status_code, headers, "text/plain")
 
 
-def refuse_ledger_error(error: OtelSlaError) -> HTTPException:
+def refuse_ledger_error(error: LedgerError) -> HTTPException:
     """Answer what the ledger cannot give."""
     return HTTPException(503, f"{error}; {error.hint}")

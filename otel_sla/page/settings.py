@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from otel_sla.logs import LogSettings
 from otel_sla.receiver.settings import BearerSettings, TlsSettings
@@ -13,6 +14,7 @@ from otel_sla.sla.agreement import Agreement
 class PageSettings:
     """`page`."""
 
+    source: ClassVar = "page"  # Its part of the configuration, for errors.
     endpoint: str = "localhost:4319"  # `host:port`, `[ipv6]:port`; port 0 takes a free one.
     title: str = "Uptime"  # Of every page.
     logo: Path | None = None  # SVG or PNG, shown beside the title.
