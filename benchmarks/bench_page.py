@@ -11,7 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / name) for name in ("tests", "tests/acceptance", "campaigns", "benchmarks")]
 
 import bench_report  # noqa: E402
-from hostile.page import ask, run_client  # noqa: E402
+from hostile.page import ask, compute, run_client  # noqa: E402
 from sender import Load, Sender  # noqa: E402
 from subjects import Subject, otel_sla  # noqa: E402
 from traffic import Shape  # noqa: E402
@@ -104,27 +104,38 @@ async def _ask_all(page: Page) -> None:
 
 
 def measure_flood(seconds: float, series: int) -> None:
-    """Print what a sender gets through beside a flood of the page, over what it gets through alone."""
+    """Print what a sender gets through beside a flood of the page, over what it gets through alone.
+
+    And beside two processes that only compute at the page's priority: that much is the machine's, whose cores share
+    what they have.
+    """
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder, Sender() as sender:
         subject = otel_sla(Path(folder), settings={"page": {"endpoint": "127.0.0.1:0"}, "processor": {"grace": "0s"}})
         with subject:
             load = Load("grpc", subject.ports["grpc"], Shape(spans=100, routes=series // 4), seconds)
             sender.send(load)
-            ratios = [_turn(subject, sender, load, number) for number in range(ROUNDS)]
-            say(f"acknowledgements beside a flood of the page: {statistics.median(ratios):.3f} of those without")
+            rates: dict[str, list[float]] = {"alone": [], "beside a flood": [], "beside others": []}
+            for number in range(ROUNDS):
+                for at in range(len(rates)):  # Each time another one is first.
+                    what = list(rates)[(at + number) % len(rates)]
+                    rates[what].append(_turn(subject, sender, load, what))
+                say(" ".join(f"{what}: {found[-1]:6.0f} acks/s;" for what, found in rates.items()))
+            for what in ("beside a flood", "beside others"):
+                ratios = [found / alone for found, alone in zip(rates[what], rates["alone"], strict=True)]
+                say(f"{what}: {statistics.median(ratios):.3f} of alone")
+            pairs = zip(rates["beside a flood"], rates["beside others"], strict=True)
+            say(f"a flood of the page, over others: {statistics.median(one / other for one, other in pairs):.3f}")
 
 
-def _turn(subject: Subject, sender: Sender, load: Load, number: int) -> float:
-    found = {}
-    for is_flooded in (True, False) if number % 2 else (False, True):
-        if is_flooded:
-            with run_client(ask, subject.page_port, CONNECTIONS):
-                answer = sender.send(load)
-        else:
-            answer = sender.send(load)
-        found[is_flooded] = answer["requests"] / answer["seconds"]
-    say(f"{found[False]:10.0f} acks/s alone, {found[True]:10.0f} beside the flood: {found[True] / found[False]:.3f}")
-    return found[True] / found[False]
+def _turn(subject: Subject, sender: Sender, load: Load, what: str) -> float:
+    with ExitStack() as running:
+        if what == "beside a flood":
+            running.enter_context(run_client(ask, subject.page_port, CONNECTIONS))
+        elif what == "beside others":
+            for _ in range(2):
+                running.enter_context(run_client(compute))
+        answer = sender.send(load)
+    return float(answer["requests"] / answer["seconds"])
 
 
 def say(line: str) -> None:

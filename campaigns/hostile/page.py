@@ -175,6 +175,12 @@ async def ask(port: int, n_connections: int) -> None:
     await asyncio.gather(*(ask_all(number) for number in range(n_connections)))
 
 
+async def compute() -> None:
+    """No page at all, but as busy."""
+    while True:
+        sum(range(1000))
+
+
 def hostile_names(count: int) -> Callable[[Target, float], Found]:
     """Services whose names are markup, control and bidirectional characters, and a kilobyte long: shown as text."""
 

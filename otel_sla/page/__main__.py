@@ -7,5 +7,5 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
 
 from otel_sla.page.server import main  # noqa: E402
 
-os.nice(10)  # Counting goes first, but for the second that the imports take.
+os.nice(19)  # Counting goes first, but for the second that the imports take.
 main()
