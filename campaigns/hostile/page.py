@@ -13,7 +13,7 @@ from pipeline_parts import EXPORT
 
 from hostile import http_wire
 from hostile.cases import Case
-from hostile.floods import RATIO_MIN, Flood, Found, side_by_side
+from hostile.floods import RATIO_MIN, Flood, Found, pause, side_by_side
 from hostile.target import MIB, Target
 
 PAGE = {"endpoint": "127.0.0.1:0"}
@@ -145,11 +145,11 @@ async def hold(port: int, opening: bytes, count: int) -> None:
                 try:
                     writer.write(opening)
                     while not writer.transport.is_closing():
-                        await asyncio.sleep(1)
+                        await pause(1)
                         writer.write(b"y" if opening.endswith(b" ") else b"")
                 finally:
                     writer.transport.abort()
-            await asyncio.sleep(1)
+            await pause(1)
 
     files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     await asyncio.gather(*(hold_one() for _ in range(min(count, files_max - 100))))
@@ -170,7 +170,7 @@ async def ask(port: int, n_connections: int) -> None:
                         await reader.readexactly(int(size))
                 finally:
                     writer.transport.abort()
-            await asyncio.sleep(0.1)
+            await pause(0.1)
 
     await asyncio.gather(*(ask_all(number) for number in range(n_connections)))
 
