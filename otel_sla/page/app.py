@@ -239,11 +239,12 @@ class Page:
                 cached = state, content, f'"{hashlib.sha256(content.body).hexdigest()[:20]}"'
                 self._cached[key] = cached
             self._cached.move_to_end(key)
-            while len(self._cached) > _CACHED_MAX or self._cached_size() > _CACHED_SIZE_MAX:
+            while len(self._cached) > _CACHED_MAX or self.cached_size() > _CACHED_SIZE_MAX:
                 self._cached.popitem(last=False)
             return cached[1], cached[2]
 
-    def _cached_size(self) -> int:
+    def cached_size(self) -> int:
+        """Bytes of all that is cached."""
         return sum(len(content.body) for _, content, _ in self._cached.values())
 
     def _is_known(self, request: Request) -> bool:
