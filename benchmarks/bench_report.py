@@ -30,7 +30,7 @@ from otel_sla.ledger.maintenance import merge_day
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing, Commit
 from otel_sla.ledger.writer import Ledger
-from otel_sla.sla.counts import MINUTES_PER_DAY
+from otel_sla.sla.counts import MINUTES_PER_DAY, N_COUNTS, N_OUTCOMES
 from otel_sla.sla.months import Month, month_range
 from otel_sla.sla.series import Series
 
@@ -40,9 +40,9 @@ DAYS_AFTER = 1  # Of the month after: what a running pipeline has not sealed yet
 
 
 def counts_of_day(rng: np.random.Generator, per_minute: float) -> Int64Array:
-    """One series' day, int64[3, 1440]: the rate follows the hours, 0.1 % fail, 2 % are invalid, some days have outages.
+    """One series' day, int64[N_COUNTS, 1440]: the rate follows the hours, 0.1 % fail, 2 % are invalid.
 
-    With few requests a minute a single failure is downtime, and minutes have no data.
+    Some days have outages. With few requests a minute a single failure is downtime, and minutes have no data.
     """
     hours = per_minute * (1 + 0.6 * np.sin(2 * np.pi * np.arange(MINUTES_PER_DAY) / MINUTES_PER_DAY))
     counts = np.stack([rng.poisson(hours * share) for share in (1, 0.001, 0.02)]).astype(np.int64)
@@ -51,7 +51,7 @@ def counts_of_day(rng: np.random.Generator, per_minute: float) -> Int64Array:
         outage = slice(start, start + length)
         counts[1, outage] += counts[0, outage] // 2
         counts[0, outage] //= 2
-    return counts
+    return np.pad(counts, ((0, N_COUNTS - N_OUTCOMES), (0, 0)))
 
 
 def fill(url: str, n_series: int, months: int, per_minute: float) -> None:

@@ -30,6 +30,7 @@ class Subject:
         self.name = name
         self._process = process
         self.ports: dict[str, int] = {}
+        self.page_port = 0  # 0: it has no page.
 
     def __enter__(self) -> Self:
         self._process.start()
@@ -41,6 +42,8 @@ class Subject:
             found = re.search(r"gRPC (\d+), HTTP (\d+)", serving)
             assert found is not None, serving
             grpc_port, http_port = int(found[1]), int(found[2])
+            if page := re.search(r"page https?://[^ ]*:(\d+)/", serving):
+                self.page_port = int(page[1])
         self.ports = {"grpc": grpc_port, "http": http_port}
         return self
 

@@ -9,7 +9,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / name) for name in ("campaigns", "tests", "tests/acceptance")]
@@ -21,6 +23,7 @@ from hostile.cases import Case, every_case
 from hostile.floods import every_flood
 from hostile.guard import Guard
 from hostile.large import every_large_flood
+from hostile.page import PAGE, every_page_case, every_page_flood
 from hostile.pipelining import every_pipelining
 from hostile.strangers import every_certificate_case, every_stranger_flood, every_tokenless_case
 from hostile.target import MIB, Target
@@ -46,13 +49,13 @@ def try_case(case: Case, target: Target) -> list[str]:
     return problems
 
 
-def try_cases(cases: Iterable[Case], only: str, guard: Guard | None = None) -> list[str]:
+def try_cases(cases: Iterable[Case], only: str, **settings: Any) -> list[str]:  # noqa: ANN401 - as of Target.
     """Attack one pipeline in several ways; gives what was wrong."""
     wanted = [case for case in cases if only in case.name]
     if not wanted:
         return []
     problems: list[str] = []
-    with tempfile.TemporaryDirectory() as folder, Target(Path(folder), guard=guard) as target:
+    with tempfile.TemporaryDirectory() as folder, Target(Path(folder), **settings) as target:
         say(f"idle: {target.idle_bytes / MIB:.0f} MiB")
         for case in wanted:
             problems += try_case(case, target)
@@ -71,10 +74,12 @@ def main() -> int:
     problems: list[str] = []
     if not arguments.floods:
         problems += try_cases(every_case(), arguments.only)
-        problems += try_cases(every_tokenless_case(), arguments.only, Guard())
+        problems += try_cases(every_tokenless_case(), arguments.only, guard=Guard())
         with tempfile.TemporaryDirectory() as folder:
-            problems += try_cases(every_certificate_case(), arguments.only, Guard(Path(folder)))
-    for flood in (*every_flood(), *every_pipelining(), *every_large_flood(), *every_stranger_flood()):
+            problems += try_cases(every_certificate_case(), arguments.only, guard=Guard(Path(folder)))
+        problems += try_cases(every_page_case(), arguments.only, page=PAGE)
+    floods = (every_flood(), every_pipelining(), every_large_flood(), every_stranger_flood(), every_page_flood())
+    for flood in chain.from_iterable(floods):
         if arguments.only in flood.name:
             with tempfile.TemporaryDirectory() as folder, Target(Path(folder), **flood.settings) as target:
                 target.reset_peak()

@@ -111,12 +111,12 @@ def slow_senders(protocol: str, part: str, count: int) -> Callable[[Target, floa
                 try:
                     writer.write(opening)
                     while not writer.transport.is_closing():
-                        await _pause(1.0)
+                        await pause(1.0)
                         writer.write(_one_more(protocol, part))
                         await writer.drain()
                 finally:
                     writer.transport.abort()
-            await _pause(0.1)
+            await pause(0.1)
 
     def attack(target: Target, seconds: float) -> Found:
         port = target.http_port if protocol == "http" else target.grpc_port
@@ -328,7 +328,8 @@ def connections(count: int) -> Callable[[Target, float], Found]:
     return attack
 
 
-async def _pause(seconds: float) -> None:
+async def pause(seconds: float) -> None:
+    """Wait, as an attacker does."""
     waiting = asyncio.get_running_loop().create_future()
     timer = asyncio.get_running_loop().call_later(seconds, waiting.set_result, None)
     try:

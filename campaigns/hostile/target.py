@@ -33,6 +33,7 @@ class Target:
         http: More settings of the HTTP server.
         processor: More settings of the processor.
         guard: What senders have to show; None: everybody is welcome.
+        page: Settings of the page; None: there is none.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Target:
         http: Mapping[str, Any] | None = None,
         processor: Mapping[str, Any] | None = None,
         guard: Guard | None = None,
+        page: Mapping[str, Any] | None = None,
     ) -> None:
         self.guard = guard
         guarded = {} if guard is None else guard.settings()
@@ -53,7 +55,7 @@ class Target:
             "http": {"endpoint": "127.0.0.1:0", "max_request_body_size_mib": LIMIT_MIB, **guarded, **(http or {})},
         }
         settings = {
-            "page": None,
+            "page": None if page is None else dict(page),
             "receivers": {"otlp": {"protocols": protocols}},
             "ledger": {"url": f"sqlite:///{self.ledger}"},
             "processor": {"memory_limit_mib": LIMIT_MIB, **(processor or {})},
@@ -63,6 +65,7 @@ class Target:
         self._good_sent = 0
         self.grpc_port = 0
         self.http_port = 0
+        self.page_port = 0  # 0: there is none.
         self.idle_bytes = 0
 
     def __enter__(self) -> Self:
@@ -71,6 +74,9 @@ class Target:
         found = re.search(r"gRPC (\d+), HTTP (\d+)", serving)
         assert found is not None, serving
         self.grpc_port, self.http_port = int(found[1]), int(found[2])
+        if page := re.search(r"page https?://[^ ]*:(\d+)/", serving):
+            self.page_port = int(page[1])
+            self.wait_for_page()
         for _ in range(20):  # What the first requests take stays: buffers, code, SQLite's cache.
             self.send_good()
         self.idle_bytes = self.rss_bytes()
@@ -105,6 +111,26 @@ class Target:
         """The most physical memory since `reset_peak`."""
         return self._status_bytes("VmHWM")
 
+    def page_bytes(self, key: str) -> int:
+        """Physical memory of the page's process: `VmRSS` now, `VmHWM` the most."""
+        _, page = self._pids()
+        return _status_bytes(page, key)
+
+    def page_text(self, path: str) -> str:
+        """What the page answers; empty if it does not."""
+        with (
+            suppress(OSError),
+            urllib.request.urlopen(f"http://127.0.0.1:{self.page_port}{path}", timeout=20) as answer,
+        ):
+            return str(answer.read().decode())
+        return ""
+
+    def wait_for_page(self) -> None:
+        """Ask until the page answers, as it does again when connections have ended."""
+        deadline = time.monotonic() + 60
+        while not self.page_text("/"):
+            assert time.monotonic() < deadline, "the page answers"
+
     def reset_peak(self) -> None:
         """Begin a new peak: the kernel keeps it, so that none is too short to be seen."""
         for pid in self._pids():
@@ -124,8 +150,7 @@ class Target:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _status_bytes(self, key: str) -> int:
-        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in self._pids()]
-        return sum(int(size) for status in statuses for size in re.findall(rf"(?m)^{key}:\s+(\d+) kB$", status)) * 1024
+        return sum(_status_bytes(pid, key) for pid in self._pids())
 
     def metric(self, name: str) -> float:
         """A counter or gauge of its own telemetry."""
@@ -166,6 +191,11 @@ class Target:
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
         return self._process.stop()
+
+
+def _status_bytes(pid: int, key: str) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return sum(int(size) for size in re.findall(rf"(?m)^{key}:\s+(\d+) kB$", status)) * 1024
 
 
 GOOD_SPANS = 10

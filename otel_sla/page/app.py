@@ -6,7 +6,7 @@ import binascii
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from otel_sla.errors import LedgerError
 from otel_sla.ledger.reader import LedgerReader
@@ -29,8 +30,10 @@ from otel_sla.page.parameters import Api, refuse_unknown
 from otel_sla.page.settings import PageSettings, PageTask
 from otel_sla.receiver.responses import Unauthenticated
 from otel_sla.receiver.security.bearer import BearerAuth
+from otel_sla.report.document import SeriesReport
 from otel_sla.report.html.page import TEMPLATES
 from otel_sla.report.wording import pairs_text, printable, series_name
+from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.months import EPOCH
 from otel_sla.sla.series import Series
 
@@ -43,6 +46,10 @@ _HEADERS = {
 }
 _CACHED_MAX = 128
 _CACHED_SIZE_BYTES_MAX = 32 << 20  # The report of a thousand series may have 10 MB.
+_QUERY_SIZE_MAX = 1024  # Bytes.
+_PIECE_SIZE = 64 * 1024  # Bytes, of what is written at once: a connection whose client reads slowly holds no more.
+_READING_MAX = 16  # Requests that wait for the ledger; more are answered 503.
+_STATIC = {each.name: each for each in (resources.files("otel_sla.page") / "static").iterdir()}
 
 _Result = TypeVar("_Result")
 _Key = tuple[str, str, str, bool]  # Host, which links may begin with; path, query, whether the view is public.
@@ -104,8 +111,22 @@ class View:
         return tuple(each for each in self.figures.agreements if not self.is_public or each.agreement.name in public)
 
     def name_of(self, series: Series) -> str:
-        """Name a series as this view may."""
-        return series_name(series)
+        """Name a series as this view may; what senders wrote is for those with a token."""
+        name = series_name(series)
+        return self.settings.display_names.get(name, name if self.may_see(series) else "unnamed series")
+
+    def name_of_agreement(self, agreement: Agreement) -> str:
+        """Name an agreement."""
+        return self.settings.display_names.get(agreement.name, agreement.name)
+
+    def may_see(self, series: Series) -> bool:
+        """Whether this view shows the series: without a token, one with a display name or without senders' values."""
+        is_named_by_us = series.is_overflow or not series.group
+        return not self.is_public or is_named_by_us or series_name(series) in self.settings.display_names
+
+    def visible(self, reports: Iterable[SeriesReport]) -> list[SeriesReport]:
+        """Give the series that this view shows. The others are to be counted: `3 more series`."""
+        return [each for each in reports if self.may_see(each.series)]
 
     def name_of_group(self, group: tuple[tuple[str, str], ...]) -> str:
         """Name the series of a window that is meant for one."""
@@ -115,7 +136,7 @@ class View:
         """Read the ledger on the page's own thread.
 
         Raises:
-            HTTPException: It cannot be read.
+            HTTPException: It cannot be read, or too many requests wait for it.
         """
         try:
             return await self.page.read(function)
@@ -154,6 +175,18 @@ class PageRoute:
     api: Api | None = None
 
 
+class PiecewiseResponse(Response):
+    """An answer that is written as fast as the client reads it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - Starlette's.
+        """Write it."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for start in range(0, max(1, len(self.body)), _PIECE_SIZE):
+            stop = start + _PIECE_SIZE
+            piece = self.body[start:stop]
+            await send({"type": "http.response.body", "body": piece, "more_body": stop < len(self.body)})
+
+
 class Page:
     """The application.
 
@@ -175,6 +208,7 @@ class Page:
         self._ask_live = ask_live
         self._ledger: LedgerThread[LedgerReader] | None = None  # Opened by whoever first needs it.
         self._opening = asyncio.Lock()
+        self._n_reading = 0
         # Whoever asks for the same gets the same, rendered once.
         self._rendering: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
         self._cached: OrderedDict[_Key, _Cached] = OrderedDict()
@@ -186,28 +220,37 @@ class Page:
             ],
             exception_handlers={HTTPException: _refused},
         )
+        self.app.router.redirect_slashes = False
 
     async def close(self) -> None:
         """Close the ledger."""
-        ledger, self._ledger = self._ledger, None
-        if ledger is not None:
-            await ledger.close()
+        if self._ledger is not None:
+            await self._ledger.close()
 
     async def read(self, function: Callable[[LedgerReader], _Result]) -> _Result:
-        """Read the ledger on a thread of its own; for what is not among the figures.
+        """Read the ledger on a thread of its own, one request after the other; for what is not among the figures.
 
         Raises:
             LedgerError: It cannot be read.
+            HTTPException: Too many requests wait for it.
         """
-        async with self._opening:
-            if self._ledger is None:
-                ledger = LedgerThread("page-details", lambda: LedgerReader.open(self.task.ledger_url))
-                await ledger.open()
-                self._ledger = ledger
-        return await self._ledger.call(function)
+        if self._n_reading >= _READING_MAX:
+            raise HTTPException(503, "too many ask for what has to be read", {"Retry-After": "2"})
+        self._n_reading += 1
+        try:
+            async with self._opening:
+                if self._ledger is None:
+                    ledger = LedgerThread("page-details", lambda: LedgerReader.open(self.task.ledger_url))
+                    await ledger.open()
+                    self._ledger = ledger
+            return await self._ledger.call(function)
+        finally:
+            self._n_reading -= 1
 
     def _endpoint(self, route: PageRoute) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
+            if len(request.scope["query_string"]) > _QUERY_SIZE_MAX:
+                raise HTTPException(414, "the query is too long")
             is_public = not self._is_known(request)
             if is_public and not (route.is_for_all and self.task.settings.public):
                 raise HTTPException(401, "a token is needed", {"WWW-Authenticate": 'Basic realm="otel-sla"'})
@@ -223,7 +266,7 @@ class Page:
             headers["Cache-Control"] = f"{scope}, max-age={content.max_age_s}" if content.max_age_s else "no-cache"
             if tag in request.headers.get("if-none-match", ""):
                 return Response(status_code=304, headers=headers)
-            return Response(content.body, media_type=content.media_type, headers=headers)
+            return PiecewiseResponse(content.body, media_type=content.media_type, headers=headers)
 
         return answer
 
@@ -239,12 +282,9 @@ class Page:
                 tag = f'"{hashlib.sha256(content.body).hexdigest()[:20]}"'
                 cached = self._cached[key] = _Cached(generation, live, content, tag)
             self._cached.move_to_end(key)
-            while len(self._cached) > _CACHED_MAX or self._cached_size_bytes() > _CACHED_SIZE_BYTES_MAX:
+            while len(self._cached) > _CACHED_MAX or self.cached_size() > _CACHED_SIZE_BYTES_MAX:
                 self._cached.popitem(last=False)
             return cached.content, cached.tag
-
-    def _cached_size_bytes(self) -> int:
-        return sum(len(each.content.body) for each in self._cached.values())
 
     async def _logo(self, _request: Request) -> Response:
         logo = self.task.settings.logo
@@ -256,6 +296,10 @@ class Page:
         if content is None:
             raise HTTPException(404, "there is no logo")
         return Response(content, media_type=media_type, headers={**_HEADERS, "Cache-Control": "max-age=300"})
+
+    def cached_size(self) -> int:
+        """Bytes of all that is cached."""
+        return sum(len(each.content.body) for each in self._cached.values())
 
     def _is_known(self, request: Request) -> bool:
         """Whether the request may see everything. A browser sends the token as the password of Basic credentials."""
@@ -277,10 +321,10 @@ class Page:
 async def _static(request: Request) -> Response:
     name = request.path_params["name"]
     media_type = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}.get(name.rpartition(".")[2])
-    file = resources.files("otel_sla.page") / "static" / name
+    file = _STATIC.get(name)
     if name == "report.css":  # What pages share with `report --format html`.
         content = TEMPLATES.get_template("style.css").render().encode()
-    elif media_type is None or not file.is_file():
+    elif media_type is None or file is None:
         raise HTTPException(404)
     else:
         content = file.read_bytes()

@@ -14,7 +14,9 @@ from otel_sla.counting.minute_ring import MinuteRing
 from otel_sla.errors import ListenError
 from otel_sla.page.live import LIVE_MINUTES, LiveMinutes, LiveState
 from otel_sla.page.settings import PageSettings, PageTask
-from otel_sla.receiver.sockets import Address, addresses_of, close_sockets, open_sockets
+from otel_sla.receiver.security.bearer import BearerAuth
+from otel_sla.receiver.security.tls import ServerTls
+from otel_sla.receiver.sockets import Address, addresses_of, beyond_loopback, close_sockets, open_sockets
 from otel_sla.receiver.workers.messages import FramedSocket, FrameKind
 from otel_sla.sla.counts import N_OUTCOMES
 
@@ -71,7 +73,16 @@ class PageProcess:
         return f"{scheme}://{self._settings.endpoint.rpartition(':')[0]}:{self.addresses[0].port}/"
 
     async def start(self) -> None:
-        """Listen, and start the process. A port that cannot be had is logged: spans are counted without a page."""
+        """Listen, and start the process. A port that cannot be had is logged: spans are counted without a page.
+
+        Raises:
+            ConfigError: Certificates or tokens cannot be read, which the process would find too late.
+        """
+        settings = self._settings
+        if settings.tls is not None:
+            ServerTls(settings.tls, settings.source)
+        if settings.auth is not None:
+            BearerAuth(settings.auth, settings.source)
         try:
             self._listening = await open_sockets(self._settings.endpoint, "page")
         except ListenError as error:
@@ -82,6 +93,8 @@ class PageProcess:
             )
             return
         self.addresses = addresses_of(self._listening)
+        if beyond := beyond_loopback(self.addresses):
+            _warn_if_open(settings, beyond)
         self._keeping = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
@@ -109,6 +122,7 @@ class PageProcess:
                 reason = f"exit code {await self._end()}"
             except OSError as error:
                 reason = str(error)
+                await self._end()
             if asyncio.get_running_loop().time() - began > _RESTART_DELAY_S_MAX:
                 delay_s = 1.0
             _log.warning(
@@ -142,13 +156,25 @@ class PageProcess:
 
     async def _end(self) -> int | None:
         connection, self._connection = self._connection, None
-        process, self._process = self._process, None
         if connection is not None:
             connection.close()
-        if process is None:
+        if (process := self._process) is None:
             return None
         try:
-            return await asyncio.to_thread(process.wait, _END_S)
+            exit_code = await asyncio.to_thread(process.wait, _END_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            return await asyncio.to_thread(process.wait)
+            exit_code = await asyncio.to_thread(process.wait)
+        self._process = None  # Only now: whoever cancels this ends it again.
+        return exit_code
+
+
+def _warn_if_open(settings: PageSettings, beyond: str) -> None:
+    """Log once what other machines can read."""
+    if settings.auth is None and (settings.tls is None or settings.tls.client_ca_file is None):
+        danger = "anybody who reaches %s sees every agreement; set page.auth, or listen on localhost"
+    elif settings.tls is None:
+        danger = "tokens go to %s in plain text; set page.tls, or listen on localhost behind a proxy that has TLS"
+    else:
+        return
+    _log.warning(f"page: {danger}", beyond, extra={"action": "endpoint_open"})

@@ -1,26 +1,27 @@
 """The page's process: reads the ledger as it changes, and serves until its pipeline ends."""
 
 import asyncio
-import itertools
 import logging
+import os
 import pickle
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
-import uvicorn
-
-from otel_sla.errors import LedgerError
+from otel_sla.errors import LedgerError, OtelSlaError
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.threads import LedgerThread
 from otel_sla.logs import set_up_logs
 from otel_sla.page.app import Page
+from otel_sla.page.connections import serve
 from otel_sla.page.figures import Figures, FiguresReader
 from otel_sla.page.live import LiveState
 from otel_sla.page.routes import ROUTES
 from otel_sla.page.settings import PageTask
+from otel_sla.process import connections_that_fit
+from otel_sla.receiver.security.tls import ServerTls
 from otel_sla.receiver.workers.messages import FramedSocket, FrameKind
 
 _log = logging.getLogger(__name__)
@@ -37,8 +38,7 @@ class PipelineLink:
     def __init__(self) -> None:
         self.connection = FramedSocket(self._take)
         self.task: asyncio.Future[PageTask] = asyncio.get_running_loop().create_future()
-        self.page: Page | None = None
-        self._numbers = itertools.count()
+        self.reload: tuple[Callable[[], None], ...] = ()  # What reads certificates and tokens again.
         self._asked: asyncio.Future[LiveState] | None = None
         self._state: LiveState | None = None
         self._state_at = -_LIVE_S
@@ -65,8 +65,9 @@ class PipelineLink:
             asked, self._asked = self._asked, None
             if asked is not None and self._state is not None:
                 asked.set_result(self._state)
-        elif kind is FrameKind.RELOAD and self.page is not None and self.page.auth is not None:
-            self.page.auth.reload()
+        elif kind is FrameKind.RELOAD:
+            for reload in self.reload:
+                reload()
 
 
 async def _read_for_ever(page: Page) -> None:
@@ -97,31 +98,24 @@ async def _serve(socket_: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     pipeline = PipelineLink()
     await loop.create_unix_connection(lambda: pipeline.connection, sock=socket_)
-    task = await pipeline.task
+    await asyncio.wait((pipeline.task, pipeline.connection.lost), return_when=asyncio.FIRST_COMPLETED)
+    if not pipeline.task.done():
+        return
+    task = pipeline.task.result()
+    settings = task.settings
     set_up_logs(task.logs, sys.stderr)
-    page = pipeline.page = Page(task, pipeline.live_state, ROUTES)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            page.app,
-            http="httptools",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            log_level=logging.WARNING,
-            server_header=False,
-            limit_concurrency=task.settings.connections_max,
-            timeout_keep_alive=20,
-            timeout_graceful_shutdown=1,
-        )
-    )
-    sockets = [socket.socket(fileno=descriptor) for descriptor in task.listening]
-    serving = asyncio.create_task(server.serve(sockets))
+    page = Page(task, pipeline.live_state, ROUTES)
+    tls = None if settings.tls is None else ServerTls(settings.tls, settings.source)
+    pipeline.reload = tuple(guard.reload for guard in (page.auth, tls) if guard is not None)
+    listening = [socket.socket(fileno=descriptor) for descriptor in task.listening]
+    connections_max = connections_that_fit(settings.connections_max)
+    context = None if tls is None else tls.ssl_context()
+    serving = asyncio.create_task(serve(page.app, listening, connections_max, context))
     reading = asyncio.create_task(_read_for_ever(page))
     await asyncio.wait((serving, reading, pipeline.connection.lost), return_when=asyncio.FIRST_COMPLETED)
-    server.should_exit = True
-    reading.cancel()
+    for each in (serving, reading):
+        each.cancel()
     await asyncio.wait((serving, reading))
-    await page.close()
     for ended in (serving, reading):
         if not ended.cancelled() and (error := ended.exception()) is not None:
             raise error
@@ -131,4 +125,9 @@ def main() -> None:
     """Serve with the connection's socket as the first argument."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.setblocking(False)  # noqa: FBT003 - the standard library's signature.
-    asyncio.run(_serve(connection))
+    try:
+        asyncio.run(_serve(connection))
+    except OtelSlaError as error:
+        _log.error("%s", error, extra={"action": "page_failed"})
+        os._exit(1)
+    os._exit(0)  # Not held up by a thread that reads.

@@ -6,7 +6,7 @@ import ipaddress
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from otel_sla.errors import ListenError
@@ -15,6 +15,7 @@ from otel_sla.receiver.settings import GrpcServerSettings, HttpServerSettings
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 1024
+_ACCEPT_AGAIN_S = 1.0  # Where the system has no room for a connection; asyncio's own server waits as long.
 # 4317 and 4318 are the ports of every OTLP receiver.
 _IN_USE_HINT = (
     "most likely an OpenTelemetry Collector listens there already: set receivers.otlp.protocols.{protocol}.endpoint to"
@@ -86,7 +87,7 @@ async def open_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
         close_sockets(sockets)
         reason = os.strerror(error.errno) if error.errno else str(error)
         refused = ListenError(f"cannot listen on {endpoint} ({protocol}): {reason}")
-        if error.errno == errno.EADDRINUSE:
+        if error.errno == errno.EADDRINUSE and protocol in _OTHER_PORTS:
             refused.hint = _IN_USE_HINT.format(protocol=protocol.lower(), port=_OTHER_PORTS[protocol])
         raise refused from error
     if not sockets:
@@ -132,14 +133,39 @@ def addresses_of(sockets: list[socket.socket]) -> list[Address]:
 
 def warn_if_open(addresses: list[Address], settings: GrpcServerSettings | HttpServerSettings) -> None:
     """Warn once if other machines can send here and need no credentials."""
-    beyond = [str(address) for address in addresses if not ipaddress.ip_address(address.host).is_loopback]
+    beyond = beyond_loopback(addresses)
     if beyond and not (settings.tls or settings.auth):
         _log.warning(
             "%s: anybody who reaches %s can send spans; set tls.client_ca_file or auth, or listen on localhost",
             settings.source,
-            ", ".join(beyond),
+            beyond,
             extra={"action": "endpoint_open"},
         )
+
+
+def beyond_loopback(addresses: Sequence[Address]) -> str:
+    """Name the addresses that other machines may reach; empty if there is none."""
+    return ", ".join(str(address) for address in addresses if not ipaddress.ip_address(address.host).is_loopback)
+
+
+async def accept_all(listening: socket.socket, take: Callable[[socket.socket], None]) -> None:
+    """Give each connection to `take`, which owns it then, until this is cancelled; `listening` is closed in the end."""
+    loop, is_failing = asyncio.get_running_loop(), False
+    with listening:
+        while True:
+            try:
+                accepted, _ = await loop.sock_accept(listening)
+            except ConnectionAbortedError:  # By the client.
+                continue
+            except OSError as error:
+                if not is_failing:
+                    _log.warning("connections cannot be accepted: %s", error, extra={"action": "accept_failed"})
+                is_failing = True
+                await asyncio.sleep(_ACCEPT_AGAIN_S)
+                continue
+            is_failing = False
+            take(accepted)
+            await asyncio.sleep(0)  # Many new connections must not delay open ones.
 
 
 def _bind(

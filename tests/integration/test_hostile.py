@@ -16,6 +16,7 @@ from hostile.__main__ import try_case
 from hostile.cases import every_case
 from hostile.floods import distinct_values, frame_flood
 from hostile.guard import Guard
+from hostile.page import PAGE, every_page_case, hostile_names
 from hostile.pipelining import REQUESTS
 from hostile.strangers import every_certificate_case
 from hostile.target import Target
@@ -226,6 +227,20 @@ def test_strangers_are_turned_away(tmp_path: Path) -> None:
         assert _are_refusals(guarded.log[n_lines:])
         guarded.send_good()
     assert not problems
+
+
+def test_the_page_is_attacked(tmp_path: Path) -> None:
+    """Path tricks, header bombs, wrong methods, names of markup: the right answer, bounded memory, an empty log."""
+    problems = []
+    with Target(tmp_path, page=PAGE, processor={"grace": "0s"}) as shown:
+        n_lines = len(shown.log)
+        for case in every_page_case():
+            problems += try_case(case, shown)
+        assert shown.log[n_lines:] == []
+        found, _ = hostile_names(40)(shown, 0)
+        shown.send_good()
+        assert not shown.complaints
+    assert problems + found == []
 
 
 def test_broken_requests_are_answered_as_designed(target: Target) -> None:

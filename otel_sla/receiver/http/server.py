@@ -1,7 +1,6 @@
 """Serves OTLP over HTTP/1.1 at one endpoint."""
 
 import asyncio
-import logging
 import socket
 import ssl
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from otel_sla.receiver.refusals import REFUSED_CONNECTION
 from otel_sla.receiver.security.tls import ServerTls
 from otel_sla.receiver.sockets import (
     Address,
+    accept_all,
     addresses_of,
     close_sockets,
     listen_shared,
@@ -20,9 +20,6 @@ from otel_sla.receiver.sockets import (
     warn_if_open,
 )
 
-_log = logging.getLogger(__name__)
-
-_AGAIN_S = 1.0  # Where the system has no room for a connection; asyncio's own server waits as long.
 _CANCEL_S = 1.0  # For the answers to requests that the end of the grace cut off.
 _REFUSED_LIMITS = RefusedLimits()
 
@@ -34,7 +31,7 @@ class TlsListener:
         self._connections = connections
         self._context = context
         self._handshakes: set[asyncio.Task[None]] = set()
-        self._accepting = asyncio.create_task(self._accept_all(listening))
+        self._accepting = asyncio.create_task(accept_all(listening, self._begin_handshake))
 
     async def close(self) -> None:
         """Accept no more, and end the handshakes."""
@@ -44,24 +41,6 @@ class TlsListener:
             handshake.cancel()
         if self._handshakes:
             await asyncio.wait(self._handshakes)
-
-    async def _accept_all(self, listening: socket.socket) -> None:
-        loop, is_failing = asyncio.get_running_loop(), False
-        with listening:
-            while True:
-                try:
-                    accepted, _ = await loop.sock_accept(listening)
-                except ConnectionAbortedError:  # By the client.
-                    continue
-                except OSError as error:
-                    if not is_failing:
-                        _log.warning("connections cannot be accepted: %s", error, extra={"action": "accept_failed"})
-                    is_failing = True
-                    await asyncio.sleep(_AGAIN_S)
-                    continue
-                is_failing = False
-                self._begin_handshake(accepted)
-                await asyncio.sleep(0)  # Many new connections must not delay open ones.
 
     def _begin_handshake(self, accepted: socket.socket) -> None:
         """A connection over the limit is closed: without a handshake it cannot be answered."""
