@@ -48,8 +48,8 @@ PATHS = (
     f"/agreements/{_NAME}/{_MONTH}",
     f"/agreements/{_NAME}/{_MONTH.next}",
     f"/agreements/{_NAME}/history",
-    f"/agreements/{_NAME}/series/7/{_MONTH}",
-    f"/agreements/{_NAME}/series/7/{_MONTH}/05",
+    f"/agreements/{_NAME}/series/7?month={_MONTH}",
+    f"/agreements/{_NAME}/series/7?month={_MONTH}&day=5",
     "/exclusions",
     f"/api/v1/report?month={_MONTH}&agreement={_NAME}",
     "/api/v1/live",
@@ -68,14 +68,20 @@ def measure_pages(url: str) -> None:
     agreements = load_config(None, {}).agreements
     with closing(Ledger.open(url)) as ledger:  # As a pipeline that has published all that is judged.
         judged_before = month_range(_MONTH, "UTC").stop_minute + MINUTES_PER_DAY
-        ledger.close_minutes(Closing(judged_before, None, told_before=judged_before))
+        ledger.close_minutes(Closing(judged_before, None, published_before=judged_before))
     config = load_config(None, {})
 
     async def no_live() -> LiveState | None:
         return None
 
     task = PageTask(
-        settings=PageSettings(), listening=(), ledger_url=url, agreements=agreements, grace_s=0.0, logs=config.logs
+        settings=PageSettings(),
+        listening=(),
+        ledger_url=url,
+        agreements=agreements,
+        grace_s=0.0,
+        logs=config.logs,
+        receivers=(),
     )
     page = Page(task, no_live, ROUTES)
     with closing(LedgerReader.open(url)) as reader:

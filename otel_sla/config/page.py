@@ -25,9 +25,9 @@ class PageSection(Guarded):
     """Where people reach the page; links in feeds and notifications begin with it."""
     public: OneOrMore[Text] = Field(default=(), examples=["[checkout]"])
     """Agreements that are shown to those without a token, by display names only; needs `auth`."""
-    display_names: dict[Text, Text] = Field(default={}, examples=["{service.name=chat-1: Chat, checkout: Check-out}"])
-    """Names to show instead, by a series' name as reports have it, or by an agreement's name. Those without a token see
-    only series that have one here, and how many others there are.
+    display_names: dict[Text, Text] = Field(default={}, examples=["{service.name=chat-1: Chat}"])
+    """Names to show instead of a series' name as reports have it. Those without a token see `Series 1`, `Series 2`, …
+    where there is none.
     """
     connections_max: PositiveInt = _PAGE.connections_max
     """Connections; more are answered 503."""

@@ -6,7 +6,7 @@ import binascii
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -30,10 +30,8 @@ from otel_sla.page.parameters import Api, refuse_unknown
 from otel_sla.page.settings import PageSettings, PageTask
 from otel_sla.receiver.responses import Unauthenticated
 from otel_sla.receiver.security.bearer import BearerAuth
-from otel_sla.report.document import SeriesReport
 from otel_sla.report.html.page import TEMPLATES
 from otel_sla.report.wording import pairs_text, printable, series_name
-from otel_sla.sla.agreement import Agreement
 from otel_sla.sla.months import EPOCH
 from otel_sla.sla.series import Series
 
@@ -113,20 +111,9 @@ class View:
     def name_of(self, series: Series) -> str:
         """Name a series as this view may; what senders wrote is for those with a token."""
         name = series_name(series)
-        return self.settings.display_names.get(name, name if self.may_see(series) else "unnamed series")
-
-    def name_of_agreement(self, agreement: Agreement) -> str:
-        """Name an agreement."""
-        return self.settings.display_names.get(agreement.name, agreement.name)
-
-    def may_see(self, series: Series) -> bool:
-        """Whether this view shows the series: without a token, one with a display name or without senders' values."""
         is_named_by_us = series.is_overflow or not series.group
-        return not self.is_public or is_named_by_us or series_name(series) in self.settings.display_names
-
-    def visible(self, reports: Iterable[SeriesReport]) -> list[SeriesReport]:
-        """Give the series that this view shows. The others are to be counted: `3 more series`."""
-        return [each for each in reports if self.may_see(each.series)]
+        others = name if is_named_by_us or not self.is_public else f"Series {series.series_id + 1}"
+        return self.settings.display_names.get(name, others)
 
     def name_of_group(self, group: tuple[tuple[str, str], ...]) -> str:
         """Name the series of a window that is meant for one."""

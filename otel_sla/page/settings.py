@@ -20,7 +20,7 @@ class PageSettings:
     logo: Path | None = None  # SVG or PNG, shown beside the title.
     public_url: str | None = None  # Where people reach the page, for links in feeds; None: as the request says.
     public: tuple[str, ...] = ()  # Agreements that are shown without a token.
-    # By a series' name as reports have it (`key=value, key=value`), or by an agreement's.
+    # By a series' name as reports have it (`key=value, key=value`).
     display_names: Mapping[str, str] = field(default_factory=dict)
     connections_max: int = 256  # More are answered 503.
     tls: TlsSettings | None = None

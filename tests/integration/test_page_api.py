@@ -155,7 +155,7 @@ def test_a_month_without_counts_is_as_it_was_closed_or_gone(history: History) ->
         ("/api/v1/periods?to=2026-11-01T00:00:00", ["to", "offset"]),
         ("/api/v1/periods?from=1999-01-01T00:00:00Z", ["from", "400 days"]),
         ("/api/v1/periods?limit=0", ["limit", "1 to 1000"]),
-        ("/api/v1/periods?limit=" + "9" * 5000, ["limit", "1 to 1000"]),
+        ("/api/v1/periods?limit=" + "9" * 500, ["limit", "1 to 1000"]),
         ("/api/v1/periods?cursor=../x", ["cursor", "next", "../x"]),
         ("/api/v1/live?agreement=", ["agreement", "'chat'"]),
     ],
