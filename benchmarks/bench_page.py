@@ -49,7 +49,7 @@ PATHS = (
     f"/agreements/{_NAME}/{_MONTH.next}",
     f"/agreements/{_NAME}/history",
     f"/agreements/{_NAME}/series/7?month={_MONTH}",
-    f"/agreements/{_NAME}/series/7?month={_MONTH}&day=5",
+    f"/agreements/{_NAME}/series/7?month={_MONTH}&day={_MONTH}-05",
     "/exclusions",
     f"/api/v1/report?month={_MONTH}&agreement={_NAME}",
     "/api/v1/live",
