@@ -86,9 +86,12 @@ def measure_pages(url: str) -> None:
     page = Page(task, no_live, ROUTES)
     with closing(LedgerReader.open(url)) as reader:
         started_s = time.perf_counter()
-        for number, page.figures in enumerate(FiguresReader(reader, agreements).refresh()):
-            if number == 0:
-                say(f"{'the newest month':40} {time.perf_counter() - started_s:8.2f} s")
+        figures = FiguresReader(reader, agreements)
+        figures.step()
+        say(f"{'the newest month':40} {time.perf_counter() - started_s:8.2f} s")
+        while figures.step():
+            pass
+        page.figures = figures.figures
         say(f"{f'all {MONTHS} months':40} {time.perf_counter() - started_s:8.2f} s")
     say(f"{'memory':40} {psutil.Process().memory_info().rss / 2**20:8.0f} MiB")
     asyncio.run(_ask_all(page))

@@ -24,7 +24,15 @@ KNOWN = {"Authorization": f"Bearer {TOKEN}"}
 def read_figures(url: str, agreements: Sequence[Agreement]) -> Figures:
     """What the page knows of a ledger after its first look."""
     with closing(LedgerReader.open(url)) as reader:
-        return list(FiguresReader(reader, agreements).refresh())[-1]
+        return read_all(reader, agreements)
+
+
+def read_all(reader: LedgerReader, agreements: Sequence[Agreement]) -> Figures:
+    """What the page knows of a ledger after its first look."""
+    figures = FiguresReader(reader, agreements)
+    while figures.step():
+        pass
+    return figures.figures
 
 
 def make_page(

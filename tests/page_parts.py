@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 from ledger_parts import Row, count_rows
+from page_api_parts import read_all
 from sla_parts import make_agreement
 
 from otel_sla.judging.terms_versions import record_versions
@@ -19,7 +20,6 @@ from otel_sla.ledger.records import Closing, Commit
 from otel_sla.ledger.writer import Ledger
 from otel_sla.logs import LogFormat, LogLevel, LogSettings
 from otel_sla.page.app import Page
-from otel_sla.page.figures import FiguresReader
 from otel_sla.page.live import LiveMinutes, LiveState
 from otel_sla.page.routes import ROUTES
 from otel_sla.page.settings import PageSettings, PageTask
@@ -109,7 +109,7 @@ class ShownPage:
     def read(self) -> None:
         """Let the page read the ledger."""
         with closing(LedgerReader.open(self.url)) as reader:
-            *_, self.page.figures = FiguresReader(reader, self.agreements).refresh()
+            self.page.figures = read_all(reader, self.agreements)
 
     def see(self, rows: Iterable[tuple[int, int, int, int]], *, reason: str = "") -> None:
         """Let the ring hold (minutes before the running one, series_id, succeeded, failed)."""

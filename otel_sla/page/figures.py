@@ -6,25 +6,29 @@ Dimensions:
     n_days: local days of a month that have begun, up to the last judged minute.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import date
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
 from otel_sla.arrays import Int64Array
+from otel_sla.errors import LedgerError
 from otel_sla.judging.month_report import judge_section
 from otel_sla.judging.terms_versions import find_basis, removed_agreements
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Watermarks
 from otel_sla.report.document import AgreementReport, SeriesReport
-from otel_sla.sla.agreement import Agreement, Outcome
-from otel_sla.sla.counts import MINUTES_PER_DAY
+from otel_sla.sla.agreement import Agreement, NoData, Outcome
 from otel_sla.sla.downtime import JudgedSeries, MinuteState
-from otel_sla.sla.months import MinuteRange, Month, day_ranges, month_of, month_range
+from otel_sla.sla.months import MinuteRange, Month, day_ranges, kept_from, month_of, month_range
 from otel_sla.sla.series import Series
 
+_log = logging.getLogger(__name__)
+
 MONTHS_KEPT = 13
+_EVENTS_AT_ONCE = 1000
 _STATES = len(MinuteState)
 VALID, FAILED, N_COLUMNS = _STATES, _STATES + 1, _STATES + 2  # Columns of a day, behind one for each MinuteState.
 
@@ -33,12 +37,22 @@ VALID, FAILED, N_COLUMNS = _STATES, _STATES + 1, _STATES + 2  # Columns of a day
 class MonthDays:
     """A month of one agreement, and each series' days in it."""
 
-    report: AgreementReport
-    first_day: date
+    report: AgreementReport  # By the terms that judge the month, whose time zone its days are in.
     # By series_id: int64[n_days, N_COLUMNS]. Minutes in each MinuteState after exclusions, then valid and failed
     # requests. Nothing of a month whose counts are dropped.
     days: Mapping[int, Int64Array]
     series: Mapping[int, SeriesReport]  # By series_id.
+
+    def depends_on(self, changed: MinuteRange) -> bool:
+        """Whether a change in these minutes may change the month, or a downtime period that it lists."""
+        minutes, reach = self.report.minutes, self.report.agreement.downtime.period_minutes_min
+        periods = [each.figures.downtime_periods for each in self.report.series if each.figures.downtime_periods]
+        start_minute = min((each[0].start_minute for each in periods), default=minutes.start_minute)
+        stop_minute = max((each[-1].stop_minute for each in periods), default=minutes.stop_minute)
+        return (
+            changed.start_minute - reach <= max(stop_minute, minutes.stop_minute)
+            and min(start_minute, minutes.start_minute) <= changed.stop_minute + reach
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +84,9 @@ class Figures:
         return next((each for each in self.agreements if each.agreement.name == name), None)
 
 
-@dataclass(slots=True)
-class _Seen:
-    """What the ledger held when it was last looked at."""
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the ledger held when it was looked at; whatever changes a judged month changes one of these."""
 
     marks: Watermarks
     versions: Mapping[str, int]
@@ -81,116 +95,145 @@ class _Seen:
     n_series: int
 
 
-@dataclass(slots=True)
 class FiguresReader:
     """Reads the ledger and judges the months that have changed; one thread uses it.
 
-    Attributes:
+    Args:
         reader: Its own connection.
         configured: The agreements as configured.
+
+    Attributes:
+        figures: What `step` gave last.
     """
 
-    reader: LedgerReader
-    configured: Sequence[Agreement]
-    figures: Figures = field(default_factory=Figures)
-    _seen: _Seen | None = None
+    def __init__(self, reader: LedgerReader, configured: Sequence[Agreement]) -> None:
+        self._reader, self._configured = reader, configured
+        self.figures = Figures()
+        self._last: _Look | None = None
+        self._agreements: dict[str, Agreement] = {}  # By name, those that are no longer configured behind the others.
+        self._months: dict[str, dict[Month, MonthDays]] = {}  # By agreement.
+        self._due: set[tuple[Month, str]] = set()  # To be judged, or judged again; agreements by name.
 
-    def refresh(self) -> Iterator[Figures]:
-        """Give the figures each time that one more month is up to date; nothing if nothing has changed.
+    def step(self) -> bool:
+        """Bring `figures` a step further, and say whether there was anything to do.
+
+        A step takes in all that the judge has published since the last one, or else judges one older month again.
 
         Raises:
             LedgerError: It cannot be read.
         """
-        with self.reader.snapshot():
-            marks = self.reader.watermarks()
-            seen = _Seen(marks, self.reader.published_versions(), *self.reader.last_ids(), self.reader.n_series())
-            if self._seen is not None and seen == self._seen:
-                return
-            changed = self._changed_minutes(seen)
-            all_series = self.figures.series
-            if seen.n_series != len(all_series):
-                all_series = self.reader.series()
-            removed = removed_agreements(self.reader, self.configured)
-        judged_before = marks.published_before or 0
-        known = {each.agreement.name: each for each in self.figures.agreements}
-        agreements = [(each, True) for each in self.configured] + [(each, False) for each in removed]
-        for back in range(MONTHS_KEPT):
-            some: list[AgreementMonths] = []
-            is_new = False
-            for agreement, is_configured in agreements:
-                before = known.get(agreement.name)
-                months = dict(before.months) if before is not None else {}
-                month = _month_back(month_of(max(0, judged_before), agreement.time_zone), back)
-                minutes = month_range(month, agreement.time_zone)
-                if month not in months or any(_touch(minutes, each) for each in changed):
-                    months[month] = self._judge(agreement, month, judged_before)
-                    is_new = True
-                some.append(AgreementMonths(agreement, is_configured, dict(sorted(months.items())[-MONTHS_KEPT:])))
-            known = {each.agreement.name: each for each in some}
-            if is_new:
-                self.figures = Figures(
-                    self.figures.generation + 1,
-                    judged_before,
-                    tuple(some),
-                    all_series,
-                    self.figures.is_complete or back == MONTHS_KEPT - 1,
-                )
-                yield self.figures
-        self.figures = replace(
-            self.figures, is_complete=True, series=all_series, generation=self.figures.generation + 1
+        with self._reader.snapshot():
+            look = _Look(
+                self._reader.watermarks(),
+                self._reader.published_versions(),
+                *self._reader.last_ids(),
+                self._reader.n_series(),
+            )
+            has_changed = look != self._last
+            if has_changed:
+                self._take(look)
+        judged_before = look.marks.published_before or 0
+        # Months that go on, together: what is published of them is as of one moment. Of the others the newest first.
+        since_minute, newest = self.figures.judged_before or judged_before, max(self._due, default=(None, ""))[0]
+        now = [each for each in self._due if each[0] == newest or self._stop_minute(*each) > since_minute]
+        if not now and not has_changed:
+            return False
+        for month, name in sorted(now):
+            try:
+                self._judge(self._agreements[name], month, judged_before)
+            except LedgerError:
+                raise
+            except Exception:  # noqa: BLE001 - whatever it is, the other months are still shown.
+                _log.exception("the page cannot judge %s of %s", month, name, extra={"action": "page_month_failed"})
+            self._due.discard((month, name))
+        self._last = look
+        self.figures = Figures(
+            self.figures.generation + 1,
+            judged_before,
+            tuple(self._agreement_months(each) for each in self._agreements.values() if self._months[each.name]),
+            self.figures.series if look.n_series == len(self.figures.series) else self._reader.series(),
+            is_complete=self.figures.is_complete or not self._due,
         )
-        self._seen = seen
-        yield self.figures
+        return True
 
-    def _changed_minutes(self, seen: _Seen) -> list[MinuteRange]:
-        """Give the minutes whose months have to be judged again."""
-        before = self._seen
-        everything = [MinuteRange(0, 1 << 40)]
-        if before is None:
-            return everything
-        marks = seen.marks
-        if (
-            (marks.exclusion_change, marks.expired_before)
-            != (before.marks.exclusion_change, before.marks.expired_before)
-            or seen.versions != before.versions
-            or any("month" in stored.event.name for stored in self.reader.events_after(before.event_id, 1000))
-        ):
-            return everything
-        replaced = self.reader.replacements_after(before.replacement_id, 1000)
-        if len(replaced) == 1000:
-            return everything
-        # A run that goes on may make minutes down before it; no term asks for a day.
-        new = MinuteRange((before.marks.published_before or 0) - MINUTES_PER_DAY, (marks.published_before or 0) + 1)
-        return [new, *(MinuteRange(each.start_minute, each.stop_minute) for each in replaced)]
+    def _take(self, look: _Look) -> None:
+        """Find which months are due by what has changed since the last look."""
+        removed = removed_agreements(self._reader, self._configured)
+        self._agreements = {agreement.name: agreement for agreement in (*self._configured, *removed)}
+        due = self._due | set(self._closed_months())
+        self._due = set()
+        for name, agreement in self._agreements.items():
+            kept = list(
+                islice(_months_back(month_of(look.marks.published_before or 0, agreement.time_zone)), MONTHS_KEPT)
+            )
+            months = self._months[name] = {
+                month: found for month, found in self._months.get(name, {}).items() if month in kept
+            }
+            is_same = self._last is not None and look.versions.get(name) == self._last.versions.get(name)
+            changed = list(self._changed(agreement, self._last, look)) if self._last is not None else []
+            due -= {(month, each) for month, each in due if each == name and month not in kept}
+            due |= {
+                (month, name)
+                for month in kept
+                if not is_same or month not in months or any(months[month].depends_on(each) for each in changed)
+            }
+        self._due = {each for each in due if each[1] in self._agreements}
 
-    def _judge(self, agreement: Agreement, month: Month, judged_before: int) -> MonthDays:
-        minutes = month_range(month, agreement.time_zone)
+    def _closed_months(self) -> Iterator[tuple[Month, str]]:
+        """Give what was closed, or closed again, since the last look."""
+        after = self._last.event_id if self._last is not None else None
+        while after is not None and (events := self._reader.events_after(after, _EVENTS_AT_ONCE)):
+            after = events[-1].event_id
+            for event in (stored.event for stored in events):
+                if event.name == "sla.month.closed":
+                    month, name = event.attributes["sla.month.name"], event.attributes["sla.agreement.name"]
+                    yield Month.parse(str(month)), str(name)
+
+    def _changed(self, agreement: Agreement, last: _Look, look: _Look) -> Iterator[MinuteRange]:
+        """Give the minutes in which counts or exclusions have changed since the last look."""
+        stop_minute = (look.marks.published_before or 0) + 1
+        if (look.marks, look.replacement_id) != (last.marks, last.replacement_id):
+            # What was sealed then cannot have been counted since.
+            yield MinuteRange(last.marks.sealed_before or 0, stop_minute)
+        for record in self._reader.exclusions():
+            change = max(record.change, record.withdrawal.change if record.withdrawal is not None else 0)
+            if record.agreement == agreement.name and change > last.marks.exclusion_change:
+                is_carried = agreement.downtime.no_data is NoData.CARRY
+                start, stop = record.window.minutes
+                yield MinuteRange(start, max(start + 1, stop_minute if is_carried else stop))
+        if look.marks.expired_before != last.marks.expired_before:
+            yield MinuteRange(0, kept_from(look.marks.expired_before) + 1)
+
+    def _stop_minute(self, month: Month, name: str) -> int:
+        return month_range(month, self._agreements[name].time_zone).stop_minute
+
+    def _judge(self, agreement: Agreement, month: Month, judged_before: int) -> None:
         days: dict[int, Int64Array] = {}
-        days_of_month = day_ranges(month, agreement.time_zone)
-        starts = np.array(
-            [day.start_minute - minutes.start_minute for _, day in days_of_month if day.start_minute < judged_before],
-            dtype=np.int64,
-        )
+        with self._reader.snapshot():
+            basis = find_basis(self._reader, agreement, month)
+            zone = basis.agreement.time_zone  # That of the terms that closed it.
+            minutes, days_of_month = month_range(month, zone), day_ranges(month, zone)
+            begun = [day.start_minute for _, day in days_of_month if day.start_minute < judged_before]
+            starts = np.array(begun, dtype=np.int64) - minutes.start_minute
 
-        def add_days(report: SeriesReport, judged: JudgedSeries) -> None:
-            days[report.series.series_id] = fold_days(judged, minutes, starts)
+            def add_days(report: SeriesReport, judged: JudgedSeries) -> None:
+                days[report.series.series_id] = fold_days(judged, minutes, starts)
 
-        with self.reader.snapshot():
-            basis = find_basis(self.reader, agreement, month)
-            records = self.reader.exclusions()
-            report = judge_section(self.reader, basis, month, judged_before, records, on_series=add_days)
-        first_day = date(month.year, month.month, 1)
-        return MonthDays(report, first_day, days, {each.series.series_id: each for each in report.series})
+            records = self._reader.exclusions()
+            report = judge_section(self._reader, basis, month, judged_before, records, on_series=add_days)
+        report = replace(report, configured=agreement in self._configured)
+        by_series = {each.series.series_id: each for each in report.series}
+        self._months[agreement.name][month] = MonthDays(report, days, by_series)
+
+    def _agreement_months(self, agreement: Agreement) -> AgreementMonths:
+        months = dict(sorted(self._months[agreement.name].items()))
+        return AgreementMonths(agreement, agreement in self._configured, months)
 
 
-def _month_back(month: Month, back: int) -> Month:
-    for _ in range(back):
+def _months_back(month: Month) -> Iterator[Month]:
+    while True:
+        yield month
         month = month.previous
-    return month
-
-
-def _touch(one: MinuteRange, other: MinuteRange) -> bool:
-    return one.start_minute < other.stop_minute and other.start_minute < one.stop_minute
 
 
 def fold_days(judged: JudgedSeries, minutes: MinuteRange, starts: Int64Array) -> Int64Array:

@@ -129,6 +129,7 @@ async def series(view: View) -> Content:
     if not 0 <= series_id < len(all_series) or all_series[series_id].agreement != months.agreement.name:
         raise HTTPException(404, "there is no such series")
     found = days.series.get(series_id)
+    asked_day = view.request.query_params.get("day")
     minutes = (await _minutes(view, months.agreement, month, {series_id})).get(series_id)
     if found is not None and minutes is not None:
         found = replace(found, states=minutes.states)
@@ -142,7 +143,7 @@ async def series(view: View) -> Content:
         found=found,
         **_beside(months, month),
         month_url=lambda month: series_url(all_series[series_id], month),
-        day=day_page(months.agreement, month, days.days.get(series_id), minutes, view.request.query_params.get("day")),
+        day=day_page(days.report.agreement, month, days.days.get(series_id), minutes, asked_day),
         report_name=_report_name(view),
         periods_max=_PERIODS_MAX,
     )

@@ -141,7 +141,7 @@ def _budget(months: AgreementMonths, worst: SeriesReport | None) -> DrawnBudget 
     days = months.newest.days.get(worst.series.series_id) if worst is not None else None
     if worst is None or days is None:
         return None
-    n_days = len(day_ranges(max(months.months), months.agreement.time_zone))
+    n_days = len(day_ranges(max(months.months), months.newest.report.agreement.time_zone))
     return draw_budget(days[:, MinuteState.DOWN], n_days, worst.figures.downtime_minutes_allowed)
 
 
@@ -151,9 +151,9 @@ _Places = list[tuple[dict[int, Int64Array], Int64Array]]  # Of a month: days by 
 def _bar_places(months: AgreementMonths, last_day: date) -> _Places:
     first_day = last_day - timedelta(days=DAYS_SHOWN - 1)
     found: _Places = []
-    for month in sorted(months.months)[-4:]:
-        days = [(day - first_day).days for day, _ in day_ranges(month, months.agreement.time_zone)]
-        found.append((dict(months.months[month].days), np.array(days, dtype=np.int64)))
+    for month, of_month in sorted(months.months.items())[-4:]:
+        days = [(day - first_day).days for day, _ in day_ranges(month, of_month.report.agreement.time_zone)]
+        found.append((dict(of_month.days), np.array(days, dtype=np.int64)))
     return found
 
 

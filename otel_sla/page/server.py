@@ -7,8 +7,7 @@ import pickle
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 
 from otel_sla.errors import LedgerError, OtelSlaError
 from otel_sla.ledger.reader import LedgerReader
@@ -16,7 +15,7 @@ from otel_sla.ledger.threads import LedgerThread
 from otel_sla.logs import set_up_logs
 from otel_sla.page.app import Page
 from otel_sla.page.connections import serve
-from otel_sla.page.figures import Figures, FiguresReader
+from otel_sla.page.figures import FiguresReader
 from otel_sla.page.live import LiveState
 from otel_sla.page.routes import ROUTES
 from otel_sla.page.settings import PageTask
@@ -29,7 +28,7 @@ _log = logging.getLogger(__name__)
 _LIVE_S = 0.5  # How old a live state may be that is shown.
 _ANSWER_S = 2.0  # For the pipeline to answer.
 _REFRESH_S = 0.5  # Between two looks at the ledger.
-_REFRESH_SHARE = 0.1  # Of one core, at most, for judging what has changed.
+_REFRESH_SHARE = 0.25  # Of one core, at most, for judging what has changed.
 
 
 class PipelineLink:
@@ -77,21 +76,17 @@ async def _read_for_ever(page: Page) -> None:
     reader = await thread.call(lambda connection: FiguresReader(connection, page.task.agreements))
     is_stale = False
     while True:
-        began = time.monotonic()
+        began, has_moved = time.monotonic(), False
         try:
-            changes = reader.refresh()
-            while (change := await thread.call(partial(_next, changes))) is not None:
-                page.figures = change
-            is_stale = False
+            has_moved = await thread.call(lambda _: reader.step())
+            page.figures, is_stale = reader.figures, False
         except LedgerError as error:
             if not is_stale:
                 _log.warning("the page shows what it read last: %s", error, extra={"action": "page_stale"})
             is_stale = True
-        await asyncio.sleep(max(_REFRESH_S, (time.monotonic() - began) * (1 / _REFRESH_SHARE - 1)))
-
-
-def _next(changes: Iterator[Figures], _reader: LedgerReader) -> Figures | None:
-    return next(changes, None)
+        pause_s = (time.monotonic() - began) * (1 / _REFRESH_SHARE - 1)
+        if not has_moved or reader.figures.is_complete:
+            await asyncio.sleep(max(_REFRESH_S, pause_s))
 
 
 async def _serve(socket_: socket.socket) -> None:

@@ -120,7 +120,7 @@ class _Summary:
         self, agreement: AgreementMonths, found: list[_Component], status: str, place: int
     ) -> Iterator[Object]:
         name, group_by = agreement.agreement.name, agreement.agreement.group_by
-        first = min(agreement.months.values(), key=lambda each: each.first_day).report.minutes.start_minute
+        first = agreement.months[min(agreement.months)].report.minutes.start_minute
         own_id = _short_id(f"agreement {name}")
         common = {
             "created_at": minute_text(first),
