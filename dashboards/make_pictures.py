@@ -167,7 +167,7 @@ def _photograph_page(hour: ShownHour) -> None:
             raise TimeoutError("the page does not have the hour's figures")
         time.sleep(0.2)
     for name, preferred in (("page.png", 1), ("page-dark.png", 0)):
-        _photograph(hour.url, name, "--window-size=1280,760", f"--blink-settings=preferredColorScheme={preferred}")
+        _photograph(hour.url, name, "--window-size=1280,740", f"--blink-settings=preferredColorScheme={preferred}")
 
 
 def _photograph(address: str, name: str, *options: str) -> None:

@@ -94,7 +94,7 @@ class ShownPage:
         with closing(Ledger.open(self.url)) as ledger:
             ledger.commit(Commit(tuple(series), count_rows(rows), (), versions=self._versions))
             if judged_before is not None:
-                ledger.close_minutes(Closing(judged_before, None, told_before=judged_before))
+                ledger.close_minutes(Closing(judged_before, None, published_before=judged_before))
         self.read()
 
     def exclude(self, window: ExclusionWindow, withdrawn_because: str = "") -> None:

@@ -99,7 +99,7 @@ class Browser:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Debian's Chromium and its driver."""
     chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or chromedriver is None:
@@ -119,8 +119,16 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         driver.quit()
 
 
+@pytest.fixture
+def browser(opened: Browser) -> Browser:
+    """The browser, without what an earlier test left."""
+    opened.open("about:blank")
+    opened.logged()
+    return opened
+
+
 @pytest.fixture(scope="module")
-def url(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(opened: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The page after the demo's hour, in which 60 more services answered once and minutes were excluded."""
     with ShownHour.shown(tmp_path_factory.mktemp("hour")) as hour:
         for index in range(len(MINUTES)):
@@ -135,8 +143,8 @@ def url(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             number = writer.record_exclusion("shop", window(MINUTES[40], 5, "The provider's storage failed."), {})
             writer.withdraw_exclusion(number, withdrawn_by="anna@example.com", withdrawn_at=EPOCH, why="It did not.")
         hour.end_minute()
-        browser.open(hour.url)
-        browser.until(lambda: browser.evaluate("document.querySelector('.strip[aria-label*=\"3 excluded\"]')"))
+        opened.open(hour.url)
+        opened.until(lambda: opened.evaluate("document.querySelector('.strip[aria-label*=\"3 excluded\"]')"))
         yield hour.url
 
 
