@@ -85,7 +85,7 @@ coverage: $(INSTALLED)  ## Measure which branches of the core and the ledger the
 package: $(INSTALLED)  ## Build wheel and sdist, and try each in an environment of its own
 	@$(BIN)/python tests/clean_install.py
 
-pictures: $(INSTALLED)  ## Draw README's pictures anew: real queries to a real Prometheus; needs Go, and Chromium for the report
+pictures: $(INSTALLED)  ## Draw README's pictures anew: real queries to a real Prometheus; needs Go, and Chromium for page and report
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[pictures]'
 	@$(BIN)/python tests/acceptance/parts.py --get
 	@$(BIN)/python dashboards/make_pictures.py

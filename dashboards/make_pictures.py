@@ -1,16 +1,18 @@
-"""Draws README's pictures: the dashboard's panels from real queries to a real Prometheus, and the month's report.
+"""Draws README's pictures: the status page, the dashboard's panels from real queries to a real Prometheus, the report.
 
-`make pictures`. Prometheus is the one that `make parts` builds; the report is photographed by a headless Chromium.
+`make pictures`. Prometheus is the one that `make parts` builds; a headless Chromium photographs page and report.
 """
 
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import closing
 from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.request import urlopen
 
 import matplotlib as mpl
 import queries
@@ -23,7 +25,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "acceptance")]
 
 import parts  # noqa: E402  the tests' way to Prometheus, after the path to it
 from backends import BackendProcess, prometheus  # noqa: E402
-from demo_hour import MINUTES, tell_demo_hour  # noqa: E402
+from demo_hour import MINUTES, ShownHour, tell_demo_hour  # noqa: E402
 from pipeline_parts import make_config  # noqa: E402
 
 from otel_sla.cli.demo.traffic import HOUR_MINUTES, START, TRAFFIC  # noqa: E402
@@ -36,6 +38,7 @@ from otel_sla.sla.months import Month  # noqa: E402
 PICTURES = ROOT / "docs" / "pictures"
 SERVICES = tuple(TRAFFIC)
 _GRACE = timedelta(minutes=1)
+_PAGE_S = 60.0  # For the page's process to start and to read the ledger.
 _LINES = ("#d1603d", "#4a90c2")  # Told apart in light and dark, and by those who see no red.
 _INKS = {"light": ("#24292f", "#d8dee4"), "dark": ("#d8dee4", "#444c56")}
 _STATES = {  # How a minute is drawn: colour, hatching, so that it can be read without colours too.
@@ -57,6 +60,8 @@ def main() -> None:
         for theme in _INKS:
             _draw_dashboard(backend, theme)
         _photograph_report(Path(name))
+    with TemporaryDirectory() as name, ShownHour.shown(Path(name)) as hour:
+        _photograph_page(hour)
 
 
 def _ask(backend: BackendProcess, query: str) -> dict[str, list[float | None]]:
@@ -147,14 +152,32 @@ def _photograph_report(folder: Path) -> None:
         elapsed_stop = elapsed_stop_minute(now, _GRACE)
         report = load_report(reader, config.agreements, month, elapsed_stop, now, drawn_max=SECTIONS_MAX)
     (folder / "report.html").write_text(render_html(report), encoding="utf-8")
+    _photograph((folder / "report.html").as_uri(), "report.png", "--window-size=1000,1400")
+
+
+def _photograph_page(hour: ShownHour) -> None:
+    """Take pictures of the status page, light and dark, while the hour's last minute is running."""
+    for index in range(HOUR_MINUTES - 1):
+        hour.send_minute(index)
+        hour.end_minute()
+    hour.send_minute(HOUR_MINUTES - 1)
+    deadline_s = time.monotonic() + _PAGE_S
+    while b"24 of 21 min used" not in urlopen(hour.url, timeout=_PAGE_S).read():  # noqa: S310  our own page
+        if time.monotonic() > deadline_s:
+            raise TimeoutError("the page does not have the hour's figures")
+        time.sleep(0.2)
+    for name, preferred in (("page.png", 1), ("page-dark.png", 0)):
+        _photograph(hour.url, name, "--window-size=1280,740", f"--blink-settings=preferredColorScheme={preferred}")
+
+
+def _photograph(address: str, name: str, *options: str) -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
-        sys.stderr.write("no Chromium: the picture of the report stays as it is\n")
+        sys.stderr.write(f"no Chromium: {name} stays as it is\n")
         return
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1000,1400"]
-    picture = PICTURES / "report.png"
-    page = (folder / "report.html").as_uri()
-    subprocess.run([chromium, *options, f"--screenshot={picture}", page], check=True, capture_output=True)  # noqa: S603
+    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *options]
+    command += [f"--screenshot={PICTURES / name}", address]
+    subprocess.run(command, check=True, capture_output=True)  # noqa: S603
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ PROMETHEUS_VERSION = "3.16.0"  # As a Go module 0.316.0.
 PROMETHEUS_MODULE = f"github.com/prometheus/prometheus/cmd/{{}}@v0.{PROMETHEUS_VERSION.replace('.', '', 1)}"
 VICTORIAMETRICS_VERSION = "1.136.0"
 VICTORIAMETRICS_MODULE = f"github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics@v{VICTORIAMETRICS_VERSION}"
+AXE_VERSION = "4.14.1"
 SENDERS = ROOT / "tests" / "acceptance" / "senders"
 
 
@@ -86,6 +87,13 @@ def install_node_sender(folder: Path, npm: str) -> Path:
     quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
     _run([npm, "install", "--no-package-lock", "--ignore-scripts", *quiet], source, {})
     return source
+
+
+def get_axe(folder: Path, npm: str) -> Path:
+    """The script that looks for what keeps people from reading a page."""
+    _run([npm, "pack", "--silent", f"axe-core@{AXE_VERSION}"], folder, {})
+    shutil.unpack_archive(folder / f"axe-core-{AXE_VERSION}.tgz", folder, filter="data")
+    return folder / "package" / "axe.min.js"
 
 
 def build_java_sender(folder: Path, mvn: str) -> Path:

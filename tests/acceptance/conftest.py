@@ -60,6 +60,12 @@ def node_sender() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
+def axe_script() -> str:
+    """axe-core, to be run in a page; npm gets it, which may be missing anywhere."""
+    return _require(parts.axe_path(), may_be_missing=not parts.is_node_there()).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
 def java_sender() -> tuple[str, ...]:
     """The command of the sender with OpenTelemetry's SDK for Java; needs a JDK, which may be missing anywhere."""
     folder = _require(parts.java_sender_path(), may_be_missing=not parts.is_java_there())

@@ -1,4 +1,4 @@
-"""The real parts outside: the Collector, telemetrygen, Prometheus, VictoriaMetrics, senders with other languages' SDKs.
+"""The real parts outside: Collector, telemetrygen, Prometheus, VictoriaMetrics, axe-core, other languages' senders.
 
 They are built once and run as processes. `python tests/acceptance/parts.py --get` builds them into a folder outside
 the tree (needs Go and the Go module proxy, and for the senders of other languages npm, Maven and their registries;
@@ -86,6 +86,11 @@ def node_sender_path() -> Path:
     return tools_folder() / f"sender-node-{_fingerprint_of(SENDERS / 'node')}"
 
 
+def axe_path() -> Path:
+    """Where axe-core's script is, or would be."""
+    return tools_folder() / f"axe-core-{building.AXE_VERSION}.js"
+
+
 def java_sender_path() -> Path:
     """Where the class path of the sender with the Java SDK is, or would be; its main class is `Sender`."""
     return tools_folder() / f"sender-java-{_fingerprint_of(SENDERS / 'java')}"
@@ -97,7 +102,7 @@ def _fingerprint_of(folder: Path) -> str:
 
 
 def is_node_there() -> bool:
-    """Whether this machine has what JavaScript's sender needs; Go has to be there, Node may be missing."""
+    """Whether this machine has what JavaScript's sender and axe-core need; Go has to be there, Node may be missing."""
     return shutil.which("npm") is not None and shutil.which("node") is not None
 
 
@@ -110,7 +115,7 @@ def part_paths() -> list[Path]:
     """All parts that this machine is to have."""
     paths = [collector_path(), telemetrygen_path(), go_sender_path()]
     paths += [prometheus_path(), promtool_path(), victoriametrics_path()]
-    paths += [node_sender_path()] if is_node_there() else []
+    paths += [node_sender_path(), axe_path()] if is_node_there() else []
     paths += [java_sender_path()] if is_java_there() else []
     return paths
 
@@ -127,6 +132,7 @@ def get_parts() -> list[Path]:
         promtool_path(): ("go", building.install_promtool),
         victoriametrics_path(): ("go", building.install_victoriametrics),
         node_sender_path(): ("npm", building.install_node_sender),
+        axe_path(): ("npm", building.get_axe),
         java_sender_path(): ("mvn", building.build_java_sender),
     }
     with (folder / "lock").open("w") as lock:
