@@ -446,7 +446,7 @@ def test_memory_does_not_grow_with_the_file(ledger: Ledger) -> None:
     Replay(counting, ReplayOptions()).count("-", io.BufferedReader(_Endless()))
     tracemalloc.stop()
     assert counting.totals.records == 18_000
-    assert peaks[-1] < peaks[0] + 1_000_000
+    assert peaks[-1] < peaks[0] + 5_000_000, "130 MB were read meanwhile"
     assert max(peaks) < 30_000_000
 
 
