@@ -61,6 +61,13 @@ _ONE_SERIES = {
     " FROM minute CROSS JOIN counts ON epoch_minute = number AND series_id = ?"
     for n, columns in COLUMNS.items()
 }
+# Sums in halves: SQLite's own fail past 2^63.
+_BESIDE = list(CountsBeside._fields)
+_SUMS_BESIDE = f"""
+    SELECT series_id, {", ".join(f"sum({name} >> 32), sum({name} & 4294967295)" for name in _BESIDE)}
+    FROM counts WHERE epoch_minute >= ? AND epoch_minute < ? AND ({" OR ".join(f"{name} > 0" for name in _BESIDE)})
+    GROUP BY series_id
+"""  # noqa: S608 - ours
 _PACKED_RANGE, _PACKED_BESIDE = (
     " UNION ALL ".join(
         f"SELECT packed_id, counts FROM {table} WHERE packed_id >= ?1 AND packed_id < ?2{condition}"  # noqa: S608 - ours
@@ -166,21 +173,18 @@ def read_beside(connection: sqlite3.Connection, start_minute: int, stop_minute: 
         return {}
     sums: dict[int, list[int]] = {}
 
-    def add(series_id: int, counts: Int64Array) -> None:
-        """Add int64[n_minutes, N_COUNTS]; in halves, as sums of whole ones may have no room in an int64."""
-        beside = counts[:, N_OUTCOMES:]
-        held = sums.setdefault(series_id, [0] * beside.shape[1])
-        halves = (beside >> 32).sum(axis=0).tolist(), (beside & 0xFFFF_FFFF).sum(axis=0).tolist()
-        sums[series_id] = [each + (more << 32) + rest for each, more, rest in zip(held, *halves, strict=True)]
+    def add_halves(series_id: int, high: Sequence[int], low: Sequence[int]) -> None:
+        held = sums.setdefault(series_id, [0] * len(_BESIDE))
+        sums[series_id] = [each + (more << 32) + rest for each, more, rest in zip(held, high, low, strict=True)]
 
-    rows = _fetch_rows(connection.execute(_ALL_SERIES[N_COUNTS], (start_minute, stop_minute)), N_COUNTS)
-    for series_id in np.unique(rows[:, 1]).tolist():
-        add(series_id, rows[rows[:, 1] == series_id, 2:])
+    for series_id, *halves in connection.execute(_SUMS_BESIDE, (start_minute, stop_minute)):
+        add_halves(series_id, halves[::2], halves[1::2])
     first_day, stop_day = _days(start_minute, stop_minute)
     for key, blob in connection.execute(_PACKED_BESIDE, (packed_id(first_day, 0), packed_id(stop_day, 0))):
         day, series_id = day_and_series(key)
         midnight = day * MINUTES_PER_DAY
-        add(series_id, unpack_day(blob)[:, max(start_minute - midnight, 0) : stop_minute - midnight].T)
+        part = unpack_day(blob)[N_OUTCOMES:, max(start_minute - midnight, 0) : stop_minute - midnight]
+        add_halves(series_id, (part >> 32).sum(axis=1).tolist(), (part & 0xFFFF_FFFF).sum(axis=1).tolist())
     return {series_id: CountsBeside(*held) for series_id, held in sums.items() if any(held)}
 
 

@@ -9,7 +9,7 @@ span each in a second instead of 11,500 (benchmarks/bench_replay.py --batch 1).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedIOBase
 
 from otel_sla.errors import DecodeError, ReplayError, RequestTooLarge
@@ -27,6 +27,7 @@ _RECORD_START = b'{"resourceSpans"'  # Within a line's text the quotes would be 
 _HEADLESS = "the first line is not a whole record: the rest of one that begins in another file, or cut off"
 _SMALL_SIZE_BYTES_MAX = 64 * 1024
 JOINED_SIZE_BYTES_MAX = 256 * 1024
+_PIECES_MAX = 1000  # Records on their way, of other signals too, which have no size.
 _HINT = "nothing more was counted of it; replay the file that was counted, or use another ledger.url"
 
 
@@ -165,9 +166,10 @@ class _FileReplay:
         body = self._read(record)
         size_bytes = len(body or b"")
         is_small = not body or (size_bytes <= _SMALL_SIZE_BYTES_MAX and is_joinable(body, _SMALL_SIZE_BYTES_MAX))
-        if not is_small or self._pieces_size_bytes + size_bytes > self._replay.options.joined_size_bytes_max:
+        is_full = len(self._pieces) == _PIECES_MAX
+        if not is_small or is_full or self._pieces_size_bytes + size_bytes > self._replay.options.joined_size_bytes_max:
             self._count_waiting()
-        self._pieces.append((record, body))
+        self._pieces.append((replace(record, content=b""), body))
         self._pieces_size_bytes += size_bytes
         if not is_small:
             self._count_waiting()

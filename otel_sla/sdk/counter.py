@@ -110,15 +110,15 @@ class SpanCounter:
         self.overflow_count = 0  # Requests that were counted in an overflow series.
         self._retention_minutes = round(config.ledger.retention_s) // 60
         self._uncounted = uncounted
-        memory, self._copy = MonthLedger.in_memory(), LedgerCopy(ledger_url)
-        known = self._copy.load(config, clock() // NANOS_PER_MINUTE, memory)
+        self._memory, self._copy = MonthLedger.in_memory(), LedgerCopy(ledger_url)
+        known = self._copy.load(config, clock() // NANOS_PER_MINUTE, self._memory)
         self._table = SeriesTable(config.agreements, series_max=config.processor.series_max, known=known)
         trusted = TrustedClock(clock, steady)
         self._judging_clock = JudgingClock(config.processor, trusted.latest, trusted, Watermarks(None, None, 0, None))
         self._counter = RequestCounter(config.agreements, self._table)
         self._encoder = SpanEncoder(self._counter.classifier.watch)
         self._hints = SpanHints(config.agreements, self._table)
-        self._judge = SdkJudge(config.agreements, memory)
+        self._judge = SdkJudge(config.agreements, self._memory)
         self._judged_before = 0
 
     def load_kernels(self) -> None:
@@ -156,6 +156,7 @@ class SpanCounter:
     def close(self) -> None:
         """Give the ledger back, if there is one."""
         self._copy.close()
+        self._memory.close()
 
     def leave_to_parent(self) -> None:
         """In a forked child: leave the ledger to the parent; nothing may be called afterwards."""

@@ -458,3 +458,16 @@ def test_spans_of_sealed_minutes_count_once_whatever_covers_them(ledger: Ledger)
     assert counting.totals.sealed_spans == 60
     again, _ = replay_once(ledger, both, prefixed(BODIES[2:3]), sealed_before_minute=0)
     assert again.totals.sealed_spans == 0
+
+
+def test_records_of_other_signals_are_not_kept(ledger: Ledger) -> None:
+    """Twenty megabytes of metrics: what is not counted is not held until something is."""
+    line = b'{"resourceMetrics":[{"schemaUrl":"' + b"x" * 2000 + b'"}]}\n'
+    stream = io.BytesIO(line * 10_000)
+    counting = make_counting(ledger, AGREEMENTS)
+    tracemalloc.start()
+    Replay(counting, ReplayOptions()).count("metrics.json", stream)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert counting.totals.other_signal_records == 10_000
+    assert peak < 8_000_000
