@@ -77,6 +77,7 @@ def otel_sla(
     command: Sequence[str] = (sys.executable, "-m", "otel_sla"),
     agreements: Sequence[Mapping[str, Any]] | None = None,
     settings: Mapping[str, Any] | None = None,
+    has_page: bool = True,
 ) -> Subject:
     """Ours, with a durable ledger in `folder`.
 
@@ -86,6 +87,7 @@ def otel_sla(
         command: Runs otel-sla; by default that of this tree.
         agreements: As the configuration has them; by default one, of a series for each service and route.
         settings: More of the configuration, by its top-level keys.
+        has_page: Older versions have no status page to be left out.
     """
     config = {
         "page": None,
@@ -96,6 +98,8 @@ def otel_sla(
         "agreements": list(agreements or [agreement()]),
         **(settings or {}),
     }
+    if not has_page:
+        del config["page"]
     path = folder / "otel-sla.yaml"
     path.write_text(yaml.safe_dump(config))
     return Subject(name, parts.LoggedProcess([*command, "run", "--config", str(path)]))
@@ -108,7 +112,12 @@ def otel_sla_of(checkout: Path, folder: Path) -> Subject:
         checkout: Has a `.venv`: `make .venv/.installed` there makes it.
         folder: Exists; its ledger's own.
     """
-    return otel_sla(folder, name=f"otel-sla of {checkout.name}", command=[str(command_of(checkout))])
+    return otel_sla(
+        folder,
+        name=f"otel-sla of {checkout.name}",
+        command=[str(command_of(checkout))],
+        has_page=(checkout / "otel_sla" / "page").exists(),
+    )
 
 
 def command_of(checkout: Path) -> Path:
