@@ -20,7 +20,7 @@ from otel_sla.sla.downtime import MinuteState
 
 N_STATES = len(MinuteState)
 BUDGET_WIDTH, BUDGET_HEIGHT = 320, 72
-RATE_WIDTH, RATE_HEIGHT = 1440, 120
+RATE_HEIGHT = 120
 
 # Class of a bar -> what it means. The order is that of drawing.
 BARS = {
