@@ -67,6 +67,7 @@ class Overview:
     """One agreement."""
 
     agreement: Agreement
+    is_configured: bool
     month: Month
     section: AgreementReport | None  # None: no minute was judged yet.
     worst: SeriesReport | None
@@ -115,6 +116,7 @@ def _overview(view: View, months: AgreementMonths, query: str, page: int, series
     worst = reports[0] if reports else None
     return Overview(
         agreement=agreement,
+        is_configured=months.is_configured,
         month=max(months.months),
         section=newest.report if judged_before else None,
         worst=worst,

@@ -256,3 +256,15 @@ def test_the_public_sees_names_and_figures_alone(tmp_path: Path) -> None:
     shown.get("/agreements/internal/2026-11", 404)
     shown.get("/pipeline", 401)
     shown.get("/exclusions", 401)
+
+
+def test_an_agreement_that_was_removed_is_marked(tmp_path: Path) -> None:
+    """It is no longer configured, and its month is still there."""
+    shown = ShownPage(tmp_path, [make_agreement(), replace(make_agreement(), name="gone")])
+    shown.count(page_series(["x"], "gone"), [(START, 0, 1, 0, 0)])
+    shown.agreements = shown.agreements[:1]
+    shown.read()
+    assert "gone no longer configured" in text_of(shown.get("/"))
+    said = text_of(shown.get("/agreements/gone/2026-11"))
+    assert "/ gone no longer configured" in said
+    assert "The agreement is no longer configured" in said
