@@ -268,3 +268,17 @@ def test_an_agreement_that_was_removed_is_marked(tmp_path: Path) -> None:
     said = text_of(shown.get("/agreements/gone/2026-11"))
     assert "/ gone no longer configured" in said
     assert "The agreement is no longer configured" in said
+
+
+def test_a_report_of_many_series_is_paged(tmp_path: Path) -> None:
+    """Fifty rows at a time, the worst first, and calendars of the first ten of them."""
+    shown = ShownPage(tmp_path)
+    rows = [(START, number, 10, 0, 0) for number in range(120)]
+    shown.count(page_series([f"s{number:03}" for number in range(120)]), [*rows, (START + 31, 77, 0, 10, 0)])
+    first, last = (shown.get(f"/agreements/chat/2026-11{query}") for query in ("", "?page=9"))
+    for page, number, n_rows in ((first, 1, 50), (last, 3, 20)):
+        assert f"Page {number} of 3" in text_of(page)
+        assert page.count('data-name="Monthly uptime"') == n_rows
+        assert page.count('class="calendar"') == 10
+        assert "kept by all 120 series so far" in text_of(page)
+    assert first.index("service.name=s077") < first.index("service.name=s000")
