@@ -282,3 +282,19 @@ def test_a_report_of_many_series_is_paged(tmp_path: Path) -> None:
         assert page.count('class="calendar"') == 10
         assert "kept by all 120 series so far" in text_of(page)
     assert first.index("service.name=s077") < first.index("service.name=s000")
+
+
+def test_what_is_down_now_is_beside_the_verdict(eventful: ShownPage) -> None:
+    """The newest judged minutes of one of two series are down, and those that run are above its limit."""
+    assert "down since" not in text_of(eventful.get("/"))
+    later = NOW + 5
+    eventful.count((), [(NOW + minute, 1, 0, 10, 0) for minute in range(5)], judged_before=later)
+    eventful.see([(1, 0, 90, 0), (1, 1, 0, 10), (0, 0, 1, 0)])
+    said = text_of(eventful.get("/"))
+    assert "▼ 1 series down since 10:00" in said
+    assert "10.00 % failed ▲ 1 above the limit" in said
+    assert "▲ series above the limit of" in said
+    eventful.exclude(window(NOW, 60, "planned"))
+    eventful.read()
+    eventful.see([])
+    assert "down since" not in text_of(eventful.get("/"))
