@@ -27,6 +27,7 @@ from otel_sla.ledger.threads import LedgerThread
 from otel_sla.page.figures import AgreementMonths, Figures
 from otel_sla.page.live import LiveState
 from otel_sla.page.parameters import Api, refuse_unknown
+from otel_sla.page.pipeline_state import AcceptedSpans
 from otel_sla.page.settings import PageSettings, PageTask
 from otel_sla.receiver.responses import Unauthenticated
 from otel_sla.receiver.security.bearer import BearerAuth
@@ -194,6 +195,7 @@ class Page:
         self.task, self.routes = task, routes
         self.figures = Figures()
         self.auth = None if task.settings.auth is None else BearerAuth(task.settings.auth, "page")
+        self.accepted = AcceptedSpans()
         self._ask_live = ask_live
         self._ledger: LedgerThread[LedgerReader] | None = None  # Opened by whoever first needs it.
         self._opening = asyncio.Lock()

@@ -153,6 +153,7 @@ async def series(view: View) -> Content:
         **_beside(months, month),
         month_url=lambda month: series_url(all_series[series_id], month),
         day=day_page(months.agreement, month, days.days.get(series_id), minutes, view.request.query_params.get("day")),
+        has_notes=found is not None and _has_excluded_period(found),
         report_name=_report_name(view),
         periods_max=_PERIODS_MAX,
     )
@@ -197,7 +198,9 @@ async def exclusions(view: View) -> Content:
 
 async def pipeline(view: View) -> Content:
     """`/pipeline`: whether spans arrive, and what becomes of them."""
-    return await _render("pipeline.html.j2", view, state=pipeline_state(view.live))
+    return await _render(
+        "pipeline.html.j2", view, state=pipeline_state(view.live), rate=view.page.accepted.per_second(view.live)
+    )
 
 
 def _asked_month(view: View, text: str | None) -> tuple[AgreementMonths, Month, MonthDays]:
@@ -235,6 +238,15 @@ async def _minutes(
             return {}
 
     return await view.read(read)
+
+
+def _has_excluded_period(report: SeriesReport) -> bool:
+    windows = [each.window.minutes for each in report.exclusions]
+    return any(
+        window.start_minute < period.stop_minute and period.start_minute < window.stop_minute
+        for period in report.figures.downtime_periods
+        for window in windows
+    )
 
 
 def _report_name(view: View) -> Callable[[SeriesReport], str]:

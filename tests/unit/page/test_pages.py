@@ -194,11 +194,16 @@ def test_the_pipeline_page_says_whether_spans_arrive(eventful: ShownPage) -> Non
         ("sla.exporter.oldest_age", backend, 61.0),
         ("sla.exporter.failed_attempts", {**backend, "reason": "backend"}, 2),
     )
+    assert "spans per second, from the next look on" in text_of(eventful.get("/pipeline"))
+    assert eventful.live is not None
+    points = (("otelcol_receiver_accepted_spans", {}, 6000), *eventful.live.points[1:])
+    eventful.live = replace(eventful.live, now_unix_nano=eventful.live.now_unix_nano + 4 * 10**9, points=points)
     said = text_of(eventful.get("/pipeline"))
     assert "✓ Spans are taken" in said
-    assert "0.7 per second covered requests of the last full minute: 40; 15 in the running one" in said
+    assert "1,250.0 spans per second over the last 4 s" in said
+    assert "covered requests of the last full minute: 40; 15 in the running one" in said
     assert "too late, their minute is sealed 12" in said
-    assert "Sampled 25.00 %" in said
+    assert "Sampled 4.16 %" in said
     assert "Ledger 3.0 MiB" in said
     assert "cannot be read (http.status_code) 3" in said
     assert "otlp/backend events 4 61 s none yet 2 backend" in said
