@@ -303,3 +303,21 @@ def test_what_is_down_now_is_beside_the_verdict(eventful: ShownPage) -> None:
     eventful.read()
     eventful.see([])
     assert "down since" not in text_of(eventful.get("/"))
+
+
+def test_periods_have_exclusions_where_any_touches(eventful: ShownPage) -> None:
+    """One series' downtime was excluded in part; the other's was not, and has no empty column."""
+    eventful.count((), [(OUTAGE + 1440 + minute, 1, 0, 10, 0) for minute in range(5)])
+    column = '<th scope="col">Failed of valid</th><th scope="col">Exclusions</th>'
+    assert column in eventful.get("/agreements/chat/series/0")
+    periods = eventful.get("/agreements/chat/series/1").partition('class="periods"')[2]
+    assert 'data-name="Excluded">0' in periods
+    assert column not in periods
+
+
+def test_long_names_are_whole_in_their_title(tmp_path: Path) -> None:
+    """The style cuts what is shown to two lines."""
+    shown = ShownPage(tmp_path)
+    shown.count(page_series(["x" * 1000]), [(START, 0, 1, 0, 0)])
+    for path in ("/", "/agreements/chat/history"):
+        assert f'title="service.name={"x" * 1000}"><bdi>' in shown.get(path)
