@@ -71,6 +71,7 @@ class Overview:
 
     agreement: Agreement
     is_configured: bool
+    zone: str  # By which the month is judged; a change of the configuration's may be for the next one.
     month: Month
     section: AgreementReport | None  # None: no minute was judged yet.
     down_since: tuple[int, ...]  # Of each series whose newest judged minute is down: since when, ascending.
@@ -105,7 +106,8 @@ def overviews(view: View, *, only: str | None, query: str, page: int) -> list[Ov
 def _overview(view: View, months: AgreementMonths, query: str, page: int, series_max: int) -> Overview:
     agreement, newest = months.agreement, months.newest
     judged_before = view.figures.judged_before
-    last_day = local_date(max(0, judged_before - 1), agreement.time_zone)
+    zone = newest.report.agreement.time_zone
+    last_day = local_date(max(0, judged_before - 1), zone)
     places = _bar_places(months, last_day)
     live = view.live.minutes if view.live is not None else None
     reports = sorted(newest.report.series, key=by_badness)
@@ -125,6 +127,7 @@ def _overview(view: View, months: AgreementMonths, query: str, page: int, series
     return Overview(
         agreement=agreement,
         is_configured=months.is_configured,
+        zone=zone,
         month=max(months.months),
         section=newest.report if judged_before else None,
         down_since=tuple(sorted(start for start in starts if start is not None)),
