@@ -213,11 +213,15 @@ class LedgerReadings:
         """Give the next events of the outbox, in the order of writing."""
         return self._events("WHERE event_id > ? ORDER BY event_id LIMIT ?", event_id, limit)
 
-    def newest_events(self, agreements: Sequence[str], names: Sequence[str], limit: int) -> tuple[StoredEvent, ...]:
-        """Give the events of these names that were written last of some agreements, the newest first."""
+    def newest_events(
+        self, agreements: Sequence[str], names: Sequence[str], limit: int, looked_at_max: int
+    ) -> tuple[StoredEvent, ...]:
+        """Give the events of these names of some agreements that are among the last written, the newest first."""
         named, known = (", ".join("?" * len(each)) for each in (names, agreements))
         where = f"""WHERE name IN ({named}) AND json_extract(attributes, '$."sla.agreement.name"') IN ({known})"""
-        return self._events(f"{where} ORDER BY event_id DESC LIMIT ?", *names, *agreements, limit)
+        near = "event_id > (SELECT max(event_id) FROM events) - ?"
+        rest = f"{where} AND {near} ORDER BY event_id DESC LIMIT ?"
+        return self._events(rest, *names, *agreements, looked_at_max, limit)
 
     def _events(self, rest: str, *arguments: object) -> tuple[StoredEvent, ...]:
         sql = f"SELECT event_id, {columns_of(Event)} FROM events {rest}"  # noqa: S608 - ours

@@ -17,7 +17,7 @@ import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -27,6 +27,7 @@ from otel_sla.ledger.threads import LedgerThread
 from otel_sla.page.figures import AgreementMonths, Figures
 from otel_sla.page.live import LiveState
 from otel_sla.page.parameters import Api, refuse_unknown
+from otel_sla.page.pipeline_state import AcceptedSpans
 from otel_sla.page.settings import PageSettings, PageTask
 from otel_sla.receiver.responses import Unauthenticated
 from otel_sla.receiver.security.bearer import BearerAuth
@@ -128,7 +129,9 @@ class View:
         try:
             return await self.page.read(function)
         except LedgerError as error:
-            raise refuse_ledger_error(error) from error
+            # The error names the ledger's file.
+            reason = "the ledger cannot be read" if self.is_public else f"{error}; {error.hint}"
+            raise HTTPException(503, reason) from error
 
     def agreement(self, name: str) -> AgreementMonths:
         """Find an agreement that may be seen.
@@ -192,6 +195,7 @@ class Page:
         self.task, self.routes = task, routes
         self.figures = Figures()
         self.auth = None if task.settings.auth is None else BearerAuth(task.settings.auth, "page")
+        self.accepted = AcceptedSpans()
         self._ask_live = ask_live
         self._ledger: LedgerThread[LedgerReader] | None = None  # Opened by whoever first needs it.
         self._opening = asyncio.Lock()
@@ -204,6 +208,7 @@ class Page:
                 *(Route(each.path, self._endpoint(each), methods=["GET"]) for each in routes),
                 Route("/static/{name}", _static, methods=["GET"]),
                 Route("/logo", self._logo, methods=["GET"]),
+                Route("/sign-in", self._sign_in, methods=["GET"]),
             ],
             exception_handlers={HTTPException: _refused},
         )
@@ -240,7 +245,7 @@ class Page:
                 raise HTTPException(414, "the query is too long")
             is_public = not self._is_known(request)
             if is_public and not (route.is_for_all and self.task.settings.public):
-                raise HTTPException(401, "a token is needed", {"WWW-Authenticate": 'Basic realm="otel-sla"'})
+                raise _token_needed()
             if route.api is not None:
                 refuse_unknown(request, route.api.parameters)
                 if not self.figures.agreements:
@@ -272,6 +277,12 @@ class Page:
             while len(self._cached) > _CACHED_MAX or self.cached_size() > _CACHED_SIZE_BYTES_MAX:
                 self._cached.popitem(last=False)
             return cached.content, cached.tag
+
+    async def _sign_in(self, request: Request) -> Response:
+        """Have a browser ask for the token; from then on it sends it to all addresses beside this one, `/` too."""
+        if not self._is_known(request):
+            raise _token_needed()
+        return RedirectResponse("/", 303, {**_HEADERS, "Cache-Control": "no-store"})
 
     async def _logo(self, _request: Request) -> Response:
         logo = self.task.settings.logo
@@ -318,14 +329,13 @@ async def _static(request: Request) -> Response:
     return Response(content, media_type=media_type, headers={**_HEADERS, "Cache-Control": "no-cache"})
 
 
+def _token_needed() -> HTTPException:
+    return HTTPException(401, "a token is needed", {"WWW-Authenticate": 'Basic realm="otel-sla"'})
+
+
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for it"
     headers = {**_HEADERS, **(error.headers or {})}
     if request.url.path.startswith("/api/"):
         return Response(orjson.dumps({"error": error.detail}), error.status_code, headers, "application/json")
     return Response(f"{error.status_code}: {error.detail}\n", error.status_code, headers, "text/plain")
-
-
-def refuse_ledger_error(error: LedgerError) -> HTTPException:
-    """Answer what the ledger cannot give."""
-    return HTTPException(503, f"{error}; {error.hint}")

@@ -30,16 +30,19 @@ _WIDTHS = {
 
 async def badge(view: View) -> Content:
     """`/badge/{agreement}.svg`: of its worst series."""
-    return await _badge(view, None)
+    return await _badge(view, view.request.path_params["agreement"], None)
 
 
 async def series_badge(view: View) -> Content:
-    """`/badge/{agreement}/{series_id}.svg`."""
-    return await _badge(view, view.request.path_params["series_id"])
+    """`/badge/{agreement}/{series_id}.svg`; that of an agreement whose name ends like this goes before it."""
+    whole = view.request.scope["path"].removeprefix("/badge/").removesuffix(".svg")
+    if any(each.agreement.name == whole for each in view.agreements):
+        return await _badge(view, whole, None)
+    return await _badge(view, view.request.path_params["agreement"], view.request.path_params["series_id"])
 
 
-async def _badge(view: View, series_id: int | None) -> Content:
-    agreement = view.agreement(view.request.path_params["agreement"])
+async def _badge(view: View, name: str, series_id: int | None) -> Content:
+    agreement = view.agreement(name)
     if series_id is not None:
         known = view.figures.series[series_id] if series_id < len(view.figures.series) else None
         if known is None or known.agreement != agreement.agreement.name:

@@ -20,7 +20,7 @@ from otel_sla.sla.downtime import MinuteState
 
 N_STATES = len(MinuteState)
 BUDGET_WIDTH, BUDGET_HEIGHT = 320, 72
-RATE_WIDTH, RATE_HEIGHT = 1440, 120
+RATE_HEIGHT = 120
 
 # Class of a bar -> what it means. The order is that of drawing.
 BARS = {
@@ -111,6 +111,7 @@ class DrawnRate:
     """A day's error rate, minute by minute, against its limit."""
 
     line: str  # In a view box of the day's minutes times RATE_HEIGHT; broken where there is no data.
+    dots: str  # Minutes with data between minutes without, which are too short for a line to be seen.
     limit_y: float
     top: Fraction  # The ratio at the upper edge.
 
@@ -129,6 +130,9 @@ def draw_rate(valid: Int64Array, failed: Int64Array, limit: Fraction) -> DrawnRa
     highest = Fraction(float(np.nanmax(rates))).limit_denominator(1000) if has_data.any() else Fraction(0)
     top = min(Fraction(1), max(2 * limit, highest * 11 / 10, Fraction(1, 100)))
     heights = np.round(RATE_HEIGHT - rates / float(top) * RATE_HEIGHT, 1)
+    beside = np.concatenate(([False], has_data, [False]))
+    alone = np.flatnonzero(has_data & ~beside[:-2] & ~beside[2:])
+    dots = "".join(f"M{minute}.5 {heights[minute]:g}h0" for minute in alone.tolist())
     line: list[str] = []
     before = None
     for minute, height in enumerate(heights.tolist()):
@@ -139,7 +143,7 @@ def draw_rate(valid: Int64Array, failed: Int64Array, limit: Fraction) -> DrawnRa
         else:
             line.append(f"V{height:g}h1" if height != before else "h1")
         before = None if np.isnan(height) else height
-    return DrawnRate("".join(line), round(RATE_HEIGHT - float(limit / top) * RATE_HEIGHT, 1), top)
+    return DrawnRate("".join(line), dots, round(RATE_HEIGHT - float(limit / top) * RATE_HEIGHT, 1), top)
 
 
 assert N_COLUMNS == N_STATES + 2, "a day has its states first"

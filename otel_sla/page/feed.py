@@ -16,6 +16,7 @@ from otel_sla.sla.months import EPOCH, month_of
 from otel_sla.sla.series import Series
 
 _ENTRIES_MAX = 100
+_LOOKED_AT_MAX = 10_000  # Newest events: to find none among millions would take seconds.
 _EVENTS = (
     *("sla.downtime.started", "sla.downtime.ended", "sla.downtime.withdrawn"),
     *("sla.target.breached", "sla.target.breach_withdrawn", "sla.month.closed"),
@@ -26,7 +27,7 @@ async def feed(view: View) -> Content:
     """`/feed.atom`: the newest events first, as the outbox has them."""
     names = [each.agreement.name for each in view.agreements]
     instance_id, stored = await view.read(
-        lambda reader: (reader.instance_id, reader.newest_events(names, _EVENTS, _ENTRIES_MAX))
+        lambda reader: (reader.instance_id, reader.newest_events(names, _EVENTS, _ENTRIES_MAX, _LOOKED_AT_MAX))
     )
     root = Element("feed", xmlns="http://www.w3.org/2005/Atom")
     SubElement(root, "id").text = f"urn:uuid:{instance_id}"

@@ -1,9 +1,11 @@
 """Pages for people: each handler puts together what its template shows."""
 
+import asyncio
 import math
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 from jinja2 import ChoiceLoader, PackageLoader
@@ -28,6 +30,7 @@ from otel_sla.sla.series import Series
 _HTML = "text/html"
 _CALENDARS_MAX = 10  # Of one month's page; each takes milliseconds to read. Others are on their series' pages.
 _PERIODS_MAX = 200
+_Row = TypeVar("_Row")
 _ALWAYS = MinuteRange(0, month_range(Month(YEAR_MAX, 12), "UTC").stop_minute)
 
 _TEMPLATES = TEMPLATES.overlay(
@@ -45,8 +48,10 @@ _TEMPLATES.globals = {
 }
 
 
-def _render(name: str, view: View, **values: object) -> Content:
-    text = _TEMPLATES.get_template(name).render(
+async def _render(name: str, view: View, **values: object) -> Content:
+    # Of a thousand series it takes a second: on a thread, others are answered meanwhile.
+    text = await asyncio.to_thread(
+        _TEMPLATES.get_template(name).render,
         view=view,
         settings=view.settings,
         now=datetime.fromtimestamp(view.live.now_unix_nano // 10**9, tz=UTC) if view.live is not None else None,
@@ -74,7 +79,7 @@ async def overview(view: View) -> Content:
     query, only = asked.get("q", "")[:200], asked.get("agreement")
     if only is not None:
         view.agreement(only)
-    shown = overviews(view, only=only, query=query, page=_number(asked.get("page", "1")))
+    shown = await asyncio.to_thread(overviews, view, only=only, query=query, page=_number(asked.get("page", "1")))
 
     def page_urls(agreement: Agreement) -> Callable[[int], str]:
         return lambda page: "/?" + urlencode({"agreement": agreement.name, "q": query, "page": page})
@@ -82,7 +87,7 @@ async def overview(view: View) -> Content:
     has_search = bool(query) or any(each.n_series > SERIES_SHOWN or each.n_pages > 1 for each in shown)
     points = view.live.points if view.live is not None else ()
     n_spans = sum(int(value) for name, _, value in points if name == "otelcol_receiver_accepted_spans")
-    return _render(
+    return await _render(
         "overview.html.j2",
         view,
         overviews=shown,
@@ -100,19 +105,24 @@ async def report(view: View) -> Content:
     """`/agreements/{name}/{YYYY-MM}`: the month's report."""
     months, month, days = _asked_month(view, view.request.path_params["month"])
     section = days.report
-    worst = sorted(section.series, key=by_badness)[:_CALENDARS_MAX]
+    rows, page, n_pages = _page_of(view, sorted(section.series, key=by_badness))
+    worst = rows[:_CALENDARS_MAX]
     drawn = await _minutes(view, months.agreement, month, {each.series.series_id for each in worst})
     worst = [
         replace(each, states=drawn[each.series.series_id].states) if each.series.series_id in drawn else each
         for each in worst
     ]
-    return _render(
+    return await _render(
         "report.html.j2",
         view,
         months=months,
         section=section,
         month=month,
         worst=worst,
+        rows=rows,
+        page=page,
+        n_pages=n_pages,
+        page_url=lambda number: "?" + urlencode({"page": number}),
         **_beside(months, month),
         report_url=lambda month: agreement_url(months.agreement, month),
         report_name=_report_name(view),
@@ -133,7 +143,7 @@ async def series(view: View) -> Content:
     minutes = (await _minutes(view, months.agreement, month, {series_id})).get(series_id)
     if found is not None and minutes is not None:
         found = replace(found, states=minutes.states)
-    return _render(
+    return await _render(
         "series_page.html.j2",
         view,
         months=months,
@@ -144,6 +154,7 @@ async def series(view: View) -> Content:
         **_beside(months, month),
         month_url=lambda month: series_url(all_series[series_id], month),
         day=day_page(days.report.agreement, month, days.days.get(series_id), minutes, asked_day),
+        has_notes=found is not None and _has_excluded_period(found),
         report_name=_report_name(view),
         periods_max=_PERIODS_MAX,
     )
@@ -158,14 +169,13 @@ async def history(view: View) -> Content:
     found = [each for each in known.values() if query.casefold() in view.name_of(each).casefold()]
     rows = [(each, [(month, months.months[month].series.get(each.series_id)) for month in shown]) for each in found]
     rows.sort(key=lambda row: (-sum(cell.figures.is_breached for _, cell in row[1] if cell), row[0].group))
-    page, n_pages = _number(view.request.query_params.get("page", "1")), max(1, -(-len(rows) // SERIES_SHOWN))
-    page = min(page, n_pages)
-    return _render(
+    some, page, n_pages = _page_of(view, rows)
+    return await _render(
         "history.html.j2",
         view,
         months=months,
         shown=shown,
-        rows=rows[(page - 1) * SERIES_SHOWN : page * SERIES_SHOWN],
+        rows=some,
         n_found=len(rows),
         n_series=len(known),
         query=query,
@@ -184,12 +194,14 @@ async def exclusions(view: View) -> Content:
         for each in decide_windows(months.agreement, _ALWAYS, records)
     ]
     decided.sort(key=lambda pair: pair[1].window.start, reverse=True)
-    return _render("exclusions.html.j2", view, decided=decided)
+    return await _render("exclusions.html.j2", view, decided=decided)
 
 
 async def pipeline(view: View) -> Content:
     """`/pipeline`: whether spans arrive, and what becomes of them."""
-    return _render("pipeline.html.j2", view, state=pipeline_state(view.live))
+    return await _render(
+        "pipeline.html.j2", view, state=pipeline_state(view.live), rate=view.page.accepted.per_second(view.live)
+    )
 
 
 def _asked_month(view: View, text: str | None) -> tuple[AgreementMonths, Month, MonthDays]:
@@ -200,7 +212,8 @@ def _asked_month(view: View, text: str | None) -> tuple[AgreementMonths, Month, 
         raise HTTPException(404, str(error)) from error
     if month not in months.months:
         raise HTTPException(404, f"the page has the months {min(months.months)} to {max(months.months)}")
-    return months, month, months.months[month]
+    found = months.months[month]
+    return months, month, replace(found, report=replace(found.report, configured=months.is_configured))
 
 
 def _beside(months: AgreementMonths, month: Month) -> dict[str, Month | None]:
@@ -228,11 +241,27 @@ async def _minutes(
     return await view.read(read)
 
 
+def _has_excluded_period(report: SeriesReport) -> bool:
+    windows = [each.window.minutes for each in report.exclusions]
+    return any(
+        window.start_minute < period.stop_minute and period.start_minute < window.stop_minute
+        for period in report.figures.downtime_periods
+        for window in windows
+    )
+
+
 def _report_name(view: View) -> Callable[[SeriesReport], str]:
     def name(each: SeriesReport) -> str:
         return f"{view.name_of(each.series)} (former)" if each.former else view.name_of(each.series)
 
     return name
+
+
+def _page_of(view: View, rows: Sequence[_Row]) -> tuple[Sequence[_Row], int, int]:
+    """Give the rows of the page that is asked for, its number and how many pages there are."""
+    n_pages = max(1, -(-len(rows) // SERIES_SHOWN))
+    page = min(_number(view.request.query_params.get("page", "1")), n_pages)
+    return rows[(page - 1) * SERIES_SHOWN : page * SERIES_SHOWN], page, n_pages
 
 
 def _number(text: str) -> int:

@@ -7,11 +7,8 @@ Dimensions:
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from otel_sla.arrays import Int64Array
 from otel_sla.receiver.responses import Readiness
-from otel_sla.sla.counts import N_OUTCOMES
 
 LIVE_MINUTES = 5  # The running one, and those before it.
 
@@ -24,13 +21,6 @@ class LiveMinutes:
     series_id: Int64Array  # int64[n_rows].
     epoch_minute: Int64Array  # int64[n_rows].
     outcomes: Int64Array  # int64[n_rows, 3], requests. Columns as in agreement.Outcome.
-
-    def of_series(self, series_id: int) -> Int64Array:
-        """Give one series' newest minutes: int64[LIVE_MINUTES, 3], the running one last, 0 where nothing came."""
-        found = np.zeros((LIVE_MINUTES, N_OUTCOMES), dtype=np.int64)
-        rows = np.flatnonzero(self.series_id == series_id)
-        found[self.epoch_minute[rows] - self.newest_minute + LIVE_MINUTES - 1] = self.outcomes[rows]
-        return found
 
 
 @dataclass(frozen=True, slots=True)

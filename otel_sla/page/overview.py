@@ -1,5 +1,7 @@
 """What `/` shows of each agreement: its month, its budget, what happens now, and its series, the worst first."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from fractions import Fraction
@@ -11,6 +13,7 @@ from otel_sla.page.app import View
 from otel_sla.page.drawing import DrawnBudget, draw_bars, draw_budget, write_days
 from otel_sla.page.figures import N_COLUMNS, AgreementMonths
 from otel_sla.page.live import LIVE_MINUTES, LiveMinutes
+from otel_sla.page.now import newest_months, series_now
 from otel_sla.report.document import AgreementReport, SeriesReport, by_badness
 from otel_sla.sla.agreement import Agreement, Outcome
 from otel_sla.sla.counts import N_OUTCOMES
@@ -67,12 +70,16 @@ class Overview:
     """One agreement."""
 
     agreement: Agreement
+    is_configured: bool
+    zone: str  # By which the month is judged; a change of the configuration's may be for the next one.
     month: Month
     section: AgreementReport | None  # None: no minute was judged yet.
+    down_since: tuple[int, ...]  # Of each series whose newest judged minute is down: since when, ascending.
     worst: SeriesReport | None
     worst_name: str
     budget: DrawnBudget | None  # Of the worst series.
     live: tuple[LiveMinute, ...]  # Of all series.
+    above: Mapping[int, int]  # By epoch minute of `live`: how many series are above the limit.
     rows: tuple[SeriesRow, ...]  # Of this page.
     n_series: int
     n_found: int  # Of them, by the search.
@@ -99,7 +106,8 @@ def overviews(view: View, *, only: str | None, query: str, page: int) -> list[Ov
 def _overview(view: View, months: AgreementMonths, query: str, page: int, series_max: int) -> Overview:
     agreement, newest = months.agreement, months.newest
     judged_before = view.figures.judged_before
-    last_day = local_date(max(0, judged_before - 1), agreement.time_zone)
+    zone = newest.report.agreement.time_zone
+    last_day = local_date(max(0, judged_before - 1), zone)
     places = _bar_places(months, last_day)
     live = view.live.minutes if view.live is not None else None
     reports = sorted(newest.report.series, key=by_badness)
@@ -113,14 +121,21 @@ def _overview(view: View, months: AgreementMonths, query: str, page: int, series
     n_pages = max(1, -(-len(found) // series_max))
     page = min(max(1, page), n_pages)
     worst = reports[0] if reports else None
+    judged_ids = {series_id for month in newest_months(months) for series_id in month.series}
+    starts = (series_now(months, series_id, judged_before).down_from for series_id in judged_ids)
+    own_ids = {series.series_id for series, _ in candidates}
     return Overview(
         agreement=agreement,
+        is_configured=months.is_configured,
+        zone=zone,
         month=max(months.months),
         section=newest.report if judged_before else None,
+        down_since=tuple(sorted(start for start in starts if start is not None)),
         worst=worst,
         worst_name=_named(view, worst.series, worst) if worst is not None else "",
         budget=_budget(months, worst),
-        live=_live_minutes(live, {series.series_id for series, _ in candidates}),
+        live=_live_minutes(live, own_ids),
+        above=_above(live, own_ids, agreement),
         rows=tuple(
             _row(series, name, known.get(series.series_id), places, live)
             for series, name in found[(page - 1) * series_max : page * series_max]
@@ -197,12 +212,24 @@ def _live_minutes(live: LiveMinutes | None, series_ids: set[int]) -> tuple[LiveM
     is_meant = np.isin(live.series_id, list(series_ids))
     np.add.at(minutes, live.epoch_minute[is_meant] - live.newest_minute + LIVE_MINUTES - 1, live.outcomes[is_meant])
     first = live.newest_minute - LIVE_MINUTES + 1
-    return tuple(
-        LiveMinute(
-            first + n,
-            row[Outcome.SUCCEEDED] + row[Outcome.FAILED],
-            row[Outcome.FAILED],
-            first + n == live.newest_minute,
-        )
-        for n, row in enumerate(minutes.tolist())
+    return tuple(_live_minute(live, first + n, row) for n, row in enumerate(minutes.tolist()))
+
+
+def _live_minute(live: LiveMinutes, minute: int, row: Sequence[int]) -> LiveMinute:
+    valid, failed = row[Outcome.SUCCEEDED] + row[Outcome.FAILED], row[Outcome.FAILED]
+    return LiveMinute(minute, valid, failed, minute == live.newest_minute)
+
+
+def _above(live: LiveMinutes | None, series_ids: set[int], agreement: Agreement) -> Counter[int]:
+    """Count the series above the limit, by minute."""
+    if live is None:
+        return Counter()
+    has_failed = live.outcomes[:, Outcome.FAILED] > 0
+    rows = zip(
+        *(column[has_failed].tolist() for column in (live.series_id, live.epoch_minute, live.outcomes)), strict=True
+    )
+    return Counter(
+        minute
+        for series_id, minute, row in rows
+        if series_id in series_ids and _live_minute(live, minute, row).is_above(agreement)
     )

@@ -8,6 +8,9 @@ from otel_sla.page.live import LiveState
 from otel_sla.self_metrics import FAILURES
 from otel_sla.sla.agreement import Outcome
 
+_ACCEPTED = "otelcol_receiver_accepted_spans"
+_RATE_OF_S = 30  # A look longer ago says nothing of now; without script there is one every ten seconds.
+
 # Name of the metric, and what became of the spans that it counts.
 _REFUSED = (
     ("otelcol_receiver_refused_spans", "Refused: not durable in time, the sender sends them again"),
@@ -39,6 +42,26 @@ class ExporterState:
     failed: tuple[tuple[str, int], ...]  # Attempts since the start, by where the reason lies.
 
 
+class AcceptedSpans:
+    """How many spans are accepted in a second, out of what was seen at each look at the pipeline."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[int, int]] = []  # Unix time in ns, and spans accepted until then; the oldest first.
+
+    def per_second(self, live: LiveState | None) -> tuple[Fraction, Fraction] | None:
+        """Give the rate, and the seconds that it is of; None: there was no other look lately."""
+        if live is None:
+            return None
+        now, n_accepted = live.now_unix_nano, sum(int(value) for name, _, value in live.points if name == _ACCEPTED)
+        self._seen = [each for each in self._seen if now - _RATE_OF_S * 10**9 <= each[0] < now]
+        self._seen.append((now, n_accepted))
+        before, n_before = self._seen[0]
+        if before == now:
+            return None
+        seconds = Fraction(now - before, 10**9)
+        return (n_accepted - n_before) / seconds, seconds
+
+
 @dataclass(frozen=True, slots=True)
 class PipelineState:
     """How the pipeline does."""
@@ -68,7 +91,7 @@ def pipeline_state(live: LiveState | None) -> PipelineState | None:
     minutes = live.minutes
     requests = minutes.outcomes[:, [Outcome.SUCCEEDED, Outcome.FAILED, Outcome.INVALID]].sum(axis=1)
     return PipelineState(
-        n_accepted=int(sums.get("otelcol_receiver_accepted_spans", 0)),
+        n_accepted=int(sums.get(_ACCEPTED, 0)),
         refused=tuple((why, int(sums.get(name, 0))) for name, why in _REFUSED),
         counted=tuple(_counted(live)),
         requests_last_minute=int(requests[minutes.epoch_minute == minutes.newest_minute - 1].sum()),

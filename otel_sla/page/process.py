@@ -120,8 +120,8 @@ class PageProcess:
                 connection = await self._start_process()
                 await asyncio.shield(connection.lost)
                 reason = f"exit code {await self._end()}"
-            except OSError as error:
-                reason = str(error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, there is to be a page.
+                reason = f"{type(error).__name__}: {error}"
                 await self._end()
             if asyncio.get_running_loop().time() - began > _RESTART_DELAY_S_MAX:
                 delay_s = 1.0

@@ -8,12 +8,12 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 
 import orjson
 
 from otel_sla.page.app import Content, View
-from otel_sla.page.figures import AgreementMonths, MonthDays
+from otel_sla.page.figures import AgreementMonths
+from otel_sla.page.now import newest_months, series_now
 from otel_sla.page.parameters import Object
 from otel_sla.report.document import ExclusionReport, SeriesReport, decide_windows
 from otel_sla.report.wording import printable
@@ -93,28 +93,10 @@ class _Summary:
         }
 
     def _component(self, agreement: AgreementMonths, report: SeriesReport) -> _Component:
-        last_minute = self._view.figures.judged_before - 1
-        reports = [months.series.get(report.series.series_id) for months in _newest_months(agreement)]
-        windows = [
-            exclusion.window
-            for each in reports
-            if each is not None
-            for exclusion in each.exclusions
-            if exclusion.refusal is None
-            and exclusion.window.minutes.start_minute <= last_minute < exclusion.window.minutes.stop_minute
-        ]
-        starts = [
-            period.start_minute
-            for each in reports
-            if each is not None
-            for period in each.figures.downtime_periods
-            if period.stop_minute == last_minute + 1
-        ]
-        if any(window.reason is ExclusionReason.SCHEDULED_MAINTENANCE for window in windows):
+        now = series_now(agreement, report.series.series_id, self._view.figures.judged_before)
+        if any(window.reason is ExclusionReason.SCHEDULED_MAINTENANCE for window in now.windows):
             return _Component(report, _MAINTAINED, None)
-        if starts and not windows:
-            return _Component(report, _DOWN, min(starts))
-        return _Component(report, _UP, None)
+        return _Component(report, _UP if now.down_from is None else _DOWN, now.down_from)
 
     def _components(
         self, agreement: AgreementMonths, found: list[_Component], status: str, place: int
@@ -237,14 +219,10 @@ class _Summary:
         ]
 
 
-def _newest_months(agreement: AgreementMonths) -> list[MonthDays]:
-    return [agreement.months[month] for month in islice(sorted(agreement.months, reverse=True), 2)]
-
-
 def _newest_reports(agreement: AgreementMonths) -> list[SeriesReport]:
     """Give each series as the newest month has it; in a month that has just begun few have any minute."""
     found: dict[int, SeriesReport] = {}
-    for months in _newest_months(agreement):
+    for months in newest_months(agreement):
         for report in months.report.series:
             if not report.former:
                 found.setdefault(report.series.series_id, report)

@@ -423,6 +423,21 @@ def test_the_feed_is_bounded(history: History) -> None:
     assert len(feedparser.parse(answer.content).entries) == 100
 
 
+def test_the_feed_does_not_look_far_back(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the newest events of the outbox are looked at, whatever they are."""
+    monkeypatch.setattr("otel_sla.page.feed._LOOKED_AT_MAX", 1)
+    (answer,) = ask(page_of(history), "/feed.atom")
+    assert len(titles_of(answer)) <= 1
+
+
+def test_a_badge_of_a_name_that_ends_like_a_series(history: History) -> None:
+    """The agreement `chat/0` has a badge, which goes before that of the series 0 of `chat`."""
+    page = make_page(history.url, (*history.configured, replace(make_agreement(), name="chat/0")))
+    whole, series = ask(page, "/badge/chat/0.svg", "/badge/chat/2.svg")
+    assert title_of(whole) == "uptime: no data"
+    assert title_of(series).startswith("uptime: 100")
+
+
 def test_badges(history: History) -> None:
     """Uptime and verdict of the worst series, of one, and of a month; label and colours; well-formed."""
     whole, one, past, named, none = ask(

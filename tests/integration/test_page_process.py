@@ -25,7 +25,8 @@ from pipeline_parts import Clock, make_config, run, running
 
 from otel_sla.config import Config
 from otel_sla.errors import ConfigError
-from otel_sla.page.settings import PageSettings
+from otel_sla.page.process import PageProcess
+from otel_sla.page.settings import PageSettings, PageTask
 from otel_sla.receiver.settings import BearerSettings, TlsSettings
 from otel_sla.serving.pipeline import Pipeline
 
@@ -118,6 +119,24 @@ def test_a_page_that_fails_does_not_end_the_pipeline(tmp_path: Path, caplog: pyt
             await send(good_body(1))
 
     run(scenario)
+
+
+def test_whatever_fails_the_page_is_started_again(caplog: pytest.LogCaptureFixture) -> None:
+    """What it serves cannot be put together, which is no error of the system: that is logged, and tried again."""
+    tried: list[int] = []
+
+    def fail(_descriptors: tuple[int, ...]) -> PageTask:
+        tried.append(1)
+        raise RuntimeError("no task")
+
+    async def scenario() -> None:
+        page = PageProcess(PageSettings(endpoint="127.0.0.1:0"), fail, lambda: pytest.fail("it is not asked"))
+        await page.start()
+        await until(lambda: len(tried) == 2)
+        await page.stop()
+
+    run(scenario)
+    assert "RuntimeError: no task" in caplog.text
 
 
 def test_a_port_in_use_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

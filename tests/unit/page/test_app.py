@@ -12,6 +12,7 @@ from otel_sla.ledger.writer import Ledger
 from otel_sla.logs import LogFormat, LogLevel, LogSettings
 from otel_sla.page.app import Content, Page, PageRoute, View
 from otel_sla.page.live import LiveState
+from otel_sla.page.routes import ROUTES
 from otel_sla.page.settings import PageSettings, PageTask
 from otel_sla.receiver.settings import BearerSettings
 from otel_sla.sla.series import OVERFLOW_GROUP, Series
@@ -107,3 +108,24 @@ def test_answers_are_cached_within_a_bound() -> None:
     page = make_page(PageSettings(), PageRoute("/", large))
     ask(page, [f"/?q={number}" for number in range(100)])
     assert page.cached_size() == 32 << 20
+
+
+def test_the_public_can_sign_in() -> None:
+    """The public view leads to an address that asks for the token, and from there back."""
+    page = make_page(PageSettings(auth=BearerSettings(tokens=(TOKEN,)), public=("chat",)), *ROUTES)
+    shown, asked = ask(page, ["/", "/sign-in"])
+    assert '<a href="/sign-in">Sign in</a>' in shown.text
+    assert (asked.status_code, asked.headers["www-authenticate"]) == (401, 'Basic realm="otel-sla"')
+    shown, answered = ask(page, ["/", "/sign-in"], KNOWN)
+    assert "Sign in" not in shown.text
+    assert (answered.status_code, answered.headers["location"]) == (303, "/")
+
+
+def test_the_public_does_not_see_where_the_ledger_is(tmp_path: Path) -> None:
+    """It cannot be read: those with a token see why."""
+    settings = PageSettings(auth=BearerSettings(tokens=(TOKEN,)), public=("chat",))
+    page = make_page(settings, PageRoute("/", read_ledger), ledger_url=f"sqlite:///{tmp_path}/absent.db")
+    (public,), (known,) = ask(page, ["/"]), ask(page, ["/"], KNOWN)
+    assert (public.status_code, public.text) == (503, "503: the ledger cannot be read\n")
+    assert known.status_code == 503
+    assert "absent.db" in known.text

@@ -47,5 +47,6 @@ def test_silent_minutes_break_the_line() -> None:
     """Without a valid request there is no error rate; the limit is always within the drawing."""
     drawn = draw_rate(np.array([10, 0, 10, 10]), np.array([0, 0, 10, 0]), Fraction(1, 20))
     assert drawn.line == "M0 120h1M2 0h1V120h1"
+    assert drawn.dots == "M0.5 120h0", "a single minute is seen"
     assert drawn.top == 1
     assert draw_rate(np.array([0]), np.array([0]), Fraction(1, 20)).limit_y == 60

@@ -194,11 +194,16 @@ def test_the_pipeline_page_says_whether_spans_arrive(eventful: ShownPage) -> Non
         ("sla.exporter.oldest_age", backend, 61.0),
         ("sla.exporter.failed_attempts", {**backend, "reason": "backend"}, 2),
     )
+    assert "spans per second, from the next look on" in text_of(eventful.get("/pipeline"))
+    assert eventful.live is not None
+    points = (("otelcol_receiver_accepted_spans", {}, 6000), *eventful.live.points[1:])
+    eventful.live = replace(eventful.live, now_unix_nano=eventful.live.now_unix_nano + 4 * 10**9, points=points)
     said = text_of(eventful.get("/pipeline"))
     assert "✓ Spans are taken" in said
-    assert "0.7 per second covered requests of the last full minute: 40; 15 in the running one" in said
+    assert "1,250.0 spans per second over the last 4 s" in said
+    assert "covered requests of the last full minute: 40; 15 in the running one" in said
     assert "too late, their minute is sealed 12" in said
-    assert "Sampled 25.00 %" in said
+    assert "Sampled 4.16 %" in said
     assert "Ledger 3.0 MiB" in said
     assert "cannot be read (http.status_code) 3" in said
     assert "otlp/backend events 4 61 s none yet 2 backend" in said
@@ -256,3 +261,63 @@ def test_the_public_sees_names_and_figures_alone(tmp_path: Path) -> None:
     shown.get("/agreements/internal/2026-11", 404)
     shown.get("/pipeline", 401)
     shown.get("/exclusions", 401)
+
+
+def test_an_agreement_that_was_removed_is_marked(tmp_path: Path) -> None:
+    """It is no longer configured, and its month is still there."""
+    shown = ShownPage(tmp_path, [make_agreement(), replace(make_agreement(), name="gone")])
+    shown.count(page_series(["x"], "gone"), [(START, 0, 1, 0, 0)])
+    shown.agreements = shown.agreements[:1]
+    shown.read()
+    assert "gone no longer configured" in text_of(shown.get("/"))
+    said = text_of(shown.get("/agreements/gone/2026-11"))
+    assert "/ gone no longer configured" in said
+    assert "The agreement is no longer configured" in said
+
+
+def test_a_report_of_many_series_is_paged(tmp_path: Path) -> None:
+    """Fifty rows at a time, the worst first, and calendars of the first ten of them."""
+    shown = ShownPage(tmp_path)
+    rows = [(START, number, 10, 0, 0) for number in range(120)]
+    shown.count(page_series([f"s{number:03}" for number in range(120)]), [*rows, (START + 31, 77, 0, 10, 0)])
+    first, last = (shown.get(f"/agreements/chat/2026-11{query}") for query in ("", "?page=9"))
+    for page, number, n_rows in ((first, 1, 50), (last, 3, 20)):
+        assert f"Page {number} of 3" in text_of(page)
+        assert page.count('data-name="Monthly uptime"') == n_rows
+        assert page.count('class="calendar"') == 10
+        assert "kept by all 120 series so far" in text_of(page)
+    assert first.index("service.name=s077") < first.index("service.name=s000")
+
+
+def test_what_is_down_now_is_beside_the_verdict(eventful: ShownPage) -> None:
+    """The newest judged minutes of one of two series are down, and those that run are above its limit."""
+    assert "down since" not in text_of(eventful.get("/"))
+    later = NOW + 5
+    eventful.count((), [(NOW + minute, 1, 0, 10, 0) for minute in range(5)], judged_before=later)
+    eventful.see([(1, 0, 90, 0), (1, 1, 0, 10), (0, 0, 1, 0)])
+    said = text_of(eventful.get("/"))
+    assert "▼ 1 series down since 10:00" in said
+    assert "10.00 % failed ▲ 1 above the limit" in said
+    assert "▲ series above the limit of" in said
+    eventful.exclude(window(NOW, 60, "planned"))
+    eventful.read()
+    eventful.see([])
+    assert "down since" not in text_of(eventful.get("/"))
+
+
+def test_periods_have_exclusions_where_any_touches(eventful: ShownPage) -> None:
+    """One series' downtime was excluded in part; the other's was not, and has no empty column."""
+    eventful.count((), [(OUTAGE + 1440 + minute, 1, 0, 10, 0) for minute in range(5)])
+    column = '<th scope="col">Failed of valid</th><th scope="col">Exclusions</th>'
+    assert column in eventful.get("/agreements/chat/series/0")
+    periods = eventful.get("/agreements/chat/series/1").partition('class="periods"')[2]
+    assert 'data-name="Excluded">0' in periods
+    assert column not in periods
+
+
+def test_long_names_are_whole_in_their_title(tmp_path: Path) -> None:
+    """The style cuts what is shown to two lines."""
+    shown = ShownPage(tmp_path)
+    shown.count(page_series(["x" * 1000]), [(START, 0, 1, 0, 0)])
+    for path in ("/", "/agreements/chat/history"):
+        assert f'title="service.name={"x" * 1000}"><bdi>' in shown.get(path)
