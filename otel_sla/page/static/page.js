@@ -4,6 +4,12 @@
 const REFRESH_MS = 1000;
 const main = document.getElementById("main");
 
+function firstLike(node, place) {
+  let each = place;
+  while (each && (each.nodeName !== node.nodeName || each.className !== node.className || each.id)) each = each.nextSibling;
+  return each;
+}
+
 // Makes `old` what `fresh` is, and keeps what is alike: focus, selection and what the mouse is over stay.
 function update(old, fresh) {
   if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || old.id !== fresh.id) {
@@ -25,13 +31,13 @@ function update(old, fresh) {
   const known = new Map([...old.children].filter((each) => each.id).map((each) => [each.id, each]));
   let place = old.firstChild;
   for (const next of [...fresh.childNodes]) {
-    const same = next.id && known.get(next.id);
-    if (same && same !== place) old.insertBefore(same, place);
-    if (same) place = same;
-    if (!place) {
-      old.append(next);
+    const same = next.id ? known.get(next.id) : firstLike(next, place);
+    if (!same) {
+      old.insertBefore(next, place);
       continue;
     }
+    if (same !== place) old.insertBefore(same, place);
+    place = same;
     const behind = place.nextSibling;
     update(place, next);
     place = behind;
