@@ -146,6 +146,7 @@ def url(opened: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         hour.end_minute()
         opened.open(hour.url)
         opened.until(lambda: opened.evaluate("document.querySelector('.strip[aria-label*=\"3 excluded\"]')"))
+        opened.until(lambda: "are being read" not in opened.text())
         yield hour.url
 
 
