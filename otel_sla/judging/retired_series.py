@@ -23,7 +23,7 @@ _Versions = Sequence[tuple[Agreement, int]]  # Terms and the epoch minute from w
 class Stopped:
     """When a series was judged last."""
 
-    published_before: int  # Epoch minute; no minute from this one on was told of.
+    published_before: int  # Epoch minute; no minute from this one on was published.
     retired_minute: int  # First epoch minute whose silence is not judged: behind that, and behind its last request.
 
 

@@ -57,7 +57,7 @@ class MonthDays:
 
 @dataclass(frozen=True, slots=True)
 class AgreementMonths:
-    """What is known of one agreement, newest month first."""
+    """What is known of one agreement, by months in the order of time."""
 
     agreement: Agreement
     is_configured: bool
@@ -78,10 +78,6 @@ class Figures:
     agreements: tuple[AgreementMonths, ...] = ()
     series: tuple[Series, ...] = ()  # All that were ever seen, also those without a judged minute; by series_id.
     is_complete: bool = False  # False while the first look at the ledger goes on.
-
-    def find(self, name: str) -> AgreementMonths | None:
-        """Give an agreement by its name."""
-        return next((each for each in self.agreements if each.agreement.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,8 +212,7 @@ def _asked_month(view: View, text: str | None) -> tuple[AgreementMonths, Month, 
         raise HTTPException(404, str(error)) from error
     if month not in months.months:
         raise HTTPException(404, f"the page has the months {min(months.months)} to {max(months.months)}")
-    found = months.months[month]
-    return months, month, replace(found, report=replace(found.report, configured=months.is_configured))
+    return months, month, months.months[month]
 
 
 def _beside(months: AgreementMonths, month: Month) -> dict[str, Month | None]:

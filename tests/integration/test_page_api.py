@@ -423,11 +423,11 @@ def test_the_feed_is_bounded(history: History) -> None:
     assert len(feedparser.parse(answer.content).entries) == 100
 
 
-def test_the_feed_does_not_look_far_back(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_feed_does_not_look_far_back(history: History) -> None:
     """Only the newest events of the outbox are looked at, whatever they are."""
-    monkeypatch.setattr("otel_sla.page.feed._LOOKED_AT_MAX", 1)
-    (answer,) = ask(page_of(history), "/feed.atom")
-    assert len(titles_of(answer)) <= 1
+    names = [event.event.name for event in history.reader.events_after(0, 1000)]
+    assert len(history.reader.newest_events(["chat"], names, 100, 1000)) == len(names) > 1
+    assert len(history.reader.newest_events(["chat"], names, 100, 1)) == 1
 
 
 def test_a_badge_of_a_name_that_ends_like_a_series(history: History) -> None:
@@ -488,17 +488,16 @@ def test_what_is_not_there(history: History, path: str, status: int) -> None:
     assert answer.status_code == status
 
 
-def test_the_public_sees_display_names_only(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_public_sees_display_names_only(history: History) -> None:
     """Without a token no answer names a resource attribute or who recorded what; with it all is there."""
-    monkeypatch.setattr(View, "name_of", lambda _view, series: f"Part {series.series_id}")
-    settings = guarded("chat")
+    settings = replace(guarded("chat"), display_names={"service.name=chat-0": "Front"})
     answers = ask(page_of(history, settings, live_of(history)), *MACHINES)
     for path, answer in zip(MACHINES, answers, strict=True):
         assert answer.status_code == 200, path
         for secret in ("service.name", "chat-0", "chat-1", "chat-2", "ops", "clocks of resources"):
             assert secret not in answer.text, path
-    assert answers[1].json()["agreements"][0]["series"][0]["group"] == {"name": "Part 0"}
-    assert "Part 1: downtime started" in answers[-1].text
+    assert answers[1].json()["agreements"][0]["series"][0]["group"] == {"name": "Front"}
+    assert "Series 2: downtime started" in answers[-1].text
     (table,) = ask(page_of(history, settings), "/api/v1/report?format=csv")
     assert table.status_code == 401
     (known,) = ask(page_of(history, settings), "/api/v1/report", headers=KNOWN)
