@@ -19,7 +19,7 @@ from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Closing
 from otel_sla.ledger.writer import Ledger
 from otel_sla.page.app import Page
-from otel_sla.page.figures import Figures
+from otel_sla.page.figures import AgreementMonths, Figures
 from otel_sla.report.csv import render_csv
 from otel_sla.report.document import Report
 from otel_sla.report.json import render_json
@@ -47,18 +47,20 @@ def page_differences(case: MonthCase, url: str) -> list[str]:
 def _of_figures(figures: Figures, reports: list[Report]) -> Iterator[str]:
     for report in reports:
         for section in report.agreements:
-            months = figures.find(section.agreement.name)
-            assert months is not None, "it is configured"
+            months = _months_of(figures, section.agreement.name)
             if report.month in months.months and months.months[report.month].report != section:
                 yield f"page and report differ in {report.month} of {section.agreement.name}"
+
+
+def _months_of(figures: Figures, agreement: str) -> AgreementMonths:
+    return next(each for each in figures.agreements if each.agreement.name == agreement)
 
 
 def _of_gauges(case: MonthCase, figures: Figures, reader: LedgerReader) -> Iterator[str]:
     """The newest minute's gauges, of the month that it lies in."""
     batch = FigureReading("campaign", case.agreements, 1).next_batch(reader, 1)
     for each in () if batch is None else batch.figures:
-        months = figures.find(each.series.agreement)
-        assert months is not None, "it is configured"
+        months = _months_of(figures, each.series.agreement)
         month = month_of(each.epoch_minute, months.agreement.time_zone)
         report = months.months[month].series.get(each.series.series_id)
         if report is None:  # Silent in this month, and not in its report.
