@@ -54,12 +54,8 @@ class Subject:
 
     def cpu_s(self) -> float:
         """User and system time so far of all its threads and children."""
-        return sum(self.cpu_s_each().values())
-
-    def cpu_s_each(self) -> dict[int, float]:
-        """The same of each process, by its id."""
-        times = {process.pid: process.cpu_times() for process in self._tree()}
-        return {pid: of_process.user + of_process.system for pid, of_process in times.items()}
+        times = [process.cpu_times() for process in self._tree()]
+        return sum(each.user + each.system for each in times)
 
     def rss_mib(self) -> float:
         """Physical memory now, of the children too."""

@@ -64,8 +64,8 @@ INSTRUMENTS = (
     Instrument("sla.exporter.failed_attempts", "{attempt}", _C, "Attempts that failed, by where the reason lies."),
     Instrument("sla.exporter.last_success_timestamp", "s", _G, "When the backend last took something."),
     Instrument("otelcol_process_uptime", "s", _C, "Time since the pipeline was made."),
-    Instrument("otelcol_process_memory_rss", "By", _G, "Physical memory of the process and its workers."),
-    Instrument("otelcol_process_cpu_seconds", "s", _C, "User and system CPU time of the process and its workers."),
+    Instrument("otelcol_process_memory_rss", "By", _G, "Physical memory of the process."),
+    Instrument("otelcol_process_cpu_seconds", "s", _C, "User and system CPU time of the process."),
     Instrument("process.start_time", "s", _G, "When the pipeline was made, seconds since the Unix epoch."),
     Instrument("sla.pipeline.ready", "{pipeline}", _G, "1 while requests are welcome (/readyz), else 0."),
     Instrument("sla.receiver.late_spans", "{span}", _C, "Rejected: older than what is still open."),
@@ -157,8 +157,6 @@ class SelfMetrics:
         self.spared_requests = 0
         self.unusable_status_spans: Counter[str] = Counter()  # By the attribute's key.
         self.committed_rows = 0
-        self.workers_rss_bytes: Callable[[], int] = lambda: 0  # Their memory and CPU time are the pipeline's, too.
-        self.workers_cpu_s: Callable[[], float] = lambda: 0.0
         self._reads: dict[str, list[tuple[Read, Mapping[str, str]]]] = defaultdict(list)
         self._is_closed = False
         self._reader = InMemoryMetricReader()
@@ -174,8 +172,8 @@ class SelfMetrics:
         started_s, started_unix_s = time.monotonic(), time.time()
         self.register("process.start_time", lambda: started_unix_s)
         self.register("otelcol_process_uptime", lambda: time.monotonic() - started_s)
-        self.register("otelcol_process_memory_rss", self._rss_bytes)
-        self.register("otelcol_process_cpu_seconds", lambda: time.process_time() + self.workers_cpu_s())
+        self.register("otelcol_process_memory_rss", memory_rss_bytes)
+        self.register("otelcol_process_cpu_seconds", time.process_time)
 
     def record_ack_latency(self, seconds: float) -> None:
         """Record how long one request waited for its answer."""
@@ -291,10 +289,6 @@ class SelfMetrics:
     def _oldest_age_s(self, counts: SignalCounts) -> float:
         oldest = counts.oldest_unix_nano
         return 0.0 if oldest is None else max(0.0, (self._clock() - oldest) / 1e9)
-
-    def _rss_bytes(self) -> int | None:
-        own = memory_rss_bytes()
-        return None if own is None else own + self.workers_rss_bytes()
 
 
 def _count_of(answers: Mapping[Any, int], outcome: str) -> int:

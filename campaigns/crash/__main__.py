@@ -19,9 +19,6 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--kills-per-ledger", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1, help="of the first ledger's campaign; the next have the next")
-    parser.add_argument(
-        "--processes", type=int, default=1, help="that receive; with more, some kills are of one of them"
-    )
     parser.add_argument("--verbose", action="store_true", help="a line for each kill")
     arguments = parser.parse_args()
     started_s = time.monotonic()
@@ -30,7 +27,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             n_kills = min(arguments.kills_per_ledger, arguments.kills - done)
             tell = print if arguments.verbose else lambda _: None
-            result = run_campaign(n_kills, seed, Path(folder), tell, arguments.processes)
+            result = run_campaign(n_kills, seed, Path(folder), tell)
         done += n_kills
         print(f"seed {seed}: {result}\n{done} kills in {time.monotonic() - started_s:.0f} s", flush=True)  # noqa: T201
         seed += 1

@@ -1,10 +1,8 @@
 """The life of a pipeline under load, ended at random, again and again."""
 
 import asyncio
-import os
 import random
 import shutil
-import signal
 import socket
 import sys
 import threading
@@ -36,7 +34,7 @@ receivers:
   otlp:
     protocols: {{grpc: {{endpoint: "127.0.0.1:{grpc_port}"}}, http: {{endpoint: "127.0.0.1:{http_port}"}}}}
 ledger: {{url: "sqlite:///{ledger}"}}
-processor: {{grace: 1s, processes: {processes}}}
+processor: {{grace: 1s}}
 """
 
 
@@ -46,7 +44,6 @@ class Phase(Enum):
     START = "while starting"
     LOAD = "under load"
     STOP = "while stopping"
-    WORKER = "of a worker under load"  # The pipeline goes on.
 
 
 @dataclass(slots=True)
@@ -80,14 +77,14 @@ class Result:
         return "; ".join(told)
 
 
-def run_campaign(n_kills: int, seed: int, folder: Path, tell: Callable[[str], object], processes: int = 1) -> Result:
-    """Kill a pipeline that has one ledger so many times; with several processes, sometimes one of its workers.
+def run_campaign(n_kills: int, seed: int, folder: Path, tell: Callable[[str], object]) -> Result:
+    """Kill a pipeline that has one ledger so many times.
 
     Raises:
         AssertionError: A span was lost or counted twice; the message says after which kill.
     """
     try:
-        return asyncio.run(_Campaign(seed, folder, tell, processes).run(n_kills))
+        return asyncio.run(_Campaign(seed, folder, tell).run(n_kills))
     except* AssertionError as failures:
         failure: BaseException = failures
         while isinstance(failure, BaseExceptionGroup):
@@ -96,8 +93,7 @@ def run_campaign(n_kills: int, seed: int, folder: Path, tell: Callable[[str], ob
 
 
 class _Campaign:
-    def __init__(self, seed: int, folder: Path, tell: Callable[[str], object], processes: int) -> None:
-        self._processes = processes
+    def __init__(self, seed: int, folder: Path, tell: Callable[[str], object]) -> None:
         self._rng = random.Random(seed)
         self._seed = seed
         self._folder = folder
@@ -107,9 +103,7 @@ class _Campaign:
         self._grpc_port, self._http_port = (held.getsockname()[1] for held in self._held)
         config = folder / "otel-sla.yaml"
         config.write_text(
-            CONFIG.format(
-                grpc_port=self._grpc_port, http_port=self._http_port, ledger=self._ledger, processes=processes
-            ),
+            CONFIG.format(grpc_port=self._grpc_port, http_port=self._http_port, ledger=self._ledger),
             encoding="utf-8",
         )
         command = [sys.executable, "-m", "otel_sla", "run", "--config", str(config)]
@@ -166,7 +160,7 @@ class _Campaign:
 
     async def _live(self, number: int) -> None:
         """One life: start, load, stop, as far as the kill lets it come; then a look at what is left."""
-        (phase,) = self._rng.choices(list(Phase), (3, 5, 2, 5 if self._processes > 1 else 0))
+        (phase,) = self._rng.choices(list(Phase), (3, 5, 2))
         waits_s = {
             Phase.START: (self._rng.uniform(self._rng.choice((0.0, 0.5)), 1.1) * self._result.start_s,),
             Phase.LOAD: (self._rng.uniform(0, LOAD_S_MAX),),
@@ -175,8 +169,6 @@ class _Campaign:
                 STOP_S_MIN * (STOP_S_MAX / STOP_S_MIN) ** self._rng.random(),
             ),
         }
-        if phase is Phase.WORKER:  # Only then, so that the other campaigns of a seed are as they were.
-            waits_s[phase] = (self._rng.uniform(0, LOAD_S_MAX), self._rng.uniform(0, LOAD_S_MAX))
         was_killed = await asyncio.to_thread(self._live_until_killed, phase, *waits_s[phase])
         self._result.kills[phase] += was_killed
         self._result.stops += not was_killed
@@ -202,9 +194,6 @@ class _Campaign:
             self._start()
         _wait(wait_s)
         assert self._process.is_running, "it ended by itself:\n" + "\n".join(self._process.lines)
-        if phase is Phase.WORKER:
-            os.kill(self._rng.choice(_children(self._process.pid)), signal.SIGKILL)
-            _wait(stop_s)
         if phase is Phase.STOP:
             self._process.terminate()
             _wait(stop_s)
@@ -248,10 +237,6 @@ def _copied(ledger: Path) -> Iterator[Path]:
         yield folder / ledger.name
     finally:
         shutil.rmtree(folder)
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _held_port() -> socket.socket:

@@ -10,7 +10,7 @@ from pathlib import Path
 from hostile import http_wire, unread
 from hostile.floods import RATIO_MIN, Flood, Found, side_by_side
 from hostile.guard import Guard
-from hostile.target import LIMIT_MIB, Target
+from hostile.target import Target
 
 PEAK_RATIO_MAX = 1.25  # Of the idle memory, also where the process counts with more than that.
 REQUESTS = {
@@ -20,13 +20,11 @@ REQUESTS = {
 
 
 def every_pipelining() -> Iterator[Flood]:
-    """Each kind of request, then the first of them over TLS and to two processes."""
+    """Each kind of request, then the first of them over TLS."""
     for name in REQUESTS:
         yield Flood(f"pipelined {name}", pipelined(name), {"guard": Guard()})
     name, folder = next(iter(REQUESTS)), Path(tempfile.mkdtemp())
     yield Flood(f"pipelined {name}, TLS", pipelined(name), {"guard": Guard(folder, asks_for_certificate=False)})
-    two = {"guard": Guard(), "processor": {"processes": 2, "memory_limit_mib": 2 * LIMIT_MIB}}
-    yield Flood(f"pipelined {name}, 2 processes", pipelined(name), two)
 
 
 def pipelined(name: str) -> Callable[[Target, float], Found]:

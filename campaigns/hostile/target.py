@@ -104,7 +104,7 @@ class Target:
         return [line for line in errors if "sla.agreement.name=" not in line]
 
     def rss_bytes(self) -> int:
-        """Physical memory now, of its workers too."""
+        """Physical memory now, of the page's process too."""
         return self._status_bytes("VmRSS")
 
     def peak_bytes(self) -> int:
@@ -137,7 +137,7 @@ class Target:
             Path(f"/proc/{pid}/clear_refs").write_text("5")
 
     def _pids(self) -> list[int]:
-        """The process, and the workers that it has started."""
+        """The process, and the page's, if there is one."""
         stats = {}
         for path in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):  # It has ended meanwhile.

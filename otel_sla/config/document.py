@@ -71,8 +71,6 @@ class Processor(Section):
     """Series per agreement; what comes after is counted in one overflow series."""
     memory_limit_mib: PositiveInt = ReceiverSettings().memory_limit_mib
     """Requests that are being read or counted, of both protocols; senders are asked to wait above it."""
-    processes: PositiveInt = Field(default=ReceiverSettings().processes, le=64)
-    """Processes that receive. Several share the ports, each with its part of memory_limit_mib; one more counts."""
 
     @model_validator(mode="after")
     def late_spans_max_covers_grace(self) -> Self:

@@ -27,6 +27,10 @@ _MESSAGES: Mapping[str, str] = {
     **dict.fromkeys(("tuple_type", "frozen_set_type", "list_type"), "must be a list, not {kind}"),
     **dict.fromkeys(("too_short", "string_too_short"), "must not be empty"),
 }
+_REMOVED: Mapping[Loc, str] = {
+    ("processor", "processes"): "no longer exists: leave it out; for more than one process can take, run several"
+    " otel-sla with a ledger each behind the Collector's routing connector (docs/performance.md#limits)",
+}
 
 
 def find_problems(error: ValidationError, section: type[Section]) -> list[Problem]:
@@ -54,7 +58,7 @@ def _message(details: ErrorDetails, loc: Loc, section: type[Section]) -> str:
     given, context = details["input"], details.get("ctx", {})
     match details["type"]:
         case "extra_forbidden":
-            return _unknown_key(loc, section)
+            return _REMOVED.get(loc) or _unknown_key(loc, section)
         case "value_error":
             return str(context["error"])
         case "enum" | "literal_error":

@@ -1,7 +1,7 @@
 import os
 import signal
 
-# As a receiving worker: the pipeline ends this process, by closing their connection.
+# Ctrl-C and a service manager reach this process too; the pipeline ends it, by closing their connection.
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.SIG_IGN)
 

@@ -13,11 +13,11 @@ import numpy as np
 from otel_sla.counting.minute_ring import MinuteRing
 from otel_sla.errors import ListenError
 from otel_sla.page.live import LIVE_MINUTES, LiveMinutes, LiveState
+from otel_sla.page.messages import FramedSocket, FrameKind
 from otel_sla.page.settings import PageSettings, PageTask
 from otel_sla.receiver.security.bearer import BearerAuth
 from otel_sla.receiver.security.tls import ServerTls
 from otel_sla.receiver.sockets import Address, addresses_of, beyond_loopback, close_sockets, open_sockets
-from otel_sla.receiver.workers.messages import FramedSocket, FrameKind
 from otel_sla.sla.counts import N_OUTCOMES
 
 _log = logging.getLogger(__name__)
@@ -146,13 +146,13 @@ class PageProcess:
             )
         connection = self._connection = FramedSocket(self._take)
         await asyncio.get_running_loop().create_unix_connection(lambda: connection, sock=ours)
-        connection.send(FrameKind.SETTINGS, payload=pickle.dumps(self._make_task(descriptors)))
+        connection.send(FrameKind.TASK, pickle.dumps(self._make_task(descriptors)))
         return connection
 
-    def _take(self, kind: FrameKind, number: int, _payload: memoryview) -> None:
+    def _take(self, kind: FrameKind, _payload: bytes) -> None:
         assert kind is FrameKind.ASK_STATE, "the page asks nothing else"
         assert self._connection is not None, "it came from there"
-        self._connection.send(FrameKind.LIVE_STATE, number, pickle.dumps(self._answer()))
+        self._connection.send(FrameKind.LIVE_STATE, pickle.dumps(self._answer()))
 
     async def _end(self) -> int | None:
         connection, self._connection = self._connection, None

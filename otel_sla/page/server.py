@@ -17,11 +17,11 @@ from otel_sla.page.app import Page
 from otel_sla.page.connections import serve
 from otel_sla.page.figures import FiguresReader
 from otel_sla.page.live import LiveState
+from otel_sla.page.messages import FramedSocket, FrameKind
 from otel_sla.page.routes import ROUTES
 from otel_sla.page.settings import PageTask
 from otel_sla.process import connections_that_fit
 from otel_sla.receiver.security.tls import ServerTls
-from otel_sla.receiver.workers.messages import FramedSocket, FrameKind
 
 _log = logging.getLogger(__name__)
 
@@ -55,9 +55,9 @@ class PipelineLink:
         except TimeoutError:
             return None
 
-    def _take(self, kind: FrameKind, _number: int, payload: memoryview) -> None:
+    def _take(self, kind: FrameKind, payload: bytes) -> None:
         # From our own parent, over a private socket.
-        if kind is FrameKind.SETTINGS:
+        if kind is FrameKind.TASK:
             self.task.set_result(pickle.loads(payload))  # noqa: S301
         elif kind is FrameKind.LIVE_STATE:
             self._state, self._state_at = pickle.loads(payload), time.monotonic()  # noqa: S301

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 _log = logging.getLogger(__name__)
 
+_INTERVAL_S = 60.0  # Between two warnings for one reason.
 _TEXT_SIZE_MAX = 200  # Characters of what a sender chooses.
 
 
@@ -56,45 +57,41 @@ def log_refused(request: RefusedRequest, count: int) -> None:
 
 
 class Refusals:
-    """Publishes the first refusal for a reason at once, then at most once an interval how many there were.
+    """Publishes the first refusal for a reason at once, then at most once a minute how many there were.
 
     Args:
         publish: Gets the last request and how many of its kind there were since the one before, itself included.
-        interval_s: Between two of a reason.
         clock_s: Monotonic seconds.
     """
 
     def __init__(
         self,
         publish: Callable[[RefusedRequest, int], None] = log_refused,
-        interval_s: float = 60.0,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._publish = publish
-        self._interval_s = interval_s
         self._clock_s = clock_s
         # By protocol and status, of which there are some twenty.
         self._pending: dict[tuple[str, str], tuple[RefusedRequest, int]] = {}
         self._published_s: dict[tuple[str, str], float] = {}
         self.connections = 0  # That were refused.
 
-    def add(self, request: RefusedRequest, count: int = 1) -> None:
-        """Take a request, for `count` of its kind."""
+    def add(self, request: RefusedRequest) -> None:
+        """Take a request."""
         if request == REFUSED_CONNECTION:
-            self.connections += count
+            self.connections += 1
         reason = request.protocol, request.status
-        if reason in self._pending:
-            count += self._pending[reason][1]
-        self._pending[reason] = request, count
+        _, count = self._pending.get(reason, (request, 0))
+        self._pending[reason] = request, count + 1
         self.publish_due()
 
     def publish_due(self) -> None:
         """Publish what is pending and whose interval is over; to be called from time to time."""
         if not self._pending:
             return
-        due_s = self._clock_s() - self._interval_s
+        due_s = self._clock_s() - _INTERVAL_S
         for reason in [reason for reason in self._pending if self._published_s.get(reason, due_s) <= due_s]:
-            self._published_s[reason] = due_s + self._interval_s
+            self._published_s[reason] = due_s + _INTERVAL_S
             self._publish(*self._pending.pop(reason))
 
     def close(self) -> None:

@@ -46,7 +46,6 @@ class CorsSettings:
 class GrpcServerSettings:
     """`receivers.otlp.protocols.grpc`."""
 
-    protocol: ClassVar = "gRPC"
     source: ClassVar = "receivers.otlp.protocols.grpc"  # Its part of the configuration, for errors.
     endpoint: str = "localhost:4317"  # `host:port`, `[ipv6]:port`; port 0 takes a free one.
     max_recv_msg_size_mib: int = 64  # Of one request, after decompression.
@@ -67,7 +66,6 @@ class GrpcServerSettings:
 class HttpServerSettings:
     """`receivers.otlp.protocols.http`."""
 
-    protocol: ClassVar = "HTTP"
     source: ClassVar = "receivers.otlp.protocols.http"
     endpoint: str = "localhost:4318"  # `host:port`, `[ipv6]:port`; port 0 takes a free one.
     traces_url_path: str = "/v1/traces"
@@ -88,4 +86,3 @@ class ReceiverSettings:
     grpc: GrpcServerSettings | None = field(default_factory=GrpcServerSettings)  # None: not served.
     http: HttpServerSettings | None = field(default_factory=HttpServerSettings)  # None: not served.
     memory_limit_mib: int = 512  # Requests being read or counted, of both servers together.
-    processes: int = 1  # That receive; with more than one they share the ports, and another process counts.

@@ -95,31 +95,6 @@ async def open_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
     return sockets
 
 
-async def reserve_sockets(endpoint: str, protocol: str) -> list[socket.socket]:
-    """Bind every address of `endpoint` for the workers that will share it, without listening.
-
-    As long as these sockets are open no other program gets the port, whichever worker runs.
-
-    Raises:
-        ListenError: As `open_sockets`; a port that others share is in use too.
-    """
-    if not hasattr(socket, "SO_REUSEPORT"):
-        raise ListenError("this system lets no processes share a port: set processor.processes to 1")
-    sockets = await open_sockets(endpoint, protocol)
-    addresses = addresses_of(sockets)
-    close_sockets(sockets)
-    return [_bind(each.family, each.host, each.port, is_shared=True, is_listening=False) for each in addresses]
-
-
-def listen_shared(addresses: Sequence[Address]) -> list[socket.socket]:
-    """Listen where other workers listen too; the system spreads the connections.
-
-    Raises:
-        OSError: One of them cannot be bound.
-    """
-    return [_bind(address.family, address.host, address.port, is_shared=True) for address in addresses]
-
-
 def close_sockets(sockets: list[socket.socket]) -> None:
     """Close them all."""
     for opened in sockets:
@@ -168,21 +143,16 @@ async def accept_all(listening: socket.socket, take: Callable[[socket.socket], N
             await asyncio.sleep(0)  # Many new connections must not delay open ones.
 
 
-def _bind(
-    family: socket.AddressFamily, host: str, port: int, *, is_shared: bool = False, is_listening: bool = True
-) -> socket.socket:
+def _bind(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
     # Named TCP, or asyncio leaves Nagle's delay on: answers of two writes took 40 ms.
     opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # Else a restart waits for TIME_WAIT to pass.
-        if is_shared:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # The IPv4 address has its own socket.
         opened.bind((host, port))
-        if is_listening:
-            opened.listen(_BACKLOG)
-            opened.setblocking(False)  # noqa: FBT003 - the standard library's signature.
+        opened.listen(_BACKLOG)
+        opened.setblocking(False)  # noqa: FBT003 - the standard library's signature.
     except OSError:
         opened.close()
         raise

@@ -41,8 +41,8 @@ from otel_sla.ledger.writer import Ledger
 from otel_sla.page.live import LiveState
 from otel_sla.page.process import PageProcess, read_live_minutes
 from otel_sla.page.settings import PageTask
-from otel_sla.receiver.front import Front
 from otel_sla.receiver.responses import Readiness
+from otel_sla.receiver.servers import Servers
 from otel_sla.self_metrics import ExporterCounts, SelfMetrics
 from otel_sla.sla.counts import NANOS_PER_MINUTE
 from otel_sla.sla.figures_text import counted
@@ -97,7 +97,7 @@ class Pipeline:
         self._tick_lock = asyncio.Lock()
         self._not_ready_reason = "starting"
         self._deliveries: list[ScheduledDelivery] = []
-        self._front: Front | None = None
+        self._servers: Servers | None = None
         self.page: PageProcess | None = None
         self._ticking: asyncio.Task[None] | None = None
         self.metrics = SelfMetrics(clock)
@@ -109,12 +109,12 @@ class Pipeline:
     @property
     def grpc_port(self) -> int | None:
         """The port of gRPC; None: it is not served."""
-        return None if self._front is None else self._front.grpc_port
+        return None if self._servers is None else self._servers.grpc_port
 
     @property
     def http_port(self) -> int | None:
         """The port of HTTP; None: it is not served."""
-        return None if self._front is None else self._front.http_port
+        return None if self._servers is None else self._servers.http_port
 
     async def start(self) -> None:
         """Open the ledger, then the ports; serving when this returns.
@@ -127,8 +127,8 @@ class Pipeline:
             await self._judge_thread.open()
             await self._start_counting()
             await self._start_exporters()
-            self._front = Front(self._config.receiver, self._config.logs, self.accountant, self.metrics, self.readiness)
-            await self._front.start()
+            self._servers = Servers(self._config.receiver, self.accountant, self.metrics, self.readiness)
+            await self._servers.start()
             if self._config.page is not None:
                 self.page = PageProcess(self._config.page, self._page_task, self._live_state)
                 await self.page.start()
@@ -137,7 +137,7 @@ class Pipeline:
             raise
         self._ticking = asyncio.create_task(self._tick_for_ever())
         self._not_ready_reason = ""
-        self._front.publish_state()
+        self._servers.publish_state()
         self._was_serving = True
         _log.info(
             "serving: gRPC %s, HTTP %s, page %s, ledger %s, %s, exporters %s",
@@ -155,8 +155,8 @@ class Pipeline:
     def reload(self) -> None:
         """Read certificates and tokens again; does nothing before the start, which reads them."""
         _log.info("certificates and tokens are read again", extra={"action": "reloading"})
-        if self._front is not None:
-            self._front.reload()
+        if self._servers is not None:
+            self._servers.reload()
         if self.page is not None:
             self.page.reload()
 
@@ -210,8 +210,8 @@ class Pipeline:
         """Close the ports, finish what was taken, deliver what can be delivered; safe at any time, also twice."""
         self._not_ready_reason = "stopping"
         giving_up = asyncio.get_running_loop().call_later(JUDGE_S, self._judge_thread.give_up)
-        if self._front is not None:
-            await self._front.stop(STOP_GRACE_S)
+        if self._servers is not None:
+            await self._servers.stop(STOP_GRACE_S)
         if self.page is not None:
             await self.page.stop()
         if self._ticking is not None:

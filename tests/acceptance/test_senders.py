@@ -70,14 +70,14 @@ def check_sent_again(folder: Path, command: tuple[str, ...], language: str, prot
 
     async def scenario() -> None:
         async with running(config, time.time_ns) as (pipeline, _):
-            servers = pipeline._front.servers
+            servers = pipeline._servers
             in_flight = servers.in_flight
             full = in_flight.hold(in_flight.size_bytes_max)
             sender = asyncio.create_task(run_sender(command, protocols, pipeline))
 
             def has_refused_each() -> bool:
-                is_grpc_refused = servers.grpc_answers["UNAVAILABLE"] >= n_grpc
-                return is_grpc_refused and servers.http_answers[503] >= len(protocols) - n_grpc
+                is_grpc_refused = servers._grpc.answers["UNAVAILABLE"] >= n_grpc
+                return is_grpc_refused and servers._http.app.answers[503] >= len(protocols) - n_grpc
 
             while not has_refused_each() and not sender.done():
                 await asyncio.wait((sender,), timeout=0.01)

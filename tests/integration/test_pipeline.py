@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from otel_sla.ledger.agreement_json import agreement_of, terms_of
 from otel_sla.ledger.reader import LedgerReader
 from otel_sla.ledger.records import Commit, RefusedPoints
 from otel_sla.ledger.writer import Ledger
+from otel_sla.receiver.settings import HttpServerSettings
 from otel_sla.serving.pipeline import Pipeline
 from otel_sla.sla.agreement import ExclusionTerms, NoData
 from otel_sla.sla.counts import CountRows
@@ -496,3 +497,25 @@ def test_a_ledger_that_a_wrong_clock_has_sealed_is_not_ready_until_it_is_restore
     (logged,) = [record for record in caplog.records if getattr(record, "action", "") == "ledger_ahead"]
     for part in (" s ahead of the clock", str(tmp_path / "ledger.db"), "set it right", "restore a backup"):
         assert part in logged.getMessage()
+
+
+def test_connections_that_are_refused_are_logged_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """There is room for one connection: of all others one warning at once, one at the end, and a metric."""
+    http = HttpServerSettings(endpoint="127.0.0.1:0", connections_max=1)
+    config = make_config(tmp_path)
+    config = replace(config, receiver=replace(config.receiver, http=http))
+
+    async def scenario() -> None:
+        async with running(config, Clock(START)) as (pipeline, _), AsyncExitStack() as opened:
+            for number in range(16):
+                reader, writer = await asyncio.open_connection("127.0.0.1", pipeline.http_port)
+                opened.callback(writer.close)
+                writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+                status = b"503 Service Unavailable" if number else b"200 OK"
+                assert await reader.readline() == b"HTTP/1.1 %s\r\n" % status
+        assert pipeline.metrics.totals()["refused_connections"] == 15
+
+    caplog.clear()
+    run(scenario)
+    logged = [vars(record) for record in caplog.records if vars(record).get("action") == "connections_refused"]
+    assert [each["connections"] for each in logged] == [1, 14]

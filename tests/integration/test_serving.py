@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pipeline_parts import make_config
 
-from otel_sla.receiver.front import Front
+from otel_sla.receiver.servers import Servers
 from otel_sla.serving.run import run_until_stopped
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -117,7 +117,7 @@ def test_sigterm_ends_a_start_that_takes_long(tmp_path: Path, monkeypatch: pytes
         ended.append("served")
 
     monkeypatch.setattr("otel_sla.serving.pipeline.warm_up", compile_for_ever)
-    monkeypatch.setattr(Front, "start", serve)
+    monkeypatch.setattr(Servers, "start", serve)
     run_until_stopped(make_config(tmp_path))
     assert ended == ["compiling"]
     assert [file.name for file in tmp_path.iterdir() if not file.name.endswith("-lock")] == ["ledger.db"]

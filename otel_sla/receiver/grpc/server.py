@@ -70,22 +70,19 @@ class GrpcServer:
         self._server: grpc.aio.Server | None = None
         self.answers: Counter[str] = Counter()  # By the name of the gRPC status code.
 
-    async def start(self, shared: Sequence[Address] = ()) -> int:
+    async def start(self) -> int:
         """Listen and serve, health says NOT_SERVING until `set_serving`; returns the port.
-
-        Args:
-            shared: Addresses that other workers listen at too, instead of the endpoint.
 
         Raises:
             ListenError: The endpoint cannot be bound.
         """
         # Else a second pipeline would silently share the port.
-        options = (*_options(self._settings), ("grpc.so_reuseport", int(bool(shared))))
+        options = (*_options(self._settings), ("grpc.so_reuseport", 0))
         server = grpc.aio.server(options=options)
         method = grpc.stream_unary_rpc_method_handler(self._export)
         traces = grpc.method_handlers_generic_handler(TRACE_SERVICE, {"Export": method})
         server.add_generic_rpc_handlers((traces, self._health.handler()))
-        addresses = shared or await self._own_addresses()
+        addresses = await self._own_addresses()
         self._bind(server, addresses)
         await server.start()
         self._server = server

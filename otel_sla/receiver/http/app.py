@@ -6,7 +6,7 @@ refused by the headers alone is refused before the body is read.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -53,11 +53,11 @@ class Probes:
 
     Attributes:
         readiness: Says whether the pipeline takes requests now.
-        metrics: Gives the self-metrics as Prometheus' text, now or later.
+        metrics: Gives the self-metrics as Prometheus' text.
     """
 
     readiness: Callable[[], Readiness]
-    metrics: Callable[[], str | Awaitable[str]] = str
+    metrics: Callable[[], str] = str
 
 
 @dataclass(slots=True)
@@ -177,8 +177,7 @@ class HttpApp:
             ready = f"ready, but {notice}" if notice else "ready"
             return HttpResponse(503 if reason else 200, _TEXT, f"{reason or ready}\n".encode())
         self._authenticate(request)
-        text = self._probes.metrics()
-        return HttpResponse(200, _METRICS, (text if isinstance(text, str) else await text).encode())
+        return HttpResponse(200, _METRICS, self._probes.metrics().encode())
 
     def _authenticate(self, request: Request) -> None:
         if self.auth is not None:

@@ -3,22 +3,13 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Sequence
 from email.utils import formatdate
 
 from otel_sla.receiver.http.app import HttpApp
 from otel_sla.receiver.http.connection import Connection, ConnectionSet, RefusedLimits
 from otel_sla.receiver.refusals import REFUSED_CONNECTION
 from otel_sla.receiver.security.tls import ServerTls
-from otel_sla.receiver.sockets import (
-    Address,
-    accept_all,
-    addresses_of,
-    close_sockets,
-    listen_shared,
-    open_sockets,
-    warn_if_open,
-)
+from otel_sla.receiver.sockets import accept_all, addresses_of, close_sockets, open_sockets, warn_if_open
 
 _CANCEL_S = 1.0  # For the answers to requests that the end of the grace cut off.
 _REFUSED_LIMITS = RefusedLimits()
@@ -91,21 +82,15 @@ class HttpServer:
         self._listeners: list[TlsListener] = []  # Instead of them, with TLS.
         self._date_timer: asyncio.TimerHandle | None = None
 
-    async def start(self, shared: Sequence[Address] = ()) -> int:
+    async def start(self) -> int:
         """Listen and serve; returns the port.
-
-        Args:
-            shared: Addresses that other workers listen at too, instead of the endpoint.
 
         Raises:
             ListenError: The endpoint cannot be bound.
         """
-        if shared:
-            sockets = listen_shared(shared)
-        else:
-            sockets = await open_sockets(self._settings.endpoint, "HTTP")
-            warn_if_open(addresses_of(sockets), self._settings)
+        sockets = await open_sockets(self._settings.endpoint, "HTTP")
         addresses = addresses_of(sockets)
+        warn_if_open(addresses, self._settings)
         try:
             while sockets:
                 await self._serve(sockets[0])

@@ -287,6 +287,13 @@ def test_a_misspelt_key_is_named_with_the_right_one(tmp_path: Path, path: str, w
     assert (expected, f"unknown key; did you mean {right!r}?") in problems_of(tmp_path, text)
 
 
+def test_a_removed_key_is_refused_with_what_to_do_instead(tmp_path: Path) -> None:
+    """A configuration that had several processes receive, beside another problem: what has come in their place."""
+    other, (processes, message) = problems_of(tmp_path, "processor: {processes: 1, grace: x}")
+    assert (other[0], processes) == ("processor.grace", "processor.processes")
+    assert message.startswith("no longer exists: leave it out; for more than one process can take, run several")
+
+
 def test_all_problems_are_listed_at_once_in_the_files_order(tmp_path: Path) -> None:
     """Problems of syntax, environment, keys, values and rules in one file: all of them, line by line."""
     path = tmp_path / "bad.yaml"
