@@ -13,17 +13,16 @@ Calls block; `delivery` makes them on a thread of its own.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
-from opentelemetry.sdk.metrics.export import MetricsData
+from opentelemetry.sdk.metrics.export import Metric, MetricsData
 from opentelemetry.sdk.resources import OTELResourceDetector
 
 from otel_sla.errors import ConfigError, ConfigProblem
-from otel_sla.exporter.otlp_data import make_log_record, make_metrics, make_resource
+from otel_sla.exporter.otlp_data import as_data, make_log_record, make_metrics, make_resource
 from otel_sla.exporter.otlp_grpc import GrpcExporter, make_grpc_exporters
 from otel_sla.exporter.otlp_http import HttpExporter, make_http_exporters
 from otel_sla.exporter.refusal import Answer
@@ -70,11 +69,9 @@ class OtlpSender:
             return _NOT_SENT
         return self._send_metrics(make_metrics(figures, self._resource))
 
-    def send_own_metrics(self, data: MetricsData) -> Answer:
+    def send_own_metrics(self, metrics: Sequence[Metric]) -> Answer:
         """Send the pipeline's own metrics, under the same resource as its verdicts, or raise `Refused`."""
-        return self._send_metrics(
-            MetricsData([replace(each, resource=self._resource) for each in data.resource_metrics])
-        )
+        return self._send_metrics(as_data(metrics, self._resource))
 
     def close(self) -> None:
         """Close the connections; a call that is under way ends."""

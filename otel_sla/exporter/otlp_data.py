@@ -129,7 +129,12 @@ def make_metrics(minutes: Sequence[MinuteFigures], resource: Resource) -> Metric
         points = list(_sum_points(total, labelled))
         of_sum = Sum(points, AggregationTemporality.CUMULATIVE, total.is_monotonic)
         metrics.append(Metric(total.name, total.description, total.unit, of_sum))
-    scope_metrics = ScopeMetrics(SCOPE, [metric for metric in metrics if metric.data.data_points], schema_url="")
+    return as_data([metric for metric in metrics if metric.data.data_points], resource)
+
+
+def as_data(metrics: Sequence[Metric], resource: Resource) -> MetricsData:
+    """Put metrics under their scope and resource."""
+    scope_metrics = ScopeMetrics(SCOPE, metrics, schema_url="")
     return MetricsData([ResourceMetrics(resource, [scope_metrics], schema_url=resource.schema_url)])
 
 

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from opentelemetry.sdk.metrics.export import MetricsData
+from opentelemetry.sdk.metrics.export import Metric
 
 from otel_sla.exporter.delivery import call_in_daemon_thread
 from otel_sla.exporter.otlp import OtlpSender
@@ -18,9 +18,7 @@ from otel_sla.self_metrics import SignalCounts
 class OwnMetricsExport:
     """Sends to one backend. `sender` is closed with it; `read` gives all metrics, on the event loop's thread."""
 
-    def __init__(
-        self, name: str, sender: OtlpSender, read: Callable[[], MetricsData | None], interval_s: float
-    ) -> None:
+    def __init__(self, name: str, sender: OtlpSender, read: Callable[[], list[Metric]], interval_s: float) -> None:
         self._name, self._sender, self._read, self._interval_s = name, sender, read, interval_s
         self._timing = Timing()
         self.counts = SignalCounts("the pipeline's own metrics")
@@ -47,8 +45,7 @@ class OwnMetricsExport:
             await self._schedule.go()
 
     async def _send(self) -> bool:
-        data = self._read()
-        if data is not None:
-            await call_in_daemon_thread(f"own-metrics-{self._name}", lambda: self._sender.send_own_metrics(data))
-            self.counts.note_success()
+        metrics = self._read()
+        await call_in_daemon_thread(f"own-metrics-{self._name}", lambda: self._sender.send_own_metrics(metrics))
+        self.counts.note_success()
         return False

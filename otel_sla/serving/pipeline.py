@@ -241,7 +241,6 @@ class Pipeline:
             self._was_serving = False
             totals = ", ".join(f"{name} {value}" for name, value in self.metrics.totals().items())
             _log.info("stopped: %s", totals, extra={"action": "stopped"})
-        self.metrics.close()
 
     async def _start_counting(self) -> None:
         agreements, processor = self._config.agreements, self._config.processor
@@ -291,7 +290,7 @@ class Pipeline:
         for name, read in files.items():
             register(name, partial(_unless_gone, read))
         register("sla.pipeline.ready", lambda: int(not self.readiness().reason))
-        register("sla.judge.lag", self._judging_lag_s)
+        register("sla.judge.lag", partial(_unless_gone, self._judging_lag_s))
         register("sla.receiver.clock_lead", times.lead_s)
         for agreement in self._config.agreements:
             attributes = {AGREEMENT_NAME: agreement.name}
@@ -395,8 +394,8 @@ class Pipeline:
             await asyncio.sleep(self._tick_s)
 
 
-def _unless_gone(read: Callable[[], int]) -> int | None:
+def _unless_gone(read: Callable[[], int | None]) -> int | None:
     try:
         return read()
-    except OSError:  # The file is gone, with which the next write fails.
+    except (OSError, LedgerError):  # The file is gone, or damaged, with which the next write fails.
         return None

@@ -2,20 +2,20 @@
 
 import doctest
 import re
-from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otel_sla import self_metrics
 from otel_sla.self_metrics import FAILURES, INSTRUMENTS, ExporterCounts, SelfMetrics, prometheus_name
 
 
 @pytest.fixture
-def metrics() -> Iterator[SelfMetrics]:
-    """The telemetry of one pipeline, let go afterwards."""
-    made = SelfMetrics()
-    yield made
-    made.close()
+def metrics() -> SelfMetrics:
+    """The telemetry of one pipeline."""
+    return SelfMetrics()
 
 
 def samples(metrics: SelfMetrics) -> dict[str, float]:
@@ -79,9 +79,30 @@ def test_a_commit_counts_its_rows_and_its_time(metrics: SelfMetrics) -> None:
 
 
 def test_acknowledgements_have_a_histogram(metrics: SelfMetrics) -> None:
-    """One answered request: its latency is in the histogram."""
-    metrics.record_ack_latency(0.004)
-    assert samples(metrics)["sla_receiver_ack_latency_seconds_count"] == 1
+    """Requests answered one by one and together: the SDK's own histogram of the same latencies has the same point."""
+    reader = InMemoryMetricReader()
+    twin = (
+        MeterProvider([reader], shutdown_on_exit=False)
+        .get_meter("twin")
+        .create_histogram("twin", explicit_bucket_boundaries_advisory=self_metrics._LATENCY_BOUNDS_S)
+    )
+    metrics.record_ack_latency(0.25)
+    metrics.record_ack_latencies(100.0, [])
+    metrics.record_ack_latencies(100.0, [100.0, 99.99, 99.5, 75.0])
+    for latency_s in (0.25, 0.0, 100.0 - 99.99, 0.5, 25.0):
+        twin.record(latency_s)
+    (own,) = (metric for metric in metrics.read() if metric.name == "sla.receiver.ack_latency")
+    expected = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics[0].data
+    assert own.data.aggregation_temporality == expected.aggregation_temporality
+    ((point,), (of_twin,)) = own.data.data_points, expected.data_points
+    assert point.start_time_unix_nano <= point.time_unix_nano
+    times = {"start_time_unix_nano": 0, "time_unix_nano": 0}
+    assert replace(point, **times) == replace(of_twin, **times)
+
+
+def test_latencies_are_absent_until_there_is_one(metrics: SelfMetrics) -> None:
+    """Nothing was answered: no histogram, as the SDK has none then."""
+    assert not any("ack_latency" in name or "commit_duration" in name for name in samples(metrics))
 
 
 def test_values_of_other_owners(metrics: SelfMetrics) -> None:
@@ -122,7 +143,6 @@ def test_an_exporter_has_its_lines() -> None:
             name = f'sla_exporter_failed_attempts_total{{{data_type},reason="{reason}"}}'
             expected[name] = 2 if (data_type, reason) == (logs, "sender") else 0
     assert {name: value for name, value in samples(metrics).items() if label in name} == expected
-    metrics.close()
 
 
 def test_unknown_names_are_our_own_mistake(metrics: SelfMetrics) -> None:
